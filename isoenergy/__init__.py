@@ -1,0 +1,12 @@
+"""The Iso-Energy hypothesis and aligned sparse autoencoders for vision-language embeddings.
+
+The science layer: torch, numpy and pyarrow only, so that it runs in a notebook and on a bare GPU machine. The
+programs that run it at scale are in `workflows`. Source: "Cross-Modal Redundancy and the Geometry of
+Vision-Language Embeddings", ICLR 2026, arXiv 2602.06218.
+"""
+
+from isoenergy.codes import SparseCodes
+from isoenergy.sae import SparseAutoencoder
+
+__version__ = "0.1.0"
+__all__ = ["SparseAutoencoder", "SparseCodes", "__version__"]
