@@ -1,0 +1,1 @@
+"""Image-text pairs: their splits, their readers, and why a pair may be rejected."""

@@ -1,0 +1,25 @@
+"""Train, validation and test splits as a pure function of a pair's key."""
+
+import hashlib
+from typing import Literal
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+TEST_PERCENT = 10
+VALIDATION_PERCENT = 5
+
+
+def split_of(key: str) -> Split:
+    """Return the split that the pair `key` belongs to, in any source, for ever.
+
+    The key's SHA-256 (salted, so that it is independent of orders made from the plain hash) chooses: 10 % test,
+    5 % validation, the rest train.
+    """
+    digest = hashlib.sha256(b"isoenergy-split/" + key.encode("utf-8", "surrogatepass")).digest()
+    bucket = int.from_bytes(digest[:8], "big") % 100
+    if bucket < TEST_PERCENT:
+        return "test"
+    if bucket < TEST_PERCENT + VALIDATION_PERCENT:
+        return "validation"
+    return "train"

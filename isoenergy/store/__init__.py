@@ -1,0 +1,7 @@
+"""The embedding store: Parquet shards, a manifest, and a commit record for every finished unit of work."""
+
+from isoenergy.store.manifest import Manifest
+from isoenergy.store.reader import EmbeddingStore, PairArrays
+from isoenergy.store.writer import StoreWriter
+
+__all__ = ["EmbeddingStore", "Manifest", "PairArrays", "StoreWriter"]

@@ -1,0 +1,57 @@
+"""Deterministic batches of pairs: the same global sequence for any number of workers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoenergy.errors import InputError
+from isoenergy.store.reader import PairArrays
+
+
+@dataclass(frozen=True)
+class PairBatches:
+    """Shuffled batches of `pairs`; a last, short batch is left out, so all batches are alike.
+
+    Ray Data's own train ingest is not used: its order differs between runs, and its ranks may see different numbers
+    of batches, which stops DDP for ever (ray issue 66085).
+    """
+
+    pairs: PairArrays
+    batch_pairs: int
+    """Pairs in a global batch, over all workers."""
+    seed: int
+    rank: int = 0
+    """This worker's number."""
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_pairs <= len(self.pairs):
+            raise InputError(
+                f"a batch of {self.batch_pairs} pairs cannot be drawn from {len(self.pairs)}; "
+                f"it must be between 1 and the number of pairs in the split"
+            )
+        if self.batch_pairs < self.workers:
+            raise InputError(f"a batch of {self.batch_pairs} pairs cannot be shared by {self.workers} workers")
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return len(self.pairs) // self.batch_pairs
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this worker's images and texts, `(local pairs, dim)` float32 each, from `first_step` on.
+
+        The order is a function of (seed, epoch) alone; a worker's slice is a contiguous part of the global batch.
+        """
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.pairs))
+        first, last = (self.batch_pairs * edge // self.workers for edge in (self.rank, self.rank + 1))
+        for step in range(first_step, self.steps):
+            chosen = order[step * self.batch_pairs :][first:last]
+            yield _tensor(self.pairs.images[chosen]), _tensor(self.pairs.texts[chosen])
+
+
+def _tensor(rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(rows.astype(np.float32, copy=False))

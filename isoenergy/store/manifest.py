@@ -1,0 +1,96 @@
+"""What a store holds and how it was made; what a unit of work came to."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from isoenergy.differences import differing_fields
+from isoenergy.errors import InputError
+
+FORMAT = 1
+StoredDtype = Literal["float16", "float32"]
+_INFORMATIVE = {"encoder", "source", "software"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The store's `manifest.json`. Two runs may fill one store only if all but the informative fields agree."""
+
+    encoder: str
+    """Name that the encoder was loaded by (informative: the digest decides)."""
+    encoder_digest: str
+    """SHA-256 of the encoder's weights."""
+    preprocessing: dict[str, Any]
+    """The image preprocessing's settings."""
+    dim: int
+    """Width of the embeddings."""
+    dtype: StoredDtype
+    """Precision of the stored embeddings."""
+    source: str
+    """Where the pairs were read from (informative: the fingerprint decides)."""
+    source_fingerprint: str
+    """Digest of the source's files."""
+    columns: dict[str, str]
+    """The source's columns and the role of each."""
+    rows: int
+    """Rows in the source."""
+    rows_per_unit: int
+    """Most rows in a unit of work."""
+    units: int
+    """Units of work in the source."""
+    software: dict[str, str]
+    """Versions of what made it (informative)."""
+    format: int = FORMAT
+    """Version of the store's layout."""
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse the file's text; raises ValueError or TypeError if it is not a manifest."""
+        return cls(**json.loads(text))
+
+    def require_same(self, other: Self, store: str) -> None:
+        """Raise InputError, naming every field that differs, if `other` may not fill the store of this manifest."""
+        differences = differing_fields(
+            *({k: v for k, v in asdict(m).items() if k not in _INFORMATIVE} for m in (self, other))
+        )
+        if differences:
+            raise InputError(
+                f"{store} was made by encoder {self.encoder!r} from {self.source} and cannot be continued with "
+                f"{other.encoder!r} from {other.source}: {differences}; give another output folder"
+            )
+
+
+@dataclass(frozen=True)
+class CommitRecord:
+    """The outcome of one unit; written last. rows_in = embedded + rejected, always."""
+
+    unit: str
+    file: str
+    """The input file, relative to the source."""
+    start: int
+    """First row of the unit in the file."""
+    rows_in: int
+    embedded: int
+    rejected: int
+    rejected_by_reason: dict[str, int]
+    shard_bytes: int
+    shard_sha256: str
+
+    def __post_init__(self) -> None:
+        if self.rows_in != self.embedded + self.rejected:
+            raise ValueError(
+                f"unit {self.unit}: {self.rows_in} rows in, but {self.embedded} embedded + {self.rejected} rejected"
+            )
+
+    def to_json(self) -> str:
+        """Return the record's text."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse a record's text; raises ValueError or TypeError if it is not one."""
+        return cls(**json.loads(text))

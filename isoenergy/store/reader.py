@@ -1,0 +1,125 @@
+"""Reading a store."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Self
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from isoenergy.errors import InputError
+from isoenergy.files import absolute_uri
+from isoenergy.pairs.splits import SPLITS, Split
+from isoenergy.store.manifest import CommitRecord, Manifest
+from isoenergy.store.writer import StoreWriter
+
+
+@dataclass(frozen=True)
+class PairArrays:
+    """Pairs in memory: row i of each array belongs to one pair."""
+
+    keys: npt.NDArray[np.object_]
+    """`(pairs,)` strings."""
+    images: npt.NDArray[np.floating]
+    """`(pairs, dim)` raw image embeddings, as stored."""
+    texts: npt.NDArray[np.floating]
+    """`(pairs, dim)` raw text embeddings, as stored."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class EmbeddingStore:
+    """A store on any filesystem that fsspec opens: `shards`, `rejected`, `commits` and `manifest.json`."""
+
+    def __init__(
+        self, uri: str, filesystem: AbstractFileSystem, root: str, manifest: Manifest, commits: list[CommitRecord]
+    ) -> None:
+        self.uri, self.manifest, self.commits = absolute_uri(uri), manifest, commits
+        self._filesystem, self._root = filesystem, root
+
+    @classmethod
+    def open(cls, uri: str) -> Self:
+        """Read the manifest and the commit records.
+
+        Raises InputError if there is no store at `uri`, or its manifest is unreadable.
+        """
+        filesystem, root = fsspec.core.url_to_fs(uri)
+        try:
+            manifest = Manifest.from_json(filesystem.cat_file(f"{root}/manifest.json").decode())
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{uri} is not an embedding store: it has no manifest.json; make one with `isoenergy embed`"
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{uri}/manifest.json is not a manifest ({error})") from error
+        commits = sorted(StoreWriter(uri).committed().values(), key=lambda record: record.unit)
+        return cls(uri, filesystem, root, manifest, commits)
+
+    def __len__(self) -> int:
+        """Return the number of embedded pairs."""
+        return sum(record.embedded for record in self.commits)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Rejected pairs by reason."""
+        total: dict[str, int] = {}
+        for record in self.commits:
+            for reason, count in record.rejected_by_reason.items():
+                total[reason] = total.get(reason, 0) + count
+        return total
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what is committed: equal stores, equal fingerprints."""
+        return hashlib.sha256("".join(record.shard_sha256 for record in self.commits).encode()).hexdigest()
+
+    def require_complete(self) -> None:
+        """Raise InputError unless every unit of the source is committed."""
+        missing = self.manifest.units - len(self.commits)
+        if missing:
+            raise InputError(
+                f"{self.uri} lacks {missing} of its {self.manifest.units} units; run the same `isoenergy embed` again "
+                f"to embed what is missing"
+            )
+
+    def read_unit(self, unit: str, columns: list[str] | None = None, split: Split | None = None) -> pa.Table:
+        """Return one unit's shard: some of its columns, the pairs of one split; see `isoenergy.store.schema`."""
+        chosen = None if split is None else [("split", "=", split)]
+        path = f"{self._root}/shards/{unit}.parquet"
+        try:
+            with self._filesystem.open(path, "rb") as stream:
+                return pq.read_table(stream, columns=columns, filters=chosen)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"shard {path} cannot be read ({error}); run the same `isoenergy embed` again") from error
+
+    def read_unit_arrays(self, unit: str, split: Split | None = None) -> PairArrays:
+        """Return one unit's keys and embeddings."""
+        table = self.read_unit(unit, ["key", "image", "text"], split)
+        keys = np.array(table["key"].to_pylist(), dtype=object)
+        return PairArrays(keys, _rows(table["image"], self.manifest.dim), _rows(table["text"], self.manifest.dim))
+
+    def to_arrays(self, split: Split | None = None) -> PairArrays:
+        """Return all pairs of a split (default: all), in the order of units and rows.
+
+        Raises InputError for an unknown split, or one with no pairs.
+        """
+        if split is not None and split not in SPLITS:
+            raise InputError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+        parts = [self.read_unit_arrays(record.unit, split) for record in self.commits]
+        if not sum(len(part) for part in parts):
+            raise InputError(f"{self.uri} has no pairs in its {split or 'whole'} split; embed more pairs")
+        return PairArrays(
+            np.concatenate([part.keys for part in parts]),
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.texts for part in parts]),
+        )
+
+
+def _rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating]:
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, dim)

@@ -1,0 +1,30 @@
+"""The columns of shards and of rejected files."""
+
+import pyarrow as pa
+
+from isoenergy.store.manifest import StoredDtype
+
+REJECTED = pa.schema(
+    [("key", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("detail", pa.string())]
+)
+_OWN = ("key", "row", "split", "caption", "image", "text")
+
+
+def shard_schema(dim: int, dtype: StoredDtype, passed_through: pa.Schema) -> pa.Schema:
+    """Return the schema of a shard: `row` is the row in the input file, `image` and `text` the raw embeddings."""
+    number = pa.float16() if dtype == "float16" else pa.float32()
+    vector = pa.list_(number, dim)
+    own = [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("image", vector, nullable=False),
+        pa.field("text", vector, nullable=False),
+    ]
+    return pa.schema(own + [field.with_name(stored_name(field.name)) for field in passed_through])
+
+
+def stored_name(column: str) -> str:
+    """Return the name under which a source's extra column is stored: its own, unless the store uses that."""
+    return f"source_{column}" if column in _OWN else column

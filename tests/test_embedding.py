@@ -1,0 +1,74 @@
+"""Every row that goes in comes out, embedded or with the reason why not."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from isoenergy.embedding import embed, prepare, separate
+from isoenergy.encoders import DualEncoder, load_encoder
+from isoenergy.pairs.parquet import PairColumns, ParquetPairs
+from tests.conftest import RowsWriter, bad_rows, encoded_image
+
+
+@pytest.fixture(scope="module")
+def encoder(other_encoder: Path) -> DualEncoder:
+    return load_encoder(f"open_clip:{other_encoder}")
+
+
+def shard_and_rejected(source: ParquetPairs, encoder: DualEncoder, rows_per_batch: int) -> tuple[pa.Table, pa.Table]:
+    (unit,) = source.units(1000)
+    rows, first = [], 0
+    duplicates = {len(bad_rows()) - 1}
+    for batch in source.read(unit, rows_per_batch):
+        rows.append(embed(prepare(batch, unit, first, duplicates, encoder.preprocessor), encoder, "float16"))
+        first += len(batch)
+    return separate(pa.concat_tables(rows[::-1]), unit, encoder.dim, "float16", source.passed_through)
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 5, 100])
+def test_each_bad_row_gets_its_reason(
+    tmp_path: Path, write_rows: RowsWriter, encoder: DualEncoder, rows_per_batch: int
+) -> None:
+    rows = bad_rows()
+    write_rows(list(rows.values()), tmp_path / "pairs.parquet")
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    shard, rejected = shard_and_rejected(source, encoder, rows_per_batch)
+    assert shard["key"].to_pylist() == ["good"]
+    assert rejected["reason"].to_pylist() == [reason for reason in rows if reason != "good"]
+    assert rejected["row"].to_pylist() == list(range(1, len(rows)))
+
+
+def test_embeddings_are_the_encoder_s(tmp_path: Path, write_rows: RowsWriter, encoder: DualEncoder) -> None:
+    rows = [{"key": str(n), "image": encoded_image(seed=n), "caption": f"picture {n}"} for n in range(4)]
+    write_rows(rows, tmp_path / "pairs.parquet")
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    (unit,) = source.units(10)
+    (batch,) = source.read(unit, 10)
+    table = embed(prepare(batch, unit, 0, (), encoder.preprocessor), encoder, "float32")
+    texts = np.stack(table["text"].to_pylist())
+    torch.testing.assert_close(
+        torch.tensor(texts, dtype=torch.float32), encoder.encode_texts([f"picture {n}" for n in range(4)])
+    )
+
+
+def test_an_embedding_that_is_not_finite_is_rejected(
+    tmp_path: Path, write_rows: RowsWriter, encoder: DualEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"key": str(n), "image": encoded_image(seed=n), "caption": "c"} for n in range(3)]
+    write_rows(rows, tmp_path / "pairs.parquet")
+    whole = encoder.encode_pixels
+
+    def overflowing(pixels: np.ndarray) -> torch.Tensor:
+        rows = whole(pixels)
+        rows[1, 0] = 1e6  # finite in float32, not in float16
+        return rows
+
+    monkeypatch.setattr(encoder, "encode_pixels", overflowing)
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    (unit,) = source.units(10)
+    (batch,) = source.read(unit, 10)
+    table = embed(prepare(batch, unit, 0, (), encoder.preprocessor), encoder, "float16")
+    assert table["reason"].to_pylist() == [None, "non_finite_embedding", None]
