@@ -1,0 +1,219 @@
+"""What is measured, as pieces that a step graph runs: each reads folders, writes one folder, returns a JSON result.
+
+Rows are always the test pairs (or another split) in the order of the store's units and rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from isoenergy.codes import SparseCodes
+from isoenergy.interventions import INTERVENTIONS, intervene, kept_atoms
+from isoenergy.metrics.geometry import difference_in_means, optimal_transport_gap, probing_accuracy
+from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
+from isoenergy.metrics.retrieval import recall_at
+from isoenergy.pairs.splits import Split
+from isoenergy.sae import SparseAutoencoder
+from isoenergy.statistics import ALWAYS_ON_FREQUENCY, ConceptStatistics
+from isoenergy.store import EmbeddingStore
+
+RANKS = (1, 5, 10)
+MODALITIES = ("image", "text")
+_ENCODE_ROWS = 4096
+_CODES_FILE = "codes.safetensors"
+_STATISTICS_FILE = "statistics.safetensors"
+_SUMS_FILE = "reconstruction.safetensors"
+PLACE = {"identity": False}
+"""Marks a field that says where something lies, not what it is: a step's fingerprint leaves it out."""
+
+Inputs = Mapping[str, Path]
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoreReference:
+    """A split of an embedding store."""
+
+    uri: str = field(metadata=PLACE)
+    fingerprint: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """Units of a store, to be encoded by one SAE."""
+
+    store: StoreReference
+    units: tuple[str, ...]
+    sae_folder: str = field(metadata=PLACE)
+    sae_digest: str
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """A seeded sub-sample for the metrics whose cost grows faster than the data."""
+
+    store: StoreReference
+    sae_folder: str = field(metadata=PLACE)
+    sae_digest: str
+    sample: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class OriginalConfig:
+    """The embeddings themselves, with no SAE."""
+
+    store: StoreReference
+    sample: int
+    seed: int
+
+
+def encode_part(config: PartConfig, inputs: Inputs, output: Path) -> Result:
+    """Encode some units: their codes, their concept statistics and their reconstruction sums."""
+    del inputs
+    store, sae = EmbeddingStore.open(config.store.uri), SparseAutoencoder.load(Path(config.sae_folder))
+    statistics = ConceptStatistics.zeros(sae.config.atoms)
+    sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
+    tensors: dict[str, list[Tensor]] = {f"{m}.{part}": [] for m in MODALITIES for part in ("indices", "values")}
+    for unit in config.units:
+        arrays = store.read_unit_arrays(unit, config.store.split)
+        for start in range(0, len(arrays), _ENCODE_ROWS):
+            codes: dict[str, SparseCodes] = {}
+            for modality, rows in zip(MODALITIES, (arrays.images, arrays.texts), strict=True):
+                x = unit_rows(rows[start : start + _ENCODE_ROWS])
+                with torch.no_grad():
+                    codes[modality] = sae.encode(x)
+                sums[modality].update(x, codes[modality].residual)
+                tensors[f"{modality}.indices"].append(codes[modality].indices.int())
+                tensors[f"{modality}.values"].append(codes[modality].values)
+            statistics.update(codes["image"], codes["text"])
+    empty = {"indices": torch.zeros(0, sae.config.k, dtype=torch.int32), "values": torch.zeros(0, sae.config.k)}
+    save_file(
+        {name: torch.cat([empty[name.partition(".")[2]], *parts]) for name, parts in tensors.items()},
+        output / _CODES_FILE,
+    )
+    statistics.save(output / _STATISTICS_FILE)
+    for modality in MODALITIES:
+        sums[modality].save(output / f"{modality}-{_SUMS_FILE}")
+    return {"pairs": statistics.image.rows}
+
+
+def merge_parts(config: None, inputs: Inputs, output: Path) -> Result:
+    """Merge the parts' sums into the whole and measure all that follows from them."""
+    del config
+    folders = list(inputs.values())
+    statistics = ConceptStatistics.load(folders[0] / _STATISTICS_FILE)
+    sums = {m: ReconstructionSums.load(folders[0] / f"{m}-{_SUMS_FILE}") for m in MODALITIES}
+    for folder in folders[1:]:
+        statistics = statistics.merge(ConceptStatistics.load(folder / _STATISTICS_FILE))
+        sums = {m: sums[m].merge(ReconstructionSums.load(folder / f"{m}-{_SUMS_FILE}")) for m in MODALITIES}
+    statistics.save(output / _STATISTICS_FILE)
+    classes = statistics.classes()
+    image, text = sums["image"], sums["text"]
+    return {
+        "pairs": statistics.image.rows,
+        "mse": mean_squared_error(image, text),
+        "r2": r2_paper(image, text),
+        "r2_centred": r2_centred(image, text),
+        "l0": (statistics.image.l0 + statistics.text.l0) / 2,
+        "l1": (statistics.image.l1 + statistics.text.l1) / 2,
+        "atoms": statistics.atoms,
+        "always_on_energy_share": statistics.energy_share(statistics.frequency > ALWAYS_ON_FREQUENCY),
+        **{f"{name}_atoms": int(mask.sum()) for name, mask in asdict(classes).items()},
+        **{f"{name}_energy_share": statistics.energy_share(mask) for name, mask in asdict(classes).items()},
+    }
+
+
+def measure_geometry(config: SampleConfig, inputs: Inputs, output: Path) -> Result:
+    """Measure p_acc, and the modality gap after each intervention."""
+    del output
+    sae, statistics = SparseAutoencoder.load(Path(config.sae_folder)), load_statistics(inputs["statistics"])
+    images, texts = (unit_rows(rows) for rows in _store_rows(config.store))
+    sample = _sample(len(images), config.sample, config.seed)
+    dictionary = sae.dictionary.detach().numpy()
+    result: Result = {
+        "sample": len(sample),
+        "p_acc": probing_accuracy(images[sample].numpy(), texts[sample].numpy(), dictionary, statistics),
+    }
+    for name, (image, text) in interventions(sae, statistics, inputs).items():
+        result[name] = _gap(image, text, sample)
+    return result
+
+
+def measure_retrieval(config: SampleConfig, inputs: Inputs, output: Path) -> Result:
+    """Measure full-gallery retrieval after each intervention."""
+    del output
+    sae, statistics = SparseAutoencoder.load(Path(config.sae_folder)), load_statistics(inputs["statistics"])
+    return {name: _retrieval(*rows) for name, rows in interventions(sae, statistics, inputs).items()}
+
+
+def measure_original(config: OriginalConfig, inputs: Inputs, output: Path) -> Result:
+    """Measure the gap and the retrieval of the embeddings themselves, of unit norm."""
+    del inputs, output
+    images, texts = (unit_rows(rows) for rows in _store_rows(config.store))
+    sample = _sample(len(images), config.sample, config.seed)
+    return {"sample": len(sample), "gap": _gap(images, texts, sample), "retrieval": _retrieval(images, texts)}
+
+
+def load_statistics(folder: Path) -> ConceptStatistics:
+    """Return the statistics that `merge_parts` wrote."""
+    return ConceptStatistics.load(folder / _STATISTICS_FILE)
+
+
+def load_codes(inputs: Inputs) -> tuple[SparseCodes, SparseCodes]:
+    """Return the image and text codes of all `encode_part` folders among `inputs`, in order; residuals are empty."""
+    parts = [load_file(folder / _CODES_FILE) for name, folder in inputs.items() if name.startswith("part")]
+    codes = []
+    for modality in MODALITIES:
+        indices = torch.cat([part[f"{modality}.indices"] for part in parts]).long()
+        values = torch.cat([part[f"{modality}.values"] for part in parts])
+        codes.append(SparseCodes(indices, values, torch.empty(len(indices), 0)))
+    return codes[0], codes[1]
+
+
+def interventions(
+    sae: SparseAutoencoder, statistics: ConceptStatistics, inputs: Inputs
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return image and text rows, `(pairs, dim)`, rebuilt under each intervention."""
+    codes, classes = load_codes(inputs), statistics.classes()
+    rebuilt: dict[str, tuple[Tensor, Tensor]] = {}
+    for name in INTERVENTIONS:
+        keep = kept_atoms(name, classes)
+        rebuilt[name] = (intervene(sae, codes[0], keep), intervene(sae, codes[1], keep))
+    return rebuilt
+
+
+def unit_rows(rows: np.ndarray) -> Tensor:
+    """Return `(n, dim)` stored embeddings as float32 rows of unit norm, as the SAE sees them."""
+    return normalize(torch.from_numpy(rows.astype(np.float32)), dim=1)
+
+
+def _store_rows(reference: StoreReference) -> tuple[np.ndarray, np.ndarray]:
+    arrays = EmbeddingStore.open(reference.uri).to_arrays(reference.split)
+    return arrays.images, arrays.texts
+
+
+def _sample(rows: int, size: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:size])
+
+
+def _gap(images: Tensor, texts: Tensor, sample: np.ndarray) -> dict[str, float]:
+    return {
+        "difference_in_means": difference_in_means(images.double().mean(0).numpy(), texts.double().mean(0).numpy()),
+        "optimal_transport": optimal_transport_gap(images[sample].numpy(), texts[sample].numpy()),
+    }
+
+
+def _retrieval(images: Tensor, texts: Tensor) -> dict[str, float]:
+    there, back = recall_at(images, texts, RANKS), recall_at(texts, images, RANKS)
+    return {f"image_to_text_r{rank}": there[rank] for rank in RANKS} | {
+        f"text_to_image_r{rank}": back[rank] for rank in RANKS
+    }

@@ -1,0 +1,1 @@
+"""What the paper measures, as pure functions of arrays and mergeable sums."""
