@@ -1,0 +1,99 @@
+"""What the user can mend is one line and exit code 2, before anything is started."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isoenergy import SparseAutoencoder
+from isoenergy.sae import SaeConfig
+from tests.conftest import RowsWriter, bad_rows
+from tests.store.test_store import MANIFEST, filled  # noqa: F401
+from workflows import cli
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `isoenergy …`, which must exit with 2 and one line, and return the line."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["isoenergy", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("isoenergy: ")
+        assert "\n" not in error
+        return error
+
+    return run
+
+
+def test_an_unknown_stage(refused: Run) -> None:
+    assert "unknown stage 'embde'; expected one of pipeline, embed" in refused("embde")
+
+
+def test_missing_and_empty_folders(refused: Run, tmp_path: Path) -> None:
+    assert "does not exist" in refused("embed", "--pairs", tmp_path / "nowhere", "--output", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    assert "no .parquet files" in refused("embed", "--pairs", tmp_path / "empty", "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_encoder(refused: Run, tmp_path: Path) -> None:
+    assert "unknown encoder 'clap'; expected" in refused("embed", "--encoder", "clap", "--output", tmp_path)
+
+
+def test_an_unwritable_output(refused: Run, tmp_path: Path, write_rows: RowsWriter, other_encoder: Path) -> None:
+    write_rows([bad_rows()["good"]], tmp_path / "pairs" / "p.parquet")
+    (tmp_path / "file").write_text("")
+    settings = ("--pairs", tmp_path / "pairs", "--encoder", f"open_clip:{other_encoder}")
+    assert "cannot be written" in refused("embed", *settings, "--output", tmp_path / "file" / "store")
+
+
+def test_a_store_of_another_encoder(refused: Run, filled: Path, other_encoder: Path) -> None:  # noqa: F811
+    line = refused("embed", "--encoder", f"open_clip:{other_encoder}", "--output", filled)
+    assert "was made by encoder 'bundled'" in line
+    assert "encoder_digest is" in line
+
+
+def test_training_without_a_store_or_with_impossible_settings(refused: Run, tmp_path: Path) -> None:
+    assert "is not an embedding store" in refused("train", "--store", tmp_path, "--output", tmp_path / "out")
+    assert "k must be above 0, got 0" in refused("train", "demo", "--store", tmp_path, "--k", 0)
+    assert "workers must be from 1" in refused("train", "demo", "--store", tmp_path, "--workers", 0)
+
+
+def test_an_sae_of_another_width(refused: Run, filled: Path, tmp_path: Path) -> None:  # noqa: F811
+    SparseAutoencoder(SaeConfig(dim=MANIFEST.dim + 1, atoms=4, k=1, beta=0.0)).save(tmp_path / "sae")
+    line = refused("evaluate", "--store", filled, "--saes", tmp_path / "sae", "--output", tmp_path / "out")
+    assert "is for embeddings of width 4" in line
+
+
+def test_a_report_without_an_evaluation(refused: Run, tmp_path: Path) -> None:
+    line = refused("report", "--evaluation", tmp_path / "evaluation.json", "--output", tmp_path / "r.html")
+    assert "run `isoenergy evaluate` first" in line
+
+
+def test_an_unusable_tracking_server(
+    refused: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    filled: Path,  # noqa: F811
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
+    line = refused("report", "--evaluation", tmp_path / "evaluation.json", "--output", tmp_path / "r.html")
+    assert "MLFLOW_TRACKING_URI" in line
+    assert filled.exists()
+
+
+@pytest.mark.parametrize("stage", [*cli.STAGES])
+def test_help_teaches(stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["isoenergy", stage, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert "--output" in capsys.readouterr().out

@@ -1,0 +1,34 @@
+"""`isoenergy STAGE …`: the same programs as `python -m workflows.STAGE …`."""
+
+import importlib
+import sys
+
+from workflows.command import run_command
+
+STAGES = {
+    "pipeline": "everything below, in order, from pairs to a report",
+    "embed": "image-text pairs to an embedding store",
+    "train": "a standard and an aligned sparse autoencoder on a store",
+    "evaluate": "measure the autoencoders on held-out pairs",
+    "report": "one offline HTML page from an evaluation",
+}
+
+
+def main() -> None:
+    """Run the stage that the command line names."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in STAGES:
+        stage = importlib.import_module(f"workflows.{arguments[0]}")
+        run_command(lambda: stage.main(arguments[1:]))
+        return
+    usage = "\n".join(f"  {name:<10} {what}" for name, what in STAGES.items())
+    text = f"usage: isoenergy STAGE [options]; isoenergy STAGE --help explains the options\n\nstages:\n{usage}"
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(text)
+        return
+    print(f"isoenergy: unknown stage {arguments[0]!r}; expected one of {', '.join(STAGES)}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

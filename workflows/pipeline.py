@@ -1,0 +1,143 @@
+"""`isoenergy pipeline`: pairs to a report, every stage in order, in one MLflow run."""
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from isoenergy.bundled import BUNDLED_PAIRS
+from isoenergy.errors import InputError
+from isoenergy.pairs.parquet import PairColumns
+from isoenergy.report.verdict import recall_at_10, sae_label, verdict
+from isoenergy.training import TrainingConfig
+from workflows import embed, evaluate, presets, report, tracking, train
+from workflows.command import run_command
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What goes in, where everything goes."""
+
+    output: Path = Path("runs/demo")
+    """Folder for the store, the SAEs, the evaluation and the report; a run that was cut short goes on from there."""
+    pairs: str = str(BUNDLED_PAIRS)
+    """Parquet file, or folder of them, with image bytes. Default: the bundled pairs."""
+    columns: PairColumns = field(default_factory=PairColumns)
+    encoder: str = "bundled"
+    """bundled, or open_clip:FOLDER for a folder in open_clip's format."""
+    workers: int = 2
+    """Data-parallel training workers."""
+    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
+    dry_run: bool = False
+    """Print the plan and stop."""
+
+    def embedding(self) -> embed.EmbedConfig:
+        """Return the config of the embed stage."""
+        return embed.EmbedConfig(
+            output=str(self.output / "store"),
+            pairs=self.pairs,
+            columns=self.columns,
+            encoder=self.encoder,
+            dry_run=self.dry_run,
+        )
+
+    def train(self) -> train.TrainConfig:
+        """Return the config of the train stage."""
+        return train.TrainConfig(
+            store=str(self.output / "store"),
+            output=self.output / "saes",
+            workers=self.workers,
+            training=self.training,
+            dry_run=self.dry_run,
+        )
+
+    def evaluation(self) -> evaluate.EvaluateConfig:
+        """Return the config of the evaluate stage."""
+        return evaluate.EvaluateConfig(
+            store=str(self.output / "store"),
+            saes=tuple(train.sae_folders(self.output / "saes", self.training)),
+            output=self.output / "evaluation",
+            dry_run=self.dry_run,
+        )
+
+
+def run(config: PipelineConfig) -> None:
+    """Run every stage that is not done and print the summary."""
+    if config.dry_run:
+        _print_plan(config)
+        return
+    with tracking.stage("pipeline", config, str(config.output)) as parent:
+        embed.run(config.embedding(), parent)
+        train.run(config.train(), parent)
+        evaluation = evaluate.run(config.evaluation(), parent)
+        assert evaluation is not None  # only a dry run has none
+        page = report.run(report.ReportConfig(evaluation, config.output / "report.html"), parent)
+        parent.artifact(page)
+        print(_summary(json.loads(evaluation.read_text()), page, parent))
+
+
+def _print_plan(config: PipelineConfig) -> None:
+    """Print the plan of every stage, as far as the results of those before it are there."""
+    stages = (("embed", embed, config.embedding()), ("train", train, config.train()))
+    try:
+        for name, stage, settings in (*stages, ("evaluate", evaluate, config.evaluation())):
+            print(f"{name}:")
+            stage.run(settings)
+    except InputError as missing:
+        if (config.output / "store").exists() and not (config.output / "store" / "manifest.json").exists():
+            raise
+        print(f"  follows what comes before it ({missing})")
+    print("report:\n  one HTML page, always written anew")
+
+
+def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
+    store, original = evaluation["store"], evaluation["original"]
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in store["rejected"].items()) or "none"
+    lines = [
+        "",
+        f"pairs      {store['pairs_in']:,} in, {store['embedded']:,} embedded, rejected: {rejected}",
+        f"original   gap {original['gap']['difference_in_means']:.3f}, R@10 {recall_at_10(original['retrieval']):.3f}",
+    ]
+    for sae in evaluation["saes"]:
+        results = sae["results"]
+        lines.append(f"{sae_label(sae)}: R² {results['r2']:.3f}, p_acc {results['geometry']['p_acc']:.3f}")
+        for name in ("reconstructed", "bimodal", "unimodal"):
+            gap, retrieval = results["geometry"][name], results["retrieval"][name]
+            lines.append(
+                f"  {name:<14} gap {gap['difference_in_means']:.3f} (OT {gap['optimal_transport']:.3f}), "
+                f"R@1/5/10 image→text {_recalls(retrieval, 'image_to_text')}, "
+                f"text→image {_recalls(retrieval, 'text_to_image')}"
+            )
+        lines += [f"  {'✓' if item['holds'] else '✗'} {item['text']}" for item in verdict(sae)]
+    programs = Path(os.path.relpath(Path(sys.executable).parent))
+    lines += [
+        "",
+        f"report     {page}",
+        f"           open it: {programs / 'python'} -m webbrowser -t {shlex.quote(page.absolute().as_uri())}",
+        f"MLflow     {tracking.without_password(run.uri)}",
+    ]
+    if run.uri.startswith("sqlite"):
+        lines.append(f"           open it: {programs / 'mlflow'} ui --backend-store-uri {shlex.quote(run.uri)}")
+    return "\n".join(lines)
+
+
+def _recalls(retrieval: dict[str, float], direction: str) -> str:
+    return "/".join(f"{retrieval[f'{direction}_r{rank}']:.3f}" for rank in (1, 5, 10))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and run the pipeline."""
+    choices = {
+        "demo": PipelineConfig(training=presets.TRAINING["demo"]),
+        "paper": PipelineConfig(output=Path("runs/paper"), training=presets.TRAINING["paper"]),
+    }
+    run(presets.parse(choices, "demo", arguments, "pipeline", "Embed, train, evaluate and report."))
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""MLflow: one run a pipeline, a child run a stage, each with its true final status."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from isoenergy.errors import InputError
+
+EXPERIMENT = "isoenergy"
+_FOLDER = Path("runs")
+_BATCH = 1000
+_LONGEST_PARAMETER = 500
+
+
+def tracking_uri() -> str:
+    """Return MLFLOW_TRACKING_URI, or the sqlite file `runs/mlflow.db` below the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_FOLDER.absolute() / 'mlflow.db'}"
+
+
+def without_password(uri: str) -> str:
+    """Return the URI fit to be printed."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A reference to an MLflow run; it may be sent to a Ray worker."""
+
+    uri: str
+    experiment: str
+    id: str
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers at a step."""
+        self.metric_history([(step, values)])
+
+    def metric_history(self, history: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log numbers at many steps, in batches."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(name, float(value), now, step) for step, values in history for name, value in values.items()]
+        for start in range(0, len(points), _BATCH):
+            _client(self.uri).log_batch(self.id, metrics=points[start : start + _BATCH])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        for name, value in values.items():
+            _client(self.uri).set_tag(self.id, name, value)
+
+    def artifact(self, file: Path, folder: str | None = None) -> None:
+        """Upload a file."""
+        _client(self.uri).log_artifact(self.id, str(file), folder)
+
+
+@contextmanager
+def stage(name: str, config: Any, output: str, parent: Run | None = None) -> Iterator[Run]:
+    """Open the run of a stage, below `parent` if given, and end it FINISHED, FAILED or KILLED as the body ends.
+
+    config: a dataclass, logged as parameters. A run of the same stage, config and output that did not finish is
+    continued rather than started again.
+    """
+    run = _begin(name, config, output, parent)
+    try:
+        yield run
+    except Exception:
+        _client(run.uri).set_terminated(run.id, "FAILED")
+        raise
+    except BaseException:
+        _client(run.uri).set_terminated(run.id, "KILLED")
+        raise
+    _client(run.uri).set_terminated(run.id, "FINISHED")
+
+
+def _begin(name: str, config: Any, output: str, parent: Run | None) -> Run:
+    uri = parent.uri if parent else tracking_uri()
+    parameters = dict(_flat(asdict(config) if is_dataclass(config) and not isinstance(config, type) else config))
+    identity = hashlib.sha256(json.dumps([name, output, parameters], sort_keys=True).encode()).hexdigest()
+    try:
+        client = _client(uri)
+        experiment = parent.experiment if parent else _experiment(uri)
+        unfinished = client.search_runs(
+            [experiment], f"tags.isoenergy_identity = '{identity}' and attributes.status != 'FINISHED'", max_results=1
+        )
+        tags = {"isoenergy_identity": identity, "isoenergy_output": output, "mlflow.runName": name}
+        if parent:
+            tags["mlflow.parentRunId"] = parent.id
+        if unfinished:
+            run = Run(uri, experiment, unfinished[0].info.run_id)
+            client.update_run(run.id, status="RUNNING")
+            run.tags(tags)
+        else:
+            run = Run(uri, experiment, client.create_run(experiment, tags=tags).info.run_id)
+            _log_parameters(run, parameters)
+    except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a server or file that cannot be used
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"MLflow at {without_password(uri)} cannot be used ({type(error).__name__}: {str(error)[:300]}); "
+            f"set MLFLOW_TRACKING_URI to a server or a sqlite:////absolute/file.db that can"
+        ) from error
+    return run
+
+
+def _log_parameters(run: Run, parameters: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    _client(run.uri).log_batch(run.id, params=[Param(name, value) for name, value in parameters.items()])
+
+
+def _experiment(uri: str) -> str:
+    client = _client(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    # MLflow's default for sqlite is a folder below whatever directory the process happens to be in.
+    artifacts = (_FOLDER.absolute() / "mlflow-artifacts").as_uri() if uri.startswith("sqlite") else None
+    return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+
+
+def _client(uri: str) -> Any:
+    """Return a client; mlflow takes seconds to import, and `--help` needs none of it."""
+    from mlflow import MlflowClient
+
+    for chatty in ("alembic", "mlflow"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(uri)
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{prefix}{name}.")
+    else:
+        yield prefix.removesuffix("."), str(value)[:_LONGEST_PARAMETER]
