@@ -1,5 +1,6 @@
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from isoenergy.bundled import BUNDLED_PAIRS
+
+os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory holds
 
 RowsWriter = Callable[[list[dict], Path], Path]
 
@@ -45,10 +48,10 @@ def bundled_rows() -> list[dict]:
 
 @pytest.fixture
 def write_rows() -> RowsWriter:
-    return _write_rows
+    return written_rows
 
 
-def _write_rows(rows: list[dict], file: Path) -> Path:
+def written_rows(rows: list[dict], file: Path) -> Path:
     """Write `key`, `image` and `caption` as raw bytes, as a hostile source may hold them."""
     file.parent.mkdir(parents=True, exist_ok=True)
     raw = {name: [_raw(row[name]) for row in rows] for name in ("key", "image", "caption")}

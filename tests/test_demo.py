@@ -1,0 +1,133 @@
+"""The main job: `make demo`'s pipeline, its figures, its MLflow runs, and its report in a real browser."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from isoenergy.report.verdict import recall_at_10
+from workflows import pipeline, presets, tracking
+from workflows.pipeline import PipelineConfig
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+pytestmark = pytest.mark.ray
+
+
+@dataclass(frozen=True)
+class Demo:
+    config: PipelineConfig
+    printed: str
+    evaluation: dict
+
+
+@pytest.fixture(scope="module")
+def demo(on_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Demo:  # noqa: ARG001
+    folder = tmp_path_factory.mktemp("demo")
+    config = PipelineConfig(output=folder / "run", training=presets.TRAINING["demo"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        from contextlib import redirect_stdout
+        from io import StringIO
+
+        printed = StringIO()
+        with redirect_stdout(printed):
+            pipeline.run(config)
+    return Demo(config, printed.getvalue(), json.loads((config.output / "evaluation/evaluation.json").read_text()))
+
+
+@pytest.fixture(autouse=True)
+def demo_s_tracking(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{demo.config.output.parent}/mlflow.db")
+
+
+def test_the_encoder_retrieves_and_has_a_gap(demo: Demo) -> None:
+    original = demo.evaluation["original"]
+    assert original["retrieval"]["image_to_text_r10"] >= 0.5
+    assert original["gap"]["difference_in_means"] >= 0.25
+
+
+def test_bimodal_atoms_carry_retrieval_and_unimodal_atoms_the_gap(demo: Demo) -> None:
+    aligned = demo.evaluation["saes"][1]
+    assert aligned["config"]["beta"] > 0
+    results = aligned["results"]
+    recall = {name: recall_at_10(values) for name, values in results["retrieval"].items()}
+    gap = {name: results["geometry"][name]["difference_in_means"] for name in recall}
+    assert recall["bimodal"] >= 0.9 * recall["reconstructed"]
+    assert recall["unimodal"] < 0.1 * recall["reconstructed"]
+    assert gap["bimodal"] < 0.5 * gap["reconstructed"]
+    assert results["always_on_energy_share"] < 0.05
+
+
+def test_the_summary_names_every_figure(demo: Demo) -> None:
+    assert "14,399 in, 14,399 embedded, rejected: none" in demo.printed
+    for words in ("R² 0.", "p_acc 0.", "gap 0.", "R@1/5/10", "report.html", "mlflow ui --backend-store-uri"):
+        assert words in demo.printed
+
+
+def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
+    client = MlflowClient(tracking.tracking_uri())
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    assert experiment is not None
+    runs: dict[str, Run] = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"pipeline", "embed", "train", "evaluate", "report"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for name in set(runs) - {"pipeline"}:
+        assert runs[name].data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
+    losses = client.get_metric_history(runs["train"].info.run_id, "beta-0/reconstruction_loss")
+    assert len(losses) > 10
+    assert losses[-1].value < losses[0].value
+    figures = [file.path for file in client.list_artifacts(runs["report"].info.run_id, "figures")]
+    assert "figures/beta-0-energy.png" in figures
+    assert runs["train"].data.params["training.k"] == str(demo.config.training.k)
+    assert runs["train"].data.tags["store_fingerprint"] == demo.evaluation["store"]["fingerprint"]
+
+
+def test_a_second_run_does_nothing_twice(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = ("store/*/*", "saes/beta-*/*", "evaluation/steps/*/*")
+    before = {path: path.stat().st_mtime_ns for part in parts for path in demo.config.output.glob(part)}
+    pipeline.run(demo.config)
+    assert {path: path.stat().st_mtime_ns for part in parts for path in demo.config.output.glob(part)} == before
+    assert demo.printed.strip() in capsys.readouterr().out
+
+
+def browser() -> str:
+    """Return a Chromium on this machine."""
+    for name in BROWSERS:
+        if found := shutil.which(name):
+            return found
+    pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed (Debian: apt-get install chromium)")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_opens_in_a_browser(demo: Demo, tmp_path: Path, width: int) -> None:
+    from playwright.sync_api import sync_playwright
+
+    troubles: list[str] = []
+    requests: list[str] = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=browser(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        page = chromium.new_page(viewport={"width": width, "height": 900})
+        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto((demo.config.output / "report.html").absolute().as_uri())
+        pictures = page.evaluate("Array.from(document.images, i => [i.alt, i.complete && i.naturalWidth > 0])")
+        overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        text = page.inner_text("body")
+        page.screenshot(path=tmp_path / "report.png", full_page=True)
+        chromium.close()
+    assert troubles == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert len(pictures) > 2 * (3 + 8 * 8)
+    assert [alt for alt, drawn in pictures if not drawn] == []
+    assert overflow <= 0
+    assert "Removing the unimodal atoms closes the gap by" in text
+    assert "Bimodal atoms: what images and captions share" in text
