@@ -70,26 +70,32 @@ def atoms_table(statistics: ConceptStatistics) -> pa.Table:
 
 
 def strongest_atoms(statistics: ConceptStatistics, per_class: int) -> list[int]:
-    """Return the atoms of most energy in each class that is shown."""
-    classes, energy = vars(statistics.classes()), statistics.energy
+    """Return the strongest atoms of each class: unimodal ones by energy, bimodal ones by that of their weaker side."""
+    classes = vars(statistics.classes())
+    both_give = np.minimum(statistics.image.energy, statistics.text.energy)
     chosen: list[int] = []
     for name in SHOWN_ATOM_CLASSES:
+        strength = both_give if name == "bimodal" else statistics.energy
         members = np.flatnonzero(classes[name])
-        chosen += members[np.argsort(-energy[members], kind="stable")][:per_class].tolist()
+        chosen += members[np.argsort(-strength[members], kind="stable")][:per_class].tolist()
     return chosen
 
 
 def write_projection(config: SampleConfig, inputs: Inputs, output: Path) -> dict[str, Any]:
-    """Write the reconstructed pairs in their first two principal axes, before and after removing unimodal atoms.
+    """Write the reconstructed pairs in two dimensions, before and after removing unimodal atoms.
 
-    Both clouds are drawn in the axes of the first one, so that they can be compared.
+    The first axis is the direction of the gap (the difference in means before), the second the principal axis of what
+    is orthogonal to it. Both clouds are drawn in these axes, so that they can be compared.
     """
     sae, statistics = SparseAutoencoder.load(Path(config.sae_folder)), load_statistics(inputs["statistics"])
     rebuilt = interventions(sae, statistics, inputs)
-    before = torch.cat(rebuilt["reconstructed"])
+    images, texts = rebuilt["reconstructed"]
+    before = torch.cat([images, texts])
     centre = before.mean(0)
-    axes = torch.linalg.svd(before - centre, full_matrices=False).Vh[:2]
-    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(before) // 2)[: config.sample])
+    gap = torch.nn.functional.normalize(images.mean(0) - texts.mean(0), dim=0)
+    orthogonal = before - centre - torch.outer((before - centre) @ gap, gap)
+    axes = torch.stack([gap, torch.linalg.eigh(orthogonal.T @ orthogonal).eigenvectors[:, -1]])
+    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(images))[: config.sample])
     rows: list[pa.Table] = []
     for name in ("reconstructed", "bimodal"):
         for modality, embeddings in zip(("image", "text"), rebuilt[name], strict=True):

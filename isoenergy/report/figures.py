@@ -49,7 +49,7 @@ def modality_score_histogram(atoms: pa.Table, title: str) -> Figure:
 
 
 def projection(points: pa.Table, title: str) -> Figure:
-    """Draw both modalities in two principal axes, before and after the unimodal atoms are removed."""
+    """Draw both modalities along the gap and across it, before and after the unimodal atoms are removed."""
     figure = Figure(figsize=(10.4, 4.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -63,9 +63,9 @@ def projection(points: pa.Table, title: str) -> Figure:
             axes.scatter(x, y, s=4, alpha=0.35, linewidth=0, color=COLOURS[modality], label=modality, rasterized=True)
             axes.plot(x.mean(), y.mean(), marker="X", markersize=11, color=COLOURS[modality], markeredgecolor="white")
         axes.set_title(heading, fontsize=10)
-        axes.set(xlabel="first principal axis")
+        axes.set(xlabel="along the gap")
         _plain(axes)
-    panels[0].set_ylabel("second principal axis")
+    panels[0].set_ylabel("principal axis across it")
     panels[0].legend(frameon=False, fontsize=9, markerscale=4)
     return figure
 
