@@ -1,7 +1,7 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
 # make test: set everything up and pass the tests.   make check: lint, format, types.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 # Page faults from fresh allocations can cost half of a training step on small machines.
 export MALLOC_TRIM_THRESHOLD_ := 100000000000
@@ -23,11 +23,12 @@ check: $(VENV)/installed-test
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --constraint constraints.txt --editable .
+	$(VENV)/bin/python -m pip install --constraint constraints.txt pip setuptools
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --constraint constraints.txt --editable ".[test,check]"
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[test,check]"
 	touch $@
 
 clean:

@@ -81,6 +81,7 @@ def run(config: EmbedConfig, parent: tracking.Run | None = None) -> EmbeddingSto
         print(f"{manifest.rows:,} pairs in {len(units)} units; {len(missing)} units are not in {config.output} yet")
         return None
     writer.begin(manifest)
+    print(f"embed: {manifest.rows:,} pairs of {source.uri} with {encoder.name}, to {config.output}")
     with tracking.stage("embed", config, config.output, parent) as stage:
         for _ in range(_ROUNDS):
             missing = _missing(units, writer)

@@ -95,6 +95,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
         print(steps.describe(planned))
         return None
     _require_writable(config.output)
+    print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
     with tracking.stage("evaluate", config, str(config.output), parent) as stage:
         if any(item.due for item in planned):
             engine.connect()

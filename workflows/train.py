@@ -18,7 +18,6 @@ from isoenergy.differences import differing_fields
 from isoenergy.errors import InputError
 from isoenergy.files import write_atomically
 from isoenergy.store import EmbeddingStore
-from isoenergy.store.batches import PairBatches
 from isoenergy.training import Metrics, SaveCheckpoint, Trainer, TrainingConfig, sae_name
 from workflows import engine, presets, tracking
 from workflows.command import run_command
@@ -77,6 +76,7 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[Path]:
     if all(folder.is_dir() for folder in folders):
         print(f"train: done before, in {config.output}")
         return folders
+    print(f"train: {', '.join(folder.name for folder in folders)}, on {config.workers} workers, to {config.output}")
     with tracking.stage("train", config, str(config.output), parent) as stage:
         resources = engine.connect()
         with remote_progress("train", "steps") as progress:
@@ -120,6 +120,8 @@ def _remember_plan(config: TrainConfig, store: EmbeddingStore) -> None:
 
 def _publish(trained: Path, folder: Path) -> None:
     """Copy a finished SAE to its place, whole or not at all."""
+    if folder.is_dir():  # put there whole by a run that ended before the last one was
+        return
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     shutil.copytree(trained, temporary, dirs_exist_ok=True)
     temporary.chmod(0o755)
@@ -130,8 +132,8 @@ def _train_worker(settings: dict[str, _WorkerTask]) -> None:
     task = settings["task"]
     context = ray.train.get_context()
     store = EmbeddingStore.open(task.store)
-    batches = PairBatches(
-        store.to_arrays("train"),
+    batches = store.batches(
+        "train",
         task.training.batch_pairs,
         task.training.seed,
         rank=context.get_world_rank(),

@@ -1,7 +1,6 @@
 """Reading a store."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Self
 
 import fsspec
@@ -14,23 +13,9 @@ from fsspec import AbstractFileSystem
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri
 from isoenergy.pairs.splits import SPLITS, Split
+from isoenergy.store.batches import PairArrays, PairBatches
 from isoenergy.store.manifest import CommitRecord, Manifest
 from isoenergy.store.writer import StoreWriter
-
-
-@dataclass(frozen=True)
-class PairArrays:
-    """Pairs in memory: row i of each array belongs to one pair."""
-
-    keys: npt.NDArray[np.object_]
-    """`(pairs,)` strings."""
-    images: npt.NDArray[np.floating]
-    """`(pairs, dim)` raw image embeddings, as stored."""
-    texts: npt.NDArray[np.floating]
-    """`(pairs, dim)` raw text embeddings, as stored."""
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
 
 class EmbeddingStore:
@@ -118,6 +103,10 @@ class EmbeddingStore:
             np.concatenate([part.images for part in parts]),
             np.concatenate([part.texts for part in parts]),
         )
+
+    def batches(self, split: Split, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1) -> PairBatches:
+        """Return the deterministic batches of a split, held in memory; one worker's share of each."""
+        return PairBatches(self.to_arrays(split), batch_pairs, seed, rank, workers)
 
 
 def _rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating]:

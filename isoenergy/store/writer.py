@@ -48,10 +48,15 @@ class StoreWriter:
             for entry in self._filesystem.ls(f"{self._root}/shards", detail=True)
         }
         paths = [path for path in self._filesystem.ls(folder, detail=False) if path.endswith(".json")]
-        records = (
-            [CommitRecord.from_json(raw.decode()) for raw in self._filesystem.cat(paths).values()] if paths else []
-        )
-        return {record.unit: record for record in records if shards.get(record.unit) == record.shard_bytes}
+        records = {}
+        for raw in self._filesystem.cat(paths).values() if paths else ():
+            try:
+                record = CommitRecord.from_json(raw.decode())
+            except (ValueError, TypeError):  # not ours, or spoilt: as good as none
+                continue
+            if shards.get(record.unit) == record.shard_bytes:
+                records[record.unit] = record
+        return records
 
     def commit(self, unit: PairUnit, shard: pa.Table, rejected: pa.Table) -> CommitRecord:
         """Write the unit's shard and rejected pairs, then its commit record.

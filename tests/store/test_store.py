@@ -96,6 +96,8 @@ def test_a_shard_cut_short_or_gone_is_done_again(filled: Path) -> None:
     file.write_bytes(file.read_bytes()[:-10])
     (filled / "shards" / f"{unit(1).name}.parquet").unlink()
     assert set(StoreWriter(str(filled)).committed()) == {unit(2).name}
+    (filled / "commits" / f"{unit(2).name}.json").write_text('{"unit": "half a rec')
+    assert StoreWriter(str(filled)).committed() == {}
 
 
 def test_rows_must_add_up(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,8 @@ def test_an_output_is_not_reused_for_another_training(store: Path, tmp_path: Pat
     before = [(folder / "sae.safetensors").stat().st_mtime_ns for folder in folders]
     train.run(TrainConfig(store=str(store), output=tmp_path, workers=1, training=short))
     assert [(folder / "sae.safetensors").stat().st_mtime_ns for folder in folders] == before
+
+    trained = dictionaries(folders)
+    shutil.rmtree(folders[0])
+    again = train.run(TrainConfig(store=str(store), output=tmp_path, workers=1, training=short))
+    assert torch.equal(dictionaries(again)[0], trained[0])
