@@ -77,7 +77,7 @@ def run(config: EmbedConfig, parent: tracking.Run | None = None) -> EmbeddingSto
     )
     writer = StoreWriter(config.output)
     if config.dry_run:
-        missing = _missing(units, writer)
+        missing = _missing(units, writer) if writer.holds(manifest) else units
         print(f"{manifest.rows:,} pairs in {len(units)} units; {len(missing)} units are not in {config.output} yet")
         return None
     writer.begin(manifest)
@@ -104,13 +104,18 @@ def _embed_units(units: list[PairUnit], source: ParquetPairs, manifest: Manifest
     resources = engine.connect()
     gpus = int(resources.get("GPU", 0))
     duplicates = _duplicate_rows(source)
+    items = [
+        {
+            "unit": asdict(unit),
+            "duplicates": [row for row in duplicates.get(unit.file, ()) if unit.start <= row < unit.stop],
+        }
+        for unit in units
+    ]
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
-    # Different num_cpus keep Ray Data from fusing decoding into the encoder's actor.
-    items = [{"unit": asdict(unit), "duplicates": duplicates.get(unit.file, [])} for unit in units]
-    committed = (
+    committed = (  # different num_cpus keep Ray Data from fusing decoding into the encoder's actor
         ray.data.from_items(items, override_num_blocks=len(items))
         .map_batches(
             _Decode(source, manifest.encoder, config.batch_rows),

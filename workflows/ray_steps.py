@@ -15,10 +15,11 @@ def run_on_ray(planned: list[PlannedStep], root: Path, what: str) -> None:
     A step that fails fails all that need it; the others are finished before its exception is raised.
     """
     due = [item.step for item in planned if item.due]
+    run = ray.remote(_run)
     tasks: dict[str, Any] = {}
     for step in due:
         needed = [tasks[name] for name in (n.name for n in step.inputs.values()) if name in tasks]
-        tasks[step.name] = ray.remote(_run).options(num_cpus=step.cpus).remote(step, root, *needed)
+        tasks[step.name] = run.options(num_cpus=step.cpus).remote(step, root, *needed)
     failure: Exception | None = None
     pending = list(tasks.values())
     with tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar:

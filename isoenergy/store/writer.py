@@ -21,22 +21,31 @@ class StoreWriter:
         self.uri = absolute_uri(uri)
         self._filesystem, self._root = fsspec.core.url_to_fs(uri)
 
+    def holds(self, manifest: Manifest) -> bool:
+        """Return whether there is a store that this manifest may go on filling.
+
+        Raises InputError, naming what differs, if there is one that it may not.
+        """
+        path = f"{self._root}/manifest.json"
+        try:
+            if not self._filesystem.exists(path):
+                return False
+            there = Manifest.from_json(self._filesystem.cat_file(path).decode())
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} is not a manifest ({error}); give another output folder") from error
+        there.require_same(manifest, self.uri)
+        return True
+
     def begin(self, manifest: Manifest) -> None:
         """Write the manifest of a new store, or check it against the one that is there.
 
         Raises InputError if the store was made otherwise, or the place cannot be written.
         """
-        path = f"{self._root}/manifest.json"
         try:
-            if self._filesystem.exists(path):
-                there = Manifest.from_json(self._filesystem.cat_file(path).decode())
-                there.require_same(manifest, self.uri)
-            else:
-                write_atomically(self._filesystem, path, manifest.to_json().encode())
+            if not self.holds(manifest):
+                write_atomically(self._filesystem, f"{self._root}/manifest.json", manifest.to_json().encode())
         except OSError as error:
             raise InputError(f"{self.uri} cannot be written ({error}); give an output folder that can") from error
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path} is not a manifest ({error}); give another output folder") from error
 
     def committed(self) -> dict[str, CommitRecord]:
         """Return the records of the finished units by name; one whose shard is gone or cut short is not finished."""
