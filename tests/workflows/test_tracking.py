@@ -1,3 +1,11 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +66,45 @@ def test_the_final_status_is_true_and_an_unfinished_run_goes_on(error: type[Base
 
 def test_a_password_is_not_printed() -> None:
     assert tracking.without_password("postgresql://user:secret@host/db") == "postgresql://host/db"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    places = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
+    process = subprocess.Popen([*command, *places], start_new_session=True, cwd=tmp_path)
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, "the MLflow server ended by itself"
+            try:
+                if urllib.request.urlopen(f"{uri}/health", timeout=5).status == 200:
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.server
+def test_a_server_gets_runs_and_artifacts(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    (tmp_path / "report.html").write_text("page")
+    with tracking.stage("report", Settings(), "out") as run:
+        run.metrics({"loss": 0.5})
+        run.artifact(tmp_path / "report.html")
+    record = MlflowClient(server).get_run(run.id)
+    assert record.info.status == "FINISHED"
+    assert record.data.metrics == {"loss": 0.5}
+    assert [path.read_text() for path in (tmp_path / "kept").rglob("report.html")] == ["page"]
