@@ -78,6 +78,8 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
     """Run what is not done and write `evaluation.json`; return its path, or None after a dry run."""
     store = EmbeddingStore.open(config.store)
     store.require_complete()
+    if not store.pairs_in(config.split):
+        raise InputError(f"{config.store} has no pairs in its {config.split} split; embed more pairs")
     saes = {folder: SparseAutoencoder.load(folder) for folder in config.saes}
     for folder, sae in saes.items():
         if sae.config.dim != store.manifest.dim:

@@ -123,6 +123,8 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
     ]
     if run.uri.startswith("sqlite"):
         lines.append(f"           open it: {programs / 'mlflow'} ui --backend-store-uri {shlex.quote(run.uri)}")
+    elif run.uri.startswith("http"):
+        lines.append(f"           open it: {programs / 'python'} -m webbrowser -t {tracking.without_password(run.uri)}")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from isoenergy.differences import differing_fields
 from isoenergy.errors import InputError
 from isoenergy.files import write_atomically
 from isoenergy.store import EmbeddingStore
+from isoenergy.store.batches import require_batches
 from isoenergy.training import Metrics, SaveCheckpoint, Trainer, TrainingConfig, sae_name
 from workflows import engine, presets, tracking
 from workflows.command import run_command
@@ -43,8 +44,8 @@ class TrainConfig:
     """Print the plan and stop."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.workers <= self.training.batch_pairs:
-            raise InputError(f"workers must be from 1 to batch_pairs ({self.training.batch_pairs}), got {self.workers}")
+        if self.workers < 1:
+            raise InputError(f"workers must be at least 1, got {self.workers}")
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[Path]:
     """Train, or continue, or find it done; return the SAEs' folders in the order of the betas."""
     store = EmbeddingStore.open(config.store)
     store.require_complete()
+    require_batches(store.pairs_in("train"), config.training.batch_pairs, config.workers)
     folders = sae_folders(config.output, config.training)
     if config.dry_run:
         atoms = config.training.expansion * store.manifest.dim
         print(
-            f"{len(folders)} SAEs of {atoms:,} atoms, k = {config.training.k}, on the train split of {len(store):,} "
-            f"pairs, {config.training.epochs} epochs, {config.training.batch_pairs} a batch, {config.workers} workers"
+            f"{len(folders)} SAEs of {atoms:,} atoms, k = {config.training.k}, on {store.pairs_in('train'):,} "
+            f"train pairs, {config.training.epochs} epochs of batches of {config.training.batch_pairs}, "
+            f"{config.workers} workers"
         )
         return folders
     _remember_plan(config, store)

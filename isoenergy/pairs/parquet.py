@@ -117,15 +117,15 @@ class ParquetPairs:
                 last = first + parquet.metadata.row_group(group).num_rows
                 wanted = [row for row in rows if first <= row < last]
                 if wanted:
-                    column = parquet.read_row_group(group, columns=[self.columns.image])[0].cast(pa.binary())
-                    found |= {row: column[row - first].as_py() for row in wanted}
+                    column = parquet.read_row_group(group, columns=[self.columns.image])[0]
+                    found |= {row: _as_binary(column.slice(row - first, 1))[0].as_py() for row in wanted}
                 first = last
         return found
 
     def keys(self, file: str) -> pa.ChunkedArray:
         """Return one file's key column, as binary."""
         with self._filesystem.open(self._path(file), "rb") as stream:
-            return pq.read_table(stream, columns=[self.columns.key])[0].cast(pa.binary())
+            return _as_binary(pq.read_table(stream, columns=[self.columns.key])[0])
 
     def _list_files(self) -> list[str]:
         if self._filesystem.isfile(self._root):
@@ -162,6 +162,7 @@ class ParquetPairs:
                         f"{', '.join(schema.names)}; name the right one with --columns.{role}"
                     )
                 kind = schema.field(column).type
+                kind = kind.value_type if pa.types.is_dictionary(kind) else kind
                 if not (pa.types.is_string(kind) or pa.types.is_binary(kind) or _is_large(kind)):
                     raise InputError(f"{self._path(file)}: column {column!r} must hold strings or bytes, got {kind}")
             if not schema.remove_metadata().equals(first.remove_metadata()):
@@ -172,10 +173,17 @@ class ParquetPairs:
 
     def _standard(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns: dict[str, Any] = {
-            role: batch.column(column).cast(pa.binary()) for column, role in self.columns.names().items()
+            role: _as_binary(batch.column(column)) for column, role in self.columns.names().items()
         }
         columns |= {name: batch.column(name) for name in self.passed_through.names}
         return pa.RecordBatch.from_pydict(columns)
+
+
+def _as_binary(column: pa.Array | pa.ChunkedArray) -> Any:
+    """Return strings as their bytes, whatever they are: only decoding a row may find fault with it."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.binary())
 
 
 def _is_large(kind: pa.DataType) -> bool:

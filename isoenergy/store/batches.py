@@ -26,6 +26,17 @@ class PairArrays:
         return len(self.keys)
 
 
+def require_batches(pairs: int, batch_pairs: int, workers: int) -> None:
+    """Raise InputError unless batches of `batch_pairs`, shared by `workers`, can be drawn from `pairs`."""
+    if not 0 < batch_pairs <= pairs:
+        raise InputError(
+            f"a batch of {batch_pairs} pairs cannot be drawn from the {pairs} of the split; "
+            f"embed more pairs or give a smaller batch"
+        )
+    if batch_pairs < workers:
+        raise InputError(f"a batch of {batch_pairs} pairs cannot be shared by {workers} workers")
+
+
 @dataclass(frozen=True)
 class PairBatches:
     """Shuffled batches of `pairs`; a last, short batch is left out, so all batches are alike.
@@ -43,13 +54,7 @@ class PairBatches:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.batch_pairs <= len(self.pairs):
-            raise InputError(
-                f"a batch of {self.batch_pairs} pairs cannot be drawn from {len(self.pairs)}; "
-                f"it must be between 1 and the number of pairs in the split"
-            )
-        if self.batch_pairs < self.workers:
-            raise InputError(f"a batch of {self.batch_pairs} pairs cannot be shared by {self.workers} workers")
+        require_batches(len(self.pairs), self.batch_pairs, self.workers)
 
     @property
     def steps(self) -> int:

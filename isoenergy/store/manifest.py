@@ -77,6 +77,7 @@ class CommitRecord:
     embedded: int
     rejected: int
     rejected_by_reason: dict[str, int]
+    embedded_by_split: dict[str, int]
     shard_bytes: int
     shard_sha256: str
 

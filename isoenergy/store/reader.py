@@ -49,6 +49,10 @@ class EmbeddingStore:
         """Return the number of embedded pairs."""
         return sum(record.embedded for record in self.commits)
 
+    def pairs_in(self, split: Split) -> int:
+        """Return the number of embedded pairs of a split."""
+        return sum(record.embedded_by_split.get(split, 0) for record in self.commits)
+
     @property
     def rejected(self) -> dict[str, int]:
         """Rejected pairs by reason."""

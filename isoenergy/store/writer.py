@@ -73,7 +73,9 @@ class StoreWriter:
         Raises ValueError if their rows do not add up to the unit's.
         """
         data = _parquet_bytes(shard)
-        reasons = Counter(rejected["reason"].to_pylist())
+        reasons, splits = (
+            dict(sorted(Counter(column.to_pylist()).items())) for column in (rejected["reason"], shard["split"])
+        )
         record = CommitRecord(
             unit=unit.name,
             file=unit.file,
@@ -81,7 +83,8 @@ class StoreWriter:
             rows_in=unit.rows,
             embedded=len(shard),
             rejected=len(rejected),
-            rejected_by_reason=dict(sorted(reasons.items())),
+            rejected_by_reason=reasons,
+            embedded_by_split=splits,
             shard_bytes=len(data),
             shard_sha256=hashlib.sha256(data).hexdigest(),
         )

@@ -51,6 +51,20 @@ def test_extra_columns_pass_through_and_names_can_be_given(tmp_path: Path) -> No
     assert batch.to_pylist() == [{"key": b"1", "image": b"i", "caption": b"t", "width": 3}]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
+def test_strings_may_be_stored_in_any_way(tmp_path: Path, kind: pa.DataType) -> None:
+    columns = {
+        "key": pa.array(["a", "b"]).cast(kind),
+        "image": [b"i", b"j"],
+        "caption": pa.array(["x", "x"]).cast(kind),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    (batch,) = source.read(source.units(9)[0], 9)
+    assert batch["key"].to_pylist() == source.keys("a.parquet").to_pylist() == [b"a", b"b"]
+    assert batch["caption"].to_pylist() == [b"x", b"x"]
+
+
 def test_images_come_back_by_row(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", 8)
     images = ParquetPairs(str(tmp_path), PairColumns()).images("a.parquet", [1, 5, 7])

@@ -75,7 +75,7 @@ def test_what_was_committed_is_read(filled: Path) -> None:
     assert arrays.images[11].tolist() == [4, 5, 6]
     test = store.to_arrays("test")
     assert all(split_of(key) == "test" for key in test.keys)
-    assert 0 < len(test) < 28
+    assert 0 < len(test) == store.pairs_in("test") < 28
 
 
 def test_plain_pyarrow_reads_a_shard(filled: Path) -> None:
@@ -131,4 +131,4 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_record_that_does_not_add_up_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="3 rows in, but 1 embedded"):
-        CommitRecord("u", "f", 0, 3, 1, 1, {}, 0, "")
+        CommitRecord("u", "f", 0, 3, 1, 1, {}, {}, 0, "")
