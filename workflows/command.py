@@ -1,9 +1,11 @@
 """What every command does around its work: one line and exit code 2 for bad input, an orderly end when told to."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 from isoenergy.errors import InputError
 
@@ -18,13 +20,23 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        _end(signal.SIGINT)
+    except SystemExit as end:
+        if end.code in (signal.SIGTERM, 128 + signal.SIGTERM):  # Ray's own handler, once it runs, exits with the former
+            _end(signal.SIGTERM)
+        raise
     except Exception as error:
         for cause in _causes(error):
             if isinstance(cause, InputError):
                 print(f"isoenergy: {' '.join(str(cause).split())}", file=sys.stderr)
                 sys.exit(2)
         raise
+
+
+def _end(number: signal.Signals) -> NoReturn:
+    print("isoenergy: stopped; the same command goes on from what is done", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(128 + number)  # Ray's threads abort an interpreter that ends while they work; its processes end with it
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
