@@ -10,7 +10,7 @@ from torch import Tensor
 class SparseCodes:
     """The outcome of a pursuit, one row a sample.
 
-    indices: `(batch, k)` int64, the atom chosen in each round. An atom may repeat in a row: its values add.
+    indices: `(batch, k)` int32, the atom chosen in each round. An atom may repeat in a row: its values add.
     values: `(batch, k)`, the coefficient of each round.
     residual: `(batch, dim)`, what is left of the input after the last round; reconstruction = input - residual.
     """
@@ -30,7 +30,7 @@ class SparseCodes:
     def to_dense(self, atoms: int) -> Tensor:
         """Return the codes as a dense `(batch, atoms)` array. For small cases and tests: it is batch × atoms."""
         dense = self.values.new_zeros(len(self), atoms)
-        return dense.scatter_add(1, self.indices, self.values)
+        return dense.scatter_add(1, self.indices.long(), self.values)
 
     def merged_values(self) -> Tensor:
         """Return `(batch, k)` values in which a repeated atom's sum stands at its first place and zeros at the others.

@@ -92,7 +92,7 @@ def encode_part(config: PartConfig, inputs: Inputs, output: Path) -> Result:
                 with torch.no_grad():
                     codes[modality] = sae.encode(x)
                 sums[modality].update(x, codes[modality].residual)
-                tensors[f"{modality}.indices"].append(codes[modality].indices.int())
+                tensors[f"{modality}.indices"].append(codes[modality].indices)
                 tensors[f"{modality}.values"].append(codes[modality].values)
             statistics.update(codes["image"], codes["text"])
     empty = {"indices": torch.zeros(0, sae.config.k, dtype=torch.int32), "values": torch.zeros(0, sae.config.k)}
@@ -173,7 +173,7 @@ def load_codes(inputs: Inputs) -> tuple[SparseCodes, SparseCodes]:
     parts = [load_file(folder / _CODES_FILE) for name, folder in inputs.items() if name.startswith("part")]
     codes = []
     for modality in MODALITIES:
-        indices = torch.cat([part[f"{modality}.indices"] for part in parts]).long()
+        indices = torch.cat([part[f"{modality}.indices"] for part in parts])
         values = torch.cat([part[f"{modality}.values"] for part in parts])
         codes.append(SparseCodes(indices, values, torch.empty(len(indices), 0)))
     return codes[0], codes[1]

@@ -1,10 +1,11 @@
 """Reconstruction and alignment, on indices and values alone: nothing here is batch × atoms (paper 1.4)."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from isoenergy.codes import SparseCodes
 
@@ -42,10 +43,33 @@ ALIGNMENTS: dict[AlignmentName, Callable[[SparseCodes, SparseCodes], Tensor]] = 
 }
 
 
+class _Inner(torch.autograd.Function):
+    """Inner products of codes; which atoms meet is found again in backward, not kept: that is batch × k²."""
+
+    @staticmethod
+    def forward(ctx: Any, a_indices: Tensor, a_values: Tensor, b_indices: Tensor, b_values: Tensor) -> Tensor:
+        ctx.save_for_backward(a_indices, a_values, b_indices, b_values)
+        return (a_values * _met(a_indices, b_indices, b_values)).sum(dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        a_indices, a_values, b_indices, b_values = ctx.saved_tensors
+        gradient = gradient.unsqueeze(1)
+        by_a = gradient * _met(a_indices, b_indices, b_values) if ctx.needs_input_grad[1] else None
+        by_b = gradient * _met(b_indices, a_indices, a_values) if ctx.needs_input_grad[3] else None
+        return None, by_a, None, by_b
+
+
+def _met(a_indices: Tensor, b_indices: Tensor, b_values: Tensor) -> Tensor:
+    """`(batch, k)`: what the other code has at each atom of this one; all k² meetings count, so repeats add up."""
+    meet = a_indices.unsqueeze(2) == b_indices.unsqueeze(1)
+    return torch.bmm(meet.to(b_values.dtype), b_values.unsqueeze(2)).squeeze(2)
+
+
 def _inner(a: SparseCodes, b: SparseCodes) -> Tensor:
-    """`(batch,)` inner products of dense codes; a sum over all k² meetings counts repeated atoms rightly."""
-    meet = a.indices.unsqueeze(2) == b.indices.unsqueeze(1)
-    return torch.einsum("bi,bij,bj->b", a.values, meet.to(a.values.dtype), b.values)
+    """`(batch,)` inner products of dense codes."""
+    return _Inner.apply(a.indices, a.values, b.indices, b.values)
 
 
 def _paired_cosine(image: SparseCodes, text: SparseCodes) -> Tensor:

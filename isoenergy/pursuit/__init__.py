@@ -1,36 +1,86 @@
 """Matching Pursuit: each row of a batch as a sum of k atoms, greedily chosen."""
 
+import torch
 from torch import Tensor
 
 from isoenergy.codes import SparseCodes
-from isoenergy.pursuit.oracle import matching_pursuit_oracle
+from isoenergy.pursuit import oracle
+from isoenergy.pursuit.autograd import MatchingPursuit
+from isoenergy.pursuit.checks import check_arguments, check_gram, in_working_precision
+from isoenergy.pursuit.gram import gram_matrix, matmul_precision
+from isoenergy.pursuit.orthogonal import orthogonal_matching_pursuit
+from isoenergy.pursuit.plan import Backend, Form, Plan, plan_pursuit
+from isoenergy.pursuit.policy import Precision, PursuitPolicy, Selection
 
-__all__ = ["matching_pursuit"]
+__all__ = [
+    "Backend",
+    "Plan",
+    "Precision",
+    "PursuitPolicy",
+    "Selection",
+    "gram_matrix",
+    "matching_pursuit",
+    "orthogonal_matching_pursuit",
+    "plan_pursuit",
+]
+
+_PAPER = PursuitPolicy()
 
 
-def matching_pursuit(x: Tensor, dictionary: Tensor, k: int) -> SparseCodes:
-    """Encode each row of `x` with `k` rounds of Matching Pursuit; differentiable in both tensors.
+def matching_pursuit(
+    x: Tensor,
+    dictionary: Tensor,
+    k: int,
+    *,
+    policy: PursuitPolicy = _PAPER,
+    backend: Backend = "auto",
+    precision: Precision = "full",
+    gram: Tensor | None = None,
+) -> SparseCodes:
+    """Encode each row of `x` with `k` rounds of Matching Pursuit; differentiable in both tensors, once.
 
-    x: `(batch, dim)`, floating point; batch may be 0.
+    x: `(batch, dim)`, floating point; batch may be 0. Half precisions are computed in float32.
     dictionary: `(atoms, dim)`, the dtype and device of `x`; atoms of any norm.
     k: rounds, at least 1. An atom may be chosen again; ties go to the lowest index.
+    policy: what is selected and when a row stops; its remaining rounds then have index 0 and value 0.
+    backend: the form that runs; auto asks `plan_pursuit`. All give the same codes, to rounding: oracle is the plain
+        loop, cpu and triton update correlations by rows of the Gram matrix, residual has no Gram matrix.
+    precision: full is float32 as IEEE has it, whatever the process has set. tf32 computes correlations and Gram matrix
+        in TF32 on CUDA: about 1 row in 80 then gets another sequence of atoms (measured with TF32 rounded operands on
+        the benchmark's data, by `python -m tests.benchmarks.pursuit`).
+    gram: `gram_matrix(dictionary)`, to build it once for many batches; it must be of this very dictionary.
 
-    Raises ValueError, naming the argument, for wrong shapes, dtypes, devices or k.
-    Source: paper 1.3; the selection is the signed maximum of the correlations.
+    Raises ValueError, naming the argument, for wrong shapes, dtypes, devices, k, backend, or values not finite.
+    Source: paper 1.3. The reverse pass is that of `isoenergy.pursuit.reverse`.
     """
-    _check(x, dictionary, k)
-    return matching_pursuit_oracle(x, dictionary, k)
+    check_arguments(x, dictionary, k)
+    if gram is not None:
+        check_gram(gram, dictionary)
+    form = _form(x, dictionary, k, backend, precision, gram)
+    dtype = x.dtype
+    x, dictionary = in_working_precision(x), in_working_precision(dictionary)
+    if form == "oracle":
+        with matmul_precision(precision):
+            indices, values, residual = oracle.pursue(x, dictionary, k, policy)
+    else:
+        indices, values, residual = MatchingPursuit.apply(x, dictionary, k, policy, form, precision, gram)
+    if policy.stops:
+        indices = indices.clamp_min(0)
+    return SparseCodes(indices, values.to(dtype), residual.to(dtype))
 
 
-def _check(x: Tensor, dictionary: Tensor, k: int) -> None:
-    if x.ndim != 2 or not x.is_floating_point():
-        raise ValueError(f"x must be a floating point (batch, dim) tensor, got {x.dtype} of shape {tuple(x.shape)}")
-    if dictionary.ndim != 2 or dictionary.shape[0] < 1 or dictionary.shape[1] != x.shape[1]:
-        raise ValueError(f"dictionary must be (atoms, {x.shape[1]}) to match x, got {tuple(dictionary.shape)}")
-    if dictionary.dtype != x.dtype or dictionary.device != x.device:
-        raise ValueError(
-            f"dictionary must have the dtype and device of x ({x.dtype}, {x.device}), "
-            f"got {dictionary.dtype}, {dictionary.device}"
-        )
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+def _form(x: Tensor, dictionary: Tensor, k: int, backend: Backend, precision: Precision, gram: Tensor | None) -> Form:
+    kind = x.device.type
+    possible: dict[str, tuple[Form, ...]] = {
+        "cpu": ("oracle", "cpu", "residual"),
+        "cuda": ("oracle", "triton", "residual"),
+    }
+    forms = possible.get(kind, ("oracle", "residual"))
+    if backend != "auto" and backend not in forms:
+        raise ValueError(f"backend must be auto, {' or '.join(forms)} for tensors on {kind}, got {backend!r}")
+    if precision not in ("full", "tf32") or (precision == "tf32" and kind != "cuda"):
+        raise ValueError(f"precision must be full, or tf32 for tensors on cuda, got {precision!r} on {kind}")
+    if backend != "auto":
+        return backend
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return plan_pursuit(len(x), x.shape[1], len(dictionary), k, x.device, dtype, gram is not None).form

@@ -1,0 +1,76 @@
+"""One differentiable pursuit over all forms: forward by any of them, backward from what they have in common."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from isoenergy.pursuit import residual as residual_form
+from isoenergy.pursuit.gram import gram_matrix, matmul_precision
+from isoenergy.pursuit.plan import Form
+from isoenergy.pursuit.policy import Precision, PursuitPolicy
+from isoenergy.pursuit.reverse import reverse
+
+
+class MatchingPursuit(torch.autograd.Function):
+    """Keeps, for backward, 4 bytes of index and the value of each atom chosen, the final residual, and no graph."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        dictionary: Tensor,
+        k: int,
+        policy: PursuitPolicy,
+        form: Form,
+        precision: Precision,
+        gram: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return indices (int32, -1 where a row had stopped), values and residual."""
+        x, dictionary = x.detach(), dictionary.detach().contiguous()
+        with matmul_precision(precision):
+            indices, values, residual = _pursue(x, dictionary, k, policy, form, precision, gram)
+        ctx.form = form
+        ctx.mark_non_differentiable(indices)
+        ctx.save_for_backward(dictionary, indices, values, residual)
+        return indices, values, residual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _indices: Tensor, grad_values: Tensor, grad_residual: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x and the dictionary."""
+        dictionary, indices, values, residual = ctx.saved_tensors
+        arguments = dictionary, indices, values, residual, grad_values, grad_residual
+        if dictionary.device.type == "cpu":
+            from isoenergy.pursuit import cpu
+
+            gradients = cpu.reverse(*arguments)
+        elif ctx.form == "triton" and not torch.are_deterministic_algorithms_enabled():
+            from isoenergy.pursuit import triton_kernels
+
+            gradients = triton_kernels.reverse(*arguments)
+        else:
+            gradients = reverse(*arguments)
+        return *gradients, None, None, None, None, None
+
+
+def _pursue(
+    x: Tensor,
+    dictionary: Tensor,
+    k: int,
+    policy: PursuitPolicy,
+    form: Form,
+    precision: Precision,
+    gram: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if form == "residual":
+        return residual_form.pursue(x, dictionary, k, policy)
+    gram = gram_matrix(dictionary, precision) if gram is None else gram
+    if form == "cpu":
+        from isoenergy.pursuit import cpu  # numba takes a second to load
+
+        return cpu.pursue(x, dictionary, k, policy, gram)
+    from isoenergy.pursuit import triton_kernels  # not every machine has Triton
+
+    return triton_kernels.pursue(x, dictionary, k, policy, gram)

@@ -1,0 +1,49 @@
+"""What a pursuit refuses, and the precision that it works in."""
+
+import torch
+from torch import Tensor
+
+
+def check_arguments(x: Tensor, dictionary: Tensor, k: int) -> None:
+    """Raise ValueError, naming the argument, for wrong shapes, dtypes, devices or k, and for NaN or infinity."""
+    if x.ndim != 2 or not x.is_floating_point():
+        raise ValueError(f"x must be a floating point (batch, dim) tensor, got {x.dtype} of shape {tuple(x.shape)}")
+    if dictionary.ndim != 2 or 0 in dictionary.shape or dictionary.shape[1] != x.shape[1]:
+        raise ValueError(f"dictionary must be (atoms, {x.shape[1]}) to match x, got {tuple(dictionary.shape)}")
+    if dictionary.dtype != x.dtype or dictionary.device != x.device:
+        raise ValueError(
+            f"dictionary must have the dtype and device of x ({x.dtype}, {x.device}), "
+            f"got {dictionary.dtype}, {dictionary.device}"
+        )
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k must be an integer of at least 1, got {k!r}")
+    for name, tensor in (("x", x), ("dictionary", dictionary)):
+        if tensor.numel() and not _is_finite(tensor):
+            bad = (~tensor.isfinite()).any(dim=1).nonzero()[:5].squeeze(1).tolist()
+            raise ValueError(f"{name} must be finite, got NaN or infinity in rows {bad}" + " …" * (len(bad) == 5))
+
+
+def check_gram(gram: Tensor, dictionary: Tensor) -> None:
+    """Raise ValueError if `gram` cannot be the Gram matrix of `dictionary`: by its shape, dtype or device."""
+    atoms = len(dictionary)
+    if gram.shape != (atoms, atoms) or gram.dtype != working_dtype(dictionary) or gram.device != dictionary.device:
+        raise ValueError(
+            f"gram must be ({atoms}, {atoms}) {working_dtype(dictionary)} on {dictionary.device}, as "
+            f"gram_matrix(dictionary) returns, got {tuple(gram.shape)} {gram.dtype} on {gram.device}"
+        )
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """Return float64 for float64, float32 for float32 and the half precisions."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def in_working_precision(tensor: Tensor) -> Tensor:
+    """Return `tensor` in the precision that the pursuit computes in; itself, if it has it."""
+    return tensor.to(working_dtype(tensor))
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """One pass and, on a GPU, one wait: minimum and maximum are NaN if anything is."""
+    low, high = torch.aminmax(tensor.detach())
+    return bool((low.isfinite() & high.isfinite()).item())

@@ -1,0 +1,80 @@
+"""The two matrix products of a pursuit, correlations and Gram matrix, in a precision that no global setting changes."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoenergy.pursuit.policy import Precision
+
+_PANEL = 256
+# Rows of the Gram matrix are kept this much apart, or columns of a power of two would all meet in one cache set.
+_ROW_PADDING_BYTES = 64
+
+
+@contextmanager
+def matmul_precision(precision: Precision) -> Iterator[None]:
+    """Compute float32 matrix products in `precision`, whatever the process or an autocast region has set."""
+    backends: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        backends[0].fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        backends[1].fp32_precision = "ieee"
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
+
+
+def correlations(x: Tensor, dictionary: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return `(batch, atoms)` inner products; equal atoms get bit-equal ones.
+
+    A single row is computed as two: matrix–vector kernels treat the last columns differently from the others.
+    """
+    if len(x) == 1:
+        pair = torch.mm(x.expand(2, -1), dictionary.T)
+        return pair[:1] if out is None else out.copy_(pair[:1])
+    return torch.mm(x, dictionary.T) if out is None else torch.mm(x, dictionary.T, out=out)
+
+
+def gram_matrix(dictionary: Tensor, precision: Precision = "full") -> Tensor:
+    """Return `(atoms, atoms)` inner products of the atoms of `dictionary`, `(atoms, dim)`, without gradient.
+
+    On a CPU only the upper triangle is computed, in panels, then mirrored: half the FLOPs, and exactly symmetric.
+    Pass it to `matching_pursuit(gram=)` to encode many batches with one frozen dictionary.
+    """
+    with torch.no_grad(), matmul_precision(precision):
+        if dictionary.device.type != "cpu":
+            return torch.mm(dictionary, dictionary.T)
+        return _symmetric_product(dictionary)
+
+
+def _symmetric_product(dictionary: Tensor) -> Tensor:
+    atoms = len(dictionary)
+    padding = _ROW_PADDING_BYTES // dictionary.element_size()
+    gram = empty_on_huge_pages((atoms, atoms + padding), dictionary.dtype)[:, :atoms]
+    panels = even_parts(atoms, _PANEL)
+    for low, high in panels:
+        correlations(dictionary[:high], dictionary[low:high], out=gram[:high, low:high])
+    for low, high in panels:
+        gram[high:, low:high] = gram[low:high, high:].T
+    return gram
+
+
+def even_parts(count: int, largest: int) -> list[tuple[int, int]]:
+    """Cut `range(count)` into parts of nearly one size, at most `largest`: no part of a single atom is left over."""
+    parts = math.ceil(count / largest)
+    edges = [count * part // parts for part in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def empty_on_huge_pages(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return an uninitialised CPU tensor; numpy asks Linux for huge pages, torch does not, and faults cost more."""
+    numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
+    return torch.from_numpy(np.empty(shape, numpy_dtype))
