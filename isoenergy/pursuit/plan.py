@@ -30,7 +30,7 @@ class _Rates:
 
 
 # One core of a server with AVX-512; measured by tests/benchmarks/pursuit.py on two.
-_CPU_CORE = _Rates(flops=150e9, gram_bytes=10e9, score_bytes=20e9)
+_CPU_CORE = _Rates(flops=150e9, gram_bytes=14e9, score_bytes=20e9)
 # An H200 in IEEE float32, from its data sheet: not measured.
 _CUDA = _Rates(flops=60e12, gram_bytes=4e12, score_bytes=4e12)
 
