@@ -1,5 +1,6 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
 # make test: set everything up and pass the tests.   make check: lint, format, types.
+# make bench: the pursuit against its public peers; some 20 minutes on 2 cores.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -8,7 +9,7 @@ export MALLOC_TRIM_THRESHOLD_ := 100000000000
 export MALLOC_MMAP_MAX_ := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
@@ -21,6 +22,9 @@ check: $(VENV)/installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+bench: $(VENV)/installed-bench
+	$(VENV)/bin/python -m tests.benchmarks.pursuit
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --constraint constraints.txt pip setuptools
@@ -29,6 +33,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[test,check]"
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[bench]"
 	touch $@
 
 clean:

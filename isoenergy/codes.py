@@ -42,6 +42,12 @@ class SparseCodes:
         repeats_an_earlier_round = same.tril(diagonal=-1).any(2)
         return torch.where(repeats_an_earlier_round, 0.0, total)
 
+    def used_atoms(self, atoms: int) -> Tensor:
+        """Return `(atoms,)` uint8: 1 for each atom that has a coefficient other than 0 in some row."""
+        used = torch.zeros(atoms, dtype=torch.uint8, device=self.indices.device)
+        chosen = (self.values != 0).to(torch.uint8)
+        return used.scatter_reduce_(0, self.indices.flatten().long(), chosen.flatten(), "amax")
+
     def keep(self, atom_mask: Tensor) -> "SparseCodes":
         """Zero the coefficients of every atom outside `atom_mask`, `(atoms,)` bool, with no re-encoding (paper 4.1)."""
         return SparseCodes(self.indices, self.values * atom_mask[self.indices], self.residual)

@@ -83,6 +83,7 @@ def encode_part(config: PartConfig, inputs: Inputs, output: Path) -> Result:
     statistics = ConceptStatistics.zeros(sae.config.atoms)
     sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
     tensors: dict[str, list[Tensor]] = {f"{m}.{part}": [] for m in MODALITIES for part in ("indices", "values")}
+    gram = sae.gram_of_frozen(rows=len(MODALITIES) * store.manifest.rows_per_unit)
     for unit in config.units:
         arrays = store.read_unit_arrays(unit, config.store.split)
         for start in range(0, len(arrays), _ENCODE_ROWS):
@@ -90,7 +91,7 @@ def encode_part(config: PartConfig, inputs: Inputs, output: Path) -> Result:
             for modality, rows in zip(MODALITIES, (arrays.images, arrays.texts), strict=True):
                 x = unit_rows(rows[start : start + _ENCODE_ROWS])
                 with torch.no_grad():
-                    codes[modality] = sae.encode(x)
+                    codes[modality] = sae.encode(x, gram)
                 sums[modality].update(x, codes[modality].residual)
                 tensors[f"{modality}.indices"].append(codes[modality].indices)
                 tensors[f"{modality}.values"].append(codes[modality].values)

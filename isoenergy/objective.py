@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from isoenergy.codes import SparseCodes
+from isoenergy.pursuit import matching_pursuit
 
 _COSINE_FLOOR = 1e-8
 
@@ -41,6 +42,17 @@ ALIGNMENTS: dict[AlignmentName, Callable[[SparseCodes, SparseCodes], Tensor]] = 
     "masked-cosine": masked_cosine_alignment,
     "cosine": cosine_alignment,
 }
+
+
+def revival_loss(codes: SparseCodes, dead_atoms: Tensor) -> Tensor:
+    """Return the mean over all entries of what one round over the dead atoms alone leaves of the residual, squared.
+
+    dead_atoms: `(dead, dim)`. Each row pulls the dead atom nearest to its residual towards it; nothing else has a
+    gradient. 0 without dead atoms. Source: the auxiliary loss of Gao et al. 2024 (2406.04093), here by pursuit.
+    """
+    if not len(dead_atoms):
+        return codes.residual.new_zeros(())
+    return reconstruction_loss(matching_pursuit(codes.residual.detach(), dead_atoms, 1))
 
 
 class _Inner(torch.autograd.Function):

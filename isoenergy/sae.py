@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isoenergy.codes import SparseCodes
 from isoenergy.errors import InputError
-from isoenergy.pursuit import matching_pursuit
+from isoenergy.pursuit import gram_matrix, matching_pursuit, plan_pursuit
 
 WEIGHTS_FILE = "sae.safetensors"
 CONFIG_FILE = "config.json"
@@ -59,9 +59,14 @@ class SparseAutoencoder(nn.Module):
         """Rescale every atom to unit norm, in place and without gradient; the trainer calls it before each forward."""
         self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True) + _NORM_FLOOR)
 
-    def encode(self, x: Tensor) -> SparseCodes:
-        """Encode `(batch, dim)` rows."""
-        return matching_pursuit(x, self.dictionary, self.config.k)
+    def encode(self, x: Tensor, gram: Tensor | None = None) -> SparseCodes:
+        """Encode `(batch, dim)` rows. With `gram_of_frozen` of this SAE, many batches share one Gram matrix."""
+        return matching_pursuit(x, self.dictionary, self.config.k, gram=gram)
+
+    def gram_of_frozen(self, rows: int) -> Tensor | None:
+        """Return the Gram matrix, to encode `rows` rows in batches while the dictionary stays; None if none pays."""
+        plan = plan_pursuit(rows, self.config.dim, self.config.atoms, self.config.k, self.dictionary.device)
+        return None if plan.form == "residual" else gram_matrix(self.dictionary)
 
     def decode(self, codes: SparseCodes) -> Tensor:
         """Return the `(batch, dim)` sum of the codes' atoms."""

@@ -5,8 +5,10 @@ under DDP (pass `wrap`), in a notebook or in a test. Source: paper 1.3, 1.4, 3.3
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -16,12 +18,13 @@ from torch import Tensor, nn
 
 from isoenergy.differences import differing_fields
 from isoenergy.errors import InputError
-from isoenergy.objective import ALIGNMENTS, AlignmentName, reconstruction_loss
+from isoenergy.objective import ALIGNMENTS, AlignmentName, reconstruction_loss, revival_loss
 from isoenergy.sae import SaeConfig, SparseAutoencoder
 from isoenergy.store.batches import PairBatches
 
 STATE_FILE = "trainer.safetensors"
 STATE_JSON = "trainer.json"
+_IDLE_STEPS = "idle_steps"
 
 Metrics = dict[str, float]
 SaveCheckpoint = Callable[[Path], None]
@@ -48,6 +51,10 @@ class TrainingConfig:
     """Highest rate of the OneCycle schedule."""
     gradient_clip: float = 1.0
     """Largest gradient norm of one SAE."""
+    revival: float = 0.0
+    """Weight of the loss by which dead atoms learn what the others leave, on the scale of beta; 0, the paper's: off."""
+    dead_after: int = 100
+    """Steps in which no row of the batch chose an atom, for it to count as dead."""
     seed: int = 0
     """Decides the initialisation and the order of the data."""
     log_every: int = 10
@@ -58,8 +65,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int | float) and field.name != "seed" and not value > 0:
+            if isinstance(value, int | float) and field.name not in ("seed", "revival") and not value > 0:
                 raise InputError(f"{field.name} must be above 0, got {value}")
+        if not 0 <= self.revival < math.inf:
+            raise InputError(f"revival must be 0 or more, got {self.revival}")
         if not self.betas or len(set(self.betas)) != len(self.betas):
             raise InputError(f"betas must be one or more different numbers, got {self.betas}")
 
@@ -75,7 +84,7 @@ class SaeGroup(nn.Module):
     def __init__(self, config: TrainingConfig, dim: int) -> None:
         super().__init__()
         self.betas = config.betas
-        self._alignment = ALIGNMENTS[config.alignment]
+        self._alignment, self._revives = ALIGNMENTS[config.alignment], config.revival > 0
         self.saes = [
             SparseAutoencoder(
                 SaeConfig(dim=dim, atoms=config.expansion * dim, k=config.k, beta=beta),
@@ -85,17 +94,23 @@ class SaeGroup(nn.Module):
         ]
         self._registered = nn.ModuleList(self.saes)
 
-    def forward(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Return `(SAEs, 2)`: the reconstruction loss and the alignment of each, on raw `(pairs, dim)` embeddings."""
-        rows = nn.functional.normalize(torch.cat([images, texts]), dim=1)
-        return torch.stack([self._losses(sae, rows) for sae in self.saes])
+    def forward(self, images: Tensor, texts: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode raw `(pairs, dim)` embeddings with every SAE, whose dead atoms are `dead`, `(SAEs, atoms)` bool.
 
-    def _losses(self, sae: SparseAutoencoder, rows: Tensor) -> Tensor:
+        Returns `(SAEs, 3)` losses: reconstruction, alignment and revival; and `(SAEs, atoms)` uint8: 1 for each atom
+        that a row chose.
+        """
+        rows = nn.functional.normalize(torch.cat([images, texts]), dim=1)
+        losses, used = zip(*map(self._losses, self.saes, repeat(rows), dead), strict=True)
+        return torch.stack(losses), torch.stack(used)
+
+    def _losses(self, sae: SparseAutoencoder, rows: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
         codes = sae(rows)
         image, text = codes.split(len(rows) // 2)
         with torch.set_grad_enabled(torch.is_grad_enabled() and sae.config.beta > 0):
             alignment = self._alignment(image, text)
-        return torch.stack([reconstruction_loss(codes), alignment])
+        revival = revival_loss(codes, sae.dictionary[dead]) if self._revives else alignment.new_zeros(())
+        return torch.stack([reconstruction_loss(codes), alignment, revival]), codes.used_atoms(len(dead))
 
     def project_atoms(self) -> None:
         """Rescale every atom of every SAE to unit norm."""
@@ -116,9 +131,11 @@ class Trainer:
         """Draw the SAEs; `wrap` makes a module distributed, if it is to be."""
         self.config, self.batches, self.step = config, batches, 0
         self.device = device or torch.device("cpu")
-        self.group = SaeGroup(config, batches.pairs.images.shape[1]).to(self.device)
+        dim = batches.pairs.images.shape[1]
+        self.group = SaeGroup(config, dim).to(self.device)
         self._module = wrap(self.group)
-        self._optimizer = torch.optim.Adam(self.group.parameters(), lr=config.learning_rate)
+        self._idle_steps = torch.zeros(len(config.betas), config.expansion * dim, dtype=torch.int32, device=self.device)
+        self._optimizer = torch.optim.Adam(self.group.parameters(), lr=config.learning_rate, fused=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, config.learning_rate, total_steps=self.steps
         )
@@ -144,11 +161,12 @@ class Trainer:
                     report(self.step, self._metrics(losses), self.save if checkpoint_due else None)
 
     def _step(self, images: Tensor, texts: Tensor) -> Tensor:
-        losses = self._module(images.to(self.device), texts.to(self.device))
+        losses, used = self._module(images.to(self.device), texts.to(self.device), self._dead_atoms())
         betas = torch.tensor(self.config.betas, device=self.device)
         # DDP averages over workers; their shares of the batch may differ by a pair.
         share = len(images) * self.batches.workers / self.batches.batch_pairs
-        objective = share * (losses[:, 0] + betas * losses[:, 1]).sum()
+        weighted = losses[:, 0] + betas * losses[:, 1] + self.config.revival * losses[:, 2]
+        objective = share * weighted.sum()
         self._optimizer.zero_grad(set_to_none=True)
         objective.backward()
         for sae in self.group.saes:
@@ -156,16 +174,28 @@ class Trainer:
         self._optimizer.step()
         self._schedule.step()
         self.group.project_atoms()
+        if self.batches.workers > 1:
+            torch.distributed.all_reduce(used, torch.distributed.ReduceOp.MAX)
+        self._idle_steps = torch.where(used.bool(), 0, self._idle_steps + 1)
         self.step += 1
         return losses.detach()
 
+    def _dead_atoms(self) -> Tensor:
+        return self._idle_steps >= self.config.dead_after
+
     def _metrics(self, losses: Tensor) -> Metrics:
-        """Return the losses of this worker's share of the last batch."""
+        """Return the losses of this worker's share of the last batch, and each SAE's count of dead atoms."""
         learning_rate = float(self._schedule.get_last_lr()[0])
         metrics: Metrics = {"epoch": self.step / self.batches.steps, "learning_rate": learning_rate}
-        for beta, (reconstruction, alignment) in zip(self.config.betas, losses.tolist(), strict=True):
+        dead = self._dead_atoms().sum(dim=1).tolist()
+        for beta, (reconstruction, alignment, revival), count in zip(
+            self.config.betas, losses.tolist(), dead, strict=True
+        ):
             metrics[f"{sae_name(beta)}/reconstruction_loss"] = reconstruction
             metrics[f"{sae_name(beta)}/alignment"] = alignment
+            metrics[f"{sae_name(beta)}/dead_atoms"] = float(count)
+            if self.config.revival:
+                metrics[f"{sae_name(beta)}/revival_loss"] = revival
         return metrics
 
     def save(self, folder: Path) -> None:
@@ -178,7 +208,7 @@ class Trainer:
             for index, state in optimizer["state"].items()
             for name, value in state.items()
         }
-        save_file(tensors, folder / STATE_FILE)
+        save_file(tensors | {_IDLE_STEPS: self._idle_steps.cpu()}, folder / STATE_FILE)
         schedule = {k: v for k, v in self._schedule.state_dict().items() if isinstance(v, int | float | bool | list)}
         state = {
             "config": asdict(self.config),
@@ -197,7 +227,8 @@ class Trainer:
         try:
             state = json.loads((folder / STATE_JSON).read_text())
             tensors = load_file(folder / STATE_FILE)
-        except (OSError, ValueError, SafetensorError) as error:
+            self._idle_steps = tensors.pop(_IDLE_STEPS).to(self.device)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{folder} is not a training checkpoint ({error})") from error
         here = asdict(self.config) | {"pairs": len(self.batches.pairs)}
         differences = differing_fields(state["config"] | {"pairs": state["pairs"]}, here)

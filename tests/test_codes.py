@@ -27,3 +27,10 @@ def test_split_parts_rows() -> None:
     first, rest = CODES.split(1)
     assert len(first) == 1
     assert torch.equal(rest.values, CODES.values[1:])
+
+
+def test_an_atom_is_used_if_a_row_gives_it_a_coefficient() -> None:
+    codes = SparseCodes(
+        torch.tensor([[0, 3, 3], [3, 0, 0]]), torch.tensor([[0.0, 1.0, 0.0], [2.0, 0.0, 0.0]]), torch.zeros(2, 2)
+    )
+    assert codes.used_atoms(5).tolist() == [0, 0, 0, 1, 0]

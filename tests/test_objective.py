@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from isoenergy import SparseCodes
-from isoenergy.objective import cosine_alignment, masked_cosine_alignment, reconstruction_loss
+from isoenergy.objective import cosine_alignment, masked_cosine_alignment, reconstruction_loss, revival_loss
 
 ATOMS = 6
 
@@ -62,3 +62,24 @@ def test_masking_the_only_atom_leaves_no_alignment_and_no_nan() -> None:
 def test_reconstruction_loss_is_a_mean_over_entries() -> None:
     codes = SparseCodes(torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1), torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
     assert reconstruction_loss(codes).item() == 1.5
+
+
+def test_revival_pulls_each_rows_nearest_dead_atom_towards_its_residual_and_nothing_else() -> None:
+    residual = torch.tensor([[3.0, 0.1, 0.0], [0.0, 2.0, 0.2]], requires_grad=True)
+    codes = SparseCodes(torch.zeros(2, 1, dtype=torch.int32), torch.zeros(2, 1), residual)
+    dead = torch.nn.functional.normalize(torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [-1.0, 0, 0]]), dim=1)
+    before = dead @ residual.detach().T
+    dead.requires_grad_()
+    loss = revival_loss(codes, dead)
+    loss.backward()
+    assert residual.grad is None
+    assert not dead.grad[2].any()
+    moved = torch.nn.functional.normalize(dead.detach() - 0.1 * dead.grad, dim=1)
+    after = moved @ residual.detach().T
+    assert after[0, 0] > before[0, 0]
+    assert after[1, 1] > before[1, 1]
+
+
+def test_without_dead_atoms_there_is_nothing_to_revive() -> None:
+    codes = random_codes(6)
+    assert revival_loss(codes, torch.zeros(0, 3, dtype=torch.float64)).item() == 0

@@ -10,7 +10,7 @@ from isoenergy.errors import InputError
 from isoenergy.sae import SaeConfig
 from isoenergy.store import PairArrays
 from isoenergy.store.batches import PairBatches
-from isoenergy.training import Metrics, SaveCheckpoint, Trainer, TrainingConfig
+from isoenergy.training import Metrics, SaeGroup, SaveCheckpoint, Trainer, TrainingConfig
 
 CONFIG = TrainingConfig(
     betas=(0.0, 1e-2), expansion=3, k=3, epochs=3, batch_pairs=20, learning_rate=2e-2, log_every=2, checkpoint_every=4
@@ -43,14 +43,54 @@ def train(pairs: PairArrays, config: TrainingConfig, folder: Path, resume: Path 
 
 
 @pytest.mark.parametrize("step", [4, 8, 12])
-def test_a_resumed_run_equals_an_uninterrupted_one(pairs: PairArrays, tmp_path: Path, step: int) -> None:
-    whole = train(pairs, CONFIG, tmp_path / "whole")
-    resumed = train(pairs, CONFIG, tmp_path / "resumed", tmp_path / "whole" / str(step))
+@pytest.mark.parametrize("revival", [0.0, 0.1])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    pairs: PairArrays, tmp_path: Path, step: int, revival: float
+) -> None:
+    config = dataclasses.replace(CONFIG, revival=revival, dead_after=2)
+    whole = train(pairs, config, tmp_path / "whole")
+    resumed = train(pairs, config, tmp_path / "resumed", tmp_path / "whole" / str(step))
     for a, b in zip(whole.group.parameters(), resumed.group.parameters(), strict=True):
         assert torch.equal(a, b)
     assert (tmp_path / "whole" / "18" / "trainer.json").read_text() == (
         tmp_path / "resumed" / "18" / "trainer.json"
     ).read_text()
+
+
+def test_dead_atoms_are_counted_and_revived(pairs: PairArrays) -> None:
+    ends = []
+    for revival in (0.0, 0.1):
+        config = dataclasses.replace(CONFIG, betas=(0.0,), expansion=16, k=2, epochs=25, dead_after=30, revival=revival)
+        history: list[tuple[int, Metrics]] = []
+        trainer = Trainer(config, PairBatches(pairs, config.batch_pairs, config.seed))
+        trainer.run(lambda step, metrics, _save, history=history: history.append((step, metrics)))
+        assert all(metrics["beta-0/dead_atoms"] == 0 for step, metrics in history if step < 30)
+        ends.append(history[-1][1])
+    without, revived = ends
+    assert revived["beta-0/dead_atoms"] < 0.8 * without["beta-0/dead_atoms"]
+    assert revived["beta-0/reconstruction_loss"] < without["beta-0/reconstruction_loss"]
+
+
+@pytest.mark.parametrize("revival", [0.0, 0.1])
+def test_a_training_step_keeps_nothing_of_the_size_of_dense_codes(pairs: PairArrays, revival: float) -> None:
+    config = dataclasses.replace(CONFIG, expansion=400, revival=revival, alignment="masked-cosine")
+    group = SaeGroup(config, 8)
+    images, texts = (torch.from_numpy(rows).float() for rows in (pairs.images, pairs.texts))
+    dead = torch.zeros(2, 3200, dtype=torch.bool)
+    dead[:, ::2] = True
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        group(images, texts, dead)
+    for parameter in group.parameters():
+        kept.pop(parameter.untyped_storage().data_ptr(), None)
+    dense_row = 4 * 3200
+    assert sum(kept.values()) < 2 * len(images) * dense_row / 10
+    assert max(kept.values()) < len(images) * dense_row / 10
 
 
 def test_training_lowers_the_loss_and_alignment_aligns(pairs: PairArrays) -> None:

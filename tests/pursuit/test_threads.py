@@ -1,0 +1,46 @@
+"""Parallel loops: every part once, errors seen, with and without an OpenMP runtime."""
+
+import threading
+
+import pytest
+import torch
+
+from isoenergy.pursuit import threads
+from isoenergy.pursuit.threads import in_parallel
+
+
+@pytest.fixture(params=["OpenMP", "thread pool"])
+def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "thread pool":
+        monkeypatch.setattr(threads, "_openmp", lambda: None)
+    elif threads._openmp() is None:
+        pytest.skip("no OpenMP runtime that can be called")
+
+
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 1000])
+def test_every_part_is_done_once(count: int) -> None:
+    done: list[int] = []
+    in_parallel(lambda first, last: done.extend(range(first, last)), count, 32)
+    assert sorted(done) == list(range(count))
+
+
+@pytest.mark.usefixtures("runtime")
+def test_an_error_in_any_thread_reaches_the_caller() -> None:
+    barrier = threading.Barrier(min(2, torch.get_num_threads()))
+
+    def fail(first: int, last: int) -> None:
+        barrier.wait(timeout=30)
+        raise KeyError(first, last)
+
+    with pytest.raises(KeyError):
+        in_parallel(fail, barrier.parties, 1)
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_loop_may_be_started_in_any_thread() -> None:
+    done: list[int] = []
+    starter = threading.Thread(target=in_parallel, args=(lambda first, _last: done.append(first), 100, 1))
+    starter.start()
+    starter.join()
+    assert sorted(done) == list(range(100))
