@@ -1,6 +1,6 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
 # make test: set everything up and pass the tests.   make check: lint, format, types.
-# make bench: the pursuit against its public peers; some 20 minutes on 2 cores.
+# make bench: the pursuit against its public peers; some 12 minutes on 2 cores.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
