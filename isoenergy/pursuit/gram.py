@@ -33,9 +33,10 @@ def matmul_precision(precision: Precision) -> Iterator[None]:
 
 
 def correlations(x: Tensor, dictionary: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return `(batch, atoms)` inner products; equal atoms get bit-equal ones.
+    """Return `(batch, atoms)` inner products.
 
-    A single row is computed as two: matrix–vector kernels treat the last columns differently from the others.
+    A single row is computed as two: matrix–vector kernels round the last columns otherwise than the others, and matrix
+    products, on most processors, do not.
     """
     if len(x) == 1:
         pair = torch.mm(x.expand(2, -1), dictionary.T)
@@ -64,6 +65,8 @@ def _symmetric_product(dictionary: Tensor) -> Tensor:
         correlations(dictionary[:high], dictionary[low:high], out=gram[:high, low:high])
     for low, high in panels:
         gram[high:, low:high] = gram[low:high, high:].T
+        square = gram[low:high, low:high]
+        square.copy_(square.triu() + square.triu(1).T)  # not every processor rounds both halves alike
     return gram
 
 
