@@ -1,6 +1,15 @@
 """Dual encoders behind one protocol."""
 
 from isoenergy.encoders.loading import load_encoder, load_preprocessor
-from isoenergy.encoders.protocol import DualEncoder, Preprocessor
+from isoenergy.encoders.precision import CosineToFloat32, cosine_to_float32
+from isoenergy.encoders.protocol import DualEncoder, Precision, Preprocessor
 
-__all__ = ["DualEncoder", "Preprocessor", "load_encoder", "load_preprocessor"]
+__all__ = [
+    "CosineToFloat32",
+    "DualEncoder",
+    "Precision",
+    "Preprocessor",
+    "cosine_to_float32",
+    "load_encoder",
+    "load_preprocessor",
+]

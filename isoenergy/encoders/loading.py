@@ -1,39 +1,61 @@
 """From an encoder's name to the encoder."""
 
-from pathlib import Path
+from importlib import import_module
+from typing import Any
 
 import torch
 
 from isoenergy.bundled import BUNDLED_ENCODER
-from isoenergy.encoders.protocol import DualEncoder, Preprocessor
+from isoenergy.encoders.precision import require_precision
+from isoenergy.encoders.protocol import DualEncoder, Precision, Preprocessor
 from isoenergy.errors import InputError
 
-KNOWN = "bundled, or open_clip:FOLDER for a folder in open_clip's format"
+ALIASES = {
+    "bundled": f"open_clip:{BUNDLED_ENCODER}",
+    "clip": "hf:openai/clip-vit-base-patch32",
+    "clip-l": "hf:openai/clip-vit-large-patch14",
+    "openclip": "hf:laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+    "openclip-l": "hf:laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
+    "siglip": "hf:google/siglip-base-patch16-224",
+    "siglip2": "hf:google/siglip2-base-patch16-224",
+}
+"""The bundled encoder, and the paper's six."""
+KNOWN = (
+    f"one of {', '.join(ALIASES)}; hf:ID or hf:FOLDER for a CLIP or SigLIP that transformers loads; open_clip:FOLDER; "
+    f"open_clip:ARCH:PRETRAINED with a tag or the path of a safetensors file; or python:MODULE for a module of your own"
+)
+_FAMILIES = {"hf": "transformers_encoder", "open_clip": "open_clip_encoder", "python": "user_encoder"}
 
 
-def load_encoder(name: str, device: torch.device | None = None) -> DualEncoder:
-    """Load the weights of the encoder `name` onto `device` (default: the CPU).
+def load_encoder(
+    name: str, device: torch.device | None = None, precision: Precision = "float32", compile: bool = False
+) -> DualEncoder:
+    """Load the encoder `name`, and try it on an image and a text.
 
-    name: `bundled`, or `open_clip:FOLDER` with `open_clip_config.json` and `open_clip_model.safetensors` in FOLDER.
-    Raises InputError for an unknown name or a folder that is not such a model.
+    name: one of `ALIASES`; `hf:ID` on the Hugging Face hub or `hf:FOLDER`, with CLIP, SigLIP or another model of an
+        image and a text tower that transformers loads; `open_clip:FOLDER` with `open_clip_config.json` and
+        `open_clip_model.safetensors`; `open_clip:ARCH:PRETRAINED` with one of open_clip's architectures and one of its
+        tags or the path of a safetensors file; `python:MODULE`, see `isoenergy.encoders.protocol`.
+    device: default: the CPU.
+    precision: bfloat16 is autocast over float32 weights; outputs are float32 either way.
+    compile: compile both towers with torch.compile, each at its first batch.
+    Raises InputError for an unknown name, and for a model that is no dual encoder, cannot be had or is not whole.
     """
-    from isoenergy.encoders.open_clip_encoder import OpenClipEncoder  # open_clip takes seconds to import
-
-    folder = _folder(name)
-    return OpenClipEncoder(name if name == "bundled" else f"open_clip:{folder}", folder, device or torch.device("cpu"))
+    require_precision(precision)
+    family, place, alias = _family(name)
+    return family.load_encoder(place, alias, device or torch.device("cpu"), precision, compile)
 
 
 def load_preprocessor(name: str) -> Preprocessor:
     """Return the preprocessing of the encoder `name` without loading its weights; raises as `load_encoder` does."""
-    from isoenergy.encoders.open_clip_encoder import OpenClipPreprocessor
+    family, place, alias = _family(name)
+    return family.load_preprocessor(place, alias)
 
-    return OpenClipPreprocessor(_folder(name))
 
-
-def _folder(name: str) -> Path:
-    family, _, place = name.partition(":")
-    if name == "bundled":
-        return BUNDLED_ENCODER
-    if family == "open_clip" and place:
-        return Path(place).expanduser().absolute()
-    raise InputError(f"unknown encoder {name!r}; expected {KNOWN}")
+def _family(name: str) -> tuple[Any, str, str | None]:
+    """Return the module that loads the encoder, what it takes for it, and the alias if `name` is one."""
+    family, _, place = ALIASES.get(name, name).partition(":")
+    if family not in _FAMILIES or not place:
+        raise InputError(f"unknown encoder {name!r}; expected {KNOWN}")
+    # a family's library takes seconds to import
+    return import_module(f"isoenergy.encoders.{_FAMILIES[family]}"), place, name if name in ALIASES else None

@@ -1,7 +1,15 @@
-"""What every dual encoder offers."""
+"""What every dual encoder offers, and how a user brings one of their own.
+
+`python:MODULE` names any importable module, in every process of the cluster, that has two functions:
+
+    load_encoder(device: torch.device, precision: Precision, compile: bool) -> DualEncoder
+    load_preprocessor() -> Preprocessor
+
+The encoder's `name` is `python:MODULE`; its `preprocessor` describes itself as the one of `load_preprocessor` does.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -9,31 +17,58 @@ from PIL import Image
 from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
+Precision = Literal["float32", "bfloat16"]
+"""What the towers compute in; weights, normalised pixels and outputs are float32 either way."""
 
 
+@runtime_checkable
 class Preprocessor(Protocol):
-    """The model's own image preprocessing up to bytes: cheap to ship, built without the weights."""
+    """The model's own image preprocessing up to bytes: cheap to load, without the weights."""
 
-    shape: tuple[int, int, int]
-    """`(height, width, 3)` of its output."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(height, width, 3)` of its output."""
+        ...
 
     def __call__(self, image: Image.Image) -> Pixels:
-        """Return `(height, width, 3)` uint8 pixels of the model's input size."""
+        """Return `(height, width, 3)` uint8 pixels of the model's input size, from an RGB image of any size.
+
+        Raises Rejected for an image that cannot be resized within reasonable memory.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings, as JSON values, that make two preprocessors the same."""
+        """Return settings, as JSON values, that are equal for two preprocessors whose pixels, and what the models make
+        of them, are equal, and for no others."""
         ...
 
 
+@runtime_checkable
 class DualEncoder(Protocol):
-    """An image tower and a text tower with outputs in one space; raw, not normalised, float32."""
+    """An image tower and a text tower with outputs in one space; projected, not normalised, float32."""
 
-    name: str
-    """Loads it again, in whatever working directory."""
-    dim: int
-    digest: str
-    """SHA-256 of the weights."""
+    @property
+    def name(self) -> str:
+        """What `load_encoder` loads it by, in whatever working directory."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the loaded state dict: names, types, shapes and values, in order of name (`weights_digest`).
+
+        The same weights have the same digest, whatever files they lie in. An encoder of the user's own defines its own.
+        """
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """What the towers compute in."""
+        ...
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -50,4 +85,13 @@ class DualEncoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as `(n, dim)` float32 rows on the CPU."""
+        ...
+
+
+@runtime_checkable
+class ComparableEncoder(DualEncoder, Protocol):
+    """An encoder whose bfloat16 can be compared with float32: see `cosine_to_float32`."""
+
+    def in_float32(self) -> DualEncoder:
+        """Return an encoder on the same weights, not copied, that computes in float32."""
         ...

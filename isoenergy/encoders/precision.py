@@ -1,0 +1,49 @@
+"""What the towers compute in, and what that costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+from torch.nn.functional import cosine_similarity
+
+from isoenergy.encoders.protocol import ComparableEncoder, DualEncoder, Pixels, Precision
+from isoenergy.errors import InputError
+
+
+@dataclass(frozen=True)
+class CosineToFloat32:
+    """The lowest cosine between an encoder's rows and the same rows in float32; 1 for an encoder in float32."""
+
+    image: float
+    text: float
+
+
+def cosine_to_float32(encoder: DualEncoder, pixels: Pixels, texts: Sequence[str]) -> CosineToFloat32:
+    """Compare the encoder's outputs with those of the same weights in float32, over one batch.
+
+    pixels: `(n, height, width, 3)` uint8, preprocessed for this encoder, n ≥ 1.
+    texts: at least one.
+    Raises InputError for an encoder of the user's own in bfloat16 without `in_float32`.
+    """
+    if encoder.precision == "float32":
+        return CosineToFloat32(1.0, 1.0)
+    if not isinstance(encoder, ComparableEncoder):
+        raise InputError(
+            f"{encoder.name} computes in {encoder.precision} and has no in_float32(), which would return it in float32"
+        )
+    exact = encoder.in_float32()
+    image = cosine_similarity(encoder.encode_pixels(pixels), exact.encode_pixels(pixels))
+    text = cosine_similarity(encoder.encode_texts(texts), exact.encode_texts(texts))
+    return CosineToFloat32(image.min().item(), text.min().item())
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which the towers compute."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def require_precision(precision: str) -> None:
+    """Raise InputError unless `precision` is one of `Precision`."""
+    if precision not in get_args(Precision):
+        raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")

@@ -1,0 +1,273 @@
+"""CLIP, SigLIP and their like as transformers loads them, from a folder or from the Hugging Face hub."""
+
+import html
+import re
+import string
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedConfig
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.utils import logging
+
+from isoenergy.encoders import hub
+from isoenergy.encoders.messages import in_brief
+from isoenergy.encoders.protocol import Pixels, Precision
+from isoenergy.encoders.resizing import require_resizable
+from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
+from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
+from isoenergy.errors import InputError
+
+_CONFIG = ("config.json",)
+_PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_EVERYTHING = ("*.json", "*.txt", "*.model", "model*.safetensors")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+_SIGLIP = ("siglip", "siglip2")
+_STEPS = ("preprocess", "process_image", "_preprocess", "resize", "center_crop", "pad", "rescale_and_normalize")
+
+
+@dataclass(frozen=True)
+class TransformersModel:
+    """A model in transformers' format, wherever it lies."""
+
+    name: str
+    """Of the encoder."""
+    place: str
+    """Absolute path of a folder, or an id on the hub."""
+
+    def folder(self, patterns: tuple[str, ...], needed: tuple[str, ...]) -> Path:
+        """Return a folder with the files that match `patterns`, of which one of `needed` is there.
+
+        Raises InputError if there is none.
+        """
+        folder = Path(self.place)
+        if not folder.is_absolute():
+            return hub.snapshot(self.place, patterns, needed)
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}")
+        if not any((folder / name).is_file() for name in needed):
+            raise InputError(f"{folder} has no {' or '.join(needed)}")
+        return folder
+
+    def dual_config(self) -> PreTrainedConfig:
+        """Return the model's configuration.
+
+        Raises InputError if it is not a dual encoder's.
+        """
+        folder = self.folder((*_CONFIG, *_PREPROCESSING), _CONFIG)
+        try:
+            config = AutoConfig.from_pretrained(folder, **_SAFELY)
+            architecture: Any = MODEL_MAPPING[type(config)]
+        except Exception as error:  # of bad JSON, of an unknown model type, of values that do not fit
+            raise InputError(f"{self.name} has no usable config.json ({in_brief(error)})") from error
+        lacking = [tower for tower in ("image", "text") if not hasattr(architecture, f"get_{tower}_features")]
+        if len(lacking) == 2:  # a model of one tower, which it need not name
+            lacking.remove("image" if architecture.main_input_name == "pixel_values" else "text")
+        if lacking:
+            raise InputError(f"{self.name} has no {lacking[0]} tower: {architecture.__name__} is no dual encoder")
+        return config
+
+    def weights_folder(self) -> Path:
+        """Return a folder with everything, the weights as safetensors.
+
+        Raises InputError if there is none.
+        """
+        try:
+            return self.folder(_EVERYTHING, _WEIGHTS)
+        except hub.AbsentError:
+            revision = hub.conversion(self.place)
+            if revision is None:
+                raise
+            return hub.snapshot(self.place, _EVERYTHING, _WEIGHTS, revision)
+
+
+def find_model(place: str, alias: str | None) -> TransformersModel:
+    """Return the model at `place`, a folder or an id on the hub; its name is `alias` or has an absolute path."""
+    if _HUB_ID.fullmatch(place) and (alias or not Path(place).is_dir()):
+        return TransformersModel(alias or f"hf:{place}", place)
+    folder = str(Path(place).expanduser().absolute())
+    return TransformersModel(alias or f"hf:{folder}", folder)
+
+
+class TransformersPreprocessor:
+    """The image processor that transformers has for the model, cut where its output is still bytes."""
+
+    def __init__(self, model: TransformersModel) -> None:
+        """Read the processor's settings and try it on two images.
+
+        Raises InputError if there is no processor, or none that resizes and crops to RGB bytes of one size first and
+        does what remains to numbers after.
+        """
+        folder = model.folder((*_CONFIG, *_PREPROCESSING), _PREPROCESSING)
+        try:
+            self._processor = AutoImageProcessor.from_pretrained(folder, **_SAFELY)
+            _require_plain(self._processor)
+            shapes = {self._check(width, height) for width, height in ((31, 50), (64, 23))}
+        except Exception as error:  # processors raise nearly anything on settings that do not fit
+            raise InputError(f"{model.name} has no image processor that can be used ({in_brief(error)})") from error
+        if len(shapes) > 1:
+            raise InputError(f"the image processor of {model.name} gives images of different sizes: {shapes}")
+        (self.shape,) = shapes
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """Resize and crop to `(height, width, 3)` uint8."""
+        p = self._processor
+        if p.do_resize and p.size.shortest_edge and not p.size.longest_edge:
+            require_resizable(image, p.size.shortest_edge / min(image.size))
+        (pixels,) = p(image, do_rescale=False, do_normalize=False)["pixel_values"]
+        return np.ascontiguousarray(pixels.permute(1, 2, 0))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Return `(n, height, width, 3)` uint8 pixels as the model's `(n, 3, height, width)` float32 input."""
+        p = self._processor
+        return p.rescale_and_normalize(
+            pixels.permute(0, 3, 1, 2), p.do_rescale, p.rescale_factor, p.do_normalize, p.image_mean, p.image_std
+        ).float()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the processor's settings that have an effect."""
+        p = self._processor
+        settings: dict[str, Any] = {"library": "transformers"}
+        if p.do_resize:
+            settings |= {"size": dict(p.size), "resample": None if p.resample is None else int(p.resample)}
+        if p.do_center_crop:
+            settings["crop_size"] = dict(p.crop_size)
+        if p.do_pad:
+            settings["pad_size"] = dict(p.pad_size)
+        if p.do_rescale:
+            settings["rescale_factor"] = p.rescale_factor
+        if p.do_normalize:
+            settings |= {"mean": list(p.image_mean), "std": list(p.image_std)}
+        return settings
+
+    def _check(self, width: int, height: int) -> tuple[int, int, int]:
+        """Return the shape of the pixels of an image of that size, if both halves make the whole."""
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = Image.fromarray(noise)
+        pixels = self(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(f"its resize and crop give {pixels.dtype} {pixels.shape}, not uint8 (height, width, 3)")
+        whole = self._processor(image, return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(self.normalise(torch.from_numpy(pixels)[None]), whole.float(), atol=1e-6, rtol=0)
+        return pixels.shape[0], pixels.shape[1], 3
+
+
+def _require_plain(processor: Any) -> None:
+    """Raise TypeError unless the processor resizes, crops, rescales and normalises as most do, in this order."""
+    kind = type(processor)
+    own = [step for step in _STEPS if getattr(kind, step, None) is not getattr(TorchvisionBackend, step)]
+    if own:
+        raise TypeError(f"{kind.__name__} has its own {', '.join(own)}: its pixels cannot be shipped as bytes")
+
+
+def load_preprocessor(place: str, alias: str | None) -> TransformersPreprocessor:
+    """Return the preprocessing of a model; raises InputError if it has none or is no dual encoder."""
+    model = find_model(place, alias)
+    model.dual_config()
+    return TransformersPreprocessor(model)
+
+
+def load_encoder(
+    place: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
+) -> TorchEncoder:
+    """Load a model, its tokenizer and its image processor; no pickle is read and no code of the model's own is run.
+
+    Raises InputError if it is no dual encoder, or if files are missing, corrupt or do not fit together.
+    """
+    model = find_model(place, alias)
+    config = model.dual_config()
+    preprocessor = TransformersPreprocessor(model)
+    folder = model.weights_folder()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFELY)
+    except Exception as error:  # a tokenizer raises nearly anything on files that are missing or not its own
+        raise InputError(f"{model.name} has no usable tokenizer ({in_brief(error)})") from error
+    require_vocabulary(model.name, tokenizer, folder)
+    try:
+        with _quietly():
+            network, info = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # to be told of them
+                output_loading_info=True,
+                **_SAFELY,
+            )
+    except Exception as error:  # OSError, RuntimeError, SafetensorError and more
+        raise InputError(f"the weights of {model.name} cannot be loaded ({in_brief(error)})") from error
+    wrong = {f"{kind} {sorted(map(str, info[kind]))[:3]}" for kind in info if info[kind]}
+    if wrong:
+        raise InputError(f"the weights of {model.name} are not those of its config.json: {'; '.join(sorted(wrong))}")
+    return TorchEncoder(
+        model.name, _towers(model.name, network, tokenizer, config), preprocessor, device, precision, compile
+    )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep a bar for a load of seconds, and a table of what the error says, out of the log."""
+    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _towers(name: str, network: Any, tokenizer: Any, config: PreTrainedConfig) -> Towers:
+    text = config.get_text_config()
+    length = min(tokenizer.model_max_length, getattr(text, "max_position_embeddings", tokenizer.model_max_length))
+    require_tokens(name, len(tokenizer), text.vocab_size)
+    # SigLIP is trained to attend to the padding
+    inputs = ["input_ids"] if config.model_type in _SIGLIP else ["input_ids", "attention_mask"]
+    prepare = _preparation(config, tokenizer)
+
+    def tokenise(texts: list[str]) -> tuple[Tensor, ...]:
+        tokens = tokenizer(
+            [prepare(text) for text in texts],
+            padding="max_length",
+            truncation=True,
+            max_length=length,
+            return_attention_mask="attention_mask" in inputs,
+            return_tensors="pt",
+        )
+        return tuple(tokens[name] for name in inputs)
+
+    def encode_image(pixels: Tensor) -> Tensor:
+        return network.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+
+    def encode_text(*tokens: Tensor) -> Tensor:
+        return network.get_text_features(**dict(zip(inputs, tokens, strict=True)), return_dict=True).pooler_output
+
+    return Towers(network, encode_image, encode_text, tokenise)
+
+
+def _preparation(config: PreTrainedConfig, tokenizer: Any) -> Callable[[str], str]:
+    """Return what was done to the texts in training and the tokenizer leaves out."""
+    if config.model_type == "clip":
+        return _mended
+    if config.model_type in _SIGLIP and tokenizer.init_kwargs.get("do_lower_case", True):
+        upper, lower = (tokenizer(letters)["input_ids"] for letters in (string.ascii_uppercase, string.ascii_lowercase))
+        if upper != lower:  # SigLIP 2's Gemma tokenizer ignores its own do_lower_case
+            return str.lower
+    return str
+
+
+def _mended(text: str) -> str:
+    """Mend mojibake, typographic quotes and HTML entities, as CLIP's own tokenizer and open_clip's do."""
+    return html.unescape(html.unescape(ftfy.fix_text(text)))

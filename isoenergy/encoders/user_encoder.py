@@ -1,0 +1,54 @@
+"""An encoder of the user's own, from a module that the user names."""
+
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from isoenergy.encoders.messages import in_brief
+from isoenergy.encoders.protocol import DualEncoder, Precision, Preprocessor
+from isoenergy.errors import InputError
+
+
+def load_encoder(
+    place: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
+) -> DualEncoder:
+    """Return what the module's `load_encoder` returns.
+
+    Raises InputError if the module cannot be imported or returns anything but the encoder of this name.
+    """
+    del alias
+    encoder = _module(place).load_encoder(device, precision, compile)
+    _require(encoder, DualEncoder, place)
+    if encoder.name != f"python:{place}":
+        raise InputError(f"the encoder of module {place} must be named 'python:{place}', it is named {encoder.name!r}")
+    return encoder
+
+
+def load_preprocessor(place: str, alias: str | None) -> Preprocessor:
+    """Return what the module's `load_preprocessor` returns; raises as `load_encoder` does."""
+    del alias
+    preprocessor = _module(place).load_preprocessor()
+    _require(preprocessor, Preprocessor, place)
+    return preprocessor
+
+
+def _module(name: str) -> Any:
+    try:
+        module = import_module(name)
+    except Exception as error:
+        raise InputError(
+            f"module {name} cannot be imported ({in_brief(error)}); it must be on PYTHONPATH on every machine"
+        ) from error
+    for function in ("load_encoder", "load_preprocessor"):
+        if not callable(getattr(module, function, None)):
+            raise InputError(f"module {name} has no function {function}; see isoenergy.encoders.protocol")
+    return module
+
+
+def _require(thing: object, protocol: type, module: str) -> None:
+    if not isinstance(thing, protocol):
+        raise InputError(
+            f"module {module} returned a {type(thing).__name__}, which is no {protocol.__name__}; "
+            f"see isoenergy.encoders.protocol"
+        )
