@@ -7,6 +7,7 @@ from PIL import Image, UnidentifiedImageError
 
 from isoenergy.pairs.rejection import Reason, Rejected
 
+MAX_CAPTION_BYTES = 2**16
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_IMAGE_PIXELS = 50_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -26,10 +27,12 @@ def decode_key(raw: bytes | None) -> str:
 def decode_caption(raw: bytes | None) -> str:
     """Return the caption as text.
 
-    Raises Rejected if it is missing, not UTF-8, or empty once white space is stripped.
+    Raises Rejected if it is missing, over 64 KiB, not UTF-8, or empty once white space is stripped.
     """
     if raw is None:
         raise Rejected(Reason.MISSING_CAPTION)
+    if len(raw) > MAX_CAPTION_BYTES:
+        raise Rejected(Reason.CAPTION_TOO_LONG, f"{len(raw):,} bytes, at most {MAX_CAPTION_BYTES:,} are read")
     caption = _utf8(raw, Reason.CAPTION_NOT_UTF8)
     if not caption.strip():
         raise Rejected(Reason.EMPTY_CAPTION)

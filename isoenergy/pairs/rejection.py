@@ -12,12 +12,40 @@ class Reason(StrEnum):
     MISSING_CAPTION = "missing_caption"
     EMPTY_CAPTION = "empty_caption"
     CAPTION_NOT_UTF8 = "caption_not_utf8"
+    CAPTION_TOO_LONG = "caption_too_long"
     MISSING_IMAGE = "missing_image"
     EMPTY_IMAGE = "empty_image"
     IMAGE_TOO_LARGE = "image_too_large"
     TRUNCATED_IMAGE = "truncated_image"
     UNREADABLE_IMAGE = "unreadable_image"
+    BAD_URL = "bad_url"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    UNKNOWN_HOST = "unknown_host"
+    CONNECTION_FAILED = "connection_failed"
+    DOWNLOAD_TIMEOUT = "download_timeout"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    HTTP_CLIENT_ERROR = "http_client_error"
+    HTTP_TOO_MANY_REQUESTS = "http_too_many_requests"
+    HTTP_SERVER_ERROR = "http_server_error"
+    CONTENT_ENCODED = "content_encoded"
+    OPTED_OUT = "opted_out"
+    UNSAFE_PATH = "unsafe_path"
+    UNREADABLE_FILE = "unreadable_file"
+    UNREADABLE_ROW = "unreadable_row"
     NON_FINITE_EMBEDDING = "non_finite_embedding"
+
+
+RETRIABLE = frozenset(
+    {
+        Reason.UNKNOWN_HOST,
+        Reason.CONNECTION_FAILED,
+        Reason.DOWNLOAD_TIMEOUT,
+        Reason.HTTP_TOO_MANY_REQUESTS,
+        Reason.HTTP_SERVER_ERROR,
+        Reason.UNREADABLE_FILE,
+    }
+)
+"""Reasons that may have gone by another time."""
 
 
 class Rejected(Exception):

@@ -105,9 +105,7 @@ def _shown_atoms(atoms: pa.Table, exemplars: pa.Table, store: dict[str, Any]) ->
     """Return the strongest atoms of each class, each with its top images and captions."""
     shown = {row["atom"]: row | {"images": [], "captions": []} for row in atoms.to_pylist()}
     rows = exemplars.to_pylist()
-    pictures = thumbnails(
-        store["source"], store["columns"], {(row["file"], row["row"]) for row in rows if row["modality"] == "image"}
-    )
+    pictures = thumbnails(store["source"], {(row["file"], row["row"]) for row in rows if row["modality"] == "image"})
     for row in rows:
         atom = shown[row["atom"]]
         if row["modality"] == "image":

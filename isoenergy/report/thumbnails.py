@@ -2,25 +2,28 @@
 
 import base64
 import io
+from typing import Any
 
 from PIL import Image
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
-from isoenergy.pairs.parquet import PairColumns, ParquetPairs
+from isoenergy.pairs.download import DownloadConfig, Downloader
+from isoenergy.pairs.opening import SourceConfig, open_source
 from isoenergy.pairs.rejection import Rejected
+from isoenergy.pairs.source import PairColumns
 
 _PIXELS = 96
 
 
-def thumbnails(uri: str, columns: dict[str, str], places: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
-    """Return a data URL for each (file, row) of the source at `uri` that can be read and decoded.
+def thumbnails(source_config: dict[str, Any], places: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """Return a data URL for each (file, row) that can be read and decoded.
 
-    columns: the source's column names and their roles, as the store's manifest has them.
+    source_config: the fields of a `SourceConfig`, as an evaluation has them.
     """
-    names = {role: column for column, role in columns.items()}
+    columns = PairColumns(**source_config["columns"])
     try:
-        source = ParquetPairs(uri, PairColumns(**names))
+        source = open_source(SourceConfig(**source_config | {"columns": columns}), Downloader(DownloadConfig()).fetch)
         found = {}
         for file in sorted({file for file, _ in places} & set(source.files)):
             rows = sorted(row for other, row in places if other == file)

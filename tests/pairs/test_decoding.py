@@ -44,6 +44,7 @@ def test_captions_and_keys() -> None:
         (decode_caption, b"", Reason.EMPTY_CAPTION),
         (decode_caption, b" \t\n", Reason.EMPTY_CAPTION),
         (decode_caption, b"caf\xe9", Reason.CAPTION_NOT_UTF8),
+        (decode_caption, b"x" * (2**16 + 1), Reason.CAPTION_TOO_LONG),
         (decode_key, None, Reason.MISSING_KEY),
         (decode_key, b"\xff", Reason.KEY_NOT_UTF8),
     ):

@@ -1,0 +1,140 @@
+"""From a place to the source of pairs that it holds."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from isoenergy.errors import InputError
+from isoenergy.files import open_filesystem
+from isoenergy.pairs.coco import SUFFIX as COCO_SUFFIX
+from isoenergy.pairs.coco import CocoPairs
+from isoenergy.pairs.columns import usual_column
+from isoenergy.pairs.folder import IMAGE_SUFFIXES, FolderPairs, has_sidecars
+from isoenergy.pairs.listed import Fetch
+from isoenergy.pairs.parquet import SPOILT, ParquetPairs
+from isoenergy.pairs.parquet import SUFFIX as PARQUET_SUFFIX
+from isoenergy.pairs.reach import find_files, open_file
+from isoenergy.pairs.schemas import ROLES, plain_schema
+from isoenergy.pairs.source import Format, PairColumns, PairSource
+from isoenergy.pairs.table import TablePairs, is_of_its_folder, tables_among
+from isoenergy.pairs.urls import UrlPairs
+from isoenergy.pairs.webdataset import SUFFIXES as TAR_SUFFIXES
+from isoenergy.pairs.webdataset import WebDatasetPairs
+
+_LISTED = 6
+_WITH_COLUMNS = ("parquet", "urls", "table")
+_WITH_IMAGES = ("coco", "table")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where the pairs are."""
+
+    uri: str
+    format: Format | None = None
+    """None: recognised from the path and from what is there."""
+    columns: PairColumns = field(default_factory=PairColumns)
+    images: str = ""
+    """Where image files lie that a list of captions names."""
+
+
+def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
+    """Open the source; `fetch` downloads the images of one that holds URLs.
+
+    Raises InputError if nothing is there, the format is not recognised, the source is not of the format, or a setting
+    is given that has no meaning for it.
+    """
+    uri, columns = config.uri, config.columns
+    try:
+        kind = config.format or recognised(uri, columns)
+        if columns != PairColumns() and kind not in _WITH_COLUMNS:
+            raise InputError(f"{uri} is read as {kind}, which has no columns to name; leave out --columns")
+        if config.images and kind not in _WITH_IMAGES:
+            raise InputError(f"{uri} is read as {kind}, which has its images in itself; leave out --images")
+        match kind:
+            case "parquet":
+                return ParquetPairs(uri, columns)
+            case "urls":
+                return UrlPairs(uri, columns, fetch)
+            case "webdataset":
+                return WebDatasetPairs(uri)
+            case "coco":
+                return CocoPairs(uri, config.images)
+            case "table":
+                return TablePairs(uri, columns, fetch, config.images)
+            case _:
+                return FolderPairs(uri)
+    except InputError:
+        raise
+    except Exception as error:  # each filesystem has exceptions of its own
+        raise InputError(f"{uri} cannot be opened ({type(error).__name__}: {error})") from error
+
+
+def recognised(uri: str, columns: PairColumns) -> Format:
+    """Return the format of what lies at `uri`; raises InputError, saying what is there, if it is none of them."""
+    filesystem, root = open_filesystem(uri)
+    is_file = filesystem.isfile(root)
+    if is_file:
+        root, _, name = root.rpartition("/")
+        files = [name]
+    elif filesystem.isdir(root):
+        files = find_files(filesystem, root)
+    else:
+        raise InputError(f"{uri} does not exist; give a file or a folder of image-text pairs")
+    kind = _kind(filesystem, root, files, columns)
+    if kind is None or (kind == "folder" and is_file):
+        kinds = Counter(posixpath.splitext(file)[1].lower() or "no suffix" for file in files).most_common(_LISTED)
+        there = ", ".join(f"{count} {suffix}" for suffix, count in kinds) or "nothing"
+        raise InputError(
+            f"{uri} holds {there}: no image-text pairs that are recognised; give Parquet, tars, a COCO .json with "
+            f"--images, a .csv, .tsv or .jsonl, or a folder of images with .txt captions, or say which with --format "
+            f"({', '.join(get_args(Format))})"
+        )
+    return kind
+
+
+def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], columns: PairColumns) -> Format | None:
+    """The order matters: img2dataset leaves metadata in Parquet beside its tars and images."""
+    parquet, images, tables = _ending(files, PARQUET_SUFFIX), _ending(files, IMAGE_SUFFIXES), tables_among(files)
+    if _ending(files, TAR_SUFFIXES):
+        return "webdataset"
+    in_parquet = _in_parquet(filesystem, [f"{root}/{file}" for file in parquet], columns) if parquet else None
+    if in_parquet == "parquet":
+        return "parquet"
+    if images and has_sidecars(files) and not any(map(is_of_its_folder, tables)):
+        return "folder"
+    if images and tables:
+        return "table"
+    if in_parquet:
+        return in_parquet
+    if tables:
+        return "table"
+    if len(_ending(files, COCO_SUFFIX)) == 1 and not images:
+        return "coco"
+    return "folder" if images else None
+
+
+def _ending(files: Sequence[str], suffixes: str | tuple[str, ...]) -> list[str]:
+    return [file for file in files if file.lower().endswith(suffixes)]
+
+
+def _in_parquet(filesystem: AbstractFileSystem, paths: Sequence[str], columns: PairColumns) -> Format:
+    """Tell image bytes from URLs by the first file that can be read."""
+    for path in paths:
+        try:
+            with open_file(filesystem, path, cache_type="none") as stream:
+                schema = plain_schema(pq.ParquetFile(stream).schema_arrow)
+        except SPOILT:
+            continue
+        types = {field.name: field.type for field in schema}
+        if columns.image:
+            return "urls" if pa.types.is_string(types.get(columns.image, pa.null())) else "parquet"
+        usual = {role: usual_column([n for n, kind in types.items() if ROLES[role][0](kind)], role) for role in ROLES}
+        return "urls" if usual["url"] and not usual["image"] else "parquet"
+    return "parquet"  # opening it says what is wrong

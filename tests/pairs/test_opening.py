@@ -1,0 +1,181 @@
+"""What is recognised, and what is said when nothing is."""
+
+import uuid
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.download import DownloadConfig, Downloader
+from isoenergy.pairs.opening import SourceConfig, open_source, recognised
+from isoenergy.pairs.source import Format, PairColumns, PairSource
+
+FETCH = Downloader(DownloadConfig()).fetch
+LAION = {
+    "SAMPLE_ID": [1.0], "URL": ["https://a.invalid/x.jpg"], "TEXT": ["t"], "HEIGHT": [3], "WIDTH": [4],
+    "LICENSE": ["?"], "NSFW": ["UNLIKELY"], "similarity": [0.3],
+}  # fmt: skip
+LAION_2B = {
+    "url": ["https://a.invalid/x.jpg"], "caption": ["t"], "hash": [7], "punsafe": [0.1], "pwatermark": [0.1],
+    "key": [5],
+}  # fmt: skip
+IMG2DATASET = {
+    "jpg": [b"i"], "url": ["https://a.invalid/x.jpg"], "caption": ["t"], "key": ["000000000"], "status": ["success"],
+    "error_message": pa.nulls(1), "width": [3], "height": [4], "exif": ["{}"], "sha256": ["0"],
+}  # fmt: skip
+HUGGING_FACE = {"image": [{"bytes": b"i", "path": "x.jpg"}], "text": ["t"], "image_url": ["https://a.invalid/x.jpg"]}
+
+
+def put(folder: Path, *names: str, **tables: dict) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+
+
+def opened(path: Path | str, images: Path | str = "", kind: Format | None = None, **columns: str) -> PairSource:
+    return open_source(SourceConfig(str(path), kind, PairColumns(**columns), str(images)), FETCH)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "passed_through"),
+    [
+        (LAION, "urls", ["SAMPLE_ID", "URL", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity"]),
+        (LAION_2B, "urls", ["url", "hash", "punsafe", "pwatermark"]),
+        (IMG2DATASET, "parquet", ["url", "status", "error_message", "width", "height", "exif", "sha256"]),
+        (HUGGING_FACE, "parquet", ["image_url"]),
+    ],
+)
+def test_parquet_of_each_kind(tmp_path: Path, columns: dict, kind: str, passed_through: list[str]) -> None:
+    put(tmp_path, a=columns)
+    for place in (tmp_path, tmp_path / "a.parquet"):
+        source = opened(place)
+        assert source.format == kind
+        assert source.passed_through.names == passed_through
+
+
+def test_a_column_that_is_given_tells_bytes_from_urls(tmp_path: Path) -> None:
+    put(tmp_path, a=IMG2DATASET | {"link": ["https://a.invalid/y.jpg"]})
+    assert opened(tmp_path, image="url").format == "urls"
+    assert opened(tmp_path, image="link").format == "urls"
+    assert opened(tmp_path, image="jpg").format == "parquet"
+    with pytest.raises(InputError, match="no column 'photo' for the image; it has jpg, url, caption"):
+        opened(tmp_path, image="photo")
+    assert opened(tmp_path, kind="urls").format == "urls"
+
+
+def test_a_spoilt_first_file_does_not_hide_what_the_others_are(tmp_path: Path) -> None:
+    put(tmp_path, "0.parquet", a=LAION)
+    assert opened(tmp_path).format == "urls"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("webdataset", ["00000.tar", "00000.parquet", "00000_stats.json", "00001.tar"]),
+        ("webdataset", ["deep/er/0.TGZ", "README.md"]),
+        ("folder", ["00000/0.jpg", "00000/0.txt", "00000/0.json", "00000_stats.json"]),
+        ("folder", ["x.PNG", "x.txt", "notes.csv"]),
+        ("folder", ["x.png"]),
+        ("table", ["x.jpg", "metadata.jsonl"]),
+        ("table", ["train/x.jpg", "train/x.txt", "train/metadata.csv"]),
+        ("table", ["x.jpg", "captions.csv", "other.csv"]),
+        ("table", ["x.jpg", "list.tsv"]),
+        ("table", ["0.csv", "1.csv"]),
+        ("coco", ["captions.json"]),
+        ("parquet", ["a.parquet", ".git/config", "_tmp/x.tar"]),
+    ],
+)
+def test_a_folder_is_recognised_by_what_is_in_it(tmp_path: Path, kind: str, names: list[str]) -> None:
+    put(tmp_path, *names)
+    assert recognised(str(tmp_path), PairColumns()) == kind
+
+
+def test_images_that_img2dataset_wrote_beside_its_metadata_are_not_downloaded_again(tmp_path: Path) -> None:
+    put(tmp_path, "00000/0.jpg", "00000/0.txt", "00000_stats.json", a=LAION_2B)
+    assert recognised(str(tmp_path), PairColumns()) == "folder"
+    put(tmp_path / "00000", b=IMG2DATASET)
+    (tmp_path / "a.parquet").unlink()
+    assert recognised(str(tmp_path), PairColumns()) == "parquet"
+
+
+@pytest.mark.parametrize(
+    "name", ["a.tar", "a.tar.gz", "a.tgz", "a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV"]
+)
+def test_a_file_is_recognised_by_its_name(tmp_path: Path, name: str) -> None:
+    kinds = {".csv": "table", ".tsv": "table", ".jsonl": "table", ".json": "coco", ".parquet": "parquet"}
+    put(tmp_path, name)
+    assert recognised(str(tmp_path / name), PairColumns()) == kinds.get((tmp_path / name).suffix.lower(), "webdataset")
+
+
+def test_what_is_not_recognised_is_listed(tmp_path: Path) -> None:
+    def message(place: Path | str) -> str:
+        with pytest.raises(InputError) as caught:
+            opened(place)
+        return str(caught.value)
+
+    put(tmp_path, "a.md", "b.md", "c.py", "LICENSE")
+    assert "holds 2 .md, 1 no suffix, 1 .py: no image-text pairs that are recognised; give Parquet" in message(tmp_path)
+    assert "--format (parquet, urls, webdataset, coco, table, folder)" in message(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "holds nothing" in message(tmp_path / "empty")
+    put(tmp_path, "images/x.jpg", "picture.jpg")
+    assert "none with a caption beside it" in message(tmp_path / "images")
+    assert "holds 1 .jpg" in message(tmp_path / "picture.jpg")
+    put(tmp_path, "jsons/a.json", "jsons/b.json")
+    assert "holds 2 .json" in message(tmp_path / "jsons")
+    assert "does not exist" in message(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "urls", "webdataset", "coco", "table", "folder"])
+@pytest.mark.parametrize(
+    "place", ["nowhere", "nowhere.csv", "foo://x/y", "memory://nowhere/a", "zip://x::/nowhere.zip"]
+)
+def test_a_place_that_is_not_there_is_an_input_error(tmp_path: Path, place: str, kind: Format) -> None:
+    place = place if "://" in place else str(tmp_path / place)
+    with pytest.raises(InputError):
+        opened(place, images=tmp_path if kind == "coco" else "")
+    with pytest.raises(InputError):
+        opened(place, images=tmp_path if kind == "coco" else "", kind=kind)
+
+
+def test_settings_without_a_meaning_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a/0.tar", "b/x.jpg", "b/x.txt", "c/captions.json")
+    with pytest.raises(InputError, match="read as webdataset, which has no columns to name"):
+        opened(tmp_path / "a", image="jpg")
+    with pytest.raises(InputError, match="read as folder, which has its images in itself"):
+        opened(tmp_path / "b", images=tmp_path)
+    with pytest.raises(InputError, match="read as coco, which has no columns"):
+        opened(tmp_path / "c", images=tmp_path, caption="caption")
+
+
+def test_any_filesystem_that_fsspec_opens_will_do(tmp_path: Path) -> None:
+    name = uuid.uuid4().hex
+    put(tmp_path, a=IMG2DATASET)
+    with zipfile.ZipFile(tmp_path / "pairs.zip", "w") as archive:
+        archive.write(tmp_path / "a.parquet", "inside/a.parquet")
+    fsspec.filesystem("memory").pipe_file(f"/{name}/a.parquet", (tmp_path / "a.parquet").read_bytes())
+    places = [f"file://{tmp_path}/a.parquet", f"memory://{name}", f"memory://{name}/", f"memory://{name}/a.parquet",
+              f"zip://inside::{tmp_path}/pairs.zip", f"zip://::{tmp_path}/pairs.zip"]  # fmt: skip
+    for place in places:
+        source = opened(place)
+        (batch,) = source.read(source.units(9)[0], 9)
+        assert (source.format, batch.images) == ("parquet", [b"i"]), place
+
+
+def test_relative_places_are_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "x.jpg")
+    (tmp_path / "t.csv").write_text("image,caption\nx.jpg,c\n")
+    monkeypatch.chdir(tmp_path)
+    for place in ("t.csv", "./t.csv", "."):
+        source = opened(place)
+        assert source.uri.startswith(str(tmp_path))
+        monkeypatch.chdir("/")
+        (batch,) = source.read(source.units(9)[0], 9)
+        assert (batch.images, batch.rejections) == ([b""], [None])
+        monkeypatch.chdir(tmp_path)
