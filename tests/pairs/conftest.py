@@ -1,0 +1,12 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.pairs.server import Server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    started = Server().start()
+    yield started
+    started.stop()
