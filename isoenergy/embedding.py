@@ -3,75 +3,103 @@
 Every row that goes in comes out, embedded or with the reason why not.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from torch import Tensor
 
 from isoenergy.encoders import DualEncoder, Preprocessor
+from isoenergy.encoders.protocol import Pixels
 from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
-from isoenergy.pairs.parquet import PairUnit
 from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.pairs.source import PairUnit, RawPairs
 from isoenergy.pairs.splits import split_of
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.schema import REJECTED, shard_schema, stored_name
 
+PIXELS = "pixels/"
 _VERDICT = ("reason", "detail")
 
 
-def prepare(
-    batch: pa.RecordBatch, unit: PairUnit, first_row: int, duplicates: Collection[int], preprocessor: Preprocessor
-) -> pa.Table:
-    """Decode raw pairs: key and caption to text, the image to preprocessed pixels.
+def prepare(raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[str, Preprocessor]) -> pa.Table:
+    """Decode raw pairs: key and caption to text, the image, once, to the pixels that each encoder wants.
 
-    batch: `key`, `image`, `caption` as binary, and pass-through columns; its first row is row `first_row` of the file.
-    duplicates: rows of the file whose key stands earlier in the source.
-    Returns the pass-through columns and `unit`, `row`, `key`, `caption`, `pixels` (bytes of a uint8
-    `(height, width, 3)` array), and `reason` and `detail`, null but for rejected rows.
+    duplicates: numbers of the pairs whose key stands earlier in the source.
+    preprocessors: by the name of the column that gets their output, which starts with `PIXELS`.
+    Returns the pass-through columns and `row`, `key`, `caption`, a column a preprocessor (bytes of a uint8
+    `(height, width, 3)` array), and `reason` and `detail`, null but for rejected pairs.
     """
-    prepared: dict[str, list] = {name: [] for name in ("row", "key", "caption", "pixels", *_VERDICT)}
-    raw = zip(*(batch[name].to_pylist() for name in ("key", "caption", "image")), strict=True)
-    for row, (raw_key, raw_caption, raw_image) in enumerate(raw, start=first_row):
-        key = caption = pixels = reason = detail = None
+    prepared: dict[str, list] = {name: [] for name in ("row", "key", "caption", *_VERDICT, *preprocessors)}
+    pairs = zip(raw.rows, raw.keys, raw.captions, raw.images, raw.rejections, strict=True)
+    for row, raw_key, raw_caption, raw_image, rejection in pairs:
+        key = caption = reason = detail = None
+        pixels: list[bytes | None] = [None] * len(preprocessors)
         try:
+            if raw_key is None and rejection is not None:
+                raise rejection
             key = decode_key(raw_key)
+            if rejection is not None:
+                raise rejection
             if row in duplicates:
                 raise Rejected(Reason.DUPLICATE_KEY, "the key stands earlier in the source")
             caption = decode_caption(raw_caption)
-            pixels = preprocessor(decode_image(raw_image)).tobytes()
+            image = decode_image(raw_image)
+            pixels = [preprocess(image).tobytes() for preprocess in preprocessors.values()]
         except Rejected as rejected:
             reason, detail = str(rejected.reason), rejected.detail
-        for name, value in zip(prepared, (row, key, caption, pixels, reason, detail), strict=True):
+        for name, value in zip(prepared, (row, key, caption, reason, detail, *pixels), strict=True):
             prepared[name].append(value)
-    types = {"row": pa.int64(), "pixels": pa.binary()}
+    types = {"row": pa.int64()} | dict.fromkeys(preprocessors, pa.large_binary())
     columns = {name: pa.array(values, types.get(name, pa.string())) for name, values in prepared.items()}
-    passed_through = {
-        stored_name(name): batch[name] for name in batch.schema.names if name not in ("key", "caption", "image")
-    }
-    return pa.table({"unit": pa.array([unit.name] * len(batch), pa.string()), **columns, **passed_through})
+    passed_through = {stored_name(name): raw.passed_through[name] for name in raw.passed_through.schema.names}
+    return pa.table({**columns, **passed_through})
 
 
-def embed(prepared: pa.Table, encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
-    """Replace `pixels` by the `image` and `text` embeddings, raw, `(dim,)` a row; null where the pair is rejected.
+def accepted_inputs(prepared: pa.Table, pixels: str, shape: tuple[int, int, int]) -> tuple[Pixels, list[str]]:
+    """Return what an encoder takes of the pairs not rejected: `(n, *shape)` pixels and n captions."""
+    chosen = prepared.filter(prepared["reason"].is_null())
+    column = chosen[pixels].combine_chunks()
+    _, offsets, data = column.buffers()
+    images = np.zeros((len(column), *shape), np.uint8)
+    if len(column):
+        first = np.frombuffer(offsets, np.int64)[column.offset]
+        images.ravel()[:] = np.frombuffer(data, np.uint8)[first : first + images.size]
+    return images, chosen["caption"].to_pylist()
 
-    A pair with an embedding that is not finite in `dtype` is rejected.
+
+def embed(prepared: pa.Table, pixels: str, encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
+    """Return `with_embeddings` of what `encoder` makes of the column `pixels` and the captions."""
+    inputs = accepted_inputs(prepared, pixels, encoder.preprocessor.shape)
+    return with_embeddings(prepared, *encode(encoder, *inputs, dtype))
+
+
+def encode(
+    encoder: DualEncoder, images: Pixels, captions: Sequence[str], dtype: StoredDtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the raw `(n, dim)` image and text embeddings in `dtype`; what is beyond it becomes infinite."""
+    if not len(images):
+        return np.zeros((0, encoder.dim), dtype), np.zeros((0, encoder.dim), dtype)
+    with np.errstate(over="ignore"):
+        return encoder.encode_pixels(images).numpy().astype(dtype), encoder.encode_texts(captions).numpy().astype(dtype)
+
+
+def with_embeddings(prepared: pa.Table, images: np.ndarray, texts: np.ndarray) -> pa.Table:
+    """Replace all pixels by the columns `image` and `text`, `(dim,)` a row; null where the pair is rejected.
+
+    images, texts: `(n, dim)`, of the pairs not rejected, in their order. A pair with an embedding that is not finite is
+    rejected.
     """
     accepted = np.flatnonzero(prepared["reason"].is_null().to_numpy(zero_copy_only=False))
-    chosen = prepared.take(accepted)
-    pixels = np.frombuffer(b"".join(chosen["pixels"].to_pylist()), np.uint8).reshape(-1, *encoder.preprocessor.shape)
-    images = _encoded(encoder.encode_pixels, pixels.copy(), encoder.dim, dtype)
-    texts = _encoded(encoder.encode_texts, chosen["caption"].to_pylist(), encoder.dim, dtype)
-
     finite = np.isfinite(images).all(axis=1) & np.isfinite(texts).all(axis=1)
     place = np.full(len(prepared), -1)
     place[accepted[finite]] = np.flatnonzero(finite)
     reason, detail = (prepared[name].to_pylist() for name in _VERDICT)
     for row in accepted[~finite]:
-        reason[row], detail[row] = str(Reason.NON_FINITE_EMBEDDING), f"in {dtype}"
+        reason[row], detail[row] = str(Reason.NON_FINITE_EMBEDDING), f"in {images.dtype}"
 
-    embedded = prepared.drop_columns(["pixels", *_VERDICT])
+    all_pixels = [name for name in prepared.schema.names if name.startswith(PIXELS)]
+    embedded = prepared.drop_columns([*all_pixels, *_VERDICT])
     for name, rows in (("image", images), ("text", texts)):
         embedded = embedded.append_column(name, _vectors(rows, place))
     for name, values in (("reason", reason), ("detail", detail)):
@@ -94,13 +122,6 @@ def separate(
     rejected = rows.filter(pc.invert(accepted))
     rejected = rejected.append_column("file", pa.array([unit.file] * len(rejected), pa.string()))
     return shard.select(schema.names).cast(schema), rejected.select(REJECTED.names).cast(REJECTED)
-
-
-def _encoded(encode: Callable[..., Tensor], inputs: np.ndarray | list[str], dim: int, dtype: StoredDtype) -> np.ndarray:
-    if len(inputs) == 0:
-        return np.zeros((0, dim), dtype)
-    with np.errstate(over="ignore"):
-        return encode(inputs).numpy().astype(dtype)
 
 
 def _vectors(rows: np.ndarray, place: np.ndarray) -> pa.FixedSizeListArray:

@@ -1,5 +1,6 @@
 """Every row that goes in comes out, embedded or with the reason why not."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from isoenergy.embedding import embed, prepare, separate
+from isoenergy.embedding import PIXELS, accepted_inputs, embed, encode, prepare, separate
 from isoenergy.encoders import DualEncoder, load_encoder
-from isoenergy.pairs.parquet import PairColumns, ParquetPairs
+from isoenergy.pairs.parquet import ParquetPairs
+from isoenergy.pairs.source import PairColumns, RawPairs
+from isoenergy.store.manifest import StoredDtype
 from tests.conftest import RowsWriter, bad_rows, encoded_image
 
 
@@ -18,13 +21,15 @@ def encoder(other_encoder: Path) -> DualEncoder:
     return load_encoder(f"open_clip:{other_encoder}")
 
 
+def embedded(batch: RawPairs, duplicates: Collection[int], encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
+    prepared = prepare(batch, duplicates, {f"{PIXELS}0": encoder.preprocessor})
+    return embed(prepared, f"{PIXELS}0", encoder, dtype)
+
+
 def shard_and_rejected(source: ParquetPairs, encoder: DualEncoder, rows_per_batch: int) -> tuple[pa.Table, pa.Table]:
     (unit,) = source.units(1000)
-    rows, first = [], 0
     duplicates = {len(bad_rows()) - 1}
-    for batch in source.read(unit, rows_per_batch):
-        rows.append(embed(prepare(batch, unit, first, duplicates, encoder.preprocessor), encoder, "float16"))
-        first += len(batch)
+    rows = [embedded(batch, duplicates, encoder, "float16") for batch in source.read(unit, rows_per_batch)]
     return separate(pa.concat_tables(rows[::-1]), unit, encoder.dim, "float16", source.passed_through)
 
 
@@ -47,7 +52,7 @@ def test_embeddings_are_the_encoder_s(tmp_path: Path, write_rows: RowsWriter, en
     source = ParquetPairs(str(tmp_path), PairColumns())
     (unit,) = source.units(10)
     (batch,) = source.read(unit, 10)
-    table = embed(prepare(batch, unit, 0, (), encoder.preprocessor), encoder, "float32")
+    table = embedded(batch, (), encoder, "float32")
     texts = np.stack(table["text"].to_pylist())
     torch.testing.assert_close(
         torch.tensor(texts, dtype=torch.float32), encoder.encode_texts([f"picture {n}" for n in range(4)])
@@ -70,5 +75,20 @@ def test_an_embedding_that_is_not_finite_is_rejected(
     source = ParquetPairs(str(tmp_path), PairColumns())
     (unit,) = source.units(10)
     (batch,) = source.read(unit, 10)
-    table = embed(prepare(batch, unit, 0, (), encoder.preprocessor), encoder, "float16")
+    table = embedded(batch, (), encoder, "float16")
     assert table["reason"].to_pylist() == [None, "non_finite_embedding", None]
+
+
+def test_a_batch_with_nothing_to_encode_and_pixels_of_a_part(encoder: DualEncoder) -> None:
+    nothing = pa.array([None], pa.large_binary())
+    bad = pa.table({"reason": ["empty_image"], "detail": [""], "caption": [None], f"{PIXELS}0": nothing})
+    images, captions = accepted_inputs(bad, f"{PIXELS}0", encoder.preprocessor.shape)
+    assert (images.shape, captions) == ((0, *encoder.preprocessor.shape), [])
+    assert [rows.shape for rows in encode(encoder, images, captions, "float16")] == [(0, encoder.dim)] * 2
+
+    pixels = [np.full((2, 1, 3), value, np.uint8).tobytes() for value in range(5)]
+    reasons = [None, None, "empty_image", None, None]
+    table = pa.table({"reason": reasons, "caption": list("abcde"), "p": pa.array(pixels, pa.large_binary())})
+    images, captions = accepted_inputs(table.slice(1), "p", (2, 1, 3))
+    assert images[:, 0, 0, 0].tolist() == [1, 3, 4]
+    assert captions == ["b", "d", "e"]

@@ -14,14 +14,14 @@ from isoenergy.evaluation import RANKS
 from isoenergy.interventions import intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import recall_at
-from isoenergy.pairs.parquet import PairUnit
+from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import split_of
 from isoenergy.report.page import write_report
 from isoenergy.sae import SaeConfig
 from isoenergy.statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
-from tests.store.test_store import MANIFEST
+from tests.store.test_store import FILES, MANIFEST
 from workflows import evaluate, steps
 from workflows.evaluate import EvaluateConfig
 from workflows.steps import PlannedStep
@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Path:
     from dataclasses import replace
 
     writer = StoreWriter(str(tmp_path / "store"))
-    writer.begin(replace(MANIFEST, dim=DIM, units=UNITS, rows=UNITS * ROWS, source=str(tmp_path / "gone")))
+    writer.begin(replace(MANIFEST, dim=DIM, units=UNITS, source=str(tmp_path / "gone")), FILES)
     generator = np.random.default_rng(0)
     for number in range(UNITS):
         shared = generator.normal(size=(ROWS, DIM))
@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Path:
         )
         schema = shard_schema(DIM, "float16", pa.schema([]))
         unit = PairUnit("pairs.parquet", number * ROWS, number * ROWS + ROWS)
-        writer.commit(unit, shard.cast(schema), REJECTED.empty_table())
+        writer.commit(unit, "digest", shard.cast(schema), REJECTED.empty_table())
     return tmp_path / "store"
 
 

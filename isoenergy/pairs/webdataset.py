@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import posixpath
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ _MOST = {"image": MAX_IMAGE_BYTES, "caption": MAX_CAPTION_BYTES, "json": 2**20}
 _TOO_LARGE = {"image": Reason.IMAGE_TOO_LARGE, "caption": Reason.CAPTION_TOO_LONG}
 _READ_AHEAD_BYTES = 8 * 2**20
 _BUFFER_BYTES = 2**18
+_SIZED_TARS = 32
+_MEMBERS_A_SAMPLE = 3
+_BYTES_AROUND_A_MEMBER = 512 + 256  # a header, and on average half a block of padding
 
 
 @dataclass
@@ -84,6 +88,15 @@ class WebDatasetPairs:
         """Return one unit a tar: how many samples it holds only reading it tells."""
         del rows_per_unit
         return [PairUnit(file, 0, None) for file in self.files]
+
+    def estimated_pairs(self, content_bytes: float) -> int:
+        """Return about how many samples there are, from the size of some tars.
+
+        content_bytes: of the members of an average sample, which have headers and padding beside it.
+        """
+        some = self.files[:: math.ceil(len(self.files) / _SIZED_TARS)]
+        size = sum(self._filesystem.size(self._path(file)) for file in some) / len(some)
+        return round(size * len(self.files) / (content_bytes + _MEMBERS_A_SAMPLE * _BYTES_AROUND_A_MEMBER))
 
     def keys(self, file: str) -> pa.ChunkedArray:
         """Never asked: keys cannot repeat between tars, and within one they are checked as it is read."""

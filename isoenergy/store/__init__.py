@@ -1,4 +1,39 @@
-"""The embedding store: Parquet shards, a manifest, and a commit record for every finished unit of work."""
+"""The embedding store: a folder, or a prefix on an object store, of plain Parquet and JSON.
+
+This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` of a store that is whole.
+
+`manifest.json`
+    How the store was made: `isoenergy.store.manifest.Manifest`, field by field. A run may add to a store only if all
+    fields agree with its own but `encoder`, `source`, `source_images`, `units` and `software`, which inform.
+
+`files.json`
+    The source's files in the order in which they came to the store. Of pairs with one key, the one that stands first in
+    this order, and then in its file, is embedded; the others are rejected.
+
+`shards/UNIT.parquet`
+    The embedded pairs of a unit, zstd, in the order of the input; one row a pair:
+    `key` string, unique in the store; `row` int64, its number in the input file; `split` string: train, validation or
+    test, from the SHA-256 of the key; `caption` string; `image` and `text`, the raw outputs of the encoder, not
+    normalised, as fixed_size_list<float16 or float>[dim]. None of these is null. Then what passes through from the
+    source, under its own name, or `source_NAME` if that is one of the store's.
+
+`rejected/UNIT.parquet`
+    The other pairs of the unit, if there are any: `key` (null if there is none that can be read), `file`, `row`,
+    `reason` (a code of `isoenergy.pairs.rejection.Reason`, which is closed) and `detail`, for people.
+
+`commits/UNIT.json`
+    The unit's commit record, written last: `isoenergy.store.manifest.CommitRecord`. A unit is a file of the source, or
+    a range of its rows; its name follows from the file's name and the first row. rows_in = embedded + rejected, always;
+    `shard` names the file in `shards/` and `rejected/`, with digests. **A unit without a record does not exist**, and
+    neither does a file that no record names.
+
+`summary.json`
+    What the store holds and what the last run took; it informs.
+
+Every file is written whole: locally under a hidden temporary name, synced and renamed; on an object store by one PUT. A
+pair that is tried again gives its unit a shard with a digest in its name, a new record, and only then is the old shard
+removed. A run that ends well removes what no record names.
+"""
 
 from isoenergy.store.batches import PairArrays, PairBatches
 from isoenergy.store.manifest import Manifest

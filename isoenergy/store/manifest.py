@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from isoenergy.differences import differing_fields
+from isoenergy.encoders.protocol import Precision
 from isoenergy.errors import InputError
+from isoenergy.pairs.opening import SourceConfig
+from isoenergy.pairs.source import Format, PairColumns
 
-FORMAT = 1
+FORMAT = 3
 StoredDtype = Literal["float16", "float32"]
-_INFORMATIVE = {"encoder", "source", "software"}
+_INFORMATIVE = {"encoder", "source", "source_images", "units", "software"}
 
 
 @dataclass(frozen=True)
@@ -22,26 +25,37 @@ class Manifest:
     """SHA-256 of the encoder's weights."""
     preprocessing: dict[str, Any]
     """The image preprocessing's settings."""
+    precision: Precision
+    """What the encoder computed in."""
     dim: int
     """Width of the embeddings."""
     dtype: StoredDtype
     """Precision of the stored embeddings."""
     source: str
-    """Where the pairs were read from (informative: the fingerprint decides)."""
-    source_fingerprint: str
-    """Digest of the source's files."""
+    """Where the pairs were read from (informative: the commit records hold a digest of each file)."""
+    source_images: str
+    """Where a source of captions finds its images, if that is another place (informative)."""
+    source_format: Format
+    """The source's format."""
     columns: dict[str, str]
-    """The source's columns and the role of each."""
-    rows: int
-    """Rows in the source."""
+    """Names of the source's columns by role: key, image, caption; empty where the source has its own."""
+    passed_through: dict[str, str]
+    """Name and Arrow type of every further column of the source."""
     rows_per_unit: int
-    """Most rows in a unit of work."""
+    """Most pairs in a unit of work, where they can be counted before they are read."""
+    batch_rows: int
+    """Pairs that the encoder took at once: another number may change the last bits of an embedding."""
     units: int
-    """Units of work in the source."""
+    """Units of work when the store was last filled (informative: the source may grow)."""
     software: dict[str, str]
     """Versions of what made it (informative)."""
     format: int = FORMAT
     """Version of the store's layout."""
+
+    @property
+    def source_config(self) -> SourceConfig:
+        """What opens the source again."""
+        return SourceConfig(self.source, self.source_format, PairColumns(**self.columns), self.source_images)
 
     def to_json(self) -> str:
         """Return the file's text."""
@@ -71,6 +85,8 @@ class CommitRecord:
     unit: str
     file: str
     """The input file, relative to the source."""
+    file_digest: str
+    """Changes when the input file is written again."""
     start: int
     """First row of the unit in the file."""
     rows_in: int
@@ -78,8 +94,12 @@ class CommitRecord:
     rejected: int
     rejected_by_reason: dict[str, int]
     embedded_by_split: dict[str, int]
+    shard: str
+    """Name of the unit's file in `shards/` and, if pairs were rejected, in `rejected/`."""
     shard_bytes: int
     shard_sha256: str
+    rejected_sha256: str
+    """Empty if no pair was rejected."""
 
     def __post_init__(self) -> None:
         if self.rows_in != self.embedded + self.rejected:

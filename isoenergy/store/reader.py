@@ -3,7 +3,6 @@
 import hashlib
 from typing import Self
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import absolute_uri
+from isoenergy.files import absolute_uri, open_filesystem
 from isoenergy.pairs.splits import SPLITS, Split
 from isoenergy.store.batches import PairArrays, PairBatches
 from isoenergy.store.manifest import CommitRecord, Manifest
@@ -26,6 +25,7 @@ class EmbeddingStore:
     ) -> None:
         self.uri, self.manifest, self.commits = absolute_uri(uri), manifest, commits
         self._filesystem, self._root = filesystem, root
+        self._records = {record.unit: record for record in commits}
 
     @classmethod
     def open(cls, uri: str) -> Self:
@@ -33,7 +33,7 @@ class EmbeddingStore:
 
         Raises InputError if there is no store at `uri`, or its manifest is unreadable.
         """
-        filesystem, root = fsspec.core.url_to_fs(uri)
+        filesystem, root = open_filesystem(uri)
         try:
             manifest = Manifest.from_json(filesystem.cat_file(f"{root}/manifest.json").decode())
         except FileNotFoundError as error:
@@ -48,6 +48,11 @@ class EmbeddingStore:
     def __len__(self) -> int:
         """Return the number of embedded pairs."""
         return sum(record.embedded for record in self.commits)
+
+    @property
+    def rows_in(self) -> int:
+        """Pairs that were read, embedded or rejected."""
+        return sum(record.rows_in for record in self.commits)
 
     def pairs_in(self, split: Split) -> int:
         """Return the number of embedded pairs of a split."""
@@ -79,12 +84,16 @@ class EmbeddingStore:
     def read_unit(self, unit: str, columns: list[str] | None = None, split: Split | None = None) -> pa.Table:
         """Return one unit's shard: some of its columns, the pairs of one split; see `isoenergy.store.schema`."""
         chosen = None if split is None else [("split", "=", split)]
-        path = f"{self._root}/shards/{unit}.parquet"
+        path = f"{self._root}/shards/{self._records[unit].shard}"
         try:
             with self._filesystem.open(path, "rb") as stream:
                 return pq.read_table(stream, columns=columns, filters=chosen)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"shard {path} cannot be read ({error}); run the same `isoenergy embed` again") from error
+
+    def read_file(self, name: str) -> bytes:
+        """Return one of the store's files whole; raises OSError if it cannot be read."""
+        return self._filesystem.cat_file(f"{self._root}/{name}")
 
     def read_unit_arrays(self, unit: str, split: Split | None = None) -> PairArrays:
         """Return one unit's keys and embeddings."""

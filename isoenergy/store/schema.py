@@ -7,7 +7,7 @@ from isoenergy.store.manifest import StoredDtype
 REJECTED = pa.schema(
     [("key", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("detail", pa.string())]
 )
-_OWN = ("key", "row", "split", "caption", "image", "text")
+_OWN = ("key", "row", "split", "caption", "image", "text", "reason", "detail", "file")
 
 
 def shard_schema(dim: int, dtype: StoredDtype, passed_through: pa.Schema) -> pa.Schema:
@@ -26,5 +26,5 @@ def shard_schema(dim: int, dtype: StoredDtype, passed_through: pa.Schema) -> pa.
 
 
 def stored_name(column: str) -> str:
-    """Return the name under which a source's extra column is stored: its own, unless the store uses that."""
-    return f"source_{column}" if column in _OWN else column
+    """Return the name under which a source's extra column is stored: its own, unless the store needs that."""
+    return f"source_{column}" if column in _OWN or "/" in column else column

@@ -1,16 +1,19 @@
 """Filling a store, one unit of work at a time."""
 
 import hashlib
+import json
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isoenergy.errors import InputError
-from isoenergy.files import absolute_uri, write_atomically
-from isoenergy.pairs.parquet import PairUnit
+from isoenergy.files import absolute_uri, open_filesystem, write_atomically
+from isoenergy.pairs.source import PairUnit
 from isoenergy.store.manifest import CommitRecord, Manifest
+from isoenergy.store.schema import REJECTED
 
 
 class StoreWriter:
@@ -19,7 +22,7 @@ class StoreWriter:
     def __init__(self, uri: str) -> None:
         """Open the place; nothing is written yet."""
         self.uri = absolute_uri(uri)
-        self._filesystem, self._root = fsspec.core.url_to_fs(uri)
+        self._filesystem, self._root = open_filesystem(uri)
 
     def holds(self, manifest: Manifest) -> bool:
         """Return whether there is a store that this manifest may go on filling.
@@ -36,66 +39,144 @@ class StoreWriter:
         there.require_same(manifest, self.uri)
         return True
 
-    def begin(self, manifest: Manifest) -> None:
-        """Write the manifest of a new store, or check it against the one that is there.
+    def known_files(self) -> list[str]:
+        """Return the source's files in the order in which they came to the store; none before it is begun.
 
+        Of two pairs with one key, the one in the earlier file is kept, whatever its name.
+        """
+        try:
+            return list(json.loads(self._filesystem.cat_file(f"{self._root}/files.json")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return []
+
+    def begin(self, manifest: Manifest, files: Sequence[str]) -> None:
+        """Write the manifest of a new store; check it against the one that is there and bring that up to date.
+
+        files: what `known_files` is to return from now on.
         Raises InputError if the store was made otherwise, or the place cannot be written.
         """
         try:
-            if not self.holds(manifest):
-                write_atomically(self._filesystem, f"{self._root}/manifest.json", manifest.to_json().encode())
+            self.holds(manifest)
+            write_atomically(self._filesystem, f"{self._root}/files.json", json.dumps(files, indent=0).encode())
+            write_atomically(self._filesystem, f"{self._root}/manifest.json", manifest.to_json().encode())
         except OSError as error:
             raise InputError(f"{self.uri} cannot be written ({error}); give an output folder that can") from error
 
+    def write_summary(self, figures: str) -> None:
+        """Write `summary.json`, what the last run came to."""
+        write_atomically(self._filesystem, f"{self._root}/summary.json", figures.encode())
+
     def committed(self) -> dict[str, CommitRecord]:
         """Return the records of the finished units by name; one whose shard is gone or cut short is not finished."""
-        folder = f"{self._root}/commits"
-        if not self._filesystem.isdir(folder):
-            return {}
-        shards = {
-            entry["name"].rsplit("/", 1)[-1].removesuffix(".parquet"): entry["size"]
-            for entry in self._filesystem.ls(f"{self._root}/shards", detail=True)
-        }
-        paths = [path for path in self._filesystem.ls(folder, detail=False) if path.endswith(".json")]
+        shards = self._sizes("shards")
+        names = [name for name in self._sizes("commits") if name.endswith(".json")]
+        paths = [f"{self._root}/commits/{name}" for name in names]
         records = {}
-        for raw in self._filesystem.cat(paths).values() if paths else ():
+        for raw in self._filesystem.cat_ranges(paths, None, None, on_error="raise"):  # `cat` would expand wildcards
             try:
                 record = CommitRecord.from_json(raw.decode())
             except (ValueError, TypeError):  # not ours, or spoilt: as good as none
                 continue
-            if shards.get(record.unit) == record.shard_bytes:
+            if shards.get(record.shard) == record.shard_bytes:
                 records[record.unit] = record
         return records
 
-    def commit(self, unit: PairUnit, shard: pa.Table, rejected: pa.Table) -> CommitRecord:
-        """Write the unit's shard and rejected pairs, then its commit record.
+    def record(self, unit: str) -> CommitRecord | None:
+        """Return the record of one unit, or None if it has none that can be read."""
+        try:
+            return CommitRecord.from_json(self._filesystem.cat_file(f"{self._root}/commits/{unit}.json").decode())
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
 
-        Raises ValueError if their rows do not add up to the unit's.
+    def read(self, record: CommitRecord) -> tuple[pa.Table, pa.Table]:
+        """Return a unit's shard and its rejected pairs, as they were committed."""
+        return self._read(f"shards/{record.shard}"), self.read_rejected(record)
+
+    def read_rejected(self, record: CommitRecord) -> pa.Table:
+        """Return a unit's rejected pairs; see `isoenergy.store.schema`."""
+        return self._read(f"rejected/{record.shard}") if record.rejected else REJECTED.empty_table()
+
+    def commit(
+        self,
+        unit: PairUnit,
+        file_digest: str,
+        shard: pa.Table,
+        rejected: pa.Table,
+        replaced: CommitRecord | None = None,
+    ) -> CommitRecord:
+        """Write the unit's shard and rejected pairs, then its commit record: what was read is one or the other.
+
+        replaced: the record that this one takes the place of. The new files get names of their own, so that the unit is
+        whole at every moment, and the old ones are removed at the end.
+        Raises ValueError if the rows do not add up to the unit's, where it says how many it has.
         """
-        data = _parquet_bytes(shard)
+        rows = None if unit.stop is None else unit.stop - unit.start
+        if rows is not None and rows != len(shard) + len(rejected):
+            raise ValueError(f"unit {unit.name}: {rows} rows in, but {len(shard)} embedded + {len(rejected)} rejected")
+        data, rejected_data = parquet_bytes(shard), parquet_bytes(rejected) if len(rejected) else b""
         reasons, splits = (
             dict(sorted(Counter(column.to_pylist()).items())) for column in (rejected["reason"], shard["split"])
         )
+        name = unit.name if replaced is None else f"{unit.name}-{hashlib.sha256(data + rejected_data).hexdigest()[:8]}"
         record = CommitRecord(
             unit=unit.name,
             file=unit.file,
+            file_digest=file_digest,
             start=unit.start,
-            rows_in=unit.rows,
+            rows_in=len(shard) + len(rejected),
             embedded=len(shard),
             rejected=len(rejected),
             rejected_by_reason=reasons,
             embedded_by_split=splits,
+            shard=f"{name}.parquet",
             shard_bytes=len(data),
             shard_sha256=hashlib.sha256(data).hexdigest(),
+            rejected_sha256=hashlib.sha256(rejected_data).hexdigest() if rejected_data else "",
         )
-        write_atomically(self._filesystem, f"{self._root}/shards/{unit.name}.parquet", data)
-        if len(rejected):
-            write_atomically(self._filesystem, f"{self._root}/rejected/{unit.name}.parquet", _parquet_bytes(rejected))
+        write_atomically(self._filesystem, f"{self._root}/shards/{record.shard}", data)
+        if rejected_data:
+            write_atomically(self._filesystem, f"{self._root}/rejected/{record.shard}", rejected_data)
         write_atomically(self._filesystem, f"{self._root}/commits/{unit.name}.json", record.to_json().encode())
+        if replaced is not None and replaced.shard != record.shard:
+            self._remove([f"shards/{replaced.shard}", f"rejected/{replaced.shard}"])
         return record
 
+    def discard(self, unit: str) -> None:
+        """Take a unit out of the store: it is missing until it is committed again."""
+        self._remove([f"commits/{unit}.json"])
 
-def _parquet_bytes(table: pa.Table) -> bytes:
+    def sweep(self) -> None:
+        """Remove what no commit record names: what kills have left behind. For stores that are whole."""
+        records = self.committed().values()
+        named = {f"shards/{record.shard}" for record in records}
+        named |= {f"rejected/{record.shard}" for record in records if record.rejected}
+        named |= {f"commits/{record.unit}.json" for record in records}
+        there = {f"{folder}/{name}" for folder in ("shards", "rejected", "commits") for name in self._sizes(folder)}
+        self._remove(sorted(there - named))
+
+    def _read(self, name: str) -> pa.Table:
+        with self._filesystem.open(f"{self._root}/{name}", "rb") as stream:
+            return pq.read_table(stream)
+
+    def _sizes(self, folder: str) -> dict[str, int]:
+        """Name and size of the files in one of the store's folders."""
+        path = f"{self._root}/{folder}"
+        if not self._filesystem.isdir(path):
+            return {}
+        return {
+            entry["name"].rsplit("/", 1)[-1]: entry["size"]
+            for entry in self._filesystem.ls(path, detail=True)
+            if entry["type"] == "file"
+        }
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._filesystem.rm_file(f"{self._root}/{name}")
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return the file that holds a shard or rejected pairs."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()

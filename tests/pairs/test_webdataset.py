@@ -13,6 +13,7 @@ from isoenergy.pairs.source import RawPairs
 from isoenergy.pairs.webdataset import WebDatasetPairs
 
 Members = list[tuple[str, bytes | tarfile.TarInfo]]
+MEMBER_BYTES = {"jpg": 3000, "txt": 40, "json": 300}
 
 
 def tar_of(members: Members) -> bytes:
@@ -227,3 +228,11 @@ def test_a_tar_that_is_gone_is_an_error_of_its_unit(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"a\.tar"):
         list(source.read(first, 9))
     assert len(next(source.read(second, 9))) == 4
+
+
+def test_pairs_are_estimated_from_the_size_of_tars(tmp_path: Path) -> None:
+    for number in range(40):
+        samples = [(f"{row:05d}.{suffix}", bytes(size)) for row in range(100) for suffix, size in MEMBER_BYTES.items()]
+        (tmp_path / f"{number:05d}.tar").write_bytes(tar_of(samples))
+    estimated = WebDatasetPairs(str(tmp_path)).estimated_pairs(sum(MEMBER_BYTES.values()))
+    assert estimated == pytest.approx(4000, rel=0.1)

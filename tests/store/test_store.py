@@ -1,17 +1,21 @@
 import dataclasses
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.parquet import PairUnit
+from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import split_of
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import CommitRecord
+from isoenergy.store.retry import merge
 from isoenergy.store.schema import REJECTED, shard_schema
+from isoenergy.store.verification import faults
 
 DIM = 3
 MANIFEST = Manifest(
@@ -20,14 +24,18 @@ MANIFEST = Manifest(
     preprocessing={"size": 64},
     dim=DIM,
     dtype="float16",
+    precision="float32",
     source="here",
-    source_fingerprint="s" * 64,
-    columns={"key": "key"},
-    rows=30,
+    source_images="",
+    source_format="parquet",
+    columns={"key": "key", "image": "image", "caption": "caption"},
+    passed_through={},
     rows_per_unit=10,
+    batch_rows=5,
     units=3,
     software={},
 )
+FILES = ["pairs.parquet"]
 
 
 def unit(number: int) -> PairUnit:
@@ -57,10 +65,10 @@ def rejected(count: int) -> pa.Table:
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
     writer = StoreWriter(str(tmp_path / "store"))
-    writer.begin(MANIFEST)
+    writer.begin(MANIFEST, FILES)
     for number in range(2):
-        writer.commit(unit(number), shard(number), rejected(0))
-    writer.commit(unit(2), shard(2, rows=8), rejected(2))
+        writer.commit(unit(number), "digest", shard(number), rejected(0))
+    writer.commit(unit(2), "digest", shard(2, rows=8), rejected(2))
     return tmp_path / "store"
 
 
@@ -103,16 +111,16 @@ def test_a_shard_cut_short_or_gone_is_done_again(filled: Path) -> None:
 def test_rows_must_add_up(tmp_path: Path) -> None:
     writer = StoreWriter(str(tmp_path))
     with pytest.raises(ValueError, match="10 rows in, but 9 embedded"):
-        writer.commit(unit(0), shard(0, rows=9), rejected(0))
+        writer.commit(unit(0), "digest", shard(0, rows=9), rejected(0))
     assert not writer.committed()
 
 
 def test_another_encoder_is_named(filled: Path) -> None:
     other = dataclasses.replace(MANIFEST, encoder="other", encoder_digest="e" * 64, dim=4)
     with pytest.raises(InputError, match=r"encoder_digest is .* dim is 3 there and 4 here"):
-        StoreWriter(str(filled)).begin(other)
+        StoreWriter(str(filled)).begin(other, FILES)
     moved = dataclasses.replace(MANIFEST, source="elsewhere", software={"torch": "9"})
-    StoreWriter(str(filled)).begin(moved)
+    StoreWriter(str(filled)).begin(moved, FILES)
 
 
 def test_no_store_and_a_broken_manifest(tmp_path: Path) -> None:
@@ -126,9 +134,99 @@ def test_no_store_and_a_broken_manifest(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        StoreWriter(str(tmp_path / "file" / "store")).begin(MANIFEST)
+        StoreWriter(str(tmp_path / "file" / "store")).begin(MANIFEST, FILES)
 
 
 def test_a_record_that_does_not_add_up_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="3 rows in, but 1 embedded"):
-        CommitRecord("u", "f", 0, 3, 1, 1, {}, {}, 0, "")
+        CommitRecord("u", "f", "", 0, 3, 1, 1, {}, {}, "u.parquet", 0, "", "")
+
+
+def test_a_unit_tried_again_is_whole_at_every_moment(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = StoreWriter(str(filled))
+    before = writer.committed()[unit(2).name]
+    whole_shard, none_rejected = shard(2), rejected(0)
+
+    def stopped(_names: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_remove", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            writer.commit(unit(2), "digest", whole_shard, none_rejected, before)
+    store = EmbeddingStore.open(str(filled))
+    assert (len(store), store.rejected) == (30, {})
+    assert len(list((filled / "shards").iterdir())) == 4
+    writer.sweep()
+    assert len(list((filled / "shards").iterdir())) == 3
+    assert list((filled / "rejected").iterdir()) == []
+    assert EmbeddingStore.open(str(filled)).to_arrays().keys.tolist() == store.to_arrays().keys.tolist()
+
+    again = writer.committed()[unit(2).name]
+    writer.commit(unit(2), "digest", shard(2, rows=9), rejected(1), again)
+    assert len(EmbeddingStore.open(str(filled))) == 29
+    assert len(list((filled / "shards").iterdir())) == 3
+
+
+def test_a_torn_temporary_file_is_swept_and_seen_by_nobody(filled: Path) -> None:
+    torn = filled / "shards" / f".{unit(1).name}.parquet.0123.tmp"
+    torn.write_bytes(b"PAR1 half a sh")
+    assert len(pq.read_table(filled / "shards")) == len(EmbeddingStore.open(str(filled))) == 28
+    StoreWriter(str(filled)).sweep()
+    assert not torn.exists()
+
+
+def test_files_keep_the_order_in_which_they_came(tmp_path: Path) -> None:
+    writer = StoreWriter(str(tmp_path))
+    assert writer.known_files() == []
+    writer.begin(MANIFEST, ["b.parquet", "a.parquet"])
+    assert StoreWriter(str(tmp_path)).known_files() == ["b.parquet", "a.parquet"]
+
+
+def test_pairs_tried_again_replace_only_those_that_were_awaited() -> None:
+    def refused(row: int, reason: str) -> dict:
+        return {"key": f"2-{row}", "file": "f", "row": row, "reason": reason, "detail": ""}
+
+    whole = shard(2)
+    rejected_pairs = pa.Table.from_pylist(
+        [refused(3, "http_server_error"), refused(5, "empty_image"), refused(8, "download_timeout")], REJECTED
+    )
+    embedded = whole.filter([row not in (3, 5, 8) for row in range(10)])
+    new_shard = whole.filter([row in (3, 5, 6) for row in range(10)])
+    new_rejected = pa.Table.from_pylist([refused(8, "http_client_error")], REJECTED)
+    merged, still = merge(embedded, rejected_pairs, new_shard, new_rejected)
+    assert merged["row"].to_pylist() == [0, 1, 2, 3, 4, 6, 7, 9]
+    assert [(pair["row"], pair["reason"]) for pair in still.to_pylist()] == [
+        (5, "empty_image"),
+        (8, "http_client_error"),
+    ]
+
+
+def test_pandas_and_duckdb_read_a_store_alone(filled: Path) -> None:
+    frame = pandas.read_parquet(filled / "shards")
+    assert len(frame) == 28
+    assert frame["image"].iloc[11].tolist() == [4, 5, 6]
+    query = f"""
+        select count(*), count(distinct key), sum(len(image::float[])), max((text::float[])[1])
+        from '{filled}/shards/*.parquet'
+    """
+    assert duckdb.sql(query).fetchall() == [(28, 28, 28 * DIM, 28.0)]
+    reasons = duckdb.sql(f"select reason, count(*) from '{filled}/rejected/*.parquet' group by reason").fetchall()
+    assert reasons == [("empty_image", 2)]
+
+
+def test_verification_names_what_is_spoilt(filled: Path) -> None:
+    store = EmbeddingStore.open(str(filled))
+    assert [faults(store, record) for record in store.commits] == [[], [], []]
+    first, second, third = (record.shard for record in store.commits)
+    flipped = bytearray((filled / "shards" / first).read_bytes())
+    flipped[40] ^= 1
+    (filled / "shards" / first).write_bytes(flipped)
+    (filled / "shards" / second).unlink()
+    (filled / "rejected" / third).write_bytes(b"")
+    found = [faults(store, record) for record in store.commits]
+    assert found == [
+        [f"shards/{first} is not the file that was committed: its SHA-256 differs"],
+        [f"shards/{second} is not there"],
+        [f"rejected/{third} is not the file that was committed: its SHA-256 differs"],
+    ]
