@@ -8,6 +8,7 @@ from workflows.command import run_command
 STAGES = {
     "pipeline": "everything below, in order, from pairs to a report",
     "embed": "image-text pairs to an embedding store",
+    "inspect": "what an embedding store holds, and whether it is sound",
     "train": "a standard and an aligned sparse autoencoder on a store",
     "evaluate": "measure the autoencoders on held-out pairs",
     "report": "one offline HTML page from an evaluation",

@@ -1,33 +1,44 @@
 """`isoenergy embed`: image-text pairs to an embedding store."""
 
-import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
-import ray.data
-import torch
 import tyro
 from tqdm import tqdm
 
 from isoenergy.bundled import BUNDLED_PAIRS
-from isoenergy.embedding import embed, prepare, separate
-from isoenergy.encoders import load_encoder, load_preprocessor
+from isoenergy.encoders import DualEncoder, Precision, load_encoder
 from isoenergy.errors import InputError
+from isoenergy.pairs.download import DownloadConfig, Downloader
 from isoenergy.pairs.duplicates import key_places, repeated
-from isoenergy.pairs.parquet import PairColumns, PairUnit, ParquetPairs
+from isoenergy.pairs.opening import SourceConfig, open_source
+from isoenergy.pairs.rejection import Reason
+from isoenergy.pairs.source import Format, PairColumns, PairSource, PairUnit
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
-from isoenergy.store.manifest import StoredDtype
+from isoenergy.store.manifest import CommitRecord, StoredDtype
+from isoenergy.store.retry import retriable_pairs
 from workflows import engine, tracking
 from workflows.command import run_command
+from workflows.extraction import Extraction, Progress, Task
+from workflows.extraction_placement import Placement
+from workflows.extraction_plan import plan
+from workflows.extraction_summary import Figures, progress_text, summary_json, table
+from workflows.extraction_workers import Stores
 
-_ROUNDS = 3
-_NO_PROGRESS_SECONDS = 600
+_ROUNDS_WITHOUT_A_COMMIT = 2
 _KEY_PARTS = 16
+_FILES_AT_ONCE = 32
+_SHOWN_FAILURES = 5
+_SECONDS_BETWEEN_POINTS = 10.0
+Records = dict[str, CommitRecord]
 
 
 @dataclass(frozen=True)
@@ -35,123 +46,236 @@ class EmbedConfig:
     """Embed image-text pairs. What a killed run has committed is kept: run the same command again for the rest."""
 
     output: str = "runs/embeddings"
-    """Folder or fsspec URL of the embedding store."""
+    """Folder or fsspec URL of the embedding store; with several encoders, of the folder of their stores."""
     pairs: str = str(BUNDLED_PAIRS)
-    """Parquet file, or folder of them, with image bytes; a path or any fsspec URL. Default: the bundled pairs."""
+    """File or folder of pairs; a path or any fsspec URL, such as s3://bucket/folder. Default: the bundled pairs."""
+    format: Format | None = None
+    """The source's format, if it is not to be recognised."""
+    images: str = ""
+    """Where the images lie that a COCO file or a table names: a folder or a zip, a path or any fsspec URL."""
     columns: PairColumns = field(default_factory=PairColumns)
+    download: DownloadConfig = field(default_factory=DownloadConfig)
     encoder: str = "bundled"
-    """bundled, or open_clip:FOLDER for a folder in open_clip's format."""
+    """One or more, with commas between: all take the same decoded image. bundled; clip, clip-l, openclip, openclip-l,
+    siglip, siglip2 (the paper's); open_clip:FOLDER or open_clip:ARCH:PRETRAINED; hf:FOLDER or hf:ID; python:MODULE."""
+    precision: Precision | Literal["auto"] = "auto"
+    """What the encoders compute in. auto: bfloat16 on GPUs, float32 on CPUs."""
+    compile: bool = False
+    """Compile the encoders with torch.compile: slower to start, faster on GPUs."""
     dtype: StoredDtype = "float16"
     """Precision of the stored embeddings."""
     rows_per_unit: int = 2048
-    """Most pairs in a unit of work: what one commit holds, and what a kill can lose."""
+    """Most pairs in a unit of work: what one commit holds, and what a kill can lose. A tar is always one unit."""
     batch_rows: int = 256
-    """Pairs that the encoder takes at once."""
+    """Pairs that an encoder takes at once."""
+    actors: tuple[int, int] | None = None
+    """Fewest and most encoder actors; between them the pool follows the load. Default: all that the cluster holds."""
+    gpus_per_actor: float = 1.0
+    """GPUs of an encoder actor, where there are any; a fraction puts several on one."""
+    retry_rejected: bool = False
+    """Also try those pairs again that were rejected for reasons that may have gone: a server that did not answer, a
+    file that could not be read and may have been mended."""
     dry_run: bool = False
-    """Print the plan and stop."""
+    """Print the plan, with what 200 pairs took, and stop."""
 
     def __post_init__(self) -> None:
-        for name in ("rows_per_unit", "batch_rows"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("rows_per_unit", "batch_rows", "gpus_per_actor"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.gpus_per_actor > 1 and self.gpus_per_actor != int(self.gpus_per_actor):
+            raise InputError(f"gpus_per_actor must be a whole number or a fraction of one, got {self.gpus_per_actor}")
+        if self.actors is not None and not 1 <= self.actors[0] <= self.actors[1]:
+            raise InputError(f"actors must be the fewest, at least 1, and the most, got {self.actors}")
+        names = self.encoders
+        if not all(names) or len(set(names)) != len(names):
+            raise InputError(f"encoder must be different names with commas between, got {self.encoder!r}")
+
+    @property
+    def encoders(self) -> list[str]:
+        """The names of the encoders."""
+        return [name.strip() for name in self.encoder.split(",")]
+
+    def outputs(self) -> list[str]:
+        """Return where the store of each encoder lies."""
+        names = self.encoders
+        if len(names) == 1:
+            return [self.output]
+        slugs = ["".join(c if c.isalnum() or c in "-." else "-" for c in name).strip("-.") for name in names]
+        if len(set(slugs)) != len(slugs):
+            raise InputError(f"the stores of {self.encoder} would share a name; embed them one by one")
+        return [f"{self.output.rstrip('/')}/{slug}" for slug in slugs]
 
 
-def run(config: EmbedConfig, parent: tracking.Run | None = None) -> EmbeddingStore | None:
-    """Embed what the store lacks and return it whole; None after a dry run."""
-    source = ParquetPairs(config.pairs, config.columns)
+def run(config: EmbedConfig, parent: tracking.Run | None = None) -> list[EmbeddingStore]:
+    """Embed what the stores lack and return them, whole, one an encoder; none after a dry run."""
+    place = SourceConfig(config.pairs, config.format, config.columns, config.images)
+    source = open_source(place, Downloader(config.download).fetch)
+    writers = tuple(StoreWriter(output) for output in config.outputs())
+    encoders = [load_encoder(name) for name in config.encoders]
+    resources = engine.connect()
+    placement = Placement.fit(config.actors, config.gpus_per_actor)
+    committed = [writer.committed() for writer in writers]
     units = source.units(config.rows_per_unit)
-    encoder = load_encoder(config.encoder)
-    manifest = Manifest(
+    manifests = tuple(
+        _manifest(encoder, source, len({unit.name for unit in units} | set(done)), config, bool(resources.get("GPU")))
+        for encoder, done in zip(encoders, committed, strict=True)
+    )
+    stores = Stores(writers, manifests, source.passed_through, config.compile)
+    again: set[str] = set()
+    for writer, manifest, done in zip(writers, manifests, committed, strict=True):
+        if writer.holds(manifest):
+            again |= _changed(source, done, writer.uri, config.retry_rejected)
+    tasks = _tasks(units, committed, again, config.retry_rejected)
+    print(plan(source, units, tasks, stores, placement, probing=config.dry_run))
+    if config.dry_run:
+        return []
+    files = list(dict.fromkeys(chain(*(writer.known_files() for writer in writers), source.files)))
+    for writer, manifest in zip(writers, manifests, strict=True):
+        writer.begin(manifest, files)
+    with tracking.stage("embed", config, config.output, parent) as stage:
+        figures = Figures()
+        if tasks:
+            order = [file for file in files if file in set(source.files)]
+            extraction = Extraction(source, stores, _duplicate_rows(source, order), config.batch_rows, placement)
+            figures = _extract_all(extraction, tasks, len(units), stage)
+        opened = [EmbeddingStore.open(writer.uri) for writer in writers]
+        for writer, store in zip(writers, opened, strict=True):
+            store.require_complete()
+            writer.sweep()
+            if tasks:
+                writer.write_summary(summary_json(store, figures))
+        stage.metrics(figures.metrics(), step=figures.pairs)
+        stage.tags({f"store_fingerprint{n or ''}": store.fingerprint for n, store in enumerate(opened)})
+    print(table(opened, figures))
+    return opened
+
+
+def _manifest(encoder: DualEncoder, source: PairSource, units: int, config: EmbedConfig, on_gpu: bool) -> Manifest:
+    automatic: Precision = "bfloat16" if on_gpu else "float32"
+    return Manifest(
         encoder=encoder.name,
         encoder_digest=encoder.digest,
         preprocessing=encoder.preprocessor.describe(),
+        precision=automatic if config.precision == "auto" else config.precision,
         dim=encoder.dim,
         dtype=config.dtype,
         source=source.uri,
-        source_fingerprint=source.fingerprint(),
-        columns=config.columns.names(),
-        rows=sum(source.rows.values()),
+        source_images=config.images,
+        source_format=source.format,
+        columns={role: getattr(config.columns, role) for role in ("key", "image", "caption")},
+        passed_through={field.name: str(field.type) for field in source.passed_through},
         rows_per_unit=config.rows_per_unit,
-        units=len(units),
-        software={name: version(name) for name in ("isoenergy", "torch", "open_clip_torch", "ray", "pyarrow")},
+        batch_rows=config.batch_rows,
+        units=units,
+        software={
+            name: version(name) for name in ("isoenergy", "torch", "open_clip_torch", "transformers", "ray", "pyarrow")
+        },
     )
-    writer = StoreWriter(config.output)
-    if config.dry_run:
-        missing = _missing(units, writer) if writer.holds(manifest) else units
-        print(f"{manifest.rows:,} pairs in {len(units)} units; {len(missing)} units are not in {config.output} yet")
-        return None
-    writer.begin(manifest)
-    print(f"embed: {manifest.rows:,} pairs of {source.uri} with {encoder.name}, to {config.output}")
-    with tracking.stage("embed", config, config.output, parent) as stage:
-        for _ in range(_ROUNDS):
-            missing = _missing(units, writer)
-            if not missing:
-                break
-            _embed_units(missing, source, manifest, config)
-        store = EmbeddingStore.open(config.output)
-        store.require_complete()
-        stage.metrics({"pairs_in": manifest.rows, "embedded": len(store), "rejected": sum(store.rejected.values())})
-        stage.tags({"store_fingerprint": store.fingerprint})
-    return store
 
 
-def _missing(units: list[PairUnit], writer: StoreWriter) -> list[PairUnit]:
-    done = writer.committed()
-    return [unit for unit in units if unit.name not in done]
+def _changed(source: PairSource, done: Records, store: str, retry_rejected: bool) -> set[str]:
+    """Return the files that were written again since the store embedded them, where that is what a retry is for.
+
+    Raises InputError for other files that were, or if none of the store's files is in this source.
+    """
+    digests = {record.file: record.file_digest for record in done.values()}
+    here = sorted(set(digests) & set(source.files))
+    if digests and not here:
+        raise InputError(
+            f"{store} holds {len(digests)} files, such as {min(digests)}, and none of them is in {source.uri}; "
+            f"give the source that it was made from, or another output"
+        )
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        now = tqdm(pool.map(source.file_digest, here), "check files", len(here), leave=False, delay=2)
+        changed = {file for file, digest in zip(here, now, strict=True) if digest != digests[file]}
+    spoilt = {record.file for record in done.values() if Reason.UNREADABLE_FILE in record.rejected_by_reason}
+    if forbidden := sorted(changed - spoilt if retry_rejected else changed):
+        advice = "--retry-rejected embeds them again" if changed <= spoilt else "give another output"
+        raise InputError(
+            f"{len(forbidden)} files of {source.uri} were written again since {store} embedded them, such as "
+            f"{forbidden[0]}; {advice}"
+        )
+    return changed
 
 
-def _embed_units(units: list[PairUnit], source: ParquetPairs, manifest: Manifest, config: EmbedConfig) -> None:
-    resources = engine.connect()
-    gpus = int(resources.get("GPU", 0))
-    duplicates = _duplicate_rows(source)
-    items = [
-        {
-            "unit": asdict(unit),
-            "duplicates": [row for row in duplicates.get(unit.file, ()) if unit.start <= row < unit.stop],
-        }
-        for unit in units
+def _tasks(
+    units: Sequence[PairUnit], committed: Sequence[Records], again: set[str], retry_rejected: bool
+) -> list[Task]:
+    """What is to be done: what some store lacks; with `retry_rejected` also what may come out better now."""
+    tasks = []
+    names = {unit.name for unit in units}
+    for record in (record for done in committed for record in done.values() if record.file in again):
+        if record.unit not in names:
+            raise InputError(f"{record.file} has fewer pairs than when it was embedded; give another output")
+    for unit in units:
+        pairs = None if unit.stop is None else unit.stop - unit.start
+        records = [done[unit.name] for done in committed if unit.name in done]
+        if len(records) < len(committed):
+            tasks.append(Task(unit, "new", pairs))
+        elif unit.file in again or (retry_rejected and any(_is_spoilt(record) for record in records)):
+            tasks.append(Task(unit, "unit", pairs))
+        elif retry_rejected and (retriable := max(retriable_pairs(record) for record in records)):
+            tasks.append(Task(unit, "pairs", retriable))
+    return tasks
+
+
+def _is_spoilt(record: CommitRecord) -> bool:
+    return Reason.UNREADABLE_FILE in record.rejected_by_reason
+
+
+def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: tracking.Run) -> Figures:
+    """Embed until nothing is missing; return the run's figures. Raises InputError if something stays missing."""
+    progress, start = Progress(), time.perf_counter()
+    next_point = start + _SECONDS_BETWEEN_POINTS
+    known = [task.pairs for task in tasks if task.pairs is not None]
+    with tqdm(total=sum(known) if len(known) == len(tasks) else None, desc="embed", unit=" pairs") as bar:
+
+        def report() -> None:
+            nonlocal next_point
+            bar.set_postfix_str(progress_text(progress), refresh=False)
+            bar.update(progress.pairs - bar.n)
+            if (now := time.perf_counter()) > next_point:
+                next_point = now + _SECONDS_BETWEEN_POINTS
+                with suppress(Exception):  # a point less on a curve; the last ones must get through
+                    stage.metrics(Figures.of(progress, now - start).metrics(), step=progress.pairs)
+
+        missing, failed_rounds = tasks, 0
+        while missing and failed_rounds < _ROUNDS_WITHOUT_A_COMMIT:
+            progress.failures.clear()
+            extraction.run(missing, progress, report)
+            before, missing = len(missing), _not_done(missing, extraction.stores, progress)
+            failed_rounds = failed_rounds + 1 if len(missing) == before else 0
+    if missing:
+        raise InputError(_shortfall(missing, progress, units))
+    return Figures.of(progress, time.perf_counter() - start)
+
+
+def _not_done(tasks: list[Task], stores: Stores, progress: Progress) -> list[Task]:
+    everywhere = set.intersection(*(set(writer.committed()) for writer in stores.writers))
+    return [
+        task
+        for task in tasks
+        if task.unit.name not in everywhere or (task.work != "new" and task.unit.name in progress.failures)
     ]
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
-    committed = (  # different num_cpus keep Ray Data from fusing decoding into the encoder's actor
-        ray.data.from_items(items, override_num_blocks=len(items))
-        .map_batches(
-            _Decode(source, manifest.encoder, config.batch_rows),
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=0.5,
-            zero_copy_batch=True,
-        )
-        .map_batches(
-            _Encode,
-            fn_constructor_args=(manifest,),
-            batch_size=config.batch_rows,
-            batch_format="pyarrow",
-            num_cpus=1,
-            num_gpus=1 if gpus else 0,
-            compute=ray.data.ActorPoolStrategy(size=gpus or max(1, int(resources["CPU"]) // 2)),
-        )
-        .map_batches(
-            _Commit,
-            fn_constructor_args=(StoreWriter(config.output), units, manifest, source.passed_through),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=0.1,
-            compute=ray.data.ActorPoolStrategy(size=1),
-        )
+
+
+def _shortfall(missing: list[Task], progress: Progress, units: int) -> str:
+    lost = progress.failures.get("lost", "it was lost with its worker")
+    reasons = [progress.failures.get(task.unit.name, f"{task.unit.name}: {lost}") for task in missing]
+    reasons = list(dict.fromkeys(reasons))
+    more = f", and {len(reasons) - _SHOWN_FAILURES} more" * (len(reasons) > _SHOWN_FAILURES)
+    return (
+        f"{len(missing)} of {units} units could not be embedded; the others are kept. "
+        f"{'; '.join(reasons[:_SHOWN_FAILURES])}{more}. Mend this and run the same command again"
     )
-    with tqdm(total=sum(unit.rows for unit in units), desc="embed", unit=" pairs") as bar:
-        for batch in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            bar.update(pc.sum(batch["rows"]).as_py() or 0)
 
 
-def _duplicate_rows(source: ParquetPairs) -> dict[str, list[int]]:
-    """Find the rows, by file, whose key stands earlier in the source; only these come to the driver."""
+def _duplicate_rows(source: PairSource, files: list[str]) -> dict[str, list[int]]:
+    """Find the rows, by file, whose key stands earlier in `files`; only these come to the driver."""
+    if not source.keys_may_repeat:
+        return {}
     scan = ray.remote(num_cpus=0.5, num_returns=_KEY_PARTS)(_scan_keys)
     find = ray.remote(num_cpus=0.5)(_find_repeated)
-    files = source.files
     reference = ray.put(source)
     pieces: list[Any] = [scan.remote(reference, file, number) for number, file in enumerate(files)]
     found = [find.remote(*(piece[part] for piece in pieces)) for part in range(_KEY_PARTS)]
@@ -162,73 +286,23 @@ def _duplicate_rows(source: ParquetPairs) -> dict[str, list[int]]:
     return rows
 
 
-def _scan_keys(source: ParquetPairs, file: str, number: int) -> list[Any]:
-    return key_places(source.keys(file), number, _KEY_PARTS)
+def _scan_keys(source: PairSource, file: str, number: int) -> list[Any]:
+    try:
+        return key_places(source.keys(file), number, _KEY_PARTS)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"the keys of {file} cannot be read ({error}), and without them no one knows which pairs stand twice; "
+            f"mend or remove it and run the same command again"
+        ) from error
 
 
 def _find_repeated(*pieces: Any) -> dict[int, list[int]]:
     return repeated(list(pieces))
 
 
-class _Decode:
-    """Reads a unit and prepares its rows, a batch at a time."""
-
-    def __init__(self, source: ParquetPairs, encoder: str, batch_rows: int) -> None:
-        self._source, self._encoder, self._batch_rows = source, encoder, batch_rows
-
-    def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
-        preprocessor = load_preprocessor(self._encoder)
-        for item in items.to_pylist():
-            unit, duplicates = PairUnit(**item["unit"]), frozenset(item["duplicates"])
-            row = unit.start
-            for batch in self._source.read(unit, self._batch_rows):
-                yield prepare(batch, unit, row, duplicates, preprocessor)
-                row += len(batch)
-
-
-class _Encode:
-    """Holds the encoder."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._encoder = load_encoder(manifest.encoder, device)
-        self._dtype = manifest.dtype
-
-    def __call__(self, prepared: pa.Table) -> pa.Table:
-        return embed(prepared, self._encoder, self._dtype)
-
-
-class _Commit:
-    """Gathers the rows of each unit, writes it when it is whole, and says so."""
-
-    def __init__(
-        self, writer: StoreWriter, units: list[PairUnit], manifest: Manifest, passed_through: pa.Schema
-    ) -> None:
-        self._writer = writer
-        self._units = {unit.name: unit for unit in units}
-        self._manifest, self._passed_through = manifest, passed_through
-        self._waiting: dict[str, list[pa.Table]] = {}
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        done = []
-        for name in rows["unit"].unique().to_pylist():
-            waiting = self._waiting.setdefault(name, [])
-            waiting.append(rows.filter(pc.equal(rows["unit"], name)))
-            unit = self._units[name]
-            if sum(len(table) for table in waiting) == unit.rows:
-                whole = pa.concat_tables(self._waiting.pop(name))
-                parts = separate(whole, unit, self._manifest.dim, self._manifest.dtype, self._passed_through)
-                self._writer.commit(unit, *parts)
-                done.append(unit)
-        return pa.table({"rows": pa.array([unit.rows for unit in done], pa.int64())})
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and embed."""
-    config = tyro.cli(EmbedConfig, args=arguments, prog="isoenergy embed")
-    store = run(config)
-    if store is not None:
-        print(f"{len(store):,} pairs embedded, {sum(store.rejected.values()):,} rejected: {config.output}")
+    run(tyro.cli(EmbedConfig, args=arguments, prog="isoenergy embed"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +153,9 @@ def _summary(
             "uri": store.uri,
             "fingerprint": store.fingerprint,
             "encoder": store.manifest.encoder,
-            "source": store.manifest.source,
-            "columns": store.manifest.columns,
+            "source": asdict(store.manifest.source_config),
             "dim": store.manifest.dim,
-            "pairs_in": store.manifest.rows,
+            "pairs_in": store.rows_in,
             "embedded": len(store),
             "rejected": store.rejected,
         },

@@ -12,7 +12,7 @@ import tyro
 
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
-from isoenergy.pairs.parquet import PairColumns
+from isoenergy.pairs.source import PairColumns
 from isoenergy.report.verdict import recall_at_10, sae_label, verdict
 from isoenergy.training import TrainingConfig
 from workflows import embed, evaluate, presets, report, tracking, train
@@ -26,21 +26,28 @@ class PipelineConfig:
     output: Path = Path("runs/demo")
     """Folder for the store, the SAEs, the evaluation and the report; a run that was cut short goes on from there."""
     pairs: str = str(BUNDLED_PAIRS)
-    """Parquet file, or folder of them, with image bytes. Default: the bundled pairs."""
+    """Whatever `isoenergy embed` takes. Default: the bundled pairs."""
+    images: str = ""
+    """Where the images lie that a COCO file or a table names."""
     columns: PairColumns = field(default_factory=PairColumns)
     encoder: str = "bundled"
-    """bundled, or open_clip:FOLDER for a folder in open_clip's format."""
+    """One of those that `isoenergy embed` takes."""
     workers: int = 2
     """Data-parallel training workers."""
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan and stop."""
 
+    def __post_init__(self) -> None:
+        if "," in self.encoder:
+            raise InputError(f"a pipeline takes one encoder, got {self.encoder!r}; run one for each")
+
     def embedding(self) -> embed.EmbedConfig:
         """Return the config of the embed stage."""
         return embed.EmbedConfig(
             output=str(self.output / "store"),
             pairs=self.pairs,
+            images=self.images,
             columns=self.columns,
             encoder=self.encoder,
             dry_run=self.dry_run,

@@ -39,7 +39,9 @@ def test_an_unknown_stage(refused: Run) -> None:
 def test_missing_and_empty_folders(refused: Run, tmp_path: Path) -> None:
     assert "does not exist" in refused("embed", "--pairs", tmp_path / "nowhere", "--output", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    assert "no .parquet files" in refused("embed", "--pairs", tmp_path / "empty", "--output", tmp_path / "out")
+    assert "holds nothing: no image-text pairs" in refused(
+        "embed", "--pairs", tmp_path / "empty", "--output", tmp_path / "out"
+    )
     assert not (tmp_path / "out").exists()
 
 

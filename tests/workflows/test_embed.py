@@ -1,33 +1,69 @@
+"""`isoenergy embed` on Ray: every pair once, whatever comes in and whoever is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from isoenergy.errors import InputError
+from isoenergy.pairs.download import DownloadConfig
 from isoenergy.store import EmbeddingStore
-from tests.conftest import RowsWriter, bad_rows
+from tests.conftest import RowsWriter, bad_rows, encoded_image
 from tests.workflows.conftest import files_in, run_until
 from workflows import embed
 from workflows.embed import EmbedConfig
+from workflows.extraction_placement import Placement, ray_state
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 
+@pytest.fixture
+def settings(tmp_path: Path, other_encoder: Path) -> dict:
+    return {
+        "output": str(tmp_path / "store"),
+        "pairs": str(tmp_path / "pairs"),
+        "encoder": f"open_clip:{other_encoder}",
+        "rows_per_unit": 50,
+        "batch_rows": 20,
+    }
+
+
+def keys(store: EmbeddingStore) -> list[str]:
+    return sorted(store.to_arrays().keys.tolist())
+
+
+def keys_of(rows: list[dict]) -> list[str]:
+    return sorted(row["key"] for row in rows)
+
+
+def times(store: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in files_in(Path(store), "*/*")}
+
+
+def options(settings: dict) -> list[str]:
+    return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
 def test_each_bad_pair_is_rejected_with_its_reason_and_the_rest_is_embedded(
-    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], other_encoder: Path
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = bad_rows()
     first, again = bundled_rows[:40], bundled_rows[5]
     write_rows([*first[:20], *bad.values(), *first[20:]], tmp_path / "pairs" / "a.parquet")
     write_rows([again, *bundled_rows[40:50]], tmp_path / "pairs" / "b.parquet")
-    config = EmbedConfig(
-        output=str(tmp_path / "store"),
-        pairs=str(tmp_path / "pairs"),
-        encoder=f"open_clip:{other_encoder}",
-        rows_per_unit=16,
-        batch_rows=6,
-    )
-    store = embed.run(config)
-    assert store is not None
+    config = EmbedConfig(**settings | {"rows_per_unit": 16, "batch_rows": 6})
+    (store,) = embed.run(config)
     expected = dict.fromkeys((reason for reason in bad if reason != "good"), 1) | {"duplicate_key": 2}
     assert store.rejected == expected
     rejected = pq.read_table(tmp_path / "store" / "rejected").to_pylist()
@@ -35,38 +71,312 @@ def test_each_bad_pair_is_rejected_with_its_reason_and_the_rest_is_embedded(
         reason: 20 + place for place, reason in enumerate(bad) if reason != "good"
     }
     assert [row["key"] for row in rejected if row["file"] == "b.parquet"] == [again["key"]]
-    keys = store.to_arrays().keys.tolist()
-    assert sorted(keys) == sorted(["good", *(row["key"] for row in bundled_rows[:50])])
-    assert store.manifest.rows == len(store) + sum(store.rejected.values())
+    assert keys(store) == sorted(["good", *keys_of(bundled_rows[:50])])
+    assert store.rows_in == len(store) + sum(store.rejected.values())
+    printed = capsys.readouterr().out
+    assert "parquet, 2 files" in printed
+    assert "63 (exact)" in printed
+    summary = json.loads((tmp_path / "store" / "summary.json").read_text())
+    assert (summary["rows_in"], summary["embedded"], summary["rejected"]) == (63, len(store), store.rejected)
+    assert summary["run"]["pairs"] == 63
+    assert min(summary["run"]["work_seconds"].values()) > 0
 
-    before = {path: path.stat().st_mtime_ns for path in files_in(tmp_path / "store", "*/*")}
+    before = times(settings["output"])
     embed.run(config)
-    assert {path: path.stat().st_mtime_ns for path in files_in(tmp_path / "store", "*/*")} == before
+    assert times(settings["output"]) == before
+    assert json.loads((tmp_path / "store" / "summary.json").read_text()) == summary
 
 
 def test_a_killed_run_goes_on_where_it_was(
-    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], other_encoder: Path
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
 ) -> None:
     for shard in range(4):
         write_rows(bundled_rows[shard * 400 :][:400], tmp_path / "pairs" / f"{shard}.parquet")
-    settings = {
-        "output": str(tmp_path / "store"),
-        "pairs": str(tmp_path / "pairs"),
-        "encoder": f"open_clip:{other_encoder}",
-        "rows_per_unit": 50,
-        "batch_rows": 10,
-    }
-    arguments = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     commits = tmp_path / "store" / "commits"
-    run_until(["embed", *arguments], lambda: len(files_in(commits, "*.json")) >= 2)
+    run_until(["embed", *options(settings)], lambda: len(files_in(commits, "*.json")) >= 2)
     done = {path: path.stat().st_mtime_ns for path in files_in(commits, "*.json")}
     assert len(done) < 32
 
-    store = embed.run(EmbedConfig(**settings))
-    assert store is not None
+    (store,) = embed.run(EmbedConfig(**settings))
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert len(files_in(commits, "*.json")) == 32
-    assert sorted(store.to_arrays().keys.tolist()) == sorted(row["key"] for row in bundled_rows[:1600])
-    whole = embed.run(EmbedConfig(**settings | {"output": str(tmp_path / "uninterrupted")}))
-    assert whole is not None
+    assert keys(store) == keys_of(bundled_rows[:1600])
+    (whole,) = embed.run(EmbedConfig(**settings | {"output": str(tmp_path / "uninterrupted")}))
     assert EmbeddingStore.open(settings["output"]).fingerprint == whole.fingerprint
+
+
+def test_a_killed_encoder_is_replaced_and_no_pair_is_lost(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    write_rows(bundled_rows[:1200], tmp_path / "pairs" / "a.parquet")
+    command = [sys.executable, "-m", "workflows.cli", "embed", *options(settings)]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    watched = threading.Event()
+
+    def kill_encoder() -> None:
+        while len(files_in(tmp_path / "store" / "commits", "*.json")) < 3 and process.poll() is None:
+            watched.wait(0.02)
+        for encoder in ray_workers(process.pid, "Encode"):
+            os.kill(encoder, signal.SIGKILL)
+            watched.set()
+
+    killer = threading.Thread(target=kill_encoder)
+    killer.start()
+    printed, _ = process.communicate()
+    killer.join()
+    assert watched.is_set(), "the encoder ended before it could be killed"
+    assert process.returncode == 0, printed.decode()
+    assert keys(EmbeddingStore.open(settings["output"])) == keys_of(bundled_rows[:1200])
+    (whole,) = embed.run(EmbedConfig(**settings | {"output": str(tmp_path / "undisturbed")}))
+    assert EmbeddingStore.open(settings["output"]).fingerprint == whole.fingerprint
+
+
+def ray_workers(session: int, what: str) -> list[int]:
+    """The processes of a session that are Ray workers whose title holds `what`."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                title = (folder / "cmdline").read_bytes().decode(errors="replace")
+                if title.startswith("ray::") and what in title and os.getsid(int(folder.name)) == session:
+                    found.append(int(folder.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
+def test_several_encoders_in_one_pass_make_the_stores_of_a_pass_each(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    write_rows(bundled_rows[:90], tmp_path / "pairs" / "a.parquet")
+    both = EmbedConfig(**settings | {"encoder": f"{settings['encoder']},bundled"})
+    together = embed.run(both)
+    assert [store.manifest.dim for store in together] == [24, 256]
+    for store, name in zip(together, both.encoders, strict=True):
+        output = str(tmp_path / f"{store.manifest.dim}")
+        (alone,) = embed.run(EmbedConfig(**settings | {"encoder": name, "output": output}))
+        assert alone.fingerprint == store.fingerprint
+        assert keys(alone) == keys(store)
+
+
+def test_new_files_are_added_and_the_first_of_a_key_stays(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    write_rows(bundled_rows[:60], tmp_path / "pairs" / "m.parquet")
+    embed.run(EmbedConfig(**settings))
+    before = times(settings["output"])
+    write_rows([*bundled_rows[55:70]], tmp_path / "pairs" / "a.parquet")
+    (store,) = embed.run(EmbedConfig(**settings))
+    assert before.items() <= times(settings["output"]).items()
+    assert keys(store) == keys_of(bundled_rows[:70])
+    assert store.rejected == {"duplicate_key": 5}
+
+
+def test_a_store_made_otherwise_is_not_mixed(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    write_rows(bundled_rows[:10], tmp_path / "pairs" / "a.parquet")
+    embed.run(EmbedConfig(**settings))
+    before = times(settings["output"])
+    for change, named in (
+        ({"encoder": "bundled"}, "encoder_digest is"),
+        ({"batch_rows": 21}, "batch_rows is 20 there and 21 here"),
+        ({"dtype": "float32"}, 'dtype is "float16" there and "float32" here'),
+        ({"precision": "bfloat16"}, 'precision is "float32" there and "bfloat16" here'),
+    ):
+        with pytest.raises(InputError, match=named):
+            embed.run(EmbedConfig(**settings | change))
+    assert times(settings["output"]) == before
+
+
+def test_a_file_written_again_is_not_mixed_with_what_it_was(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    write_rows(bundled_rows[:10], tmp_path / "pairs" / "a.parquet")
+    embed.run(EmbedConfig(**settings))
+    write_rows(bundled_rows[:11], tmp_path / "pairs" / "a.parquet")
+    with pytest.raises(InputError, match=r"1 files of .* were written again since .* a\.parquet; give another output"):
+        embed.run(EmbedConfig(**settings))
+
+
+def test_spoilt_files_are_rejected_and_once_mended_taken_in(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    good = write_rows(bundled_rows[:60], tmp_path / "pairs" / "a.parquet")
+    (tmp_path / "pairs" / "b.parquet").write_bytes(b"")
+    whole = write_rows(bundled_rows[60:130], tmp_path / "whole" / "c.parquet").read_bytes()
+    (tmp_path / "pairs" / "c.parquet").write_bytes(whole[: len(whole) // 2])
+    (store,) = embed.run(EmbedConfig(**settings))
+    assert store.rejected == {"unreadable_file": 2}
+    assert keys(store) == keys_of(bundled_rows[:60])
+
+    (tmp_path / "pairs" / "c.parquet").write_bytes(whole)
+    with pytest.raises(InputError, match="--retry-rejected embeds them again"):
+        embed.run(EmbedConfig(**settings))
+    before = times(settings["output"])
+    (store,) = embed.run(EmbedConfig(**settings, retry_rejected=True))
+    assert keys(store) == keys_of(bundled_rows[:130])
+    assert store.rejected == {"unreadable_file": 1}
+    kept = {path for path in before if path.name.startswith(good.stem)}
+    assert len(kept) == 4
+    assert {path: times(settings["output"])[path] for path in kept} == {path: before[path] for path in kept}
+    assert len(pq.read_table(tmp_path / "store" / "shards")) == 130
+    assert len(pq.read_table(tmp_path / "store" / "rejected")) == 1
+
+
+def test_a_file_that_disappears_costs_itself_alone(
+    tmp_path: Path,
+    write_rows: RowsWriter,
+    bundled_rows: list[dict],
+    settings: dict,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_rows(bundled_rows[:60], tmp_path / "pairs" / "a.parquet")
+    gone = write_rows(bundled_rows[60:90], tmp_path / "pairs" / "b.parquet")
+    prepare = embed._duplicate_rows
+
+    def remove_then_go_on(*arguments: object) -> dict:
+        found = prepare(*arguments)
+        gone.unlink()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embed, "_duplicate_rows", remove_then_go_on)
+        with pytest.raises(InputError, match=r"1 of 3 units could not .* b\.parquet cannot"):
+            embed.run(EmbedConfig(**settings))
+    assert len(files_in(tmp_path / "store" / "commits")) == 2
+    write_rows(bundled_rows[60:90], gone)
+    (store,) = embed.run(EmbedConfig(**settings))
+    assert keys(store) == keys_of(bundled_rows[:90])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for little."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"this user may not mount a file system: {mounted.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on(
+    small_disk: Path, tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    write_rows(bundled_rows[:1600], tmp_path / "pairs" / "a.parquet")
+    config = EmbedConfig(**settings | {"output": str(small_disk / "store")})
+    with pytest.raises(InputError, match=r"cannot be written: .*No space left on device.* run the same command again"):
+        embed.run(config)
+    done = files_in(small_disk / "store" / "commits", "*.json")
+    assert 0 < len(done) < 32
+    assert len(EmbeddingStore.open(config.output)) == 50 * len(done)
+    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    (store,) = embed.run(config)
+    assert keys(store) == keys_of(bundled_rows[:1600])
+    assert not [path for path in (small_disk / "store").rglob("*") if path.name.endswith(".tmp")]
+
+
+class _Site:
+    """Images on a local server, some of which it refuses for a while."""
+
+    def __init__(self) -> None:
+        self.refused: dict[str, int] = {}
+        self.asked: Counter[str] = Counter()
+
+    def answer(self, path: str) -> tuple[int, bytes]:
+        self.asked[path] += 1
+        return self.refused.get(path, 200), encoded_image("JPEG", seed=int(path.strip("/").split(".")[0]))
+
+
+@contextmanager
+def serving(site: _Site) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = site.answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            del arguments
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_only_retriable_pairs_are_tried_again(tmp_path: Path, settings: dict) -> None:
+    site = _Site()
+    site.refused = {"/3.jpg": 503, "/7.jpg": 404, "/60.jpg": 429, "/61.jpg": 503}
+    with serving(site) as address:
+        table = {"SAMPLE_ID": range(70), "URL": [f"{address}/{n}.jpg" for n in range(70)], "TEXT": ["a picture"] * 70}
+        (tmp_path / "pairs").mkdir()
+        pq.write_table(pa.table({k: list(v) for k, v in table.items()}), tmp_path / "pairs" / "laion.parquet")
+        config = EmbedConfig(**settings, download=DownloadConfig(allow_loopback=True, retries=0))
+        (store,) = embed.run(config)
+        assert store.manifest.source_format == "urls"
+        assert store.rejected == {"http_server_error": 2, "http_client_error": 1, "http_too_many_requests": 1}
+        before = times(settings["output"])
+        embed.run(config)
+        assert times(settings["output"]) == before
+
+        site.refused = {"/61.jpg": 503}
+        asked = site.asked.copy()
+        again = EmbedConfig(**settings, download=config.download, retry_rejected=True)
+        (store,) = embed.run(again)
+        assert site.asked - asked == {"/3.jpg": 1, "/60.jpg": 1, "/61.jpg": 1}
+        assert store.rejected == {"http_server_error": 1, "http_client_error": 1}
+        site.refused = {}
+        (store,) = embed.run(again)
+    assert store.rejected == {"http_client_error": 1}
+    assert keys(store) == sorted(str(n) for n in range(70) if n != 7)
+    assert store.rows_in == 70
+    whole = pq.read_table(tmp_path / "store" / "shards")
+    assert whole["row"].to_pylist() == [n for n in range(70) if n != 7]
+    assert whole["URL"].to_pylist()[0].endswith("/0.jpg")
+    assert len(pq.read_table(tmp_path / "store" / "rejected")) == 1
+
+
+def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(bundled_rows[:300], tmp_path / "pairs" / "a.parquet")
+    assert embed.run(EmbedConfig(**settings, dry_run=True)) == []
+    printed = capsys.readouterr().out
+    for words in (
+        "parquet, 1 files",
+        "300 (exact)",
+        "6, of which 6 are to be done",
+        "(24, float32, stored as float16)",
+        "1 to 1 encoder actors on CPU",
+        "probe      200 pairs, 0 rejected; ms a pair: read",
+        "pairs/s, 0.0",
+        "GB to store",
+    ):
+        assert words in printed
+    assert not Path(settings["output"]).exists()
+
+
+def test_too_many_actors_are_refused_before_the_start(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    write_rows(bundled_rows[:10], tmp_path / "pairs" / "a.parquet")
+    with pytest.raises(InputError, match=r"at least 9 encoder actors .* room for 1: the cluster has 1 nodes, 2 CPUs"):
+        embed.run(EmbedConfig(**settings, actors=(9, 9)))
+    assert not Path(settings["output"]).exists()
+
+
+def test_a_cluster_counts_as_large_as_it_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        ray_state, "get_max_resources_from_cluster_config", lambda: {"CPU": 64, "GPU": 8, "memory": 2**40}
+    )
+    assert Placement.fit(None, 1.0).actors == (1, 8)
+    placement = Placement.fit((2, 12), 0.5)
+    assert (placement.actors, placement.gpus_per_actor, placement.cpus) == ((2, 12), 0.5, 64)
+    with pytest.raises(InputError, match=r"at least 17 encoder actors of 0\.5 GPU asked for, and there is room for 16"):
+        Placement.fit((17, 20), 0.5)

@@ -1,0 +1,48 @@
+"""`isoenergy inspect`: what a store holds, and whether it is sound."""
+
+from pathlib import Path
+
+import pytest
+
+from isoenergy.errors import InputError
+from isoenergy.store import EmbeddingStore
+from tests.store.test_store import filled, unit  # noqa: F401
+from workflows import inspect
+from workflows.inspect import InspectConfig
+
+
+def test_what_a_store_holds(filled: Path) -> None:  # noqa: F811
+    text = inspect.run(InspectConfig(str(filled), verify=True, samples=2))
+    for words in (
+        "format 3",
+        "encoder      bundled, 3 dimensions, computed in float32",
+        "units        3 of 3",
+        "pairs        30 in, 28 embedded",
+        "rejected     2\n          2  empty_image",
+        "norms        of 28 pairs: lowest, mean, highest",
+        "gap          0.000 between the means of normalised images and texts; mean cosine of a pair 1.000",
+        "verified     3 units hold what was committed",
+    ):
+        assert words in text
+    assert text.count("sample ") == 2
+
+
+def test_an_incomplete_store_says_so(filled: Path) -> None:  # noqa: F811
+    (filled / "commits" / f"{unit(1).name}.json").unlink()
+    assert "units        2 of 3; 1 are not embedded yet" in inspect.run(InspectConfig(str(filled)))
+
+
+def test_a_spoilt_unit_is_named_and_can_be_taken_out(filled: Path) -> None:  # noqa: F811
+    file = filled / "shards" / f"{unit(1).name}.parquet"
+    file.write_bytes(file.read_bytes()[:-20] + bytes(20))
+    with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed.*--repair takes"):
+        inspect.run(InspectConfig(str(filled), verify=True))
+    assert len(EmbeddingStore.open(str(filled)).commits) == 3
+    with pytest.raises(InputError, match="its 1 spoilt units are taken out"):
+        inspect.run(InspectConfig(str(filled), verify=True, repair=True))
+    assert [record.unit for record in EmbeddingStore.open(str(filled)).commits] == [unit(0).name, unit(2).name]
+
+
+def test_no_store(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not an embedding store"):
+        inspect.run(InspectConfig(str(tmp_path)))

@@ -1,0 +1,133 @@
+"""`isoenergy inspect`: what an embedding store holds, and whether it is sound."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from isoenergy.errors import InputError
+from isoenergy.metrics.geometry import difference_in_means
+from isoenergy.store import EmbeddingStore, StoreWriter
+from isoenergy.store.verification import faults
+from workflows.command import run_command
+
+_PAIRS_FOR_NORMS = 20_000
+_FILES_AT_ONCE = 8
+_SHOWN_FAULTS = 20
+_LONGEST_TEXT = 60
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Show what an embedding store holds: how it was made, its pairs, norms, the modality gap, and some samples."""
+
+    store: Annotated[str, tyro.conf.Positional]
+    """Folder or fsspec URL of the store."""
+    verify: bool = False
+    """Read every file and compare it with its commit record; exit code 2 if one is not what was committed."""
+    repair: bool = False
+    """With --verify: take spoilt units out of the store, so that the same `isoenergy embed` embeds them again."""
+    samples: int = 5
+    """Pairs to show."""
+
+
+def run(config: InspectConfig) -> str:
+    """Return the text. Raises InputError if there is no store, or `verify` finds it spoilt."""
+    if config.repair and not config.verify:
+        raise InputError("--repair repairs what --verify finds; give both")
+    store = EmbeddingStore.open(config.store)
+    verified = [_verified(store, config.repair)] if config.verify else []
+    return "\n".join([*_made(store), *_counted(store), *_measured(store, config.samples), *verified])
+
+
+def _made(store: EmbeddingStore) -> Iterator[str]:
+    manifest = store.manifest
+    yield f"store        {store.uri}, format {manifest.format}"
+    yield f"encoder      {manifest.encoder}, {manifest.dim} dimensions, computed in {manifest.precision}"
+    yield f"  weights    {manifest.encoder_digest}"
+    yield f"  pixels     {json.dumps(manifest.preprocessing)}"
+    yield f"stored       {manifest.dtype}, {sum(record.shard_bytes for record in store.commits):,} bytes in shards"
+    images = f", images in {manifest.source_images}" if manifest.source_images else ""
+    yield f"source       {manifest.source}, {manifest.source_format}{images}"
+    yield f"  passes     {', '.join(f'{name} {kind}' for name, kind in manifest.passed_through.items()) or 'nothing'}"
+    yield f"made with    {', '.join(f'{name} {number}' for name, number in manifest.software.items())}"
+
+
+def _counted(store: EmbeddingStore) -> Iterator[str]:
+    units = store.manifest.units
+    missing = units - len(store.commits)
+    yield f"units        {len(store.commits):,} of {units:,}" + f"; {missing:,} are not embedded yet" * (missing > 0)
+    splits = ", ".join(f"{store.pairs_in(split):,} {split}" for split in ("train", "validation", "test"))
+    yield f"pairs        {store.rows_in:,} in, {len(store):,} embedded ({splits})"
+    yield f"rejected     {sum(store.rejected.values()):,}"
+    for reason, count in sorted(store.rejected.items(), key=lambda item: -item[1]):
+        yield f"  {count:>9,}  {reason}"
+
+
+def _measured(store: EmbeddingStore, samples: int) -> Iterator[str]:
+    """Norms and the gap over the first pairs of units spread over the store."""
+    images: list[np.ndarray] = []
+    texts: list[np.ndarray] = []
+    shown: list[dict[str, str]] = []
+    places = np.random.default_rng(0).permutation(len(store.commits))
+    for place in places:
+        unit = store.commits[place].unit
+        arrays = store.read_unit_arrays(unit)
+        images.append(arrays.images.astype(np.float32))
+        texts.append(arrays.texts.astype(np.float32))
+        if len(shown) < samples and len(arrays):
+            shown += store.read_unit(unit, ["key", "split", "caption"]).slice(0, samples - len(shown)).to_pylist()
+        if sum(map(len, images)) >= _PAIRS_FOR_NORMS:
+            break
+    if not sum(map(len, images)):
+        return
+    image, text = np.concatenate(images)[:_PAIRS_FOR_NORMS], np.concatenate(texts)[:_PAIRS_FOR_NORMS]
+    yield f"norms        of {len(image):,} pairs: lowest, mean, highest"
+    units = []
+    for name, rows in (("image", image), ("text", text)):
+        norms = np.linalg.norm(rows, axis=1)
+        yield f"  {name:<9}  {norms.min():.3f}  {norms.mean():.3f}  {norms.max():.3f}"
+        units.append(rows / np.maximum(norms, 1e-12)[:, None])
+    cosine = (units[0] * units[1]).sum(axis=1).mean()
+    gap = difference_in_means(units[0].mean(axis=0), units[1].mean(axis=0))
+    yield f"gap          {gap:.3f} between the means of normalised images and texts; mean cosine of a pair {cosine:.3f}"
+    for pair in shown:
+        yield f"sample       {_short(pair['key'])} [{pair['split']}] {_short(pair['caption'])}"
+
+
+def _short(text: str) -> str:
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return plain if len(plain) <= _LONGEST_TEXT else f"{plain[: _LONGEST_TEXT - 1]}…"
+
+
+def _verified(store: EmbeddingStore, repair: bool) -> str:
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        checked = tqdm(
+            pool.map(lambda record: faults(store, record), store.commits), "verify", len(store.commits), unit=" units"
+        )
+        spoilt = {record.unit: found for record, found in zip(store.commits, checked, strict=True) if found}
+    if not spoilt:
+        return f"verified     {len(store.commits):,} units hold what was committed"
+    found = [fault for unit in spoilt.values() for fault in unit]
+    more = f"; and {len(found) - _SHOWN_FAULTS} more" * (len(found) > _SHOWN_FAULTS)
+    advice = "--repair takes its spoilt units out"
+    if repair:
+        writer = StoreWriter(store.uri)
+        for unit in spoilt:
+            writer.discard(unit)
+        advice = f"its {len(spoilt)} spoilt units are taken out: run the same `isoenergy embed` again"
+    raise InputError(f"{store.uri} is spoilt: {'; '.join(found[:_SHOWN_FAULTS])}{more}; {advice}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and print."""
+    print(run(tyro.cli(InspectConfig, args=arguments, prog="isoenergy inspect")))
+
+
+if __name__ == "__main__":
+    run_command(main)
