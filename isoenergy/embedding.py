@@ -3,14 +3,16 @@
 Every row that goes in comes out, embedded or with the reason why not.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from isoenergy.encoders import DualEncoder, Preprocessor
-from isoenergy.encoders.protocol import Pixels
+from isoenergy.encoders.protocol import Pixels, Tokens
 from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit, RawPairs
@@ -56,32 +58,47 @@ def prepare(raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[s
     return pa.table({**columns, **passed_through})
 
 
-def accepted_inputs(prepared: pa.Table, pixels: str, shape: tuple[int, int, int]) -> tuple[Pixels, list[str]]:
-    """Return what an encoder takes of the pairs not rejected: `(n, *shape)` pixels and n captions."""
+@dataclass(frozen=True)
+class EncoderInputs:
+    """What an encoder takes of a batch: of the pairs that are not rejected, in their order."""
+
+    pixels: Pixels
+    """`(n, height, width, 3)`."""
+    tokens: Tokens
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def first(self, count: int) -> Self:
+        """Return those of the first pairs."""
+        return type(self)(self.pixels[:count], tuple(part[:count] for part in self.tokens))
+
+
+def encoder_inputs(prepared: pa.Table, pixels: str, encoder: DualEncoder) -> EncoderInputs:
+    """Take the pixels out of their column and tokenise the captions."""
     chosen = prepared.filter(prepared["reason"].is_null())
     column = chosen[pixels].combine_chunks()
     _, offsets, data = column.buffers()
-    images = np.zeros((len(column), *shape), np.uint8)
-    if len(column):
-        first = np.frombuffer(offsets, np.int64)[column.offset]
-        images.ravel()[:] = np.frombuffer(data, np.uint8)[first : first + images.size]
-    return images, chosen["caption"].to_pylist()
+    images = np.zeros((len(column), *encoder.preprocessor.shape), np.uint8)
+    if not len(column):
+        return EncoderInputs(images, ())
+    first = np.frombuffer(offsets, np.int64)[column.offset]
+    images.ravel()[:] = np.frombuffer(data, np.uint8)[first : first + images.size]
+    return EncoderInputs(images, encoder.tokenise(chosen["caption"].to_pylist()))
 
 
 def embed(prepared: pa.Table, pixels: str, encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
     """Return `with_embeddings` of what `encoder` makes of the column `pixels` and the captions."""
-    inputs = accepted_inputs(prepared, pixels, encoder.preprocessor.shape)
-    return with_embeddings(prepared, *encode(encoder, *inputs, dtype))
+    return with_embeddings(prepared, *encode(encoder, encoder_inputs(prepared, pixels, encoder), dtype))
 
 
-def encode(
-    encoder: DualEncoder, images: Pixels, captions: Sequence[str], dtype: StoredDtype
-) -> tuple[np.ndarray, np.ndarray]:
+def encode(encoder: DualEncoder, inputs: EncoderInputs, dtype: StoredDtype) -> tuple[np.ndarray, np.ndarray]:
     """Return the raw `(n, dim)` image and text embeddings in `dtype`; what is beyond it becomes infinite."""
-    if not len(images):
+    if not len(inputs):
         return np.zeros((0, encoder.dim), dtype), np.zeros((0, encoder.dim), dtype)
     with np.errstate(over="ignore"):
-        return encoder.encode_pixels(images).numpy().astype(dtype), encoder.encode_texts(captions).numpy().astype(dtype)
+        images, texts = encoder.encode_pixels(inputs.pixels), encoder.encode_tokens(inputs.tokens)
+        return images.numpy().astype(dtype), texts.numpy().astype(dtype)
 
 
 def with_embeddings(prepared: pa.Table, images: np.ndarray, texts: np.ndarray) -> pa.Table:

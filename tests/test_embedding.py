@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from isoenergy.embedding import PIXELS, accepted_inputs, embed, encode, prepare, separate
+from isoenergy.embedding import PIXELS, embed, encode, encoder_inputs, prepare, separate
 from isoenergy.encoders import DualEncoder, load_encoder
 from isoenergy.pairs.parquet import ParquetPairs
 from isoenergy.pairs.source import PairColumns, RawPairs
@@ -82,13 +82,14 @@ def test_an_embedding_that_is_not_finite_is_rejected(
 def test_a_batch_with_nothing_to_encode_and_pixels_of_a_part(encoder: DualEncoder) -> None:
     nothing = pa.array([None], pa.large_binary())
     bad = pa.table({"reason": ["empty_image"], "detail": [""], "caption": [None], f"{PIXELS}0": nothing})
-    images, captions = accepted_inputs(bad, f"{PIXELS}0", encoder.preprocessor.shape)
-    assert (images.shape, captions) == ((0, *encoder.preprocessor.shape), [])
-    assert [rows.shape for rows in encode(encoder, images, captions, "float16")] == [(0, encoder.dim)] * 2
+    inputs = encoder_inputs(bad, f"{PIXELS}0", encoder)
+    assert inputs.pixels.shape == (0, *encoder.preprocessor.shape)
+    assert [rows.shape for rows in encode(encoder, inputs, "float16")] == [(0, encoder.dim)] * 2
 
-    pixels = [np.full((2, 1, 3), value, np.uint8).tobytes() for value in range(5)]
+    pixels = [np.full(encoder.preprocessor.shape, value, np.uint8).tobytes() for value in range(5)]
     reasons = [None, None, "empty_image", None, None]
     table = pa.table({"reason": reasons, "caption": list("abcde"), "p": pa.array(pixels, pa.large_binary())})
-    images, captions = accepted_inputs(table.slice(1), "p", (2, 1, 3))
-    assert images[:, 0, 0, 0].tolist() == [1, 3, 4]
-    assert captions == ["b", "d", "e"]
+    inputs = encoder_inputs(table.slice(1), "p", encoder)
+    assert inputs.pixels[:, 0, 0, 0].tolist() == [1, 3, 4]
+    torch.testing.assert_close(encoder.encode_tokens(inputs.tokens), encoder.encode_texts(["b", "d", "e"]))
+    assert len(inputs.first(2).tokens[0]) == len(inputs.first(2)) == 2

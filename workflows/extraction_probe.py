@@ -8,13 +8,13 @@ import pyarrow as pa
 import ray
 import torch
 
-from isoenergy.embedding import accepted_inputs, encode, prepare, separate, with_embeddings
+from isoenergy.embedding import encode, encoder_inputs, prepare, separate, with_embeddings
 from isoenergy.encoders.precision import cosine_to_float32
 from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit, RawPairs
 from isoenergy.store.writer import parquet_bytes
 from workflows.extraction_placement import Placement
-from workflows.extraction_workers import Stores, cpus_of_this_node
+from workflows.extraction_workers import PAIRS_TO_COMPARE, Stores, cpus_of_this_node
 
 PAIRS = 200
 _WARM_UP_PAIRS = 8
@@ -70,14 +70,14 @@ def _probe(units: list[PairUnit], source: PairSource, stores: Stores, on_gpu: bo
     encode_seconds, cosine = 0.0, 1.0
     for encoder, manifest in zip(encoders, stores.manifests, strict=True):
         for part in prepared:
-            images, captions = accepted_inputs(part, stores.pixels[encoder.name], encoder.preprocessor.shape)
-            if len(images):
-                encode(encoder, images[:_WARM_UP_PAIRS], captions[:_WARM_UP_PAIRS], manifest.dtype)
+            inputs = encoder_inputs(part, stores.pixels[encoder.name], encoder)
+            encode(encoder, inputs.first(_WARM_UP_PAIRS), manifest.dtype)
             start = time.perf_counter()
-            vectors = encode(encoder, images, captions, manifest.dtype)
+            vectors = encode(encoder, inputs, manifest.dtype)
             encode_seconds += time.perf_counter() - start
-            if len(images):
-                compared = cosine_to_float32(encoder, images[:32], captions[:32])
+            if len(inputs):
+                some = inputs.first(PAIRS_TO_COMPARE)
+                compared = cosine_to_float32(encoder, some.pixels, some.tokens)
                 cosine = min(cosine, compared.image, compared.text)
             unit = PairUnit("probe", 0, None)
             shard, refused = separate(

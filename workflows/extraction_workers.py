@@ -20,10 +20,9 @@ import pyarrow as pa
 import ray
 import torch
 
-from isoenergy.embedding import PIXELS, accepted_inputs, encode, prepare, separate, with_embeddings
+from isoenergy.embedding import PIXELS, EncoderInputs, encode, encoder_inputs, prepare, separate, with_embeddings
 from isoenergy.encoders import DualEncoder, Preprocessor, load_encoder, load_preprocessor
 from isoenergy.encoders.precision import cosine_to_float32
-from isoenergy.encoders.protocol import Pixels
 from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit
 from isoenergy.store import Manifest, StoreWriter
@@ -32,9 +31,10 @@ from isoenergy.store.retry import merge, retriable_rows
 Work = Literal["new", "pairs", "unit"]
 """What is done with a unit: embed it, try those of its rejected pairs again that may be better now, or all of it."""
 
+PAIRS_TO_COMPARE = 32
+"""Of bfloat16 embeddings with float32 ones."""
 _COMMITS_AT_ONCE = 4
 _WRITE_ATTEMPTS = 4
-_PAIRS_TO_COMPARE = 32
 _POLITE = 10
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 _MESSAGE = pa.schema(
@@ -208,27 +208,25 @@ class Encode:
         if not batch.is_valid:
             return []
         prepared = pa.ipc.open_stream(batch.as_buffer()).read_all()
-        inputs = [
-            accepted_inputs(prepared, self._pixels[encoder.name], encoder.preprocessor.shape)
-            for encoder in self._encoders
-        ]
+        inputs = [encoder_inputs(prepared, self._pixels[encoder.name], encoder) for encoder in self._encoders]
         with self._turn:
             start = time.perf_counter()
             vectors = [
-                encode(encoder, *given, manifest.dtype)
+                encode(encoder, given, manifest.dtype)
                 for encoder, given, manifest in zip(self._encoders, inputs, self._stores.manifests, strict=True)
             ]
             end = time.perf_counter()
             outcome["encode_seconds"], outcome["wait_seconds"] = end - start, max(0.0, start - self._last)
-            if not self._compared and len(inputs[0][0]):
+            if not self._compared and len(inputs[0]):
                 outcome["cosines"], self._compared = self._compare(inputs), True
             self._last = time.perf_counter()
         return [with_embeddings(prepared, *pair) for pair in vectors]
 
-    def _compare(self, inputs: list[tuple[Pixels, list[str]]]) -> list[float]:
+    def _compare(self, inputs: list[EncoderInputs]) -> list[float]:
+        some = [given.first(PAIRS_TO_COMPARE) for given in inputs]
         cosines = [
-            cosine_to_float32(encoder, images[:_PAIRS_TO_COMPARE], captions[:_PAIRS_TO_COMPARE])
-            for encoder, (images, captions) in zip(self._encoders, inputs, strict=True)
+            cosine_to_float32(encoder, given.pixels, given.tokens)
+            for encoder, given in zip(self._encoders, some, strict=True)
         ]
         return [min(cosine.image, cosine.text) for cosine in cosines]
 

@@ -1,13 +1,12 @@
 """What the towers compute in, and what that costs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
 from torch.nn.functional import cosine_similarity
 
-from isoenergy.encoders.protocol import ComparableEncoder, DualEncoder, Pixels, Precision
+from isoenergy.encoders.protocol import ComparableEncoder, DualEncoder, Pixels, Precision, Tokens
 from isoenergy.errors import InputError
 
 
@@ -19,11 +18,11 @@ class CosineToFloat32:
     text: float
 
 
-def cosine_to_float32(encoder: DualEncoder, pixels: Pixels, texts: Sequence[str]) -> CosineToFloat32:
+def cosine_to_float32(encoder: DualEncoder, pixels: Pixels, tokens: Tokens) -> CosineToFloat32:
     """Compare the encoder's outputs with those of the same weights in float32, over one batch.
 
     pixels: `(n, height, width, 3)` uint8, preprocessed for this encoder, n ≥ 1.
-    texts: at least one.
+    tokens: of at least one text.
     Raises InputError for an encoder of the user's own in bfloat16 without `in_float32`.
     """
     if encoder.precision == "float32":
@@ -34,7 +33,7 @@ def cosine_to_float32(encoder: DualEncoder, pixels: Pixels, texts: Sequence[str]
         )
     exact = encoder.in_float32()
     image = cosine_similarity(encoder.encode_pixels(pixels), exact.encode_pixels(pixels))
-    text = cosine_similarity(encoder.encode_texts(texts), exact.encode_texts(texts))
+    text = cosine_similarity(encoder.encode_tokens(tokens), exact.encode_tokens(tokens))
     return CosineToFloat32(image.min().item(), text.min().item())
 
 

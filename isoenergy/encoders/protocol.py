@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
+Tokens = tuple[Tensor, ...]
+"""Tensors whose first axis is that of the texts."""
 Precision = Literal["float32", "bfloat16"]
 """What the towers compute in; weights, normalised pixels and outputs are float32 either way."""
 
@@ -84,7 +86,15 @@ class DualEncoder(Protocol):
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts as `(n, dim)` float32 rows on the CPU."""
+        """Tokenise and encode texts as `(n, dim)` float32 rows on the CPU."""
+        ...
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Return what the text tower takes of n texts, on the CPU; may run while another thread encodes."""
+        ...
+
+    def encode_tokens(self, tokens: Tokens) -> Tensor:
+        """Encode tokenised texts as `(n, dim)` float32 rows on the CPU."""
         ...
 
 

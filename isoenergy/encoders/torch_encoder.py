@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from isoenergy.encoders.digest import weights_digest
 from isoenergy.encoders.messages import in_brief
 from isoenergy.encoders.precision import autocast
-from isoenergy.encoders.protocol import Pixels, Precision, Preprocessor
+from isoenergy.encoders.protocol import Pixels, Precision, Preprocessor, Tokens
 from isoenergy.errors import InputError
 
 Tower = Callable[..., Tensor]
@@ -37,7 +37,7 @@ class Towers:
     """`(n, 3, height, width)` float32 to `(n, dim)`, projected and not normalised."""
     encode_text: Tower
     """What `tokenise` returns to `(n, dim)`, projected and not normalised."""
-    tokenise: Callable[[list[str]], tuple[Tensor, ...]]
+    tokenise: Callable[[list[str]], Tokens]
     """n texts to tensors whose first axis is n, padded to one length."""
 
 
@@ -65,7 +65,7 @@ class TorchEncoder:
         try:
             black = torch.zeros(1, *preprocessor.shape, dtype=torch.uint8, device=device)
             image = self._run(self._image_tower, preprocessor.normalise(black))
-            text = self._run(self._text_tower, *self._tokens(["a photo"]))
+            text = self.encode_tokens(self.tokenise(["a photo"]))
         except Exception as error:  # whatever a model raises on an input of another shape
             raise InputError(
                 f"{name} cannot encode: its weights do not fit its own preprocessing or tokenizer ({in_brief(error)})"
@@ -101,7 +101,15 @@ class TorchEncoder:
         """Tokenise and encode texts."""
         if not texts:
             return torch.zeros(0, self.dim)
-        return self._run(self._text_tower, *self._tokens(list(texts)))
+        return self.encode_tokens(self.tokenise(texts))
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Tokenise texts, padded to one length."""
+        return self._tokenise(list(texts))
+
+    def encode_tokens(self, tokens: Tokens) -> Tensor:
+        """Encode tokenised texts."""
+        return self._run(self._text_tower, *(part.to(self.device) for part in tokens))
 
     def in_float32(self) -> "TorchEncoder":
         """Return an encoder on the same weights that computes in float32, uncompiled."""
@@ -109,9 +117,6 @@ class TorchEncoder:
         exact.precision = "float32"
         exact._image_tower, exact._text_tower = self._eager
         return exact
-
-    def _tokens(self, texts: list[str]) -> list[Tensor]:
-        return [tokens.to(self.device) for tokens in self._tokenise(texts)]
 
     def _run(self, tower: Tower, *inputs: Tensor) -> Tensor:
         with torch.no_grad(), autocast(self.device, self.precision):

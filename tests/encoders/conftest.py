@@ -10,6 +10,7 @@ from tests.encoders import checkpoints
 @pytest.fixture(autouse=True)
 def an_empty_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     hub.snapshot.cache_clear()
 
 

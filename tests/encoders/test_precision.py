@@ -35,11 +35,11 @@ def test_bfloat16_is_close_to_float32_on_the_same_weights(name: str, pixels: Pix
     assert encoder.digest == exact.digest
     image, text = encoder.encode_pixels(pixels), encoder.encode_texts(texts)
     assert image.dtype == text.dtype == torch.float32
-    cosines = cosine_to_float32(encoder, pixels, texts)
+    cosines = cosine_to_float32(encoder, pixels, encoder.tokenise(texts))
     assert cosines.image == cosine_similarity(image, exact.encode_pixels(pixels)).min().item()
     assert cosines.text == cosine_similarity(text, exact.encode_texts(texts)).min().item()
     assert 0.99 < min(cosines.image, cosines.text) < max(cosines.image, cosines.text) < 1 - 1e-6
-    assert cosine_to_float32(exact, pixels, texts) == CosineToFloat32(1.0, 1.0)
+    assert cosine_to_float32(exact, pixels, exact.tokenise(texts)) == CosineToFloat32(1.0, 1.0)
     assert encoder.precision == "bfloat16"
 
 
@@ -77,5 +77,6 @@ def test_compiled_towers_on_a_gpu(name: str, pixels: Pixels) -> None:
     exact, compiled = load_encoder(name), load_encoder(name, device, compile=True)
     torch.testing.assert_close(compiled.encode_pixels(pixels), exact.encode_pixels(pixels), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(compiled.encode_texts(texts), exact.encode_texts(texts), rtol=1e-3, atol=1e-3)
-    cosines = cosine_to_float32(load_encoder(name, device, "bfloat16", compile=True), pixels, texts)
+    compiled = load_encoder(name, device, "bfloat16", compile=True)
+    cosines = cosine_to_float32(compiled, pixels, compiled.tokenise(texts))
     assert min(cosines.image, cosines.text) > 0.99

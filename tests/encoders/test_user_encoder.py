@@ -34,7 +34,13 @@ class Encoder:
         return self.encode_pixels(np.stack([self.preprocessor(image) for image in images]))
 
     def {encode_texts}(self, texts):
-        return torch.ones(len(texts), 12)
+        return self.encode_tokens(self.tokenise(texts))
+
+    def tokenise(self, texts):
+        return (torch.ones(len(texts), 12),)
+
+    def encode_tokens(self, tokens):
+        return tokens[0]
 
 
 def load_encoder(device, precision, compile):
@@ -59,7 +65,7 @@ def test_a_module_of_the_user_s_own_is_an_encoder(on_the_path: Path) -> None:
     assert (encoder.name, encoder.dim, encoder.precision) == ("python:user_whole", 12, "bfloat16")
     assert load_preprocessor("python:user_whole").describe() == encoder.preprocessor.describe()
     with pytest.raises(InputError, match="has no in_float32"):
-        cosine_to_float32(encoder, np.zeros((1, 2, 2, 3), np.uint8), ["a"])
+        cosine_to_float32(encoder, np.zeros((1, 2, 2, 3), np.uint8), encoder.tokenise(["a"]))
 
 
 @pytest.mark.parametrize(
