@@ -24,5 +24,5 @@ def connect() -> dict[str, float]:
             if os.environ.get("RAY_ADDRESS"):
                 ray.init(**quiet)
             else:
-                ray.init(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **quiet)
+                ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **quiet)
     return dict(ray.cluster_resources())

@@ -34,7 +34,7 @@ Work = Literal["new", "pairs", "unit"]
 PAIRS_TO_COMPARE = 32
 """Of bfloat16 embeddings with float32 ones."""
 _COMMITS_AT_ONCE = 4
-_WRITE_ATTEMPTS = 4
+_WRITE_ATTEMPTS = 2  # a file system has its own as well
 _POLITE = 10
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 _MESSAGE = pa.schema(

@@ -1,0 +1,108 @@
+"""Every source in a bucket gives the pairs that it gives from disk, whatever happens to single requests."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isoenergy import s3 as s3_module
+from isoenergy.errors import InputError
+from isoenergy.pairs.opening import SourceConfig, open_source
+from isoenergy.pairs.source import PairSource, RawPairs
+from isoenergy.s3 import RetryingS3FileSystem, S3Error
+from tests.pairs.conftest import server  # noqa: F401
+from tests.pairs.server import Server
+from tests.pairs.test_sources import FETCH, WRITERS, Place
+from tests.s3.conftest import S3Server
+from tests.s3.proxy import Fault, FaultProxy, share
+
+pytestmark = pytest.mark.server
+PASSING = [Fault.SLOW_DOWN, Fault.CUT, Fault.LOST, Fault.RESET]
+
+
+class Bucket(Place):
+    """A place in a new bucket, written past any proxy."""
+
+    def __init__(self, s3: S3Server) -> None:
+        bucket = s3.bucket()
+        self._root = f"{bucket}/some/pairs"
+        self.uri = f"s3://{self._root}"
+        self._filesystem = s3.filesystem
+        self._filesystem.call_s3("put_object", Bucket=bucket, Key="some/pairs/")  # as consoles do for a folder
+
+    def write(self, name: str, content: bytes) -> None:
+        self._filesystem.pipe_file(f"{self._root}/{name}", content)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_module, "_FIRST_WAIT_SECONDS", 0.01)
+
+
+def read(source: PairSource) -> RawPairs:
+    return RawPairs.joined([part for unit in source.units(4) for part in source.read(unit, 3)])
+
+
+def all_of(config: SourceConfig) -> dict[str, Any]:
+    source: PairSource = pickle.loads(pickle.dumps(open_source(config, FETCH)))
+    return {
+        "format": source.format,
+        "passed through": source.passed_through,
+        "digests": {file: source.file_digest(file) for file in source.files},
+        "units": source.units(4),
+        "pairs": read(source),
+        "images": {file: source.images(file, [0, 2]) for file in source.files},
+        "keys": [source.keys(file).to_pylist() for file in source.files if source.keys_may_repeat],
+    }
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_pairs_of_a_bucket_are_those_on_disk(
+    kind: str,
+    s3: S3Server,
+    proxy: FaultProxy,
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    in_bucket, on_disk = (WRITERS[kind](place, server) for place in (Bucket(s3), Place(str(tmp_path))))
+    proxy.rule = share(0.3, *PASSING, seed=1)
+    assert all_of(in_bucket) == all_of(on_disk)
+    assert sum(proxy.done[fault] for fault in PASSING) > 2
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_an_outage_is_an_error_and_no_rejected_pair(
+    kind: str,
+    s3: S3Server,
+    proxy: FaultProxy,
+    server: Server,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    config = WRITERS[kind](Bucket(s3), server)
+    source = open_source(config, FETCH)
+    before = read(source)
+    proxy.rule = lambda _: Fault.SLOW_DOWN
+    with pytest.raises(OSError, match=r"_object\w* failed: .*503"):
+        read(source)
+    with pytest.raises(S3Error, match=r"_object\w* failed: .*503") as caught:
+        open_source(config, FETCH)
+    assert isinstance(caught.value, InputError)
+    proxy.rule = lambda _: None
+    assert read(source) == before
+
+
+def test_places_that_cannot_be_opened_are_said(
+    s3: S3Server, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="s3://no-such-bucket/pairs does not exist"):
+        open_source(SourceConfig("s3://no-such-bucket/pairs"), FETCH)
+    name = s3.bucket()
+    with pytest.raises(InputError, match=f"s3://{name}/pairs does not exist"):
+        open_source(SourceConfig(f"s3://{name}/pairs"), FETCH)
+    request.addfinalizer(RetryingS3FileSystem.clear_instance_cache)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    RetryingS3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match=r"403.*check AWS_ACCESS_KEY_ID"):
+        open_source(SourceConfig(f"s3://{name}/pairs"), FETCH)
