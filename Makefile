@@ -1,6 +1,7 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
 # make test: set everything up and pass the tests.   make check: lint, format, types.
 # make bench: the pursuit against its public peers; some 12 minutes on 2 cores.
+# make bench-embed: the pipeline against the bare encoder, and on a cluster that loses a node; some 20 minutes.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -9,7 +10,7 @@ export MALLOC_TRIM_THRESHOLD_ := 100000000000
 export MALLOC_MMAP_MAX_ := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-embed clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
@@ -24,6 +25,10 @@ check: $(VENV)/installed-test
 
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m tests.benchmarks.pursuit
+
+bench-embed: $(VENV)/installed-test
+	$(VENV)/bin/python -m tests.benchmarks.extraction encoder
+	$(VENV)/bin/python -m tests.benchmarks.extraction cluster
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -119,8 +119,9 @@ class Extraction:
                 compute=ray.data.ActorPoolStrategy(
                     min_size=lowest,
                     max_size=highest,
-                    max_concurrent_calls_per_actor=2,
-                    enable_true_multi_threading=True,
+                    # On CPUs the encoder's own threads wait for the one that another call has taken a core from.
+                    max_concurrent_calls_per_actor=2 if on_gpu else 1,
+                    enable_true_multi_threading=on_gpu,
                 ),
             )
             .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

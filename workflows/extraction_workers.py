@@ -35,7 +35,7 @@ PAIRS_TO_COMPARE = 32
 """Of bfloat16 embeddings with float32 ones."""
 _COMMITS_AT_ONCE = 4
 _WRITE_ATTEMPTS = 2  # a file system has its own as well
-_POLITE = 10
+_LOWEST_PRIORITY = 19
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 _MESSAGE = pa.schema(
     [
@@ -122,7 +122,7 @@ class Decode:
         """Take rows of units, their work and their duplicates; yield messages."""
         torch.set_num_threads(1)
         if self._polite:
-            os.setpriority(os.PRIO_PROCESS, 0, _POLITE)
+            os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)  # Ray's workers start at 15
         for item in items.to_pylist():
             duplicates, work = frozenset(item.pop("duplicates")), item.pop("work")
             unit = PairUnit(**item)

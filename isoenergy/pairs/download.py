@@ -4,6 +4,7 @@ import asyncio
 import errno
 import random
 import socket
+import sys
 import threading
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -82,20 +83,14 @@ class Downloader:
 
         While one batch is used, up to 4 after it are downloaded.
         """
-        with _loop_in_thread(self.config.connections) as run:
-            client = run(_Client.started(self.config)).result()
+        with _running_client(self.config) as get_all:
             waiting: deque[Future[list[bytes | Rejected]]] = deque()
-            try:
-                for urls in batches:
-                    waiting.append(run(client.get_all(urls)))
-                    if len(waiting) > _BATCHES_AHEAD:
-                        yield waiting.popleft().result()
-                while waiting:
+            for urls in batches:
+                waiting.append(get_all(urls))
+                if len(waiting) > _BATCHES_AHEAD:
                     yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
-                run(client.close()).result()
+            while waiting:
+                yield waiting.popleft().result()
 
 
 class _Client:
@@ -133,6 +128,7 @@ class _Client:
         return cls(config, session)
 
     async def close(self) -> None:
+        """Leave what is not done."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -215,22 +211,25 @@ class _Refused(Exception):
 
 
 @contextmanager
-def _loop_in_thread(resolvers: int) -> Iterator[Any]:
-    """Run an event loop in a thread of its own; gives the function that runs coroutines in it."""
+def _running_client(config: DownloadConfig) -> Iterator[Callable[[Sequence[str | None]], Future[Any]]]:
+    """Run a client in an event loop in a thread of its own; gives its `get_all`."""
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(ThreadPoolExecutor(resolvers))  # a name that is slow to resolve holds up one thread
+    loop.set_default_executor(ThreadPoolExecutor(config.connections))  # a name slow to resolve holds up one thread
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     def run(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
+    client = run(_Client.started(config)).result()
     try:
-        yield run
+        yield lambda urls: run(client.get_all(urls))
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        if not sys.is_finalizing():  # when the interpreter ends, the thread is gone before what nobody closed
+            run(client.close()).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
 
 async def _once(

@@ -4,7 +4,6 @@ import errno
 import os
 import posixpath
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -15,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from isoenergy.errors import InputError
 from isoenergy.files import open_filesystem
 from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
-from isoenergy.pairs.reach import open_file, unreachable
+from isoenergy.pairs.reach import Unreachable, open_file, unreachable
 from isoenergy.pairs.rejection import Reason, Rejected
 
 Image = bytes | Rejected
@@ -31,6 +30,7 @@ class ImageFolder:
     def __init__(self, filesystem: AbstractFileSystem, root: str) -> None:
         """Read from the folder or zip at `root`."""
         self._filesystem, self._root = filesystem, root
+        self._is_local = isinstance(filesystem, LocalFileSystem)
         self._is_zip = root.lower().endswith(".zip") and not filesystem.isdir(root)
 
     @classmethod
@@ -60,7 +60,11 @@ class ImageFolder:
             return Rejected(Reason.UNSAFE_PATH, f"{name!r} leaves the folder of images")
         try:
             return self._read_zipped(path, most) if self._is_zip else self._read_file(path, most)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, UnicodeError):
+        except Unreachable:
+            raise
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, UnicodeError) as error:
+            if self._is_local and not os.path.exists(self._root):
+                raise unreachable(self._root, error) from error
             return Rejected(Reason.MISSING_IMAGE, f"{name!r} is not there")
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _OF_THE_NAME:
@@ -69,7 +73,7 @@ class ImageFolder:
 
     def _read_file(self, path: str, most: int) -> Image:
         whole = f"{self._root}/{path}"
-        if isinstance(self._filesystem, LocalFileSystem) and not _is_within(whole, self._root):
+        if self._is_local and not _is_within(whole, self._root):
             return Rejected(Reason.UNSAFE_PATH, f"{path!r} is a link out of the folder of images")
         entry = self._filesystem.info(whole)
         if entry["type"] != "file":
@@ -90,7 +94,9 @@ class ImageFolder:
         try:
             with archive.open(member) as stream:
                 return stream.read(most)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted
+        except Unreachable:
+            raise
+        except Exception as error:  # zipfile raises nearly anything on hostile bytes
             return Rejected(Reason.UNREADABLE_IMAGE, f"{path!r} cannot be unzipped ({error})")
 
 
@@ -111,7 +117,9 @@ def _open_zip(filesystem: AbstractFileSystem, path: str) -> tuple[zipfile.ZipFil
     """
     try:
         archive = zipfile.ZipFile(open_file(filesystem, path, block_size=_ZIP_READ_BYTES))
-    except zipfile.BadZipFile as error:
+    except Unreachable:
+        raise
+    except Exception as error:
         raise InputError(f"{path} is not a readable zip ({error})") from error
     by_base_name: dict[str, str | None] = {}
     for name in archive.namelist():

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from isoenergy.errors import InputError
+from isoenergy.pairs import image_files
 from isoenergy.pairs.coco import CocoPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import RawPairs
@@ -154,6 +155,22 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
     for empty in ([], [{"id": 1, "image_id": 10, "category_id": 3}]):
         with pytest.raises(InputError, match="none of its annotations has a caption"):
             opened(tmp_path, empty)
-    (tmp_path / "junk.zip").write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"junk\.zip is not a readable zip"):
-        opened(tmp_path, [caption(1, 10)], where="junk.zip")
+    with zipfile.ZipFile(tmp_path / "good.zip", "w") as archive:
+        archive.writestr("a.jpg", b"a")
+    good = (tmp_path / "good.zip").read_bytes()
+    of_the_future = good.replace(b"PK\1\2" + good[good.index(b"PK\1\2") + 4 :][:4], b"PK\1\2\x14\3\xff\0")
+    for spoilt in (b"", b"junk", good[:-30], of_the_future):
+        (tmp_path / "junk.zip").write_bytes(spoilt)
+        with pytest.raises(InputError, match=r"junk\.zip is not a readable zip"):
+            opened(tmp_path, [caption(1, 10)], where="junk.zip")
+
+
+@pytest.mark.parametrize("where", ["images", "images.zip"])
+def test_images_that_are_all_gone_are_an_error_and_not_missing_one_by_one(tmp_path: Path, where: str) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("a.jpg", b"a")
+    source = opened(tmp_path, [caption(1, 10)], where=where)
+    (tmp_path / where).rename(tmp_path / "elsewhere")
+    image_files._open_zip.cache_clear()
+    with pytest.raises(OSError, match="images"):
+        everything(source)

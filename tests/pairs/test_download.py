@@ -5,6 +5,7 @@ import datetime
 import ipaddress
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -89,9 +90,10 @@ def test_bodies_come_back_in_order(server: Server) -> None:
     assert found[3][0].reason == Reason.MISSING_IMAGE
 
 
-def test_a_request_is_honest_and_carries_nothing_from_another(server: Server) -> None:
+def test_a_request_is_honest_and_carries_nothing_from_another(server: Server, names: dict) -> None:
+    names["host.example"] = ["127.0.0.1"]  # a client may keep cookies of names alone
     server.answers = {"/a": redirect("/b", "302 Found", "Set-Cookie: a=b; Path=/"), "/b": answer(b"x")}
-    assert fetch(f"  {server.url('/a')}\n") == [b"x"]
+    assert fetch(f"  {server.url('/a', 'host.example')}\n") == [b"x"]
     assert fetch(server.url("/b"), user_agent="me/1.0") == [b"x"]
     for _, headers in server.requests[:2]:
         assert headers["user-agent"].startswith("isoenergy/")
@@ -192,6 +194,14 @@ def test_a_body_without_an_end_is_left(server: Server, length: str) -> None:
 
     assert ask(endless, max_bytes=2**20)(server) == Reason.IMAGE_TOO_LARGE
     assert sent.wait(20), "the connection is still open"
+
+
+def test_a_body_that_says_that_it_is_too_large_is_not_waited_for(server: Server) -> None:
+    async def never(_: Server, writer: asyncio.StreamWriter, __: dict) -> None:
+        writer.write(answer(b"", "200 OK", "Content-Length: 101"))
+        await asyncio.sleep(60)
+
+    assert ask(never, max_bytes=100)(server) == Reason.IMAGE_TOO_LARGE
 
 
 @pytest.mark.parametrize("where", ["head", "headers", "body"])
@@ -592,6 +602,19 @@ def test_whoever_stops_early_leaves_nothing_behind(server: Server) -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_whoever_forgets_it_can_still_end_the_program(server: Server) -> None:
+    server.answers["/x"] = answer(b"x")
+    program = f"""
+from isoenergy.pairs.download import DownloadConfig, Downloader
+found = Downloader(DownloadConfig(allow_loopback=True)).fetch([["{server.url("/x")}"]] * 9)
+print(next(found))
+forgotten = [found]
+forgotten.append(forgotten)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    assert ended.stdout == "[b'x']\n"
 
 
 def test_an_error_of_the_list_is_the_reader_s(server: Server) -> None:

@@ -191,13 +191,15 @@ def test_files_with_other_columns_or_types_are_refused(tmp_path: Path) -> None:
 # --- files that are spoilt -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", "cut short"])
+@pytest.mark.parametrize("content", [b"", b"junk", "cut short", "not UTF-8"])
 def test_a_spoilt_file_is_one_rejected_pair_among_good_ones(tmp_path: Path, content: bytes | str) -> None:
     write(tmp_path / "a.parquet", 2)
     write(tmp_path / "b.parquet", 200)
     write(tmp_path / "c.parquet", 2)
     spoilt = tmp_path / "b.parquet"
-    spoilt.write_bytes(spoilt.read_bytes()[:-100] if content == "cut short" else content)
+    whole = spoilt.read_bytes()
+    spoiling = {"cut short": whole[:-100], "not UTF-8": whole.replace(b"caption", b"capt\xffon")}
+    spoilt.write_bytes(content if isinstance(content, bytes) else spoiling[content])
     source = opened(tmp_path)
     units = source.units(2)
     assert [(unit.file, unit.start, unit.stop) for unit in units] == [
