@@ -2,6 +2,7 @@
 
 import base64
 import io
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image
@@ -28,8 +29,9 @@ def thumbnails(source_config: dict[str, Any], places: set[tuple[str, int]]) -> d
         for file in sorted({file for file, _ in places} & set(source.files)):
             rows = sorted(row for other, row in places if other == file)
             for row, image in source.images(file, rows).items():
-                found[file, row] = _data_url(decode_image(image))
-    except (InputError, Rejected, OSError):  # the report is worth having without pictures
+                with suppress(Rejected):
+                    found[file, row] = _data_url(decode_image(image))
+    except (InputError, OSError):  # the report is worth having without pictures
         return {}
     return found
 

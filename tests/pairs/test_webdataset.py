@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import RawPairs
 from isoenergy.pairs.webdataset import WebDatasetPairs
+from tests.pairs.faulty import Faulty
 
 Members = list[tuple[str, bytes | tarfile.TarInfo]]
 MEMBER_BYTES = {"jpg": 3000, "txt": 40, "json": 300}
@@ -236,3 +238,16 @@ def test_pairs_are_estimated_from_the_size_of_tars(tmp_path: Path) -> None:
         (tmp_path / f"{number:05d}.tar").write_bytes(tar_of(samples))
     estimated = WebDatasetPairs(str(tmp_path)).estimated_pairs(sum(MEMBER_BYTES.values()))
     assert estimated == pytest.approx(4000, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_storage_that_fails_on_the_way_is_not_taken_for_a_spoilt_tar(name: str) -> None:
+    place = Faulty.place()
+    content = tar_of([(f"{n}.jpg", os.urandom(10_000)) for n in range(100)])
+    Faulty().pipe_file(f"{place}/{name}", gzip.compress(content) if name.endswith("gz") else content)
+    source = WebDatasetPairs(f"faulty://{place}")
+    (unit,) = source.units(9)
+    assert sum(len(batch) for batch in source.read(unit, 9)) == 100
+    Faulty.broken = range(600_000, 600_001)
+    with pytest.raises(OSError, match="LookupError: no such luck"):
+        list(source.read(unit, 9))
