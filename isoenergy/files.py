@@ -31,6 +31,16 @@ def absolute_uri(uri: str) -> str:
     return path if isinstance(filesystem, LocalFileSystem) else uri
 
 
+def without_secrets(uri: str) -> str:
+    """Return the URI fit to be printed and kept: without user, password and query; anything else as it is."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    place = rest.partition("?")[0] if scheme in ("http", "https") else rest
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def file_digest(filesystem: AbstractFileSystem, path: str) -> str:
     """Return a digest of the file's size and of its first and last 64 KiB: it changes when the file is rewritten."""
     size = filesystem.size(path)

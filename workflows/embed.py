@@ -9,6 +9,7 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import ray
 import tyro
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.encoders import DualEncoder, Precision, load_encoder
 from isoenergy.errors import InputError
+from isoenergy.files import without_secrets
 from isoenergy.pairs.download import DownloadConfig, Downloader
 from isoenergy.pairs.duplicates import key_places, repeated
 from isoenergy.pairs.opening import SourceConfig, open_source
@@ -27,7 +29,7 @@ from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.retry import retriable_pairs
 from workflows import engine, tracking
 from workflows.command import run_command
-from workflows.extraction import Extraction, Progress, Task
+from workflows.extraction import Extraction, Progress, Task, duplicates_within
 from workflows.extraction_placement import Placement
 from workflows.extraction_plan import plan
 from workflows.extraction_summary import Figures, progress_text, summary_json, table
@@ -35,6 +37,7 @@ from workflows.extraction_workers import Stores
 
 _ROUNDS_WITHOUT_A_COMMIT = 2
 _KEY_PARTS = 16
+_KEY_SCANS = 128
 _FILES_AT_ONCE = 32
 _SHOWN_FAILURES = 5
 _SECONDS_BETWEEN_POINTS = 10.0
@@ -112,31 +115,33 @@ def run(config: EmbedConfig, parent: tracking.Run | None = None) -> list[Embeddi
     source = open_source(place, Downloader(config.download).fetch)
     writers = tuple(StoreWriter(output) for output in config.outputs())
     encoders = [load_encoder(name) for name in config.encoders]
-    resources = engine.connect()
+    engine.connect()
     placement = Placement.fit(config.actors, config.gpus_per_actor)
     committed = [writer.committed() for writer in writers]
     units = source.units(config.rows_per_unit)
     manifests = tuple(
-        _manifest(encoder, source, len({unit.name for unit in units} | set(done)), config, bool(resources.get("GPU")))
+        _manifest(encoder, source, len({unit.name for unit in units} | set(done)), config, placement)
         for encoder, done in zip(encoders, committed, strict=True)
     )
+    del encoders  # the workers load their own
     stores = Stores(writers, manifests, source.passed_through, config.compile)
-    again: set[str] = set()
-    for writer, manifest, done in zip(writers, manifests, committed, strict=True):
-        if writer.holds(manifest):
-            again |= _changed(source, done, writer.uri, config.retry_rejected)
-    tasks = _tasks(units, committed, again, config.retry_rejected)
+    held = [writer.holds(manifest) for writer, manifest in zip(writers, manifests, strict=True)]
+    again = _changed(source, units, committed, config) if any(held) else set()
+    files = list(dict.fromkeys(chain(*(writer.known_files() for writer in writers), source.files)))
+    duplicates: dict[str, list[int]] | None = _duplicate_rows(source, files, writers, committed) if again else None
+    tasks = _tasks(units, committed, again, duplicates, config.retry_rejected)
     print(plan(source, units, tasks, stores, placement, probing=config.dry_run))
     if config.dry_run:
         return []
-    files = list(dict.fromkeys(chain(*(writer.known_files() for writer in writers), source.files)))
     for writer, manifest in zip(writers, manifests, strict=True):
         writer.begin(manifest, files)
     with tracking.stage("embed", config, config.output, parent) as stage:
         figures = Figures()
         if tasks:
-            order = [file for file in files if file in set(source.files)]
-            extraction = Extraction(source, stores, _duplicate_rows(source, order), config.batch_rows, placement)
+            if duplicates is None:
+                duplicates = _duplicate_rows(source, files, writers, committed)
+            committed.clear()
+            extraction = Extraction(source, stores, duplicates, config.batch_rows, placement)
             figures = _extract_all(extraction, tasks, len(units), stage)
         opened = [EmbeddingStore.open(writer.uri) for writer in writers]
         for writer, store in zip(writers, opened, strict=True):
@@ -150,8 +155,10 @@ def run(config: EmbedConfig, parent: tracking.Run | None = None) -> list[Embeddi
     return opened
 
 
-def _manifest(encoder: DualEncoder, source: PairSource, units: int, config: EmbedConfig, on_gpu: bool) -> Manifest:
-    automatic: Precision = "bfloat16" if on_gpu else "float32"
+def _manifest(
+    encoder: DualEncoder, source: PairSource, units: int, config: EmbedConfig, placement: Placement
+) -> Manifest:
+    automatic: Precision = "bfloat16" if placement.gpus_per_actor else "float32"
     return Manifest(
         encoder=encoder.name,
         encoder_digest=encoder.digest,
@@ -159,8 +166,8 @@ def _manifest(encoder: DualEncoder, source: PairSource, units: int, config: Embe
         precision=automatic if config.precision == "auto" else config.precision,
         dim=encoder.dim,
         dtype=config.dtype,
-        source=source.uri,
-        source_images=config.images,
+        source=without_secrets(source.uri),
+        source_images=without_secrets(config.images),
         source_format=source.format,
         columns={role: getattr(config.columns, role) for role in ("key", "image", "caption")},
         passed_through={field.name: str(field.type) for field in source.passed_through},
@@ -173,35 +180,50 @@ def _manifest(encoder: DualEncoder, source: PairSource, units: int, config: Embe
     )
 
 
-def _changed(source: PairSource, done: Records, store: str, retry_rejected: bool) -> set[str]:
-    """Return the files that were written again since the store embedded them, where that is what a retry is for.
+def _changed(
+    source: PairSource, units: Sequence[PairUnit], committed: Sequence[Records], config: EmbedConfig
+) -> set[str]:
+    """Return the files that were written again since a store embedded them, where that is what a retry is for.
 
-    Raises InputError for other files that were, or if none of the store's files is in this source.
+    Raises InputError for other files that were, or if none of a store's files is in this source.
     """
-    digests = {record.file: record.file_digest for record in done.values()}
+    digests: dict[str, set[str]] = {}
+    for output, done in zip(config.outputs(), committed, strict=True):
+        if done and not {record.file for record in done.values()} & set(source.files):
+            raise InputError(
+                f"{output} holds files such as {min(record.file for record in done.values())}, and none of them is in "
+                f"{without_secrets(source.uri)}; give the source that it was made from, or another output"
+            )
+        for record in done.values():
+            digests.setdefault(record.file, set()).add(record.file_digest)
     here = sorted(set(digests) & set(source.files))
-    if digests and not here:
-        raise InputError(
-            f"{store} holds {len(digests)} files, such as {min(digests)}, and none of them is in {source.uri}; "
-            f"give the source that it was made from, or another output"
-        )
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         now = tqdm(pool.map(source.file_digest, here), "check files", len(here), leave=False, delay=2)
-        changed = {file for file, digest in zip(here, now, strict=True) if digest != digests[file]}
-    spoilt = {record.file for record in done.values() if Reason.UNREADABLE_FILE in record.rejected_by_reason}
-    if forbidden := sorted(changed - spoilt if retry_rejected else changed):
+        changed = {file for file, digest in zip(here, now, strict=True) if digests[file] != {digest}}
+    rows = {unit.name: unit.stop - unit.start for unit in units if unit.stop is not None}
+    records = [record for done in committed for record in done.values()]
+    changed |= {record.file for record in records if rows.get(record.unit, record.rows_in) != record.rows_in}
+    spoilt = {record.file for record in records if _is_spoilt(record)}
+    if forbidden := sorted(changed - spoilt if config.retry_rejected else changed):
         advice = "--retry-rejected embeds them again" if changed <= spoilt else "give another output"
         raise InputError(
-            f"{len(forbidden)} files of {source.uri} were written again since {store} embedded them, such as "
-            f"{forbidden[0]}; {advice}"
+            f"{len(forbidden)} files of {without_secrets(source.uri)} were written again since {config.output} took "
+            f"them in, such as {forbidden[0]}; {advice}"
         )
     return changed
 
 
 def _tasks(
-    units: Sequence[PairUnit], committed: Sequence[Records], again: set[str], retry_rejected: bool
+    units: Sequence[PairUnit],
+    committed: Sequence[Records],
+    again: set[str],
+    duplicates: dict[str, list[int]] | None,
+    retry_rejected: bool,
 ) -> list[Task]:
-    """What is to be done: what some store lacks; with `retry_rejected` also what may come out better now."""
+    """What is to be done: what some store lacks; with `retry_rejected` also what may come out better now.
+
+    duplicates: known if a file was mended; other files may then hold pairs that stand twice, or no longer do.
+    """
     tasks = []
     names = {unit.name for unit in units}
     for record in (record for done in committed for record in done.values() if record.file in again):
@@ -212,11 +234,19 @@ def _tasks(
         records = [done[unit.name] for done in committed if unit.name in done]
         if len(records) < len(committed):
             tasks.append(Task(unit, "new", pairs))
-        elif unit.file in again or (retry_rejected and any(_is_spoilt(record) for record in records)):
+        elif (
+            unit.file in again
+            or (retry_rejected and any(_is_spoilt(record) for record in records))
+            or (duplicates is not None and any(_repeats_otherwise(record, unit, duplicates) for record in records))
+        ):
             tasks.append(Task(unit, "unit", pairs))
         elif retry_rejected and (retriable := max(retriable_pairs(record) for record in records)):
             tasks.append(Task(unit, "pairs", retriable))
     return tasks
+
+
+def _repeats_otherwise(record: CommitRecord, unit: PairUnit, duplicates: dict[str, list[int]]) -> bool:
+    return record.rejected_by_reason.get(Reason.DUPLICATE_KEY, 0) != len(duplicates_within(duplicates, unit))
 
 
 def _is_spoilt(record: CommitRecord) -> bool:
@@ -253,9 +283,7 @@ def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: t
 def _not_done(tasks: list[Task], stores: Stores, progress: Progress) -> list[Task]:
     everywhere = set.intersection(*(set(writer.committed()) for writer in stores.writers))
     return [
-        task
-        for task in tasks
-        if task.unit.name not in everywhere or (task.work != "new" and task.unit.name in progress.failures)
+        task for task in tasks if task.unit.name not in (everywhere if task.work == "new" else progress.committed_again)
     ]
 
 
@@ -270,30 +298,57 @@ def _shortfall(missing: list[Task], progress: Progress, units: int) -> str:
     )
 
 
-def _duplicate_rows(source: PairSource, files: list[str]) -> dict[str, list[int]]:
-    """Find the rows, by file, whose key stands earlier in `files`; only these come to the driver."""
+def _duplicate_rows(
+    source: PairSource, files: list[str], writers: Sequence[StoreWriter], committed: Sequence[Records]
+) -> dict[str, list[int]]:
+    """Find the rows, by file, whose key stands earlier in `files`; only these come to the driver.
+
+    Of a file that has gone from the source, the keys that a store holds still count.
+    """
     if not source.keys_may_repeat:
         return {}
+    here = set(source.files)
+    gone: dict[str, list[tuple[StoreWriter, CommitRecord]]] = {}
+    for writer, done in zip(writers, committed, strict=True):
+        for record in done.values():
+            if record.file not in here:
+                gone.setdefault(record.file, []).append((writer, record))
     scan = ray.remote(num_cpus=0.5, num_returns=_KEY_PARTS)(_scan_keys)
     find = ray.remote(num_cpus=0.5)(_find_repeated)
     reference = ray.put(source)
-    pieces: list[Any] = [scan.remote(reference, file, number) for number, file in enumerate(files)]
+    numbered = [(number, file, gone.get(file)) for number, file in enumerate(files) if file in here or file in gone]
+    groups = [numbered[start::_KEY_SCANS] for start in range(min(_KEY_SCANS, len(numbered)))]
+    pieces: list[Any] = [scan.remote(reference, group) for group in groups]
     found = [find.remote(*(piece[part] for piece in pieces)) for part in range(_KEY_PARTS)]
     rows: dict[str, list[int]] = {}
     for part in tqdm(found, desc="check keys", unit=" parts", leave=False):
         for number, again in ray.get(part).items():
             rows.setdefault(files[number], []).extend(again)
-    return rows
+    return {file: sorted(again) for file, again in rows.items()}
 
 
-def _scan_keys(source: PairSource, file: str, number: int) -> list[Any]:
-    try:
-        return key_places(source.keys(file), number, _KEY_PARTS)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(
-            f"the keys of {file} cannot be read ({error}), and without them no one knows which pairs stand twice; "
-            f"mend or remove it and run the same command again"
-        ) from error
+def _scan_keys(
+    source: PairSource, files: list[tuple[int, str, list[tuple[StoreWriter, CommitRecord]] | None]]
+) -> list[Any]:
+    """Return where the keys of some numbered files stand, by the parts of `key_places`."""
+    parts: list[list[Any]] = [[] for _ in range(_KEY_PARTS)]
+    for number, file, stored in files:
+        try:
+            keys = source.keys(file) if stored is None else _stored_keys(stored)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"the keys of {file} cannot be read ({error}), and without them no one knows which pairs stand twice; "
+                f"mend or remove it and run the same command again"
+            ) from error
+        for part, places in zip(parts, key_places(keys, number, _KEY_PARTS), strict=True):
+            part.append(places)
+    return [np.concatenate(part) for part in parts]
+
+
+def _stored_keys(stored: list[tuple[StoreWriter, CommitRecord]]) -> pa.ChunkedArray:
+    """Return the keys of some units, each once, though several stores may hold it."""
+    columns = [writer.read(record)[0]["key"].cast(pa.binary()) for writer, record in stored]
+    return pa.chunked_array([pa.chunked_array([c for column in columns for c in column.chunks], pa.binary()).unique()])
 
 
 def _find_repeated(*pieces: Any) -> dict[int, list[int]]:

@@ -2,10 +2,14 @@
 
 import logging
 import os
+import re
+import socket
 import warnings
 from typing import Any
 
 import ray
+
+from isoenergy.errors import InputError
 
 _WORKERS = {
     # Ray's own is 15, next to the 19 of tasks that are to give way to an encoder on the same cores.
@@ -19,11 +23,15 @@ _WORKERS = {
 """Environment of the workers of a Ray that is started here; a cluster's nodes set their own."""
 
 
+_PLAIN_ADDRESS = re.compile(r"(?:ray://)?\[?([^\[\]/]+)\]?:(\d+)")
+_SECONDS_TO_ANSWER = 5.0
+
+
 def connect() -> dict[str, float]:
     """Join the cluster that this process belongs to, or start Ray on this machine; return the resources there are.
 
     A job (RAY_ADDRESS is set) joins its cluster. Starting Ray gives it at least two logical CPUs, as a pipeline of
-    actors and tasks stands still on one.
+    actors and tasks stands still on one. Raises InputError if no one answers at RAY_ADDRESS.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -32,10 +40,23 @@ def connect() -> dict[str, float]:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if os.environ.get("RAY_ADDRESS"):
+            if address := os.environ.get("RAY_ADDRESS"):
+                _require_answer(address)
                 ray.init(**quiet)
             else:
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
                 ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **quiet)
     return dict(ray.cluster_resources())
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself tries for minutes."""
+    if place := _PLAIN_ADDRESS.fullmatch(address):
+        try:
+            socket.create_connection((place[1], int(place[2])), _SECONDS_TO_ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"no Ray answers at RAY_ADDRESS={address} ({error}); give the address of a running cluster, or unset "
+                f"RAY_ADDRESS to use this machine"
+            ) from error

@@ -5,6 +5,7 @@ actor or a node is not committed, and done again in the next round.
 """
 
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import ray
 import ray.data
 import ray.exceptions
+from ray.data.exceptions import ExecutionTimeoutError
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit
@@ -22,6 +24,7 @@ STAGES = ("read", "decode", "encode", "write")
 _NO_PROGRESS_SECONDS = 600
 _MOST_BLOCKS = 20_000
 _BLOCK_BYTES = 2**20
+_WRITER_CPUS = 0.001  # more than none, which a head without CPUs has as well
 _LOST = (
     ray.exceptions.ActorDiedError,
     ray.exceptions.NodeDiedError,
@@ -55,6 +58,8 @@ class Progress:
     """The lowest of bfloat16 to float32 embeddings, by encoder; empty in float32."""
     failures: dict[str, str] = field(default_factory=dict)
     """Why a unit is not committed, by its name."""
+    committed_again: set[str] = field(default_factory=set)
+    """Units that had been committed before and now are anew."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Extraction:
     source: PairSource
     stores: Stores
     duplicates: dict[str, list[int]]
-    """By file, the numbers of the pairs whose key stands in an earlier place."""
+    """By file, the numbers of the pairs whose key stands in an earlier place, sorted."""
     batch_rows: int
     placement: Placement
 
@@ -74,21 +79,30 @@ class Extraction:
         Raises InputError if a store cannot be written at all. A unit that fails alone is a failure in `progress`.
         """
         # A batch that is sent again replaces itself, so calls may be repeated; what a dead writer held is lost.
-        writer_class = ray.remote(num_cpus=0, scheduling_strategy="SPREAD", max_restarts=-1, max_task_retries=-1)(
-            Writer
-        )
+        writer_class = ray.remote(
+            num_cpus=_WRITER_CPUS, scheduling_strategy="SPREAD", max_restarts=-1, max_task_retries=-1
+        )(Writer)
         writers: list[Any] = [writer_class.remote(self.stores) for _ in range(self.placement.writers)]
         try:
             for block in self._outcomes(tasks, writers):
                 for outcome in block.to_pylist():
                     _count(outcome, progress)
                 report()
-            for failures, seconds, hopeless in ray.get([writer.finish.remote() for writer in writers]):
-                progress.failures |= failures
-                progress.seconds["write"] += seconds
-                _require_hope(hopeless)
+            for finished in ray.get([writer.finish.remote() for writer in writers]):
+                progress.failures |= finished.failures
+                progress.committed_again |= finished.committed_again
+                progress.seconds["write"] += finished.seconds
+                _require_hope(finished.hopeless)
+        except ExecutionTimeoutError as error:
+            progress.failures["lost"] = (
+                f"nothing went on for {_NO_PROGRESS_SECONDS} s, as when workers cannot be started or end each time "
+                f" ({str(error).splitlines()[0]})"
+            )
         except _LOST as error:
-            progress.failures["lost"] = f"a part of the cluster was lost ({str(error).splitlines()[0]})"
+            lines = str(error).strip().splitlines()
+            if "creation task" in str(error):
+                raise InputError(f"an encoder cannot be started: {lines[-1]}") from error
+            progress.failures["lost"] = f"a part of the cluster was lost ({lines[0]})"
         finally:
             for writer in writers:
                 ray.kill(writer)
@@ -129,9 +143,13 @@ class Extraction:
 
     def _item(self, task: Task) -> dict[str, Any]:
         unit = task.unit
-        rows = self.duplicates.get(unit.file, ())
-        within = [row for row in rows if row >= unit.start and (unit.stop is None or row < unit.stop)]
-        return asdict(unit) | {"work": task.work, "duplicates": within}
+        return asdict(unit) | {"work": task.work, "duplicates": duplicates_within(self.duplicates, unit)}
+
+
+def duplicates_within(duplicates: dict[str, list[int]], unit: PairUnit) -> list[int]:
+    """Return the numbers of a unit's pairs whose key stands in an earlier place; those of each file are sorted."""
+    rows = duplicates.get(unit.file, [])
+    return rows[bisect_left(rows, unit.start) : None if unit.stop is None else bisect_left(rows, unit.stop)]
 
 
 def _count(outcome: dict[str, Any], progress: Progress) -> None:
@@ -139,7 +157,7 @@ def _count(outcome: dict[str, Any], progress: Progress) -> None:
     progress.pairs += outcome["pairs"]
     progress.rejected += outcome["rejected"]
     progress.waited += outcome["wait_seconds"] or 0.0
-    for stage in STAGES[:-1]:
+    for stage in STAGES:
         progress.seconds[stage] += outcome[f"{stage}_seconds"] or 0.0
     if outcome["cosines"]:
         known = progress.cosines or outcome["cosines"]

@@ -1,6 +1,7 @@
 """What a run of `isoenergy embed` takes of a cluster, checked before it starts."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,7 @@ from ray._private.state import state as ray_state
 from isoenergy.errors import InputError
 
 _ENCODERS_A_WRITER = 8
+_UNBOUNDED = 1000
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,20 @@ class Placement:
         A cluster that autoscales counts as large as it may grow. Raises InputError if it cannot hold the run, saying
         what is missing.
         """
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        ceiling = ray_state.get_max_resources_from_cluster_config() or {}
-        cpus, gpus = (max(sum(n.get(kind, 0) for n in nodes), ceiling.get(kind, 0)) for kind in ("CPU", "GPU"))
-        if gpus:
-            now = sum(int(node.get("GPU", 0) / gpus_per_actor) for node in nodes)
-            room, what = max(now, int(ceiling.get("GPU", 0) / gpus_per_actor)), f"of {gpus_per_actor:g} GPU"
-        else:
-            room, what = max(1, sum(node.get("CPU", 0) >= 1 for node in nodes)), "on CPUs, one a node"
-        has = f"the cluster has {len(nodes)} nodes, {cpus:g} CPUs, {gpus:g} GPUs{' at its largest' * bool(ceiling)}"
+        now = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        config = ray_state.get_cluster_config()
+        groups = [] if config is None else [(dict(g.resources), g.max_count) for g in config.node_group_configs]
+        later = [(resources, _UNBOUNDED if count < 0 else count) for resources, count in groups]
+        ways = [[(resources, 1) for resources in now], later]
+        cpus, gpus = (max(sum(r.get(kind, 0) * n for r, n in way) for way in ways) for kind in ("CPU", "GPU"))
+        share = gpus_per_actor if gpus else 0.0
+        room = max(sum(_actors_on(resources, share) * count for resources, count in way) for way in ways)
+        what = f"of {gpus_per_actor:g} GPU" if gpus else "(on CPUs one a node)"
+        has = f"the cluster has {len(now)} nodes, {cpus:g} CPUs, {gpus:g} GPUs{' at its largest' * bool(later)}"
         lowest, highest = actors or (1, max(room, 1))
         if lowest > room:
             raise InputError(
-                f"at least {lowest} encoder actors {what} asked for, and there is room for {room}: {has}; change "
+                f"--actors asks for at least {lowest} encoders {what}, and there is room for {room}: {has}; change "
                 f"--actors or --gpus-per-actor, or add nodes"
             )
         if cpus < lowest + 1:
@@ -51,5 +54,11 @@ class Placement:
                 f"{lowest} encoder actors take 1 CPU each, and decoding at least one more: {has}; change --actors or "
                 f"add nodes"
             )
-        writers = max(len(nodes), math.ceil(highest / _ENCODERS_A_WRITER))
-        return cls((lowest, highest), gpus_per_actor if gpus else 0.0, cpus, writers)
+        return cls((lowest, highest), share, cpus, max(len(now), math.ceil(highest / _ENCODERS_A_WRITER)))
+
+
+def _actors_on(node: Mapping[str, float], gpus_per_actor: float) -> int:
+    """How many encoder actors a node has room for; without GPUs each takes a whole node."""
+    if not gpus_per_actor:
+        return int(node.get("CPU", 0) >= 1)
+    return min(int(node.get("GPU", 0) / gpus_per_actor), int(node.get("CPU", 0)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from isoenergy.files import without_secrets
 from isoenergy.pairs.source import PairSource, PairUnit
 from isoenergy.pairs.webdataset import WebDatasetPairs
 from workflows.extraction import Task
@@ -28,7 +29,7 @@ def plan(
     measured = probe([task.unit for task in tasks], source, stores, placement) if probing and tasks else None
     total, how = _pairs(source, units, measured)
     lines = [
-        f"source     {source.uri}: {source.format}, {len(source.files):,} files",
+        f"source     {without_secrets(source.uri)}: {source.format}, {len(source.files):,} files",
         f"pairs      {how}" if total is None else f"pairs      {total:,} ({how})",
         f"units      {len(units):,}, of which {len(tasks):,} are to be done",
         f"encoders   {encoders}",
@@ -37,7 +38,8 @@ def plan(
         f"{placement.cpus:g} CPUs for them and for decoding",
     ]
     if measured is not None:
-        left = None if total is None else round(total * len(tasks) / len(units))
+        known = [task.pairs for task in tasks if task.pairs is not None]
+        left = sum(known) if len(known) == len(tasks) else None if total is None else total * len(tasks) // len(units)
         lines += _expected(measured, left, placement)
     return "\n".join(lines)
 

@@ -27,6 +27,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit
 from isoenergy.store import Manifest, StoreWriter
 from isoenergy.store.retry import merge, retriable_rows
+from isoenergy.store.schema import REJECTED, shard_schema
 
 Work = Literal["new", "pairs", "unit"]
 """What is done with a unit: embed it, try those of its rejected pairs again that may be better now, or all of it."""
@@ -58,7 +59,7 @@ OUTCOME = pa.schema(
         ("hopeless", pa.bool_()),  # no unit could be written
         ("pairs", pa.int64()),
         ("rejected", pa.int64()),
-        *((f"{stage}_seconds", pa.float64()) for stage in ("read", "decode", "encode")),
+        *((f"{stage}_seconds", pa.float64()) for stage in ("read", "decode", "encode", "write")),
         ("wait_seconds", pa.float64()),  # in which the encoder had nothing to do
         ("cosines", pa.list_(pa.float64())),  # of bfloat16 to float32, the least of each encoder, once an actor
     ]
@@ -135,22 +136,25 @@ class Decode:
         preprocessors = self._stores.load_preprocessors()
         rows = self._stores.rows_to_retry(unit.name) if work == "pairs" else None
         file_digest = self._source.file_digest(unit.file)
-        waiting: dict[str, Any] = {}
+        waiting: dict[str, Any] = {"file_digest": file_digest}
+        some = False
         count, start = 0, time.perf_counter()
         for raw in self._source.read(unit, self._batch_rows, rows):
             was_read = time.perf_counter()
             prepared = prepare(raw, duplicates, preprocessors)
             was_prepared = time.perf_counter()
-            if waiting:
+            if some:
                 yield _message(unit, work, **waiting)
-            count += len(raw)
-            waiting = {
+            count, some = count + len(raw), True
+            waiting |= {
                 "batch": prepared,
                 "read_seconds": was_read - start,
                 "decode_seconds": was_prepared - was_read,
             }
             start = time.perf_counter()
-        yield _message(unit, work, **waiting, unit_rows=count, file_digest=file_digest)
+        if self._source.file_digest(unit.file) != file_digest:
+            raise OSError("it was written again while it was read")
+        yield _message(unit, work, **waiting, unit_rows=count)
 
 
 def _message(unit: PairUnit, work: Work, **values: Any) -> pa.Table:
@@ -194,14 +198,18 @@ class Encode:
         (row,) = message.drop_columns(["batch"]).to_pylist()
         unit = PairUnit(row["file"], row["start"], row["stop"])
         outcome = {"unit": unit.name, "pairs": 0, "rejected": 0} | {n: row[n] for n in OUTCOME.names if n in row}
-        if not row["error"]:
+        writer = self._writers[zlib.crc32(unit.name.encode()) % len(self._writers)]
+        if row["error"]:
+            ray.get(writer.forget.remote(unit.name))
+        else:
             embedded = self._embed(message["batch"][0], outcome)
             if embedded:
                 outcome["pairs"] = len(embedded[0])
                 outcome["rejected"] = len(embedded[0]) - embedded[0]["reason"].null_count
-            writer = self._writers[zlib.crc32(unit.name.encode()) % len(self._writers)]
-            refused = ray.get(writer.add.remote(unit, row["work"], embedded, row["unit_rows"], row["file_digest"]))
-            outcome |= {"error": refused, "hopeless": refused is not None}
+            refused, seconds = ray.get(
+                writer.add.remote(unit, row["work"], embedded, row["unit_rows"], row["file_digest"])
+            )
+            outcome |= {"error": refused, "hopeless": refused is not None, "write_seconds": seconds}
         return pa.Table.from_pylist([outcome], OUTCOME)
 
     def _embed(self, batch: pa.Scalar, outcome: dict[str, Any]) -> list[pa.Table]:
@@ -237,15 +245,29 @@ def cpus_of_this_node() -> int:
     return max(1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["NodeID"] == here))
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What a writer's commits came to."""
+
+    failures: dict[str, str]
+    """Why units were not committed, by name."""
+    committed_again: set[str]
+    """Units that had been committed before and now are anew."""
+    seconds: float
+    """Of writing, since `add` last told them."""
+    hopeless: str | None
+    """Why a store cannot be written at all, if so."""
+
+
 @dataclass
 class _Gathered:
     """What has come of a unit so far."""
 
     work: Work
+    file_digest: str
     batches: dict[int, list[pa.Table]] = field(default_factory=dict)
     """The tables for each store, by the batch's first row: a batch that is sent again replaces itself."""
     rows: int | None = None
-    file_digest: str = ""
 
     @property
     def whole(self) -> bool:
@@ -262,46 +284,61 @@ class Writer:
         self._room = threading.Semaphore(2 * _COMMITS_AT_ONCE)
         self._commits: list[Future[None]] = []
         self._failures: dict[str, str] = {}
+        self._committed_again: set[str] = set()
         self._seconds = 0.0
         self._hopeless: str | None = None
 
     def add(
-        self, unit: PairUnit, work: Work, tables: list[pa.Table], rows: int | None, file_digest: str | None
-    ) -> str | None:
-        """Take a batch, and `rows` and `file_digest` with a unit's last one; waits if too much is unwritten.
+        self, unit: PairUnit, work: Work, tables: list[pa.Table], rows: int | None, file_digest: str
+    ) -> tuple[str | None, float]:
+        """Take a batch, and `rows` with a unit's last one; waits if too much is unwritten.
 
-        Returns why a store cannot be written at all, as when the disk is full; else None.
+        A batch of another version of the file than those before it takes their place. Returns why a store cannot be
+        written at all, as when the disk is full, else None; and the seconds of writing since the last call.
         """
         if self._hopeless is not None:
-            return self._hopeless
-        gathered = self._gathered.setdefault(unit.name, _Gathered(work))
+            return self._hopeless, self._new_seconds()
+        gathered = self._gathered.get(unit.name)
+        if gathered is None or gathered.file_digest != file_digest:
+            gathered = self._gathered[unit.name] = _Gathered(work, file_digest)
         if tables and len(tables[0]):
             gathered.batches[tables[0]["row"][0].as_py()] = tables
         if rows is not None:
-            gathered.rows, gathered.file_digest = rows, file_digest or ""
+            gathered.rows = rows
         if gathered.whole:
             del self._gathered[unit.name]
             self._room.acquire()
             self._commits.append(self._pool.submit(self._commit, unit, gathered))
-        return None
+        return None, self._new_seconds()
 
-    def finish(self) -> tuple[dict[str, str], float, str | None]:
-        """Wait for all commits; return why units were not committed, by name, the seconds of writing, and why a
-        store cannot be written at all, if so.
-        """
+    def forget(self, unit: str) -> None:
+        """Give up what has come of a unit: the rest will not."""
+        self._gathered.pop(unit, None)
+
+    def finish(self) -> Finished:
+        """Wait for all commits; return what they came to."""
         for commit in self._commits:
             commit.result()
-        return self._failures, self._seconds, self._hopeless
+        return Finished(self._failures, self._committed_again, self._new_seconds(), self._hopeless)
+
+    def _new_seconds(self) -> float:
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
     def _commit(self, unit: PairUnit, gathered: _Gathered) -> None:
         start = time.perf_counter()
         try:
             batches = [gathered.batches[row] for row in sorted(gathered.batches)]
             for number, (writer, manifest) in enumerate(zip(self._stores.writers, self._stores.manifests, strict=True)):
-                rows = pa.concat_tables([tables[number] for tables in batches]) if batches else None
-                parts = separate(rows, unit, manifest.dim, manifest.dtype, self._stores.passed_through)
+                form = manifest.dim, manifest.dtype, self._stores.passed_through
+                if batches:
+                    parts = separate(pa.concat_tables([tables[number] for tables in batches]), unit, *form)
+                else:
+                    parts = shard_schema(*form).empty_table(), REJECTED.empty_table()
                 self._write(writer, unit, gathered, parts)
-        except (OSError, ValueError, pa.ArrowException) as error:
+            if gathered.work != "new":
+                self._committed_again.add(unit.name)
+        except Exception as error:  # a unit that cannot be committed must not take the others with it
             failure = f"{unit.name} cannot be written ({type(error).__name__}: {error})"
             self._failures[unit.name] = failure
             if isinstance(error, OSError) and error.errno in _HOPELESS:
@@ -315,8 +352,14 @@ class Writer:
     ) -> None:
         for attempt in range(_WRITE_ATTEMPTS):
             try:
-                replaced = None if gathered.work == "new" else writer.record(unit.name)
-                if replaced is not None and gathered.work == "pairs":
+                if gathered.work == "new":
+                    if not writer.has(unit.name):  # another store of this pass may lack it, or another run have made it
+                        writer.commit(unit, gathered.file_digest, *parts)
+                    return
+                replaced = writer.record(unit.name)
+                if gathered.work == "pairs":
+                    if replaced is None:
+                        raise ValueError("its commit record has gone")
                     whole = merge(*writer.read(replaced), *parts)
                     writer.commit(unit, replaced.file_digest, *whole, replaced)
                 else:

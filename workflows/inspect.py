@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -38,6 +39,8 @@ class InspectConfig:
 
 def run(config: InspectConfig) -> str:
     """Return the text. Raises InputError if there is no store, or `verify` finds it spoilt."""
+    if config.samples < 0:
+        raise InputError(f"samples must be 0 or more, got {config.samples}")
     if config.repair and not config.verify:
         raise InputError("--repair repairs what --verify finds; give both")
     store = EmbeddingStore.open(config.store)
@@ -106,21 +109,28 @@ def _short(text: str) -> str:
 
 
 def _verified(store: EmbeddingStore, repair: bool) -> str:
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        checked = tqdm(
-            pool.map(lambda record: faults(store, record), store.commits), "verify", len(store.commits), unit=" units"
-        )
-        spoilt = {record.unit: found for record, found in zip(store.commits, checked, strict=True) if found}
-    if not spoilt:
-        return f"verified     {len(store.commits):,} units hold what was committed"
+    writer = StoreWriter(store.uri)
+    records = list(writer.records().values())
+    try:
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            checked = tqdm(pool.map(partial(faults, store), records), "verify", len(records), unit=" units")
+            spoilt = {record.unit: found for record, found in zip(records, checked, strict=True) if found}
+    except OSError as error:
+        raise InputError(f"{store.uri} cannot be read just now ({error}); nothing was changed: try again") from error
+    whole = len(records) >= store.manifest.units  # else what a kill has left may lie there
+    unnamed = [name for name in writer.unnamed() if whole or name.startswith("commits/")]
+    if not spoilt and not unnamed:
+        return f"verified     {len(records):,} units hold what was committed"
     found = [fault for unit in spoilt.values() for fault in unit]
+    found += [f"{name} is not what a commit record names" for name in unnamed]
     more = f"; and {len(found) - _SHOWN_FAULTS} more" * (len(found) > _SHOWN_FAULTS)
-    advice = "--repair takes its spoilt units out"
+    advice = "--repair takes out what is spoilt"
     if repair:
-        writer = StoreWriter(store.uri)
         for unit in spoilt:
             writer.discard(unit)
-        advice = f"its {len(spoilt)} spoilt units are taken out: run the same `isoenergy embed` again"
+        for name in unnamed:
+            writer.discard_file(name)
+        advice = f"{len(spoilt)} units and {len(unnamed)} files are taken out: run the same `isoenergy embed` again"
     raise InputError(f"{store.uri} is spoilt: {'; '.join(found[:_SHOWN_FAULTS])}{more}; {advice}")
 
 

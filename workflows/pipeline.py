@@ -12,6 +12,7 @@ import tyro
 
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
+from isoenergy.files import without_secrets
 from isoenergy.pairs.source import PairColumns
 from isoenergy.report.verdict import recall_at_10, sae_label, verdict
 from isoenergy.training import TrainingConfig
@@ -126,12 +127,12 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
         "",
         f"report     {page}",
         f"           open it: {programs / 'python'} -m webbrowser -t {shlex.quote(page.absolute().as_uri())}",
-        f"MLflow     {tracking.without_password(run.uri)}",
+        f"MLflow     {without_secrets(run.uri)}",
     ]
     if run.uri.startswith("sqlite"):
         lines.append(f"           open it: {programs / 'mlflow'} ui --backend-store-uri {shlex.quote(run.uri)}")
     elif run.uri.startswith("http"):
-        lines.append(f"           open it: {programs / 'python'} -m webbrowser -t {tracking.without_password(run.uri)}")
+        lines.append(f"           open it: {programs / 'python'} -m webbrowser -t {without_secrets(run.uri)}")
     return "\n".join(lines)
 
 

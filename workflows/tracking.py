@@ -12,22 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from isoenergy.errors import InputError
+from isoenergy.files import without_secrets
 
 EXPERIMENT = "isoenergy"
 _FOLDER = Path("runs")
 _BATCH = 1000
 _LONGEST_PARAMETER = 500
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, or the sqlite file `runs/mlflow.db` below the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_FOLDER.absolute() / 'mlflow.db'}"
-
-
-def without_password(uri: str) -> str:
-    """Return the URI fit to be printed."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def _begin(name: str, config: Any, output: str, parent: Run | None) -> Run:
         unfinished = client.search_runs(
             [experiment], f"tags.isoenergy_identity = '{identity}' and attributes.status != 'FINISHED'", max_results=1
         )
-        tags = {"isoenergy_identity": identity, "isoenergy_output": output, "mlflow.runName": name}
+        tags = {"isoenergy_identity": identity, "isoenergy_output": without_secrets(output), "mlflow.runName": name}
         if parent:
             tags["mlflow.parentRunId"] = parent.id
         if unfinished:
@@ -104,7 +100,7 @@ def _begin(name: str, config: Any, output: str, parent: Run | None) -> Run:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"MLflow at {without_password(uri)} cannot be used ({type(error).__name__}: {str(error)[:300]}); "
+            f"MLflow at {without_secrets(uri)} cannot be used ({type(error).__name__}: {str(error)[:300]}); "
             f"set MLFLOW_TRACKING_URI to a server or a sqlite:////absolute/file.db that can"
         ) from error
     return run
@@ -130,8 +126,10 @@ def _client(uri: str) -> Any:
     """Return a client; mlflow takes seconds to import, and `--help` needs none of it."""
     from mlflow import MlflowClient
 
-    for chatty in ("alembic", "mlflow"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for chatty, level in (("alembic", logging.WARNING), ("mlflow", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(chatty).setLevel(level)
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(uri)
@@ -142,4 +140,4 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for name, inner in value.items():
             yield from _flat(inner, f"{prefix}{name}.")
     else:
-        yield prefix.removesuffix("."), str(value)[:_LONGEST_PARAMETER]
+        yield prefix.removesuffix("."), without_secrets(str(value))[:_LONGEST_PARAMETER]

@@ -109,6 +109,10 @@ class ParquetPairs:
             return
         with open_file(self._filesystem, self._path(file), cache_type="none") as stream:
             parquet = _opened(stream)
+            if parquet.metadata.num_rows != self.rows[file]:
+                raise Unreachable(
+                    f"{file} had {self.rows[file]} rows when it was listed, now {parquet.metadata.num_rows}"
+                )
             first = 0
             for group in range(parquet.num_row_groups):
                 stop = first + parquet.metadata.row_group(group).num_rows
@@ -116,8 +120,6 @@ class ParquetPairs:
                 batches = parquet.iter_batches(rows_at_once, [group], columns) if within else iter(())
                 yield from _read_group(batches, first, within)
                 first = stop
-            if beyond := wanted[bisect_left(wanted, first) :]:
-                yield beyond, f"the file has {first} rows"
 
     def _raw(self, file: str, rows: Sequence[int], part: Part) -> RawPairs:
         if isinstance(part, str):

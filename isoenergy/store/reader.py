@@ -75,7 +75,7 @@ class EmbeddingStore:
     def require_complete(self) -> None:
         """Raise InputError unless every unit of the source is committed."""
         missing = self.manifest.units - len(self.commits)
-        if missing:
+        if missing > 0:
             raise InputError(
                 f"{self.uri} lacks {missing} of its {self.manifest.units} units; run the same `isoenergy embed` again "
                 f"to embed what is missing"

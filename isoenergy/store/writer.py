@@ -20,9 +20,11 @@ class StoreWriter:
     """Writes units into the store at `uri`; any number of writers may work on different units."""
 
     def __init__(self, uri: str) -> None:
-        """Open the place; nothing is written yet."""
+        """Open the place; nothing is written yet. Raises InputError if it is a file."""
         self.uri = absolute_uri(uri)
         self._filesystem, self._root = open_filesystem(uri)
+        if self._filesystem.isfile(self._root):
+            raise InputError(f"{uri} is a file; a store is a folder: give another output")
 
     def holds(self, manifest: Manifest) -> bool:
         """Return whether there is a store that this manifest may go on filling.
@@ -46,8 +48,10 @@ class StoreWriter:
         """
         try:
             return list(json.loads(self._filesystem.cat_file(f"{self._root}/files.json")))
-        except (FileNotFoundError, ValueError, TypeError):
+        except (FileNotFoundError, NotADirectoryError):  # `begin` says what is wrong with a place
             return []
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.uri}/files.json is not a list of files ({error}); give another output") from error
 
     def begin(self, manifest: Manifest, files: Sequence[str]) -> None:
         """Write the manifest of a new store; check it against the one that is there and bring that up to date.
@@ -69,6 +73,12 @@ class StoreWriter:
     def committed(self) -> dict[str, CommitRecord]:
         """Return the records of the finished units by name; one whose shard is gone or cut short is not finished."""
         shards = self._sizes("shards")
+        return {
+            unit: record for unit, record in self.records().items() if shards.get(record.shard) == record.shard_bytes
+        }
+
+    def records(self) -> dict[str, CommitRecord]:
+        """Return all records that can be read, by unit, whatever has become of their shards."""
         names = [name for name in self._sizes("commits") if name.endswith(".json")]
         paths = [f"{self._root}/commits/{name}" for name in names]
         records = {}
@@ -77,9 +87,19 @@ class StoreWriter:
                 record = CommitRecord.from_json(raw.decode())
             except (ValueError, TypeError):  # not ours, or spoilt: as good as none
                 continue
-            if shards.get(record.shard) == record.shard_bytes:
-                records[record.unit] = record
+            records[record.unit] = record
         return records
+
+    def has(self, unit: str) -> bool:
+        """Return whether a unit is finished."""
+        record = self.record(unit)
+        try:
+            return (
+                record is not None
+                and self._filesystem.size(f"{self._root}/shards/{record.shard}") == record.shard_bytes
+            )
+        except FileNotFoundError:
+            return False
 
     def record(self, unit: str) -> CommitRecord | None:
         """Return the record of one unit, or None if it has none that can be read."""
@@ -145,14 +165,23 @@ class StoreWriter:
         """Take a unit out of the store: it is missing until it is committed again."""
         self._remove([f"commits/{unit}.json"])
 
+    def discard_file(self, name: str) -> None:
+        """Remove a file that no commit record names."""
+        self._remove([name])
+
     def sweep(self) -> None:
         """Remove what no commit record names: what kills have left behind. For stores that are whole."""
+        self._remove(self.unnamed())
+
+    def unnamed(self) -> list[str]:
+        """Return the files that no commit record names: torn, spoilt or not of this store."""
+        # What another run commits after the listing is not in it.
+        there = {f"{folder}/{name}" for folder in ("shards", "rejected", "commits") for name in self._sizes(folder)}
         records = self.committed().values()
         named = {f"shards/{record.shard}" for record in records}
         named |= {f"rejected/{record.shard}" for record in records if record.rejected}
         named |= {f"commits/{record.unit}.json" for record in records}
-        there = {f"{folder}/{name}" for folder in ("shards", "rejected", "commits") for name in self._sizes(folder)}
-        self._remove(sorted(there - named))
+        return sorted(there - named)
 
     def _read(self, name: str) -> pa.Table:
         with self._filesystem.open(f"{self._root}/{name}", "rb") as stream:

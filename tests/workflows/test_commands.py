@@ -104,4 +104,4 @@ def test_help_teaches(stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
-    assert "--output" in capsys.readouterr().out
+    assert ("--verify" if stage == "inspect" else "--output") in capsys.readouterr().out

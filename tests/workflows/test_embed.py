@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.download import DownloadConfig
 from isoenergy.store import EmbeddingStore
 from tests.conftest import RowsWriter, bad_rows, encoded_image
+from tests.pairs.test_webdataset import tar_of
 from tests.workflows.conftest import files_in, run_until
 from workflows import embed
 from workflows.embed import EmbedConfig
@@ -195,7 +197,7 @@ def test_a_file_written_again_is_not_mixed_with_what_it_was(
     write_rows(bundled_rows[:10], tmp_path / "pairs" / "a.parquet")
     embed.run(EmbedConfig(**settings))
     write_rows(bundled_rows[:11], tmp_path / "pairs" / "a.parquet")
-    with pytest.raises(InputError, match=r"1 files of .* were written again since .* a\.parquet; give another output"):
+    with pytest.raises(InputError, match=r"1 files of .* were written again since .* a\.parquet; give another"):
         embed.run(EmbedConfig(**settings))
 
 
@@ -222,6 +224,63 @@ def test_spoilt_files_are_rejected_and_once_mended_taken_in(
     assert {path: times(settings["output"])[path] for path in kept} == {path: before[path] for path in kept}
     assert len(pq.read_table(tmp_path / "store" / "shards")) == 130
     assert len(pq.read_table(tmp_path / "store" / "rejected")) == 1
+
+
+def test_a_mended_file_and_one_that_has_gone_keep_every_key_single(
+    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
+) -> None:
+    whole = write_rows(bundled_rows[:40], tmp_path / "whole" / "a.parquet").read_bytes()
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "a.parquet").write_bytes(whole[:1000])
+    write_rows(bundled_rows[30:60], tmp_path / "pairs" / "b.parquet")
+    (store,) = embed.run(EmbedConfig(**settings))
+    assert keys(store) == keys_of(bundled_rows[30:60])
+    (tmp_path / "pairs" / "a.parquet").write_bytes(whole)
+    (store,) = embed.run(EmbedConfig(**settings, retry_rejected=True))
+    assert keys(store) == keys_of(bundled_rows[:60])
+    assert store.rejected == {"duplicate_key": 10}
+
+    (tmp_path / "pairs" / "a.parquet").rename(tmp_path / "pairs" / "renamed.parquet")
+    (store,) = embed.run(EmbedConfig(**settings))
+    assert keys(store) == keys_of(bundled_rows[:60])
+    assert store.rejected == {"duplicate_key": 50}
+
+
+def test_an_encoder_that_is_added_leaves_the_other_store_alone(tmp_path: Path, settings: dict) -> None:
+    site = _Site()
+    with serving(site) as address:
+        (tmp_path / "pairs").mkdir()
+        columns = {"id": ["a", "b"], "url": [f"{address}/0.jpg", f"{address}/1.jpg"], "caption": ["c", "d"]}
+        pq.write_table(pa.table(columns), tmp_path / "pairs" / "a.parquet")
+        place = Path(settings["output"])
+        of_one = EmbedConfig(
+            **settings | {"encoder": "bundled", "output": str(place / "bundled")},
+            download=DownloadConfig(allow_loopback=True, retries=0),
+        )
+        embed.run(of_one)
+        before = next((place / "bundled" / "shards").iterdir()).read_bytes()
+        site.refused = {"/1.jpg": 503}
+        of_both = EmbedConfig(**settings | {"encoder": f"{settings['encoder']},bundled"}, download=of_one.download)
+        added, kept = embed.run(of_both)
+    assert (len(added), added.rejected) == (1, {"http_server_error": 1})
+    assert (len(kept), kept.rejected) == (2, {})
+    assert next((place / "bundled" / "shards").iterdir()).read_bytes() == before
+
+
+def test_tars_that_are_empty_or_cut_among_good_ones(tmp_path: Path, settings: dict) -> None:
+    (tmp_path / "pairs").mkdir()
+    good = tar_of([(f"{n}.{suffix}", content) for n in range(3) for suffix, content in _members(n)])
+    for name, content in {"a": good, "b": tar_of([]), "c": b"", "d": good[: len(good) // 2]}.items():
+        (tmp_path / "pairs" / f"{name}.tar").write_bytes(content)
+    (store,) = embed.run(EmbedConfig(**settings))
+    assert [record.rows_in for record in store.commits][:2] == [3, 0]
+    assert store.rejected["unreadable_file"] == 2
+    assert {key for key in keys(store) if key.startswith("a.tar")} == {f"a.tar/{n}" for n in range(3)}
+    assert len(store) + sum(store.rejected.values()) == store.rows_in
+
+
+def _members(number: int) -> list[tuple[str, bytes]]:
+    return [("jpg", encoded_image("JPEG", seed=number)), ("txt", b"a caption")]
 
 
 def test_a_file_that_disappears_costs_itself_alone(
@@ -366,17 +425,25 @@ def test_too_many_actors_are_refused_before_the_start(
     tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], settings: dict
 ) -> None:
     write_rows(bundled_rows[:10], tmp_path / "pairs" / "a.parquet")
-    with pytest.raises(InputError, match=r"at least 9 encoder actors .* room for 1: the cluster has 1 nodes, 2 CPUs"):
+    with pytest.raises(InputError, match=r"at least 9 encoders .* room for 1: the cluster has 1 nodes, 2 CPUs"):
         embed.run(EmbedConfig(**settings, actors=(9, 9)))
     assert not Path(settings["output"]).exists()
 
 
 def test_a_cluster_counts_as_large_as_it_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        ray_state, "get_max_resources_from_cluster_config", lambda: {"CPU": 64, "GPU": 8, "memory": 2**40}
-    )
+    groups = [
+        SimpleNamespace(resources={"CPU": 8, "GPU": 1}, max_count=8),
+        SimpleNamespace(resources={"CPU": 32}, max_count=0),
+    ]
+    monkeypatch.setattr(ray_state, "get_cluster_config", lambda: SimpleNamespace(node_group_configs=groups))
     assert Placement.fit(None, 1.0).actors == (1, 8)
     placement = Placement.fit((2, 12), 0.5)
     assert (placement.actors, placement.gpus_per_actor, placement.cpus) == ((2, 12), 0.5, 64)
-    with pytest.raises(InputError, match=r"at least 17 encoder actors of 0\.5 GPU asked for, and there is room for 16"):
+    with pytest.raises(InputError, match=r"at least 17 encoders of 0\.5 GPU, and there is room for 16"):
         Placement.fit((17, 20), 0.5)
+    with pytest.raises(InputError, match=r"of 2 GPU, and there is room for 0"):
+        Placement.fit(None, 2.0)
+    groups[0].max_count = -1
+    assert Placement.fit(None, 1.0).actors == (1, 1000)
+    groups[0].resources = {"CPU": 8}
+    assert Placement.fit((4, 8), 1.0).gpus_per_actor == 0

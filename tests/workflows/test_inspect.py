@@ -35,12 +35,32 @@ def test_an_incomplete_store_says_so(filled: Path) -> None:  # noqa: F811
 def test_a_spoilt_unit_is_named_and_can_be_taken_out(filled: Path) -> None:  # noqa: F811
     file = filled / "shards" / f"{unit(1).name}.parquet"
     file.write_bytes(file.read_bytes()[:-20] + bytes(20))
-    with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed.*--repair takes"):
+    with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed.*--repair takes out"):
         inspect.run(InspectConfig(str(filled), verify=True))
     assert len(EmbeddingStore.open(str(filled)).commits) == 3
-    with pytest.raises(InputError, match="its 1 spoilt units are taken out"):
+    with pytest.raises(InputError, match="1 units and 0 files are taken out"):
         inspect.run(InspectConfig(str(filled), verify=True, repair=True))
     assert [record.unit for record in EmbeddingStore.open(str(filled)).commits] == [unit(0).name, unit(2).name]
+
+
+def test_files_that_no_record_names_are_told(filled: Path) -> None:  # noqa: F811
+    junk, record = filled / "shards" / "junk.parquet", filled / "commits" / f"{unit(0).name}.json"
+    junk.write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"shards/junk\.parquet is not what a commit record names"):
+        inspect.run(InspectConfig(str(filled), verify=True))
+    with pytest.raises(InputError, match="0 units and 1 files are taken out"):
+        inspect.run(InspectConfig(str(filled), verify=True, repair=True))
+    assert "verified" in inspect.run(InspectConfig(str(filled), verify=True))
+    record.write_text(record.read_text()[:100])
+    with pytest.raises(InputError, match=rf"commits/{record.name} is not what a commit record names"):
+        inspect.run(InspectConfig(str(filled), verify=True))
+
+
+def test_a_shard_cut_short_is_not_passed_over(filled: Path) -> None:  # noqa: F811
+    file = filled / "shards" / f"{unit(1).name}.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed"):
+        inspect.run(InspectConfig(str(filled), verify=True))
 
 
 def test_no_store(tmp_path: Path) -> None:

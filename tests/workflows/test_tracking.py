@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from isoenergy.files import without_secrets
 from workflows import tracking
 from workflows.command import Terminated
 
@@ -65,7 +66,10 @@ def test_the_final_status_is_true_and_an_unfinished_run_goes_on(error: type[Base
 
 
 def test_a_password_is_not_printed() -> None:
-    assert tracking.without_password("postgresql://user:secret@host/db") == "postgresql://host/db"
+    assert without_secrets("postgresql://user:secret@host/db") == "postgresql://host/db"
+    assert without_secrets("https://user:pw@host:81/a@b?X-Amz-Signature=abc") == "https://host:81/a@b"
+    for plain in ("/a/b@c?d", "s3://bucket/a b?c", "sqlite:////a/b.db"):
+        assert without_secrets(plain) == plain
 
 
 @pytest.fixture
