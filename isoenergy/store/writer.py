@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri, open_filesystem, write_atomically
@@ -23,7 +25,7 @@ class StoreWriter:
         """Open the place; nothing is written yet. Raises InputError if it is a file."""
         self.uri = absolute_uri(uri)
         self._filesystem, self._root = open_filesystem(uri)
-        if self._filesystem.isfile(self._root):
+        if os.path.isfile(self._root) and isinstance(self._filesystem, LocalFileSystem):
             raise InputError(f"{uri} is a file; a store is a folder: give another output")
 
     def holds(self, manifest: Manifest) -> bool:
