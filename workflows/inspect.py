@@ -126,10 +126,7 @@ def _verified(store: EmbeddingStore, repair: bool) -> str:
     more = f"; and {len(found) - _SHOWN_FAULTS} more" * (len(found) > _SHOWN_FAULTS)
     advice = "--repair takes out what is spoilt"
     if repair:
-        for unit in spoilt:
-            writer.discard(unit)
-        for name in unnamed:
-            writer.discard_file(name)
+        writer.discard([*(f"commits/{unit}.json" for unit in spoilt), *unnamed])
         advice = f"{len(spoilt)} units and {len(unnamed)} files are taken out: run the same `isoenergy embed` again"
     raise InputError(f"{store.uri} is spoilt: {'; '.join(found[:_SHOWN_FAULTS])}{more}; {advice}")
 

@@ -160,20 +160,12 @@ class StoreWriter:
             write_atomically(self._filesystem, f"{self._root}/rejected/{record.shard}", rejected_data)
         write_atomically(self._filesystem, f"{self._root}/commits/{unit.name}.json", record.to_json().encode())
         if replaced is not None and replaced.shard != record.shard:
-            self._remove([f"shards/{replaced.shard}", f"rejected/{replaced.shard}"])
+            self.discard([f"shards/{replaced.shard}", f"rejected/{replaced.shard}"])
         return record
-
-    def discard(self, unit: str) -> None:
-        """Take a unit out of the store: it is missing until it is committed again."""
-        self._remove([f"commits/{unit}.json"])
-
-    def discard_file(self, name: str) -> None:
-        """Remove a file that no commit record names."""
-        self._remove([name])
 
     def sweep(self) -> None:
         """Remove what no commit record names: what kills have left behind. For stores that are whole."""
-        self._remove(self.unnamed())
+        self.discard(self.unnamed())
 
     def unnamed(self) -> list[str]:
         """Return the files that no commit record names: torn, spoilt or not of this store."""
@@ -200,7 +192,8 @@ class StoreWriter:
             if entry["type"] == "file"
         }
 
-    def _remove(self, names: list[str]) -> None:
+    def discard(self, names: list[str]) -> None:
+        """Remove some of the store's files; without its commit record a unit is missing until it is committed again."""
         for name in names:
             with suppress(FileNotFoundError):
                 self._filesystem.rm_file(f"{self._root}/{name}")

@@ -151,7 +151,7 @@ def test_a_unit_tried_again_is_whole_at_every_moment(filled: Path, monkeypatch: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_remove", stopped)
+        patch.setattr(writer, "discard", stopped)
         with pytest.raises(KeyboardInterrupt):
             writer.commit(unit(2), "digest", whole_shard, none_rejected, before)
     store = EmbeddingStore.open(str(filled))
