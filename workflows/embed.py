@@ -29,7 +29,7 @@ from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.retry import retriable_pairs
 from workflows import engine, tracking
 from workflows.command import run_command
-from workflows.extraction import Extraction, Progress, Task, duplicates_within
+from workflows.extraction import TIMES_TRIED, Extraction, Progress, Task, duplicates_within
 from workflows.extraction_placement import Placement
 from workflows.extraction_plan import plan
 from workflows.extraction_summary import Figures, progress_text, summary_json, table
@@ -269,10 +269,11 @@ def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: t
                 with suppress(Exception):  # a point less on a curve; the last ones must get through
                     stage.metrics(Figures.of(progress, now - start).metrics(), step=progress.pairs)
 
-        missing, failed_rounds = tasks, 0
+        missing, failed_rounds, lost = tasks, 0, False
         while missing and failed_rounds < _ROUNDS_WITHOUT_A_COMMIT:
             progress.failures.clear()
-            extraction.run(missing, progress, report)
+            extraction.run(missing, progress, report, passing_over=lost)
+            lost |= "lost" in progress.failures
             before, missing = len(missing), _not_done(missing, extraction.stores, progress)
             failed_rounds = failed_rounds + 1 if len(missing) == before else 0
     if missing:
@@ -288,13 +289,23 @@ def _not_done(tasks: list[Task], stores: Stores, progress: Progress) -> list[Tas
 
 
 def _shortfall(missing: list[Task], progress: Progress, units: int) -> str:
-    lost = progress.failures.get("lost", "it was lost with its worker")
-    reasons = [progress.failures.get(task.unit.name, f"{task.unit.name}: {lost}") for task in missing]
+    lost = progress.failures.get("lost")
+    reasons = [
+        progress.failures.get(task.unit.name, f"{task.unit.name}: {lost or _deadly(task.unit)}") for task in missing
+    ]
     reasons = list(dict.fromkeys(reasons))
     more = f", and {len(reasons) - _SHOWN_FAILURES} more" * (len(reasons) > _SHOWN_FAILURES)
     return (
         f"{len(missing)} of {units} units could not be embedded; the others are kept. "
         f"{'; '.join(reasons[:_SHOWN_FAILURES])}{more}. Mend this and run the same command again"
+    )
+
+
+def _deadly(unit: PairUnit) -> str:
+    pairs = "" if unit.stop is None else f"pairs {unit.start} to {unit.stop - 1} of "
+    return (
+        f"its process ended each of the {TIMES_TRIED} times that it was tried, as at an image that its decoder does "
+        f"not survive, or for want of memory; leave that image out of {pairs}{unit.file}, or the file out of the source"
     )
 
 

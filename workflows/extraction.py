@@ -1,10 +1,12 @@
 """The Ray Data graph of `isoenergy embed`: units are decoded in tasks, encoded in actors and committed by writers.
 
 All batches of a unit go to one writer, which commits the unit once it has every pair. What is lost with a task, an
-actor or a node is not committed, and done again in the next round.
+actor or a node is not committed, and done again in the next round. A unit whose task ends its process whenever it is
+tried ends a round; the rounds after that do without such units.
 """
 
 import logging
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +16,7 @@ import ray
 import ray.data
 import ray.exceptions
 from ray.data.exceptions import ExecutionTimeoutError
+from ray.util.annotations import RayDeprecationWarning
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit
@@ -25,6 +28,8 @@ _NO_PROGRESS_SECONDS = 600
 _MOST_BLOCKS = 20_000
 _BLOCK_BYTES = 2**20
 _WRITER_CPUS = 0.001  # more than none, which a head without CPUs has as well
+TIMES_TRIED = 5
+"""A task, in a round, if its process ends or its node is lost."""
 _LOST = (
     ray.exceptions.ActorDiedError,
     ray.exceptions.NodeDiedError,
@@ -46,10 +51,12 @@ class Task:
 
 @dataclass
 class Progress:
-    """What has been done so far."""
+    """What has been done so far. A pair counts once, however often a lost worker makes it be done again."""
 
     pairs: int = 0
     rejected: int = 0
+    batches: dict[str, int] = field(default_factory=dict)
+    """Those that are counted, by unit: a bit for each."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     """Of work, over all workers, by stage."""
     waited: float = 0.0
@@ -73,8 +80,10 @@ class Extraction:
     batch_rows: int
     placement: Placement
 
-    def run(self, tasks: Sequence[Task], progress: Progress, report: Callable[[], None]) -> None:
+    def run(self, tasks: Sequence[Task], progress: Progress, report: Callable[[], None], passing_over: bool) -> None:
         """Read, decode, encode and commit; `report()` is called whenever `progress` has changed.
+
+        passing_over: go on without the units whose tasks fail as a whole, which otherwise ends the round.
 
         Raises InputError if a store cannot be written at all. A unit that fails alone is a failure in `progress`.
         """
@@ -84,7 +93,7 @@ class Extraction:
         )(Writer)
         writers: list[Any] = [writer_class.remote(self.stores) for _ in range(self.placement.writers)]
         try:
-            for block in self._outcomes(tasks, writers):
+            for block in self._outcomes(tasks, writers, passing_over):
                 for outcome in block.to_pylist():
                     _count(outcome, progress)
                 report()
@@ -107,13 +116,17 @@ class Extraction:
             for writer in writers:
                 ray.kill(writer)
 
-    def _outcomes(self, tasks: Sequence[Task], writers: list[Any]) -> Any:
+    def _outcomes(self, tasks: Sequence[Task], writers: list[Any], passing_over: bool) -> Any:
         on_gpu = self.placement.gpus_per_actor > 0
         lowest, highest = self.placement.actors
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=r"ray\.data\.")  # that units may fail is no news
+        # It has no other way to say max_retries.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
+        context.max_errored_blocks = -1 if passing_over else 0
         context.target_max_block_size = _BLOCK_BYTES  # below a message's size, so that none waits for the next
         return (  # different num_cpus keep Ray Data from fusing decoding into the encoder's actor
             ray.data.from_items([self._item(task) for task in tasks], override_num_blocks=min(len(tasks), _MOST_BLOCKS))
@@ -122,6 +135,7 @@ class Extraction:
                 batch_size=1,
                 batch_format="pyarrow",
                 num_cpus=0.9 if on_gpu else 0.5,
+                max_retries=TIMES_TRIED - 1,
             )
             .map_batches(
                 Encode,
@@ -154,8 +168,9 @@ def duplicates_within(duplicates: dict[str, list[int]], unit: PairUnit) -> list[
 
 def _count(outcome: dict[str, Any], progress: Progress) -> None:
     _require_hope(outcome["error"] if outcome["hopeless"] else None)
-    progress.pairs += outcome["pairs"]
-    progress.rejected += outcome["rejected"]
+    if _is_first(outcome, progress):
+        progress.pairs += outcome["pairs"]
+        progress.rejected += outcome["rejected"]
     progress.waited += outcome["wait_seconds"] or 0.0
     for stage in STAGES:
         progress.seconds[stage] += outcome[f"{stage}_seconds"] or 0.0
@@ -164,6 +179,15 @@ def _count(outcome: dict[str, Any], progress: Progress) -> None:
         progress.cosines = [min(pair) for pair in zip(known, outcome["cosines"], strict=True)]
     if outcome["error"]:
         progress.failures[outcome["unit"]] = outcome["error"]
+
+
+def _is_first(outcome: dict[str, Any], progress: Progress) -> bool:
+    """Mark the outcome's batch as counted; return whether it was not."""
+    if outcome["number"] is None:
+        return False
+    counted, batch = progress.batches.get(outcome["unit"], 0), 1 << outcome["number"]
+    progress.batches[outcome["unit"]] = counted | batch
+    return not counted & batch
 
 
 def _require_hope(hopeless: str | None) -> None:

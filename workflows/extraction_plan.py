@@ -29,7 +29,7 @@ def plan(
     measured = probe([task.unit for task in tasks], source, stores, placement) if probing and tasks else None
     total, how = _pairs(source, units, measured)
     lines = [
-        f"source     {without_secrets(source.uri)}: {source.format}, {len(source.files):,} files",
+        f"source     {without_secrets(source.uri)}: {source.format}, {len(source.files):,} files{source.beside}",
         f"pairs      {how}" if total is None else f"pairs      {total:,} ({how})",
         f"units      {len(units):,}, of which {len(tasks):,} are to be done",
         f"encoders   {encoders}",

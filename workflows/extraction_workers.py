@@ -44,6 +44,7 @@ _MESSAGE = pa.schema(
         ("start", pa.int64()),
         ("stop", pa.int64()),
         ("work", pa.string()),
+        ("number", pa.int64()),  # of the batch in its unit
         ("batch", pa.large_binary()),  # an Arrow stream of prepared pairs
         ("unit_rows", pa.int64()),  # how many pairs the whole unit has: with its last batch
         ("file_digest", pa.string()),
@@ -55,6 +56,7 @@ _MESSAGE = pa.schema(
 OUTCOME = pa.schema(
     [
         ("unit", pa.string()),
+        ("number", pa.int64()),  # of the batch in its unit
         ("error", pa.string()),
         ("hopeless", pa.bool_()),  # no unit could be written
         ("pairs", pa.int64()),
@@ -137,16 +139,16 @@ class Decode:
         rows = self._stores.rows_to_retry(unit.name) if work == "pairs" else None
         file_digest = self._source.file_digest(unit.file)
         waiting: dict[str, Any] = {"file_digest": file_digest}
-        some = False
         count, start = 0, time.perf_counter()
-        for raw in self._source.read(unit, self._batch_rows, rows):
+        for number, raw in enumerate(self._source.read(unit, self._batch_rows, rows)):
             was_read = time.perf_counter()
             prepared = prepare(raw, duplicates, preprocessors)
             was_prepared = time.perf_counter()
-            if some:
+            if number:
                 yield _message(unit, work, **waiting)
-            count, some = count + len(raw), True
+            count += len(raw)
             waiting |= {
+                "number": number,
                 "batch": prepared,
                 "read_seconds": was_read - start,
                 "decode_seconds": was_prepared - was_read,

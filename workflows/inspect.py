@@ -12,6 +12,7 @@ import tyro
 from tqdm import tqdm
 
 from isoenergy.errors import InputError
+from isoenergy.files import open_filesystem
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.verification import faults
@@ -43,9 +44,30 @@ def run(config: InspectConfig) -> str:
         raise InputError(f"samples must be 0 or more, got {config.samples}")
     if config.repair and not config.verify:
         raise InputError("--repair repairs what --verify finds; give both")
-    store = EmbeddingStore.open(config.store)
+    store = _opened(config.store)
     verified = [_verified(store, config.repair)] if config.verify else []
     return "\n".join([*_made(store), *_counted(store), *_measured(store, config.samples), *verified])
+
+
+def _opened(uri: str) -> EmbeddingStore:
+    try:
+        return EmbeddingStore.open(uri)
+    except InputError as error:
+        if stores := _stores_in(uri):
+            raise InputError(
+                f"{uri} is not an embedding store but a folder that holds some; inspect one of them: "
+                f"{', '.join(stores)}"
+            ) from error
+        raise
+
+
+def _stores_in(uri: str) -> list[str]:
+    """Return the stores in a folder, as a run with several encoders leaves them there."""
+    filesystem, root = open_filesystem(uri)
+    if not filesystem.isdir(root) or filesystem.isfile(f"{root}/manifest.json"):
+        return []
+    names = sorted(path.rstrip("/").rpartition("/")[2] for path in filesystem.ls(root, detail=False))
+    return [f"{uri.rstrip('/')}/{name}" for name in names if filesystem.isfile(f"{root}/{name}/manifest.json")]
 
 
 def _made(store: EmbeddingStore) -> Iterator[str]:

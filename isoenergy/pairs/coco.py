@@ -10,6 +10,7 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri, file_digest
+from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.listed import Listing, among, fetched, printable, raw_text, read_listed
 from isoenergy.pairs.reach import source_files
@@ -35,7 +36,8 @@ class CocoPairs:
         Raises InputError if either is not there or not what it should be.
         """
         self.uri = absolute_uri(uri)
-        self._filesystem, self._root, self.files = source_files(uri, (SUFFIX,))
+        self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
+        self.beside = Beside.of(self.files, others)
         if not images:
             raise InputError(f"{uri} names image files: say where they lie with --images FOLDER or --images FILE.zip")
         if len(self.files) > 1:

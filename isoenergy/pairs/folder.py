@@ -14,14 +14,14 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri, open_filesystem
+from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.decoding import MAX_CAPTION_BYTES
-from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.image_files import IMAGE_SUFFIXES, ImageFolder
 from isoenergy.pairs.listed import among, fetched, printable, require_same_length, with_images
-from isoenergy.pairs.reach import find_files, require_utf8
+from isoenergy.pairs.reach import ending, find_files, require_utf8
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _CAPTION_SUFFIXES = (".txt", ".caption")
 
 
@@ -46,8 +46,8 @@ class FolderPairs:
         """List the images. Raises InputError if there are none, or none has a caption."""
         self._filesystem, self._root = open_filesystem(uri)
         self.uri = absolute_uri(uri)
-        found = find_files(self._filesystem, self._root, IMAGE_SUFFIXES + _CAPTION_SUFFIXES)
-        images = [file for file in found if file.lower().endswith(IMAGE_SUFFIXES)]
+        found = find_files(self._filesystem, self._root)
+        images = ending(found, IMAGE_SUFFIXES)
         if not has_sidecars(found):
             raise InputError(
                 f"{uri} holds {len(images)} images ({', '.join(IMAGE_SUFFIXES)}), none with a caption beside it; "
@@ -57,6 +57,10 @@ class FolderPairs:
         self._rows = dict(sorted(Counter(posixpath.dirname(file) or "." for file in images).items()))
         self.files = list(self._rows)
         require_utf8(uri, self.files)
+        stems = set(map(_stem, images))
+        captions = {file for file in ending(found, _CAPTION_SUFFIXES) if _stem(file) in stems}
+        others = [file for file in ending(found, IMAGE_SUFFIXES, False) if file not in captions]
+        self.beside = Beside.of([*images, *self.files], others)
         self._images = ImageFolder(self._filesystem, self._root)
         self._opened = uuid.uuid4().hex
 

@@ -1,7 +1,5 @@
 """From a place to the source of pairs that it holds."""
 
-import posixpath
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import get_args
@@ -12,14 +10,16 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.files import open_filesystem
+from isoenergy.pairs.beside import counted
 from isoenergy.pairs.coco import SUFFIX as COCO_SUFFIX
 from isoenergy.pairs.coco import CocoPairs
 from isoenergy.pairs.columns import usual_column
-from isoenergy.pairs.folder import IMAGE_SUFFIXES, FolderPairs, has_sidecars
+from isoenergy.pairs.folder import FolderPairs, has_sidecars
+from isoenergy.pairs.image_files import IMAGE_SUFFIXES
 from isoenergy.pairs.listed import Fetch
 from isoenergy.pairs.parquet import SPOILT, ParquetPairs
 from isoenergy.pairs.parquet import SUFFIX as PARQUET_SUFFIX
-from isoenergy.pairs.reach import find_files, open_file
+from isoenergy.pairs.reach import ending, find_files, open_file
 from isoenergy.pairs.schemas import ROLES, plain_schema
 from isoenergy.pairs.source import Format, PairColumns, PairSource
 from isoenergy.pairs.table import TablePairs, is_of_its_folder, tables_among
@@ -27,7 +27,6 @@ from isoenergy.pairs.urls import UrlPairs
 from isoenergy.pairs.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.webdataset import WebDatasetPairs
 
-_LISTED = 6
 _WITH_COLUMNS = ("parquet", "urls", "table")
 _WITH_IMAGES = ("coco", "table")
 
@@ -89,20 +88,18 @@ def recognised(uri: str, columns: PairColumns) -> Format:
         raise InputError(f"{uri} does not exist; give a file or a folder of image-text pairs")
     kind = _kind(filesystem, root, files, columns)
     if kind is None or (kind == "folder" and is_file):
-        kinds = Counter(posixpath.splitext(file)[1].lower() or "no suffix" for file in files).most_common(_LISTED)
-        there = ", ".join(f"{count} {suffix}" for suffix, count in kinds) or "nothing"
         raise InputError(
-            f"{uri} holds {there}: no image-text pairs that are recognised; give Parquet, tars, a COCO .json with "
-            f"--images, a .csv, .tsv or .jsonl, or a folder of images with .txt captions, or say which with --format "
-            f"({', '.join(get_args(Format))})"
+            f"{uri} holds {counted(files)}: no image-text pairs that are recognised; give Parquet, tars, a COCO "
+            f".json with --images, a .csv, .tsv or .jsonl, or a folder of images with .txt captions, or say which with "
+            f"--format ({', '.join(get_args(Format))})"
         )
     return kind
 
 
 def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], columns: PairColumns) -> Format | None:
     """The order matters: img2dataset leaves metadata in Parquet beside its tars and images."""
-    parquet, images, tables = _ending(files, PARQUET_SUFFIX), _ending(files, IMAGE_SUFFIXES), tables_among(files)
-    if _ending(files, TAR_SUFFIXES):
+    parquet, images, tables = ending(files, (PARQUET_SUFFIX,)), ending(files, IMAGE_SUFFIXES), tables_among(files)
+    if ending(files, TAR_SUFFIXES):
         return "webdataset"
     in_parquet = _in_parquet(filesystem, [f"{root}/{file}" for file in parquet], columns) if parquet else None
     if in_parquet == "parquet":
@@ -115,13 +112,9 @@ def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], colum
         return in_parquet
     if tables:
         return "table"
-    if len(_ending(files, COCO_SUFFIX)) == 1 and not images:
+    if len(ending(files, (COCO_SUFFIX,))) == 1 and not images:
         return "coco"
     return "folder" if images else None
-
-
-def _ending(files: Sequence[str], suffixes: str | tuple[str, ...]) -> list[str]:
-    return [file for file in files if file.lower().endswith(suffixes)]
 
 
 def _in_parquet(filesystem: AbstractFileSystem, paths: Sequence[str], columns: PairColumns) -> Format:

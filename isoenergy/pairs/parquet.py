@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri, file_digest
+from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.columns import given_column, no_column, usual_column
 from isoenergy.pairs.reach import ReachedFile, Unreachable, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
@@ -45,7 +46,8 @@ class ParquetPairs:
         a column that is not there.
         """
         self.uri = absolute_uri(uri)
-        self._filesystem, self._root, self.files = source_files(uri, (SUFFIX,))
+        self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
+        self.beside = Beside.of(self.files, others)
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             footers = dict(zip(self.files, pool.map(self._footer, self.files), strict=True))
         self.rows = {file: footer[0] if isinstance(footer, tuple) else None for file, footer in footers.items()}

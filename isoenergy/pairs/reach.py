@@ -1,7 +1,6 @@
 """Files that may lie anywhere: finding them, and reading them so that what fails is one kind of error."""
 
 import io
-import posixpath
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,31 +14,37 @@ class Unreachable(OSError):
     """A file cannot be opened or read just now, whatever is in it."""
 
 
-def find_files(filesystem: AbstractFileSystem, root: str, suffixes: Sequence[str] = ("",)) -> list[str]:
-    """Return the paths, relative to `root` and sorted, of the files in it and below with one of `suffixes`.
+def find_files(filesystem: AbstractFileSystem, root: str) -> list[str]:
+    """Return the paths, relative to `root` and sorted, of the files in it and below.
 
-    Suffixes may be in any case. What programs leave beside their output is passed over: names with a leading dot,
-    folders with a leading underscore.
+    What programs leave beside their output is passed over: names with a leading dot, folders with a leading
+    underscore, and the empty objects that stand for a folder in a bucket.
     """
     found = (path[len(root) :].lstrip("/") for path in filesystem.find(root))
-    return sorted(path for path in found if path.lower().endswith(tuple(suffixes)) and _shown(path))
+    return sorted(filter(_shown, found))
 
 
-def source_files(uri: str, suffixes: Sequence[str]) -> tuple[AbstractFileSystem, str, list[str]]:
-    """Return the filesystem, the folder, and the files in it of a source that is one file or a folder of them.
+def ending(files: Sequence[str], suffixes: Sequence[str], wanted: bool = True) -> list[str]:
+    """Return the files whose names end in one of `suffixes`, in any case; those that do not, if not `wanted`."""
+    return [file for file in files if file.lower().endswith(tuple(suffixes)) == wanted]
 
-    Raises InputError if there are none, or if a name is not UTF-8.
+
+def source_files(uri: str, suffixes: Sequence[str]) -> tuple[AbstractFileSystem, str, list[str], list[str]]:
+    """Return the filesystem, the folder, the files with one of `suffixes` in it, and the others.
+
+    A source that is one file is that file, alone. Raises InputError if there are none, or if a name is not UTF-8.
     """
     filesystem, root = open_filesystem(uri)
     if filesystem.isfile(root):
         root, _, name = root.rpartition("/")
-        files = [name]
+        files, others = [name], []
     else:
-        files = find_files(filesystem, root, suffixes)
+        found = find_files(filesystem, root)
+        files, others = ending(found, suffixes), ending(found, suffixes, False)
     if not files:
         raise InputError(f"{uri} holds no {' or '.join(suffixes)} files; give such a file or a folder of them")
     require_utf8(uri, files)
-    return filesystem, root, files
+    return filesystem, root, files, others
 
 
 def require_utf8(uri: str, files: Sequence[str]) -> None:
@@ -106,4 +111,4 @@ class ReachedFile(io.RawIOBase):
 
 def _shown(path: str) -> bool:
     *folders, name = path.split("/")
-    return not posixpath.basename(name).startswith(".") and not any(part.startswith((".", "_")) for part in folders)
+    return name != "" and not name.startswith(".") and not any(part.startswith((".", "_")) for part in folders)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Protocol
 
 import pyarrow as pa
 
+from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.rejection import Rejected
 
 _READABLE = 100
@@ -119,6 +120,8 @@ class PairSource(Protocol):
     uri: str
     files: list[str]
     """The files that hold pairs, sorted, relative to the source."""
+    beside: Beside
+    """What else is there."""
     passed_through: pa.Schema
     """Columns beside key, image and caption, equal in all files."""
 

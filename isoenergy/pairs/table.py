@@ -13,10 +13,11 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri, file_digest
+from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.columns import given_column, no_column, usual_column
-from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.image_files import IMAGE_SUFFIXES, ImageFolder
 from isoenergy.pairs.listed import Fetch, Listing, among, fetched, printable, raw_text, read_listed
-from isoenergy.pairs.reach import source_files
+from isoenergy.pairs.reach import ending, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, place_key
 
@@ -51,7 +52,7 @@ class TablePairs:
         Raises InputError if there is no table, or one is not readable or lacks a column.
         """
         self.uri = absolute_uri(uri)
-        self._filesystem, self._root, files = source_files(uri, SUFFIXES)
+        self._filesystem, self._root, files, others = source_files(uri, SUFFIXES)
         self.files = tables_among(files) or files
         self._columns, self._fetch = columns, fetch
         self._images = ImageFolder.at(images) if images else None
@@ -67,6 +68,9 @@ class TablePairs:
             if next(filter(None, listing.names), "").lower().startswith(_URL_STARTS):
                 self._with_urls.add(file)
         self.passed_through = pa.schema([(name, pa.string()) for name in passed_through])
+        if not images and len(self._with_urls) < len(self.files):
+            others = ending(others, IMAGE_SUFFIXES, False)
+        self.beside = Beside.of(self.files, [*others, *sorted(set(files) - set(self.files))])
         if not any(self._rows.values()):
             raise InputError(f"{uri} holds no pairs: there are no rows")
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from isoenergy.files import absolute_uri, file_digest
+from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.columns import usual_column
 from isoenergy.pairs.decoding import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
 from isoenergy.pairs.reach import open_file, source_files
@@ -77,7 +78,8 @@ class WebDatasetPairs:
 
     def __init__(self, uri: str) -> None:
         """List the tars; none is opened. Raises InputError if there are none."""
-        self._filesystem, self._root, self.files = source_files(uri, SUFFIXES)
+        self._filesystem, self._root, self.files, others = source_files(uri, SUFFIXES)
+        self.beside = Beside.of(self.files, others)
         self.uri = absolute_uri(uri)
 
     def file_digest(self, file: str) -> str:

@@ -105,6 +105,44 @@ def test_images_that_img2dataset_wrote_beside_its_metadata_are_not_downloaded_ag
 
 
 @pytest.mark.parametrize(
+    ("names", "beside"),
+    [
+        (["0.tar", "0.parquet", "0_stats.json", "1.tar", "_SUCCESS", ".hidden", "_tmp/x.jpg"], ", 3 sidecars"),
+        (["0.tar", "x.jpg", "y.JPG", "list.csv", "0.csv"], "; left aside: 2 .csv, 2 .jpg"),
+        (["0.tar.gz", "0.json", "x.what-is-this", "LICENSE"], ", 1 sidecar; left aside: 2 no suffix"),
+        (["a.tar", "b.parquet", "c.parquet"], "; left aside: 2 .parquet"),
+        (["a.parquet", "a.json", "a.jpg", "x.csv"], ", 1 sidecar; left aside: 1 .jpg, 1 .csv"),
+        (["00000/0.jpg", "00000/0.txt", "00000/0.json", "00000_stats.json", "00000.parquet"], ", 3 sidecars"),
+        (["x.jpg", "x.txt", "y.txt", "notes.csv"], "; left aside: 1 .csv, 1 .txt"),
+        (["x.jpg", "x.txt", "metadata.csv", "other.csv"], "; left aside: 1 .txt, 1 .csv"),
+        ([f"a.{n}" for n in range(8)] + ["0.tar"], "; left aside: 1 .0, 1 .1, 1 .2, 1 .3, 1 .4, 1 .5, 2 others"),
+    ],
+)
+def test_what_lies_beside_the_files_that_are_read_is_told(tmp_path: Path, names: list[str], beside: str) -> None:
+    put(tmp_path, *(name for name in names if name != "a.parquet"))
+    if "a.parquet" in names:
+        put(tmp_path, a=HUGGING_FACE)
+    if "00000.parquet" in names:
+        put(tmp_path, **{"00000": LAION_2B})
+    if "metadata.csv" in names:
+        (tmp_path / "metadata.csv").write_text("file_name,text\nx.jpg,c\n")
+    assert str(opened(tmp_path).beside) == beside
+
+
+def test_a_format_that_is_said_leaves_the_others_aside(tmp_path: Path) -> None:
+    put(tmp_path, "a.tar", "b.tar", "b.txt", a=HUGGING_FACE)
+    assert str(opened(tmp_path, kind="parquet").beside) == "; left aside: 2 .tar, 1 .txt"
+    assert str(opened(tmp_path, kind="webdataset").beside) == ", 2 sidecars"
+
+
+def test_images_in_another_place_leave_those_beside_the_table_aside(tmp_path: Path) -> None:
+    put(tmp_path, "pairs/x.jpg", "images/x.jpg")
+    (tmp_path / "pairs" / "metadata.csv").write_text("file_name,text\nx.jpg,c\n")
+    assert str(opened(tmp_path / "pairs", tmp_path / "images").beside) == "; left aside: 1 .jpg"
+    assert str(opened(tmp_path / "pairs" / "metadata.csv").beside) == ""
+
+
+@pytest.mark.parametrize(
     "name", ["a.tar", "a.tar.gz", "a.tgz", "a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV"]
 )
 def test_a_file_is_recognised_by_its_name(tmp_path: Path, name: str) -> None:

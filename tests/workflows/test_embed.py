@@ -23,7 +23,8 @@ from isoenergy.store import EmbeddingStore
 from tests.conftest import RowsWriter, bad_rows, encoded_image
 from tests.pairs.test_webdataset import tar_of
 from tests.workflows.conftest import files_in, run_until
-from workflows import embed
+from tests.workflows.deadly import DeadlyPairs
+from workflows import embed, extraction, extraction_workers
 from workflows.embed import EmbedConfig
 from workflows.extraction_placement import Placement, ray_state
 
@@ -129,8 +130,42 @@ def test_a_killed_encoder_is_replaced_and_no_pair_is_lost(
     assert watched.is_set(), "the encoder ended before it could be killed"
     assert process.returncode == 0, printed.decode()
     assert keys(EmbeddingStore.open(settings["output"])) == keys_of(bundled_rows[:1200])
+    assert pairs_of_the_run(settings["output"]) == 1200
     (whole,) = embed.run(EmbedConfig(**settings | {"output": str(tmp_path / "undisturbed")}))
     assert EmbeddingStore.open(settings["output"]).fingerprint == whole.fingerprint
+
+
+def pairs_of_the_run(store: str) -> int:
+    return json.loads((Path(store) / "summary.json").read_text())["run"]["pairs"]
+
+
+def test_an_image_that_ends_its_process_costs_its_unit_alone_and_is_told(
+    tmp_path: Path,
+    write_rows: RowsWriter,
+    bundled_rows: list[dict],
+    settings: dict,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for place, name in enumerate("abc"):
+        write_rows(bundled_rows[place * 100 :][:100], tmp_path / "pairs" / f"{name}.parquet")
+    source = DeadlyPairs(settings["pairs"], "b.parquet", row=30)
+    with monkeypatch.context() as patch:
+        patch.setattr(embed, "open_source", lambda *_: source)
+        patch.setattr(extraction, "TIMES_TRIED", 2)
+        told = r"^1 of 6 units could not .*b-\w+-0+: its process ended .* leave .* pairs 0 to 49 of b\.parquet, or the"
+        with pytest.raises(InputError, match=told):
+            embed.run(EmbedConfig(**settings))
+    assert keys(EmbeddingStore.open(settings["output"])) == keys_of(bundled_rows[:100] + bundled_rows[150:300])
+
+
+def test_a_batch_that_is_done_again_counts_once() -> None:
+    nothing = dict.fromkeys(extraction_workers.OUTCOME.names)
+    progress = extraction.Progress()
+    for unit, number, rejected in (("a", 0, 1), ("b", 0, 0), ("a", 1, 0), ("a", 0, 1), ("a", None, 0), ("b", 0, 0)):
+        pairs = 0 if number is None else 20
+        outcome = {"unit": unit, "number": number, "pairs": pairs, "rejected": rejected, "encode_seconds": 1.0}
+        extraction._count(nothing | outcome, progress)
+    assert (progress.pairs, progress.rejected, progress.seconds["encode"]) == (60, 1, 6.0)
 
 
 def ray_workers(session: int, what: str) -> list[int]:

@@ -1,5 +1,6 @@
 """`isoenergy embed` on real Ray nodes, one of which is switched off."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ def test_a_node_that_is_lost_costs_no_pair(
     assert done.returncode == 0, done.stdout + done.stderr
     store = EmbeddingStore.open(str(tmp_path / "store"))
     assert sorted(store.to_arrays().keys.tolist()) == sorted(row["key"] for row in bundled_rows[:1600])
+    assert json.loads((tmp_path / "store" / "summary.json").read_text())["run"]["pairs"] == 1600
     (whole,) = embed.run(
         EmbedConfig(
             pairs=str(tmp_path / "pairs"),

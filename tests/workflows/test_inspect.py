@@ -1,5 +1,6 @@
 """`isoenergy inspect`: what a store holds, and whether it is sound."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_a_shard_cut_short_is_not_passed_over(filled: Path) -> None:  # noqa: F8
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed"):
         inspect.run(InspectConfig(str(filled), verify=True))
+
+
+def test_a_folder_of_stores_names_them(filled: Path, tmp_path: Path) -> None:  # noqa: F811
+    for name in ("clip", "siglip2"):
+        shutil.copytree(filled, tmp_path / "stores" / name)
+    (tmp_path / "stores" / "notes").mkdir()
+    with pytest.raises(
+        InputError, match=r"stores/ is not .* but a folder that holds some; .*: .*/stores/clip, .*/stores/siglip2$"
+    ):
+        inspect.run(InspectConfig(f"{tmp_path}/stores/"))
 
 
 def test_no_store(tmp_path: Path) -> None:
