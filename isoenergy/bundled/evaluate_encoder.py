@@ -200,7 +200,8 @@ def sae_figures(sae: SparseAutoencoder, test: EmbeddedSplit) -> SaeFigures:
 
 def train_saes(config: TrainingConfig, train: EmbeddedSplit) -> list[SparseAutoencoder]:
     """Train the demo's SAEs in this process."""
-    trainer = Trainer(config, PairBatches(train.arrays, config.batch_pairs, config.seed))
+    batches = PairBatches.of_arrays(train.arrays.images, train.arrays.texts, config.batch_pairs, config.seed)
+    trainer = Trainer(config, batches, train.arrays.images.shape[1])
     trainer.run(lambda *_: None)
     return [sae for sae in trainer.group.saes if isinstance(sae, SparseAutoencoder)]
 

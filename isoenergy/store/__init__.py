@@ -11,7 +11,7 @@ This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` 
     this order, and then in its file, is embedded; the others are rejected.
 
 `shards/UNIT.parquet`
-    The embedded pairs of a unit, zstd, in the order of the input; one row a pair:
+    The embedded pairs of a unit in the order of the input, zstd, the embeddings plain; one row a pair:
     `key` string, unique in the store; `row` int64, its number in the input file; `split` string: train, validation or
     test, from the SHA-256 of the key; `caption` string; `image` and `text`, the raw outputs of the encoder, not
     normalised, as fixed_size_list<float16 or float>[dim]. None of these is null. Then what passes through from the
@@ -35,9 +35,11 @@ or one completed upload in parts. A pair that is tried again gives its unit a sh
 record, and only then is the old shard removed. A run that ends well removes what no record names.
 """
 
-from isoenergy.store.batches import PairArrays, PairBatches
+from isoenergy.store.arrays import PairArrays
+from isoenergy.store.batches import PairBatches
+from isoenergy.store.index import PairIndex
 from isoenergy.store.manifest import Manifest
 from isoenergy.store.reader import EmbeddingStore
 from isoenergy.store.writer import StoreWriter
 
-__all__ = ["EmbeddingStore", "Manifest", "PairArrays", "PairBatches", "StoreWriter"]
+__all__ = ["EmbeddingStore", "Manifest", "PairArrays", "PairBatches", "PairIndex", "StoreWriter"]

@@ -1,77 +1,162 @@
-"""Deterministic batches of pairs: the same global sequence for any number of workers."""
+"""Deterministic batches of pairs: the same global sequence for any number of workers, wherever the pairs are.
 
-from collections.abc import Iterator
+Ray Data's own train ingest is not used: its order differs between runs, and its ranks may see different numbers of
+batches, which stops DDP for ever (ray issue 66085).
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
+from isoenergy.store.index import PairIndex
+from isoenergy.store.order import PairOrder, Positions, require_batches
+from isoenergy.store.sources import ArrayRows, PairRows, open_rows
+
+Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class PairArrays:
-    """Pairs in memory: row i of each array belongs to one pair."""
-
-    keys: npt.NDArray[np.object_]
-    """`(pairs,)` strings."""
-    images: npt.NDArray[np.floating]
-    """`(pairs, dim)` raw image embeddings, as stored."""
-    texts: npt.NDArray[np.floating]
-    """`(pairs, dim)` raw text embeddings, as stored."""
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
-def require_batches(pairs: int, batch_pairs: int, workers: int) -> None:
-    """Raise InputError unless batches of `batch_pairs`, shared by `workers`, can be drawn from `pairs`."""
-    if not 0 < batch_pairs <= pairs:
-        raise InputError(
-            f"a batch of {batch_pairs} pairs cannot be drawn from the {pairs} of the split; "
-            f"embed more pairs or give a smaller batch"
-        )
-    if batch_pairs < workers:
-        raise InputError(f"a batch of {batch_pairs} pairs cannot be shared by {workers} workers")
-
-
-@dataclass(frozen=True)
-class PairBatches:
-    """Shuffled batches of `pairs`; a last, short batch is left out, so all batches are alike.
-
-    Ray Data's own train ingest is not used: its order differs between runs, and its ranks may see different numbers
-    of batches, which stops DDP for ever (ray issue 66085).
-    """
-
-    pairs: PairArrays
-    batch_pairs: int
-    """Pairs in a global batch, over all workers."""
-    seed: int
-    rank: int = 0
-    """This worker's number."""
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        require_batches(len(self.pairs), self.batch_pairs, self.workers)
+class Batches(Protocol):
+    """What the training loop reads."""
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return len(self.pairs) // self.batch_pairs
+        ...
+
+    @property
+    def batch_pairs(self) -> int:
+        """Pairs in a global batch, over all workers."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Among how many workers each batch is shared."""
+        ...
+
+    @property
+    def paired(self) -> bool:
+        """Whether row i of images and texts belong together."""
+        ...
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this worker's images and texts, `(local pairs, dim)` float32 each, from `first_step` on.
+        """Yield this worker's images and texts, `(local pairs, dim)` each, as stored, from `first_step` on."""
+        ...
 
-        The order is a function of (seed, epoch) alone; a worker's slice is a contiguous part of the global batch.
-        """
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.pairs))
+
+@dataclass(frozen=True)
+class PairBatches:
+    """Shuffled batches of pairs. A worker's share is a contiguous part of each; shares differ by at most one pair."""
+
+    order: PairOrder
+    rows: PairRows
+    rank: int = 0
+    """This worker's number."""
+    workers: int = 1
+    paired: bool = True
+
+    def __post_init__(self) -> None:
+        require_batches(int(self.order.starts[-1]), self.order.batch_pairs, self.workers)
+
+    @classmethod
+    def of_arrays(
+        cls, images: np.ndarray, texts: np.ndarray, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1
+    ) -> "PairBatches":
+        """Return batches of pairs in memory, `(pairs, dim)` each, shuffled as a whole."""
+        order = PairOrder(np.array([0, len(images)]), batch_pairs, seed, window_pairs=len(images))
+        return cls(order, ArrayRows({"image": images, "text": texts}), rank, workers)
+
+    @classmethod
+    def of_index(cls, index: PairIndex, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1) -> "PairBatches":
+        """Return batches of an index's pairs, read into this process's memory."""
+        rows = open_rows(index, "memory", torch.device("cpu"), NodeGroup())
+        return cls(PairOrder(index.starts, batch_pairs, seed), rows, rank, workers)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return self.order.steps
+
+    @property
+    def batch_pairs(self) -> int:
+        """Pairs in a global batch."""
+        return self.order.batch_pairs
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this worker's images and texts from `first_step` on; what comes next is read meanwhile."""
+        for rows in self.by_modality(epoch, first_step):
+            yield rows["image"], rows["text"]
+
+    def by_modality(self, epoch: int, first_step: int = 0) -> Iterator[dict[str, Tensor]]:
+        """Yield this worker's share of each batch, a `(local pairs, dim)` tensor a modality."""
+        for portion in _ahead(self.rows.take, self._portions(epoch, first_step)):
+            tensors = {name: tensor.pin_memory() if _pins(tensor) else tensor for name, tensor in portion.items()}
+            for step in range(len(next(iter(tensors.values())))):
+                yield {name: tensor[step] for name, tensor in tensors.items()}
+
+    def _portions(self, epoch: int, first_step: int) -> Iterator[Positions]:
+        """Positions of this worker's pairs, `(steps, local pairs)`, as many steps as are best taken at once."""
         first, last = (self.batch_pairs * edge // self.workers for edge in (self.rank, self.rank + 1))
-        for step in range(first_step, self.steps):
-            chosen = order[step * self.batch_pairs :][first:last]
-            yield _tensor(self.pairs.images[chosen]), _tensor(self.pairs.texts[chosen])
+        size = self.order.window_steps
+        for number in range(first_step // size, -(-self.steps // size)):
+            window = self.order.window(epoch, number, first, last)[max(first_step - number * size, 0) :]
+            at_once = self.rows.at_once or size
+            for start in range(0, len(window), at_once):
+                yield window[start : start + at_once]
 
 
-def _tensor(rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(rows.astype(np.float32, copy=False))
+@dataclass(frozen=True)
+class UnpairedBatches:
+    """Images of one store and texts of another, each in an order of its own: row i of both do not belong together."""
+
+    images: PairBatches
+    texts: PairBatches
+    paired: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.images.batch_pairs, self.images.workers) != (self.texts.batch_pairs, self.texts.workers):
+            raise InputError("images and texts must have batches of one size, shared by as many workers")
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch: until the smaller store has been seen."""
+        return min(self.images.steps, self.texts.steps)
+
+    @property
+    def batch_pairs(self) -> int:
+        """Images, and as many texts, in a global batch."""
+        return self.images.batch_pairs
+
+    @property
+    def workers(self) -> int:
+        """Among how many workers each batch is shared."""
+        return self.images.workers
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this worker's images and texts from `first_step` on."""
+        both = zip(self.images.by_modality(epoch, first_step), self.texts.by_modality(epoch, first_step), strict=False)
+        for image, text in both:
+            yield image["image"], text["text"]
+
+
+def _pins(tensor: Tensor) -> bool:
+    return torch.cuda.is_available() and tensor.device.type == "cpu"
+
+
+def _ahead(function: Callable[[Positions], Item], arguments: Iterator[Positions]) -> Iterator[Item]:
+    """Yield `function` of each argument; the next is worked out meanwhile, on a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = None
+        for argument in arguments:
+            following = pool.submit(function, argument)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()

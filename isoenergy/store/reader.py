@@ -1,7 +1,7 @@
 """Reading a store."""
 
 import hashlib
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,12 @@ from fsspec import AbstractFileSystem
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri, open_filesystem
 from isoenergy.pairs.splits import SPLITS, Split
-from isoenergy.store.batches import PairArrays, PairBatches
+from isoenergy.store.arrays import PairArrays
 from isoenergy.store.manifest import CommitRecord, Manifest
 from isoenergy.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    from isoenergy.store.batches import PairBatches
 
 
 class EmbeddingStore:
@@ -99,7 +102,8 @@ class EmbeddingStore:
         """Return one unit's keys and embeddings."""
         table = self.read_unit(unit, ["key", "image", "text"], split)
         keys = np.array(table["key"].to_pylist(), dtype=object)
-        return PairArrays(keys, _rows(table["image"], self.manifest.dim), _rows(table["text"], self.manifest.dim))
+        dim = self.manifest.dim
+        return PairArrays(keys, embedding_rows(table["image"], dim), embedding_rows(table["text"], dim))
 
     def to_arrays(self, split: Split | None = None) -> PairArrays:
         """Return all pairs of a split (default: all), in the order of units and rows.
@@ -117,11 +121,18 @@ class EmbeddingStore:
             np.concatenate([part.texts for part in parts]),
         )
 
-    def batches(self, split: Split, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1) -> PairBatches:
-        """Return the deterministic batches of a split, held in memory; one worker's share of each."""
-        return PairBatches(self.to_arrays(split), batch_pairs, seed, rank, workers)
+    def batches(self, split: Split, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1) -> "PairBatches":
+        """Return the deterministic batches of a split, held in memory; one worker's share of each.
+
+        Raises InputError, naming shard and row, for pairs that cannot be trained on.
+        """
+        from isoenergy.store.batches import PairBatches
+        from isoenergy.store.index import PairIndex
+
+        return PairBatches.of_index(PairIndex.build(self, split), batch_pairs, seed, rank, workers)
 
 
-def _rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating]:
+def embedding_rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating]:
+    """Return a column of embeddings as `(pairs, dim)`, as stored."""
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(-1, dim)

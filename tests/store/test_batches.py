@@ -1,44 +1,177 @@
+from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
-from isoenergy.store import PairArrays
-from isoenergy.store.batches import PairBatches
+from isoenergy.store import PairBatches, PairIndex
+from isoenergy.store.batches import UnpairedBatches
+from isoenergy.store.order import PairOrder
+from isoenergy.store.sources import DeviceRows, PairRows, Residence, ShardRows, open_rows
+from tests.store.stores import numbers, train_numbers, write_store
 
-NUMBERS = np.arange(50, dtype=np.float16)[:, None]
-PAIRS = PairArrays(np.array([str(n) for n in range(50)], object), NUMBERS, NUMBERS + 100)
-
-
-def sequence(workers: int, epoch: int = 0, first_step: int = 0) -> list[list[float]]:
-    """The global batches that all workers see together."""
-    shares = [list(PairBatches(PAIRS, 8, 3, rank, workers).epoch(epoch, first_step)) for rank in range(workers)]
-    return [torch.cat([share[step][0] for share in shares]).ravel().tolist() for step in range(len(shares[0]))]
-
-
-@pytest.mark.parametrize("workers", [2, 3, 8])
-def test_the_global_sequence_is_the_same_for_any_number_of_workers(workers: int) -> None:
-    assert sequence(workers) == sequence(1)
+CPU = torch.device("cpu")
+BATCH, SEED, WINDOW = 20, 3, 60
+SHARDS = [7, 0, 1, 40, 23, 1, 64, 2]
+WORKERS = [1, 2, 3, 8, BATCH]
 
 
-def test_epochs_differ_and_each_pair_is_seen_at_most_once() -> None:
-    first, second = (list(chain(*sequence(1, epoch))) for epoch in range(2))
-    assert first != second
-    assert len(first) == len(set(first)) == 48
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> PairIndex:
+    """Of a store whose shards differ in size, lack train pairs, and have rejected pairs and pairs of other splits."""
+    folder = tmp_path_factory.mktemp("batches") / "store"
+    return PairIndex.build(write_store(str(folder), SHARDS, others=4, refused=2), "train")
 
 
-def test_an_epoch_can_be_entered_in_the_middle() -> None:
-    assert sequence(2, first_step=4) == sequence(2)[4:]
+def batches(index: PairIndex, rows: PairRows, rank: int = 0, workers: int = 1) -> PairBatches:
+    return PairBatches(PairOrder(index.starts, BATCH, SEED, WINDOW), rows, rank, workers)
 
 
-def test_pairs_stay_together() -> None:
-    for images, texts in PairBatches(PAIRS, 8, 3).epoch(0):
-        assert torch.equal(images + 100, texts)
+def opened(index: PairIndex, residence: Residence) -> PairRows:
+    return open_rows(index, residence, CPU, NodeGroup())
 
 
-@pytest.mark.parametrize(("batch", "workers"), [(0, 1), (51, 1), (2, 3)])
-def test_impossible_batches_are_refused(batch: int, workers: int) -> None:
-    with pytest.raises(InputError, match="a batch of"):
-        PairBatches(PAIRS, batch, 0, 0, workers)
+def sequence(
+    index: PairIndex, open_: Callable[[], PairRows], workers: int, epoch: int = 0, first_step: int = 0
+) -> list[torch.Tensor]:
+    """The global batches that all workers see together, `(2, batch, dim)` each."""
+    shares = [
+        [torch.stack(pair) for pair in batches(index, open_(), rank, workers).epoch(epoch, first_step)]
+        for rank in range(workers)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    sizes = {pair.shape[1] for share in shares for pair in share}
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    return [torch.cat(parts, dim=1) for parts in zip(*shares, strict=True)]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return len(one) == len(other) and all(map(torch.equal, one, other))
+
+
+@pytest.mark.parametrize("residence", ["memory", "stream", "device", "auto"])
+@pytest.mark.parametrize("workers", WORKERS)
+def test_the_global_sequence_is_the_same_for_any_number_of_workers_and_residence(
+    index: PairIndex, workers: int, residence: Residence
+) -> None:
+    reference = sequence(index, lambda: opened(index, "memory"), 1, epoch=1)
+    assert same(sequence(index, lambda: opened(index, residence), workers, epoch=1), reference)
+    assert len(reference) == sum(SHARDS) // BATCH
+
+
+@pytest.mark.parametrize("residence", ["memory", "stream", "device"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_epoch_can_be_entered_at_any_step(index: PairIndex, workers: int, residence: Residence) -> None:
+    whole = sequence(index, lambda: opened(index, "memory"), 1)
+    for step in range(len(whole) + 1):
+        assert same(sequence(index, lambda: opened(index, residence), workers, first_step=step), whole[step:])
+
+
+def test_one_reader_serves_epochs_in_any_order_also_after_one_was_left(index: PairIndex) -> None:
+    streaming, in_memory = (batches(index, opened(index, residence)) for residence in ("stream", "memory"))
+    for epoch, first_step, taken in [(0, 0, 2), (1, 3, 99), (0, 1, 1), (2, 0, 99), (2, 0, 99)]:
+        one, other = (
+            [torch.stack(pair) for pair, _ in zip(each.epoch(epoch, first_step), range(taken), strict=False)]
+            for each in (streaming, in_memory)
+        )
+        assert same(one, other)
+
+
+def test_pairs_stay_together_and_only_the_trains_are_seen(index: PairIndex, tmp_path: Path) -> None:
+    store = write_store(str(tmp_path / "same"), SHARDS, others=4, refused=2)
+    known = set(train_numbers(store))
+    for residence in ("memory", "stream"):
+        for images, texts in batches(index, opened(index, residence)).epoch(0):
+            assert torch.equal(images, -texts)
+            assert set(numbers(images)) <= known
+
+
+def test_an_epoch_has_each_pair_at_most_once_and_epochs_and_seeds_differ(index: PairIndex) -> None:
+    rows = opened(index, "memory")
+    seen = [list(chain(*(numbers(images) for images, _ in batches(index, rows).epoch(e)))) for e in range(3)]
+    assert all(len(each) == len(set(each)) == sum(SHARDS) // BATCH * BATCH for each in seen)
+    assert seen[0] != seen[1] != seen[2] != seen[0]
+    other = PairBatches(PairOrder(index.starts, BATCH, SEED + 1, WINDOW), rows)
+    assert list(chain(*(numbers(images) for images, _ in other.epoch(0)))) != seen[0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rows_come_as_stored(tmp_path: Path, dtype: str) -> None:
+    store = write_store(str(tmp_path / "store"), [5, 1, 9], dtype=dtype)  # type: ignore[arg-type]
+    found = store.batches("train", 15, seed=0)
+    ((images, texts),) = found.epoch(0)
+    assert images.dtype == texts.dtype == getattr(torch, dtype)
+    assert images.shape == texts.shape == (15, 3)
+    assert sorted(numbers(images)) == train_numbers(store)
+
+
+def test_pairs_in_memory_are_shuffled_as_a_whole() -> None:
+    rows = np.arange(50, dtype=np.float32)[:, None]
+    seen = [images.ravel().tolist() for images, _ in PairBatches.of_arrays(rows, -rows, 8, seed=0).epoch(0)]
+    assert len(seen) == 6
+    assert len(set(chain(*seen))) == 48
+    one_by_one = [images.item() for images, _ in PairBatches.of_arrays(rows, -rows, 1, seed=0).epoch(0)]
+    assert sorted(one_by_one) == rows.ravel().tolist() != one_by_one
+    with pytest.raises(InputError, match="rows must pair up, got 50 of image, 49 of text"):
+        PairBatches.of_arrays(rows, rows[1:], 8, seed=0)
+
+
+def test_a_store_of_one_pair(tmp_path: Path) -> None:
+    index = PairIndex.build(write_store(str(tmp_path / "store"), [1]), "train")
+    for residence in ("memory", "stream"):
+        found = list(PairBatches(PairOrder(index.starts, 1, 0), opened(index, residence)).epoch(7))
+        assert [numbers(images) for images, _ in found] == [[0]]
+
+
+def test_batches_that_are_kept_do_not_change_when_others_are_read(index: PairIndex) -> None:
+    for residence in ("memory", "stream", "device"):
+        kept = list(batches(index, opened(index, residence)).epoch(0))
+        copies = [images.clone() for images, _ in batches(index, opened(index, residence)).epoch(0)]
+        assert all(torch.equal(images, copy) for (images, _), copy in zip(kept, copies, strict=True))
+
+
+def unpaired(images: list[int], texts: list[int], folder: Path, workers: int = 1, rank: int = 0) -> UnpairedBatches:
+    parts = []
+    for number, (modality, shards) in enumerate((("image", images), ("text", texts))):
+        store = write_store(str(folder / modality), shards) if rank == 0 else None
+        if store is not None:
+            (folder / f"{modality}.json").write_text(PairIndex.build(store, "train").to_json())
+        index = PairIndex.from_json((folder / f"{modality}.json").read_text())
+        parts.append(PairBatches(PairOrder(index.starts, 8, number, 16), ShardRows(index), rank, workers))
+    return UnpairedBatches(*parts)
+
+
+@pytest.mark.parametrize(("images", "texts"), [([30, 3, 11], [25]), ([9], [30, 30, 1]), ([8], [8])])
+def test_unpaired_batches_end_with_the_smaller_store(images: list[int], texts: list[int], tmp_path: Path) -> None:
+    found = unpaired(images, texts, tmp_path)
+    assert not found.paired
+    for first_step in range(found.steps + 1):
+        pairs = list(found.epoch(0, first_step))
+        assert len(pairs) == found.steps - first_step == min(sum(images), sum(texts)) // 8 - first_step
+        for mine, part in ((0, found.images), (1, found.texts)):
+            expected = list(part.epoch(0, first_step))[: len(pairs)]
+            assert all(torch.equal(pair[mine], each[mine]) for pair, each in zip(pairs, expected, strict=True))
+
+
+def test_unpaired_batches_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+    def seen(workers: int) -> list[list[torch.Tensor]]:
+        shares = [list(unpaired([30, 14], [25, 3], tmp_path, workers, rank).epoch(1)) for rank in range(workers)]
+        return [[torch.cat(part) for part in zip(*step, strict=True)] for step in zip(*shares, strict=True)]
+
+    alone, shared = seen(1), seen(3)
+    assert all(same(one, other) for one, other in zip(alone, shared, strict=True))
+    one, other = (unpaired([30], [25], tmp_path / str(n), workers=n).images for n in (1, 2))
+    with pytest.raises(InputError, match="batches of one size"):
+        UnpairedBatches(one, other)
+
+
+def test_rows_on_a_device_are_those_in_memory(index: PairIndex) -> None:
+    rows = opened(index, "device")
+    assert isinstance(rows, DeviceRows)
+    place = np.array([[3, 1], [0, 3]])
+    taken, expected = rows.take(place), opened(index, "memory").take(place)
+    assert all(torch.equal(taken[name], expected[name]) for name in ("image", "text"))

@@ -1,0 +1,221 @@
+"""The pairs of a split that can be trained on: looked at once, before training, so that nothing bad is met in it."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from isoenergy.errors import InputError
+from isoenergy.files import open_filesystem
+from isoenergy.pairs.splits import Split, split_of
+from isoenergy.store.manifest import CommitRecord, StoredDtype
+from isoenergy.store.reader import EmbeddingStore, embedding_rows
+
+MODALITIES = ("image", "text")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ShardSurvey:
+    """What one shard holds of a split."""
+
+    shard: str
+    pairs: int
+    """Pairs of the split, bad ones included."""
+    bad: dict[int, str]
+    """Why a pair cannot be trained on, by its number among the shard's pairs of the split."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What some shards hold of a split."""
+
+    shards: list[ShardSurvey]
+    sums: dict[str, npt.NDArray[np.float64]] = field(repr=False)
+    """`(dim,)` sum of the good pairs' unit rows, by modality."""
+
+
+def survey_shards(
+    uri: str, dim: int, records: Sequence[CommitRecord], split: Split, modalities: Sequence[str] = MODALITIES
+) -> Survey:
+    """Read some shards of the store at `uri` whole and look at every pair of the split.
+
+    Raises InputError, naming the shard and what is wrong with it, if it is not the file that was committed, lacks a
+    column, has another width, repeats a key, or has pairs in a split that is not that of their key.
+    """
+    filesystem, root = open_filesystem(uri)
+    shards: list[ShardSurvey] = []
+    sums = {name: np.zeros(dim) for name in modalities}
+    for record in records:
+        place = f"{uri}/shards/{record.shard}"
+        table = _read_committed(filesystem, f"{root}/shards/{record.shard}", record, modalities, place)
+        _check_keys(table, place)
+        table = table.filter(pc.equal(table["split"], split))
+        bad: dict[int, str] = {}
+        unit = {name: _unit_rows(table, name, dim, place, bad) for name in modalities}
+        good = np.ones(len(table), bool)
+        good[list(bad)] = False
+        for name, rows in unit.items():
+            sums[name] += rows[good].sum(axis=0, dtype=np.float64)
+        shards.append(ShardSurvey(record.shard, len(table), dict(sorted(bad.items()))))
+    return Survey(shards, sums)
+
+
+@dataclass(frozen=True)
+class PairIndex:
+    """Which shards hold how many good pairs of a split, in the store's order; the readers' only map."""
+
+    store: str
+    fingerprint: str
+    """The store's."""
+    split: Split
+    dim: int
+    dtype: StoredDtype
+    shards: tuple[str, ...]
+    counts: tuple[int, ...]
+    """Good pairs in each shard."""
+    skipped: Mapping[str, tuple[int, ...]]
+    """Numbers of the pairs left out, by shard, among its pairs of the split."""
+    means: Mapping[str, tuple[float, ...]]
+    """`(dim,)` mean of the unit rows, by modality."""
+
+    @classmethod
+    def collect(
+        cls, store: EmbeddingStore, split: Split, surveys: Iterable[Survey], skip_bad_rows: bool = False
+    ) -> Self:
+        """Return the index that the surveys of all the store's shards, in their order, make.
+
+        Raises InputError, naming shard and row, if a pair is bad, unless bad ones are to be skipped.
+        """
+        shards: list[ShardSurvey] = []
+        sums: dict[str, npt.NDArray[np.float64]] = {}
+        for survey in surveys:
+            shards += survey.shards
+            sums = {name: sums.get(name, 0) + part for name, part in survey.sums.items()}
+        if not skip_bad_rows:
+            _require_none_bad(store, shards)
+        kept = [shard for shard in shards if shard.pairs > len(shard.bad)]
+        counts = tuple(shard.pairs - len(shard.bad) for shard in kept)
+        if not kept:
+            raise InputError(f"{store.uri} has no pairs in its {split} split that can be used; embed more pairs")
+        return cls(
+            store=store.uri,
+            fingerprint=store.fingerprint,
+            split=split,
+            dim=store.manifest.dim,
+            dtype=store.manifest.dtype,
+            shards=tuple(shard.shard for shard in kept),
+            counts=counts,
+            skipped={shard.shard: tuple(shard.bad) for shard in kept if shard.bad},
+            means={name: tuple((total / sum(counts)).tolist()) for name, total in sums.items()},
+        )
+
+    @classmethod
+    def build(cls, store: EmbeddingStore, split: Split, skip_bad_rows: bool = False) -> Self:
+        """Survey every shard in this process."""
+        surveys = (survey_shards(store.uri, store.manifest.dim, [record], split) for record in store.commits)
+        return cls.collect(store, split, surveys, skip_bad_rows)
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return int(self.starts[-1])
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """`(shards + 1,)`: the number of each shard's first pair; the last entry is the number of pairs."""
+        return np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pairs' embeddings, as stored."""
+        return len(self) * len(self.means) * self.dim * np.dtype(self.dtype).itemsize
+
+    def empty_arrays(self, pairs: int) -> dict[str, npt.NDArray[np.floating]]:
+        """Return an uninitialised `(pairs, dim)` array a modality."""
+        return {name: np.empty((pairs, self.dim), self.dtype) for name in self.means}
+
+    def to_json(self) -> str:
+        """Return the index as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse `to_json`'s text; raises ValueError, TypeError or KeyError if it is not an index."""
+        values: dict[str, Any] = json.loads(text)
+        for name in ("shards", "counts"):
+            values[name] = tuple(values[name])
+        for name in ("skipped", "means"):
+            values[name] = {key: tuple(items) for key, items in values[name].items()}
+        return cls(**values)
+
+
+def _read_committed(
+    filesystem: AbstractFileSystem, path: str, record: CommitRecord, modalities: Sequence[str], place: str
+) -> pa.Table:
+    try:
+        data = filesystem.cat_file(path)
+        if hashlib.sha256(data).hexdigest() != record.shard_sha256:
+            raise InputError(
+                f"{place} is not the file that was committed: its SHA-256 differs; run the same `isoenergy embed` again"
+            )
+        there = pq.read_schema(pa.BufferReader(data)).names
+        missing = [name for name in ("key", "split", *modalities) if name not in there]
+        if missing:
+            raise InputError(f"{place} has no column {', '.join(missing)}; it has {', '.join(there)}")
+        return pq.read_table(pa.BufferReader(data), columns=["key", "split", *modalities])
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{place} cannot be read ({error}); run the same `isoenergy embed` again") from error
+
+
+def _check_keys(table: pa.Table, place: str) -> None:
+    keys, splits = table["key"].to_pylist(), table["split"].to_pylist()
+    for row, (key, split) in enumerate(zip(keys, splits, strict=True)):
+        if key is None or split_of(key) != split:
+            raise InputError(
+                f"{place}, row {row}: key {key!r} is in the {split} split, and belongs to "
+                f"{'none' if key is None else split_of(key)}; this shard was not written by `isoenergy embed`"
+            )
+    repeated = [key for key, count in Counter(keys).items() if count > 1][:_SHOWN]
+    if repeated:
+        raise InputError(f"{place} has more than one pair of key {', '.join(map(repr, repeated))}")
+
+
+def _unit_rows(table: pa.Table, name: str, dim: int, place: str, bad: dict[int, str]) -> npt.NDArray[np.float32]:
+    kind = table.schema.field(name).type
+    width = getattr(kind, "list_size", None)
+    if width != dim:
+        raise InputError(f"{place}: {name} is {kind}, and the store's manifest says that embeddings have width {dim}")
+    column = table[name]
+    if column.null_count:
+        raise InputError(f"{place}, row {column.is_null().index(True).as_py()}: there is no {name} embedding")
+    rows = embedding_rows(column, dim).astype(np.float32)
+    with np.errstate(all="ignore"):
+        norms = np.linalg.norm(rows, axis=1)
+        unit = rows / norms[:, None]
+    for row in np.flatnonzero(~np.isfinite(norms)):
+        bad.setdefault(int(row), f"{name} is not finite, or too large to be normalised")
+    for row in np.flatnonzero(norms == 0):
+        bad.setdefault(int(row), f"{name} is zero")
+    return unit
+
+
+def _require_none_bad(store: EmbeddingStore, shards: Sequence[ShardSurvey]) -> None:
+    faults = [(shard.shard, row, why) for shard in shards for row, why in shard.bad.items()]
+    if faults:
+        shown = "; ".join(
+            f"{store.uri}/shards/{shard}, pair {row} of the split: {why}" for shard, row, why in faults[:_SHOWN]
+        )
+        raise InputError(
+            f"{len(faults)} pairs cannot be trained on: {shown}{'; …' * (len(faults) > _SHOWN)}; mend the store, or "
+            f"give --skip-bad-rows to leave them out"
+        )
