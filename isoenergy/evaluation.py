@@ -14,18 +14,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from isoenergy.codes import SparseCodes
+from isoenergy.codes import SparseCodes, concatenate
 from isoenergy.interventions import INTERVENTIONS, intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means, optimal_transport_gap, probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.pairs.splits import Split
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.statistics import ALWAYS_ON_FREQUENCY, ConceptStatistics
 from isoenergy.store import EmbeddingStore
 
 RANKS = (1, 5, 10)
-MODALITIES = ("image", "text")
 _ENCODE_ROWS = 4096
 _CODES_FILE = "codes.safetensors"
 _STATISTICS_FILE = "statistics.safetensors"
@@ -79,26 +78,25 @@ class OriginalConfig:
 def encode_part(config: PartConfig, inputs: Inputs, output: Path) -> Result:
     """Encode some units: their codes, their concept statistics and their reconstruction sums."""
     del inputs
-    store, sae = EmbeddingStore.open(config.store.uri), SparseAutoencoder.load(Path(config.sae_folder))
+    store, sae = EmbeddingStore.open(config.store.uri), SparseAutoencoder.load(config.sae_folder)
     statistics = ConceptStatistics.zeros(sae.config.atoms)
     sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
-    tensors: dict[str, list[Tensor]] = {f"{m}.{part}": [] for m in MODALITIES for part in ("indices", "values")}
+    found: dict[str, list[SparseCodes]] = {modality: [] for modality in MODALITIES}
     gram = sae.gram_of_frozen(rows=len(MODALITIES) * store.manifest.rows_per_unit)
     for unit in config.units:
         arrays = store.read_unit_arrays(unit, config.store.split)
         for start in range(0, len(arrays), _ENCODE_ROWS):
             codes: dict[str, SparseCodes] = {}
             for modality, rows in zip(MODALITIES, (arrays.images, arrays.texts), strict=True):
-                x = unit_rows(rows[start : start + _ENCODE_ROWS])
                 with torch.no_grad():
+                    x = sae.prepare(_tensor(rows[start : start + _ENCODE_ROWS]), modality)
                     codes[modality] = sae.encode(x, gram)
                 sums[modality].update(x, codes[modality].residual)
-                tensors[f"{modality}.indices"].append(codes[modality].indices)
-                tensors[f"{modality}.values"].append(codes[modality].values)
+                found[modality].append(codes[modality])
             statistics.update(codes["image"], codes["text"])
-    empty = {"indices": torch.zeros(0, sae.config.k, dtype=torch.int32), "values": torch.zeros(0, sae.config.k)}
+    joined = {modality: concatenate(parts, sae.config.k) for modality, parts in found.items()}
     save_file(
-        {name: torch.cat([empty[name.partition(".")[2]], *parts]) for name, parts in tensors.items()},
+        {f"{m}.{part}": getattr(codes, part) for m, codes in joined.items() for part in ("indices", "values")},
         output / _CODES_FILE,
     )
     statistics.save(output / _STATISTICS_FILE)
@@ -136,8 +134,11 @@ def merge_parts(config: None, inputs: Inputs, output: Path) -> Result:
 def measure_geometry(config: SampleConfig, inputs: Inputs, output: Path) -> Result:
     """Measure p_acc, and the modality gap after each intervention."""
     del output
-    sae, statistics = SparseAutoencoder.load(Path(config.sae_folder)), load_statistics(inputs["statistics"])
-    images, texts = (unit_rows(rows) for rows in _store_rows(config.store))
+    sae, statistics = SparseAutoencoder.load(config.sae_folder), load_statistics(inputs["statistics"])
+    images, texts = (
+        sae.prepare(_tensor(rows), modality)
+        for modality, rows in zip(MODALITIES, _store_rows(config.store), strict=True)
+    )
     sample = _sample(len(images), config.sample, config.seed)
     dictionary = sae.dictionary.detach().numpy()
     result: Result = {
@@ -152,7 +153,7 @@ def measure_geometry(config: SampleConfig, inputs: Inputs, output: Path) -> Resu
 def measure_retrieval(config: SampleConfig, inputs: Inputs, output: Path) -> Result:
     """Measure full-gallery retrieval after each intervention."""
     del output
-    sae, statistics = SparseAutoencoder.load(Path(config.sae_folder)), load_statistics(inputs["statistics"])
+    sae, statistics = SparseAutoencoder.load(config.sae_folder), load_statistics(inputs["statistics"])
     return {name: _retrieval(*rows) for name, rows in interventions(sae, statistics, inputs).items()}
 
 
@@ -172,12 +173,13 @@ def load_statistics(folder: Path) -> ConceptStatistics:
 def load_codes(inputs: Inputs) -> tuple[SparseCodes, SparseCodes]:
     """Return the image and text codes of all `encode_part` folders among `inputs`, in order; residuals are empty."""
     parts = [load_file(folder / _CODES_FILE) for name, folder in inputs.items() if name.startswith("part")]
-    codes = []
-    for modality in MODALITIES:
-        indices = torch.cat([part[f"{modality}.indices"] for part in parts])
-        values = torch.cat([part[f"{modality}.values"] for part in parts])
-        codes.append(SparseCodes(indices, values, torch.empty(len(indices), 0)))
-    return codes[0], codes[1]
+    image, text = (concatenate([_loaded_codes(part, modality) for part in parts], 1) for modality in MODALITIES)
+    return image, text
+
+
+def _loaded_codes(part: Mapping[str, Tensor], modality: str) -> SparseCodes:
+    indices = part[f"{modality}.indices"]
+    return SparseCodes(indices, part[f"{modality}.values"], torch.empty(len(indices), 0))
 
 
 def interventions(
@@ -193,8 +195,12 @@ def interventions(
 
 
 def unit_rows(rows: np.ndarray) -> Tensor:
-    """Return `(n, dim)` stored embeddings as float32 rows of unit norm, as the SAE sees them."""
-    return normalize(torch.from_numpy(rows.astype(np.float32)), dim=1)
+    """Return `(n, dim)` stored embeddings as float32 rows of unit norm."""
+    return normalize(_tensor(rows), dim=1)
+
+
+def _tensor(rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(rows.astype(np.float32))
 
 
 def _store_rows(reference: StoreReference) -> tuple[np.ndarray, np.ndarray]:

@@ -87,7 +87,7 @@ def write_projection(config: SampleConfig, inputs: Inputs, output: Path) -> dict
     The first axis is the direction of the gap (the difference in means before), the second the principal axis of what
     is orthogonal to it. Both clouds are drawn in these axes, so that they can be compared.
     """
-    sae, statistics = SparseAutoencoder.load(Path(config.sae_folder)), load_statistics(inputs["statistics"])
+    sae, statistics = SparseAutoencoder.load(config.sae_folder), load_statistics(inputs["statistics"])
     rebuilt = interventions(sae, statistics, inputs)
     images, texts = rebuilt["reconstructed"]
     before = torch.cat([images, texts])

@@ -1,21 +1,19 @@
-"""Reconstruction and alignment, on indices and values alone: nothing here is batch × atoms (paper 1.4)."""
+"""Reconstruction and alignment, on codes alone: with sparse codes nothing here is batch × atoms (paper 1.4)."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from isoenergy.codes import SparseCodes
-from isoenergy.pursuit import matching_pursuit
+from isoenergy.codes import Codes
+from isoenergy.distributed import rows_of_all, sum_of_all
+from isoenergy.variants import Variant
 
 _COSINE_FLOOR = 1e-8
+_ENERGY_FLOOR = 1e-5
 
-AlignmentName = Literal["masked-cosine", "cosine"]
 
-
-def reconstruction_loss(codes: SparseCodes) -> Tensor:
+def reconstruction_loss(codes: Codes) -> Tensor:
     """Return the mean over all entries of (x - reconstruction)².
 
     For unit rows it is (1 - R²)/dim: β is relative to this scale.
@@ -23,78 +21,104 @@ def reconstruction_loss(codes: SparseCodes) -> Tensor:
     return codes.residual.square().mean()
 
 
-def cosine_alignment(image: SparseCodes, text: SparseCodes) -> Tensor:
+def cosine_alignment(image: Codes, text: Codes) -> Tensor:
     """Return minus the mean cosine of paired codes: the alignment term as the paper's text defines it."""
     return -_paired_cosine(image, text).mean()
 
 
-def masked_cosine_alignment(image: SparseCodes, text: SparseCodes) -> Tensor:
+def masked_cosine_alignment(image: Codes, text: Codes) -> Tensor:
     """Return minus the mean cosine of paired codes without each modality's top atom: the term as the code defines it.
 
     In every pair the strongest atom of the image's code and that of the text's are left out of both codes, so that
     a modality's bias atom is exempt. Gradients flow through the coefficients; the mask is a constant.
     """
-    tops = (_top_atom(image), _top_atom(text))
-    return -_paired_cosine(_without(image, tops), _without(text, tops)).mean()
+    tops = (image.strongest_atom(), text.strongest_atom())
+    return -_paired_cosine(image.without(*tops), text.without(*tops)).mean()
 
 
-ALIGNMENTS: dict[AlignmentName, Callable[[SparseCodes, SparseCodes], Tensor]] = {
-    "masked-cosine": masked_cosine_alignment,
-    "cosine": cosine_alignment,
-}
+def iso_energy_penalty(image: Codes, text: Codes, atoms: int) -> Tensor:
+    """Return the mean over atoms of |E_I - E_T| / (E_I + E_T), E being an atom's mean squared coefficient.
 
-
-def revival_loss(codes: SparseCodes, dead_atoms: Tensor) -> Tensor:
-    """Return the mean over all entries of what one round over the dead atoms alone leaves of the residual, squared.
-
-    dead_atoms: `(dead, dim)`. Each row pulls the dead atom nearest to its residual towards it; nothing else has a
-    gradient. 0 without dead atoms. Source: the auxiliary loss of Gao et al. 2024 (2406.04093), here by pursuit.
+    It needs no pairs: it compares the two modalities as populations, those of all processes together.
+    Source: the Iso-Energy hypothesis (paper 1.2), as a loss in the authors' released code (paper 1.4).
     """
-    if not len(dead_atoms):
-        return codes.residual.new_zeros(())
-    return reconstruction_loss(matching_pursuit(codes.residual.detach(), dead_atoms, 1))
+    energies = []
+    for codes in (image, text):
+        rows = len(codes.residual)
+        total = sum_of_all(codes.energy(atoms) * rows)
+        energies.append(total / max(rows_of_all(rows, total.device), 1))
+    one, other = energies
+    return ((one - other).abs() / (one + other + _ENERGY_FLOOR)).mean()
 
 
-class _Inner(torch.autograd.Function):
-    """Inner products of codes; which atoms meet is found again in backward, not kept: that is batch × k²."""
-
-    @staticmethod
-    def forward(ctx: Any, a_indices: Tensor, a_values: Tensor, b_indices: Tensor, b_values: Tensor) -> Tensor:
-        ctx.save_for_backward(a_indices, a_values, b_indices, b_values)
-        return (a_values * _met(a_indices, b_indices, b_values)).sum(dim=1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        a_indices, a_values, b_indices, b_values = ctx.saved_tensors
-        gradient = gradient.unsqueeze(1)
-        by_a = gradient * _met(a_indices, b_indices, b_values) if ctx.needs_input_grad[1] else None
-        by_b = gradient * _met(b_indices, a_indices, a_values) if ctx.needs_input_grad[3] else None
-        return None, by_a, None, by_b
+def group_sparsity(image: Codes, text: Codes) -> Tensor:
+    """Return the mean over pairs of Σ_j ‖(z_image[j], z_text[j])‖₂: it is least where both modalities share atoms."""
+    return image.group_norms(text).mean()
 
 
-def _met(a_indices: Tensor, b_indices: Tensor, b_values: Tensor) -> Tensor:
-    """`(batch, k)`: what the other code has at each atom of this one; all k² meetings count, so repeats add up."""
-    meet = a_indices.unsqueeze(2) == b_indices.unsqueeze(1)
-    return torch.bmm(meet.to(b_values.dtype), b_values.unsqueeze(2)).squeeze(2)
+class Alignment(Variant):
+    """What β weighs: a term that is smaller the more both modalities use the same atoms."""
+
+    noun: ClassVar[str] = "alignment"
+    needs_pairs: ClassVar[bool] = True
+    """Whether row i of both codes must belong to one pair."""
+    over_all: ClassVar[bool] = False
+    """Whether the term is that of the rows of all processes, not the mean over this one's."""
+
+    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
+        """Return the term, a scalar to be minimised."""
+        raise NotImplementedError
 
 
-def _inner(a: SparseCodes, b: SparseCodes) -> Tensor:
-    """`(batch,)` inner products of dense codes."""
-    return _Inner.apply(a.indices, a.values, b.indices, b.values)
+@dataclass(frozen=True)
+class MaskedCosine(Alignment):
+    """Minus the cosine of paired codes, each modality's top atom exempt: as in the paper's code."""
+
+    name: str = field(default="masked-cosine", init=False)
+
+    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
+        """Return the term."""
+        del atoms
+        return masked_cosine_alignment(image, text)
 
 
-def _paired_cosine(image: SparseCodes, text: SparseCodes) -> Tensor:
-    squared = (_inner(image, image) * _inner(text, text)).clamp_min(_COSINE_FLOOR**2)
-    return _inner(image, text) / squared.sqrt()
+@dataclass(frozen=True)
+class Cosine(Alignment):
+    """Minus the cosine of paired codes: as in the paper's text."""
+
+    name: str = field(default="cosine", init=False)
+
+    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
+        """Return the term."""
+        del atoms
+        return cosine_alignment(image, text)
 
 
-def _top_atom(codes: SparseCodes) -> Tensor:
-    """`(batch, 1)` index of the atom with the largest merged coefficient."""
-    place = codes.merged_values().detach().argmax(dim=1, keepdim=True)
-    return codes.indices.gather(1, place)
+@dataclass(frozen=True)
+class IsoEnergy(Alignment):
+    """The difference of both modalities' energies, atom by atom: needs no pairs."""
+
+    name: str = field(default="iso-energy", init=False)
+    needs_pairs: ClassVar[bool] = False
+    over_all: ClassVar[bool] = True
+
+    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
+        """Return the term."""
+        return iso_energy_penalty(image, text, atoms)
 
 
-def _without(codes: SparseCodes, atoms: tuple[Tensor, Tensor]) -> SparseCodes:
-    kept = (codes.indices != atoms[0]) & (codes.indices != atoms[1])
-    return SparseCodes(codes.indices, codes.values * kept, codes.residual)
+@dataclass(frozen=True)
+class GroupSparse(Alignment):
+    """The norm of a pair's two coefficients, summed over atoms: sparse over the pair rather than over each row."""
+
+    name: str = field(default="group-sparse", init=False)
+
+    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
+        """Return the term."""
+        del atoms
+        return group_sparsity(image, text)
+
+
+def _paired_cosine(image: Codes, text: Codes) -> Tensor:
+    squared = (image.inner(image) * text.inner(text)).clamp_min(_COSINE_FLOOR**2)
+    return image.inner(text) / squared.sqrt()

@@ -182,11 +182,9 @@ class ConceptStatistics:
 
 
 def _cross_moments(image: SparseCodes, text: SparseCodes, atoms: int) -> sparse.csr_array:
-    products = image.values.detach().unsqueeze(2) * text.values.detach().unsqueeze(1)
-    rows = image.indices.unsqueeze(2).expand(products.shape)
-    columns = text.indices.unsqueeze(1).expand(products.shape)
-    triplets = (
-        products.cpu().numpy().astype(np.float64).ravel(),
-        (rows.cpu().numpy().ravel(), columns.cpu().numpy().ravel()),
-    )
-    return sparse.coo_array(triplets, shape=(atoms, atoms)).tocsr()
+    by_row = []
+    for codes in (image, text):
+        values = codes.values.detach().cpu().numpy().astype(np.float64).ravel()
+        ends = np.arange(len(codes) + 1) * codes.indices.shape[1]
+        by_row.append(sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms)))
+    return (by_row[0].T @ by_row[1]).tocsr()

@@ -18,6 +18,7 @@ from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import split_of
 from isoenergy.report.page import write_report
 from isoenergy.sae import SaeConfig
+from isoenergy.sparse_encoders import ReLU
 from isoenergy.statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
@@ -27,6 +28,10 @@ from workflows.evaluate import EvaluateConfig
 from workflows.steps import PlannedStep
 
 DIM, UNITS, ROWS = 6, 5, 60
+CONFIGS = [
+    SaeConfig(dim=DIM, atoms=20, k=3, beta=0.0),
+    SaeConfig(dim=DIM, atoms=20, k=3, beta=0.0, sparse_encoder=ReLU(), input="centred", atom_norm="free"),
+]
 HOSTILE = "</li><script>alert(1)</script>"
 
 
@@ -56,10 +61,15 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sae(tmp_path: Path) -> Path:
-    SparseAutoencoder(SaeConfig(dim=DIM, atoms=20, k=3, beta=0.0), torch.Generator().manual_seed(0)).save(
-        tmp_path / "sae"
-    )
+    saved(SaeConfig(dim=DIM, atoms=20, k=3, beta=0.0), tmp_path / "sae")
     return tmp_path / "sae"
+
+
+def saved(config: SaeConfig, folder: Path) -> None:
+    sae = SparseAutoencoder(config, torch.Generator().manual_seed(0))
+    if config.input == "centred":
+        sae.image_mean[0], sae.text_mean[0] = 0.3, -0.4
+    sae.save(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -72,14 +82,16 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def results(store: Path, sae: Path, output: Path) -> dict:
-    file = evaluate.run(EvaluateConfig(store=str(store), saes=(sae,), output=output, split="train", sample=50))
+    file = evaluate.run(EvaluateConfig(store=str(store), saes=(str(sae),), output=output, split="train", sample=50))
     assert file is not None
     return json.loads(file.read_text())
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.sparse_encoder))
 def test_results_do_not_depend_on_the_parts(
-    store: Path, sae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, sae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: SaeConfig
 ) -> None:
+    saved(config, sae)
     whole = results(store, sae, tmp_path / "whole")["saes"][0]["results"]
     monkeypatch.setattr(evaluate, "_UNITS_PER_PART", 1)
     parted = results(store, sae, tmp_path / "parted")["saes"][0]["results"]
@@ -93,9 +105,12 @@ def flat(values: dict, prefix: str = "") -> dict[str, float]:
     return found
 
 
-def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.sparse_encoder))
+def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_path: Path, config: SaeConfig) -> None:
+    saved(config, sae)
     found = results(store, sae, tmp_path / "evaluation")
     arrays = EmbeddingStore.open(str(store)).to_arrays("train")
+    by_modality = {"image": arrays.images, "text": arrays.texts}
     images, texts = (normalize(torch.from_numpy(x.astype(np.float32)), dim=1) for x in (arrays.images, arrays.texts))
     assert found["original"]["retrieval"]["text_to_image_r5"] == pytest.approx(recall_at(texts, images, RANKS)[5])
     assert found["original"]["gap"]["difference_in_means"] == pytest.approx(
@@ -103,7 +118,8 @@ def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_pa
     )
     model = SparseAutoencoder.load(sae)
     with torch.no_grad():
-        codes = [model.encode(x) for x in (images, texts)]
+        prepared = [model.prepare(torch.from_numpy(x.astype(np.float32)), m) for m, x in by_modality.items()]
+        codes = [model.encode(x) for x in prepared]
     statistics = ConceptStatistics.zeros(20)
     statistics.update(*codes)
     bimodal = kept_atoms("bimodal", statistics.classes())
@@ -121,7 +137,7 @@ def test_a_second_evaluation_runs_nothing_and_a_dry_run_says_so(
     monkeypatch.setattr(evaluate, "run_on_ray", None)
     first = results(store, sae, tmp_path / "evaluation")
     config = EvaluateConfig(
-        store=str(store), saes=(sae,), output=tmp_path / "evaluation", split="train", sample=50, dry_run=True
+        store=str(store), saes=(str(sae),), output=tmp_path / "evaluation", split="train", sample=50, dry_run=True
     )
     assert evaluate.run(config) is None
     assert " run" not in capsys.readouterr().out.split("steps to run")[-1].split("\n", 1)[1]

@@ -1,0 +1,49 @@
+"""BatchTopK: the largest scores of a whole batch, k a row on average (Bussmann et al. 2024, 2412.06410)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from isoenergy.codes import DenseCodes
+from isoenergy.distributed import largest_of_all, rows_of_all
+from isoenergy.sparse_encoders.learned import LearnedEncoder
+from isoenergy.sparse_encoders.protocol import EncoderModule, SparseEncoder
+
+_FOLLOWS = 0.01
+
+
+@dataclass(frozen=True)
+class BatchTopK(SparseEncoder):
+    """The k × rows largest positive scores of the global batch; afterwards those above the usual threshold."""
+
+    name: str = field(default="batch-top-k", init=False)
+
+    def build(self, dictionary: Tensor, k: int) -> EncoderModule:
+        """Return the module."""
+        return _BatchTopK(dictionary, k)
+
+
+class _BatchTopK(LearnedEncoder[DenseCodes]):
+    """In training the threshold is the batch's; a running mean of it serves evaluation, where rows are alone."""
+
+    threshold: Tensor
+
+    def __init__(self, dictionary: Tensor, k: int) -> None:
+        super().__init__(dictionary, k)
+        self.register_buffer("threshold", dictionary.new_full((), -1.0))
+
+    def forward(self, x: Tensor, dictionary: Tensor, gram: Tensor | None = None) -> DenseCodes:
+        del gram
+        scores = self.scores(x).relu()
+        threshold = self._batch_threshold(scores.detach()) if self.training else self.threshold
+        values = torch.where(scores >= threshold.clamp_min(0), scores, 0.0)
+        return DenseCodes(values, x - values @ dictionary)
+
+    def _batch_threshold(self, scores: Tensor) -> Tensor:
+        threshold = largest_of_all(scores.flatten(), self.k * rows_of_all(len(scores), scores.device)).min()
+        if self.threshold < 0:
+            self.threshold.copy_(threshold)
+        else:
+            self.threshold.lerp_(threshold, _FOLLOWS)
+        return threshold
