@@ -1,14 +1,15 @@
-"""The training loop: batches in, `report(metrics, checkpoint)` out; it knows no engine.
+"""The training loop: batches in, `report(step, metrics, save)` out; it knows no engine.
 
-One pass over the data trains one SAE for each β, from the same initialisation and on the same batches. It runs alone,
-under DDP (pass `wrap`), in a notebook or in a test. Source: paper 1.3, 1.4, 3.3.
+One pass over the data trains one SAE for each β and seed on the same batches. It runs alone, under DDP (pass `wrap`),
+in a notebook or in a test. Source: paper 1.3, 1.4, 3.3.
 """
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from itertools import repeat
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,128 +18,74 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from isoenergy.differences import differing_fields
+from isoenergy.distributed import add_up, from_first, processes
 from isoenergy.errors import InputError
-from isoenergy.objective import ALIGNMENTS, AlignmentName, reconstruction_loss, revival_loss
-from isoenergy.sae import SaeConfig, SparseAutoencoder
-from isoenergy.store.batches import PairBatches
+from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
+from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sae_group import SaeGroup
+from isoenergy.store.batches import Batches
+from isoenergy.training_config import TrainingConfig, sae_name
+from isoenergy.training_metrics import Metrics, StepSums, largest_squared_norm
+
+__all__ = ["Metrics", "SaveCheckpoint", "Trainer", "TrainingConfig", "sae_name"]
 
 STATE_FILE = "trainer.safetensors"
 STATE_JSON = "trainer.json"
 _IDLE_STEPS = "idle_steps"
 
-Metrics = dict[str, float]
 SaveCheckpoint = Callable[[Path], None]
 Report = Callable[[int, Metrics, SaveCheckpoint | None], None]
+RawPairs = tuple[Tensor, Tensor]
+"""Raw images and texts, `(pairs, dim)` each; row i of both belongs to one pair."""
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How the SAEs are trained; the defaults are the paper's for CLIP ViT-B/32."""
-
-    betas: tuple[float, ...] = (0.0, 4e-4)
-    """Weights of the alignment term, relative to the per-element mean squared error: an SAE each, 0 a standard one."""
-    alignment: AlignmentName = "masked-cosine"
-    """masked-cosine: as in the paper's code, each modality's top atom is exempt. cosine: as in its text."""
-    expansion: int = 8
-    """Atoms in the dictionary, in multiples of the embeddings' width."""
-    k: int = 20
-    """Rounds of Matching Pursuit."""
-    epochs: int = 5
-    """Passes over the train split."""
-    batch_pairs: int = 512
-    """Pairs in a step, over all workers; twice as many rows."""
-    learning_rate: float = 5e-4
-    """Highest rate of the OneCycle schedule."""
-    gradient_clip: float = 1.0
-    """Largest gradient norm of one SAE."""
-    revival: float = 0.0
-    """Weight of the loss by which dead atoms learn what the others leave, on the scale of beta; 0, the paper's: off."""
-    dead_after: int = 100
-    """Steps in which no row of the batch chose an atom, for it to count as dead."""
-    seed: int = 0
-    """Decides the initialisation and the order of the data."""
-    log_every: int = 10
-    """Steps between two reports of the metrics."""
-    checkpoint_every: int = 200
-    """Steps between two checkpoints."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and field.name not in ("seed", "revival") and not value > 0:
-                raise InputError(f"{field.name} must be above 0, got {value}")
-        if not 0 <= self.revival < math.inf:
-            raise InputError(f"revival must be 0 or more, got {self.revival}")
-        if not self.betas or len(set(self.betas)) != len(self.betas):
-            raise InputError(f"betas must be one or more different numbers, got {self.betas}")
-
-
-def sae_name(beta: float) -> str:
-    """Return the name of the SAE trained with `beta`, fit for a folder: `beta-0`, `beta-0.0004`."""
-    return f"beta-{beta:g}"
-
-
-class SaeGroup(nn.Module):
-    """SAEs that share their batches, one for each β, all from one initialisation."""
-
-    def __init__(self, config: TrainingConfig, dim: int) -> None:
-        super().__init__()
-        self.betas = config.betas
-        self._alignment, self._revives = ALIGNMENTS[config.alignment], config.revival > 0
-        self.saes = [
-            SparseAutoencoder(
-                SaeConfig(dim=dim, atoms=config.expansion * dim, k=config.k, beta=beta),
-                torch.Generator().manual_seed(config.seed),
-            )
-            for beta in config.betas
-        ]
-        self._registered = nn.ModuleList(self.saes)
-
-    def forward(self, images: Tensor, texts: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode raw `(pairs, dim)` embeddings with every SAE, whose dead atoms are `dead`, `(SAEs, atoms)` bool.
-
-        Returns `(SAEs, 3)` losses: reconstruction, alignment and revival; and `(SAEs, atoms)` uint8: 1 for each atom
-        that a row chose.
-        """
-        rows = nn.functional.normalize(torch.cat([images, texts]), dim=1)
-        losses, used = zip(*map(self._losses, self.saes, repeat(rows), dead), strict=True)
-        return torch.stack(losses), torch.stack(used)
-
-    def _losses(self, sae: SparseAutoencoder, rows: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
-        codes = sae(rows)
-        image, text = codes.split(len(rows) // 2)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and sae.config.beta > 0):
-            alignment = self._alignment(image, text)
-        revival = revival_loss(codes, sae.dictionary[dead]) if self._revives else alignment.new_zeros(())
-        return torch.stack([reconstruction_loss(codes), alignment, revival]), codes.used_atoms(len(dead))
-
-    def project_atoms(self) -> None:
-        """Rescale every atom of every SAE to unit norm."""
-        for sae in self.saes:
-            sae.project_atoms()
+class DivergedError(InputError):
+    """A loss or a weight is not finite."""
 
 
 class Trainer:
-    """A group of SAEs, their optimizer and their position in the data; saved and loaded as a whole."""
+    """A group of SAEs, their optimizer and their position in the data; saved and loaded as a whole.
+
+    All randomness is a function of (seed, epoch, step): the position is the random state.
+    """
 
     def __init__(
         self,
         config: TrainingConfig,
-        batches: PairBatches,
+        batches: Batches,
+        dim: int,
         device: torch.device | None = None,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        means: dict[str, Tensor] | None = None,
+        validation: RawPairs | None = None,
     ) -> None:
-        """Draw the SAEs; `wrap` makes a module distributed, if it is to be."""
+        """Draw the SAEs.
+
+        wrap: makes a module distributed, if it is to be. means: `(dim,)` mean unit row by modality, for centred input.
+        validation: pairs on which each checkpoint is measured, by the first worker.
+        Raises InputError if the batches are of unpaired rows and the alignment needs pairs, or if means are missing.
+        """
+        if not batches.paired and config.alignment.needs_pairs and any(config.betas):
+            raise InputError(
+                f"{config.alignment} compares the two codes of a pair, and these images and texts are not paired; "
+                f"give --alignment iso-energy"
+            )
         self.config, self.batches, self.step = config, batches, 0
         self.device = device or torch.device("cpu")
-        dim = batches.pairs.images.shape[1]
         self.group = SaeGroup(config, dim).to(self.device)
+        if config.input == "centred":
+            self._set_means(means)
+        self._validation = validation
         self._module = wrap(self.group)
-        self._idle_steps = torch.zeros(len(config.betas), config.expansion * dim, dtype=torch.int32, device=self.device)
+        self._atoms = config.expansion * dim
+        self._idle_steps = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.int32, device=self.device)
+        self._betas = torch.tensor([sae.config.beta for sae in self.group.saes], device=self.device)
+        self._sums = StepSums()
         self._optimizer = torch.optim.Adam(self.group.parameters(), lr=config.learning_rate, fused=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, config.learning_rate, total_steps=self.steps
         )
+        self._since, self._waited, self._rows = time.perf_counter(), 0.0, 0
 
     @property
     def steps(self) -> int:
@@ -148,25 +95,46 @@ class Trainer:
     def run(self, report: Report) -> None:
         """Train from the current position to the end.
 
-        `report(step, metrics, save)` is called every `log_every` steps and at the end; `save` is None but every
-        `checkpoint_every` steps and at the end, when `save(folder)` writes a checkpoint.
+        `report(step, metrics, save)` is called every `log_every` steps, every `checkpoint_every` and at the end, by all
+        workers alike; `save` is None but every `checkpoint_every` steps and at the end, when `save(folder)` writes a
+        checkpoint. Raises DivergedError when a report finds a loss or a weight that is not finite.
         """
+        self._since, self._waited, self._rows = time.perf_counter(), 0.0, 0
         while self.step < self.steps:
             epoch, first_step = divmod(self.step, self.batches.steps)
-            for images, texts in self.batches.epoch(epoch, first_step):
-                losses = self._step(images, texts)
-                last = self.step == self.steps
-                checkpoint_due = last or self.step % self.config.checkpoint_every == 0
-                if checkpoint_due or self.step % self.config.log_every == 0:
-                    report(self.step, self._metrics(losses), self.save if checkpoint_due else None)
+            with closing(self._timed(self.batches.epoch(epoch, first_step))) as batches:
+                for images, texts in batches:
+                    self._step(images, texts)
+                    checkpoint_due = self.step == self.steps or self.step % self.config.checkpoint_every == 0
+                    if checkpoint_due or self.step % self.config.log_every == 0:
+                        metrics = self._metrics()
+                        if checkpoint_due and self._validation is not None:
+                            metrics |= self.validate()
+                        report(self.step, metrics, self.save if checkpoint_due else None)
 
-    def _step(self, images: Tensor, texts: Tensor) -> Tensor:
-        losses, used = self._module(images.to(self.device), texts.to(self.device), self._dead_atoms())
-        betas = torch.tensor(self.config.betas, device=self.device)
+    def _timed(self, batches: Iterator[RawPairs]) -> Generator[RawPairs]:
+        """Yield the batches; note how long they kept the loop waiting."""
+        for _ in range(self.batches.steps):
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def _step(self, images: Tensor, texts: Tensor) -> None:
+        images, texts = (part.to(self.device, non_blocking=True).float() for part in (images, texts))
+        try:
+            output = self._module(images, texts, self._dead_atoms())
+        except ValueError:  # a pursuit refuses atoms that are not finite
+            self._require_finite_weights()
+            raise
         # DDP averages over workers; their shares of the batch may differ by a pair.
         share = len(images) * self.batches.workers / self.batches.batch_pairs
-        weighted = losses[:, 0] + betas * losses[:, 1] + self.config.revival * losses[:, 2]
-        objective = share * weighted.sum()
+        reconstruction, alignment, penalty, revival = output.losses.T
+        own = reconstruction + penalty + self.config.revival * revival
+        weight = 1.0 if self.config.alignment.over_all else share
+        objective = share * own.sum() + weight * (self._betas * alignment).sum()
         self._optimizer.zero_grad(set_to_none=True)
         objective.backward()
         for sae in self.group.saes:
@@ -174,34 +142,65 @@ class Trainer:
         self._optimizer.step()
         self._schedule.step()
         self.group.project_atoms()
-        if self.batches.workers > 1:
-            torch.distributed.all_reduce(used, torch.distributed.ReduceOp.MAX)
-        self._idle_steps = torch.where(used.bool(), 0, self._idle_steps + 1)
+        used = output.fires.sum(1)
+        add_up(used)
+        self._idle_steps = torch.where(used > 0, 0, self._idle_steps + 1)
+        self._sums.add(output)
+        self._rows += 2 * len(images)
         self.step += 1
-        return losses.detach()
 
     def _dead_atoms(self) -> Tensor:
         return self._idle_steps >= self.config.dead_after
 
-    def _metrics(self, losses: Tensor) -> Metrics:
-        """Return the losses of this worker's share of the last batch, and each SAE's count of dead atoms."""
-        learning_rate = float(self._schedule.get_last_lr()[0])
-        metrics: Metrics = {"epoch": self.step / self.batches.steps, "learning_rate": learning_rate}
-        dead = self._dead_atoms().sum(dim=1).tolist()
-        for beta, (reconstruction, alignment, revival), count in zip(
-            self.config.betas, losses.tolist(), dead, strict=True
-        ):
-            metrics[f"{sae_name(beta)}/reconstruction_loss"] = reconstruction
-            metrics[f"{sae_name(beta)}/alignment"] = alignment
-            metrics[f"{sae_name(beta)}/dead_atoms"] = float(count)
-            if self.config.revival:
-                metrics[f"{sae_name(beta)}/revival_loss"] = revival
+    def _metrics(self) -> Metrics:
+        """Return the metrics of all workers' rows since the last report."""
+        names = self.group.names
+        metrics = self._sums.metrics(names, self.group.saes[0].config.dim)
+        for name, dead, sae in zip(names, self._dead_atoms().sum(dim=1).tolist(), self.group.saes, strict=True):
+            metrics[f"{name}/dead_atoms"] = float(dead)
+            if self.config.atom_norm == "free":
+                metrics[f"{name}/largest_squared_norm"] = largest_squared_norm(sae)
+            if not all(math.isfinite(value) for key, value in metrics.items() if key.startswith(f"{name}/")):
+                raise self._diverged(name, "loss is")
+        self._require_finite_weights()
+        now = time.perf_counter()
+        seconds = max(now - self._since, 1e-9)
+        metrics |= {
+            "epoch": self.step / self.batches.steps,
+            "learning_rate": float(self._schedule.get_last_lr()[0]),
+            "rows_per_second": self._rows * self.batches.workers / seconds,
+            "waiting_for_data": self._waited / seconds,
+        }
+        self._since, self._waited, self._rows = now, 0.0, 0
         return metrics
+
+    def _require_finite_weights(self) -> None:
+        for name, sae in zip(self.group.names, self.group.saes, strict=True):
+            if not all(parameter.isfinite().all() for parameter in sae.parameters()):
+                raise self._diverged(name, "weights are")
+
+    def _diverged(self, name: str, what: str) -> DivergedError:
+        return DivergedError(
+            f"{name}: the {what} not finite within {self.config.log_every} steps before step {self.step}; "
+            f"give a smaller --learning-rate or --beta; checkpoints of earlier steps are whole"
+        )
+
+    @torch.no_grad()
+    def validate(self) -> Metrics:
+        """Return each SAE's R² on the validation pairs, as measured by the first worker."""
+        if self._validation is None:
+            return {}
+        figures = torch.zeros(len(self.group.saes), device=self.device)
+        if processes() == 1 or torch.distributed.get_rank() == 0:
+            for number, sae in enumerate(self.group.saes):
+                figures[number] = _mean_r2(sae, self._validation, self.device)
+        values = from_first(figures).tolist()
+        return {f"{name}/validation_r2": r2 for name, r2 in zip(self.group.names, values, strict=True)}
 
     def save(self, folder: Path) -> None:
         """Write each SAE to a folder of its name, and what an exact resume needs beside them; no pickle."""
-        for beta, sae in zip(self.config.betas, self.group.saes, strict=True):
-            sae.save(folder / sae_name(beta))
+        for name, sae in zip(self.group.names, self.group.saes, strict=True):
+            sae.save(folder / name)
         optimizer = self._optimizer.state_dict()
         tensors = {
             f"{index}.{name}": value.cpu().contiguous()
@@ -213,7 +212,7 @@ class Trainer:
         state = {
             "config": asdict(self.config),
             "step": self.step,
-            "pairs": len(self.batches.pairs),
+            "steps": self.steps,
             "param_groups": optimizer["param_groups"],
             "schedule": schedule,
         }
@@ -227,15 +226,16 @@ class Trainer:
         try:
             state = json.loads((folder / STATE_JSON).read_text())
             tensors = load_file(folder / STATE_FILE)
-            self._idle_steps = tensors.pop(_IDLE_STEPS).to(self.device)
+            idle_steps = tensors.pop(_IDLE_STEPS)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{folder} is not a training checkpoint ({error})") from error
-        here = asdict(self.config) | {"pairs": len(self.batches.pairs)}
-        differences = differing_fields(state["config"] | {"pairs": state["pairs"]}, here)
+        here = asdict(self.config) | {"steps": self.steps}
+        differences = differing_fields(state["config"] | {"steps": state["steps"]}, here)
         if differences:
             raise InputError(f"{folder} was trained otherwise: {differences}; restore these settings or start anew")
-        for beta, sae in zip(self.config.betas, self.group.saes, strict=True):
-            sae.load_state_dict(SparseAutoencoder.load(folder / sae_name(beta)).state_dict())
+        self._idle_steps = idle_steps.to(self.device)
+        for name, sae in zip(self.group.names, self.group.saes, strict=True):
+            sae.load_state_dict(SparseAutoencoder.load(folder / name).state_dict())
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, _, key = name.partition(".")
@@ -243,3 +243,24 @@ class Trainer:
         self._optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
         self._schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
+
+    def _set_means(self, means: dict[str, Tensor] | None) -> None:
+        if means is None:
+            raise InputError("centred input needs the mean of each modality's unit rows")
+        for sae in self.group.saes:
+            for modality in MODALITIES:
+                getattr(sae, f"{modality}_mean").copy_(means[modality])
+
+
+def _mean_r2(sae: SparseAutoencoder, pairs: RawPairs, device: torch.device) -> float:
+    """Mean over modalities of R² (paper 1.6)."""
+    was_training = sae.training
+    sae.eval()
+    figures = []
+    for modality, part in zip(MODALITIES, pairs, strict=True):
+        rows = sae.prepare(part.to(device).float(), modality)
+        sums = ReconstructionSums.zeros(sae.config.dim)
+        sums.update(rows.cpu(), sae(rows).residual.cpu())
+        figures.append(sums)
+    sae.train(was_training)
+    return r2_paper(*figures)

@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -6,14 +7,23 @@ import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
+from isoenergy.beta_search import AutomaticBeta
 from isoenergy.errors import InputError
+from isoenergy.objective import Alignment, Cosine, GroupSparse, IsoEnergy
 from isoenergy.sae import SaeConfig
+from isoenergy.sae_group import SaeGroup
+from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder
 from isoenergy.store import PairArrays
-from isoenergy.store.batches import PairBatches
-from isoenergy.training import Metrics, SaeGroup, SaveCheckpoint, Trainer, TrainingConfig
+from isoenergy.store.batches import PairBatches, UnpairedBatches
+from isoenergy.training import DivergedError, Metrics, SaveCheckpoint, Trainer, TrainingConfig
+from isoenergy.training_config import beta_text, parse_beta, sae_name
 
 CONFIG = TrainingConfig(
-    betas=(0.0, 1e-2), expansion=3, k=3, epochs=3, batch_pairs=20, learning_rate=2e-2, log_every=2, checkpoint_every=4
+    beta=(0.0, 1e-2), expansion=3, k=3, epochs=3, batch_pairs=20, learning_rate=2e-2, log_every=2, checkpoint_every=4
+)
+MEANS = {"image": torch.linspace(-0.1, 0.1, 8), "text": torch.linspace(0.2, -0.1, 8)}
+EVERYTHING = dataclasses.replace(
+    CONFIG, seeds=2, revival=0.1, dead_after=2, atom_norm="free", input="centred", learning_rate=5e-3
 )
 
 
@@ -28,42 +38,83 @@ def pairs() -> PairArrays:
     return PairArrays(np.array([str(n) for n in range(130)], object), images.astype("f2"), texts.astype("f2"))
 
 
-def train(pairs: PairArrays, config: TrainingConfig, folder: Path, resume: Path | None = None) -> Trainer:
-    trainer = Trainer(config, PairBatches(pairs, config.batch_pairs, config.seed))
+def fresh(pairs: PairArrays, config: TrainingConfig, data_seed: int = 0) -> Trainer:
+    batches = PairBatches.of_arrays(pairs.images, pairs.texts, config.batch_pairs, data_seed)
+    return Trainer(config, batches, 8, means=MEANS if config.input == "centred" else None)
+
+
+def train(pairs: PairArrays, config: TrainingConfig, folder: Path | None = None, resume: Path | None = None) -> Trainer:
+    trainer = fresh(pairs, config)
     if resume is not None:
         trainer.load(resume)
 
     def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
         assert all(np.isfinite(list(metrics.values())))
-        if save is not None:
+        if save is not None and folder is not None:
             save(folder / str(step))
 
     trainer.run(report)
     return trainer
 
 
-@pytest.mark.parametrize("step", [4, 8, 12])
-@pytest.mark.parametrize("revival", [0.0, 0.1])
+def require_same(one: SparseAutoencoder, other: SparseAutoencoder) -> None:
+    states = one.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+@pytest.mark.parametrize("encoder", [member() for member in SparseEncoder.members().values()], ids=str)
+@pytest.mark.parametrize("alignment", [member() for member in Alignment.members().values()], ids=str)
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    pairs: PairArrays, tmp_path: Path, step: int, revival: float
+    pairs: PairArrays, tmp_path: Path, encoder: SparseEncoder, alignment: Alignment
 ) -> None:
-    config = dataclasses.replace(CONFIG, revival=revival, dead_after=2)
+    config = dataclasses.replace(EVERYTHING, sparse_encoder=encoder, alignment=alignment)
     whole = train(pairs, config, tmp_path / "whole")
-    resumed = train(pairs, config, tmp_path / "resumed", tmp_path / "whole" / str(step))
-    for a, b in zip(whole.group.parameters(), resumed.group.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert (tmp_path / "whole" / "18" / "trainer.json").read_text() == (
-        tmp_path / "resumed" / "18" / "trainer.json"
-    ).read_text()
+    for step in (4, 8, 16):  # in the middle of an epoch each
+        resumed = train(pairs, config, tmp_path / str(step), tmp_path / "whole" / str(step))
+        for one, other in zip(whole.group.saes, resumed.group.saes, strict=True):
+            require_same(one, other)
+        for name in ("trainer.json", "trainer.safetensors"):
+            one, other = (folder / "18" / name for folder in (tmp_path / "whole", tmp_path / str(step)))
+            assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("encoder", [MatchingPursuit(), JumpReLU(), BatchTopK()], ids=str)
+def test_several_saes_in_a_pass_are_each_what_it_is_alone(pairs: PairArrays, encoder: SparseEncoder) -> None:
+    config = dataclasses.replace(EVERYTHING, sparse_encoder=encoder, gradient_clip=1e-3)
+    together = train(pairs, config).group
+    assert together.names == ["beta-0-seed-0", "beta-0.01-seed-0", "beta-0-seed-1", "beta-0.01-seed-1"]
+    for sae, (seed, beta) in zip(together.saes, product((0, 1), (0.0, 1e-2)), strict=True):
+        assert sae.config.beta == beta
+        alone = train(pairs, dataclasses.replace(config, beta=(beta,), seeds=1, seed=seed)).group
+        assert alone.names == [sae_name(beta)]
+        require_same(sae, alone.saes[0])
+
+
+def test_saes_of_one_seed_start_alike_and_those_of_others_do_not(pairs: PairArrays) -> None:
+    group = fresh(pairs, dataclasses.replace(CONFIG, seeds=2)).group
+    require_same(group.saes[0], group.saes[1])
+    require_same(group.saes[2], group.saes[3])
+    assert not torch.equal(group.saes[0].dictionary, group.saes[2].dictionary)
+
+
+def test_a_zero_beta_ignores_alignment_and_another_does_not(pairs: PairArrays) -> None:
+    runs = [
+        train(pairs, dataclasses.replace(CONFIG, alignment=alignment)).group.saes
+        for alignment in (Cosine(), GroupSparse(), IsoEnergy())
+    ]
+    for standard, aligned in runs[1:]:
+        require_same(standard, runs[0][0])
+        assert not torch.equal(aligned.dictionary, runs[0][1].dictionary)
 
 
 def test_dead_atoms_are_counted_and_revived(pairs: PairArrays) -> None:
     ends = []
     for revival in (0.0, 0.1):
-        config = dataclasses.replace(CONFIG, betas=(0.0,), expansion=16, k=2, epochs=25, dead_after=30, revival=revival)
+        config = dataclasses.replace(CONFIG, beta=(0.0,), expansion=16, k=2, epochs=25, dead_after=30, revival=revival)
         history: list[tuple[int, Metrics]] = []
-        trainer = Trainer(config, PairBatches(pairs, config.batch_pairs, config.seed))
-        trainer.run(lambda step, metrics, _save, history=history: history.append((step, metrics)))
+        fresh(pairs, config).run(lambda step, metrics, _save, history=history: history.append((step, metrics)))
         assert all(metrics["beta-0/dead_atoms"] == 0 for step, metrics in history if step < 30)
         ends.append(history[-1][1])
     without, revived = ends
@@ -71,10 +122,12 @@ def test_dead_atoms_are_counted_and_revived(pairs: PairArrays) -> None:
     assert revived["beta-0/reconstruction_loss"] < without["beta-0/reconstruction_loss"]
 
 
+@pytest.mark.parametrize("alignment", [member() for member in Alignment.members().values()], ids=str)
 @pytest.mark.parametrize("revival", [0.0, 0.1])
-def test_a_training_step_keeps_nothing_of_the_size_of_dense_codes(pairs: PairArrays, revival: float) -> None:
-    config = dataclasses.replace(CONFIG, expansion=400, revival=revival, alignment="masked-cosine")
-    group = SaeGroup(config, 8)
+def test_a_pursuits_step_keeps_nothing_of_the_size_of_dense_codes(
+    pairs: PairArrays, revival: float, alignment: Alignment
+) -> None:
+    group = SaeGroup(dataclasses.replace(CONFIG, expansion=400, revival=revival, alignment=alignment), 8)
     images, texts = (torch.from_numpy(rows).float() for rows in (pairs.images, pairs.texts))
     dead = torch.zeros(2, 3200, dtype=torch.bool)
     dead[:, ::2] = True
@@ -94,22 +147,24 @@ def test_a_training_step_keeps_nothing_of_the_size_of_dense_codes(pairs: PairArr
 
 
 def test_training_lowers_the_loss_and_alignment_aligns(pairs: PairArrays) -> None:
-    history: list[Metrics] = []
-    trainer = Trainer(dataclasses.replace(CONFIG, epochs=30), PairBatches(pairs, 20, 0))
-    trainer.run(lambda _step, metrics, _save: history.append(metrics))
-    assert history[-1]["beta-0/reconstruction_loss"] < 0.5 * history[0]["beta-0/reconstruction_loss"]
-    assert history[-1]["beta-0.01/alignment"] < history[-1]["beta-0/alignment"]
+    for alignment in Alignment.members().values():
+        history: list[Metrics] = []
+        trainer = fresh(pairs, dataclasses.replace(CONFIG, epochs=30, alignment=alignment()))
+        trainer.run(lambda _step, metrics, _save, history=history: history.append(metrics))
+        assert history[-1]["beta-0/reconstruction_loss"] < 0.5 * history[0]["beta-0/reconstruction_loss"]
+        assert history[-1]["beta-0.01/alignment"] < history[-1]["beta-0/alignment"]
 
 
-def test_all_saes_start_alike_and_a_zero_beta_ignores_alignment(pairs: PairArrays, tmp_path: Path) -> None:
-    both, alone = (
-        train(pairs, dataclasses.replace(CONFIG, betas=betas), tmp_path / str(len(betas)))
-        for betas in ((0.0, 1e-2), (0.0,))
-    )
-    fresh = Trainer(CONFIG, PairBatches(pairs, 20, 0)).group.saes
-    assert torch.equal(fresh[0].dictionary, fresh[1].dictionary)
-    assert torch.equal(both.group.saes[0].dictionary, alone.group.saes[0].dictionary)
-    assert not torch.equal(both.group.saes[0].dictionary, both.group.saes[1].dictionary)
+def test_only_the_iso_energy_penalty_takes_rows_that_are_not_paired(pairs: PairArrays) -> None:
+    images = PairBatches.of_arrays(pairs.images, pairs.images, 20, 0)
+    texts = PairBatches.of_arrays(pairs.texts[:70], pairs.texts[:70], 20, 1)
+    batches = UnpairedBatches(images, texts)
+    with pytest.raises(InputError, match=r"masked-cosine compares the two codes of a pair.*iso-energy"):
+        Trainer(CONFIG, batches, 8)
+    trainer = Trainer(dataclasses.replace(CONFIG, alignment=IsoEnergy()), batches, 8)
+    trainer.run(lambda _step, _metrics, _save: None)
+    assert trainer.step == 9
+    Trainer(dataclasses.replace(CONFIG, beta=(0.0,)), batches, 8)
 
 
 def test_saved_atoms_have_unit_norm(pairs: PairArrays, tmp_path: Path) -> None:
@@ -122,15 +177,68 @@ def test_saved_atoms_have_unit_norm(pairs: PairArrays, tmp_path: Path) -> None:
 def test_resuming_with_other_settings_names_them(pairs: PairArrays, tmp_path: Path) -> None:
     train(pairs, CONFIG, tmp_path)
     with pytest.raises(InputError, match="k is 3 there and 4 here; seed is 0 there and 1 here"):
-        train(pairs, dataclasses.replace(CONFIG, k=4, seed=1), tmp_path / "other", tmp_path / "4")
+        train(pairs, dataclasses.replace(CONFIG, k=4, seed=1), resume=tmp_path / "4")
     (tmp_path / "4" / "trainer.safetensors").write_bytes(b"\0" * 20)
     with pytest.raises(InputError, match="is not a training checkpoint"):
-        train(pairs, CONFIG, tmp_path / "other", tmp_path / "4")
+        train(pairs, CONFIG, resume=tmp_path / "4")
+
+
+@pytest.mark.parametrize("encoder", [member() for member in SparseEncoder.members().values()], ids=str)
+def test_a_divergence_names_the_sae_and_the_step_and_leaves_no_checkpoint(
+    pairs: PairArrays, tmp_path: Path, encoder: SparseEncoder
+) -> None:
+    config = dataclasses.replace(CONFIG, sparse_encoder=encoder, log_every=1, checkpoint_every=1, atom_norm="free")
+    trainer = fresh(pairs, config)
+    saved = []
+
+    def report(step: int, _metrics: Metrics, save: SaveCheckpoint | None) -> None:
+        assert save is not None
+        save(tmp_path / str(step))
+        saved.append(step)
+        if step == 3:
+            with torch.no_grad():
+                trainer.group.saes[1].dictionary[0, 0] = torch.inf
+
+    with pytest.raises(DivergedError, match=r"beta-0\.01: the (loss|weights).* not finite within 1 steps before step"):
+        trainer.run(report)
+    assert saved == [1, 2, 3]
+    fresh(pairs, config).load(tmp_path / "3")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"k": 0}, {"epochs": -1}, {"learning_rate": 0.0}, {"betas": ()}, {"betas": (1.0, 1.0)}]
+    "wrong",
+    [
+        {"k": 0},
+        {"epochs": -1},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("inf")},
+        {"revival": -1.0},
+        {"seeds": 0},
+        {"beta": ()},
+        {"beta": (1.0, 1.0)},
+        {"beta": (-1.0,)},
+        {"beta": (float("nan"),)},
+    ],
 )
 def test_impossible_settings_are_named(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         TrainingConfig(**wrong)
+
+
+def test_betas_that_differ_little_have_names_of_their_own() -> None:
+    betas = (1e-4, 1.0000001e-4, 1 / 3)
+    config = TrainingConfig(beta=betas)
+    assert len(set(config.names)) == len(config.saes(8)) == 3
+    assert list(config.saes(8)) == config.names
+    assert parse_beta(beta_text(betas)) == betas
+    assert sae_name(4e-4, 1, 2) == "beta-0.0004-seed-1"
+    assert sae_name(0) == sae_name(0.0) == "beta-0"
+
+
+def test_beta_is_numbers_or_a_rule() -> None:
+    assert parse_beta("0,1e-4") == (0.0, 1e-4)
+    assert parse_beta("auto:rounds=2") == AutomaticBeta(rounds=2)
+    with pytest.raises(InputError, match="numbers with commas"):
+        parse_beta("0;1")
+    with pytest.raises(InputError, match="yet to be found"):
+        _ = TrainingConfig(beta=AutomaticBeta()).betas

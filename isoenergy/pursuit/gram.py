@@ -12,7 +12,8 @@ from torch import Tensor
 
 from isoenergy.pursuit.policy import Precision
 
-_PANEL = 256
+GRAM_PANEL = 256
+"""Columns of a Gram matrix that are computed at a time."""
 # Rows of the Gram matrix are kept this much apart, or columns of a power of two would all meet in one cache set.
 _ROW_PADDING_BYTES = 64
 
@@ -58,16 +59,23 @@ def gram_matrix(dictionary: Tensor, precision: Precision = "full") -> Tensor:
 
 def _symmetric_product(dictionary: Tensor) -> Tensor:
     atoms = len(dictionary)
-    padding = _ROW_PADDING_BYTES // dictionary.element_size()
-    gram = empty_on_huge_pages((atoms, atoms + padding), dictionary.dtype)[:, :atoms]
-    panels = even_parts(atoms, _PANEL)
-    for low, high in panels:
-        correlations(dictionary[:high], dictionary[low:high], out=gram[:high, low:high])
-    for low, high in panels:
-        gram[high:, low:high] = gram[low:high, high:].T
-        square = gram[low:high, low:high]
-        square.copy_(square.triu() + square.triu(1).T)  # not every processor rounds both halves alike
+    gram = empty_on_huge_pages((atoms, padded_row(atoms, dictionary.dtype)), dictionary.dtype)[:, :atoms]
+    for low, high in even_parts(atoms, GRAM_PANEL):
+        write_panel(gram, dictionary, low, high)
     return gram
+
+
+def write_panel(gram: Tensor, dictionary: Tensor, low: int, high: int) -> None:
+    """Write columns `low` to `high` of a Gram matrix down to the diagonal, and the same as rows."""
+    correlations(dictionary[:high], dictionary[low:high], out=gram[:high, low:high])
+    gram[low:high, :low] = gram[:low, low:high].T
+    square = gram[low:high, low:high]
+    square.copy_(square.triu() + square.triu(1).T)  # not every processor rounds both halves alike
+
+
+def padded_row(atoms: int, dtype: torch.dtype) -> int:
+    """Return the numbers that a row of a Gram matrix takes in memory."""
+    return atoms + _ROW_PADDING_BYTES // dtype.itemsize
 
 
 def even_parts(count: int, largest: int) -> list[tuple[int, int]]:

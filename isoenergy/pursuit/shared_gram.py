@@ -1,0 +1,42 @@
+"""A Gram matrix that the processes of a node compute together: each some panels of it, in memory that all map.
+
+Every data-parallel worker needs the whole matrix; on a CPU, computing it takes as long as pursuing the rows of a small
+batch. The result is that of `gram_matrix`, and nothing is left behind by a kill.
+"""
+
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoenergy.distributed import NodeGroup
+from isoenergy.pursuit.gram import GRAM_PANEL, even_parts, matmul_precision, padded_row, write_panel
+
+
+class SharedGram:
+    """The `(atoms, atoms)` float32 inner products of a dictionary of which each process holds the same copy."""
+
+    def __init__(self, atoms: int, node: NodeGroup) -> None:
+        """Map the memory; all processes of the node must call it together."""
+        row = padded_row(atoms, torch.float32)
+        place = descriptor = None
+        if node.rank == 0:
+            descriptor = os.memfd_create("isoenergy-gram")
+            os.truncate(descriptor, 4 * atoms * row)
+            place = f"/proc/{os.getpid()}/fd/{descriptor}"
+        place = node.gather(place)[0]
+        self.gram: Tensor = torch.from_numpy(np.memmap(place, np.float32, "r+", shape=(atoms, row)))[:, :atoms]
+        node.barrier()
+        if descriptor is not None:
+            os.close(descriptor)
+        # Panel p costs p times as much as the first: taken in turn, to and fro, the shares are nearly equal.
+        turns = [*range(node.size), *reversed(range(node.size))]
+        panels = even_parts(atoms, GRAM_PANEL)
+        self._panels = [p for number, p in enumerate(panels) if turns[number % len(turns)] == node.rank]
+
+    def compute(self, dictionary: Tensor) -> None:
+        """Write this process's panels; `gram` is whole once all processes of the node have passed a barrier."""
+        with torch.no_grad(), matmul_precision("full"):
+            for low, high in self._panels:
+                write_panel(self.gram, dictionary, low, high)
