@@ -12,6 +12,7 @@ STAGES = {
     "train": "a standard and an aligned sparse autoencoder on a store",
     "evaluate": "measure the autoencoders on held-out pairs",
     "report": "one offline HTML page from an evaluation",
+    "share": "put an autoencoder on the Hugging Face hub",
 }
 
 

@@ -1,0 +1,73 @@
+"""A model card: what an autoencoder is, what it was trained on, what it came to."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from isoenergy.sae import SaeConfig
+
+PLACEHOLDER = "hf:ORG/NAME"
+"""Stands in a card for the place on the hub, which nobody knows before the autoencoder is shared."""
+
+_MEASURES = {
+    "validation_r2": "R² on held-out pairs (validation split)",
+    "r2_image": "R², images, last training steps",
+    "r2_text": "R², texts, last training steps",
+    "l0": "atoms a row",
+    "dead_atoms": "dead atoms",
+    "always_on_energy": "share of the energy in always-on atoms (f > 0.9)",
+    "bimodal_energy": "share of the energy in bimodal atoms",
+    "alignment": "alignment term",
+}
+_LONGEST = 200
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&@$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+
+
+def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], figures: Mapping[str, float]) -> str:
+    """Return the card as Markdown with the hub's front matter; no name or value in it acts as markup.
+
+    encoder: what made the embeddings. training: settings and fingerprints to name. figures: metrics by name, without
+    the SAE's prefix.
+    """
+    kind = "An aligned sparse autoencoder (SAE-A)" if config.beta > 0 else "A sparse autoencoder"
+    what = {key: value for key, value in asdict(config).items() if key != "sparse_encoder"}
+    settings = {**what, "sparse_encoder": config.sparse_encoder, **training}
+    measured = {text: f"{figures[key]:.4g}" for key, text in _MEASURES.items() if key in figures}
+    tables = "\n\n".join(_table(title, rows) for title, rows in (("measure", measured), ("setting", settings)) if rows)
+    return f"""---
+library_name: isoenergy
+tags:
+- sparse-autoencoder
+- interpretability
+- vision-language
+---
+
+# {kind} for {_plain(encoder)}
+
+{config.atoms:,} atoms over embeddings of width {config.dim}, k = {config.k}, β = {config.beta:g}. It splits what a
+vision-language model encodes into atoms that both modalities share and atoms of one modality alone (the Iso-Energy
+hypothesis, arXiv 2602.06218).
+
+```python
+from isoenergy import SparseAutoencoder
+
+sae = SparseAutoencoder.load("{PLACEHOLDER}")  # or this folder
+codes = sae.encode(sae.prepare(embeddings, "image"))  # raw embeddings, (batch, {config.dim}), float32
+```
+
+{tables}
+
+Trained with [isoenergy](https://arxiv.org/abs/2602.06218). The weights are safetensors; nothing is unpickled.
+"""
+
+
+def _table(title: str, rows: Mapping[str, object]) -> str:
+    lines = [f"| {title} | value |", "|---|---|", *(f"| {_plain(key)} | {_plain(rows[key])} |" for key in rows)]
+    return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    """Return the value as Markdown that shows it on one line as it is: no tag, link, emphasis, mention or new cell."""
+    text = "".join(character if character.isprintable() else " " for character in str(value))
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return _MARKUP.sub(r"\\\g<0>", short)
