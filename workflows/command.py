@@ -26,7 +26,7 @@ def run_command(main: Callable[[], None]) -> None:
             _end(signal.SIGTERM)
         raise
     except Exception as error:
-        for cause in _causes(error):
+        for cause in causes(error):
             if isinstance(cause, InputError):
                 print(f"isoenergy: {' '.join(str(cause).split())}", file=sys.stderr)
                 sys.exit(2)
@@ -43,7 +43,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated(128 + signal.SIGTERM)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield `error` and everything that it wraps, in Ray's ways too."""
     pending, seen = [error], set()
     while pending:

@@ -19,6 +19,8 @@ _WORKERS = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_MMAP_MAX_": "0",
+    # Train looks every two seconds whether its workers have started or ended; here there are few, and it is near.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
 }
 """Environment of the workers of a Ray that is started here; a cluster's nodes set their own."""
 

@@ -1,6 +1,5 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +21,10 @@ from isoenergy.evaluation import (
     merge_parts,
 )
 from isoenergy.exemplars import ExemplarConfig, write_exemplars, write_projection
-from isoenergy.files import write_atomically
+from isoenergy.files import absolute_uri, write_atomically
 from isoenergy.pairs.splits import Split
-from isoenergy.sae import WEIGHTS_FILE, SparseAutoencoder
+from isoenergy.sae import SparseAutoencoder
+from isoenergy.sharing import HUB
 from isoenergy.store import EmbeddingStore
 from workflows import engine, steps, tracking
 from workflows.command import run_command
@@ -41,8 +41,8 @@ class EvaluateConfig:
 
     store: str
     """Embedding store that `isoenergy embed` made."""
-    saes: tuple[Path, ...]
-    """Folders of SAEs that `isoenergy train` made; they may have been trained on another store."""
+    saes: tuple[str, ...]
+    """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store."""
     output: Path = Path("runs/evaluation")
     """Folder for the steps and the summary; all nodes must see it."""
     split: Split = "test"
@@ -88,7 +88,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
             )
     reference = StoreReference(store.uri, store.fingerprint, config.split)
     original = Step("original", measure_original, OriginalConfig(reference, config.sample, config.seed))
-    by_sae = {folder: _sae_steps(folder, store, reference, config) for folder in saes}
+    by_sae = {place: _sae_steps(place, sae, store, reference, config) for place, sae in saes.items()}
     root = config.output / "steps"
     planned = steps.plan(
         [original, *(step for parts in by_sae.values() for step in vars(parts).values())], root, config.force
@@ -115,9 +115,11 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
     return file
 
 
-def _sae_steps(folder: Path, store: EmbeddingStore, reference: StoreReference, config: EvaluateConfig) -> _SaeSteps:
-    digest = _digest(folder)
-    place, name = str(folder.absolute()), f"{folder.name}-{digest[:6]}"
+def _sae_steps(
+    place: str, sae: SparseAutoencoder, store: EmbeddingStore, reference: StoreReference, config: EvaluateConfig
+) -> _SaeSteps:
+    digest, place = sae.digest, place if place.startswith(HUB) else absolute_uri(place)
+    name = f"{_name(place)}-{digest[:6]}"
     units = [record.unit for record in store.commits]
     parts = {
         f"part-{start // _UNITS_PER_PART:05d}": Step(
@@ -142,9 +144,9 @@ def _sae_steps(folder: Path, store: EmbeddingStore, reference: StoreReference, c
 def _summary(
     config: EvaluateConfig,
     store: EmbeddingStore,
-    saes: dict[Path, SparseAutoencoder],
+    saes: dict[str, SparseAutoencoder],
     original: Step,
-    by_sae: dict[Path, _SaeSteps],
+    by_sae: dict[str, _SaeSteps],
     root: Path,
 ) -> dict[str, Any]:
     """Gather the steps' results, and where the report finds the rest; paths are relative to the evaluation."""
@@ -164,9 +166,9 @@ def _summary(
         "original": steps.result(original, root),
         "saes": [
             {
-                "name": folder.name,
-                "digest": _digest(folder),
-                "config": vars(sae.config),
+                "name": _name(folder),
+                "digest": sae.digest,
+                "config": asdict(sae.config),
                 "results": {
                     **steps.result(by_sae[folder].statistics, root),
                     "geometry": steps.result(by_sae[folder].geometry, root),
@@ -180,8 +182,8 @@ def _summary(
     }
 
 
-def _digest(folder: Path) -> str:
-    return hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+def _name(place: str) -> str:
+    return place.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from isoenergy.report.verdict import recall_at_10, sae_label, verdict
 from isoenergy.training import TrainingConfig
 from workflows import embed, evaluate, presets, report, tracking, train
 from workflows.command import run_command
+from workflows.training_placement import AUTOMATIC, Workers
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class PipelineConfig:
     columns: PairColumns = field(default_factory=PairColumns)
     encoder: str = "bundled"
     """One of those that `isoenergy embed` takes."""
-    workers: int = 2
-    """Data-parallel training workers."""
+    workers: Workers = AUTOMATIC
+    """Data-parallel training workers; see `isoenergy train --help`."""
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan and stop."""
@@ -58,17 +60,17 @@ class PipelineConfig:
         """Return the config of the train stage."""
         return train.TrainConfig(
             store=str(self.output / "store"),
-            output=self.output / "saes",
+            output=str(self.output / "saes"),
             workers=self.workers,
             training=self.training,
             dry_run=self.dry_run,
         )
 
-    def evaluation(self) -> evaluate.EvaluateConfig:
+    def evaluation(self, saes: Sequence[str]) -> evaluate.EvaluateConfig:
         """Return the config of the evaluate stage."""
         return evaluate.EvaluateConfig(
             store=str(self.output / "store"),
-            saes=tuple(train.sae_folders(self.output / "saes", self.training)),
+            saes=tuple(saes),
             output=self.output / "evaluation",
             dry_run=self.dry_run,
         )
@@ -81,8 +83,8 @@ def run(config: PipelineConfig) -> None:
         return
     with tracking.stage("pipeline", config, str(config.output)) as parent:
         embed.run(config.embedding(), parent)
-        train.run(config.train(), parent)
-        evaluation = evaluate.run(config.evaluation(), parent)
+        saes = train.run(config.train(), parent)
+        evaluation = evaluate.run(config.evaluation(saes), parent)
         assert evaluation is not None  # only a dry run has none
         page = report.run(report.ReportConfig(evaluation, config.output / "report.html"), parent)
         parent.artifact(page)
@@ -91,11 +93,13 @@ def run(config: PipelineConfig) -> None:
 
 def _print_plan(config: PipelineConfig) -> None:
     """Print the plan of every stage, as far as the results of those before it are there."""
-    stages = (("embed", embed, config.embedding()), ("train", train, config.train()))
     try:
-        for name, stage, settings in (*stages, ("evaluate", evaluate, config.evaluation())):
-            print(f"{name}:")
-            stage.run(settings)
+        print("embed:")
+        embed.run(config.embedding())
+        print("train:")
+        train.run(config.train())
+        print("evaluate:")
+        evaluate.run(config.evaluation([str(config.output / "saes" / name) for name in config.training.names]))
     except InputError as missing:
         if (config.output / "store").exists() and not (config.output / "store" / "manifest.json").exists():
             raise

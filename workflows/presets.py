@@ -7,12 +7,17 @@ import tyro
 
 from isoenergy.bundled.preset import DEMO_TRAINING
 from isoenergy.training import TrainingConfig
+from workflows.arguments import REGISTRY
 
 Config = TypeVar("Config")
+
+# The β of each of the paper's models (paper 3.1); all else is the same for all.
+_PAPER_BETAS = {"clip": 4e-4, "clip-l": 1e-4, "openclip": 4e-4, "openclip-l": 2e-4, "siglip": 1e-4, "siglip2": 7e-5}
 
 TRAINING: dict[str, TrainingConfig] = {
     "demo": DEMO_TRAINING,
     "paper": TrainingConfig(),
+    **{name: TrainingConfig(beta=(0.0, beta)) for name, beta in _PAPER_BETAS.items()},
 }
 
 
@@ -27,4 +32,5 @@ def parse(presets: Mapping[str, Config], default: str, arguments: list[str] | No
         args=rest,
         prog=f"isoenergy {stage} [PRESET]",
         description=description,
+        registry=REGISTRY,
     )

@@ -16,25 +16,33 @@ class _Counter:
     """Holds where the work stands; workers set it, the driver reads it."""
 
     def __init__(self) -> None:
-        self._done, self._total = 0, 0
+        self._done, self._total, self._text = 0, 0, ""
+        self._said: list[str] = []
 
-    def set(self, done: int, total: int) -> None:
-        self._done, self._total = done, total
+    def set(self, done: int, total: int, text: str = "") -> None:
+        self._done, self._total, self._text = done, total, text
 
-    def get(self) -> tuple[int, int]:
-        return self._done, self._total
+    def say(self, line: str) -> None:
+        self._said.append(line)
+
+    def get(self) -> tuple[int, int, str, list[str]]:
+        said, self._said = self._said, []
+        return self._done, self._total, self._text, said
 
 
 @contextmanager
 def remote_progress(what: str, unit: str) -> Iterator[Any]:
-    """Yield an actor handle; a worker's `handle.set.remote(done, total)` moves a bar here."""
+    """Yield an actor: a worker's `set.remote(done, total, text)` moves a bar here, its `say.remote(line)` prints."""
     counter: Any = ray.remote(num_cpus=0)(_Counter).remote()
     ended = threading.Event()
     with tqdm(desc=what, unit=f" {unit}") as bar:
 
         def look() -> None:
-            done, total = ray.get(counter.get.remote())
+            done, total, text, said = ray.get(counter.get.remote())
+            for line in said:
+                tqdm.write(f"{what}: {line}", file=sys.stderr)
             bar.total = total or None
+            bar.set_postfix_str(text, refresh=False)
             if done != bar.n or sys.stderr.isatty():
                 bar.update(done - bar.n)
                 bar.refresh()

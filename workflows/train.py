@@ -1,177 +1,279 @@
-"""`isoenergy train`: a standard and an aligned sparse autoencoder, on Ray Train."""
+"""`isoenergy train`: standard and aligned sparse autoencoders on a store, on Ray Train."""
 
 import json
-import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+import uuid
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pyarrow.fs
 import ray.train
 import ray.train.torch
 import tyro
-from fsspec.implementations.local import LocalFileSystem
-from ray.actor import ActorHandle
+from fsspec import AbstractFileSystem
 
+from isoenergy.beta_search import AutomaticBeta
+from isoenergy.checkpoints import CheckpointFolder
 from isoenergy.differences import differing_fields
 from isoenergy.errors import InputError
-from isoenergy.files import write_atomically
-from isoenergy.store import EmbeddingStore
-from isoenergy.store.batches import require_batches
-from isoenergy.training import Metrics, SaveCheckpoint, Trainer, TrainingConfig, sae_name
+from isoenergy.files import absolute_uri, open_filesystem, write_atomically
+from isoenergy.model_card import model_card
+from isoenergy.report.curves import training_curves
+from isoenergy.report.figures import as_bytes
+from isoenergy.sae import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from isoenergy.store import EmbeddingStore, PairIndex
+from isoenergy.store.order import require_batches
+from isoenergy.store.sources import Residence
+from isoenergy.training import Metrics, TrainingConfig
 from workflows import engine, presets, tracking
-from workflows.command import run_command
+from workflows.command import causes, run_command
 from workflows.progress import remote_progress
+from workflows.training_data import TrainingStores, prepare_indices
+from workflows.training_placement import AUTOMATIC, TrainingPlacement, Workers
+from workflows.training_plan import training_plan
+from workflows.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
 
-_KEPT_CHECKPOINTS = 2
-_RESTARTS = 3
+_RESTARTS_WITHOUT_PROGRESS = 3
 _PLAN_FILE = "training.json"
+_DONE_FILE = "done.json"
+_CURVES_FILE = "curves.png"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is trained, on what, where to."""
+    """What is trained, on what, where to. A run that was cut short goes on: run the same command again."""
 
     store: str = tyro.MISSING
-    """Embedding store that `isoenergy embed` made."""
-    output: Path = Path("runs/saes")
-    """Folder for the SAEs and the checkpoints, seen by all nodes; an interrupted run goes on from there."""
-    workers: int = 2
-    """Data-parallel workers; the result does not depend on their number."""
+    """Embedding store that `isoenergy embed` made; its train split is trained on."""
+    texts: str = ""
+    """Another store to take the texts from, which are then not paired with the images: needs --alignment iso-energy."""
+    output: str = "runs/saes"
+    """Folder or fsspec URL for the SAEs and the checkpoints, seen by all nodes."""
+    workers: Workers = AUTOMATIC
+    """Data-parallel workers, or the fewest and the most of an elastic run; the result does not depend on their number.
+    auto: one a GPU; without GPUs one a node, with all of its CPUs."""
+    residence: Residence = "auto"
+    """Where the pairs are while training: on the device, in memory (one copy a node), or streamed from the store.
+    auto: the first of these of which they take at most half."""
+    keep_checkpoints: int = 2
+    """Checkpoints kept, the last ones, beside the best."""
+    skip_bad_rows: bool = False
+    """Leave out pairs with NaN, infinity or zeros instead of refusing the store."""
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
-    """Print the plan and stop."""
+    """Print the plan, with the time that 20 steps took, and stop."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise InputError(f"workers must be at least 1, got {self.workers}")
+        if self.keep_checkpoints < 1:
+            raise InputError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
+        if self.texts and self.training.alignment.needs_pairs:
+            raise InputError(
+                f"texts of another store are not paired with the images, and {self.training.alignment} needs pairs; "
+                f"give --alignment iso-energy"
+            )
+
+    @property
+    def stores(self) -> TrainingStores:
+        """Where pairs come from."""
+        return TrainingStores(absolute_uri(self.store), absolute_uri(self.texts or self.store))
 
 
-@dataclass(frozen=True)
-class _WorkerTask:
-    store: str
-    training: TrainingConfig
-    run: tracking.Run
-    progress: ActorHandle
-
-
-def sae_folders(output: Path, training: TrainingConfig) -> list[Path]:
-    """Return where `run` leaves the SAE of each β."""
-    return [output / sae_name(beta) for beta in training.betas]
-
-
-def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[Path]:
-    """Train, or continue, or find it done; return the SAEs' folders in the order of the betas."""
-    store = EmbeddingStore.open(config.store)
-    store.require_complete()
-    require_batches(store.pairs_in("train"), config.training.batch_pairs, config.workers)
-    folders = sae_folders(config.output, config.training)
+def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
+    """Train, or continue, or find it done; return the SAEs' places in the order of seeds and betas; none if dry."""
+    output = absolute_uri(config.output)
+    stores = [EmbeddingStore.open(uri) for uri in dict.fromkeys((config.stores.images, config.stores.texts))]
+    for store in stores:
+        store.require_complete()
+        require_batches(store.pairs_in("train"), config.training.batch_pairs, max(config.workers.fewest, 1))
+    if not config.dry_run:
+        _remember_plan(config, output, stores)
+        if (done := _done(output)) is not None:
+            print(f"train: done before, in {config.output}")
+            return done
+    engine.connect()
+    placement = TrainingPlacement.fit(config.workers)
     if config.dry_run:
-        atoms = config.training.expansion * store.manifest.dim
-        print(
-            f"{len(folders)} SAEs of {atoms:,} atoms, k = {config.training.k}, on {store.pairs_in('train'):,} "
-            f"train pairs, {config.training.epochs} epochs of batches of {config.training.batch_pairs}, "
-            f"{config.workers} workers"
-        )
-        return folders
-    _remember_plan(config, store)
-    if all(folder.is_dir() for folder in folders):
-        print(f"train: done before, in {config.output}")
-        return folders
-    print(f"train: {', '.join(folder.name for folder in folders)}, on {config.workers} workers, to {config.output}")
-    with tracking.stage("train", config, str(config.output), parent) as stage:
-        resources = engine.connect()
+        with tempfile.TemporaryDirectory() as temporary:
+            indices = prepare_indices(config.stores, temporary, config.skip_bad_rows)
+            print(training_plan(config.training, indices, config.residence, placement, output))
+        return []
+    indices = prepare_indices(config.stores, output, config.skip_bad_rows)
+    for index in indices:
+        require_batches(len(index), config.training.batch_pairs, placement.fewest)
+        if index.skipped:
+            print(f"train: {sum(map(len, index.skipped.values()))} bad pairs of {index.store} are left out")
+    print(f"train: {_what(config.training, indices)}; {placement}; to {config.output}")
+    with tracking.stage("train", config, output, parent) as stage:
+        stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         with remote_progress("train", "steps") as progress:
-            result = ray.train.torch.TorchTrainer(
-                _train_worker,
-                train_loop_config={"task": _WorkerTask(store.uri, config.training, stage, progress)},
-                scaling_config=ray.train.ScalingConfig(
-                    num_workers=config.workers,
-                    use_gpu=resources.get("GPU", 0) >= config.workers,
-                    resources_per_worker={"CPU": min(1.0, resources["CPU"] / config.workers)},
-                ),
-                run_config=ray.train.RunConfig(
-                    name="checkpoints",
-                    storage_path=str(config.output.absolute()),
-                    checkpoint_config=ray.train.CheckpointConfig(num_to_keep=_KEPT_CHECKPOINTS),
-                    failure_config=ray.train.FailureConfig(max_failures=_RESTARTS),
-                ),
-            ).fit()
-        assert result.checkpoint is not None  # the last report always has one
-        with result.checkpoint.as_directory() as checkpoint:
-            for folder in folders:
-                _publish(Path(checkpoint) / folder.name, folder)
-        stage.tags({"store_fingerprint": store.fingerprint})
-    return folders
+            task = WorkerTask(
+                stores=config.stores,
+                output=output,
+                training=config.training,
+                residence=config.residence,
+                validates=all(store.pairs_in("validation") for store in stores),
+                keep_checkpoints=config.keep_checkpoints,
+                run=stage,
+                progress=progress,
+            )
+            _fit(task, placement, output)
+        return _publish(config, output, stores, stage)
 
 
-def _remember_plan(config: TrainConfig, store: EmbeddingStore) -> None:
-    """Write down what `output` is for; raise InputError, naming the fields that differ, if it is for something else."""
-    plan = {"store": store.fingerprint, **asdict(config.training)}
-    file = config.output / _PLAN_FILE
+def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:
+    pairs = " and ".join(f"{len(index):,}" for index in indices)
+    names = "beta to be found" if isinstance(training.beta, AutomaticBeta) else ", ".join(training.names)
+    return f"{names}, on {pairs} pairs, {training.epochs} epochs"
+
+
+def _fit(task: WorkerTask, placement: TrainingPlacement, output: str) -> None:
+    """Train to the end. What kills a worker or its node starts all workers again from the last checkpoint.
+
+    Checkpoints are ours, not Ray's: whole on any storage, with or without an engine. So is the decision to start again:
+    Ray would also repeat a run that input has made impossible.
+    """
+    checkpoints = CheckpointFolder(f"{output}/{CHECKPOINTS}")
+    failures, reached = 0, -1
+    while True:
+        try:
+            _fit_once(task, placement, output)
+            return
+        except ray.train.TrainingFailedError as error:
+            if is_bad_input(error):
+                raise
+            step = max((record.step for record in checkpoints.records()), default=-1)
+            failures, reached = (0 if step > reached else failures + 1), max(step, reached)
+            if failures >= _RESTARTS_WITHOUT_PROGRESS:
+                raise
+            print(f"train: a worker was lost ({_in_brief(error)}); going on from step {max(step, 0)}", file=sys.stderr)
+
+
+def _fit_once(task: WorkerTask, placement: TrainingPlacement, output: str) -> None:
+    filesystem, root = open_filesystem(f"{output}/.ray")
     try:
-        if file.exists():
-            differences = differing_fields(json.loads(file.read_text()), plan)
+        ray.train.torch.TorchTrainer(
+            train_worker,
+            train_loop_config={"task": task},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=placement.num_workers,  # type: ignore[arg-type]
+                use_gpu=placement.gpu,
+                resources_per_worker=placement.resources,
+                placement_strategy="SPREAD" if placement.cpus > 1 else "PACK",
+            ),
+            run_config=ray.train.RunConfig(
+                name=uuid.uuid4().hex,
+                storage_path=root,
+                storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
+                failure_config=ray.train.FailureConfig(max_failures=0),
+            ),
+        ).fit()
+    finally:
+        if filesystem.exists(root):
+            filesystem.rm(root, recursive=True)
+
+
+def is_bad_input(error: BaseException) -> bool:
+    """Return whether a run failed for a reason that starting again does not mend."""
+    return any(isinstance(cause, InputError) for cause in causes(error))
+
+
+def _in_brief(error: BaseException) -> str:
+    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    return " ".join(str(failures[0]).split())[:200]
+
+
+def _remember_plan(config: TrainConfig, output: str, stores: list[EmbeddingStore]) -> None:
+    """Write down what `output` is for; raise InputError, naming the fields that differ, if it is for something else."""
+    plan: dict[str, Any] = {"store": stores[0].fingerprint, "texts": stores[-1].fingerprint, **asdict(config.training)}
+    filesystem, root = open_filesystem(output)
+    path = f"{root}/{_PLAN_FILE}"
+    try:
+        if filesystem.exists(path):
+            differences = differing_fields(json.loads(filesystem.cat_file(path)), plan)
             if differences:
                 raise InputError(f"{config.output} holds another training: {differences}; give another --output")
         else:
-            write_atomically(LocalFileSystem(), str(file.absolute()), json.dumps(plan, indent=2).encode())
+            write_atomically(filesystem, path, json.dumps(plan, indent=2).encode())
     except OSError as error:
         raise InputError(f"{config.output} cannot be written ({error}); give an output folder that can") from error
 
 
-def _publish(trained: Path, folder: Path) -> None:
-    """Copy a finished SAE to its place, whole or not at all."""
-    if folder.is_dir():  # put there whole by a run that ended before the last one was
-        return
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    shutil.copytree(trained, temporary, dirs_exist_ok=True)
-    temporary.chmod(0o755)
-    temporary.rename(folder)
+def _done(output: str) -> list[str] | None:
+    """Return the SAEs' places if the training has ended and they are there."""
+    filesystem, root = open_filesystem(output)
+    try:
+        names = json.loads(filesystem.cat_file(f"{root}/{_DONE_FILE}"))["saes"]
+    except FileNotFoundError:
+        return None
+    there = all(filesystem.exists(f"{root}/{name}/{file}") for name in names for file in (CONFIG_FILE, WEIGHTS_FILE))
+    return [f"{output}/{name}" for name in names] if there else None
 
 
-def _train_worker(settings: dict[str, _WorkerTask]) -> None:
-    task = settings["task"]
-    context = ray.train.get_context()
-    store = EmbeddingStore.open(task.store)
-    batches = store.batches(
-        "train",
-        task.training.batch_pairs,
-        task.training.seed,
-        rank=context.get_world_rank(),
-        workers=context.get_world_size(),
-    )
-    trainer = Trainer(task.training, batches, ray.train.torch.get_device(), ray.train.torch.prepare_model)
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            trainer.load(Path(folder))
-    leads = context.get_world_rank() == 0
-    history: list[tuple[int, Metrics]] = []
+def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], stage: tracking.Run) -> list[str]:
+    """Put each SAE of the last checkpoint to its place, with its card, and the curves; then say that all is done."""
+    filesystem, root = open_filesystem(output)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        record = CheckpointFolder(f"{output}/{CHECKPOINTS}").restore(folder)
+        if record is None:
+            raise InputError(
+                f"{config.output} has no checkpoint after training: it is not a place that all nodes see; give one"
+            )
+        training = _found(config.training, filesystem, root)
+        points = [(step, metrics) for step, metrics in json.loads((folder / HISTORY_FILE).read_text())["points"]]
+        for name, (sae, seed) in training.saes(stores[0].manifest.dim).items():
+            card = model_card(sae, stores[0].manifest.encoder, _provenance(training, stores, seed), _last(points, name))
+            (folder / name / CARD_FILE).write_text(card)
+            for file in (CARD_FILE, WEIGHTS_FILE, CONFIG_FILE):
+                write_atomically(filesystem, f"{root}/{name}/{file}", (folder / name / file).read_bytes())
+        figure = as_bytes(training_curves(points, training.names), "png")
+        write_atomically(filesystem, f"{root}/{_CURVES_FILE}", figure)
+        (folder / _CURVES_FILE).write_bytes(figure)
+        stage.artifact(folder / _CURVES_FILE)
+        if isinstance(config.training.beta, AutomaticBeta):
+            (folder / CURVE_FILE).write_bytes(filesystem.cat_file(f"{root}/{CURVE_FILE}"))
+            stage.artifact(folder / CURVE_FILE)
+    done = {"saes": training.names, "steps": record.step, "mlflow_run": stage.id}
+    write_atomically(filesystem, f"{root}/{_DONE_FILE}", (json.dumps(done, indent=2) + "\n").encode())
+    return [f"{output}/{name}" for name in training.names]
 
-    def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
-        if leads:
-            history.append((step, metrics))
-            task.progress.set.remote(step, trainer.steps)
-        if save is None:
-            return
-        if not leads:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            save(Path(folder))
-            task.run.metric_history(history)
-            history.clear()
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
-    trainer.run(report)
+def _found(training: TrainingConfig, filesystem: AbstractFileSystem, root: str) -> TrainingConfig:
+    """Return the training with the β that was found, if it was looked for."""
+    if not isinstance(training.beta, AutomaticBeta):
+        return training
+    chosen = json.loads(filesystem.cat_file(f"{root}/{CURVE_FILE}"))["chosen"]
+    return replace(training, beta=(0.0, chosen) if chosen > 0 else (0.0,))
+
+
+def _provenance(training: TrainingConfig, stores: list[EmbeddingStore], seed: int) -> dict[str, object]:
+    return {
+        "alignment": training.alignment,
+        "epochs": training.epochs,
+        "batch (pairs)": training.batch_pairs,
+        "learning rate": training.learning_rate,
+        "seed of the initialisation": seed,
+        "seed of the order": training.seed,
+        "train pairs": ", ".join(f"{store.pairs_in('train'):,}" for store in stores),
+        "store fingerprint": ", ".join(store.fingerprint for store in stores),
+        "encoder digest": stores[0].manifest.encoder_digest,
+    }
+
+
+def _last(points: list[tuple[int, Metrics]], name: str) -> Metrics:
+    """Return the last value of each of an SAE's metrics."""
+    last = {key: value for _, metrics in points for key, value in metrics.items()}
+    return {key.removeprefix(f"{name}/"): value for key, value in last.items() if key.startswith(f"{name}/")}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and train."""
     choices = {name: TrainConfig(training=training) for name, training in presets.TRAINING.items()}
-    config = presets.parse(choices, "paper", arguments, "train", "Train one SAE for each β, on the same batches.")
+    config = presets.parse(
+        choices, "paper", arguments, "train", "Train one SAE for each β and seed, on the same batches."
+    )
     for folder in run(config):
         print(folder)
 

@@ -104,4 +104,5 @@ def test_help_teaches(stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
-    assert ("--verify" if stage == "inspect" else "--output") in capsys.readouterr().out
+    option = {"inspect": "--verify", "share": "--dry-run"}.get(stage, "--output")
+    assert option in capsys.readouterr().out

@@ -1,23 +1,39 @@
+"""`isoenergy train` on Ray: exact resume, any number of workers, bad input refused before the first step."""
+
+import dataclasses
+import json
+import os
 import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
+from isoenergy.beta_search import AutomaticBeta
 from isoenergy.errors import InputError
+from isoenergy.objective import IsoEnergy
 from isoenergy.training import TrainingConfig
+from isoenergy.training_config import parse_beta
 from tests.conftest import written_rows
 from tests.workflows.conftest import files_in, run_until
-from workflows import embed, train
+from workflows import embed, tracking, train
 from workflows.embed import EmbedConfig
 from workflows.train import TrainConfig
+from workflows.training_placement import Workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 TRAINING = TrainingConfig(
-    betas=(0.0, 1e-3), expansion=2, k=4, epochs=100, batch_pairs=60, learning_rate=5e-3, checkpoint_every=50
+    beta=(0.0, 1e-3), expansion=2, k=4, epochs=100, batch_pairs=60, learning_rate=5e-3, checkpoint_every=50
 )
+SHORT = dataclasses.replace(TRAINING, epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -31,59 +47,221 @@ def store(
     written_rows(bundled_rows[:300], folder / "pairs.parquet")
     embed.run(
         EmbedConfig(
-            output=str(folder / "store"), pairs=str(folder / "pairs.parquet"), encoder=f"open_clip:{other_encoder}"
+            output=str(folder / "store"),
+            pairs=str(folder / "pairs.parquet"),
+            encoder=f"open_clip:{other_encoder}",
+            rows_per_unit=100,
         )
     )
     return folder / "store"
 
 
-def dictionaries(folders: list[Path]) -> list[torch.Tensor]:
-    return [SparseAutoencoder.load(folder).dictionary.detach() for folder in folders]
+@pytest.fixture(scope="module")
+def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[torch.Tensor]:
+    """What an undisturbed run of `TRAINING` comes to, on two workers."""
+    return dictionaries(run(store, tmp_path_factory.mktemp("whole"), TRAINING))
 
 
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(store: Path, tmp_path: Path) -> None:
-    whole = train.run(TrainConfig(store=str(store), output=tmp_path / "whole", training=TRAINING))
+def run(store: Path, output: Path, training: TrainingConfig, workers: int = 2, **settings: object) -> list[str]:
+    config = TrainConfig(
+        store=str(store), output=str(output), workers=Workers(workers, workers), training=training, **settings
+    )
+    return train.run(config)
+
+
+def dictionaries(places: list[str]) -> list[torch.Tensor]:
+    return [SparseAutoencoder.load(place).dictionary.detach() for place in places]
+
+
+def checkpoints(output: Path) -> set[Path]:
+    return files_in(output / "checkpoints", "step-*/complete.json")
+
+
+def kill_a_worker_once(happened: Callable[[], bool]) -> threading.Thread:
+    """Kill one of this process's training workers outright, once `happened()`."""
+
+    def watch() -> None:
+        while not happened():
+            time.sleep(0.02)
+        os.kill(_training_workers()[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def _training_workers() -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                name = (folder / "cmdline").read_bytes().decode(errors="replace")
+                if name.startswith("ray::RayTrainWorker") and os.getpid() in _ancestors(int(folder.name)):
+                    found.append(int(folder.name))
+            except OSError:  # it has ended
+                continue
+    return found
+
+
+def _ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
+    store: Path, tmp_path: Path, whole: list[torch.Tensor]
+) -> None:
     settings = {
         "--store": store,
-        "--output": tmp_path / "killed",
+        "--output": tmp_path,
+        "--workers": 2,
         "--epochs": TRAINING.epochs,
         "--expansion": TRAINING.expansion,
         "--k": TRAINING.k,
         "--batch-pairs": TRAINING.batch_pairs,
         "--learning-rate": TRAINING.learning_rate,
         "--checkpoint-every": TRAINING.checkpoint_every,
+        "--beta": "0,0.001",
     }
-    arguments = ["train", *(str(word) for setting in settings.items() for word in setting), "--betas", "0.0", "0.001"]
-    checkpoints = tmp_path / "killed" / "checkpoints"
-    run_until(arguments, lambda: len(files_in(checkpoints, "checkpoint_*/trainer.json")) >= 2)
-    assert not files_in(tmp_path / "killed", "beta-*")
-
-    config = TrainConfig(store=str(store), output=tmp_path / "killed", training=TRAINING)
-    for a, b in zip(dictionaries(whole), dictionaries(train.run(config)), strict=True):
-        assert torch.equal(a, b)
+    arguments = ["train", *(str(word) for setting in settings.items() for word in setting)]
+    run_until(arguments, lambda: len(checkpoints(tmp_path)) >= 2)
+    assert not (tmp_path / "done.json").exists()
+    for ours, theirs in zip(dictionaries(run(store, tmp_path, TRAINING)), whole, strict=True):
+        assert torch.equal(ours, theirs)
 
 
-def test_the_number_of_workers_does_not_matter(store: Path, tmp_path: Path) -> None:
-    short = TrainingConfig(betas=(0.0, 1e-3), expansion=2, k=4, epochs=2, batch_pairs=50, learning_rate=5e-3)
-    trained = [
-        dictionaries(train.run(TrainConfig(store=str(store), output=tmp_path / str(n), workers=n, training=short)))
-        for n in (1, 3)
-    ]
-    for one, three in zip(*trained, strict=True):
-        torch.testing.assert_close(one, three, atol=1e-5, rtol=0)
+def test_a_worker_that_is_killed_is_replaced_within_the_run(
+    store: Path, tmp_path: Path, whole: list[torch.Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = kill_a_worker_once(lambda: len(checkpoints(tmp_path)) >= 2)
+    places = run(store, tmp_path, TRAINING)
+    assert not killed.is_alive(), "the run ended before a worker could be killed"
+    assert "a worker was lost" in capsys.readouterr().err
+    for ours, theirs in zip(dictionaries(places), whole, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_workers_and_residence_do_not_matter(store: Path, tmp_path: Path) -> None:
+    two = dictionaries(run(store, tmp_path / "two", SHORT))
+    one = dictionaries(run(store, tmp_path / "one", SHORT, workers=1, residence="memory"))
+    streamed = dictionaries(run(store, tmp_path / "streamed", SHORT, workers=1, residence="stream"))
+    for dictionary, other, third in zip(one, two, streamed, strict=True):
+        torch.testing.assert_close(dictionary, other, atol=1e-5, rtol=0)
+        assert torch.equal(dictionary, third)
 
 
 def test_an_output_is_not_reused_for_another_training(store: Path, tmp_path: Path) -> None:
-    short = TrainingConfig(betas=(0.0,), expansion=2, k=4, epochs=1, batch_pairs=50)
-    folders = train.run(TrainConfig(store=str(store), output=tmp_path, workers=1, training=short))
-    other = TrainingConfig(betas=(0.0,), expansion=2, k=5, epochs=1, batch_pairs=50)
+    places = run(store, tmp_path, SHORT)
     with pytest.raises(InputError, match="another training: k is 4 there and 5 here"):
-        train.run(TrainConfig(store=str(store), output=tmp_path, workers=1, training=other))
-    before = [(folder / "sae.safetensors").stat().st_mtime_ns for folder in folders]
-    train.run(TrainConfig(store=str(store), output=tmp_path, workers=1, training=short))
-    assert [(folder / "sae.safetensors").stat().st_mtime_ns for folder in folders] == before
+        run(store, tmp_path, dataclasses.replace(SHORT, k=5))
+    before = [Path(place, "sae.safetensors").stat().st_mtime_ns for place in places]
+    assert run(store, tmp_path, SHORT) == places
+    assert [Path(place, "sae.safetensors").stat().st_mtime_ns for place in places] == before
 
-    trained = dictionaries(folders)
-    shutil.rmtree(folders[0])
-    again = train.run(TrainConfig(store=str(store), output=tmp_path, workers=1, training=short))
-    assert torch.equal(dictionaries(again)[0], trained[0])
+    trained = dictionaries(places)
+    shutil.rmtree(places[0])
+    assert torch.equal(dictionaries(run(store, tmp_path, SHORT))[0], trained[0])
+    assert {path.name for path in tmp_path.iterdir()} >= {"curves.png", "done.json", "index.json", "training.json"}
+    assert not (tmp_path / ".ray").exists()
+
+
+def test_a_run_leaves_its_metrics_and_curves_in_mlflow(store: Path, tmp_path: Path) -> None:
+    run(store, tmp_path, dataclasses.replace(SHORT, seeds=2))
+    done = json.loads((tmp_path / "done.json").read_text())
+    assert done["saes"] == ["beta-0-seed-0", "beta-0.001-seed-0", "beta-0-seed-1", "beta-0.001-seed-1"]
+    client = MlflowClient(tracking.tracking_uri())
+    logged = client.get_run(done["mlflow_run"])
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params["training.sparse_encoder.name"] == "matching-pursuit"
+    for key in ("r2_image", "r2_text", "l0", "dead_atoms", "alignment", "always_on_energy", "validation_r2"):
+        assert f"beta-0.001-seed-1/{key}" in logged.data.metrics
+    assert {"rows_per_second", "waiting_for_data"} <= set(logged.data.metrics)
+    assert "curves.png" in {item.path for item in client.list_artifacts(logged.info.run_id)}
+    assert "R² on held-out pairs" in (tmp_path / "beta-0-seed-0" / "README.md").read_text()
+
+
+def test_beta_is_found_and_the_search_is_not_repeated(store: Path, tmp_path: Path) -> None:
+    training = dataclasses.replace(SHORT, beta=parse_beta("auto:epochs=2,rounds=1"))
+    assert isinstance(training.beta, AutomaticBeta)
+    places = run(store, tmp_path, training, workers=1)
+    curve = json.loads((tmp_path / "beta-search.json").read_text())
+    tried = {item["beta"] for attempt in curve["attempts"].values() for item in attempt}
+    assert curve["chosen"] in tried
+    assert places[-1].endswith(f"beta-{curve['chosen']:g}")
+
+    (tmp_path / "done.json").unlink()
+    shutil.rmtree(tmp_path / "checkpoints")
+    before = {name: attempt for name, attempt in curve["attempts"].items()}
+    assert run(store, tmp_path, training, workers=1) == places
+    assert json.loads((tmp_path / "beta-search.json").read_text())["attempts"] == before
+
+
+def test_unpaired_stores_train_with_a_penalty_that_needs_no_pairs(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "texts")
+    settings = {"texts": str(tmp_path / "texts")}
+    with pytest.raises(InputError, match="give --alignment iso-energy"):
+        run(store, tmp_path / "saes", SHORT, **settings)
+    places = run(store, tmp_path / "saes", dataclasses.replace(SHORT, alignment=IsoEnergy()), **settings)
+    assert all(torch.isfinite(dictionary).all() for dictionary in dictionaries(places))
+
+
+def test_more_workers_than_cpus_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"99 workers need as many CPUs, and the cluster has \d+; give --workers"):
+        run(store, tmp_path, dataclasses.replace(SHORT, batch_pairs=200), workers=99)
+
+
+def test_a_bad_row_is_refused_by_shard_and_row_or_left_out(store: Path, tmp_path: Path) -> None:
+    spoilt = tmp_path / "store"
+    shutil.copytree(store, spoilt)
+    shard = _spoil_a_train_pair(spoilt)
+    with pytest.raises(
+        InputError, match=rf"1 pairs cannot be trained on: .*{shard}, pair \d+ of the split: image is n"
+    ):
+        run(spoilt, tmp_path / "saes", SHORT)
+    run(spoilt, tmp_path / "saes", SHORT, skip_bad_rows=True)
+    index = json.loads((tmp_path / "saes" / "index.json").read_text())
+    assert list(index["skipped"]) == [shard]
+
+
+def _spoil_a_train_pair(store: Path) -> str:
+    """Make one image embedding NaN, and the commit record agree; return the shard's name."""
+    import hashlib
+
+    import pyarrow as pa
+
+    path = sorted((store / "shards").glob("*.parquet"))[0]
+    table = pq.read_table(path)
+    row = table["split"].to_pylist().index("train")
+    rows = table["image"].to_pylist()
+    rows[row][0] = float("nan")
+    column = pa.array(rows, table.schema.field("image").type)
+    table = table.set_column(table.schema.get_field_index("image"), table.schema.field("image"), column)
+    pq.write_table(table, path, compression="zstd")
+    for record in (store / "commits").glob("*.json"):
+        values = json.loads(record.read_text())
+        if values["shard"] == path.name:
+            data = path.read_bytes()
+            values |= {"shard_sha256": hashlib.sha256(data).hexdigest(), "shard_bytes": len(data)}
+            record.write_text(json.dumps(values))
+    return path.name
+
+
+def test_a_run_that_diverges_says_so_once(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training = dataclasses.replace(SHORT, learning_rate=1e30, atom_norm="free", gradient_clip=1e30, log_every=1)
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - Ray's own, around ours
+        run(store, tmp_path, training, workers=1)
+    assert train.is_bad_input(raised.value)
+    assert "a worker was lost" not in capsys.readouterr().err
+
+
+def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(store, tmp_path / "saes", SHORT, dry_run=True) == []
+    printed = capsys.readouterr().out
+    for word in ("pairs ", "SAEs ", "steps ", "workers ", "memory ", "time ", "rows/s"):
+        assert word in printed
+    assert not (tmp_path / "saes").exists()

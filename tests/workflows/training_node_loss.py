@@ -1,0 +1,42 @@
+"""`python -m tests.workflows.training_node_loss STORE OUTPUT none|node`: train on two nodes, one of which is lost."""
+
+import sys
+from pathlib import Path
+
+import ray
+
+from isoenergy.training import TrainingConfig
+from tests.workflows.cluster import cluster_of, kill_node_once
+from tests.workflows.conftest import files_in
+from workflows import train
+from workflows.train import TrainConfig
+from workflows.training_placement import Workers
+
+TRAINING = TrainingConfig(
+    beta=(0.0, 1e-3), expansion=2, k=4, epochs=200, batch_pairs=60, learning_rate=5e-3, checkpoint_every=40
+)
+
+
+def main(store: str, output: str, kill: str) -> None:
+    config = TrainConfig(store=store, output=output, workers=Workers(1, 2), training=TRAINING)
+    with cluster_of(nodes=2, cpus=1, head_cpus=0) as (_, nodes):
+        checkpoints = Path(output) / "checkpoints"
+
+        def half_way_on_both() -> bool:
+            return nodes[0].unique_id in _nodes_that_train() and len(files_in(checkpoints, "step-*/complete.json")) >= 2
+
+        killed = kill_node_once(nodes[0], half_way_on_both) if kill == "node" else None
+        train.run(config)
+        assert killed is None or not killed.is_alive(), "the run ended before a node could be killed"
+
+
+def _nodes_that_train() -> set[str]:
+    """What `ray.cluster_utils` calls the nodes on which a worker is alive."""
+    names = {node["NodeID"]: f"{node['NodeManagerAddress']}:{node['ObjectStoreSocketName']}" for node in ray.nodes()}
+    actors = ray._private.state.actors().values()
+    workers = [actor for actor in actors if actor["ActorClassName"] == "RayTrainWorker" and actor["State"] == "ALIVE"]
+    return {names[worker["Address"]["NodeID"]] for worker in workers}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,44 @@
+"""How command lines write what is more than a number or a word."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from isoenergy.training_config import Beta, beta_text, parse_beta
+from isoenergy.variants import Variant
+from workflows.training_placement import Workers
+
+REGISTRY = ConstructorRegistry()
+
+
+def _one_word(metavar: str, parse: Callable[[str], Any], kind: Any, text: Callable[[Any], str] = str) -> Any:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [text(value)],
+    )
+
+
+@REGISTRY.primitive_rule
+def _variants(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if isinstance(info.type, type) and issubclass(info.type, Variant):
+        names = "|".join(member.written() for member in info.type.members().values())
+        return _one_word(names, info.type.parse, info.type)
+    return None
+
+
+@REGISTRY.primitive_rule
+def _betas(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if info.type == Beta:
+        return _one_word("BETA,BETA…|auto", parse_beta, object, beta_text)
+    return None
+
+
+@REGISTRY.primitive_rule
+def _workers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if info.type is Workers:
+        return _one_word("N|FEWEST,MOST|auto", Workers.parse, Workers)
+    return None
