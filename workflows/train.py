@@ -25,7 +25,7 @@ from isoenergy.report.figures import as_bytes
 from isoenergy.sae import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.order import require_batches
-from isoenergy.store.sources import Residence
+from isoenergy.store.rows import Residence
 from isoenergy.training import Metrics, TrainingConfig
 from workflows import engine, presets, tracking
 from workflows.command import causes, run_command

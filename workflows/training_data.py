@@ -17,7 +17,7 @@ from isoenergy.store import EmbeddingStore
 from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches
 from isoenergy.store.index import PairIndex, Survey, survey_shards
 from isoenergy.store.order import PairOrder
-from isoenergy.store.sources import Residence, open_rows
+from isoenergy.store.rows import Residence, open_rows
 from isoenergy.training import RawPairs
 from isoenergy.training_config import TrainingConfig
 

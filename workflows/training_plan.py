@@ -13,7 +13,7 @@ import torch
 from isoenergy.beta_search import AutomaticBeta
 from isoenergy.store.batches import PairBatches
 from isoenergy.store.index import PairIndex
-from isoenergy.store.sources import Residence, ShardRows, available_memory
+from isoenergy.store.rows import Residence, ShardRows, available_memory
 from isoenergy.training import Trainer, TrainingConfig
 from workflows.training_data import means_of
 from workflows.training_placement import TrainingPlacement

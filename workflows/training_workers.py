@@ -21,7 +21,7 @@ from isoenergy.distributed import NodeGroup
 from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.sae_group import SaeGroup
 from isoenergy.store.batches import Batches
-from isoenergy.store.sources import Residence
+from isoenergy.store.rows import Residence
 from isoenergy.training import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
 from isoenergy.training_config import TrainingConfig, beta_text
 from isoenergy.training_metrics import notices

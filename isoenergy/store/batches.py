@@ -17,7 +17,7 @@ from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder, Positions, require_batches
-from isoenergy.store.sources import ArrayRows, PairRows, open_rows
+from isoenergy.store.rows import ArrayRows, PairRows, open_rows
 
 Item = TypeVar("Item")
 

@@ -24,8 +24,8 @@ from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import split_of
 from isoenergy.store import EmbeddingStore, Manifest, PairBatches, PairIndex, StoreWriter
 from isoenergy.store.order import PairOrder
+from isoenergy.store.rows import PairRows, ShardRows, open_rows
 from isoenergy.store.schema import REJECTED, shard_schema
-from isoenergy.store.sources import PairRows, ShardRows, open_rows
 
 _RESULTS = Path("docs/benchmarks/training.json")
 _FILE = "pairs.parquet"

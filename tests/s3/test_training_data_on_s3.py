@@ -14,7 +14,7 @@ from isoenergy.errors import InputError
 from isoenergy.s3 import S3Error
 from isoenergy.store import EmbeddingStore, PairBatches, PairIndex, StoreWriter
 from isoenergy.store.order import PairOrder
-from isoenergy.store.sources import ShardRows, open_rows
+from isoenergy.store.rows import ShardRows, open_rows
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, matching, share
 from tests.store.stores import rewrite, with_row, write_store

@@ -16,9 +16,10 @@ from torch.multiprocessing.spawn import spawn
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
-from isoenergy.store import EmbeddingStore, PairBatches, PairIndex, sources
+from isoenergy.store import EmbeddingStore, PairBatches, PairIndex
+from isoenergy.store import rows as pair_rows
 from isoenergy.store.order import PairOrder
-from isoenergy.store.sources import ArrayRows, ShardRows, open_rows
+from isoenergy.store.rows import ArrayRows, ShardRows, open_rows
 from tests.store.stores import rewrite, with_column, with_row, write_store
 from tests.store.test_store import DIM
 
@@ -68,7 +69,7 @@ def test_workers_read_the_shards_of_their_own_lanes(tmp_path: Path, reads: Count
 
 
 def test_no_more_decoded_pairs_are_kept_than_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_KEPT_PAIRS", 100)
+    monkeypatch.setattr(pair_rows, "_KEPT_PAIRS", 100)
     index = PairIndex.build(write_store(str(tmp_path), [40, 3, 40, 25, 40, 10, 40]), "train")
     rows, kept = ShardRows(index), []
     keep = rows._keep
@@ -83,7 +84,7 @@ def test_no_more_decoded_pairs_are_kept_than_promised(tmp_path: Path, monkeypatc
     assert 0 < max(kept) <= 100
     expected = PairBatches(order, open_rows(index, "memory", CPU, NodeGroup())).epoch(0)
     assert all(torch.equal(mine, images) for mine, (images, _) in zip(got, expected, strict=True))
-    monkeypatch.setattr(sources, "_KEPT_PAIRS", 0)
+    monkeypatch.setattr(pair_rows, "_KEPT_PAIRS", 0)
     assert all(map(torch.equal, got, [images for images, _ in PairBatches(order, ShardRows(index)).epoch(0)]))
 
 
@@ -164,10 +165,10 @@ def test_bad_pairs_are_left_out_of_what_is_read(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = PairIndex.build(write_store(str(tmp_path), [5]), "train")
     assert isinstance(open_rows(index, "auto", CPU, NodeGroup()), ArrayRows)
-    monkeypatch.setattr(sources, "available_memory", lambda: 2 * index.nbytes - 1)
+    monkeypatch.setattr(pair_rows, "available_memory", lambda: 2 * index.nbytes - 1)
     assert isinstance(open_rows(index, "auto", CPU, NodeGroup()), ShardRows)
     monkeypatch.undo()
-    assert 2**20 < sources.available_memory() < 2**50
+    assert 2**20 < pair_rows.available_memory() < 2**50
 
 
 def mappings() -> list[str]:
