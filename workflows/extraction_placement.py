@@ -5,13 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-import ray
-from ray._private.state import state as ray_state
-
 from isoenergy.errors import InputError
+from workflows.cluster_size import ClusterSize
 
 _ENCODERS_A_WRITER = 8
-_UNBOUNDED = 1000
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,13 @@ class Placement:
         A cluster that autoscales counts as large as it may grow. Raises InputError if it cannot hold the run, saying
         what is missing.
         """
-        now = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        config = ray_state.get_cluster_config()
-        groups = [] if config is None else [(dict(g.resources), g.max_count) for g in config.node_group_configs]
-        later = [(resources, _UNBOUNDED if count < 0 else count) for resources, count in groups]
-        ways = [[(resources, 1) for resources in now], later]
-        cpus, gpus = (max(sum(r.get(kind, 0) * n for r, n in way) for way in ways) for kind in ("CPU", "GPU"))
+        size = ClusterSize.of_this_one()
+        cpus, gpus = (max(sum(r.get(kind, 0) * n for r, n in way) for way in size.ways) for kind in ("CPU", "GPU"))
         share = gpus_per_actor if gpus else 0.0
-        room = max(sum(_actors_on(resources, share) * count for resources, count in way) for way in ways)
+        room = max(sum(_actors_on(resources, share) * count for resources, count in way) for way in size.ways)
         what = f"of {gpus_per_actor:g} GPU" if gpus else "(on CPUs one a node)"
-        has = f"the cluster has {len(now)} nodes, {cpus:g} CPUs, {gpus:g} GPUs{' at its largest' * bool(later)}"
+        largest = " at its largest" * bool(size.later)
+        has = f"the cluster has {len(size.now)} nodes, {cpus:g} CPUs, {gpus:g} GPUs{largest}"
         lowest, highest = actors or (1, max(room, 1))
         if lowest > room:
             raise InputError(
@@ -54,7 +48,7 @@ class Placement:
                 f"{lowest} encoder actors take 1 CPU each, and decoding at least one more: {has}; change --actors or "
                 f"add nodes"
             )
-        return cls((lowest, highest), share, cpus, max(len(now), math.ceil(highest / _ENCODERS_A_WRITER)))
+        return cls((lowest, highest), share, cpus, max(len(size.now), math.ceil(highest / _ENCODERS_A_WRITER)))
 
 
 def _actors_on(node: Mapping[str, float], gpus_per_actor: float) -> int:

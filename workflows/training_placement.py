@@ -1,11 +1,10 @@
 """How many training workers there are, and what each is given of the cluster."""
 
 from dataclasses import dataclass
-from typing import Any, Self
-
-import ray
+from typing import Self
 
 from isoenergy.errors import InputError
+from workflows.cluster_size import ClusterSize, Resources
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,24 @@ class TrainingPlacement:
         """Lay the workers out on the cluster that this process has joined.
 
         Where there are GPUs a worker takes one; where there are none, the default is one worker a node, with all of its
-        CPUs. Raises InputError if there is no room for the fewest.
+        CPUs. A cluster that autoscales counts as large as it may grow. Raises InputError if there is no room for the
+        fewest.
         """
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        gpus = [int(node.get("GPU", 0)) for node in nodes]
-        cpus = [int(node.get("CPU", 0)) for node in nodes]
-        gpu = sum(gpus) > 0
-        if gpu:
-            places = sum(min(g, c) for g, c in zip(gpus, cpus, strict=True))
-            room, unit = places, "GPUs, each with a CPU beside it"
-            automatic = places
-        else:
-            room, unit = sum(cpus), "CPUs"
-            automatic = sum(count > 0 for count in cpus)
+        size = ClusterSize.of_this_one()
+        gpu = any(resources.get("GPU", 0) >= 1 for way in size.ways for resources, _ in way)
+        now, later = (sum(_places(resources, 1, gpu) * count for resources, count in way) for way in size.ways)
+        room = max(now, later)
+        unit = "GPUs, each with a CPU beside it" if gpu else "CPUs"
+        automatic = (now or later) if gpu else (_nodes_with_cpus(size.now) or _nodes_with_cpus(size.later))
         fewest, most = (workers.fewest, workers.most) if workers.most else (automatic, automatic)
         if fewest > room or fewest < 1:
             raise InputError(
-                f"{max(fewest, 1)} workers need as many {unit}, and the cluster has {room}; give --workers "
-                f"{max(room, 1)}, or --workers {max(room, 1)},{max(fewest, 1)} to begin with those there are"
+                f"{max(fewest, 1)} workers need as many {unit}, and the cluster has {room}"
+                f"{' at its largest' * bool(size.later)}; give --workers {max(room, 1)}, or --workers "
+                f"{max(room, 1)},{max(fewest, 1)} to begin with those there are"
             )
-        started = min(most, room)
-        each = _cpus_each(nodes, started, gpu)
-        return cls(fewest, most, each, gpu)
+        way = size.now if now >= min(most, room) else size.later
+        return cls(fewest, most, _cpus_each(way, min(most, room), gpu), gpu)
 
     @property
     def num_workers(self) -> int | tuple[int, int]:
@@ -95,11 +90,20 @@ class TrainingPlacement:
         return f"{number} workers, each with {each}"
 
 
-def _cpus_each(nodes: list[dict[str, Any]], workers: int, gpu: bool) -> int:
+def _places(resources: Resources, cpus: int, gpu: bool) -> int:
+    """How many workers of `cpus` CPUs a node has room for."""
+    places = int(resources.get("CPU", 0)) // cpus
+    return min(places, int(resources.get("GPU", 0))) if gpu else places
+
+
+def _nodes_with_cpus(way: list[tuple[Resources, int]]) -> int:
+    return sum(count for resources, count in way if resources.get("CPU", 0) >= 1)
+
+
+def _cpus_each(way: list[tuple[Resources, int]], workers: int, gpu: bool) -> int:
     """Most CPUs a worker such that all have a place."""
-
-    def places(cpus: int) -> int:
-        return sum(min(int(node.get("CPU", 0)) // cpus, int(node.get("GPU", 0)) if gpu else workers) for node in nodes)
-
-    largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
-    return next((cpus for cpus in range(largest, 0, -1) if places(cpus) >= workers), 1)
+    largest = max((int(resources.get("CPU", 0)) for resources, _ in way), default=1)
+    for cpus in range(largest, 1, -1):
+        if sum(_places(resources, cpus, gpu) * count for resources, count in way) >= workers:
+            return cpus
+    return 1

@@ -25,8 +25,9 @@ from tests.pairs.test_webdataset import tar_of
 from tests.workflows.conftest import files_in, run_until
 from tests.workflows.deadly import DeadlyPairs
 from workflows import embed, extraction, extraction_workers
+from workflows.cluster_size import ray_state
 from workflows.embed import EmbedConfig
-from workflows.extraction_placement import Placement, ray_state
+from workflows.extraction_placement import Placement
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
