@@ -3,8 +3,10 @@
 Rows are always the test pairs (or another split) in the order of the store's units and rows.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from isoenergy import bootstrap as bootstrap_measures
+from isoenergy.bootstrap import REPLICATES, BootstrapSums, poisson_weights
 from isoenergy.codes import SparseCodes, concatenate
-from isoenergy.interventions import INTERVENTIONS, intervene, kept_atoms
+from isoenergy.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.interventions import INTERVENTIONS, Intervention, intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means, optimal_transport_gap, probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
 from isoenergy.metrics.retrieval import recall_at
@@ -25,10 +30,14 @@ from isoenergy.statistics import ALWAYS_ON_FREQUENCY, ConceptStatistics
 from isoenergy.store import EmbeddingStore
 
 RANKS = (1, 5, 10)
+UNEQUAL_Q = 0.05
+"""Below this false discovery rate an atom counts as one whose energies differ."""
 _ENCODE_ROWS = 4096
 _CODES_FILE = "codes.safetensors"
 _STATISTICS_FILE = "statistics.safetensors"
 _SUMS_FILE = "reconstruction.safetensors"
+_PAIRED_FILE = "paired-energy.safetensors"
+_BOOTSTRAP_FILE = "bootstrap.safetensors"
 PLACE = {"identity": False}
 """Marks a field that says where something lies, not what it is: a step's fingerprint leaves it out."""
 
@@ -53,6 +62,8 @@ class PartConfig:
     units: tuple[str, ...]
     sae_folder: str = field(metadata=PLACE)
     sae_digest: str
+    seed: int
+    """Decides the bootstrap's weights."""
 
 
 @dataclass(frozen=True)
@@ -76,33 +87,46 @@ class OriginalConfig:
 
 
 def encode_part(config: PartConfig, inputs: Inputs, output: Path) -> Result:
-    """Encode some units: their codes, their concept statistics and their reconstruction sums."""
+    """Encode some units: their codes, and the sums over their pairs from which all that is measured follows."""
     del inputs
     store, sae = EmbeddingStore.open(config.store.uri), SparseAutoencoder.load(config.sae_folder)
     statistics = ConceptStatistics.zeros(sae.config.atoms)
     sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
+    paired, bootstrap = PairedEnergy.zeros(sae.config.atoms), BootstrapSums.zeros(sae.config.atoms)
     found: dict[str, list[SparseCodes]] = {modality: [] for modality in MODALITIES}
     gram = sae.gram_of_frozen(rows=len(MODALITIES) * store.manifest.rows_per_unit)
     for unit in config.units:
         arrays = store.read_unit_arrays(unit, config.store.split)
         for start in range(0, len(arrays), _ENCODE_ROWS):
             codes: dict[str, SparseCodes] = {}
+            prepared: dict[str, Tensor] = {}
             for modality, rows in zip(MODALITIES, (arrays.images, arrays.texts), strict=True):
                 with torch.no_grad():
-                    x = sae.prepare(_tensor(rows[start : start + _ENCODE_ROWS]), modality)
+                    x = prepared[modality] = sae.prepare(_tensor(rows[start : start + _ENCODE_ROWS]), modality)
                     codes[modality] = sae.encode(x, gram)
                 sums[modality].update(x, codes[modality].residual)
                 found[modality].append(codes[modality])
-            statistics.update(codes["image"], codes["text"])
+            both = codes["image"], codes["text"]
+            statistics.update(*both)
+            paired.update(*both)
+            weights = poisson_weights(len(both[0]), REPLICATES, config.seed, _part_number(unit, start))
+            bootstrap.update(both, (prepared["image"], prepared["text"]), weights)
     joined = {modality: concatenate(parts, sae.config.k) for modality, parts in found.items()}
     save_file(
         {f"{m}.{part}": getattr(codes, part) for m, codes in joined.items() for part in ("indices", "values")},
         output / _CODES_FILE,
     )
     statistics.save(output / _STATISTICS_FILE)
+    paired.save(output / _PAIRED_FILE)
+    bootstrap.save(output / _BOOTSTRAP_FILE)
     for modality in MODALITIES:
         sums[modality].save(output / f"{modality}-{_SUMS_FILE}")
     return {"pairs": statistics.image.rows}
+
+
+def _part_number(unit: str, start: int) -> int:
+    """A number of its own for each batch of pairs, whatever else is evaluated."""
+    return int.from_bytes(hashlib.sha256(f"{unit}/{start}".encode()).digest()[:6])
 
 
 def merge_parts(config: None, inputs: Inputs, output: Path) -> Result:
@@ -111,12 +135,17 @@ def merge_parts(config: None, inputs: Inputs, output: Path) -> Result:
     folders = list(inputs.values())
     statistics = ConceptStatistics.load(folders[0] / _STATISTICS_FILE)
     sums = {m: ReconstructionSums.load(folders[0] / f"{m}-{_SUMS_FILE}") for m in MODALITIES}
+    paired, bootstrap = load_paired(folders[0]), load_bootstrap(folders[0])
     for folder in folders[1:]:
+        paired, bootstrap = paired.merge(load_paired(folder)), bootstrap.merge(load_bootstrap(folder))
         statistics = statistics.merge(ConceptStatistics.load(folder / _STATISTICS_FILE))
         sums = {m: sums[m].merge(ReconstructionSums.load(folder / f"{m}-{_SUMS_FILE}")) for m in MODALITIES}
     statistics.save(output / _STATISTICS_FILE)
-    classes = statistics.classes()
+    paired.save(output / _PAIRED_FILE)
+    bootstrap.save(output / _BOOTSTRAP_FILE)
+    classes, tests = statistics.classes(), equal_energy_tests(paired)
     image, text = sums["image"], sums["text"]
+    dim = len(image.first)
     return {
         "pairs": statistics.image.rows,
         "mse": mean_squared_error(image, text),
@@ -128,6 +157,13 @@ def merge_parts(config: None, inputs: Inputs, output: Path) -> Result:
         "always_on_energy_share": statistics.energy_share(statistics.frequency > ALWAYS_ON_FREQUENCY),
         **{f"{name}_atoms": int(mask.sum()) for name, mask in asdict(classes).items()},
         **{f"{name}_energy_share": statistics.energy_share(mask) for name, mask in asdict(classes).items()},
+        "tested_atoms": int(np.isfinite(tests.p_value).sum()),
+        "unequal_atoms": int((tests.q_value < UNEQUAL_Q).sum()),
+        "intervals": {
+            "mse": asdict(bootstrap.interval(bootstrap_measures.mean_squared_error)),
+            "r2": asdict(bootstrap.interval(lambda s: bootstrap_measures.r2(s, dim))),
+            "bimodal_energy_share": asdict(bootstrap.interval(bootstrap_measures.bimodal_energy_share)),
+        },
     }
 
 
@@ -145,8 +181,11 @@ def measure_geometry(config: SampleConfig, inputs: Inputs, output: Path) -> Resu
         "sample": len(sample),
         "p_acc": probing_accuracy(images[sample].numpy(), texts[sample].numpy(), dictionary, statistics),
     }
+    bootstrap = load_bootstrap(inputs["statistics"])
     for name, (image, text) in interventions(sae, statistics, inputs).items():
-        result[name] = _gap(image, text, sample)
+        keep = kept_atoms(name, statistics.classes()).numpy()
+        gap = bootstrap.interval(partial(bootstrap_measures.difference_in_means, dictionary=dictionary, keep=keep))
+        result[name] = {**_gap(image, text, sample), "difference_in_means_interval": asdict(gap)}
     return result
 
 
@@ -170,6 +209,16 @@ def load_statistics(folder: Path) -> ConceptStatistics:
     return ConceptStatistics.load(folder / _STATISTICS_FILE)
 
 
+def load_paired(folder: Path) -> PairedEnergy:
+    """Return the paired energies of a part, or the whole."""
+    return PairedEnergy.load(folder / _PAIRED_FILE)
+
+
+def load_bootstrap(folder: Path) -> BootstrapSums:
+    """Return the bootstrap's sums of a part, or the whole."""
+    return BootstrapSums.load(folder / _BOOTSTRAP_FILE)
+
+
 def load_codes(inputs: Inputs) -> tuple[SparseCodes, SparseCodes]:
     """Return the image and text codes of all `encode_part` folders among `inputs`, in order; residuals are empty."""
     parts = [load_file(folder / _CODES_FILE) for name, folder in inputs.items() if name.startswith("part")]
@@ -184,10 +233,10 @@ def _loaded_codes(part: Mapping[str, Tensor], modality: str) -> SparseCodes:
 
 def interventions(
     sae: SparseAutoencoder, statistics: ConceptStatistics, inputs: Inputs
-) -> dict[str, tuple[Tensor, Tensor]]:
+) -> dict[Intervention, tuple[Tensor, Tensor]]:
     """Return image and text rows, `(pairs, dim)`, rebuilt under each intervention."""
     codes, classes = load_codes(inputs), statistics.classes()
-    rebuilt: dict[str, tuple[Tensor, Tensor]] = {}
+    rebuilt: dict[Intervention, tuple[Tensor, Tensor]] = {}
     for name in INTERVENTIONS:
         keep = kept_atoms(name, classes)
         rebuilt[name] = (intervene(sae, codes[0], keep), intervene(sae, codes[1], keep))

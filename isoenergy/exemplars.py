@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from isoenergy.codes import SparseCodes
-from isoenergy.evaluation import Inputs, SampleConfig, interventions, load_codes, load_statistics
+from isoenergy.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.evaluation import Inputs, SampleConfig, interventions, load_codes, load_paired, load_statistics
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
@@ -38,8 +39,7 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
     coefficient.
     """
     statistics = load_statistics(inputs["statistics"])
-    atoms_table(statistics).sort_by([("energy", "descending")])
-    pq.write_table(atoms_table(statistics), output / ATOMS_FILE)
+    pq.write_table(atoms_table(statistics, load_paired(inputs["statistics"])), output / ATOMS_FILE)
     where = _pair_places(config.sample)
     rows: list[dict[str, Any]] = []
     for modality, codes in zip(("image", "text"), load_codes(inputs), strict=True):
@@ -51,8 +51,11 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
     return {"rows": len(rows)}
 
 
-def atoms_table(statistics: ConceptStatistics) -> pa.Table:
-    """Return a row an atom: its energies, frequency, modality score (null if dead) and class."""
+def atoms_table(statistics: ConceptStatistics, paired: PairedEnergy) -> pa.Table:
+    """Return a row an atom: energies, frequency, modality score (null if dead), class, and what the test of equal
+    energy says: see `isoenergy.equal_energy.EnergyTests`.
+    """
+    tests = vars(equal_energy_tests(paired))
     classes = np.full(statistics.atoms, "dead", dtype=object)
     for name, mask in vars(statistics.classes()).items():
         classes[mask] = name
@@ -65,6 +68,7 @@ def atoms_table(statistics: ConceptStatistics) -> pa.Table:
             "frequency": statistics.frequency,
             "modality_score": pa.array(statistics.modality_score, from_pandas=True),
             "class": pa.array(classes.tolist(), pa.string()),
+            **{name: pa.array(values, from_pandas=True) for name, values in tests.items()},
         }
     )
 

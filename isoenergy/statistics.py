@@ -181,10 +181,12 @@ class ConceptStatistics:
         return cls(parts[0], parts[1], sparse.csr_array(csr, shape=(atoms, atoms)))
 
 
+def code_matrix(codes: SparseCodes, atoms: int) -> sparse.csr_array:
+    """Return codes as a `(rows, atoms)` float64 matrix; an atom that repeats in a row has several entries: they add."""
+    values = codes.values.detach().cpu().numpy().astype(np.float64).ravel()
+    ends = np.arange(len(codes) + 1) * codes.indices.shape[1]
+    return sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms))
+
+
 def _cross_moments(image: SparseCodes, text: SparseCodes, atoms: int) -> sparse.csr_array:
-    by_row = []
-    for codes in (image, text):
-        values = codes.values.detach().cpu().numpy().astype(np.float64).ravel()
-        ends = np.arange(len(codes) + 1) * codes.indices.shape[1]
-        by_row.append(sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms)))
-    return (by_row[0].T @ by_row[1]).tocsr()
+    return (code_matrix(image, atoms).T @ code_matrix(text, atoms)).tocsr()

@@ -77,7 +77,7 @@ class Trainer:
             self._set_means(means)
         self._validation = validation
         self._module = wrap(self.group)
-        self._atoms = config.expansion * dim
+        self._atoms = config.atoms_for(dim)
         self._idle_steps = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.int32, device=self.device)
         self._betas = torch.tensor([sae.config.beta for sae in self.group.saes], device=self.device)
         self._sums = StepSums()
@@ -246,7 +246,10 @@ class Trainer:
 
     def _set_means(self, means: dict[str, Tensor] | None) -> None:
         if means is None:
-            raise InputError("centred input needs the mean of each modality's unit rows")
+            raise InputError(
+                "centred input needs the mean of each modality's unit rows: give means, `(dim,)` tensors by modality, "
+                "as PairIndex.build(store, 'train').means has them"
+            )
         for sae in self.group.saes:
             for modality in MODALITIES:
                 getattr(sae, f"{modality}_mean").copy_(means[modality])

@@ -31,6 +31,8 @@ class TrainingConfig:
     """How atoms are chosen; the others are there to compare Matching Pursuit with."""
     expansion: int = 8
     """Atoms in the dictionary, in multiples of the embeddings' width."""
+    atoms: int | None = None
+    """Atoms in the dictionary, if they are not a multiple of the width."""
     k: int = 20
     """Rounds of Matching Pursuit; atoms a row of top-k, and on average of batch-top-k."""
     atom_norm: AtomNorm = "unit"
@@ -89,7 +91,7 @@ class TrainingConfig:
             sae_name(beta, seed, self.seeds): (
                 SaeConfig(
                     dim=dim,
-                    atoms=self.expansion * dim,
+                    atoms=self.atoms_for(dim),
                     k=self.k,
                     beta=beta,
                     sparse_encoder=self.sparse_encoder,
@@ -100,6 +102,10 @@ class TrainingConfig:
             )
             for seed, beta in product(range(self.seeds), self.betas)
         }
+
+    def atoms_for(self, dim: int) -> int:
+        """Return the size of the dictionary for embeddings of width `dim`."""
+        return self.expansion * dim if self.atoms is None else self.atoms
 
     @property
     def names(self) -> list[str]:

@@ -128,6 +128,12 @@ def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_pa
     assert measured["retrieval"]["bimodal"]["image_to_text_r1"] == pytest.approx(recall_at(kept[0], kept[1], RANKS)[1])
     errors = torch.cat([code.residual for code in codes]).square().sum(1)
     assert measured["mse"] == pytest.approx(float(errors.mean()), rel=1e-5)
+    for name, interval in measured["intervals"].items():
+        point = measured[name]
+        assert interval["value"] == pytest.approx(point, rel=1e-5)
+        assert interval["low"] <= point <= interval["high"]
+    gap = measured["geometry"]["bimodal"]
+    assert gap["difference_in_means_interval"]["value"] == pytest.approx(gap["difference_in_means"], rel=1e-4)
 
 
 def test_a_second_evaluation_runs_nothing_and_a_dry_run_says_so(

@@ -11,6 +11,7 @@ STAGES = {
     "inspect": "what an embedding store holds, and whether it is sound",
     "train": "a standard and an aligned sparse autoencoder on a store",
     "evaluate": "measure the autoencoders on held-out pairs",
+    "synthetic": "what autoencoders recover of known atoms, over seeds",
     "report": "one offline HTML page from an evaluation",
     "share": "put an autoencoder on the Hugging Face hub",
 }

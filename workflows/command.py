@@ -26,11 +26,12 @@ def run_command(main: Callable[[], None]) -> None:
             _end(signal.SIGTERM)
         raise
     except Exception as error:
-        for cause in causes(error):
-            if isinstance(cause, InputError):
-                print(f"isoenergy: {' '.join(str(cause).split())}", file=sys.stderr)
-                sys.exit(2)
-        raise
+        ours = [cause for cause in causes(error) if isinstance(cause, InputError)]
+        if not ours:
+            raise
+        plain = [cause for cause in ours if not hasattr(cause, "traceback_str")]  # Ray's own speaks in tracebacks
+        print(f"isoenergy: {' '.join(str((plain or ours)[0]).split())}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _end(number: signal.Signals) -> NoReturn:

@@ -125,7 +125,7 @@ def _sae_steps(
         f"part-{start // _UNITS_PER_PART:05d}": Step(
             f"{name}/codes/{start // _UNITS_PER_PART:05d}",
             encode_part,
-            PartConfig(reference, tuple(units[start : start + _UNITS_PER_PART]), place, digest),
+            PartConfig(reference, tuple(units[start : start + _UNITS_PER_PART]), place, digest, config.seed),
         )
         for start in range(0, len(units), _UNITS_PER_PART)
     }

@@ -13,6 +13,7 @@ import tyro
 
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
+from isoenergy.evaluation import UNEQUAL_Q
 from isoenergy.files import without_secrets
 from isoenergy.pairs.source import PairColumns
 from isoenergy.report.verdict import recall_at_10, sae_label, verdict
@@ -117,14 +118,23 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
     ]
     for sae in evaluation["saes"]:
         results = sae["results"]
-        lines.append(f"{sae_label(sae)}: R² {results['r2']:.3f}, p_acc {results['geometry']['p_acc']:.3f}")
+        share = results["intervals"]["bimodal_energy_share"]
+        lines.append(
+            f"{sae_label(sae)}: R² {results['r2']:.3f} {_bounds(results['intervals']['r2'])}, bimodal energy "
+            f"{share['value']:.3f} {_bounds(share)}, p_acc {results['geometry']['p_acc']:.3f}"
+        )
         for name in ("reconstructed", "bimodal", "unimodal"):
             gap, retrieval = results["geometry"][name], results["retrieval"][name]
             lines.append(
-                f"  {name:<14} gap {gap['difference_in_means']:.3f} (OT {gap['optimal_transport']:.3f}), "
+                f"  {name:<14} gap {gap['difference_in_means']:.3f} {_bounds(gap['difference_in_means_interval'])} "
+                f"(OT {gap['optimal_transport']:.3f}), "
                 f"R@1/5/10 image→text {_recalls(retrieval, 'image_to_text')}, "
                 f"text→image {_recalls(retrieval, 'text_to_image')}"
             )
+        lines.append(
+            f"  the energies of both modalities differ in {results['unequal_atoms']} of {results['tested_atoms']} "
+            f"tested atoms (false discovery rate {UNEQUAL_Q:g})"
+        )
         lines += [f"  {'✓' if item['holds'] else '✗'} {item['text']}" for item in verdict(sae)]
     programs = Path(os.path.relpath(Path(sys.executable).parent))
     lines += [
@@ -138,6 +148,10 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
     elif run.uri.startswith("http"):
         lines.append(f"           open it: {programs / 'python'} -m webbrowser -t {without_secrets(run.uri)}")
     return "\n".join(lines)
+
+
+def _bounds(interval: dict[str, float]) -> str:
+    return f"[{interval['low']:.3f}, {interval['high']:.3f}]"
 
 
 def _recalls(retrieval: dict[str, float], direction: str) -> str:

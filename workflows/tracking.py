@@ -48,6 +48,14 @@ class Run:
         for start in range(0, len(points), _BATCH):
             _client(self.uri).log_batch(self.id, metrics=points[start : start + _BATCH])
 
+    def last_step(self, metric: str) -> int:
+        """Return the last step at which a metric was logged; -1 if it never was, or the server does not answer."""
+        try:
+            history = _client(self.uri).get_metric_history(self.id, metric)
+        except Exception:  # as in `_begin`
+            return -1
+        return max((point.step for point in history), default=-1)
+
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
         for name, value in values.items():

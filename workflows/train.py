@@ -1,9 +1,13 @@
 """`isoenergy train`: standard and aligned sparse autoencoders on a store, on Ray Train."""
 
+import fcntl
 import json
 import sys
 import tempfile
+import threading
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +17,7 @@ import ray.train
 import ray.train.torch
 import tyro
 from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.beta_search import AutomaticBeta
 from isoenergy.checkpoints import CheckpointFolder
@@ -36,6 +41,7 @@ from workflows.training_plan import training_plan
 from workflows.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
 
 _RESTARTS_WITHOUT_PROGRESS = 3
+_SECONDS_BETWEEN_LOOKS = 0.5
 _PLAN_FILE = "training.json"
 _DONE_FILE = "done.json"
 _CURVES_FILE = "curves.png"
@@ -105,7 +111,7 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
         if index.skipped:
             print(f"train: {sum(map(len, index.skipped.values()))} bad pairs of {index.store} are left out")
     print(f"train: {_what(config.training, indices)}; {placement}; to {config.output}")
-    with tracking.stage("train", config, output, parent) as stage:
+    with _alone_in(output), tracking.stage("train", config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         with remote_progress("train", "steps") as progress:
             task = WorkerTask(
@@ -120,6 +126,21 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
             )
             _fit(task, placement, output)
         return _publish(config, output, stores, stage)
+
+
+@contextmanager
+def _alone_in(output: str) -> Iterator[None]:
+    """Keep a second run out of a local output for as long as this process lives; an object store has no locks."""
+    filesystem, root = open_filesystem(output)
+    if not isinstance(filesystem, LocalFileSystem):
+        yield
+        return
+    with open(f"{root}/.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another run is training to {output}; wait for it, or give another --output") from error
+        yield
 
 
 def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:
@@ -153,7 +174,7 @@ def _fit(task: WorkerTask, placement: TrainingPlacement, output: str) -> None:
 def _fit_once(task: WorkerTask, placement: TrainingPlacement, output: str) -> None:
     filesystem, root = open_filesystem(f"{output}/.ray")
     try:
-        ray.train.torch.TorchTrainer(
+        trainer = ray.train.torch.TorchTrainer(
             train_worker,
             train_loop_config={"task": task},
             scaling_config=ray.train.ScalingConfig(
@@ -168,10 +189,29 @@ def _fit_once(task: WorkerTask, placement: TrainingPlacement, output: str) -> No
                 storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
                 failure_config=ray.train.FailureConfig(max_failures=0),
             ),
-        ).fit()
+        )
+        _interruptibly(trainer.fit)
     finally:
         if filesystem.exists(root):
             filesystem.rm(root, recursive=True)
+
+
+def _interruptibly(function: Callable[[], object]) -> None:
+    """Call `function` on a thread, so that signals reach this one: raised inside Ray's C++ they end in an abort."""
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_SECONDS_BETWEEN_LOOKS)
+    if failures:
+        raise failures[0]
 
 
 def is_bad_input(error: BaseException) -> bool:

@@ -86,8 +86,9 @@ class TrainingPlacement:
 
     def __str__(self) -> str:
         number = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
-        each = f"1 GPU and {self.cpus} CPUs" if self.gpu else f"{self.cpus} CPUs"
-        return f"{number} workers, each with {each}"
+        cpus = f"{self.cpus} CPU{'s' * (self.cpus != 1)}"
+        each = f"1 GPU and {cpus}" if self.gpu else cpus
+        return f"{number} worker{'s' * (self.most != 1)}, each with {each}"
 
 
 def _places(resources: Resources, cpus: int, gpu: bool) -> int:

@@ -43,7 +43,7 @@ def training_plan(
     run = ray.remote(num_cpus=placement.cpus, num_gpus=1 if placement.gpu else 0)(_probe)
     probe: _Probe = ray.get(run.remote(probed, indices, placement.cpus))
     dim, saes = indices[0].dim, len(probed.names)
-    atoms = config.expansion * dim
+    atoms = config.atoms_for(dim)
     data = sum(index.nbytes for index in indices)
     seconds = steps / probe.steps_per_second
     lines = [

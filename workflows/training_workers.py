@@ -90,6 +90,9 @@ class _Worker:
                 trainer.load(Path(folder))
             if record is not None and history is not None:
                 history.load(Path(folder))
+                newest = max(known.step for known in checkpoints.records())
+                spoilt = f"; the checkpoint of step {newest} is spoilt" if newest > record.step else ""
+                self.task.progress.say.remote(f"going on from step {record.step} of {trainer.steps}{spoilt}")
         seen: set[tuple[str, str]] = set()
 
         def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
@@ -101,7 +104,7 @@ class _Worker:
                 (n for n, s in zip(trainer.group.names, trainer.group.saes, strict=False) if s.config.beta == 0), None
             )
             warming_up = step < max(2 * config.dead_after, trainer.steps // 10)
-            for notice in notices(metrics, trainer.group.names, config.expansion * self.dim, baseline, warming_up):
+            for notice in notices(metrics, trainer.group.names, config.atoms_for(self.dim), baseline, warming_up):
                 if (notice.sae, notice.code) not in seen:
                     seen.add((notice.sae, notice.code))
                     self.task.progress.say.remote(f"warning, step {step}: {notice}")
@@ -190,12 +193,14 @@ class History:
 
     def __init__(self, run: tracking.Run) -> None:
         self.points: list[tuple[int, Metrics]] = []
+        self._sent = run.last_step("epoch")
         self._stream = tracking.MetricStream(run)
 
     def add(self, step: int, metrics: Metrics) -> None:
         """Add a report."""
         self.points.append((step, metrics))
-        self._stream.add(step, metrics)
+        if step > self._sent:  # else a run that was cut short has sent it
+            self._stream.add(step, metrics)
         if len(self.points) > _POINTS_KEPT:
             self.points = [*self.points[:-1:2], self.points[-1]]
 
@@ -209,7 +214,8 @@ class History:
         state = json.loads((folder / HISTORY_FILE).read_text())
         self.points = [(step, metrics) for step, metrics in state["points"]]
         for step, metrics in state["unsent"]:
-            self._stream.add(step, metrics)
+            if step > self._sent:
+                self._stream.add(step, metrics)
 
     def close(self) -> None:
         """Send what is left."""

@@ -1,11 +1,21 @@
-"""Retrieval over the full gallery: exact, in blocks."""
+"""Retrieval across modalities: over the full gallery, exact and in blocks, and in the paper's small batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
+from torch.nn.functional import normalize
+
+PAPER_BATCH = 256
 
 _BLOCK_ENTRIES = 16_000_000
+
+Recall = Mapping[int, float]
+Labels = npt.NDArray[np.integer]
 
 
 def recall_at(queries: Tensor, gallery: Tensor, ranks: Sequence[int]) -> dict[int, float]:
@@ -13,21 +23,203 @@ def recall_at(queries: Tensor, gallery: Tensor, ranks: Sequence[int]) -> dict[in
 
     queries, gallery: `(n, dim)`; row i of one belongs to row i of the other. Gallery rows exactly as near as the
     partner (two pairs with one caption, say) are ordered at random, in expectation: a query of zeros scores chance.
+    Raises ValueError if shapes differ or a number is not finite.
     """
-    if queries.shape != gallery.shape:
-        raise ValueError(f"queries and gallery must pair up, got {tuple(queries.shape)} and {tuple(gallery.shape)}")
+    _check_pairs(queries, gallery)
     n = len(queries)
     if n == 0:
         return dict.fromkeys(ranks, float("nan"))
-    queries = torch.nn.functional.normalize(queries.float(), dim=1)
-    gallery = torch.nn.functional.normalize(gallery.float(), dim=1)
+    queries, gallery = _unit(queries, gallery)
     hits = dict.fromkeys(ranks, 0.0)
     block = max(1, _BLOCK_ENTRIES // n)
     for start in range(0, n, block):
         similarity = queries[start : start + block] @ gallery.T
         partner = similarity.diagonal(offset=start).unsqueeze(1)
-        nearer = (similarity > partner).sum(dim=1)
-        as_near = (similarity == partner).sum(dim=1)
+        nearer, as_near = _nearer_and_as_near(similarity, partner)
         for rank in ranks:
-            hits[rank] += float(((rank - nearer) / as_near).clamp(0, 1).double().sum())
+            hits[rank] += _expected_hits(nearer, as_near, rank)
     return {rank: total / n for rank, total in hits.items()}
+
+
+def recall_in_batches(
+    images: Tensor, texts: Tensor, ranks: Sequence[int], batch: int = PAPER_BATCH, seed: int = 0
+) -> dict[int, float]:
+    """Return recall as the paper prints it: inside random batches of `batch` pairs, not over the gallery (paper 1.9).
+
+    images, texts: `(n, dim)`, row i pairs with row i; shuffled with `seed`, the remainder dropped, both directions
+    averaged; in [0, 1], chance is r / batch, NaN with fewer than `batch` pairs. A duplicate in a batch counts against
+    (ties as in `recall_at`). The paper's code is not seeded.
+    """
+    _check_pairs(images, texts)
+    batches = len(images) // batch
+    if batches == 0:
+        return dict.fromkeys(ranks, float("nan"))
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[: batches * batch]).view(-1, batch)
+    images, texts = _unit(images, texts)
+    hits = dict.fromkeys(ranks, 0.0)
+    for rows in order.split(max(1, _BLOCK_ENTRIES // batch**2)):
+        similarity = images[rows] @ texts[rows].mT
+        for direction in (similarity, similarity.mT):
+            partner = direction.diagonal(dim1=1, dim2=2).unsqueeze(2)
+            nearer, as_near = _nearer_and_as_near(direction, partner)
+            for rank in ranks:
+                hits[rank] += _expected_hits(nearer, as_near, rank)
+    return {rank: total / (2 * order.numel()) for rank, total in hits.items()}
+
+
+def recall_of_any_partner(
+    queries: Tensor, gallery: Tensor, partners: sparse.csr_array, ranks: Sequence[int]
+) -> dict[int, float]:
+    """Return, for each r in `ranks`, the share of queries with any of their partners among the r nearest by cosine.
+
+    queries: `(n, dim)`; gallery: `(m, dim)`; partners: `(n, m)` sparse, an entry where a gallery row is right for a
+    query. Rows exactly as near as the nearest partner are ordered at random, in expectation; a query without partners
+    is a miss. Exact; memory does not grow with n · m.
+    """
+    if partners.shape != (len(queries), len(gallery)):
+        raise ValueError(f"partners must be {(len(queries), len(gallery))}, queries × gallery, got {partners.shape}")
+    _check_finite(queries, gallery)
+    if len(queries) == 0:
+        return dict.fromkeys(ranks, float("nan"))
+    queries, gallery = _unit(queries, gallery)
+    hits = dict.fromkeys(ranks, 0.0)
+    block = max(1, _BLOCK_ENTRIES // max(len(gallery), 1))
+    for start in range(0, len(queries), block):
+        similarity = queries[start : start + block] @ gallery.T
+        own = partners[start : start + block].tocoo()
+        rows, columns = (torch.from_numpy(index).long() for index in own.coords)
+        right = similarity[rows, columns]
+        nearest = similarity.new_full((len(similarity),), -torch.inf).scatter_reduce(0, rows, right, "amax")
+        nearer, as_near = _nearer_and_as_near(similarity, nearest.unsqueeze(1))
+        right_as_near = torch.zeros_like(nearer).index_add(0, rows, (right == nearest[rows]).long())
+        for rank in ranks:
+            hits[rank] += _expected_hits(nearer, as_near, rank, right_as_near)
+    return {rank: total / len(queries) for rank, total in hits.items()}
+
+
+@dataclass(frozen=True)
+class FullGalleryRecall:
+    """Recall over the full gallery in both directions, every different image and text counted once."""
+
+    images: int
+    texts: int
+    image_to_text: Recall
+    text_to_image: Recall
+
+    @property
+    def mean(self) -> dict[int, float]:
+        """Mean of both directions by rank."""
+        return {rank: (share + self.text_to_image[rank]) / 2 for rank, share in self.image_to_text.items()}
+
+
+def full_gallery_recall(
+    images: Tensor,
+    texts: Tensor,
+    ranks: Sequence[int],
+    image_labels: Labels | None = None,
+    text_labels: Labels | None = None,
+) -> FullGalleryRecall:
+    """Return recall over all images and texts; several captions an image and duplicates are no errors.
+
+    images, texts: `(n, dim)`, row i pairs with row i. image_labels, text_labels: `(n,)`, equal where two pairs have
+    the same image or the same text; without them all differ. Take them from keys, captions or `equal_rows` of the
+    embeddings as they were before an intervention, which may make different rows equal. Every label is one query and
+    one gallery row, its first; a hit is any text paired with the image, any image paired with the text.
+    """
+    _check_pairs(images, texts)
+    n = len(images)
+    first_image, image = _distinct(image_labels, n)
+    first_text, text = _distinct(text_labels, n)
+    shape = (len(first_image), len(first_text))
+    partners = sparse.csr_array((np.ones(n), (image, text)), shape)
+    images, texts = images[torch.from_numpy(first_image)], texts[torch.from_numpy(first_text)]
+    return FullGalleryRecall(
+        *shape,
+        image_to_text=recall_of_any_partner(images, texts, partners, ranks),
+        text_to_image=recall_of_any_partner(texts, images, partners.T.tocsr(), ranks),
+    )
+
+
+def equal_rows(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
+    """Return `(n,)` labels, equal where rows of `(n, dim)` are equal in every number."""
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+@dataclass(frozen=True)
+class RecallChange:
+    """What an intervention does to recall, mean of both directions; in [-1, 1], negative if retrieval is lost."""
+
+    in_batches: float
+    """In the paper's batches of 256 pairs: its δ_r."""
+    full_gallery: float
+    """Over the full gallery."""
+
+
+def recall_change(
+    before: tuple[Tensor, Tensor],
+    after: tuple[Tensor, Tensor],
+    rank: int = 1,
+    seed: int = 0,
+    image_labels: Labels | None = None,
+    text_labels: Labels | None = None,
+) -> RecallChange:
+    """Return δ_r@rank = R@rank(after) - R@rank(before), on the same batches and on the full gallery (paper 1.9).
+
+    before, after: `(n, dim)` images and texts; the paper compares the bimodal-only with the full reconstruction.
+    Labels as for `full_gallery_recall`.
+    """
+    batches, full = [], []
+    for images, texts in (before, after):
+        batches.append(recall_in_batches(images, texts, (rank,), seed=seed)[rank])
+        full.append(full_gallery_recall(images, texts, (rank,), image_labels, text_labels).mean[rank])
+    return RecallChange(batches[1] - batches[0], full[1] - full[0])
+
+
+def _nearer_and_as_near(similarity: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of each row's entries exceed its partner's, and how many equal it."""
+    entries, threshold = similarity.cpu().numpy(), partner.cpu().numpy()  # torch counts booleans many times slower
+    nearer, as_near = (np.count_nonzero(compared, axis=-1) for compared in (entries > threshold, entries == threshold))
+    return torch.from_numpy(nearer), torch.from_numpy(as_near)
+
+
+def _expected_hits(nearer: Tensor, as_near: Tensor, rank: int, right: Tensor | None = None) -> float:
+    """Sum over queries of the chance that one of the `right` (1 if not given) rows is in the `rank` nearest.
+
+    nearer: how many rows precede the `as_near` tied ones, among which are the right ones. None of them comes among
+    the first s of t in random order with chance Π over j < right of (t - s - j) / (t - j).
+    """
+    places = (rank - nearer).clamp(min=0).minimum(as_near).double()
+    if right is None:
+        return float((places / as_near).sum())
+    missed = torch.ones_like(places)
+    for j in range(int(right.max())):
+        factor = (as_near - places - j).clamp(min=0) / (as_near - j).clamp(min=1)
+        missed *= torch.where(right > j, factor, 1.0)
+    return float((1 - missed).sum())
+
+
+def _distinct(labels: Labels | None, n: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The first row of each label, and each row's label as a number from 0."""
+    if labels is None:
+        return np.arange(n), np.arange(n)
+    if len(labels) != n:
+        raise ValueError(f"labels must be one a pair, got {len(labels)} for {n} pairs")
+    _, first, label = np.unique(labels, return_index=True, return_inverse=True)
+    return first, label.reshape(-1)
+
+
+def _unit(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both at norm 1, in the finer of their two precisions and in float32 at least."""
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    return normalize(a.to(dtype), dim=1), normalize(b.to(dtype), dim=1)
+
+
+def _check_pairs(a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"queries and gallery must pair up, got {tuple(a.shape)} and {tuple(b.shape)}")
+    _check_finite(a, b)
+
+
+def _check_finite(*arrays: Tensor) -> None:
+    if not all(bool(torch.isfinite(array).all()) for array in arrays):
+        raise ValueError("embeddings must be finite: a row with NaN has no nearest neighbours")

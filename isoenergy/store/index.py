@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
@@ -33,7 +32,7 @@ class ShardSurvey:
     pairs: int
     """Pairs of the split, bad ones included."""
     bad: dict[int, str]
-    """Why a pair cannot be trained on, by its number among the shard's pairs of the split."""
+    """Which row, and why it cannot be trained on, by the pair's number among the shard's pairs of the split."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,16 @@ def survey_shards(
         place = f"{uri}/shards/{record.shard}"
         table = _read_committed(filesystem, f"{root}/shards/{record.shard}", record, modalities, place)
         _check_keys(table, place)
-        table = table.filter(pc.equal(table["split"], split))
+        numbers = np.flatnonzero(table["split"].to_numpy() == split)
+        table = table.take(pa.array(numbers))
         bad: dict[int, str] = {}
         unit = {name: _unit_rows(table, name, dim, place, bad) for name in modalities}
         good = np.ones(len(table), bool)
         good[list(bad)] = False
         for name, rows in unit.items():
             sums[name] += rows[good].sum(axis=0, dtype=np.float64)
-        shards.append(ShardSurvey(record.shard, len(table), dict(sorted(bad.items()))))
+        named = {row: f"row {numbers[row]}, key {table['key'][row].as_py()!r}: {bad[row]}" for row in sorted(bad)}
+        shards.append(ShardSurvey(record.shard, len(table), named))
     return Survey(shards, sums)
 
 
@@ -210,12 +211,10 @@ def _unit_rows(table: pa.Table, name: str, dim: int, place: str, bad: dict[int, 
 
 
 def _require_none_bad(store: EmbeddingStore, shards: Sequence[ShardSurvey]) -> None:
-    faults = [(shard.shard, row, why) for shard in shards for row, why in shard.bad.items()]
+    faults = [f"{store.uri}/shards/{shard.shard}, {why}" for shard in shards for why in shard.bad.values()]
     if faults:
-        shown = "; ".join(
-            f"{store.uri}/shards/{shard}, pair {row} of the split: {why}" for shard, row, why in faults[:_SHOWN]
-        )
+        shown = "; ".join(faults[:_SHOWN]) + "; …" * (len(faults) > _SHOWN)
         raise InputError(
-            f"{len(faults)} pairs cannot be trained on: {shown}{'; …' * (len(faults) > _SHOWN)}; mend the store, or "
-            f"give --skip-bad-rows to leave them out"
+            f"{len(faults)} pair{'s' * (len(faults) > 1)} cannot be trained on: {shown}; mend the store, or give "
+            f"--skip-bad-rows to leave them out"
         )

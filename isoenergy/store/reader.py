@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from isoenergy.store.batches import PairBatches
 
 
+_SHOWN = 3
+
+
 class EmbeddingStore:
     """A store on any filesystem that fsspec opens: `shards`, `rejected`, `commits` and `manifest.json`."""
 
@@ -79,9 +82,12 @@ class EmbeddingStore:
         """Raise InputError unless every unit of the source is committed."""
         missing = self.manifest.units - len(self.commits)
         if missing > 0:
+            spoilt = [r.shard for unit, r in StoreWriter(self.uri).records().items() if unit not in self._records]
+            named = ", ".join(f"shards/{shard}" for shard in sorted(spoilt)[:_SHOWN])
+            why = f" ({named}{', …' * (len(spoilt) > _SHOWN)}: gone, or not what was committed)" if spoilt else ""
             raise InputError(
-                f"{self.uri} lacks {missing} of its {self.manifest.units} units; run the same `isoenergy embed` again "
-                f"to embed what is missing"
+                f"{self.uri} lacks {missing} of its {self.manifest.units} units{why}; run the same `isoenergy embed` "
+                f"again to embed what is missing"
             )
 
     def read_unit(self, unit: str, columns: list[str] | None = None, split: Split | None = None) -> pa.Table:

@@ -101,7 +101,7 @@ def test_what_is_bad_is_named_with_its_address(store: EmbeddingStore) -> None:
     record = store.commits[2]
     train = store.read_unit(record.unit)["split"].to_pylist().index("train")
     bad = rewrite(store, record, lambda table: with_row(table, "text", train, [np.nan, 0, 0]))
-    with pytest.raises(InputError, match=r"s3://.*/shards/.*, pair 0 of the split: text is not finite"):
+    with pytest.raises(InputError, match=rf"s3://.*/shards/.*, row {train}, key .*: text is not finite"):
         PairIndex.build(bad, "train")
     index = PairIndex.build(bad, "train", skip_bad_rows=True)
     assert index.counts == (9, 29, 1, 24)

@@ -1,0 +1,97 @@
+"""How the energy lies over atoms and modalities (paper 1.5, 3.5 and 3.6)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from isoenergy.metrics.gap import mean_cosine_within
+from isoenergy.statistics import ALWAYS_ON_FREQUENCY, EPSILON, ConceptStatistics, Mask, ModalityStatistics
+
+Floats = npt.NDArray[np.float64]
+
+
+def first_moment(statistics: ModalityStatistics) -> Floats:
+    """Return `(atoms,)` mean |z| of one modality: the energy of Papadimitriou et al. (2025); 0 and up.
+
+    Their codes are not negative; |z| keeps the score below in [0, 1] for those that are. The paper's energy, the
+    second moment, is `statistics.energy`.
+    """
+    return statistics.absolute / max(statistics.rows, 1)
+
+
+def first_moment_score(statistics: ConceptStatistics) -> Floats:
+    """Return `(atoms,)` modality scores of first moments (Papadimitriou et al. 2025); in [0, 1], 1 image, NaN dead."""
+    image, text = first_moment(statistics.image), first_moment(statistics.text)
+    total = image + text
+    return np.divide(image, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def modality_frequency(statistics: ModalityStatistics) -> Floats:
+    """Return `(atoms,)` shares of one modality's rows in which each atom fires; in [0, 1] (paper 1.5)."""
+    return statistics.fires / max(statistics.rows, 1)
+
+
+def score_spread(score: Floats, energy: Floats) -> float:
+    """Return √(Σ E (μ - ½)² / Σ E): 0 if all energy is shared evenly, ½ if all is of one modality (paper 1.5, 3.5).
+
+    score: `(atoms,)` μ or μ_B, NaN where undefined; energy: `(atoms,)` E or E_B. NaN if no atom with a score has
+    energy.
+    """
+    known = ~np.isnan(score)
+    total = energy[known].sum()
+    if total == 0:
+        return float("nan")
+    return float(np.sqrt((energy[known] * (score[known] - 0.5) ** 2).sum() / total))
+
+
+@dataclass(frozen=True)
+class EnergyShares:
+    """Shares of all energy, each in [0, 1]; the first three add up to 1, unless there is no energy."""
+
+    image_only: float
+    text_only: float
+    bimodal: float
+    always_on: float
+    """Of atoms that fire in nearly every input, whichever class they are of (paper 3.6)."""
+    bimodal_not_always_on: float
+    """Of bimodal atoms that are not always on: what the paper's sweep of β maximises (3.6)."""
+
+
+def energy_shares(
+    statistics: ConceptStatistics, epsilon: float = EPSILON, always_on_frequency: float = ALWAYS_ON_FREQUENCY
+) -> EnergyShares:
+    """Return the shares of the classes cut at `epsilon`, and of atoms whose frequency exceeds `always_on_frequency`."""
+    classes = statistics.classes(epsilon)
+    always_on = statistics.frequency > always_on_frequency
+    return EnergyShares(
+        image_only=statistics.energy_share(classes.image_only),
+        text_only=statistics.energy_share(classes.text_only),
+        bimodal=statistics.energy_share(classes.bimodal),
+        always_on=statistics.energy_share(always_on),
+        bimodal_not_always_on=statistics.energy_share(classes.bimodal & ~always_on),
+    )
+
+
+@dataclass(frozen=True)
+class ModalityBias:
+    """The few strong atoms of one modality alone that make the gap (paper 3.5)."""
+
+    atoms: int
+    energy_share: float
+    """In [0, 1]."""
+    mean_cosine: float
+    """Between different atoms of them, in [-1, 1]; NaN of fewer than two."""
+
+
+def modality_bias(
+    statistics: ConceptStatistics, dictionary: npt.NDArray[np.floating], members: Mask, least_energy: float = 1e-3
+) -> ModalityBias:
+    """Return what the atoms of `members` with more than `least_energy` amount to.
+
+    dictionary: `(atoms, dim)`; members: `(atoms,)`, one modality's atoms, `classes(1e-3).text_only` say (paper 1.5).
+    """
+    strong = members & (statistics.energy > least_energy)
+    return ModalityBias(
+        int(strong.sum()), statistics.energy_share(strong), mean_cosine_within(np.asarray(dictionary)[strong])
+    )

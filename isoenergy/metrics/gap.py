@@ -1,0 +1,90 @@
+"""The modality gap seen from the rows: distances of pairs, the relative gap, and the cones (paper 1.11 and 7).
+
+The difference in means and the transport cost are in `geometry`. Rows are taken at norm 1 throughout; all means over
+pairs of rows are closed forms in the rows' sum, O(n · dim).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from isoenergy.metrics.gram import unit_rows
+
+Rows = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.integer]
+
+
+def l2m(images: Rows, texts: Rows) -> float:
+    """Return L2M of Schrodi et al. (2025): the norm of the difference of the unit rows' means; in [0, 2].
+
+    images: `(n, dim)`; texts: `(m, dim)`. It is `difference_in_means` (DiM) where that is taken of unit rows.
+    """
+    return float(np.linalg.norm(unit_rows(images).mean(0) - unit_rows(texts).mean(0)))
+
+
+def l2i(images: Rows, texts: Rows, image_of_text: Indices | None = None) -> float:
+    """Return L2I of Schrodi et al. (2025): the mean over texts of ‖image - text‖ of the matching unit rows; in [0, 2].
+
+    images: `(n, dim)`; texts: `(m, dim)`; image_of_text: `(m,)` rows of `images`, where an image has several captions;
+    without it row i belongs to row i.
+    """
+    images, texts = _matching(images, texts, image_of_text)
+    return float(np.linalg.norm(images - texts, axis=1).mean())
+
+
+def relative_modality_gap(images: Rows, texts: Rows, image_of_text: Indices | None = None) -> float:
+    """Return RMG of Schrodi et al. (2025): m / (m + (i + t) / 2); in [0, 1], 0 if matching rows coincide.
+
+    m, i, t: mean dissimilarity (1 - cosine) / 2 of matching rows, of two different images, of two different texts.
+    Arguments as for `l2i`: give each image once. NaN with fewer than two images or texts, or no dissimilarity at all.
+    """
+    matching_images, matching_texts = _matching(images, texts, image_of_text)
+    matching = (1 - (matching_images * matching_texts).sum(1).mean()) / 2
+    within = ((1 - mean_cosine_within(images)) / 2 + (1 - mean_cosine_within(texts)) / 2) / 2
+    return float(matching / (matching + within)) if matching + within > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class ConeStatistics:
+    """How narrow each modality's cone is and how far apart they lie (Liang et al. 2022); cosines in [-1, 1]."""
+
+    within_images: float
+    """Mean cosine of two different images."""
+    within_texts: float
+    """Mean cosine of two different texts."""
+    between: float
+    """Mean cosine of an image and a text, matching or not."""
+    image_mean_norm: float
+    """Norm of the unit images' mean, in [0, 1]."""
+    text_mean_norm: float
+    """Norm of the unit texts' mean, in [0, 1]."""
+
+
+def cone_statistics(images: Rows, texts: Rows) -> ConeStatistics:
+    """Measure the cones of `(n, dim)` images and `(m, dim)` texts."""
+    image_mean, text_mean = unit_rows(images).mean(0), unit_rows(texts).mean(0)
+    return ConeStatistics(
+        within_images=mean_cosine_within(images),
+        within_texts=mean_cosine_within(texts),
+        between=float(image_mean @ text_mean),
+        image_mean_norm=float(np.linalg.norm(image_mean)),
+        text_mean_norm=float(np.linalg.norm(text_mean)),
+    )
+
+
+def mean_cosine_within(rows: Rows) -> float:
+    """Return the mean cosine of two different rows of `(n, dim)`: (‖Σu‖² - Σ‖u‖²) / (n² - n); NaN of fewer than two."""
+    n = len(rows)
+    if n < 2:
+        return float("nan")
+    unit = unit_rows(rows)
+    return float((np.square(unit.sum(0)).sum() - np.square(unit).sum()) / (n * n - n))
+
+
+def _matching(images: Rows, texts: Rows, image_of_text: Indices | None) -> tuple[Rows, Rows]:
+    if image_of_text is None:
+        image_of_text = np.arange(len(images))
+    if len(image_of_text) != len(texts):
+        raise ValueError(f"every text needs its image, got {len(texts)} texts and {len(image_of_text)} images of them")
+    return unit_rows(images)[image_of_text], unit_rows(texts)

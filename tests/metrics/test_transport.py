@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from isoenergy.metrics.transport import transport_plan
+from tests.metrics.cases import random_dictionary, unit
+
+
+def plan_by_linear_program(a, b, mass_a, mass_b) -> tuple[np.ndarray, float]:
+    """The cheapest plan from its definition: not negative, rows and columns sum to the masses."""
+    n, m = len(a), len(b)
+    cost = 1 - unit(a) @ unit(b).T
+    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    right = np.concatenate([mass_a / mass_a.sum(), mass_b / mass_b.sum()])
+    found = linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=right, method="highs-ds")
+    assert found.success
+    return found.x.reshape(n, m), found.fun
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_plan_and_cost_are_those_of_the_linear_program(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    a, b = 3 * random_dictionary(seed, 12, 4), random_dictionary(seed + 10, 9, 4)
+    mass_a, mass_b = generator.gamma(0.5, size=12), 100 * generator.gamma(0.5, size=9)
+    mass_a[[0, 5]] = mass_b[3] = 0
+    plan, cost = transport_plan(a, b, mass_a, mass_b)
+    expected_plan, expected_cost = plan_by_linear_program(a, b, mass_a, mass_b)
+    np.testing.assert_allclose(plan.toarray(), expected_plan, atol=1e-9)
+    assert cost == pytest.approx(expected_cost, abs=1e-9)
+
+
+def test_energies_over_many_orders_of_magnitude_move_exactly() -> None:
+    a, b = random_dictionary(0, 200, 8), random_dictionary(1, 150, 8)
+    mass_a, mass_b = (10 ** np.random.default_rng(seed).uniform(-12, 0, size) for seed, size in ((2, 200), (3, 150)))
+    plan, _ = transport_plan(a, b, mass_a, mass_b)
+    np.testing.assert_allclose(plan.sum(axis=1), mass_a / mass_a.sum(), atol=1e-15)
+    np.testing.assert_allclose(plan.sum(axis=0), mass_b / mass_b.sum(), atol=1e-15)
+
+
+def test_the_same_masses_stay_where_they_are() -> None:
+    dictionary, mass = random_dictionary(0, 10, 3), np.arange(10.0)
+    plan, cost = transport_plan(dictionary, dictionary, mass, mass)
+    np.testing.assert_allclose(plan.toarray(), np.diag(mass / 45), atol=1e-15)
+    assert cost == pytest.approx(0, abs=1e-15)
+
+
+def test_one_atom_and_no_mass() -> None:
+    assert transport_plan(np.ones((1, 2)), -np.ones((1, 2)), np.ones(1), np.ones(1))[1] == pytest.approx(2)
+    plan, cost = transport_plan(np.eye(2), np.eye(2), np.zeros(2), np.ones(2))
+    assert plan.shape == (2, 2)
+    assert plan.nnz == 0
+    assert np.isnan(cost)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_masses_must_be_finite_and_not_negative(bad: float) -> None:
+    with pytest.raises(ValueError, match="masses"):
+        transport_plan(np.eye(2), np.eye(2), np.array([1, bad]), np.ones(2))
+
+
+def test_the_masses_given_stay_as_they_were() -> None:
+    # the paper's code divides the stored energies in place (paper 5.3, 15)
+    image, text = np.array([1.0, 3.0]), np.array([2.0, 2.0])
+    transport_plan(np.eye(2), np.eye(2), image, text)
+    assert image.tolist() == [1, 3]
+    assert text.tolist() == [2, 2]
