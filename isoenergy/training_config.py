@@ -66,7 +66,7 @@ class TrainingConfig:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and item.name not in ("seed", "revival") and not 0 < value < math.inf:
-                raise InputError(f"{item.name} must be above 0 and finite, got {value}")
+                raise InputError(f"{item.name} must be {'finite' if value == math.inf else 'above 0'}, got {value}")
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not 0 <= self.revival < math.inf:

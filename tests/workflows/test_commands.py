@@ -65,7 +65,9 @@ def test_a_store_of_another_encoder(refused: Run, filled: Path, other_encoder: P
 def test_training_without_a_store_or_with_impossible_settings(refused: Run, tmp_path: Path) -> None:
     assert "is not an embedding store" in refused("train", "--store", tmp_path, "--output", tmp_path / "out")
     assert "k must be above 0, got 0" in refused("train", "demo", "--store", tmp_path, "--k", 0)
-    assert "workers must be at least 1" in refused("train", "demo", "--store", tmp_path, "--workers", 0)
+    assert "workers must be N, FEWEST,MOST or auto, got" in refused(
+        "train", "demo", "--store", tmp_path, "--workers", 0
+    )
 
 
 def test_more_pairs_in_a_batch_than_there_are(refused: Run, filled: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -1,5 +1,6 @@
 """`python -m tests.workflows.training_node_loss STORE OUTPUT none|node`: train on two nodes, one of which is lost."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -22,12 +23,16 @@ def main(store: str, output: str, kill: str) -> None:
     with cluster_of(nodes=2, cpus=1, head_cpus=0) as (_, nodes):
         checkpoints = Path(output) / "checkpoints"
 
+        reached = []
+
         def half_way_on_both() -> bool:
-            return nodes[0].unique_id in _nodes_that_train() and len(files_in(checkpoints, "step-*/complete.json")) >= 2
+            reached[:] = [int(file.parent.name[-8:]) for file in files_in(checkpoints, "step-*/complete.json")]
+            return len(reached) >= 2 and nodes[0].unique_id in _nodes_that_train()
 
         killed = kill_node_once(nodes[0], half_way_on_both) if kill == "node" else None
         train.run(config)
-        assert killed is None or not killed.is_alive(), "the run ended before a node could be killed"
+        steps = json.loads((Path(output) / "done.json").read_text())["steps"]
+        assert killed is None or (not killed.is_alive() and max(reached) < steps), "it ended before a node was killed"
 
 
 def _nodes_that_train() -> set[str]:
