@@ -14,11 +14,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
-from scipy import sparse
 from torch import Tensor
 
 from isoenergy.codes import SparseCodes
-from isoenergy.statistics import EPSILON
+from isoenergy.statistics import EPSILON, merged_code_matrix
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,7 +83,7 @@ class BootstrapSums:
         self.pairs += weights.sum(axis=0)
         atoms = len(self.image_first)
         for number, name in enumerate(("image", "text")):
-            values = _coefficients(codes[number], atoms)
+            values = merged_code_matrix(codes[number], atoms)
             first, second = getattr(self, f"{name}_first"), getattr(self, f"{name}_second")
             first += values.T @ weights
             second += values.power(2).T @ weights
@@ -149,10 +148,3 @@ def difference_in_means(sums: BootstrapSums, dictionary: Floats, keep: npt.NDArr
     """
     gap = (sums.image_first - sums.text_first)[keep] / np.maximum(sums.pairs, 1)
     return np.linalg.norm(dictionary[keep].T @ gap, axis=0)
-
-
-def _coefficients(codes: SparseCodes, atoms: int) -> sparse.csr_array:
-    """`(rows, atoms)` merged coefficients."""
-    values = codes.merged_values().detach().cpu().numpy().astype(np.float64).ravel()
-    ends = np.arange(len(codes) + 1) * codes.indices.shape[1]
-    return sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms))

@@ -16,6 +16,7 @@ from scipy import sparse
 from scipy.stats import false_discovery_control, norm
 
 from isoenergy.codes import SparseCodes
+from isoenergy.statistics import merged_code_matrix
 
 Floats = npt.NDArray[np.float64]
 
@@ -141,9 +142,6 @@ def equal_energy_tests(sums: PairedEnergy, level: float = 0.95) -> EnergyTests:
 
 def _squares(codes: SparseCodes, atoms: int) -> sparse.csr_array:
     """`(rows, atoms)` squared coefficients."""
-    values = codes.merged_values().detach().cpu().numpy().astype(np.float64).ravel() ** 2
-    ends = np.arange(len(codes) + 1) * codes.indices.shape[1]
-    squares = sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms))
-    squares.sum_duplicates()
+    squares = merged_code_matrix(codes, atoms).power(2)
     squares.eliminate_zeros()
     return squares

@@ -10,9 +10,9 @@ import torch
 
 from isoenergy.metrics.geometry import probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
-from isoenergy.metrics.recovery import Concepts, as_matrix, recoveries
+from isoenergy.metrics.recovery import Concepts, recoveries
 from isoenergy.sae import SparseAutoencoder
-from isoenergy.statistics import ConceptStatistics
+from isoenergy.statistics import ConceptStatistics, merged_code_matrix
 from isoenergy.store.batches import PairBatches
 from isoenergy.synthetic import SyntheticConfig, SyntheticPairs, generate
 from isoenergy.training import Trainer, TrainingConfig
@@ -96,7 +96,7 @@ def measure(sae: SparseAutoencoder, pairs: SyntheticPairs) -> dict[str, Any]:
     statistics.update(*codes)
     dictionary = sae.dictionary.double().numpy()
     classes = statistics.classes()
-    learned = Concepts(dictionary, *(as_matrix(part, sae.config.atoms) for part in codes))
+    learned = Concepts(dictionary, *(merged_code_matrix(part, sae.config.atoms) for part in codes))
     return {
         "r2": r2_paper(*sums),
         "bimodal_energy": statistics.energy_share(classes.bimodal),

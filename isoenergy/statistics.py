@@ -188,5 +188,12 @@ def code_matrix(codes: SparseCodes, atoms: int) -> sparse.csr_array:
     return sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms))
 
 
+def merged_code_matrix(codes: SparseCodes, atoms: int) -> sparse.csr_array:
+    """Return codes as a `(rows, atoms)` float64 matrix of one entry an atom: squares and counts of it are right."""
+    matrix = code_matrix(codes, atoms).copy()  # what follows sorts the indices in place, and they may be the codes' own
+    matrix.sum_duplicates()
+    return matrix
+
+
 def _cross_moments(image: SparseCodes, text: SparseCodes, atoms: int) -> sparse.csr_array:
     return (code_matrix(image, atoms).T @ code_matrix(text, atoms)).tocsr()

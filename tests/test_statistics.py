@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from isoenergy import SparseCodes
-from isoenergy.statistics import ConceptStatistics, ModalityStatistics
+from isoenergy.statistics import ConceptStatistics, ModalityStatistics, merged_code_matrix
 
 ATOMS = 12
 
@@ -87,3 +87,11 @@ def test_energy_shares_add_up() -> None:
 def test_pairs_must_pair_up() -> None:
     with pytest.raises(ValueError, match="pair up"):
         of(random_codes(0, 3), random_codes(0, 4))
+
+
+def test_a_merged_matrix_leaves_the_codes_alone() -> None:
+    indices = torch.tensor([[2, 0, 2]])
+    codes = SparseCodes(indices, torch.tensor([[1.0, 2.0, 3.0]]), torch.zeros(1, 1))
+    assert merged_code_matrix(codes, 3).toarray().tolist() == [[2, 0, 4]]
+    assert merged_code_matrix(codes, 3).nnz == 2
+    assert indices.tolist() == [[2, 0, 2]]

@@ -13,7 +13,6 @@ The paper does not say what its two numbers compare, so each variant has a name 
 `recovery` of one truth by another gives these ends for given data.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,11 +21,9 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-from isoenergy.codes import SparseCodes
+from isoenergy.metrics.transport import transport_plan
 
 Floats = npt.NDArray[np.float64]
-
-_MOST_TRANSPORT_STEPS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -51,15 +48,6 @@ class Concepts:
         return column_squares(self.codes) / max(self.image_codes.shape[0] + self.text_codes.shape[0], 1)
 
 
-def as_matrix(codes: SparseCodes, atoms: int) -> sparse.csr_array:
-    """Return the codes as a `(batch, atoms)` float64 matrix; a repeated atom's values are added up."""
-    ends = np.arange(len(codes) + 1) * codes.indices.shape[1]
-    values = codes.values.detach().cpu().double().numpy().ravel()
-    matrix = sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms))
-    matrix.sum_duplicates()
-    return matrix
-
-
 def column_squares(codes: sparse.csr_array) -> Floats:
     """Return the `(atoms,)` sums of squares of the columns."""
     return np.asarray(codes.power(2).sum(0), np.float64).ravel()
@@ -71,16 +59,7 @@ def transport(dictionary: Floats, energy: Floats, true_dictionary: Floats, true_
     dictionary, true_dictionary: `(atoms, dim)`; energy, true_energy: `(atoms,)`, which are scaled to sum 1, so atoms
     that never fire do not count. NaN if either has no energy. Source: paper 2.3.
     """
-    import ot  # POT costs a second to import
-
-    live, true_live = energy > 0, true_energy > 0
-    if not live.any() or not true_live.any():
-        return float("nan")
-    masses = [part[where] / part[where].sum() for part, where in ((energy, live), (true_energy, true_live))]
-    cost = np.maximum(1 - cosines(dictionary[live], true_dictionary[true_live]), 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return float(ot.emd2(*masses, cost, numItermax=_MOST_TRANSPORT_STEPS))
+    return transport_plan(dictionary, true_dictionary, energy, true_energy)[1]
 
 
 def cosines(rows: Floats, others: Floats) -> Floats:

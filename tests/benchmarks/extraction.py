@@ -4,7 +4,6 @@ Run it on a machine that does nothing else. Each part adds its figures to `docs/
 """
 
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from isoenergy.pairs.webdataset import WebDatasetPairs
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks import extraction_cluster
 from tests.benchmarks.random_clip import make_open_clip_folder
+from tests.benchmarks.results import add_figures
 from tests.benchmarks.tars import describe_tars, make_tars
 from workflows import embed
 from workflows.embed import EmbedConfig
@@ -166,12 +166,7 @@ def main() -> None:
                 part, figures = "peer", against_peer(config, Path(folder))
             case Cluster():
                 part, figures = "cluster", extraction_cluster.run(config.pairs, Path(folder))
-    results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-    machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version()}
-    results[part] = figures | {"machine": machine}
-    _RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    _RESULTS.write_text(json.dumps(results, indent=2, default=float) + "\n")
-    print(json.dumps(results[part], indent=2, default=float))
+    add_figures(_RESULTS, part, figures)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 Run it on a machine that does nothing else. The figures go to `docs/benchmarks/training.json`.
 """
 
-import json
-import platform
 import statistics
 import tempfile
 import time
@@ -14,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import tyro
 from torch import Tensor
 
 from isoenergy.distributed import NodeGroup
-from isoenergy.pairs.source import PairUnit
-from isoenergy.pairs.splits import split_of
-from isoenergy.store import EmbeddingStore, Manifest, PairBatches, PairIndex, StoreWriter
+from isoenergy.store import EmbeddingStore, PairBatches, PairIndex
 from isoenergy.store.order import PairOrder
 from isoenergy.store.rows import PairRows, ShardRows, open_rows
-from isoenergy.store.schema import REJECTED, shard_schema
+from tests.benchmarks.planted_store import write_planted_store
+from tests.benchmarks.results import add_figures
 
 _RESULTS = Path("docs/benchmarks/training.json")
 _FILE = "pairs.parquet"
@@ -44,46 +40,11 @@ class Config:
 
 def make_store(config: Config, folder: Path) -> EmbeddingStore:
     """Fill a store in `folder`, of all splits, as `isoenergy embed` would."""
-    units = [
-        PairUnit(_FILE, start, min(start + config.per_shard, config.pairs))
-        for start in range(0, config.pairs, config.per_shard)
-    ]
-    manifest = Manifest(
-        encoder="none",
-        encoder_digest="",
-        preprocessing={},
-        precision="float32",
-        dim=config.dim,
-        dtype="float16",
-        source=_FILE,
-        source_images="",
-        source_format="parquet",
-        columns={"key": "key", "image": "image", "caption": "caption"},
-        passed_through={},
-        rows_per_unit=config.per_shard,
-        batch_rows=config.per_shard,
-        units=len(units),
-        software={},
-    )
-    writer = StoreWriter(str(folder))
-    writer.begin(manifest, [_FILE])
     random = np.random.default_rng(0)
-    schema = shard_schema(config.dim, "float16", pa.schema([]))
-    for unit in units:
-        rows = range(unit.start, unit.stop)
-        keys = [str(row) for row in rows]
-        numbers = random.standard_normal((2, len(rows) * config.dim), np.float32).astype(np.float16)
-        image, text = (pa.FixedSizeListArray.from_arrays(part, config.dim) for part in numbers)
-        columns = {
-            "key": keys,
-            "row": list(rows),
-            "split": [split_of(key) for key in keys],
-            "caption": [f"the caption of pair {key}" for key in keys],
-            "image": image,
-            "text": text,
-        }
-        writer.commit(unit, "", pa.table(columns, schema=schema), REJECTED.empty_table())
-    return EmbeddingStore.open(str(folder))
+    images, texts = (
+        random.standard_normal((config.pairs, config.dim), np.float32).astype(np.float16) for _ in range(2)
+    )
+    return EmbeddingStore.open(str(write_planted_store(folder, images, texts, config.per_shard)))
 
 
 def gigabytes_per_second(batches: PairBatches, rounds: int) -> dict[str, Any]:
@@ -136,12 +97,7 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     with tempfile.TemporaryDirectory() as folder:
         figures = run(config, Path(folder))
-    machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version()}
-    results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-    results["reader"] = figures | {"machine": machine}
-    _RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    _RESULTS.write_text(json.dumps(results, indent=2, default=float) + "\n")
-    print(json.dumps(results["reader"], indent=2, default=float))
+    add_figures(_RESULTS, "reader", figures)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ reader are made by `tests.benchmarks.reader`.
 
 import contextlib
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 
 from isoenergy.checkpoints import CheckpointFolder
@@ -23,6 +21,7 @@ from isoenergy.store import EmbeddingStore
 from isoenergy.store.batches import PairBatches
 from isoenergy.training import Metrics, SaveCheckpoint, Trainer, TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
+from tests.benchmarks.results import add_figures
 from workflows import train
 from workflows.train import TrainConfig
 from workflows.training_placement import Workers
@@ -170,12 +169,7 @@ def main() -> None:
                 part, figures = "engine", engine(config, Path(folder))
         case Paper():
             part, figures = "paper", paper(config)
-    results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-    machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "python": platform.python_version()}
-    results[part] = figures | {"machine": machine}
-    _RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    _RESULTS.write_text(json.dumps(results, indent=2, default=float) + "\n")
-    print(json.dumps(results[part], indent=2, default=float))
+    add_figures(_RESULTS, part, figures)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from scipy import sparse
 from isoenergy.codes import SparseCodes
 from isoenergy.metrics.recovery import (
     Concepts,
-    as_matrix,
     code_cosines,
     cosines,
     matched,
@@ -18,6 +17,7 @@ from isoenergy.metrics.recovery import (
     recovery,
     transport,
 )
+from isoenergy.statistics import merged_code_matrix
 from isoenergy.synthetic import SyntheticConfig, generate
 
 RANDOM = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def test_a_repeated_atom_is_one_coefficient() -> None:
         torch.tensor([[1.0, 2.0, 0.5], [1.0, -1.0, 3.0]], requires_grad=True),
         torch.zeros(2, 4),
     )
-    matrix = as_matrix(codes, 4)
+    matrix = merged_code_matrix(codes, 4)
     np.testing.assert_array_equal(matrix.toarray(), codes.to_dense(4).detach().numpy())
     assert matrix.has_canonical_format
     np.testing.assert_allclose(Concepts(np.eye(4), matrix, matrix).energy, [2, 4.5, 1.125, 0])
