@@ -24,6 +24,9 @@ INTERVENTIONS: tuple[Intervention, ...] = ("reconstructed", "bimodal", "unimodal
 AtomClass = Literal["bimodal", "image_only", "text_only", "dead"]
 ATOM_CLASSES: tuple[AtomClass, ...] = ("bimodal", "image_only", "text_only", "dead")
 
+_PARTS = 10
+_STRATUM_ATOMS = 8
+
 _KEPT: dict[Intervention, tuple[AtomClass, ...]] = {
     "reconstructed": ("bimodal", "image_only", "text_only"),
     "bimodal": ("bimodal",),
@@ -141,3 +144,57 @@ class AtomSubspace:
     def rejector(self) -> Affine:
         """Return the map onto the subspace's complement."""
         return Affine(torch.eye(len(self.basis)) - self.basis @ self.basis.T)
+
+
+def matched_atoms(mask: Tensor | Mask, energy: Floats, frequency: Floats, seed: int) -> Tensor:
+    """Return a random `(atoms,)` bool mask of as many live atoms, as strong and as frequent, as those in `mask`.
+
+    The control of removing or keeping a class: what follows from the number, energy and frequency of its atoms alone.
+    mask: `(atoms,)` bool; its dead atoms, those of no energy, do not count. energy, frequency: `(atoms,)`.
+    Atoms are drawn from all live ones of a stratum, those in `mask` included: from deciles of frequency, and of energy
+    within them, or fewer and larger parts, so that a stratum holds 8 atoms. A stratum that lies in `mask` as a whole
+    has nothing else to offer and joins its neighbour in energy, or in frequency at the end of a decile.
+    """
+    inside, energy = np.asarray(mask, bool), np.asarray(energy)
+    groups: list[npt.NDArray[np.intp]] = []
+    pending = np.empty(0, np.intp)
+    for stratum in _strata(np.flatnonzero(energy > 0), energy, frequency):
+        pending = np.concatenate([pending, stratum])
+        if not inside[pending].all():
+            groups.append(pending)
+            pending = pending[:0]
+    if groups:
+        groups[-1] = np.concatenate([groups[-1], pending])
+    else:
+        groups = [pending]
+    generator = np.random.default_rng(seed)
+    matched = np.zeros_like(inside)
+    for group in groups:
+        matched[generator.choice(group, inside[group].sum(), replace=False)] = True
+    return torch.from_numpy(matched)
+
+
+def permuted_classes(classes: AtomClasses, frequency: Floats, energy: Floats, seed: int) -> AtomClasses:
+    """Return classes in which live atoms of like frequency and energy have swapped their labels at random.
+
+    The control of whatever is measured by class. frequency, energy: `(atoms,)`. The strata are those of
+    `matched_atoms`; each keeps its number of atoms of every class, so a stratum of one class stays as it is.
+    """
+    masks = np.stack([getattr(classes, name) for name in ATOM_CLASSES])
+    generator = np.random.default_rng(seed)
+    for stratum in _strata(np.flatnonzero(~classes.dead), energy, frequency):
+        masks[:, stratum] = masks[:, generator.permutation(stratum)]
+    return AtomClasses(**dict(zip(ATOM_CLASSES, masks, strict=True)))
+
+
+def _strata(live: npt.NDArray[np.intp], energy: Floats, frequency: Floats) -> list[npt.NDArray[np.intp]]:
+    """Atoms of like frequency and energy; neighbours in the list are neighbours in both."""
+
+    def parts(atoms: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+        return np.array_split(atoms, min(_PARTS, max(1, len(atoms) // _STRATUM_ATOMS)))
+
+    strata = []
+    for number, group in enumerate(parts(live[np.lexsort((energy[live], frequency[live]))])):
+        rising = group[np.argsort(energy[group], kind="stable")]
+        strata += parts(rising[:: -1 if number % 2 else 1])
+    return strata
