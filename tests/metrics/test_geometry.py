@@ -14,6 +14,7 @@ def test_optimal_transport_of_equal_clouds_is_zero_and_of_opposite_ones_two() ->
     rows = np.random.default_rng(0).normal(size=(20, 4))
     assert optimal_transport_gap(rows, 3 * rows[::-1]) == pytest.approx(0, abs=1e-9)
     assert optimal_transport_gap(rows[:1], -rows[:1]) == pytest.approx(2)
+    assert optimal_transport_gap(rows, np.repeat(rows, 2, axis=0)) == pytest.approx(0, abs=1e-9)
 
 
 def test_optimal_transport_is_the_best_assignment() -> None:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import linear_sum_assignment, linprog
 
-from isoenergy.metrics.transport import transport_plan
+from isoenergy.metrics.transport import transport_gap, transport_plan
 from tests.metrics.cases import random_dictionary, unit
 
 
@@ -64,3 +64,49 @@ def test_the_masses_given_stay_as_they_were() -> None:
     transport_plan(np.eye(2), np.eye(2), image, text)
     assert image.tolist() == [1, 3]
     assert text.tolist() == [2, 2]
+
+
+def some_pairs(generator: np.random.Generator, pairs: int, dim: int, shared: float) -> tuple[np.ndarray, np.ndarray]:
+    """Images and texts with a gap between them, correlated by `shared`, the dimensions of unequal spread."""
+    both, image, text = generator.normal(size=(3, pairs, dim)) * np.linspace(0.5, 2, dim)
+    gap = np.eye(dim)[0]
+    own = np.sqrt(1 - shared)
+    return np.sqrt(shared) * both + own * image + gap, np.sqrt(shared) * both + own * text - gap
+
+
+def test_the_gap_of_two_clouds_is_the_best_assignment() -> None:
+    images, texts = some_pairs(np.random.default_rng(0), 40, 5, 0.5)
+    cost = 1 - unit(images) @ unit(texts).T
+    best = cost[linear_sum_assignment(cost)].mean()
+    assert transport_gap(3 * images, texts.astype(np.float32)).value == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dim", "shared"), [(3, 0.0), (3, 0.95), (16, 0.9)])
+def test_the_standard_error_is_the_spread_of_the_gap_over_samples(dim: int, shared: float) -> None:
+    generator = np.random.default_rng(1)
+    gaps = [transport_gap(*some_pairs(generator, 120, dim, shared)) for _ in range(150)]
+    spread = np.std([gap.value for gap in gaps])
+    assert np.mean([gap.standard_error for gap in gaps]) == pytest.approx(spread, rel=0.25)
+
+
+def test_what_a_pair_shares_does_not_count_twice() -> None:
+    # an image that says where its text lies: the gap is the same for every pair, and certain
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 300)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    paired = transport_gap(np.c_[circle, np.ones(300)], np.c_[circle, -np.ones(300)])
+    assert paired.value == pytest.approx(1, abs=1e-9)
+    assert paired.standard_error == pytest.approx(0, abs=1e-9)
+
+
+def test_the_gap_of_one_pair_has_no_error_and_of_none_no_value() -> None:
+    one = transport_gap(np.ones((1, 2)), -np.ones((1, 2)))
+    assert one.value == pytest.approx(2)
+    assert np.isnan(one.standard_error)
+    assert np.isnan(transport_gap(np.ones((0, 2)), np.ones((0, 2)))).all()
+
+
+def test_rows_that_are_not_pairs_or_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 2 and 3"):
+        transport_gap(np.ones((2, 2)), np.ones((3, 2)))
+    with pytest.raises(ValueError, match="finite"):
+        transport_gap(np.full((2, 2), np.nan), np.ones((2, 2)))
