@@ -1,4 +1,4 @@
-"""Gram matrices of dictionaries a panel of rows at a time: atoms² entries never lie in memory together."""
+"""Gram matrices of dictionaries a panel of rows at a time: many atoms' atoms² entries never lie in memory together."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,6 +9,8 @@ from scipy import sparse
 Floats = npt.NDArray[np.float64]
 
 _PANEL_ENTRIES = 4_000_000
+_WHOLE_ENTRIES = 1 << 25
+"""Up to this many entries, 268 MB, a whole matrix is quicker to order than panels are to count."""
 _BINS = 1 << 16
 _KEPT_VALUES = 8_000_000
 _GATHERED_SHARE = 0.01
@@ -47,12 +49,14 @@ def gram_at(dictionary: npt.NDArray[np.floating], pattern: sparse.csr_array) -> 
 def gram_quantile(dictionary: npt.NDArray[np.floating], quantile: float, magnitudes: bool = False) -> float:
     """Return the ⌊quantile · atoms²⌋-th smallest entry of D Dᵀ (the first if that is 0), exactly.
 
-    dictionary: `(atoms, dim)`. magnitudes: order the entries by |·| and return that. Two passes over half the Gram
-    matrix: one counts entries in bins, one collects those of the bin that holds the rank; a bin that is too full is
-    first counted in finer bins.
+    dictionary: `(atoms, dim)`. magnitudes: order the entries by |·| and return that. Up to 5,792 atoms the matrix is
+    ordered as a whole. Beyond, two passes over half of it: one counts entries in bins, one collects those of the bin
+    that holds the rank; a bin that is too full is first counted in finer bins.
     """
     atoms = np.asarray(dictionary, np.float64)
     rank = quantile_rank(quantile, len(atoms) ** 2)
+    if len(atoms) ** 2 <= _WHOLE_ENTRIES:
+        return _partitioned(atoms, rank, magnitudes)
     high = float(np.square(atoms).sum(1).max()) * (1 + 1e-9)  # Cauchy and Schwarz
     low = -high
     while high > low:
@@ -87,6 +91,14 @@ def quantile_rank(quantile: float, entries: int) -> int:
     if not 0 <= quantile <= 1:
         raise ValueError(f"a quantile lies in [0, 1], got {quantile}")
     return max(1, int(quantile * entries))
+
+
+def _partitioned(dictionary: Floats, rank: int, magnitudes: bool) -> float:
+    entries = (dictionary @ dictionary.T).ravel()
+    if magnitudes:
+        np.abs(entries, out=entries)
+    entries.partition(rank - 1)
+    return float(entries[rank - 1])
 
 
 def _half_gram(dictionary: Floats, magnitudes: bool) -> Iterator[tuple[Floats, int]]:

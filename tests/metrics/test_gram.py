@@ -12,7 +12,15 @@ def panel_entries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(gram, "_PANEL_ENTRIES", request.param)
 
 
-@pytest.mark.usefixtures("panel_entries")
+@pytest.fixture(params=["panels of 1", "panels of 100", "one panel", "the whole matrix"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param != "the whole matrix":
+        monkeypatch.setattr(gram, "_WHOLE_ENTRIES", 0)
+        entries = {"panels of 1": 1, "panels of 100": 100, "one panel": 4_000_000}[request.param]
+        monkeypatch.setattr(gram, "_PANEL_ENTRIES", entries)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("atoms", [1, 2, 37])
 @pytest.mark.parametrize("magnitudes", [False, True])
 @pytest.mark.parametrize("quantile", [0, 0.001, 0.3, 0.9, 0.999, 1])
@@ -27,6 +35,7 @@ def test_quantile_is_that_of_the_sorted_matrix(atoms: int, magnitudes: bool, qua
 @pytest.mark.usefixtures("panel_entries")
 @pytest.mark.parametrize("spread", [0, 1e-12, 1e-6])
 def test_a_bin_that_is_too_full_is_counted_in_finer_ones(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram, "_WHOLE_ENTRIES", 0)
     monkeypatch.setattr(gram, "_KEPT_VALUES", 8)
     generator = np.random.default_rng(0)
     dictionary = np.ones((20, 4)) + spread * generator.normal(size=(20, 4))
@@ -36,6 +45,7 @@ def test_a_bin_that_is_too_full_is_counted_in_finer_ones(spread: float, monkeypa
         assert gram_quantile(dictionary, quantile) == pytest.approx(expected, abs=1e-14)
 
 
+@pytest.mark.usefixtures("way")
 def test_quantile_of_a_float32_or_zero_dictionary() -> None:
     assert gram_quantile(np.zeros((3, 2)), 0.9) == 0
     single = random_dictionary(1, 10, 4).astype(np.float32)
