@@ -216,14 +216,15 @@ def test_a_rank_beyond_the_dimensions_is_refused(rank: int, moments: PairMoments
         canonical_correlation(moments, rank)
 
 
+@pytest.mark.parametrize("ridge", [-1, float("nan"), float("inf")])
 @pytest.mark.parametrize(
     "constructor", [whitening, coral, lambda moments, ridge: canonical_correlation(moments, 1, ridge)]
 )
-def test_a_negative_ridge_is_refused(
-    constructor: Callable[[PairMoments, float], GapClosing], moments: PairMoments
+def test_a_ridge_that_is_negative_or_not_finite_is_refused(
+    constructor: Callable[[PairMoments, float], GapClosing], ridge: float, moments: PairMoments
 ) -> None:
-    with pytest.raises(InputError, match="ridge of -1"):
-        constructor(moments, -1)
+    with pytest.raises(InputError, match=f"ridge of {ridge}"):
+        constructor(moments, ridge)
 
 
 def test_whitened_rows_are_centred_with_the_identity_for_covariance(
