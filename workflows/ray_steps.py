@@ -1,39 +1,133 @@
 """Running a plan of steps as plain Ray tasks."""
 
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from workflows.steps import PlannedStep, run_step
+from isoenergy.errors import InputError
+from workflows.cluster_size import ClusterSize
+from workflows.step import FixedStep, PlannedStep, Step, code_version, grouped
+from workflows.step_execution import StepError, alone_in, at_work, execute
+from workflows.step_placement import place
+
+_IN_FLIGHT = 1000
+"""Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
+_SECONDS_BETWEEN_LOOKS = 1.0
+_NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 24
 
 
 def run_on_ray(planned: list[PlannedStep], root: Path, what: str) -> None:
     """Run what is due, as parallel as the inputs allow; `root` must be a folder that all nodes see.
 
-    A step that fails fails all that need it; the others are finished before its exception is raised.
+    A step that fails keeps those that need it from being run; the others are finished before its error is raised. Ray
+    tries again what is lost with a worker or its node. A step computes on as many threads as it has CPUs.
+
+    Raises InputError, and runs nothing, if no node can hold a step (see `place`), or another run is at work in `root`.
     """
     due = [item.step for item in planned if item.due]
-    run = ray.remote(_run)
-    tasks: dict[str, Any] = {}
-    for step in due:
-        needed = [tasks[name] for name in (n.name for n in step.inputs.values()) if name in tasks]
-        tasks[step.name] = run.options(num_cpus=step.cpus).remote(step, root, *needed)
+    if not due:
+        return
+    options = place(due, ClusterSize.of_this_one())
+    with alone_in(root), tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar:
+        _run_all(due, root, options, bar)
+
+
+def _run_all(due: list[Step], root: Path, options: dict[str, dict[str, Any]], bar: Any) -> None:
+    numbers = {step.name: number for number, step in enumerate(due)}
+    order = TopologicalSorter({step.name: [n.name for n in step.inputs.values() if n.name in numbers] for step in due})
+    order.prepare()
+    task = ray.remote(_run)
+    waiting: list[int] = []
+    running: dict[Any, str] = {}
     failure: Exception | None = None
-    pending = list(tasks.values())
-    with tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar:
-        while pending:
-            finished, pending = ray.wait(pending)
-            for task in finished:
+    by_other_code, looked = 0, 0.0
+    try:
+        while True:
+            for name in order.get_ready():
+                heappush(waiting, numbers[name])
+            while waiting and len(running) < _IN_FLIGHT:
+                step = due[heappop(waiting)]
+                asked = options[step.name]
+                running[task.options(name=step.name, **asked).remote(step.fixed(root), asked["num_cpus"])] = step.name
+            if not running:
+                break
+            finished, _ = ray.wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS)
+            for done in finished:
+                name = running.pop(done)
                 try:
-                    bar.set_postfix_str(ray.get(task))
-                    bar.update()
+                    by_other_code += ray.get(done) != code_version()
                 except Exception as error:
-                    failure = failure or error
+                    failure = failure or _failure(name, error)
+                    _say(bar, f"step {name} failed; those that do not need it go on")
+                else:
+                    order.done(name)
+                    bar.update()
+            if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
+                looked = time.monotonic()
+                bar.set_postfix_str(_in_brief(at_work(root, set(running.values()))))
+    finally:
+        for left in running:
+            ray.cancel(left, force=True)
+    if by_other_code:
+        _say(
+            bar,
+            f"{by_other_code} steps were run by other code than this process has: isoenergy was changed meanwhile, or "
+            f"nodes have another version; the next run does them again",
+        )
     if failure is not None:
         raise failure
 
 
-def _run(step: Any, root: Path, *_needed: str) -> str:
-    return run_step(step, root)
+def _run(step: FixedStep, cpus: float) -> str:
+    """Return which code made the result."""
+    with _threads(max(1, int(cpus))):
+        execute(step)
+    return code_version()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute on `count` threads; workers are used again, with the number of threads that the last task left."""
+    before = torch.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _failure(name: str, error: Exception) -> Exception:
+    """Return what `execute` raised, as it would be raised here; Ray's own words on a step that was lost."""
+    failure = getattr(error, "cause", None)
+    if not isinstance(failure, InputError | StepError):
+        failure = StepError(f"step {name}: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def _in_brief(names: Iterable[str]) -> str:
+    groups = [
+        f"{_end_of(group)} ×{len(parts)}" if len(parts) > 1 else _end_of(parts[0])
+        for group, parts in grouped(names).items()
+    ]
+    more = len(groups) - _NAMES_IN_BAR
+    return ", ".join(groups[:_NAMES_IN_BAR]) + (f" and {more} more" if more > 0 else "")
+
+
+def _end_of(name: str) -> str:
+    return name if len(name) <= _LETTERS_IN_BAR else f"…{name[1 - _LETTERS_IN_BAR :]}"
+
+
+def _say(bar: Any, line: str) -> None:
+    tqdm.write(f"{bar.desc}: {line}", file=sys.stderr)
