@@ -18,6 +18,7 @@ from isoenergy.errors import InputError
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder, Positions, require_batches
 from isoenergy.store.rows import ArrayRows, PairRows, open_rows
+from isoenergy.store.wrong_texts import WrongTextOrder
 
 Item = TypeVar("Item")
 
@@ -42,7 +43,12 @@ class Batches(Protocol):
 
     @property
     def paired(self) -> bool:
-        """Whether row i of images and texts belong together."""
+        """Whether row i of images and texts are a pair: a true one, or a shuffled one."""
+        ...
+
+    @property
+    def null(self) -> bool:
+        """Whether pairs are shuffled: each image has the text of another."""
         ...
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -60,6 +66,7 @@ class PairBatches:
     """This worker's number."""
     workers: int = 1
     paired: bool = True
+    null: bool = False
 
     def __post_init__(self) -> None:
         require_batches(int(self.order.starts[-1]), self.order.batch_pairs, self.workers)
@@ -113,15 +120,29 @@ class PairBatches:
 
 @dataclass(frozen=True)
 class UnpairedBatches:
-    """Images of one store and texts of another, each in an order of its own: row i of both do not belong together."""
+    """Images and texts that are read apart: those of two stores, which are no pairs, or shuffled pairs of one."""
 
     images: PairBatches
     texts: PairBatches
     paired: bool = False
+    null: bool = False
 
     def __post_init__(self) -> None:
         if (self.images.batch_pairs, self.images.workers) != (self.texts.batch_pairs, self.texts.workers):
             raise InputError("images and texts must have batches of one size, shared by as many workers")
+
+    @classmethod
+    def shuffled(
+        cls, order: PairOrder, images: PairRows, texts: PairRows, rank: int = 0, workers: int = 1
+    ) -> "UnpairedBatches":
+        """Return the batches of `order` in which each image has the text of another: see `wrong_texts`.
+
+        images, texts: the rows of either modality; that of the other is not asked for.
+        Raises InputError if there is but one pair.
+        """
+        wrong = WrongTextOrder(order.starts, order.batch_pairs, order.seed, order.window_pairs)
+        parts = (PairBatches(order, images, rank, workers), PairBatches(wrong, texts, rank, workers))
+        return cls(*parts, paired=True, null=True)
 
     @property
     def steps(self) -> int:

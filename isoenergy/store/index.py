@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -140,6 +140,10 @@ class PairIndex:
     def nbytes(self) -> int:
         """Bytes of all pairs' embeddings, as stored."""
         return len(self) * len(self.means) * self.dim * np.dtype(self.dtype).itemsize
+
+    def only(self, modality: str) -> Self:
+        """Return the index of one modality's rows."""
+        return replace(self, means={modality: self.means[modality]})
 
     def empty_arrays(self, pairs: int) -> dict[str, npt.NDArray[np.floating]]:
         """Return an uninitialised `(pairs, dim)` array a modality."""

@@ -30,6 +30,17 @@ def require_batches(pairs: int, batch_pairs: int, workers: int) -> None:
         raise InputError(f"a batch of {batch_pairs} pairs cannot be shared by {workers} workers")
 
 
+def numbers_along(starts: Positions, shards: Positions, line: Positions) -> Positions:
+    """Return the numbers of the pairs at some places of the line in which shards, in some order, lie end to end.
+
+    starts: `(shards + 1,)` number of each shard's first pair.
+    """
+    sizes = np.diff(starts)[shards]
+    ends = np.cumsum(sizes)
+    place = np.searchsorted(ends, line, side="right")
+    return starts[shards[place]] + line - (ends - sizes)[place]
+
+
 @dataclass(frozen=True)
 class PairOrder:
     """Batches of pairs, by their number in the index; the pairs of a last, short batch are left out of an epoch."""
@@ -62,7 +73,6 @@ class PairOrder:
         random = np.random.default_rng((self.seed, epoch))
         shards = random.permutation(len(self.starts) - 1)
         opening = random.integers(self.starts[-1])
-        ends = np.cumsum(np.diff(self.starts)[shards])
         edges = self._lane_edges()
         columns = []
         for lane, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -72,8 +82,7 @@ class PairOrder:
             shuffled = np.random.default_rng((self.seed, epoch, number, lane)).permutation(line)
             columns.append(shuffled.reshape(steps, high - low)[:, max(first - low, 0) : last - low])
         line = (np.concatenate(columns, axis=1) + opening) % self.starts[-1]
-        place = np.searchsorted(ends, line, side="right")
-        return self.starts[shards[place]] + line - (ends - np.diff(self.starts)[shards])[place]
+        return numbers_along(self.starts, shards, line)
 
     def _lane_edges(self) -> list[int]:
         """Where each lane's pairs stand in a batch."""

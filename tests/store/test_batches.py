@@ -169,6 +169,52 @@ def test_unpaired_batches_are_the_same_for_any_number_of_workers(tmp_path: Path)
         UnpairedBatches(one, other)
 
 
+def shuffled(index: PairIndex, residence: Residence, rank: int = 0, workers: int = 1) -> UnpairedBatches:
+    images, texts = (opened(index.only(modality), residence) for modality in ("image", "text"))
+    return UnpairedBatches.shuffled(PairOrder(index.starts, BATCH, SEED, WINDOW), images, texts, rank, workers)
+
+
+def shuffled_sequence(
+    index: PairIndex, residence: Residence, workers: int, epoch: int = 0, first_step: int = 0
+) -> list[torch.Tensor]:
+    """The global batches of shuffled pairs that all workers see together, `(2, batch, dim)` each."""
+    shares = [
+        [torch.stack(pair) for pair in shuffled(index, residence, rank, workers).epoch(epoch, first_step)]
+        for rank in range(workers)
+    ]
+    return [torch.cat(parts, dim=1) for parts in zip(*shares, strict=True)]
+
+
+@pytest.mark.parametrize("residence", ["memory", "stream", "device", "auto"])
+@pytest.mark.parametrize("workers", WORKERS)
+def test_shuffled_pairs_are_the_same_for_any_number_of_workers_and_residence(
+    index: PairIndex, workers: int, residence: Residence
+) -> None:
+    reference = shuffled_sequence(index, "memory", 1, epoch=1)
+    assert len(reference) == sum(SHARDS) // BATCH
+    assert same(shuffled_sequence(index, residence, workers, epoch=1), reference)
+    for step in (1, 4, len(reference)):
+        assert same(shuffled_sequence(index, residence, workers, 1, step), reference[step:])
+
+
+@pytest.mark.parametrize("residence", ["memory", "stream"])
+def test_of_shuffled_pairs_images_are_those_of_the_true_ones_and_texts_others_all_along(
+    index: PairIndex, residence: Residence
+) -> None:
+    found = shuffled(index, residence)
+    assert found.null
+    assert found.paired
+    text_of: dict[int, int] = {}
+    for epoch in range(3):
+        true = batches(index, opened(index, residence)).epoch(epoch)
+        for (images, texts), (true_images, _) in zip(found.epoch(epoch), true, strict=True):
+            assert torch.equal(images, true_images)
+            for image, text in zip(numbers(images), numbers(-texts), strict=True):
+                assert image != text
+                assert text_of.setdefault(image, text) == text
+    assert len(set(text_of.values())) == len(text_of) >= sum(SHARDS) - BATCH
+
+
 def test_rows_on_a_device_are_those_in_memory(index: PairIndex) -> None:
     rows = opened(index, "device")
     assert isinstance(rows, DeviceRows)
