@@ -19,6 +19,13 @@ _MEASURES = {
     "bimodal_energy": "share of the energy in bimodal atoms",
     "alignment": "alignment term",
 }
+_SPLITS = """It splits what a
+vision-language model encodes into atoms that both modalities share and atoms of one modality alone (the Iso-Energy
+hypothesis, arXiv 2602.06218)."""
+_NULL = """**It is a null
+model: each image was trained on with the text of another.** What its atoms seem to share between the modalities is the
+alignment term's own making, to be held against what the same β finds on true pairs (the Iso-Energy hypothesis, arXiv
+2602.06218)."""
 _LONGEST = 200
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&@$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
@@ -29,7 +36,9 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
     encoder: what made the embeddings. training: settings and fingerprints to name. figures: metrics by name, without
     the SAE's prefix.
     """
-    kind = "An aligned sparse autoencoder (SAE-A)" if config.beta > 0 else "A sparse autoencoder"
+    kind, meaning = ("An aligned sparse autoencoder (SAE-A)" if config.beta > 0 else "A sparse autoencoder"), _SPLITS
+    if config.null:
+        kind, meaning = "A null model (a sparse autoencoder trained on shuffled pairs)", _NULL
     what = {key: value for key, value in asdict(config).items() if key != "sparse_encoder"}
     settings = {**what, "sparse_encoder": config.sparse_encoder, **training}
     measured = {text: f"{figures[key]:.4g}" for key, text in _MEASURES.items() if key in figures}
@@ -44,9 +53,7 @@ tags:
 
 # {kind} for {_plain(encoder)}
 
-{config.atoms:,} atoms over embeddings of width {config.dim}, k = {config.k}, β = {config.beta:g}. It splits what a
-vision-language model encodes into atoms that both modalities share and atoms of one modality alone (the Iso-Energy
-hypothesis, arXiv 2602.06218).
+{config.atoms:,} atoms over embeddings of width {config.dim}, k = {config.k}, β = {config.beta:g}. {meaning}
 
 ```python
 from isoenergy import SparseAutoencoder

@@ -48,6 +48,8 @@ class SaeConfig:
     """unit: atoms are kept at norm 1. free: they are not."""
     input: Input = "normalised"
     """normalised: rows of unit norm. centred: those minus their modality's mean. raw: rows as they are."""
+    null: bool = False
+    """Whether it was trained on shuffled pairs: what it shows is the objective's own making."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "atoms", "k"):
@@ -58,6 +60,8 @@ class SaeConfig:
         for name, allowed in (("atom_norm", get_args(AtomNorm)), ("input", get_args(Input))):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not isinstance(self.null, bool):
+            raise InputError(f"null must be true or false, got {self.null!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -24,7 +24,7 @@ from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
 from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.sae_group import SaeGroup
 from isoenergy.store.batches import Batches
-from isoenergy.training_config import TrainingConfig, sae_name
+from isoenergy.training_config import TrainingConfig, sae_name, with_defaults
 from isoenergy.training_metrics import Metrics, StepSums, largest_squared_norm
 
 __all__ = ["Metrics", "SaveCheckpoint", "Trainer", "TrainingConfig", "sae_name"]
@@ -63,12 +63,18 @@ class Trainer:
 
         wrap: makes a module distributed, if it is to be. means: `(dim,)` mean unit row by modality, for centred input.
         validation: pairs on which each checkpoint is measured, by the first worker.
-        Raises InputError if the batches are of unpaired rows and the alignment needs pairs, or if means are missing.
+        Raises InputError if the batches are of unpaired rows and the alignment needs pairs, if only one of settings and
+        batches is of shuffled pairs, or if means are missing.
         """
         if not batches.paired and config.alignment.needs_pairs and any(config.betas):
             raise InputError(
                 f"{config.alignment} compares the two codes of a pair, and these images and texts are not paired; "
                 f"give --alignment iso-energy"
+            )
+        if config.null != batches.null:
+            raise InputError(
+                f"null is {config.null} in the settings and {batches.null} of the batches; "
+                f"give TrainingConfig(null=True) and UnpairedBatches.shuffled(…), or neither"
             )
         self.config, self.batches, self.step = config, batches, 0
         self.device = device or torch.device("cpu")
@@ -230,7 +236,7 @@ class Trainer:
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{folder} is not a training checkpoint ({error})") from error
         here = asdict(self.config) | {"steps": self.steps}
-        differences = differing_fields(state["config"] | {"steps": state["steps"]}, here)
+        differences = differing_fields(with_defaults(state["config"]) | {"steps": state["steps"]}, here)
         if differences:
             raise InputError(f"{folder} was trained otherwise: {differences}; restore these settings or start anew")
         self._idle_steps = idle_steps.to(self.device)

@@ -1,8 +1,10 @@
 """What a training is: settings with the paper's values as defaults."""
 
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
+from typing import Any
 
 from isoenergy.beta_search import AutomaticBeta, BetaRule
 from isoenergy.errors import InputError
@@ -12,6 +14,8 @@ from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.variants import number_text
 
 Beta = tuple[float, ...] | AutomaticBeta
+
+_MAY_BE_ZERO = ("seed", "revival", "null")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class TrainingConfig:
     first; auto:tolerance=0.03,always-on=0.01,epochs=1,rounds=3 has the settings."""
     seeds: int = 1
     """SAEs of each β, from different initialisations, on the same batches."""
+    null: bool = False
+    """Train on shuffled pairs, the false-positive test: each image gets the text of another, the same one all along, so
+    that whatever its SAEs find to be shared is the objective's own making. A β of 0, which never looks at pairs, is
+    left out."""
     alignment: Alignment = field(default_factory=MaskedCosine)
     """masked-cosine: as in the paper's code, each modality's top atom is exempt. cosine: as in its text. iso-energy:
     the difference of both modalities' energies, which needs no pairs. group-sparse: sparsity over the pair."""
@@ -65,12 +73,14 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, int | float) and item.name not in ("seed", "revival") and not 0 < value < math.inf:
+            if isinstance(value, int | float) and item.name not in _MAY_BE_ZERO and not 0 < value < math.inf:
                 raise InputError(f"{item.name} must be {'finite' if value == math.inf else 'above 0'}, got {value}")
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not 0 <= self.revival < math.inf:
             raise InputError(f"revival must be 0 or more, got {self.revival}")
+        if self.null:
+            self._require_that_pairs_matter()
         if isinstance(self.beta, AutomaticBeta):
             return
         if not self.beta or len(set(self.beta)) != len(self.beta):
@@ -78,17 +88,31 @@ class TrainingConfig:
         if not all(0 <= beta < math.inf for beta in self.beta):
             raise InputError(f"beta must be 0 or more, got {self.beta}")
 
+    def _require_that_pairs_matter(self) -> None:
+        if not self.alignment.needs_pairs:
+            raise InputError(
+                f"null shuffles pairs, and {self.alignment} never looks at pairs: its null model is the model itself; "
+                f"give another alignment"
+            )
+        if isinstance(self.beta, AutomaticBeta):
+            raise InputError("null needs a beta; let auto find it on the true pairs first, then give that one")
+        if not any(self.beta):
+            raise InputError(
+                "null shuffles pairs, and an SAE of beta 0 never looks at pairs: its null model is the SAE itself; "
+                "give a beta above 0"
+            )
+
     @property
     def betas(self) -> tuple[float, ...]:
-        """The β; raises InputError if they are yet to be found."""
+        """The β that are trained; raises InputError if they are yet to be found."""
         if isinstance(self.beta, AutomaticBeta):
             raise InputError("beta is auto: it is yet to be found")
-        return self.beta
+        return tuple(beta for beta in self.beta if beta > 0 or not self.null)
 
     def saes(self, dim: int) -> dict[str, tuple[SaeConfig, int]]:
         """Return each SAE's config and the seed of its initialisation, by name, for embeddings of width `dim`."""
         return {
-            sae_name(beta, seed, self.seeds): (
+            sae_name(beta, seed, self.seeds, self.null): (
                 SaeConfig(
                     dim=dim,
                     atoms=self.atoms_for(dim),
@@ -97,6 +121,7 @@ class TrainingConfig:
                     sparse_encoder=self.sparse_encoder,
                     atom_norm=self.atom_norm,
                     input=self.input,
+                    null=self.null,
                 ),
                 self.seed + seed,
             )
@@ -110,12 +135,20 @@ class TrainingConfig:
     @property
     def names(self) -> list[str]:
         """The SAEs' names, in the order of `saes`."""
-        return [sae_name(beta, seed, self.seeds) for seed, beta in product(range(self.seeds), self.betas)]
+        return [sae_name(beta, seed, self.seeds, self.null) for seed, beta in product(range(self.seeds), self.betas)]
 
 
-def sae_name(beta: float, seed: int = 0, seeds: int = 1) -> str:
-    """Return the name of an SAE, fit for a folder: `beta-0`, `beta-0.0004`; one of several seeds: `beta-0-seed-2`."""
-    name = f"beta-{number_text(float(beta))}"
+def with_defaults(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as `asdict` has them; those that an earlier version did not have yet, and save, are default."""
+    return {**asdict(TrainingConfig()), **saved}
+
+
+def sae_name(beta: float, seed: int = 0, seeds: int = 1, null: bool = False) -> str:
+    """Return the name of an SAE, fit for a folder: `beta-0`, `beta-0.0004`, `null-beta-0.0004`.
+
+    One of several seeds is `beta-0-seed-2`.
+    """
+    name = f"{'null-' * null}beta-{number_text(float(beta))}"
     return f"{name}-seed-{seed}" if seeds > 1 else name
 
 

@@ -1,5 +1,6 @@
 """A model card is front matter that parses and Markdown in which no name acts as markup."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -87,6 +88,18 @@ def test_settings_measures_and_fingerprints_are_rows() -> None:
     assert rows["sparse_encoder"] == ["jump-relu:l0=0.3,threshold=0.05,bandwidth=0.05"]
     assert rows["store fingerprint"] == [TRAINING["store fingerprint"]]
     assert "other" not in rows
+
+
+def test_a_null_model_says_so_in_its_title_its_first_sentences_and_its_settings() -> None:
+    card = model_card(replace(CONFIG, null=True), "clip", TRAINING, {})
+    page = Page(card)
+    assert page.texts == ["A null model (a sparse autoencoder trained on shuffled pairs) for clip"]
+    assert ["null", "True"] in page.rows
+    assert "with the text of another" in card
+    assert "aligned" not in card
+    true = model_card(CONFIG, "clip", TRAINING, {})
+    assert "null model" not in true
+    assert "atoms that both modalities share" in true
 
 
 def test_it_tells_how_to_load_it_and_compiles() -> None:

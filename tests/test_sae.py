@@ -92,7 +92,7 @@ def test_a_gram_matrix_is_only_for_a_pursuit() -> None:
 
 def test_the_digest_tells_weights_apart_and_nothing_else() -> None:
     sae = untrained(sparse_encoder=BatchTopK())
-    assert sae.digest == untrained(sparse_encoder=BatchTopK(), beta=0.5).digest
+    assert sae.digest == untrained(sparse_encoder=BatchTopK(), beta=0.5, null=True).digest
     sae.encoder.threshold.add_(1)
     assert sae.digest != untrained(sparse_encoder=BatchTopK()).digest
 
@@ -102,6 +102,7 @@ def test_a_checkpoint_from_before_there_were_encoders_loads(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text('{"dim": 6, "atoms": 15, "k": 4, "beta": 0.0004}')
     sae = SparseAutoencoder.load(tmp_path)
     assert sae.config == replace(CONFIG, beta=4e-4)
+    assert not sae.config.null
     assert sae.config.sparse_encoder == MatchingPursuit()
     assert sae.encode(sae.prepare(rows(), "image")).values.shape == (9, 4)
 
@@ -135,6 +136,7 @@ def test_weights_that_were_stored_in_half_precision_are_float32_once_loaded(tmp_
         ({"sparse_encoder": {"name": ["relu"]}}, "unhashable"),
         ({"sparse_encoder": {"name": "relu", "l1": [1]}}, "is written relu"),
         ({"sparse_encoder": {"name": "relu", "l1": 0.1}}, "Missing key"),
+        ({"null": "false"}, "null must be true or false"),
         ({"input": "centred"}, "Missing key"),
         ({"trust_remote_code": True}, "unexpected keyword"),
     ],

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from isoenergy.sae import SaeConfig
 from isoenergy.sae_group import SaeGroup
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder
 from isoenergy.store import PairArrays
-from isoenergy.store.batches import PairBatches, UnpairedBatches
+from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches
+from isoenergy.store.order import PairOrder
+from isoenergy.store.rows import ArrayRows
 from isoenergy.training import DivergedError, Metrics, SaveCheckpoint, Trainer, TrainingConfig
 from isoenergy.training_config import beta_text, parse_beta, sae_name
 
@@ -27,20 +30,33 @@ EVERYTHING = dataclasses.replace(
 )
 
 
-@pytest.fixture(scope="module")
-def pairs() -> PairArrays:
-    """Pairs of four shared concepts and a constant of each modality."""
+def planted(count: int, gap: float) -> PairArrays:
+    """Pairs of four shared concepts and a constant of each modality, `gap` apart."""
     generator = np.random.default_rng(0)
     concepts = generator.normal(size=(4, 8))
-    mixture = generator.dirichlet([0.3] * 4, size=130) @ concepts
-    noise = 0.05 * generator.normal(size=(2, 130, 8))
-    images, texts = mixture + noise[0] + [2, 0, 0, 0, 0, 0, 0, 0], mixture + noise[1] - [2, 0, 0, 0, 0, 0, 0, 0]
-    return PairArrays(np.array([str(n) for n in range(130)], object), images.astype("f2"), texts.astype("f2"))
+    mixture = generator.dirichlet([0.3] * 4, size=count) @ concepts
+    noise = 0.05 * generator.normal(size=(2, count, 8))
+    constant = np.array([gap / 2, 0, 0, 0, 0, 0, 0, 0])
+    images, texts = mixture + noise[0] + constant, mixture + noise[1] - constant
+    return PairArrays(np.array([str(n) for n in range(count)], object), images.astype("f2"), texts.astype("f2"))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> PairArrays:
+    """Pairs that are far apart."""
+    return planted(130, gap=4)
 
 
 def fresh(pairs: PairArrays, config: TrainingConfig, data_seed: int = 0) -> Trainer:
-    batches = PairBatches.of_arrays(pairs.images, pairs.texts, config.batch_pairs, data_seed)
+    batches: Batches = PairBatches.of_arrays(pairs.images, pairs.texts, config.batch_pairs, data_seed)
+    if config.null:
+        batches = shuffled(pairs, config, data_seed)
     return Trainer(config, batches, 8, means=MEANS if config.input == "centred" else None)
+
+
+def shuffled(pairs: PairArrays, config: TrainingConfig, seed: int = 0) -> UnpairedBatches:
+    order = PairOrder(np.array([0, len(pairs)]), config.batch_pairs, seed, len(pairs))
+    return UnpairedBatches.shuffled(order, ArrayRows({"image": pairs.images}), ArrayRows({"text": pairs.texts}))
 
 
 def train(pairs: PairArrays, config: TrainingConfig, folder: Path | None = None, resume: Path | None = None) -> Trainer:
@@ -165,6 +181,84 @@ def test_only_the_iso_energy_penalty_takes_rows_that_are_not_paired(pairs: PairA
     trainer.run(lambda _step, _metrics, _save: None)
     assert trainer.step == 9
     Trainer(dataclasses.replace(CONFIG, beta=(0.0,)), batches, 8)
+
+
+def test_a_resumed_null_run_equals_an_uninterrupted_one(pairs: PairArrays, tmp_path: Path) -> None:
+    config = dataclasses.replace(EVERYTHING, null=True)
+    whole = train(pairs, config, tmp_path / "whole").group
+    assert whole.names == ["null-beta-0.01-seed-0", "null-beta-0.01-seed-1"]
+    for step in (4, 16):
+        resumed = train(pairs, config, resume=tmp_path / "whole" / str(step)).group
+        for one, other in zip(whole.saes, resumed.saes, strict=True):
+            require_same(one, other)
+    saved = SparseAutoencoder.load(tmp_path / "whole" / "18" / "null-beta-0.01-seed-0")
+    assert saved.config.null
+    assert saved.config == whole.saes[0].config
+    with pytest.raises(InputError, match="null is true there and false here"):
+        train(pairs, EVERYTHING, resume=tmp_path / "whole" / "4")
+
+
+def test_only_true_pairs_make_the_codes_of_pairs_agree() -> None:
+    pairs = planted(400, gap=0.6)
+    agreement = []
+    for config in (
+        dataclasses.replace(CONFIG, beta=(0.0,)),
+        dataclasses.replace(CONFIG, beta=(3e-2,)),
+        dataclasses.replace(CONFIG, beta=(3e-2,), null=True),
+    ):
+        (sae,) = train(pairs, dataclasses.replace(config, epochs=20, alignment=Cosine())).group.saes
+        images, texts = (
+            sae.encode(sae.prepare(torch.from_numpy(rows).float(), modality)).to_dense(24)
+            for rows, modality in ((pairs.images, "image"), (pairs.texts, "text"))
+        )
+        agreement.append(torch.cosine_similarity(images, texts).mean().item())
+    standard, aligned, null = agreement
+    assert aligned > standard + 0.15
+    assert null < standard + 0.05
+
+
+def test_true_pairs_are_not_trained_on_as_shuffled_ones_nor_the_other_way_round(pairs: PairArrays) -> None:
+    true = PairBatches.of_arrays(pairs.images, pairs.texts, 20, 0)
+    with pytest.raises(InputError, match=r"null is True in the settings and False of the batches.*shuffled"):
+        Trainer(dataclasses.replace(CONFIG, null=True), true, 8)
+    with pytest.raises(InputError, match="null is False in the settings and True of the batches"):
+        Trainer(CONFIG, shuffled(pairs, CONFIG), 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"beta": (0.0,)}, "an SAE of beta 0 never looks at pairs.*give a beta above 0"),
+        ({"beta": AutomaticBeta()}, "null needs a beta; let auto find it on the true pairs"),
+        ({"alignment": IsoEnergy()}, "iso-energy never looks at pairs.*give another alignment"),
+        ({"beta": (-1.0,)}, "beta must be 0 or more"),
+    ],
+)
+def test_a_null_run_in_which_pairs_do_not_matter_is_refused(settings: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        TrainingConfig(null=True, **settings)
+
+
+def test_a_null_run_trains_the_betas_above_0_under_names_of_their_own() -> None:
+    true = TrainingConfig(beta=(0.0, 1e-4, 4e-4), seeds=2)
+    null = dataclasses.replace(true, null=True)
+    assert null.betas == (1e-4, 4e-4)
+    assert not set(true.names) & set(null.names)
+    assert null.names[:2] == ["null-beta-0.0001-seed-0", "null-beta-0.0004-seed-0"]
+    assert list(null.saes(8)) == null.names
+    assert {config.null for config, _ in null.saes(8).values()} == {True}
+    for name, (config, seed) in null.saes(8).items():
+        assert true.saes(8)[name.removeprefix("null-")] == (dataclasses.replace(config, null=False), seed)
+
+
+def test_a_checkpoint_from_before_there_were_null_runs_goes_on(pairs: PairArrays, tmp_path: Path) -> None:
+    whole = train(pairs, CONFIG, tmp_path).group
+    file = tmp_path / "4" / "trainer.json"
+    state = json.loads(file.read_text())
+    del state["config"]["null"]
+    file.write_text(json.dumps(state))
+    for one, other in zip(whole.saes, train(pairs, CONFIG, resume=tmp_path / "4").group.saes, strict=True):
+        require_same(one, other)
 
 
 def test_saved_atoms_have_unit_norm(pairs: PairArrays, tmp_path: Path) -> None:
