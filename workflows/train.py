@@ -32,6 +32,7 @@ from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.order import require_batches
 from isoenergy.store.rows import Residence
 from isoenergy.training import Metrics, TrainingConfig
+from isoenergy.training_config import with_defaults
 from workflows import engine, presets, tracking
 from workflows.command import causes, run_command
 from workflows.progress import remote_progress
@@ -74,6 +75,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.keep_checkpoints < 1:
             raise InputError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
+        if self.texts and self.training.null:
+            raise InputError("null shuffles pairs, and texts of another store are in no pair; give --texts or --null")
         if self.texts and self.training.alignment.needs_pairs:
             raise InputError(
                 f"texts of another store are not paired with the images, and {self.training.alignment} needs pairs; "
@@ -113,6 +116,8 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
     print(f"train: {_what(config.training, indices)}; {placement}; to {config.output}")
     with _alone_in(output), tracking.stage("train", config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
+        if config.training.null:
+            stage.tags({"null": "true"})
         with remote_progress("train", "steps") as progress:
             task = WorkerTask(
                 stores=config.stores,
@@ -146,7 +151,8 @@ def _alone_in(output: str) -> Iterator[None]:
 def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:
     pairs = " and ".join(f"{len(index):,}" for index in indices)
     names = "beta to be found" if isinstance(training.beta, AutomaticBeta) else ", ".join(training.names)
-    return f"{names}, on {pairs} pairs, {training.epochs} epochs"
+    left_out = "; beta 0 is left out: it never looks at pairs" * (training.null and training.betas != training.beta)
+    return f"{names}, on {pairs} {'shuffled ' * training.null}pairs, {training.epochs} epochs{left_out}"
 
 
 def _fit(task: WorkerTask, placement: TrainingPlacement, output: str) -> None:
@@ -231,7 +237,7 @@ def _remember_plan(config: TrainConfig, output: str, stores: list[EmbeddingStore
     path = f"{root}/{_PLAN_FILE}"
     try:
         if filesystem.exists(path):
-            differences = differing_fields(json.loads(filesystem.cat_file(path)), plan)
+            differences = differing_fields(with_defaults(json.loads(filesystem.cat_file(path))), plan)
             if differences:
                 raise InputError(f"{config.output} holds another training: {differences}; give another --output")
         else:

@@ -81,6 +81,11 @@ def open_batches(
     workers: int,
 ) -> Batches:
     """Return a worker's batches; all of a node's workers must call it together."""
+    if config.null:
+        index = indices[0]
+        images, texts = (open_rows(index.only(modality), residence, device, node) for modality in MODALITIES)
+        order = PairOrder(index.starts, config.batch_pairs, config.seed, config.window_pairs)
+        return UnpairedBatches.shuffled(order, images, texts, rank, workers)
     parts = []
     for number, index in enumerate(indices):
         # each store of unpaired rows has an order of its own

@@ -43,14 +43,19 @@ def training_plan(
     run = ray.remote(num_cpus=placement.cpus, num_gpus=1 if placement.gpu else 0)(_probe)
     probe: _Probe = ray.get(run.remote(probed, indices, placement.cpus))
     dim, saes = indices[0].dim, len(probed.names)
+    named = str(saes) if search else f"{saes} ({', '.join(config.names)})"
     atoms = config.atoms_for(dim)
     data = sum(index.nbytes for index in indices)
     seconds = steps / probe.steps_per_second
     lines = [
-        ("pairs", f"{' images and '.join(f'{len(index):,}' for index in indices)}, {data / 1e9:.2f} GB as stored"),
+        (
+            "pairs",
+            f"{' images and '.join(f'{len(index):,}' for index in indices)}, {data / 1e9:.2f} GB as stored"
+            + "; shuffled pairs: each image gets the text of another" * config.null,
+        ),
         (
             "SAEs",
-            f"{'beta is looked for first, then ' * search}{saes} of {atoms:,} atoms, k = {config.k}, "
+            f"{'beta is looked for first, then ' * search}{named} of {atoms:,} atoms, k = {config.k}, "
             f"{config.sparse_encoder}, {probe.parameters / 1e6:.1f} M parameters in all",
         ),
         ("steps", f"{steps:,}: {config.epochs} epochs of batches of {config.batch_pairs} pairs"),
@@ -88,9 +93,9 @@ def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int) -> _P
     batches = PairBatches.of_arrays(images[:count], texts[:count], min(config.batch_pairs, count), 0)
     total = _WARM_UP_STEPS + _PROBE_STEPS
     epochs = replace(config, epochs=-(-total // batches.steps), log_every=1, checkpoint_every=10**9)
-    trainer = Trainer(
-        replace(epochs, batch_pairs=batches.batch_pairs), batches, indices[0].dim, device, means=means_of(indices)
-    )
+    # shuffled pairs take as long as true ones
+    probed = replace(epochs, batch_pairs=batches.batch_pairs, beta=config.betas, null=False)
+    trainer = Trainer(probed, batches, indices[0].dim, device, means=means_of(indices))
     times: list[float] = []
 
     def report(step: int, _metrics: Any, _save: Any) -> None:

@@ -70,6 +70,15 @@ def test_training_without_a_store_or_with_impossible_settings(refused: Run, tmp_
     )
 
 
+def test_a_null_training_in_which_pairs_do_not_matter(refused: Run, tmp_path: Path) -> None:
+    null = ("train", "clip", "--store", tmp_path, "--null")
+    assert "an SAE of beta 0 never looks at pairs" in refused(*null, "--beta", 0)
+    assert "let auto find it on the true pairs first" in refused(*null, "--beta", "auto")
+    assert "iso-energy never looks at pairs" in refused(*null, "--alignment", "iso-energy")
+    assert "texts of another store are in no pair" in refused(*null, "--texts", tmp_path)
+    assert "is not an embedding store" in refused(*null)
+
+
 def test_more_pairs_in_a_batch_than_there_are(refused: Run, filled: Path, tmp_path: Path) -> None:  # noqa: F811
     line = refused("train", "demo", "--store", filled, "--output", tmp_path / "out")
     assert "a batch of 256 pairs cannot be drawn from the 23 of the split" in line

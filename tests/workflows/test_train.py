@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -206,6 +207,46 @@ def test_unpaired_stores_train_with_a_penalty_that_needs_no_pairs(store: Path, t
         run(store, tmp_path / "saes", SHORT, **settings)
     places = run(store, tmp_path / "saes", dataclasses.replace(SHORT, alignment=IsoEnergy()), **settings)
     assert all(torch.isfinite(dictionary).all() for dictionary in dictionaries(places))
+
+
+def test_a_null_run_trains_the_aligned_sae_alone_and_says_everywhere_what_it_is(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    null = dataclasses.replace(SHORT, null=True)
+    (two,) = run(store, tmp_path / "two", null)
+    assert two.endswith("/null-beta-0.001")
+    assert re.search(r"null-beta-0\.001, on \d+ shuffled pairs, .*; beta 0 is left out", capsys.readouterr().out)
+    sae = SparseAutoencoder.load(two)
+    assert sae.config.null
+    assert Path(two, "README.md").read_text().split("---")[2].startswith("\n\n# A null model")
+    done = json.loads((tmp_path / "two" / "done.json").read_text())
+    logged = MlflowClient(tracking.tracking_uri()).get_run(done["mlflow_run"])
+    assert logged.data.tags["null"] == "true"
+    assert "null-beta-0.001/alignment" in logged.data.metrics
+
+    with pytest.raises(InputError, match="another training: null is true there and false here"):
+        run(store, tmp_path / "two", SHORT)
+    (streamed,) = run(store, tmp_path / "streamed", null, workers=1, residence="stream")
+    true = dictionaries(run(store, tmp_path / "true", SHORT, workers=1))[1]
+    torch.testing.assert_close(*dictionaries([two, streamed]), atol=1e-5, rtol=0)
+    assert not torch.allclose(sae.dictionary, true, atol=1e-3)
+
+
+def test_a_null_plan_says_what_is_trained_on_what(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(store, tmp_path, dataclasses.replace(SHORT, null=True), dry_run=True)
+    printed = capsys.readouterr().out
+    assert "shuffled pairs: each image gets the text of another" in printed
+    assert "1 (null-beta-0.001) of" in printed
+
+
+def test_an_output_from_before_there_were_null_runs_is_still_its_own(store: Path, tmp_path: Path) -> None:
+    places = run(store, tmp_path, SHORT)
+    plan = json.loads((tmp_path / "training.json").read_text())
+    del plan["null"]
+    (tmp_path / "training.json").write_text(json.dumps(plan))
+    assert run(store, tmp_path, SHORT) == places
 
 
 def test_more_workers_than_cpus_are_refused(store: Path, tmp_path: Path) -> None:
