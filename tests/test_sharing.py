@@ -4,6 +4,7 @@ import json
 import pickle
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -248,3 +249,10 @@ class _Trap:
 def _nowhere() -> str:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_null_model_says_on_the_hub_what_it_is(hub: Hub, tmp_path: Path) -> None:
+    sae(config=replace(CONFIG, null=True)).push_to_hub("lab/null")
+    assert SparseAutoencoder.load("hf:lab/null").config.null
+    assert hub.commits == [("lab/null", sorted(FILES))]
+    assert "# A null model" in (tmp_path / "uploads" / "lab" / "null" / "README.md").read_text()
