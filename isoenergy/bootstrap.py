@@ -3,21 +3,22 @@
 Each replicate gives every pair a Poisson(1) weight, which follows from the seed and the pair's part and place: so parts
 are summed apart and added, and the memory is that of the sums, not of the rows. All that follows from first and second
 moments by atom has an interval: reconstruction, energies and their shares, and the difference in means after any
-removal of atoms, since decoding is linear.
+removal of atoms and any affine map, since decoding is linear.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from scipy.stats import norm
 from torch import Tensor
 
 from isoenergy.codes import SparseCodes
 from isoenergy.statistics import EPSILON, merged_code_matrix
+from isoenergy.sums import MergeableSums
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,15 +43,64 @@ class Interval:
         low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
         return cls(float(value), float(low), float(high))
 
+    @classmethod
+    def around(cls, value: float, replicates: Floats, level: float = 0.95, least: float = -math.inf) -> Self:
+        """Return the percentile interval of replicates that are moved so that their mean is the value.
+
+        Noise biases a norm, or the share of atoms past a threshold, and replicates have that bias once more: they lie
+        beside the value, not around it. least: the measure cannot be below.
+        """
+        known = replicates[np.isfinite(replicates)]
+        found = cls.of(value, value + known - known.mean() if len(known) else known, level)
+        return cls(found.value, max(found.low, least), found.high)
+
+    @classmethod
+    def normal(cls, value: float, standard_error: float, level: float = 0.95) -> Self:
+        """Return the interval of a value that varies normally."""
+        half = float(norm.ppf((1 + level) / 2)) * standard_error
+        return cls(value, value - half, value + half)
+
 
 def poisson_weights(rows: int, replicates: int, seed: int, part: int) -> Floats:
-    """Return `(rows, 1 + replicates)` weights of a part's pairs: ones, for the number itself, then Poisson(1)."""
+    """Return `(rows, 1 + replicates)` weights of a part's pairs: ones, for the number itself, then Poisson(1).
+
+    part: the number of the first pair, say: what tells these pairs from the others.
+    """
     drawn = np.random.default_rng((seed, part)).poisson(1.0, (rows, replicates))
     return np.concatenate([np.ones((rows, 1)), drawn], axis=1)
 
 
 @dataclass
-class BootstrapSums:
+class MeanSums(MergeableSums):
+    """Weighted sums of paired rows; the last axis is the sum itself, then the replicates."""
+
+    pairs: Floats
+    """`(1 + replicates,)` sum of the weights."""
+    image: Floats
+    """`(dim, 1 + replicates)` sum of the images."""
+    text: Floats
+
+    @classmethod
+    def zeros(cls, dim: int, replicates: int = REPLICATES) -> Self:
+        """Return the sums of no pairs."""
+        columns = 1 + replicates
+        return cls(np.zeros(columns), np.zeros((dim, columns)), np.zeros((dim, columns)))
+
+    def update(self, images: Tensor, texts: Tensor, weights: Floats) -> None:
+        """Add `(n, dim)` pairs and their `(n, 1 + replicates)` weights."""
+        self.pairs += weights.sum(axis=0)
+        for total, rows in ((self.image, images), (self.text, texts)):
+            total += rows.double().cpu().numpy().T @ weights
+
+    @property
+    def means(self) -> tuple[Floats, Floats]:
+        """`(dim, 1 + replicates)` means of images and of texts."""
+        count = np.maximum(self.pairs, 1)
+        return self.image / count, self.text / count
+
+
+@dataclass
+class BootstrapSums(MergeableSums):
     """Weighted sums over pairs; the last axis is the number itself, then the replicates. Halves merge by adding."""
 
     pairs: Floats
@@ -67,6 +117,10 @@ class BootstrapSums:
     """`(2, 1 + replicates)` sum of the rows' entries."""
     squares: Floats
     """`(2, 1 + replicates)` sum of their squares."""
+    fires: Floats
+    """`(2, 1 + replicates)` sum of the number of atoms in a row's code."""
+    absolute: Floats
+    """`(2, 1 + replicates)` sum of |z| over all atoms."""
 
     @classmethod
     def zeros(cls, atoms: int, replicates: int = REPLICATES) -> Self:
@@ -75,7 +129,7 @@ class BootstrapSums:
         return cls(
             np.zeros(columns),
             *(np.zeros((atoms, columns)) for _ in range(4)),
-            *(np.zeros((2, columns)) for _ in range(3)),
+            *(np.zeros((2, columns)) for _ in range(5)),
         )
 
     def update(self, codes: tuple[SparseCodes, SparseCodes], rows: tuple[Tensor, Tensor], weights: Floats) -> None:
@@ -87,27 +141,20 @@ class BootstrapSums:
             first, second = getattr(self, f"{name}_first"), getattr(self, f"{name}_second")
             first += values.T @ weights
             second += values.power(2).T @ weights
-            x, residual = rows[number].double(), codes[number].residual.double()
-            for sums, part in ((self.errors, residual.square()), (self.entries, x), (self.squares, x.square())):
-                sums[number] += part.sum(1).cpu().numpy() @ weights
-
-    def merge(self, other: Self) -> Self:
-        """Return the sums of both sets of pairs."""
-        return type(self)(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
-    def save(self, path: Path) -> None:
-        """Write the sums as safetensors."""
-        save_file(dict(vars(self)), path)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        return cls(**load_file(path))
+            x, residual = (part.double().cpu().numpy() for part in (rows[number], codes[number].residual))
+            for sums, by_row in (
+                (self.errors, np.square(residual).sum(1)),
+                (self.entries, x.sum(1)),
+                (self.squares, np.square(x).sum(1)),
+                (self.fires, (values != 0).sum(1)),
+                (self.absolute, abs(values).sum(1)),
+            ):
+                sums[number] += by_row @ weights
 
     def interval(self, measure: Callable[[Self], Floats], level: float = 0.95) -> Interval:
         """Return the interval of a measure that gives `(1 + replicates,)` values, such as those below."""
         values = measure(self)
-        return Interval.of(values[0], values[1:], level)
+        return Interval.around(values[0], values[1:], level)
 
 
 def mean_squared_error(sums: BootstrapSums) -> Floats:
@@ -120,6 +167,16 @@ def r2(sums: BootstrapSums, dim: int) -> Floats:
     count = np.maximum(sums.pairs * dim, 1)
     variance = sums.squares / count - (sums.entries / count) ** 2
     return (1 - (sums.errors / count) / (variance + _VARIANCE_FLOOR)).mean(axis=0)
+
+
+def l0(sums: BootstrapSums) -> Floats:
+    """Return the mean number of atoms in a row's code (paper 1.6)."""
+    return sums.fires.sum(0) / np.maximum(2 * sums.pairs, 1)
+
+
+def l1(sums: BootstrapSums) -> Floats:
+    """Return the mean sum of |z| in a row's code (paper 1.6)."""
+    return sums.absolute.sum(0) / np.maximum(2 * sums.pairs, 1)
 
 
 def modality_scores(sums: BootstrapSums) -> Floats:
@@ -141,10 +198,33 @@ def bimodal_energy_share(sums: BootstrapSums, epsilon: float = EPSILON) -> Float
     return energy_share(sums, lambda score: (score >= epsilon) & (score <= 1 - epsilon))
 
 
-def difference_in_means(sums: BootstrapSums, dictionary: Floats, keep: npt.NDArray[np.bool_]) -> Floats:
-    """Return the distance of the modalities' means when rows are rebuilt from the atoms of `keep`, `(atoms,)`, alone.
+def image_only_energy_share(sums: BootstrapSums, epsilon: float = EPSILON) -> Floats:
+    """Return the share of the energy in image-only atoms (paper 1.5)."""
+    return energy_share(sums, lambda score: score > 1 - epsilon)
 
-    dictionary: `(atoms, dim)`. The classes are those of the data; only the means vary (paper 1.11, 4.1).
+
+def text_only_energy_share(sums: BootstrapSums, epsilon: float = EPSILON) -> Floats:
+    """Return the share of the energy in text-only atoms (paper 1.5)."""
+    return energy_share(sums, lambda score: score < epsilon)
+
+
+def score_spread(sums: BootstrapSums) -> Floats:
+    """Return √(Σ E (μ - ½)² / Σ E) (paper 1.5, 3.5)."""
+    total = sums.image_second + sums.text_second
+    squares = np.where(total > 0, total * (modality_scores(sums) - 0.5) ** 2, 0.0)
+    return np.sqrt(squares.sum(0) / np.maximum(total.sum(0), 1e-30))
+
+
+def rebuilt_means(sums: BootstrapSums, dictionary: Floats, keep: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return `(dim, 1 + replicates)` means of images and texts rebuilt from the atoms of `keep`, `(atoms,)`, alone.
+
+    dictionary: `(atoms, dim)`. Decoding is linear, so that the means need the coefficients' sums alone (paper 4.1).
     """
-    gap = (sums.image_first - sums.text_first)[keep] / np.maximum(sums.pairs, 1)
-    return np.linalg.norm(dictionary[keep].T @ gap, axis=0)
+    count = np.maximum(sums.pairs, 1)
+    image, text = (dictionary[keep].T @ (first[keep] / count) for first in (sums.image_first, sums.text_first))
+    return image, text
+
+
+def norm_of_difference(means: tuple[Floats, Floats]) -> Floats:
+    """Return `(1 + replicates,)` distances of two `(dim, 1 + replicates)` means: the gap DiM (paper 1.11)."""
+    return np.linalg.norm(means[0] - means[1], axis=0)

@@ -6,17 +6,16 @@ are their means. The hypothesis of Iso-Energy is E[u - v] = 0.
 """
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from scipy.stats import false_discovery_control, norm
 
 from isoenergy.codes import SparseCodes
 from isoenergy.statistics import merged_code_matrix
+from isoenergy.sums import MergeableSums
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,7 +25,7 @@ _ZERO_OF_N = 3.0
 
 
 @dataclass
-class PairedEnergy:
+class PairedEnergy(MergeableSums):
     """Sums over pairs; two halves merge into the whole. Every array is `(atoms,)` float64."""
 
     pairs: int
@@ -70,20 +69,6 @@ class PairedEnergy:
             ("fires", (u + v) != 0),
         ):
             setattr(self, name, getattr(self, name) + np.asarray(part.sum(axis=0)).ravel())
-
-    def merge(self, other: Self) -> Self:
-        """Return the sums of both sets of pairs."""
-        return type(self)(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
-    def save(self, path: Path) -> None:
-        """Write the sums as safetensors."""
-        save_file({name: np.asarray(value) for name, value in vars(self).items()}, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        arrays = load_file(path)
-        return cls(int(arrays.pop("pairs")), **arrays)
 
 
 @dataclass(frozen=True)

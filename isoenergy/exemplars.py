@@ -12,8 +12,12 @@ from torch import Tensor
 
 from isoenergy.codes import SparseCodes
 from isoenergy.equal_energy import PairedEnergy, equal_energy_tests
-from isoenergy.evaluation import Inputs, SampleConfig, interventions, load_codes, load_paired, load_statistics
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.evaluation.concepts import load_codes, load_paired, load_statistics
+from isoenergy.evaluation.fit import Fitted
+from isoenergy.evaluation.rows import Inputs, SaeReference, StoreReference, split_units
+from isoenergy.interventions import INTERVENTIONS, intervene, kept_atoms
+from isoenergy.metrics.energy import frequency_matched_energies, modality_score
+from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
 
@@ -27,9 +31,17 @@ SHOWN_ATOM_CLASSES = ("bimodal", "image_only", "text_only")
 class ExemplarConfig:
     """How many atoms of each class are shown, by energy, and how many pairs for each."""
 
-    sample: SampleConfig
+    store: StoreReference
     atoms_per_class: int = 8
     pairs_per_atom: int = 8
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """Which of the drawn pairs are shown."""
+
+    sae: SaeReference
+    sample: int
 
 
 def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dict[str, Any]:
@@ -40,20 +52,31 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
     """
     statistics = load_statistics(inputs["statistics"])
     pq.write_table(atoms_table(statistics, load_paired(inputs["statistics"])), output / ATOMS_FILE)
-    where = _pair_places(config.sample)
-    rows: list[dict[str, Any]] = []
-    for modality, codes in zip(("image", "text"), load_codes(inputs), strict=True):
-        merged = SparseCodes(codes.indices, codes.merged_values(), codes.residual)
-        for atom in strongest_atoms(statistics, config.atoms_per_class):
-            for rank, (pair, value) in enumerate(_top_pairs(merged, atom, config.pairs_per_atom)):
-                rows.append({"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]})
+    atoms = strongest_atoms(statistics, config.atoms_per_class)
+    best: dict[tuple[int, str], list[tuple[int, float]]] = {(atom, m): [] for atom in atoms for m in MODALITIES}
+    first = 0
+    for folder in (folder for name, folder in inputs.items() if name.startswith("part")):
+        both = load_codes(folder)
+        for modality, codes in zip(MODALITIES, both, strict=True):
+            merged = SparseCodes(codes.indices, codes.merged_values(), codes.residual)
+            for atom in atoms:
+                top = [(first + row, value) for row, value in _top_pairs(merged, atom, config.pairs_per_atom)]
+                kept = sorted(best[atom, modality] + top, key=lambda pair: -pair[1])
+                best[atom, modality] = kept[: config.pairs_per_atom]
+        first += len(both[0])
+    where = _pair_places(config.store, {pair for pairs in best.values() for pair, _ in pairs})
+    rows = [
+        {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
+        for (atom, modality), pairs in best.items()
+        for rank, (pair, value) in enumerate(pairs)
+    ]
     pq.write_table(pa.Table.from_pylist(rows), output / EXEMPLARS_FILE)
     return {"rows": len(rows)}
 
 
 def atoms_table(statistics: ConceptStatistics, paired: PairedEnergy) -> pa.Table:
-    """Return a row an atom: energies, frequency, modality score (null if dead), class, and what the test of equal
-    energy says: see `isoenergy.equal_energy.EnergyTests`.
+    """Return a row an atom: energies, frequency, modality score (null if dead), class, what the test of equal energy
+    says (see `isoenergy.equal_energy.EnergyTests`), and the score that it would have at equal frequencies.
     """
     tests = vars(equal_energy_tests(paired))
     classes = np.full(statistics.atoms, "dead", dtype=object)
@@ -69,6 +92,9 @@ def atoms_table(statistics: ConceptStatistics, paired: PairedEnergy) -> pa.Table
             "modality_score": pa.array(statistics.modality_score, from_pandas=True),
             "class": pa.array(classes.tolist(), pa.string()),
             **{name: pa.array(values, from_pandas=True) for name, values in tests.items()},
+            "frequency_matched_score": pa.array(
+                modality_score(*frequency_matched_energies(statistics)), from_pandas=True
+            ),
         }
     )
 
@@ -85,25 +111,28 @@ def strongest_atoms(statistics: ConceptStatistics, per_class: int) -> list[int]:
     return chosen
 
 
-def write_projection(config: SampleConfig, inputs: Inputs, output: Path) -> dict[str, Any]:
+def write_projection(config: ProjectionConfig, inputs: Inputs, output: Path) -> dict[str, Any]:
     """Write the reconstructed pairs in two dimensions, before and after removing unimodal atoms.
 
     The first axis is the direction of the gap (the difference in means before), the second the principal axis of what
     is orthogonal to it. Both clouds are drawn in these axes, so that they can be compared.
     """
-    sae, statistics = SparseAutoencoder.load(config.sae_folder), load_statistics(inputs["statistics"])
-    rebuilt = interventions(sae, statistics, inputs)
+    sae, classes = SparseAutoencoder.load(config.sae.place), Fitted.load(inputs["fit"]).classes
+    codes = load_codes(inputs["held"])
+    rebuilt = {}
+    for name in INTERVENTIONS[:2]:
+        keep = kept_atoms(name, classes)
+        rebuilt[name] = [intervene(sae, part, keep)[: config.sample] for part in codes]
     images, texts = rebuilt["reconstructed"]
     before = torch.cat([images, texts])
     centre = before.mean(0)
     gap = torch.nn.functional.normalize(images.mean(0) - texts.mean(0), dim=0)
     orthogonal = before - centre - torch.outer((before - centre) @ gap, gap)
     axes = torch.stack([gap, torch.linalg.eigh(orthogonal.T @ orthogonal).eigenvectors[:, -1]])
-    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(images))[: config.sample])
     rows: list[pa.Table] = []
     for name in ("reconstructed", "bimodal"):
         for modality, embeddings in zip(("image", "text"), rebuilt[name], strict=True):
-            places: Tensor = (embeddings[chosen] - centre) @ axes.T
+            places: Tensor = (embeddings - centre) @ axes.T
             rows.append(
                 pa.table(
                     {
@@ -115,16 +144,22 @@ def write_projection(config: SampleConfig, inputs: Inputs, output: Path) -> dict
                 )
             )
     pq.write_table(pa.concat_tables(rows), output / PROJECTION_FILE)
-    return {"pairs": len(chosen)}
+    return {"pairs": len(images)}
 
 
-def _pair_places(config: SampleConfig) -> list[dict[str, Any]]:
-    """Return each pair's key, caption, input file and row, in the order of the codes."""
-    store = EmbeddingStore.open(config.store.uri)
-    places: list[dict[str, Any]] = []
-    for record in store.commits:
-        table = store.read_unit(record.unit, ["key", "caption", "row"], config.store.split)
-        places += [{**row, "file": record.file} for row in table.to_pylist()]
+def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
+    """Return each pair's key, caption, input file and row; only their units are read."""
+    store = EmbeddingStore.open(reference.uri)
+    files = {record.unit: record.file for record in store.commits}
+    wanted = np.array(sorted(pairs), np.int64)
+    places: dict[int, dict[str, Any]] = {}
+    for first, unit, count in split_units(store, reference.split):
+        chosen = wanted[slice(*np.searchsorted(wanted, (first, first + count)))]
+        if len(chosen):
+            table = store.read_unit(unit, ["key", "caption", "row"], reference.split).take(chosen - first)
+            places |= {
+                int(pair): {**row, "file": files[unit]} for pair, row in zip(chosen, table.to_pylist(), strict=True)
+            }
     return places
 
 

@@ -10,10 +10,13 @@ from isoenergy.bootstrap import (
     BootstrapSums,
     Interval,
     bimodal_energy_share,
-    difference_in_means,
+    l0,
+    l1,
     mean_squared_error,
+    norm_of_difference,
     poisson_weights,
     r2,
+    rebuilt_means,
 )
 from isoenergy.codes import SparseCodes
 from isoenergy.metrics import reconstruction
@@ -63,7 +66,10 @@ def test_the_first_column_is_what_the_metrics_say(sae: SparseAutoencoder) -> Non
     rebuilt = [sae.decode(codes.keep(torch.from_numpy(classes.bimodal))).detach() for codes in (image, text)]
     gap = (rebuilt[0].mean(0) - rebuilt[1].mean(0)).norm().item()
     dictionary = sae.dictionary.detach().double().numpy()
-    assert difference_in_means(sums, dictionary, classes.bimodal)[0] == pytest.approx(gap, rel=1e-5)
+    means = rebuilt_means(sums, dictionary, classes.bimodal)
+    assert norm_of_difference(means)[0] == pytest.approx(gap, rel=1e-5)
+    assert l0(sums)[0] == pytest.approx((statistics.image.l0 + statistics.text.l0) / 2)
+    assert l1(sums)[0] == pytest.approx((statistics.image.l1 + statistics.text.l1) / 2)
 
 
 def test_parts_add_up_in_any_order(sae: SparseAutoencoder, tmp_path: Path) -> None:

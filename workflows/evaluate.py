@@ -1,6 +1,7 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,30 +10,18 @@ import tyro
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.evaluation import (
-    OriginalConfig,
-    PartConfig,
-    SampleConfig,
-    StoreReference,
-    encode_part,
-    measure_geometry,
-    measure_original,
-    measure_retrieval,
-    merge_parts,
-)
-from isoenergy.exemplars import ExemplarConfig, write_exemplars, write_projection
-from isoenergy.files import absolute_uri, write_atomically
+from isoenergy.evaluation.rows import Draw
+from isoenergy.files import write_atomically
 from isoenergy.pairs.splits import Split
 from isoenergy.sae import SparseAutoencoder
-from isoenergy.sharing import HUB
 from isoenergy.store import EmbeddingStore
 from workflows import engine, steps, tracking
 from workflows.command import run_command
+from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name
 from workflows.ray_steps import run_on_ray
 from workflows.steps import Step
 
 SUMMARY_FILE = "evaluation.json"
-_UNITS_PER_PART = 16
 
 
 @dataclass(frozen=True)
@@ -42,40 +31,48 @@ class EvaluateConfig:
     store: str
     """Embedding store that `isoenergy embed` made."""
     saes: tuple[str, ...]
-    """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store."""
+    """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
+    `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
+    together."""
     output: Path = Path("runs/evaluation")
     """Folder for the steps and the summary; all nodes must see it."""
     split: Split = "test"
     """Pairs to measure on."""
+    fit_pairs: int = 20_000
+    """Pairs of the train split that decide the atoms' classes and the baselines' means and covariances; without such
+    pairs they are fitted on those that are measured."""
     sample: int = 2000
     """Pairs, drawn at random, for optimal transport (its cost grows with the square) and for p_acc."""
+    in_batches: int = 25_600
+    """Pairs, drawn at random, for retrieval in the paper's batches of 256, and the shape of the clouds."""
+    queries: int = 2000
+    """Pairs, drawn at random, whose image and text are looked for in the full gallery."""
+    part_pairs: int = 32_768
+    """Pairs in a part, one task."""
     seed: int = 0
-    """Decides the sub-sample."""
+    """Decides what is drawn, and the bootstrap."""
     force: tuple[str, ...] = ()
-    """Steps to do again, with all that follows from them."""
+    """Steps to do again, with all that follows from them; `*` stands for any text."""
+    only: tuple[str, ...] = ()
+    """Steps to do, with all that they need, such as `*/geometry`; nothing is summed up then."""
     dry_run: bool = False
     """Print the plan and stop."""
 
     def __post_init__(self) -> None:
-        if self.sample < 1:
-            raise InputError(f"sample must be at least 1, got {self.sample}")
+        for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.saes:
             raise InputError("saes must name at least one folder with an SAE")
 
-
-@dataclass(frozen=True)
-class _SaeSteps:
-    """The steps of one SAE."""
-
-    statistics: Step
-    geometry: Step
-    retrieval: Step
-    exemplars: Step
-    projection: Step
+    @property
+    def draw(self) -> Draw:
+        """How many pairs are drawn."""
+        return Draw(self.sample, self.in_batches, self.queries, self.seed)
 
 
 def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | None:
-    """Run what is not done and write `evaluation.json`; return its path, or None after a dry run."""
+    """Run what is not done and write `evaluation.json`; return its path, or None if dry or only some steps."""
     store = EmbeddingStore.open(config.store)
     store.require_complete()
     if not store.pairs_in(config.split):
@@ -86,13 +83,10 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
             raise InputError(
                 f"{folder} is for embeddings of width {sae.config.dim}, but {config.store} has {store.manifest.dim}"
             )
-    reference = StoreReference(store.uri, store.fingerprint, config.split)
-    original = Step("original", measure_original, OriginalConfig(reference, config.sample, config.seed))
-    by_sae = {place: _sae_steps(place, sae, store, reference, config) for place, sae in saes.items()}
+    measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs)
+    graph = EvaluationGraph(measured, saes)
     root = config.output / "steps"
-    planned = steps.plan(
-        [original, *(step for parts in by_sae.values() for step in vars(parts).values())], root, config.force
-    )
+    planned = steps.plan(graph.targets, root, config.force, config.only)
     if config.dry_run:
         print(steps.describe(planned))
         return None
@@ -102,7 +96,10 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
         if any(item.due for item in planned):
             engine.connect()
             run_on_ray(planned, root, "evaluate")
-        summary = _summary(config, store, saes, original, by_sae, root)
+        if config.only:
+            return None
+        summary = _summary(config, store, saes, graph, root)
+        summary["graph"] = [asdict(node) for node in steps.graph(planned, root)]
         file = config.output / SUMMARY_FILE
         write_atomically(LocalFileSystem(), str(file.absolute()), (json.dumps(summary, indent=2) + "\n").encode())
         stage.metrics(dict(_numbers(summary["original"], "original/")))
@@ -115,41 +112,19 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
     return file
 
 
-def _sae_steps(
-    place: str, sae: SparseAutoencoder, store: EmbeddingStore, reference: StoreReference, config: EvaluateConfig
-) -> _SaeSteps:
-    digest, place = sae.digest, place if place.startswith(HUB) else absolute_uri(place)
-    name = f"{_name(place)}-{digest[:6]}"
-    units = [record.unit for record in store.commits]
-    parts = {
-        f"part-{start // _UNITS_PER_PART:05d}": Step(
-            f"{name}/codes/{start // _UNITS_PER_PART:05d}",
-            encode_part,
-            PartConfig(reference, tuple(units[start : start + _UNITS_PER_PART]), place, digest, config.seed),
-        )
-        for start in range(0, len(units), _UNITS_PER_PART)
-    }
-    statistics = Step(f"{name}/statistics", merge_parts, None, parts)
-    inputs = {"statistics": statistics, **parts}
-    sample = SampleConfig(reference, place, digest, config.sample, config.seed)
-    return _SaeSteps(
-        statistics=statistics,
-        geometry=Step(f"{name}/geometry", measure_geometry, sample, inputs),
-        retrieval=Step(f"{name}/retrieval", measure_retrieval, sample, inputs),
-        exemplars=Step(f"{name}/exemplars", write_exemplars, ExemplarConfig(sample), inputs),
-        projection=Step(f"{name}/projection", write_projection, sample, inputs),
-    )
-
-
 def _summary(
     config: EvaluateConfig,
     store: EmbeddingStore,
     saes: dict[str, SparseAutoencoder],
-    original: Step,
-    by_sae: dict[str, _SaeSteps],
+    graph: EvaluationGraph,
     root: Path,
 ) -> dict[str, Any]:
     """Gather the steps' results, and where the report finds the rest; paths are relative to the evaluation."""
+
+    def results(step: Step) -> dict[str, Any]:
+        return steps.result(step, root)
+
+    names = _names(saes)
     return {
         "store": {
             "uri": store.uri,
@@ -163,27 +138,46 @@ def _summary(
         },
         "split": config.split,
         "seed": config.seed,
-        "original": steps.result(original, root),
+        "pairs": results(graph.embeddings.pairs),
+        "fitted_on": results(graph.embeddings.fit),
+        "original": {
+            "geometry": results(graph.embeddings.geometry),
+            "retrieval": results(graph.embeddings.retrieval),
+        },
         "saes": [
             {
-                "name": _name(folder),
+                "name": names[folder],
                 "digest": sae.digest,
                 "config": asdict(sae.config),
                 "results": {
-                    **steps.result(by_sae[folder].statistics, root),
-                    "geometry": steps.result(by_sae[folder].geometry, root),
-                    "retrieval": steps.result(by_sae[folder].retrieval, root),
+                    **results(graph.saes[folder].statistics),
+                    "geometry": results(graph.saes[folder].geometry),
+                    "retrieval": results(graph.saes[folder].retrieval),
+                    "rivals": results(graph.saes[folder].rivals),
+                    "bridges": {
+                        **results(graph.saes[folder].bridges),
+                        **results(graph.saes[folder].bridge_intervals),
+                    },
+                    "dictionary": results(graph.saes[folder].dictionary),
                 },
-                "exemplars": str(by_sae[folder].exemplars.folder(root).relative_to(config.output)),
-                "projection": str(by_sae[folder].projection.folder(root).relative_to(config.output)),
+                "exemplars": str(graph.saes[folder].exemplars.folder(root).relative_to(config.output)),
+                "projection": str(graph.saes[folder].projection.folder(root).relative_to(config.output)),
             }
             for folder, sae in saes.items()
+        ],
+        "stability": [
+            {"first": names[a], "second": names[b], **results(step)} for (a, b), step in graph.stability.items()
         ],
     }
 
 
-def _name(place: str) -> str:
-    return place.rstrip("/").rsplit("/", 1)[-1]
+def _names(saes: Mapping[str, SparseAutoencoder]) -> dict[str, str]:
+    """Return the SAEs' names: the last part of the place, and part of the digest where several have the same."""
+    last = [sae_name(place) for place in saes]
+    return {
+        place: name if last.count(name) == 1 else f"{name}-{sae.digest[:6]}"
+        for (place, sae), name in zip(saes.items(), last, strict=True)
+    }
 
 
 def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
@@ -192,7 +186,7 @@ def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
     for name, value in results.items():
         if isinstance(value, dict):
             flat += _numbers(value, f"{prefix}{name}/")
-        else:
+        elif isinstance(value, int | float):
             flat.append((f"{prefix}{name}", float(value)))
     return flat
 

@@ -13,10 +13,10 @@ import tyro
 
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
-from isoenergy.evaluation import UNEQUAL_Q
+from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.files import without_secrets
 from isoenergy.pairs.source import PairColumns
-from isoenergy.report.verdict import recall_at_10, sae_label, verdict
+from isoenergy.report.verdict import sae_label, verdict
 from isoenergy.training import TrainingConfig
 from workflows import embed, evaluate, presets, report, tracking, train
 from workflows.command import run_command
@@ -114,7 +114,8 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
     lines = [
         "",
         f"pairs      {store['pairs_in']:,} in, {store['embedded']:,} embedded, rejected: {rejected}",
-        f"original   gap {original['gap']['difference_in_means']:.3f}, R@10 {recall_at_10(original['retrieval']):.3f}",
+        f"original   gap {original['geometry']['original']['difference_in_means']:.3f}, "
+        f"R@10 {original['retrieval']['original']['r10']['value']:.3f}",
     ]
     for sae in evaluation["saes"]:
         results = sae["results"]

@@ -69,8 +69,60 @@ def gamma_bridge(
     P is the exact transport plan, cost 1 - cosine, from E_image / ΣE_image to E_text / ΣE_text; A = D Dᵀ, cut at
     `thresholds.gram`. Entries in [-1, 1], as in `sigma_bridge`. Minutes at 4,096 atoms.
     """
-    plan, _ = transport_plan(dictionary, dictionary, statistics.image.energy, statistics.text.energy)
+    return transport_bridge(dictionary, statistics.image.energy, statistics.text.energy, thresholds)
+
+
+def transport_bridge(
+    dictionary: npt.NDArray[np.floating],
+    image_energy: Floats,
+    text_energy: Floats,
+    thresholds: BridgeThresholds = PAPER_THRESHOLDS,
+) -> sparse.csr_array:
+    """Return the Γ-bridge of `(atoms,)` energies: see `gamma_bridge`."""
+    plan, _ = transport_plan(dictionary, dictionary, image_energy, text_energy)
     return _times_gram(plan, dictionary, thresholds)
+
+
+def shuffled_bridge(
+    statistics: ConceptStatistics,
+    dictionary: npt.NDArray[np.floating],
+    thresholds: BridgeThresholds = PAPER_THRESHOLDS,
+) -> sparse.csr_array:
+    """Return the Σ-bridge of shuffled pairs, in expectation: C[j, l] = E[z_image[j]] E[z_text[l]].
+
+    What is left of `sigma_bridge` when image and text have nothing to do with each other: its null. The quantile of C
+    is of magnitudes, which is the paper's for coefficients that are not negative. Cost grows with the entries kept,
+    not with atoms².
+    """
+    image, text = statistics.image.mean, statistics.text.mean
+    order = np.argsort(-np.abs(text), kind="stable")
+    falling = np.abs(text)[order]
+    entries = statistics.atoms**2
+    count = _leading_counts(np.abs(image), falling, entries - quantile_rank(thresholds.cross, entries) + 1)
+    rows = np.repeat(np.arange(statistics.atoms), count)
+    columns = order[np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)]
+    strong = sparse.csr_array((image[rows] * text[columns], (rows, columns)), (statistics.atoms,) * 2)
+    return _times_gram(strong, dictionary, thresholds)
+
+
+def _leading_counts(row: Floats, falling: Floats, wanted: int) -> npt.NDArray[np.int64]:
+    """How many entries of each row of the product row · fallingᵀ are among the `wanted` largest, and above 0.
+
+    Bisects for the threshold; entries equal to it count.
+    """
+    rising = falling[::-1]
+
+    def counts(threshold: float) -> npt.NDArray[np.int64]:
+        least = np.divide(threshold, row, out=np.full(len(row), np.inf), where=row > 0)
+        return len(rising) - np.searchsorted(rising, least)
+
+    above_zero = int((row > 0).sum() * (falling > 0).sum())
+    wanted = min(wanted, above_zero)
+    low, high = 0.0, float(row.max(initial=0) * falling.max(initial=0))
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if counts(middle).sum() >= wanted else (low, middle)
+    found = counts(high if counts(high).sum() >= wanted else low)
+    return np.minimum(found, (falling > 0).sum())
 
 
 @dataclass(frozen=True)

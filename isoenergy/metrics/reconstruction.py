@@ -1,19 +1,19 @@
 """How well the codes rebuild the embeddings (paper 1.6)."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
+
+from isoenergy.sums import MergeableSums
 
 _PAPER_FLOOR = 1e-6
 
 
 @dataclass
-class ReconstructionSums:
+class ReconstructionSums(MergeableSums):
     """Mergeable sums over the rows of one modality, from which the errors follow."""
 
     rows: int
@@ -35,25 +35,6 @@ class ReconstructionSums:
         self.first += x.double().sum(0).cpu().numpy()
         self.second += float(x.double().square().sum())
         self.squared_error += float(residual.double().square().sum())
-
-    def merge(self, other: Self) -> Self:
-        """Return the sums of both sets of rows."""
-        return type(self)(
-            self.rows + other.rows,
-            self.first + other.first,
-            self.second + other.second,
-            self.squared_error + other.squared_error,
-        )
-
-    def save(self, path: Path) -> None:
-        """Write the sums as safetensors."""
-        save_file({name: np.asarray(value) for name, value in vars(self).items()}, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        sums = load_file(path)
-        return cls(int(sums["rows"]), sums["first"], float(sums["second"]), float(sums["squared_error"]))
 
 
 def mean_squared_error(image: ReconstructionSums, text: ReconstructionSums) -> float:

@@ -37,7 +37,7 @@ def recall_at(queries: Tensor, gallery: Tensor, ranks: Sequence[int]) -> dict[in
         partner = similarity.diagonal(offset=start).unsqueeze(1)
         nearer, as_near = _nearer_and_as_near(similarity, partner)
         for rank in ranks:
-            hits[rank] += _expected_hits(nearer, as_near, rank)
+            hits[rank] += float(chance_of_hit(nearer, as_near, rank).sum())
     return {rank: total / n for rank, total in hits.items()}
 
 
@@ -51,20 +51,28 @@ def recall_in_batches(
     (ties as in `recall_at`). The paper's code is not seeded.
     """
     _check_pairs(images, texts)
-    batches = len(images) // batch
-    if batches == 0:
-        return dict.fromkeys(ranks, float("nan"))
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[: batches * batch]).view(-1, batch)
-    images, texts = _unit(images, texts)
-    hits = dict.fromkeys(ranks, 0.0)
-    for rows in order.split(max(1, _BLOCK_ENTRIES // batch**2)):
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images)))
+    hits = hits_in_batches(images[order], texts[order], ranks, batch)
+    return {rank: float(each.mean()) for rank, each in hits.items()}
+
+
+def hits_in_batches(images: Tensor, texts: Tensor, ranks: Sequence[int], batch: int = PAPER_BATCH) -> dict[int, Tensor]:
+    """Return, for each r in `ranks`, `(used pairs, 2)` chances of a hit, image to text and back, in batches as ordered.
+
+    As `recall_in_batches`, which is their mean, but pair by pair and with no shuffling.
+    """
+    used = len(images) // batch * batch
+    images, texts = _unit(images[:used], texts[:used])
+    found: dict[int, list[Tensor]] = {rank: [] for rank in ranks}
+    for rows in torch.arange(used).view(-1, batch).split(max(1, _BLOCK_ENTRIES // batch**2)):
         similarity = images[rows] @ texts[rows].mT
-        for direction in (similarity, similarity.mT):
-            partner = direction.diagonal(dim1=1, dim2=2).unsqueeze(2)
-            nearer, as_near = _nearer_and_as_near(direction, partner)
-            for rank in ranks:
-                hits[rank] += _expected_hits(nearer, as_near, rank)
-    return {rank: total / (2 * order.numel()) for rank, total in hits.items()}
+        both = [
+            _nearer_and_as_near(direction, direction.diagonal(dim1=1, dim2=2).unsqueeze(2))
+            for direction in (similarity, similarity.mT)
+        ]
+        for rank in ranks:
+            found[rank].append(torch.stack([chance_of_hit(*each, rank).flatten() for each in both], dim=1))
+    return {rank: torch.cat(parts) if parts else torch.zeros(0, 2).double() for rank, parts in found.items()}
 
 
 def recall_of_any_partner(
@@ -93,7 +101,7 @@ def recall_of_any_partner(
         nearer, as_near = _nearer_and_as_near(similarity, nearest.unsqueeze(1))
         right_as_near = torch.zeros_like(nearer).index_add(0, rows, (right == nearest[rows]).long())
         for rank in ranks:
-            hits[rank] += _expected_hits(nearer, as_near, rank, right_as_near)
+            hits[rank] += float(chance_of_hit(nearer, as_near, rank, right_as_near).sum())
     return {rank: total / len(queries) for rank, total in hits.items()}
 
 
@@ -182,20 +190,20 @@ def _nearer_and_as_near(similarity: Tensor, partner: Tensor) -> tuple[Tensor, Te
     return torch.from_numpy(nearer), torch.from_numpy(as_near)
 
 
-def _expected_hits(nearer: Tensor, as_near: Tensor, rank: int, right: Tensor | None = None) -> float:
-    """Sum over queries of the chance that one of the `right` (1 if not given) rows is in the `rank` nearest.
+def chance_of_hit(nearer: Tensor, as_near: Tensor, rank: int, right: Tensor | None = None) -> Tensor:
+    """Return each query's chance, float64, that one of its `right` (1 if not given) rows is among the `rank` nearest.
 
     nearer: how many rows precede the `as_near` tied ones, among which are the right ones. None of them comes among
     the first s of t in random order with chance Π over j < right of (t - s - j) / (t - j).
     """
     places = (rank - nearer).clamp(min=0).minimum(as_near).double()
     if right is None:
-        return float((places / as_near).sum())
+        return places / as_near
     missed = torch.ones_like(places)
     for j in range(int(right.max())):
         factor = (as_near - places - j).clamp(min=0) / (as_near - j).clamp(min=1)
         missed *= torch.where(right > j, factor, 1.0)
-    return float((1 - missed).sum())
+    return 1 - missed
 
 
 def _distinct(labels: Labels | None, n: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

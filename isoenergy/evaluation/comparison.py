@@ -1,0 +1,91 @@
+"""SAEs against each other, and removing unimodal atoms against its rivals."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from isoenergy.bootstrap import Interval
+from isoenergy.evaluation.concepts import load_statistics
+from isoenergy.evaluation.rows import Inputs, Result, SaeReference
+from isoenergy.evaluation.search import load_recalls
+from isoenergy.metrics.stability import energy_transport, match_atoms, permuted_transport, random_matching
+from isoenergy.sae import SparseAutoencoder
+
+MEASURES = ("r1", "in_batches_r1")
+CONTROLS = ("unimodal", "matched_removal")
+_NULL_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class StabilityConfig:
+    """Two dictionaries for embeddings of one width."""
+
+    first: SaeReference
+    second: SaeReference
+    seed: int
+
+
+@dataclass(frozen=True)
+class RivalsConfig:
+    """What is compared with removing unimodal atoms."""
+
+    bimodal: str = "bimodal"
+
+
+def measure_stability(config: StabilityConfig, inputs: Inputs, output: Path) -> Result:
+    """Match the live atoms of two dictionaries and move the energy of one to the other; both with their nulls.
+
+    The nulls: random directions instead of the second dictionary, and energies permuted over the atoms (paper 3.7).
+    """
+    del output
+    atoms, energies = [], []
+    for name, reference in (("first", config.first), ("second", config.second)):
+        statistics = load_statistics(inputs[name])
+        live = ~statistics.classes().dead
+        atoms.append(SparseAutoencoder.load(reference.place).dictionary.detach().numpy()[live])
+        energies.append(statistics.energy[live])
+    matching = match_atoms(*atoms)
+    null = random_matching(atoms[0], len(atoms[1]), _NULL_DRAWS, config.seed)
+    permuted = permuted_transport(atoms[0], atoms[1], energies[0], energies[1], _NULL_DRAWS, config.seed)
+    return {
+        "matched_cosine": matching.mean,
+        "matched_cosine_by_energy": matching.weighted_mean(energies[0]),
+        "matched_cosine_of_random": float(null.mean()),
+        "transport": energy_transport(atoms[0], atoms[1], energies[0], energies[1]),
+        "transport_of_permuted": float(permuted.mean()),
+    }
+
+
+def compare_rivals(config: RivalsConfig, inputs: Inputs, output: Path) -> Result:
+    """Return, by measure, who wins at recall, and how far each rival is from removing the unimodal atoms.
+
+    Rivals are all variants of the SAE's rows and of the embeddings themselves (`original/…`), but the controls. Pairs
+    and bootstrap weights are the same for all, so that differences are paired.
+    """
+    del output
+    rivals = {
+        **{f"original/{name}": recalls for name, recalls in load_recalls(inputs["original"]).items()},
+        **{name: recalls for name, recalls in load_recalls(inputs["retrieval"]).items() if name not in CONTROLS},
+    }
+    return {measure: _compare(rivals, measure, config.bimodal) for measure in MEASURES}
+
+
+def _compare(rivals: dict[str, dict[str, npt.NDArray[np.float64]]], measure: str, bimodal: str) -> Result:
+    values = {name: recalls[measure] for name, recalls in rivals.items()}
+    ranked = sorted(values, key=lambda name: -values[name][0])
+    return {
+        "winner": ranked[0],
+        "lead": asdict(_difference(values[ranked[0]], values[ranked[1]])),
+        "place_of_bimodal": ranked.index(bimodal) + 1,
+        "rivals": len(ranked),
+        "ahead_of_bimodal": {
+            name: asdict(_difference(values[name], values[bimodal])) for name in ranked if name != bimodal
+        },
+    }
+
+
+def _difference(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> Interval:
+    difference = a - b
+    return Interval.around(difference[0], difference[1:])

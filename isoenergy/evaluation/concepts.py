@@ -1,0 +1,210 @@
+"""Codes, and the sums over them from which all that is measured by atom follows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from isoenergy import bootstrap as bootstrap_measures
+from isoenergy.bootstrap import REPLICATES, BootstrapSums, poisson_weights
+from isoenergy.codes import SparseCodes, concatenate
+from isoenergy.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.evaluation.embeddings import HeldPairs
+from isoenergy.evaluation.rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
+from isoenergy.metrics.energy import (
+    energy_shares,
+    frequency_matched_energies,
+    modality_bias,
+    modality_score,
+    score_spread,
+)
+from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
+from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.statistics import EPSILON, ConceptStatistics
+
+UNEQUAL_Q = 0.05
+"""Below this false discovery rate an atom counts as one whose energies differ."""
+_BIAS_EPSILON = 1e-3
+_CODES_FILE = "codes.safetensors"
+_STATISTICS_FILE = "statistics.safetensors"
+_SUMS_FILE = "reconstruction.safetensors"
+_PAIRED_FILE = "paired-energy.safetensors"
+_BOOTSTRAP_FILE = "bootstrap.safetensors"
+
+_MEASURES = {
+    "mse": bootstrap_measures.mean_squared_error,
+    "l0": bootstrap_measures.l0,
+    "l1": bootstrap_measures.l1,
+    "bimodal_energy_share": bootstrap_measures.bimodal_energy_share,
+    "image_only_energy_share": bootstrap_measures.image_only_energy_share,
+    "text_only_energy_share": bootstrap_measures.text_only_energy_share,
+    "score_spread": bootstrap_measures.score_spread,
+}
+
+PairCodes = tuple[SparseCodes, SparseCodes]
+
+
+@dataclass(frozen=True)
+class CodesConfig:
+    """A part of the store, to be encoded by one SAE."""
+
+    part: PartConfig
+    sae: SaeReference
+
+
+@dataclass(frozen=True)
+class StatisticsConfig:
+    """What `merge_parts` needs beside the parts."""
+
+    sae: SaeReference
+
+
+@dataclass(frozen=True)
+class HeldConfig:
+    """The drawn pairs, to be encoded by one SAE."""
+
+    sae: SaeReference
+    drawn: int
+
+
+def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
+    """Encode some units: their codes, and the sums over their pairs."""
+    del inputs
+    sae = SparseAutoencoder.load(config.sae.place)
+    statistics = ConceptStatistics.zeros(sae.config.atoms)
+    sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
+    paired, bootstrap = PairedEnergy.zeros(sae.config.atoms), BootstrapSums.zeros(sae.config.atoms)
+    found: list[PairCodes] = []
+    gram = None
+    for first, *rows in config.part.read():
+        gram = sae.gram_of_frozen(rows=2 * READ_ROWS) if gram is None else gram
+        prepared, both = _encode(sae, rows[0], rows[1], gram)
+        for modality, x, codes in zip(MODALITIES, prepared, both, strict=True):
+            sums[modality].update(x, codes.residual)
+        found.append(both)
+        statistics.update(*both)
+        paired.update(*both)
+        bootstrap.update(both, prepared, poisson_weights(len(both[0]), REPLICATES, config.part.seed, first))
+    _save_codes(found, sae.config.k, output)
+    statistics.save(output / _STATISTICS_FILE)
+    paired.save(output / _PAIRED_FILE)
+    bootstrap.save(output / _BOOTSTRAP_FILE)
+    for modality in MODALITIES:
+        sums[modality].save(output / f"{modality}-{_SUMS_FILE}")
+    return {"pairs": statistics.image.rows}
+
+
+def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Result:
+    """Merge the parts' sums into the whole and measure all that follows from them."""
+    folders = list(inputs.values())
+    statistics = load_statistics(folders[0])
+    sums = {m: ReconstructionSums.load(folders[0] / f"{m}-{_SUMS_FILE}") for m in MODALITIES}
+    paired, bootstrap = load_paired(folders[0]), load_bootstrap(folders[0])
+    for folder in folders[1:]:
+        paired, bootstrap = paired.merge(load_paired(folder)), bootstrap.merge(load_bootstrap(folder))
+        statistics = statistics.merge(load_statistics(folder))
+        sums = {m: sums[m].merge(ReconstructionSums.load(folder / f"{m}-{_SUMS_FILE}")) for m in MODALITIES}
+    statistics.save(output / _STATISTICS_FILE)
+    paired.save(output / _PAIRED_FILE)
+    bootstrap.save(output / _BOOTSTRAP_FILE)
+    dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
+    classes, tests = statistics.classes(), equal_energy_tests(paired)
+    biased = statistics.classes(_BIAS_EPSILON)
+    image, text = sums["image"], sums["text"]
+    dim = len(image.first)
+    shares = energy_shares(statistics)
+    return {
+        "pairs": statistics.image.rows,
+        "mse": mean_squared_error(image, text),
+        "r2": r2_paper(image, text),
+        "r2_centred": r2_centred(image, text),
+        "l0": (statistics.image.l0 + statistics.text.l0) / 2,
+        "l1": (statistics.image.l1 + statistics.text.l1) / 2,
+        "atoms": statistics.atoms,
+        "always_on_energy_share": shares.always_on,
+        "bimodal_not_always_on_energy_share": shares.bimodal_not_always_on,
+        **{f"{name}_atoms": int(mask.sum()) for name, mask in asdict(classes).items()},
+        **{f"{name}_energy_share": statistics.energy_share(mask) for name, mask in asdict(classes).items()},
+        "score_spread": score_spread(statistics.modality_score, statistics.energy),
+        "frequency_matched": _frequency_matched(statistics),
+        "tested_atoms": int(np.isfinite(tests.p_value).sum()),
+        "unequal_atoms": int((tests.q_value < UNEQUAL_Q).sum()),
+        "modality_bias": {
+            "image": asdict(modality_bias(statistics, dictionary, biased.image_only)),
+            "text": asdict(modality_bias(statistics, dictionary, biased.text_only)),
+        },
+        "intervals": {
+            "r2": asdict(bootstrap.interval(partial(bootstrap_measures.r2, dim=dim))),
+            **{name: asdict(bootstrap.interval(measure)) for name, measure in _MEASURES.items()},
+        },
+    }
+
+
+def encode_held(config: HeldConfig, inputs: Inputs, output: Path) -> Result:
+    """Encode the pairs that are drawn, and the partners of queries."""
+    held, sae = HeldPairs.load(inputs["pairs"], config.drawn), SparseAutoencoder.load(config.sae.place)
+    gram = sae.gram_of_frozen(rows=2 * len(held.images))
+    found = [
+        _encode(sae, held.images[start : start + READ_ROWS], held.texts[start : start + READ_ROWS], gram)[1]
+        for start in range(0, len(held.images), READ_ROWS)
+    ]
+    _save_codes(found, sae.config.k, output)
+    return {"pairs": len(held.images)}
+
+
+def _frequency_matched(statistics: ConceptStatistics) -> dict[str, float]:
+    """Return what the classes would hold if every atom fired as often in images as in texts."""
+    image, text = frequency_matched_energies(statistics)
+    energy, score = image + text, modality_score(image, text)
+    total = max(energy.sum(), 1e-30)
+    return {
+        "bimodal_energy_share": float(energy[(score >= EPSILON) & (score <= 1 - EPSILON)].sum() / total),
+        "score_spread": score_spread(score, energy),
+    }
+
+
+def load_statistics(folder: Path) -> ConceptStatistics:
+    """Return the statistics that `merge_parts` wrote."""
+    return ConceptStatistics.load(folder / _STATISTICS_FILE)
+
+
+def load_paired(folder: Path) -> PairedEnergy:
+    """Return the paired energies of a part, or the whole."""
+    return PairedEnergy.load(folder / _PAIRED_FILE)
+
+
+def load_bootstrap(folder: Path) -> BootstrapSums:
+    """Return the bootstrap's sums of a part, or the whole."""
+    return BootstrapSums.load(folder / _BOOTSTRAP_FILE)
+
+
+def load_codes(folder: Path) -> PairCodes:
+    """Return the image and text codes of a part, or of the drawn pairs; residuals are empty."""
+    part = load_file(folder / _CODES_FILE)
+    image, text = (_loaded(part, modality) for modality in MODALITIES)
+    return image, text
+
+
+def _loaded(part: Mapping[str, torch.Tensor], modality: str) -> SparseCodes:
+    indices = part[f"{modality}.indices"]
+    return SparseCodes(indices, part[f"{modality}.values"], torch.empty(len(indices), 0))
+
+
+def _save_codes(found: list[PairCodes], k: int, output: Path) -> None:
+    joined = {m: concatenate([both[place] for both in found], k) for place, m in enumerate(MODALITIES)}
+    save_file(
+        {f"{m}.{part}": getattr(codes, part) for m, codes in joined.items() for part in ("indices", "values")},
+        output / _CODES_FILE,
+    )
+
+
+@torch.no_grad()
+def _encode(
+    sae: SparseAutoencoder, images: Rows, texts: Rows, gram: torch.Tensor | None
+) -> tuple[tuple[torch.Tensor, torch.Tensor], PairCodes]:
+    image, text = (sae.prepare(tensor(rows), m) for rows, m in zip((images, texts), MODALITIES, strict=True))
+    return (image, text), (sae.encode(image, gram), sae.encode(text, gram))

@@ -1,0 +1,87 @@
+"""What is fitted, on pairs of the train split: an intervention is then measured on pairs that it has not seen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, SaeReference, StoreReference, tensor, unit_rows
+from isoenergy.pair_moments import PairMoments
+from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.statistics import AtomClasses, ConceptStatistics
+from isoenergy.store import EmbeddingStore
+
+_MOMENTS_FILE = "moments.safetensors"
+_STATISTICS_FILE = "statistics.safetensors"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Pairs to fit on: all of these units, or the first so many."""
+
+    store: StoreReference
+    units: tuple[str, ...]
+    most_pairs: int
+    sae: SaeReference | None = None
+    """None: fit on the embeddings, of unit norm; else on what it rebuilds of them."""
+
+
+def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
+    """Sum the moments that the baselines are made from and, of an SAE, the energies that decide its atoms' classes."""
+    del inputs
+    store = EmbeddingStore.open(config.store.uri)
+    sae = None if config.sae is None else SparseAutoencoder.load(config.sae.place)
+    statistics = None if sae is None else ConceptStatistics.zeros(sae.config.atoms)
+    moments = PairMoments.zeros(store.manifest.dim)
+    gram = None if sae is None else sae.gram_of_frozen(rows=2 * config.most_pairs)
+    for unit in config.units:
+        arrays = store.read_unit_arrays(unit, config.store.split)
+        most = min(len(arrays), config.most_pairs - moments.pairs)
+        for start in range(0, most, READ_ROWS):
+            both = [rows[start : min(start + READ_ROWS, most)] for rows in (arrays.images, arrays.texts)]
+            if sae is None or statistics is None:
+                moments.update(unit_rows(both[0]), unit_rows(both[1]))
+                continue
+            with torch.no_grad():
+                codes = [sae.encode(sae.prepare(tensor(x), m), gram) for x, m in zip(both, MODALITIES, strict=True)]
+                moments.update(sae.decode(codes[0]), sae.decode(codes[1]))
+            statistics.update(codes[0], codes[1])
+    moments.save(output / _MOMENTS_FILE)
+    if statistics is not None:
+        statistics.save(output / _STATISTICS_FILE)
+    return {"pairs": moments.pairs, "split": config.store.split}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` found."""
+
+    moments: PairMoments
+    statistics: ConceptStatistics | None
+    """Of an SAE."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `fit` wrote."""
+        file = folder / _STATISTICS_FILE
+        statistics = ConceptStatistics.load(file) if file.exists() else None
+        return cls(PairMoments.load(folder / _MOMENTS_FILE), statistics)
+
+    @property
+    def classes(self) -> AtomClasses:
+        """The atoms' classes by their energies on the fitted pairs."""
+        return self.known.classes()
+
+    @property
+    def known(self) -> ConceptStatistics:
+        """The statistics; of an SAE only."""
+        if self.statistics is None:
+            raise ValueError("embeddings without an SAE have no atoms")
+        return self.statistics
+
+
+def all_atoms(fitted: Fitted) -> torch.Tensor:
+    """Return an `(atoms,)` mask of every atom."""
+    return torch.from_numpy(np.ones(fitted.known.atoms, bool))

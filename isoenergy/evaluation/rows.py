@@ -1,0 +1,98 @@
+"""Which pairs are measured, and how they are read."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from isoenergy.pairs.splits import Split
+from isoenergy.store import EmbeddingStore
+
+PLACE = {"identity": False}
+"""Marks a field that says where something lies, not what it is: a step's fingerprint leaves it out."""
+READ_ROWS = 8192
+"""Rows worked on at a time."""
+
+Inputs = Mapping[str, Path]
+Result = dict[str, Any]
+Rows = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class StoreReference:
+    """A split of an embedding store."""
+
+    uri: str = field(metadata=PLACE)
+    fingerprint: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class SaeReference:
+    """A sparse autoencoder."""
+
+    place: str = field(metadata=PLACE)
+    digest: str
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How many pairs are drawn at random for what is not a sum; each is a prefix of the largest."""
+
+    sample: int
+    """For optimal transport, whose cost grows with the square, and for the atoms as probes."""
+    in_batches: int
+    """For retrieval in the paper's batches, and the shape of the clouds."""
+    queries: int
+    """Pairs whose image and text are looked for in the full gallery."""
+    seed: int
+
+    def rows(self, pairs: int) -> npt.NDArray[np.int64]:
+        """Return the numbers of the drawn pairs out of `pairs`, in random order."""
+        most = min(max(self.sample, self.in_batches, self.queries), pairs)
+        return np.random.default_rng(self.seed).choice(pairs, most, replace=False, shuffle=True)
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """Units of a store, and where their pairs stand among all pairs of the split."""
+
+    store: StoreReference
+    units: tuple[str, ...]
+    first_pair: int
+    seed: int
+    """Decides the bootstrap's weights."""
+
+    def read(self) -> Iterator[tuple[int, Rows, Rows]]:
+        """Yield images and texts as stored, `(rows, dim)`, a few thousand at a time, and the first one's number."""
+        store, first = EmbeddingStore.open(self.store.uri), self.first_pair
+        for unit in self.units:
+            arrays = store.read_unit_arrays(unit, self.store.split)
+            for start in range(0, len(arrays), READ_ROWS):
+                yield first + start, arrays.images[start : start + READ_ROWS], arrays.texts[start : start + READ_ROWS]
+            first += len(arrays)
+
+
+def split_units(store: EmbeddingStore, split: Split) -> Iterator[tuple[int, str, int]]:
+    """Yield, unit by unit, the number of its first pair of the split, its name, and its number of such pairs."""
+    first = 0
+    for record in store.commits:
+        pairs = record.embedded_by_split.get(split, 0)
+        yield first, record.unit, pairs
+        first += pairs
+
+
+def tensor(rows: Rows) -> Tensor:
+    """Return stored rows as float32."""
+    return torch.from_numpy(np.asarray(rows, np.float32))
+
+
+def unit_rows(rows: Rows) -> Tensor:
+    """Return `(n, dim)` stored embeddings as float32 rows of unit norm."""
+    return normalize(tensor(rows), dim=1)
