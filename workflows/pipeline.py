@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.files import without_secrets
 from isoenergy.pairs.source import PairColumns
 from isoenergy.report.verdict import sae_label, verdict
+from isoenergy.sae import SparseAutoencoder
 from isoenergy.training import TrainingConfig
 from workflows import embed, evaluate, presets, report, tracking, train
 from workflows.command import run_command
@@ -38,11 +39,16 @@ class PipelineConfig:
     """One of those that `isoenergy embed` takes."""
     workers: Workers = AUTOMATIC
     """Data-parallel training workers; see `isoenergy train --help`."""
+    null_model: bool = True
+    """Train on shuffled pairs too, at the same β, and show what the objective makes of those beside the rest; see
+    `isoenergy train --help`, --null."""
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan and stop."""
 
     def __post_init__(self) -> None:
+        if self.training.null:
+            raise InputError("a pipeline trains on true pairs, and then on shuffled ones if --null-model is given")
         if "," in self.encoder:
             raise InputError(f"a pipeline takes one encoder, got {self.encoder!r}; run one for each")
 
@@ -57,7 +63,7 @@ class PipelineConfig:
             dry_run=self.dry_run,
         )
 
-    def train(self) -> train.TrainConfig:
+    def train_stage(self) -> train.TrainConfig:
         """Return the config of the train stage."""
         return train.TrainConfig(
             store=str(self.output / "store"),
@@ -66,6 +72,14 @@ class PipelineConfig:
             training=self.training,
             dry_run=self.dry_run,
         )
+
+    def null_stage(self, betas: Sequence[float]) -> train.TrainConfig | None:
+        """Return the config of the null models' training; None if none is to be had: no β, or pairs never matter."""
+        aligned = tuple(dict.fromkeys(beta for beta in betas if beta > 0))
+        if not (self.null_model and aligned and self.training.alignment.needs_pairs):
+            return None
+        training = replace(self.training, beta=aligned, null=True)
+        return replace(self.train_stage(), output=str(self.output / "null-saes"), training=training)
 
     def evaluation(self, saes: Sequence[str]) -> evaluate.EvaluateConfig:
         """Return the config of the evaluate stage."""
@@ -84,8 +98,10 @@ def run(config: PipelineConfig) -> None:
         return
     with tracking.stage("pipeline", config, str(config.output)) as parent:
         embed.run(config.embedding(), parent)
-        saes = train.run(config.train(), parent)
-        evaluation = evaluate.run(config.evaluation(saes), parent)
+        saes = train.run(config.train_stage(), parent)
+        null = config.null_stage([SparseAutoencoder.load(place).config.beta for place in saes])
+        nulls = train.run(null, parent) if null is not None else []
+        evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
         assert evaluation is not None  # only a dry run has none
         page = report.run(report.ReportConfig(evaluation, config.output / "report.html"), parent)
         parent.artifact(page)
@@ -98,9 +114,16 @@ def _print_plan(config: PipelineConfig) -> None:
         print("embed:")
         embed.run(config.embedding())
         print("train:")
-        train.run(config.train())
+        train.run(config.train_stage())
+        null = config.null_stage(config.training.betas)
+        if null is not None:
+            print("train, on shuffled pairs:")
+            train.run(null)
         print("evaluate:")
-        evaluate.run(config.evaluation([str(config.output / "saes" / name) for name in config.training.names]))
+        places = [str(config.output / "saes" / name) for name in config.training.names]
+        if null is not None:
+            places += [str(config.output / "null-saes" / name) for name in null.training.names]
+        evaluate.run(config.evaluation(places))
     except InputError as missing:
         if (config.output / "store").exists() and not (config.output / "store" / "manifest.json").exists():
             raise

@@ -114,7 +114,8 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
         if index.skipped:
             print(f"train: {sum(map(len, index.skipped.values()))} bad pairs of {index.store} are left out")
     print(f"train: {_what(config.training, indices)}; {placement}; to {config.output}")
-    with _alone_in(output), tracking.stage("train", config, output, parent) as stage:
+    name = "train-null" if config.training.null else "train"
+    with _alone_in(output), tracking.stage(name, config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         if config.training.null:
             stage.tags({"null": "true"})
