@@ -143,7 +143,7 @@ def _root(covariance: Floats, ridge: float, power: float) -> Floats:
     if not 0 <= ridge < np.inf:
         raise InputError(f"a ridge of {ridge}: give 0 or more, in units of the mean variance")
     values, vectors = np.linalg.eigh(covariance)
-    values = values.clip(0) + ridge * values.clip(0).mean()
+    values = values + ridge * values.mean()
     rounding = len(values) * np.finfo(np.float64).eps * values.max(initial=0)
     powers = np.where(values > rounding, values, 1) ** power * (values > rounding)
     return (vectors * powers) @ vectors.T

@@ -117,8 +117,9 @@ def test_projection_and_rejection_are_orthogonal_complements() -> None:
     torch.testing.assert_close(outside @ found.basis, torch.zeros(9, 2), atol=1e-5, rtol=0)
 
 
-def test_rows_of_few_atoms_lie_in_their_subspace() -> None:
-    two = np.isin(np.arange(ATOMS), [3, 8])
+@pytest.mark.parametrize("other", range(4, 14))
+def test_rows_of_few_atoms_lie_in_their_subspace(other: int) -> None:
+    two = np.isin(np.arange(ATOMS), [3, other])
     found = AtomSubspace.of(
         torch.from_numpy(DICTIONARY).float().requires_grad_(), ENERGY, torch.from_numpy(two), share=1
     )
@@ -197,7 +198,7 @@ def test_a_stratum_of_the_mask_alone_takes_from_its_neighbours() -> None:
     # the last strata lie in the mask as a whole: they are drawn from together with the one that does not
     assert counts[~mask].sum() > 0
     assert np.flatnonzero(counts).min() >= 160 - 16 * 4
-    assert (counts < 50)[mask].any()
+    assert (counts[-16:] < 50).all()
 
 
 @pytest.mark.parametrize("live", [0, 1, 7, 17])
