@@ -153,7 +153,9 @@ def matched_atoms(mask: Tensor | Mask, energy: Floats, frequency: Floats, seed: 
     mask: `(atoms,)` bool; its dead atoms, those of no energy, do not count. energy, frequency: `(atoms,)`.
     Atoms are drawn from all live ones of a stratum, those in `mask` included: from deciles of frequency, and of energy
     within them, or fewer and larger parts, so that a stratum holds 8 atoms. A stratum that lies in `mask` as a whole
-    has nothing else to offer and joins its neighbour in energy, or in frequency at the end of a decile.
+    has nothing else to offer and joins its neighbour in energy, or in frequency at the end of a decile. Where a class
+    fills its strata, the control shares many atoms with it and says little; the strongest atoms may have no like: say
+    how many atoms are shared, and both shares of the energy, beside the result.
     """
     inside, energy = np.asarray(mask, bool), np.asarray(energy)
     groups: list[npt.NDArray[np.intp]] = []
