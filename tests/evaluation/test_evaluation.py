@@ -1,10 +1,8 @@
 """The evaluation graph without Ray: the same results however the store is parted, and a page from them."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -14,18 +12,14 @@ from isoenergy.evaluation.search import RANKS
 from isoenergy.interventions import intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import recall_at
-from isoenergy.pairs.source import PairUnit
-from isoenergy.pairs.splits import split_of
 from isoenergy.report.page import write_report
 from isoenergy.sae import SaeConfig
 from isoenergy.sparse_encoders import ReLU
 from isoenergy.statistics import ConceptStatistics
-from isoenergy.store import EmbeddingStore, StoreWriter
-from isoenergy.store.schema import REJECTED, shard_schema
-from tests.store.test_store import FILES, MANIFEST
-from workflows import evaluate, steps
+from isoenergy.store import EmbeddingStore
+from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
+from workflows import evaluate
 from workflows.evaluate import EvaluateConfig
-from workflows.steps import PlannedStep
 
 DIM, UNITS, ROWS = 6, 5, 60
 CONFIGS = [
@@ -37,60 +31,22 @@ HOSTILE = "</li><script>alert(1)</script>"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store of random pairs whose halves differ by a constant and share the rest."""
-    from dataclasses import replace
-
-    writer = StoreWriter(str(tmp_path / "store"))
-    writer.begin(replace(MANIFEST, dim=DIM, units=UNITS, source=str(tmp_path / "gone")), FILES)
-    generator = np.random.default_rng(0)
-    for number in range(UNITS):
-        shared = generator.normal(size=(ROWS, DIM))
-        keys = [f"{number}-{row}" for row in range(ROWS)]
-        columns = {"key": keys, "row": range(ROWS), "split": map(split_of, keys), "caption": [HOSTILE] * ROWS}
-        for name, side in (("image", 1), ("text", -1)):
-            rows = shared + 0.3 * generator.normal(size=shared.shape) + side * np.eye(DIM)[0]
-            columns[name] = pa.FixedSizeListArray.from_arrays(rows.astype(np.float16).ravel(), DIM)
-        shard = pa.table(
-            {name: pa.array(list(v)) if name not in ("image", "text") else v for name, v in columns.items()}
-        )
-        schema = shard_schema(DIM, "float16", pa.schema([]))
-        unit = PairUnit("pairs.parquet", number * ROWS, number * ROWS + ROWS)
-        writer.commit(unit, "digest", shard.cast(schema), REJECTED.empty_table())
-    return tmp_path / "store"
+    images, texts = shifted_pairs(UNITS * ROWS, DIM)
+    return write_pairs(tmp_path / "store", images, texts, ROWS, captions=[HOSTILE] * (UNITS * ROWS))
 
 
 @pytest.fixture
 def sae(tmp_path: Path) -> Path:
-    saved(SaeConfig(dim=DIM, atoms=20, k=3, beta=0.0), tmp_path / "sae")
-    return tmp_path / "sae"
-
-
-def saved(config: SaeConfig, folder: Path) -> None:
-    sae = SparseAutoencoder(config, torch.Generator().manual_seed(0))
-    if config.input == "centred":
-        sae.image_mean[0], sae.text_mean[0] = 0.3, -0.4
-    sae.save(folder)
-
-
-@pytest.fixture(autouse=True)
-def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(planned: list[PlannedStep], root: Path, _what: str) -> None:
-        steps.run_here(planned, root)
-
-    monkeypatch.setattr(evaluate, "run_on_ray", run)
-    monkeypatch.setattr(evaluate.engine, "connect", dict)
+    return write_sae(tmp_path / "sae", CONFIGS[0])
 
 
 def results(store: Path, sae: Path, output: Path, **options: int) -> dict:
-    config = EvaluateConfig(str(store), (str(sae),), output, split="train", sample=50, **options)
-    file = evaluate.run(config)
-    assert file is not None
-    return json.loads(file.read_text())
+    return evaluated(store, [sae], output, sample=50, **options)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.sparse_encoder))
 def test_results_do_not_depend_on_the_parts(store: Path, sae: Path, tmp_path: Path, config: SaeConfig) -> None:
-    saved(config, sae)
+    write_sae(sae, config)
     whole = results(store, sae, tmp_path / "whole")["saes"][0]["results"]
     parted = results(store, sae, tmp_path / "parted", part_pairs=1)["saes"][0]["results"]
     assert flat(parted) == pytest.approx(flat(whole), nan_ok=True)
@@ -106,9 +62,9 @@ def flat(values: dict, prefix: str = "") -> dict[str, float]:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.sparse_encoder))
 def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_path: Path, config: SaeConfig) -> None:
-    saved(config, sae)
+    write_sae(sae, config)
     found = results(store, sae, tmp_path / "evaluation")
-    arrays = EmbeddingStore.open(str(store)).to_arrays("train")
+    arrays = EmbeddingStore.open(str(store)).to_arrays("test")
     by_modality = {"image": arrays.images, "text": arrays.texts}
     images, texts = (normalize(torch.from_numpy(x.astype(np.float32)), dim=1) for x in (arrays.images, arrays.texts))
     retrieval = found["original"]["retrieval"]["original"]
@@ -142,9 +98,7 @@ def test_a_second_evaluation_runs_nothing_and_a_dry_run_says_so(
     results(store, sae, tmp_path / "evaluation")
     monkeypatch.setattr(evaluate, "run_on_ray", None)
     first = results(store, sae, tmp_path / "evaluation")
-    config = EvaluateConfig(
-        store=str(store), saes=(str(sae),), output=tmp_path / "evaluation", split="train", sample=50, dry_run=True
-    )
+    config = EvaluateConfig(store=str(store), saes=(str(sae),), output=tmp_path / "evaluation", sample=50, dry_run=True)
     assert evaluate.run(config) is None
     assert " run" not in capsys.readouterr().out.split("steps to run")[-1].split("\n", 1)[1]
     assert first["saes"][0]["results"]["pairs"] > 200

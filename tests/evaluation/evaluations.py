@@ -1,0 +1,83 @@
+"""Stores of given pairs, SAEs with given atoms, and what an evaluation of them finds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from isoenergy import SparseAutoencoder
+from isoenergy.pairs.source import PairUnit
+from isoenergy.pairs.splits import Split, split_of
+from isoenergy.sae import SaeConfig
+from isoenergy.store import StoreWriter
+from isoenergy.store.schema import REJECTED, shard_schema
+from tests.store.test_store import FILES, MANIFEST
+from workflows import evaluate
+from workflows.evaluate import EvaluateConfig
+
+
+def keys_of(split: Split) -> "count[str]":
+    """Yield keys of pairs of a split."""
+    return (key for key in map(str, count()) if split_of(key) == split)  # type: ignore[return-value]
+
+
+def write_pairs(
+    folder: Path,
+    images: np.ndarray,
+    texts: np.ndarray,
+    rows_a_unit: int = 60,
+    captions: Sequence[str] | None = None,
+    split: Split = "test",
+) -> Path:
+    """Write a store of `(n, dim)` float32 pairs, all of one split, so many in a unit."""
+    pairs, dim = images.shape
+    starts = range(0, pairs, rows_a_unit)
+    writer = StoreWriter(str(folder))
+    manifest = replace(MANIFEST, dim=dim, units=len(starts), source=str(folder / "gone"), dtype="float32")
+    writer.begin(manifest, FILES)
+    keys = list(islice(keys_of(split), pairs))
+    schema = shard_schema(dim, "float32", pa.schema([]))
+    for start in starts:
+        rows = slice(start, min(start + rows_a_unit, pairs))
+        count_rows = rows.stop - rows.start
+        columns = {
+            "key": keys[rows],
+            "row": list(range(rows.start, rows.stop)),
+            "split": [split] * count_rows,
+            "caption": list(captions[rows]) if captions else keys[rows],
+            "image": pa.FixedSizeListArray.from_arrays(images[rows].astype(np.float32).ravel(), dim),
+            "text": pa.FixedSizeListArray.from_arrays(texts[rows].astype(np.float32).ravel(), dim),
+        }
+        shard = pa.table(columns, schema=schema)
+        writer.commit(PairUnit("pairs.parquet", rows.start, rows.stop), "digest", shard, REJECTED.empty_table())
+    return folder
+
+
+def shifted_pairs(pairs: int, dim: int, seed: int = 0, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs that share all but noise and a constant along the first axis."""
+    generator = np.random.default_rng(seed)
+    shared = generator.normal(size=(pairs, dim))
+    image, text = (shared + noise * generator.normal(size=shared.shape) + side * np.eye(dim)[0] for side in (1.5, -1.5))
+    return image, text
+
+
+def write_sae(folder: Path, config: SaeConfig, seed: int = 0) -> Path:
+    """Save an SAE with random atoms."""
+    sae = SparseAutoencoder(config, torch.Generator().manual_seed(seed))
+    if config.input == "centred":
+        sae.image_mean[0], sae.text_mean[0] = 0.3, -0.4
+    sae.save(folder)
+    return folder
+
+
+def evaluated(store: Path, saes: Sequence[Path], output: Path, **options: Any) -> dict[str, Any]:
+    """Evaluate and return evaluation.json."""
+    file = evaluate.run(EvaluateConfig(str(store), tuple(map(str, saes)), output, **options))
+    assert file is not None
+    return json.loads(file.read_text())
