@@ -6,8 +6,10 @@ number of workers and wherever the pairs are. The images come as they always do.
 Texts are dealt out block by block. A block of images, `block_pairs` or more that stand together in the index, gets as
 many texts, in random order, of pieces of shards from all over the index. So captions of one image that stand together
 (COCO has five) are dispersed, a store that is sorted by topic is mixed, and a streaming reader needs a few shards of
-texts for each shard of images. A store of less than two blocks is shuffled as a whole. What is left to chance: an image
-may get another caption of its own, or of its double; of n pairs in a block one in n per such double does.
+texts for each shard of images. A store of less than two blocks is shuffled as a whole.
+
+What is left to chance: an image may get another caption of its own or of its double. An image that has d of them does
+with a chance of d in the number of pairs that texts are drawn from: in COCO, one in 100,000.
 """
 
 from dataclasses import dataclass
