@@ -167,6 +167,8 @@ def _fda_interval(
         energy = image + text
         part = energy[classes.bimodal].sum() / energy.sum()
         logs.append(np.log(fda(region_masses(transport_bridge(dictionary, image, text), classes), part)))
+    if not np.isfinite(logs).all():
+        return Interval(value, float("nan"), float("nan"))
     spread = Interval.normal(float(np.log(value)), float(np.std(logs, ddof=1)))
     return Interval(value, float(np.exp(spread.low)), float(np.exp(spread.high)))
 

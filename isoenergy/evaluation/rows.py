@@ -90,7 +90,7 @@ def split_units(store: EmbeddingStore, split: Split) -> Iterator[tuple[int, str,
 
 def tensor(rows: Rows) -> Tensor:
     """Return stored rows as float32."""
-    return torch.from_numpy(np.asarray(rows, np.float32))
+    return torch.from_numpy(np.array(rows, np.float32))
 
 
 def unit_rows(rows: Rows) -> Tensor:

@@ -11,6 +11,7 @@ from isoenergy.metrics.bridges import (
     region_masses,
     rho,
     score_agreement,
+    shuffled_bridge,
     sigma_bridge,
 )
 from tests.metrics.cases import modal_codes, random_codes, random_dictionary, statistics_of
@@ -174,3 +175,22 @@ def test_no_bimodal_atoms_no_energy_and_one_atom() -> None:
         assert np.isnan(rho(region_masses(bridge, dead.classes())))
         assert np.isnan(score_agreement(bridge, dead).atoms)
     assert gamma_bridge(dead, np.eye(2)).nnz == 0
+
+
+@pytest.mark.parametrize("quantiles", [(0.5, 0.98), (0.5, 0.95), (0, 0.3), (0.3, 0)])
+def test_the_bridge_of_shuffled_pairs_is_that_of_independent_codes(quantiles: tuple[float, float]) -> None:
+    image, text = (random_codes(seed, ROWS, ATOMS, k=4) for seed in (0, 1))
+    image[:, 3] = text[:, 3] = text[:, 4] = 0
+    dictionary, thresholds = random_dictionary(2, ATOMS, DIM), BridgeThresholds(*quantiles)
+    expected = np.outer(image.mean(0), text.mean(0))
+    ordered = np.sort(expected, axis=None)
+    expected[expected < ordered[max(int(quantiles[1] * expected.size), 1) - 1]] = 0
+    expected *= cut(dictionary @ dictionary.T, quantiles[0])
+    assert expected.any()
+    found = shuffled_bridge(statistics_of(image, text), dictionary, thresholds)
+    np.testing.assert_allclose(found.toarray(), expected, atol=1e-12)
+
+
+def test_shuffled_pairs_of_dead_codes_have_no_bridge() -> None:
+    nothing = np.zeros((5, ATOMS))
+    assert shuffled_bridge(statistics_of(nothing, nothing), random_dictionary(2, ATOMS, DIM)).nnz == 0

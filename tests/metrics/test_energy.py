@@ -5,8 +5,10 @@ from isoenergy.metrics.energy import (
     energy_shares,
     first_moment,
     first_moment_score,
+    frequency_matched_energies,
     modality_bias,
     modality_frequency,
+    modality_score,
     score_spread,
 )
 from tests.metrics.cases import modal_codes, random_codes, random_dictionary, statistics_of, unit
@@ -104,3 +106,14 @@ def test_modality_bias_is_the_formula(case) -> None:
     assert found.mean_cosine == pytest.approx(np.mean(cosines), abs=1e-12)
     assert found.energy_share == pytest.approx(statistics.energy[strong].sum() / statistics.energy.sum())
     assert np.isnan(modality_bias(statistics, dictionary, members, 1e9).mean_cosine)
+
+
+def test_at_equal_frequencies_an_atom_that_only_fires_more_often_is_shared() -> None:
+    image, text = np.zeros((40, 3)), np.zeros((40, 3))
+    image[:40, 0], text[:4, 0] = 2.0, 2.0  # as strong, ten times as often
+    image[:10, 1], text[:10, 1] = 3.0, 1.0  # as often, three times as strong
+    image[:10, 2] = 1.0  # of images alone
+    statistics = statistics_of(image, text)
+    matched = frequency_matched_energies(statistics)
+    np.testing.assert_allclose(matched, [[0.4, 2.25, 0], [0.4, 0.25, 0]])
+    np.testing.assert_allclose(modality_score(*matched), [0.5, 0.9, np.nan])
