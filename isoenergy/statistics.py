@@ -151,10 +151,7 @@ class ConceptStatistics:
 
     def classes(self, epsilon: float = EPSILON) -> AtomClasses:
         """Cut the modality score at `epsilon` and 1 - `epsilon`; dead atoms are a class of their own."""
-        score = self.modality_score
-        dead = np.isnan(score)
-        image_only, text_only = score > 1 - epsilon, score < epsilon
-        return AtomClasses(~(dead | image_only | text_only), image_only, text_only, dead)
+        return classes_of_scores(self.modality_score, epsilon)
 
     def energy_share(self, atom_mask: Mask) -> float:
         """Share of the total energy that the atoms of `atom_mask`, `(atoms,)`, hold; 0 if there is no energy."""
@@ -179,6 +176,13 @@ class ConceptStatistics:
         atoms = len(parts[0].first)
         csr = tuple(arrays[f"cross.{key}"] for key in ("data", "indices", "indptr"))
         return cls(parts[0], parts[1], sparse.csr_array(csr, shape=(atoms, atoms)))
+
+
+def classes_of_scores(score: Floats, epsilon: float = EPSILON) -> AtomClasses:
+    """Return the classes of `(atoms,)` modality scores, NaN where an atom is dead (paper 1.5)."""
+    dead = np.isnan(score)
+    image_only, text_only = score > 1 - epsilon, score < epsilon
+    return AtomClasses(~(dead | image_only | text_only), image_only, text_only, dead)
 
 
 def code_matrix(codes: SparseCodes, atoms: int) -> sparse.csr_array:

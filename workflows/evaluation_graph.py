@@ -166,12 +166,19 @@ class SaeSteps:
             memory=of_atoms,
         )
 
-        def masses(step: str, key: str, part: PartConfig) -> Step:
+        def bridge_sums(step: str, key: str, part: PartConfig) -> Step:
             inputs = {"codes": codes[key], "bridges": self.bridges}
             return Step(step, sum_bridge_part, BridgePartConfig(part.first_pair, part.seed), inputs)
 
         self.bridge_intervals = Step(
-            f"{name}/bridge-intervals", merge_bridge_parts, None, measured.each(f"{name}/bridge-masses", masses)
+            f"{name}/bridge-intervals",
+            merge_bridge_parts,
+            None,
+            {
+                "statistics": self.statistics,
+                "bridges": self.bridges,
+                **measured.each(f"{name}/bridge-sums", bridge_sums),
+            },
         )
         self.dictionary = Step(
             f"{name}/dictionary",

