@@ -23,6 +23,7 @@ from workflows.step_placement import place
 _IN_FLIGHT = 1000
 """Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_TO_END = 10.0
 _NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 24
 
 
@@ -78,6 +79,8 @@ def _run_all(due: list[Step], root: Path, options: dict[str, dict[str, Any]], ba
     finally:
         for left in running:
             ray.cancel(left, force=True)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_END)
     if by_other_code:
         _say(
             bar,
