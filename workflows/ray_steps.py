@@ -68,8 +68,9 @@ def _run_all(due: list[Step], root: Path, options: dict[str, dict[str, Any]], ba
                 try:
                     by_other_code += ray.get(done) != code_version()
                 except Exception as error:
-                    failure = failure or _failure(name, error)
-                    _say(bar, f"step {name} failed; those that do not need it go on")
+                    if failure is None:
+                        failure = _failure(name, error)
+                        _say(bar, f"step {name} failed; those that do not need it go on")
                 else:
                     order.done(name)
                     bar.update()

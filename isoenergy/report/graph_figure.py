@@ -1,7 +1,6 @@
 """The graph of an evaluation's steps as a figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,30 +9,26 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
+from isoenergy.report.graph_layout import (
+    SHARED,
+    Place,
+    band_of,
+    columns_of,
+    direct_inputs,
+    in_band,
+    order_rows,
+    with_passages,
+)
+
 _COLOURS = {"ran": ("#ece6f3", "#6a4c93"), "cached": ("#f4f4f4", "#999999")}
 _LABELS = {"ran": "ran", "cached": "was there already"}
 _ARROW = "#888888"
-_SHARED = "shared"
-_SWEEPS = 12
 
 # inches, and points for letters
 _LETTERS, _SMALL, _TITLE_LETTERS, _BOLD = 8.0, 7.0, 9.0, 1.15
 _SMALL_TEXT: dict[str, Any] = {"fontsize": _SMALL, "va": "center", "color": "#555555"}
 _BOX_HEIGHT, _ROW, _PADDING, _GAP = 0.38, 0.52, 0.1, 0.62
 _MARGIN, _TITLE, _BETWEEN_BANDS, _NARROWEST = 0.16, 0.3, 0.14, 2.0
-
-
-@dataclass(eq=False)
-class _Place:
-    """A box; the name of a box in another band, whence an arrow comes; or, with neither, where an arrow passes."""
-
-    band: str
-    column: int
-    node: Mapping[str, Any] | None = None
-    text: str = ""
-    row: float = 0.0
-    before: list["_Place"] = field(default_factory=list)
-    after: list["_Place"] = field(default_factory=list)
 
 
 def draw_graph(nodes: Sequence[Mapping[str, Any]]) -> Figure:
@@ -46,13 +41,13 @@ def draw_graph(nodes: Sequence[Mapping[str, Any]]) -> Figure:
     Raises ValueError if an input is not among the nodes, or if nothing is.
     """
     by_name = {node["name"]: node for node in nodes}
-    inputs = _direct_inputs(by_name)
-    columns = _columns(inputs)
-    places = _with_passages({n: _Place(_band(n), columns[n], node) for n, node in by_name.items()}, inputs)
-    bands: dict[str, list[_Place]] = {}
-    for place in sorted(places, key=lambda place: place.band != _SHARED):
+    inputs = direct_inputs(by_name)
+    columns = columns_of(inputs)
+    places = with_passages({n: Place(band_of(n), columns[n], node) for n, node in by_name.items()}, inputs)
+    bands: dict[str, list[Place]] = {}
+    for place in sorted(places, key=lambda place: place.band != SHARED):
         bands.setdefault(place.band, []).append(place)
-    _order(bands)
+    order_rows(bands)
 
     widths = [
         max(_width(place) for place in places if place.column == column) for column in range(1 + max(columns.values()))
@@ -69,17 +64,9 @@ def draw_graph(nodes: Sequence[Mapping[str, Any]]) -> Figure:
     for band, top in tops.items():
         size = _TITLE + _ROW * (1 + max(place.row for place in bands[band]))
         axes.add_patch(Rectangle((_MARGIN, top), right - _MARGIN, size, color="#fafafa", linewidth=0, zorder=0))
-        axes.text(
-            _MARGIN + _PADDING,
-            top + 0.17,
-            band,
-            fontsize=_TITLE_LETTERS,
-            fontweight="bold",
-            color="#444444",
-            va="center",
-        )
+        axes.text(lefts[0], top + 0.17, band, size=_TITLE_LETTERS, weight="bold", color="#444444", va="center")
 
-    def middle(place: _Place) -> float:
+    def middle(place: Place) -> float:
         return tops[place.band] + _TITLE + _ROW * (place.row + 0.5) - 0.04
 
     for place in places:
@@ -99,118 +86,8 @@ def draw_graph(nodes: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _band(name: str) -> str:
-    return name.partition("/")[0] if "/" in name else _SHARED
-
-
-def _direct_inputs(by_name: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return each node's inputs without those that another of its inputs needs."""
-    if not by_name:
-        raise ValueError("there is no step to draw")
-    needed: dict[str, set[str]] = {}
-
-    def all_needed(name: str) -> set[str]:
-        if name not in by_name:
-            raise ValueError(f"{name} is an input of a step, and not among the steps")
-        if name not in needed:
-            direct = by_name[name]["inputs"]
-            needed[name] = set(direct).union(*(all_needed(other) for other in direct))
-        return needed[name]
-
-    for name in by_name:
-        all_needed(name)
-    return {
-        name: [i for i in node["inputs"] if not any(i in needed[other] for other in node["inputs"])]
-        for name, node in by_name.items()
-    }
-
-
-def _columns(inputs: Mapping[str, Iterable[str]]) -> dict[str, int]:
-    """Return how many steps come before each, at the most."""
-    columns: dict[str, int] = {}
-
-    def column(name: str) -> int:
-        if name not in columns:
-            columns[name] = 1 + max((column(other) for other in inputs[name]), default=-1)
-        return columns[name]
-
-    for name in inputs:
-        column(name)
-    return columns
-
-
-def _with_passages(boxes: dict[str, _Place], inputs: Mapping[str, Iterable[str]]) -> list[_Place]:
-    """Join the boxes, by places in the columns that an arrow passes; arrows from one box share them."""
-    places = list(boxes.values())
-    passages: dict[tuple[str, str, int], _Place] = {}
-
-    def passage(source: str, band: str, column: int, text: str = "") -> _Place:
-        key = source, band, column
-        if key not in passages:
-            passages[key] = _Place(band, column, text=text)
-            places.append(passages[key])
-        return passages[key]
-
-    for name, needed in inputs.items():
-        end = boxes[name]
-        for text in _elsewhere([other for other in needed if boxes[other].band != end.band]):
-            _join(passage(text, end.band, end.column - 1, text), end)
-        for other in (other for other in needed if boxes[other].band == end.band):
-            at = boxes[other]
-            for column in range(at.column + 1, end.column):
-                following = passage(other, end.band, column)
-                if following not in at.after:
-                    _join(at, following)
-                at = following
-            _join(at, end)
-    return places
-
-
-def _elsewhere(names: Sequence[str]) -> list[str]:
-    """Return what names of steps in other bands say in short: those that differ by the band alone are one."""
-    by_step: dict[str, list[str]] = {}
-    for name in names:
-        by_step.setdefault(_in_band(name), []).append(name)
-    return [f"{step} of {len(its)} SAEs" if len(its) > 1 else its[0] for step, its in by_step.items()]
-
-
-def _in_band(name: str) -> str:
-    return name.partition("/")[2] or name
-
-
-def _join(before: _Place, after: _Place) -> None:
-    before.after.append(after)
-    after.before.append(before)
-
-
-def _order(bands: Mapping[str, list[_Place]]) -> None:
-    """Give each place a row of its band so that few arrows cross: to where its neighbours are, to and fro."""
-    depth = 1 + max(place.column for places in bands.values() for place in places)
-    for places in bands.values():
-        tallest = max(sum(place.column == c for place in places) for c in range(depth))
-        for column in range(depth):
-            _spread([place for place in places if place.column == column], tallest)
-        for sweep in range(_SWEEPS):
-            forth = sweep % 2 == 0
-            for column in range(depth) if forth else reversed(range(depth)):
-                stack = [place for place in places if place.column == column]
-                wanted = {id(place): _wanted(place, forth) for place in stack}
-                stack.sort(key=lambda place: (wanted[id(place)], place.row))
-                _spread(stack, tallest)
-
-
-def _wanted(place: _Place, forth: bool) -> float:
-    beside = [other for other in (place.before if forth else place.after) if other.band == place.band]
-    return sum(other.row for other in beside) / len(beside) if beside else place.row
-
-
-def _spread(stack: Sequence[_Place], tallest: int) -> None:
-    for row, place in enumerate(stack):
-        place.row = row + (tallest - len(stack)) / 2
-
-
 def _lines(node: Mapping[str, Any]) -> tuple[str, str]:
-    return _in_band(node["name"]), f"×{node['parts']:,} · {_time(node['seconds'])}" if node["parts"] > 1 else _time(
+    return in_band(node["name"]), f"×{node['parts']:,} · {_time(node['seconds'])}" if node["parts"] > 1 else _time(
         node["seconds"]
     )
 
@@ -224,7 +101,7 @@ def _time(seconds: float) -> str:
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _width(place: _Place) -> float:
+def _width(place: Place) -> float:
     if place.node is None:
         return _inches(place.text, _SMALL) if place.text else 0.0
     name, time = _lines(place.node)

@@ -125,18 +125,23 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         run_on_ray(sum_of_two(), tmp_path)
 
 
-def test_an_interrupted_run_leaves_no_task_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    marker = tmp_path / "marker"
-    waits = Step("waits", wait_for, Marker(str(marker)))
+def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    marker, seen = tmp_path / "marker", []
+    waits = Step("a-long-name-of-an-sae-1a2b3c/waits", wait_for, Marker(str(marker)))
 
     def interrupt(root: Path, names: set[str]) -> list[str]:
-        if step_execution.at_work(root, names) and Path(f"{marker}.begun").exists():
+        if seen and Path(f"{marker}.begun").exists():
             raise KeyboardInterrupt
-        return []
+        seen.extend(step_execution.at_work(root, names))
+        return seen
 
     monkeypatch.setattr(ray_steps, "at_work", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_on_ray(waits, tmp_path / "root")
+    assert seen == [waits.name]
+    assert "…-of-an-sae-1a2b3c/waits" in capfd.readouterr().err
     marker.write_text("")
     time.sleep(1)
-    assert due(waits, tmp_path / "root") == ["waits"]
+    assert due(waits, tmp_path / "root") == [waits.name]
