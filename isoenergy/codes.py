@@ -95,6 +95,10 @@ class SparseCodes:
 
         Squares, absolute values and counts of a code are only right on merged values.
         """
+        if _compiled_for(self.values) and not (torch.is_grad_enabled() and self.values.requires_grad):
+            from isoenergy import codes_cpu  # numba takes a second to load
+
+            return codes_cpu.merged(self.indices, self.values)
         atoms, order = self.indices.sort(dim=1, stable=True)
         first = torch.ones_like(atoms, dtype=torch.bool)
         first[:, 1:] = atoms[:, 1:] != atoms[:, :-1]
@@ -239,20 +243,32 @@ class _Inner(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a_indices: Tensor, a_values: Tensor, b_indices: Tensor, b_values: Tensor) -> Tensor:
-        ctx.save_for_backward(a_indices, a_values, b_indices, b_values)
-        return (a_values * _met(a_indices, b_indices, b_values)).sum(dim=1)
+        met = _met(a_indices, b_indices, b_values)
+        ctx.with_itself = a_indices is b_indices and a_values is b_values
+        ctx.save_for_backward(a_indices, a_values, b_indices, met)
+        return (a_values * met).sum(dim=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        a_indices, a_values, b_indices, b_values = ctx.saved_tensors
+        a_indices, a_values, b_indices, met = ctx.saved_tensors
         gradient = gradient.unsqueeze(1)
-        by_a = gradient * _met(a_indices, b_indices, b_values) if ctx.needs_input_grad[1] else None
+        by_a = gradient * met if ctx.needs_input_grad[1] else None
+        if ctx.with_itself:
+            return None, by_a, None, by_a
         by_b = gradient * _met(b_indices, a_indices, a_values) if ctx.needs_input_grad[3] else None
         return None, by_a, None, by_b
 
 
 def _met(a_indices: Tensor, b_indices: Tensor, b_values: Tensor) -> Tensor:
     """`(batch, k)`: what the other code has at each atom of this one; all k² meetings count, so repeats add up."""
+    if _compiled_for(b_values):
+        from isoenergy import codes_cpu  # numba takes a second to load
+
+        return codes_cpu.met(a_indices, b_indices, b_values)
     meet = a_indices.unsqueeze(2) == b_indices.unsqueeze(1)
     return torch.bmm(meet.to(b_values.dtype), b_values.unsqueeze(2)).squeeze(2)
+
+
+def _compiled_for(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)

@@ -1,9 +1,11 @@
 """Reconstruction and alignment, on codes alone: with sparse codes nothing here is batch × atoms (paper 1.4)."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from isoenergy.codes import Codes
 from isoenergy.distributed import rows_of_all, sum_of_all
@@ -18,7 +20,7 @@ def reconstruction_loss(codes: Codes) -> Tensor:
 
     For unit rows it is (1 - R²)/dim: β is relative to this scale.
     """
-    return codes.residual.square().mean()
+    return _MeanSquare.apply(codes.residual)
 
 
 def cosine_alignment(image: Codes, text: Codes) -> Tensor:
@@ -122,3 +124,18 @@ class GroupSparse(Alignment):
 def _paired_cosine(image: Codes, text: Codes) -> Tensor:
     squared = (image.inner(image) * text.inner(text)).clamp_min(_COSINE_FLOOR**2)
     return image.inner(text) / squared.sqrt()
+
+
+class _MeanSquare(torch.autograd.Function):
+    """`x.square().mean()` of `(batch, dim)`, in one pass over memory, and its gradient likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.linalg.vector_norm(x, dim=1).square().mean() / x.shape[1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return x * (2 * (gradient / x.numel()))

@@ -98,25 +98,33 @@ class Trainer:
         """Steps in the whole run."""
         return self.config.epochs * self.batches.steps
 
-    def run(self, report: Report) -> None:
+    def run(self, report: Report | None) -> None:
         """Train from the current position to the end.
 
         `report(step, metrics, save)` is called every `log_every` steps, every `checkpoint_every` and at the end, by all
         workers alike; `save` is None but every `checkpoint_every` steps and at the end, when `save(folder)` writes a
         checkpoint. Raises DivergedError when a report finds a loss or a weight that is not finite.
+        Without a report nothing is measured on the way, which short steps gain a third by: there are no checkpoints,
+        atoms are only watched for dying if revival needs it, and weights that are not finite are found at the end.
         """
         self._since, self._waited, self._rows = time.perf_counter(), 0.0, 0
         while self.step < self.steps:
             epoch, first_step = divmod(self.step, self.batches.steps)
             with closing(self._timed(self.batches.epoch(epoch, first_step))) as batches:
                 for images, texts in batches:
-                    self._step(images, texts)
-                    checkpoint_due = self.step == self.steps or self.step % self.config.checkpoint_every == 0
-                    if checkpoint_due or self.step % self.config.log_every == 0:
-                        metrics = self._metrics()
-                        if checkpoint_due and self._validation is not None:
-                            metrics |= self.validate()
-                        report(self.step, metrics, self.save if checkpoint_due else None)
+                    self._step(images, texts, measured=report is not None or self.config.revival > 0)
+                    if report is not None:
+                        self._report_if_due(report)
+        if report is None:
+            self._require_finite_weights()
+
+    def _report_if_due(self, report: Report) -> None:
+        checkpoint_due = self.step == self.steps or self.step % self.config.checkpoint_every == 0
+        if checkpoint_due or self.step % self.config.log_every == 0:
+            metrics = self._metrics()
+            if checkpoint_due and self._validation is not None:
+                metrics |= self.validate()
+            report(self.step, metrics, self.save if checkpoint_due else None)
 
     def _timed(self, batches: Iterator[RawPairs]) -> Generator[RawPairs]:
         """Yield the batches; note how long they kept the loop waiting."""
@@ -128,10 +136,10 @@ class Trainer:
                 return
             yield batch
 
-    def _step(self, images: Tensor, texts: Tensor) -> None:
+    def _step(self, images: Tensor, texts: Tensor, measured: bool) -> None:
         images, texts = (part.to(self.device, non_blocking=True).float() for part in (images, texts))
         try:
-            output = self._module(images, texts, self._dead_atoms())
+            output = self._module(images, texts, self._dead_atoms(), measured)
         except ValueError:  # a pursuit refuses atoms that are not finite
             self._require_finite_weights()
             raise
@@ -143,15 +151,15 @@ class Trainer:
         objective = share * own.sum() + weight * (self._betas * alignment).sum()
         self._optimizer.zero_grad(set_to_none=True)
         objective.backward()
-        for sae in self.group.saes:
-            nn.utils.clip_grad_norm_(sae.parameters(), self.config.gradient_clip)
+        self.group.clip_gradients(self.config.gradient_clip)
         self._optimizer.step()
         self._schedule.step()
         self.group.project_atoms()
-        used = output.fires.sum(1)
-        add_up(used)
-        self._idle_steps = torch.where(used > 0, 0, self._idle_steps + 1)
-        self._sums.add(output)
+        if output.sums is not None:
+            used = output.sums.fires.sum(1)
+            add_up(used)
+            self._idle_steps = torch.where(used > 0, 0, self._idle_steps + 1)
+            self._sums.add(output.losses, output.sums)
         self._rows += 2 * len(images)
         self.step += 1
 
@@ -186,8 +194,9 @@ class Trainer:
                 raise self._diverged(name, "weights are")
 
     def _diverged(self, name: str, what: str) -> DivergedError:
+        steps = min(self.config.log_every, self.step)
         return DivergedError(
-            f"{name}: the {what} not finite within {self.config.log_every} steps before step {self.step}; "
+            f"{name}: the {what} not finite within {steps} steps before step {self.step}; "
             f"give a smaller --learning-rate or --beta; checkpoints of earlier steps are whole"
         )
 

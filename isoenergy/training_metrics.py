@@ -8,7 +8,7 @@ from torch import Tensor
 
 from isoenergy.distributed import add_up
 from isoenergy.sae import SparseAutoencoder
-from isoenergy.sae_group import LOSSES, GroupOutput
+from isoenergy.sae_group import LOSSES, RowSums
 from isoenergy.statistics import ALWAYS_ON_FREQUENCY, EPSILON
 
 Metrics = dict[str, float]
@@ -26,16 +26,10 @@ class StepSums:
     def __init__(self) -> None:
         self._sums: list[Tensor] = []
 
-    def add(self, output: GroupOutput) -> None:
-        """Add a step of this worker."""
-        rows = output.inputs[:, 0].sum()
-        parts = [
-            output.losses.detach() * rows,
-            output.squared_errors,
-            output.fires,
-            output.energies,
-            output.inputs,
-        ]
+    def add(self, losses: Tensor, sums: RowSums) -> None:
+        """Add a step of this worker: `GroupOutput.losses` and `sums`."""
+        rows = sums.inputs[:, 0].sum()
+        parts = [losses.detach() * rows, sums.squared_errors, sums.fires, sums.energies, sums.inputs]
         self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
 
     def metrics(self, names: list[str], dim: int) -> Metrics:

@@ -128,3 +128,18 @@ def test_reconstruction_loss_is_a_mean_over_entries() -> None:
     codes = SparseCodes(torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1), residual)
     assert reconstruction_loss(codes).item() == 1.5
     assert reconstruction_loss(DenseCodes(torch.zeros(2, 5), residual)).item() == 1.5
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_the_gradient_of_the_reconstruction_loss_is_that_of_a_mean_square(rows: int) -> None:
+    residual = torch.randn(rows, 33, generator=torch.Generator().manual_seed(rows))
+    residual[0, 0] = 0
+    gradients = []
+    for plain in (False, True):
+        own = residual.clone().requires_grad_()
+        codes = SparseCodes(torch.zeros(rows, 1, dtype=torch.int32), torch.zeros(rows, 1), own)
+        loss = own.square().mean() if plain else reconstruction_loss(codes)
+        assert loss.item() == pytest.approx(residual.double().square().mean().item(), rel=1e-6)
+        (3 * loss).backward()
+        gradients.append(own.grad)
+    assert torch.equal(*gradients)

@@ -108,6 +108,41 @@ def test_several_saes_in_a_pass_are_each_what_it_is_alone(pairs: PairArrays, enc
         require_same(sae, alone.saes[0])
 
 
+@pytest.mark.parametrize("encoder", [MatchingPursuit(), JumpReLU(), BatchTopK()], ids=str)
+@pytest.mark.parametrize("alignment", [member() for member in Alignment.members().values()], ids=str)
+@pytest.mark.parametrize("revival", [0.0, 0.1])
+def test_a_run_without_reports_ends_with_the_same_weights(
+    pairs: PairArrays, encoder: SparseEncoder, alignment: Alignment, revival: float
+) -> None:
+    config = dataclasses.replace(EVERYTHING, sparse_encoder=encoder, alignment=alignment, revival=revival)
+    silent = fresh(pairs, config)
+    silent.run(None)
+    assert silent.step == silent.steps
+    for one, other in zip(silent.group.saes, train(pairs, config).group.saes, strict=True):
+        require_same(one, other)
+
+
+def test_a_run_without_reports_still_says_that_it_diverged(pairs: PairArrays) -> None:
+    config = dataclasses.replace(CONFIG, sparse_encoder=JumpReLU(), atom_norm="free", learning_rate=1e38)
+    with pytest.raises(DivergedError, match="weights are not finite within 2 steps before step 18"):
+        fresh(pairs, config).run(None)
+
+
+def test_gradients_are_clipped_as_torch_clips_those_of_each_sae() -> None:
+    config = dataclasses.replace(CONFIG, sparse_encoder=JumpReLU())
+    groups = [SaeGroup(config, 8) for _ in range(2)]
+    for group in groups:
+        generator = torch.Generator().manual_seed(0)
+        for number, sae in enumerate(group.saes):  # the first is below the bound, the second above
+            for parameter in sae.parameters():
+                parameter.grad = (0.01, 3.0)[number] * torch.randn(parameter.shape, generator=generator)
+    groups[0].clip_gradients(0.5)
+    for sae in groups[1].saes:
+        torch.nn.utils.clip_grad_norm_(sae.parameters(), 0.5)
+    for ours, theirs in zip(*(group.parameters() for group in groups), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+
+
 def test_saes_of_one_seed_start_alike_and_those_of_others_do_not(pairs: PairArrays) -> None:
     group = fresh(pairs, dataclasses.replace(CONFIG, seeds=2)).group
     require_same(group.saes[0], group.saes[1])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from isoenergy.codes import Codes, SparseCodes
 from isoenergy.sae import MODALITIES
-from isoenergy.sae_group import SaeGroup
+from isoenergy.sae_group import GroupOutput, SaeGroup
 from isoenergy.sparse_encoders import JumpReLU, MatchingPursuit, ReLU, SparseEncoder
 from isoenergy.store.batches import PairBatches
 from isoenergy.training import Metrics, Trainer, TrainingConfig
@@ -26,6 +26,11 @@ def batch(seed: int) -> list[Tensor]:
     return [shared + sign * torch.eye(DIM)[0] * 2 + 0.1 * sign for sign in (1, -1)]
 
 
+def add(sums: StepSums, output: GroupOutput) -> None:
+    assert output.sums is not None
+    sums.add(output.losses, output.sums)
+
+
 def merged(values: list[Codes]) -> Tensor:
     return torch.cat([c.to_dense(24) if isinstance(c, SparseCodes) else c.values for c in values]).double()
 
@@ -38,7 +43,7 @@ def test_metrics_are_those_of_a_direct_computation_over_all_steps(encoder: Spars
     dead[1, 3:9] = True
     sums = StepSums()
     for step in range(STEPS):
-        sums.add(group(*batch(step), dead))
+        add(sums, group(*batch(step), dead))
     found = sums.metrics(group.names, DIM)
     for sae, name in zip(group.saes, NAMES, strict=True):
         rows = {
@@ -73,10 +78,10 @@ def test_metrics_are_those_of_a_direct_computation_over_all_steps(encoder: Spars
 @torch.no_grad()
 def test_a_report_begins_anew() -> None:
     group, dead, sums = SaeGroup(CONFIG, DIM), torch.zeros(2, 24, dtype=torch.bool), StepSums()
-    sums.add(group(*batch(0), dead))
+    add(sums, group(*batch(0), dead))
     first = sums.metrics(NAMES, DIM)
     for step in (1, 0):
-        sums.add(group(*batch(step), dead))
+        add(sums, group(*batch(step), dead))
         second = sums.metrics(NAMES, DIM)
     assert second == first
 
@@ -89,7 +94,7 @@ def test_an_atom_on_in_all_rows_is_counted_and_its_energy_weighed() -> None:
         sae.dictionary[5] = direction
     rows = 10 * direction + 0.01 * torch.randn(PAIRS, DIM, generator=torch.Generator().manual_seed(0))
     sums = StepSums()
-    sums.add(group(rows, rows, torch.zeros(2, 24, dtype=torch.bool)))
+    add(sums, group(rows, rows, torch.zeros(2, 24, dtype=torch.bool)))
     found = sums.metrics(NAMES, DIM)
     assert found["beta-0/always_on_atoms"] == 1
     assert found["beta-0/always_on_energy"] == pytest.approx(1)
@@ -102,7 +107,7 @@ def test_dead_atoms_are_those_that_no_row_chose_in_the_last_steps() -> None:
     images, texts = (np.concatenate([batch(step)[side].numpy() for step in range(STEPS)]) for side in range(2))
     trainer = Trainer(config, PairBatches.of_arrays(images, texts, PAIRS, 0), DIM)
     used: list[Tensor] = []
-    trainer.group.register_forward_hook(lambda _module, _inputs, output: used.append(output.fires.sum(1) > 0))
+    trainer.group.register_forward_hook(lambda _module, _inputs, output: used.append(output.sums.fires.sum(1) > 0))
 
     def report(step: int, metrics: Metrics, _save: object) -> None:
         idle = ~torch.stack(used[-3:]).any(0) if step >= 3 else torch.zeros(2, 96, dtype=torch.bool)

@@ -41,11 +41,12 @@ class MatchingPursuit(torch.autograd.Function):
     def backward(ctx: Any, _indices: Tensor, grad_values: Tensor, grad_residual: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x and the dictionary."""
         dictionary, indices, values, residual = ctx.saved_tensors
+        gradients: tuple[Tensor | None, Tensor]
         arguments = dictionary, indices, values, residual, grad_values, grad_residual
         if dictionary.device.type == "cpu":
             from isoenergy.pursuit import cpu
 
-            gradients = cpu.reverse(*arguments)
+            gradients = cpu.reverse(*arguments, wants_x=ctx.needs_input_grad[0])
         elif ctx.form == "triton" and not torch.are_deterministic_algorithms_enabled():
             from isoenergy.pursuit import triton_kernels
 

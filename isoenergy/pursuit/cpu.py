@@ -6,19 +6,24 @@ are compiled by numba when first called, hence no compiler at installation, and 
 as torch has. Results do not depend on the number of threads.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from isoenergy.pursuit.compiled import compiled
 from isoenergy.pursuit.gram import correlations, empty_on_huge_pages
 from isoenergy.pursuit.policy import PursuitPolicy
 from isoenergy.pursuit.threads import in_parallel
-from isoenergy.pursuit.vectors import PANEL_LINES, prefetch, subtract_panel, subtract_panel_absolute
+from isoenergy.pursuit.vectors import (
+    PANEL_LINES,
+    find_in_panel,
+    find_in_panel_absolute,
+    prefetch,
+    subtract_panel,
+    subtract_panel_absolute,
+)
 
 _BLOCK_BYTES = 2**26  # of correlations at a time
 _ROWS_A_TASK = 32
@@ -50,24 +55,35 @@ def pursue(x: Tensor, dictionary: Tensor, k: int, policy: PursuitPolicy, gram: T
 
 
 def reverse(
-    dictionary: Tensor, indices: Tensor, values: Tensor, residual: Tensor, grad_values: Tensor, grad_residual: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of x and of the dictionary; see `isoenergy.pursuit.reverse`.
+    dictionary: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    residual: Tensor,
+    grad_values: Tensor,
+    grad_residual: Tensor,
+    wants_x: bool = True,
+) -> tuple[Tensor | None, Tensor]:
+    """Return the gradients of x, None if it is not wanted, and of the dictionary; see `isoenergy.pursuit.reverse`.
 
-    The first pass goes by rows and finds the coefficients' gradients. The second goes by blocks of columns, each of
-    which one thread sums in the order of the rows: no atomics, no copy of the gradient a thread, one result.
+    One thread does all in one pass over the rows. Several make two: the first goes by rows and finds the coefficients'
+    gradients, the second by blocks of columns, each of which one thread sums in the order of the rows: no atomics, no
+    copy of the gradient a thread, and bit for bit the result of the one pass.
     """
-    grad_x = torch.empty_like(residual)
+    one_thread = torch.get_num_threads() == 1
+    grad_x = torch.empty_like(residual if wants_x or not one_thread else residual[:1])
     weights = torch.empty_like(values)
     grad_dictionary = torch.zeros_like(dictionary)
     atoms, index, value, rest = (t.numpy() for t in (dictionary, indices, values, residual))
     by_value, by_residual = (grad.contiguous().numpy() for grad in (grad_values, grad_residual))
     to_x, weight, to_atoms = grad_x.numpy(), weights.numpy(), grad_dictionary.numpy()
+    if one_thread:
+        _all_gradients(atoms, index, value, rest, by_value, by_residual, to_x, to_atoms)
+        return grad_x if wants_x else None, grad_dictionary
     by_row = partial(_coefficient_gradients, atoms, index, by_value, by_residual, to_x, weight)
     in_parallel(by_row, len(indices), _ROWS_A_TASK)
     by_column = partial(_atom_gradients, atoms, index, value, weight, rest, by_residual, to_atoms)
     in_parallel(by_column, dictionary.shape[1], _COLUMNS_A_TASK)
-    return grad_x, grad_dictionary
+    return grad_x if wants_x else None, grad_dictionary
 
 
 def _whole_rows(gram: Tensor) -> Tensor:
@@ -79,20 +95,7 @@ def _whole_rows(gram: Tensor) -> Tensor:
     return gram.as_strided((atoms, stride), (stride, 1))
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` at its first call; keep the code between processes where a folder can be written."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"nnan", "nsz", "contract", "reassoc"},  # reassoc: sums and maxima in vector registers
-    }
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no folder for its cache
-        return numba.njit(**options)(function)
-
-
-@_compiled
+@compiled
 def _subtract_and_find(scores, gram_row, value, next_row, absolute):  # type: ignore[no-untyped-def]
     """Subtract `value * gram_row` from `scores` and return the place of the first maximum, in one pass.
 
@@ -108,18 +111,23 @@ def _subtract_and_find(scores, gram_row, value, next_row, absolute):  # type: ig
             strongest = subtract_panel(scores, start, value, gram_row, next_row)
         if strongest > best:
             best, best_start = strongest, start
+    best_is_in_panel = whole_panels > 0
     for place in range(whole_panels, atoms):
         scores[place] -= value * gram_row[place]
         strength = abs(scores[place]) if absolute else scores[place]
         if strength > best:
-            best, best_start = strength, place
-    for place in range(best_start, min(best_start + panel, atoms)):
-        if (abs(scores[place]) if absolute else scores[place]) == best:
-            return place
+            best, best_start, best_is_in_panel = strength, place, False
+    if best_is_in_panel:
+        if absolute:
+            place = find_in_panel_absolute(scores, best_start, best)
+        else:
+            place = find_in_panel(scores, best_start, best)
+        if place < panel:
+            return best_start + place
     return best_start  # an overflow to NaN equals nothing
 
 
-@_compiled
+@compiled
 def _pursue_rows(  # type: ignore[no-untyped-def]
     x, scores, gram, dictionary, indices, values, residual, absolute, floor, stops, tolerance, first, last
 ):
@@ -164,7 +172,7 @@ def _pursue_rows(  # type: ignore[no-untyped-def]
                     rest[i] -= value * atom[i]
 
 
-@_compiled
+@compiled
 def _coefficient_gradients(  # type: ignore[no-untyped-def]
     dictionary, indices, grad_values, grad_residual, grad_x, weights, first, last
 ):
@@ -187,7 +195,7 @@ def _coefficient_gradients(  # type: ignore[no-untyped-def]
                 grad[i] += weight * atom[i]
 
 
-@_compiled
+@compiled
 def _atom_gradients(  # type: ignore[no-untyped-def]
     dictionary, indices, values, weights, residual, grad_residual, grad_dictionary, first, last
 ):
@@ -205,6 +213,36 @@ def _atom_gradients(  # type: ignore[no-untyped-def]
             weight, value = weights[row, step], values[row, step]
             atom, total = dictionary[index, first:last], grad_dictionary[index, first:last]
             for i in range(width):
+                before = restored[i] + value * atom[i]
+                total[i] += weight * before - value * grad[i]
+                restored[i] = before
+                grad[i] += weight * atom[i]
+
+
+@compiled
+def _all_gradients(  # type: ignore[no-untyped-def]
+    dictionary, indices, values, residual, grad_values, grad_residual, grad_x, grad_dictionary
+):
+    """Walk all rows backwards through their rounds: both passes of several threads in one.
+
+    `grad_x` has all rows, or a single one that they share.
+    """
+    dim = dictionary.shape[1]
+    restored = np.empty(dim, dictionary.dtype)
+    for row in range(indices.shape[0]):
+        grad = grad_x[min(row, len(grad_x) - 1)]
+        grad[:] = grad_residual[row]
+        restored[:] = residual[row]
+        for step in range(indices.shape[1] - 1, -1, -1):
+            index = indices[row, step]
+            if index == _STOPPED:
+                continue
+            atom, total, value = dictionary[index], grad_dictionary[index], values[row, step]
+            product = dictionary.dtype.type(0)
+            for i in range(dim):
+                product += grad[i] * atom[i]
+            weight = grad_values[row, step] - product
+            for i in range(dim):
                 before = restored[i] + value * atom[i]
                 total[i] += weight * before - value * grad[i]
                 restored[i] = before

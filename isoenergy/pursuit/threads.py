@@ -18,8 +18,14 @@ _TEAM_BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def in_parallel(task: Callable[[int, int], None], count: int, size: int) -> None:
     """Call `task(first, last)` for every `size` of `count` on torch's number of threads; they take turns as free.
 
-    `task` should release the GIL. What it raises is raised here, once all threads have stopped.
+    One thread gets all in one call: a kernel's call costs microseconds. `task` should release the GIL. What it raises
+    is raised here, once all threads have stopped.
     """
+    threads = min(torch.get_num_threads(), -(-count // size))
+    if threads <= 1:
+        if count:
+            task(0, count)
+        return
     starts = iter(range(0, count, size))  # one call of next() at a time: the GIL is held
     errors: list[BaseException] = []
 
@@ -30,11 +36,8 @@ def in_parallel(task: Callable[[int, int], None], count: int, size: int) -> None
         except BaseException as error:  # a thread of C cannot raise; an interrupt too must reach the caller
             errors.append(error)
 
-    threads = min(torch.get_num_threads(), -(-count // size))
     openmp = _openmp()
-    if threads <= 1:
-        work()
-    elif openmp is not None:
+    if openmp is not None:
         openmp.GOMP_parallel(_TEAM_BODY(work), None, threads, 0)
     else:
         with ThreadPoolExecutor(threads) as pool:

@@ -79,6 +79,43 @@ subtract_panel_absolute = _subtraction(absolute=True)
 """As `subtract_panel`, but returns the maximum of absolute values."""
 
 
+def _search(absolute: bool) -> Any:
+    @intrinsic
+    def find_in_panel(_context: Any, scores: Any, start: Any, strength: Any) -> Any:
+        def emit(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            scores_, start_, strength_ = arguments
+            bits = scores.dtype.bitwidth
+            lanes = _LINE_BITS // bits
+            vector = ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[bits], lanes)
+            mask = ir.IntType(PANEL_LINES * lanes)
+            wanted, found = _in_all_lanes(builder, strength_, vector), mask(0)
+            for line in range(PANEL_LINES):
+                place = builder.add(start_, start_.type(line * lanes))
+                address = _address(context, builder, scores, scores_, place)
+                values = builder.load(builder.bitcast(address, vector.as_pointer()), align=bits // 8)
+                if absolute:
+                    kind = ir.FunctionType(vector, [vector])
+                    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fabs.v{lanes}f{bits}")
+                    values = builder.call(function, [values])
+                equal = builder.bitcast(builder.fcmp_ordered("==", values, wanted), ir.IntType(lanes))
+                found = builder.or_(found, builder.shl(builder.zext(equal, mask), mask(line * lanes)))
+            first, place_type = builder.cttz(found, ir.IntType(1)(0)), context.get_value_type(types.intp)
+            return first if mask.width == place_type.width else builder.trunc(first, place_type)
+
+        return types.intp(scores, start, strength), emit
+
+    return find_in_panel
+
+
+find_in_panel = _search(absolute=False)
+"""The place in `scores[start:]` of the first number that equals `strength`, among those of `PANEL_LINES` cache lines.
+
+Where none does, it is the number of places in those lines.
+"""
+find_in_panel_absolute = _search(absolute=True)
+"""As `find_in_panel`, of absolute values."""
+
+
 def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     view = context.make_array(kind)(context, builder, array)
     return cgutils.get_item_pointer(context, builder, kind, view, [index])

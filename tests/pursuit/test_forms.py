@@ -270,3 +270,34 @@ def test_a_policy_that_does_not_exist_is_refused() -> None:
         PursuitPolicy("largest")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tolerance must be"):
         PursuitPolicy(tolerance=-1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("batch", "dim", "atoms", "k"),
+    [(0, 8, 3, 2), (1, 1, 1, 1), (33, 512, 140, 10), (129, 77, 300, 9), (50, 1152, 64, 5)],
+)
+def test_gradients_are_the_same_bits_with_any_number_of_threads(
+    batch: int, dim: int, atoms: int, k: int, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, dictionary = (part.to(dtype) for part in problem(batch, dim, atoms, seed=1))
+    codes = matching_pursuit(x, dictionary, k)
+    indices = codes.indices.masked_fill(torch.rand(batch, k, generator=generator).cumsum(1) > k / 3, -1)
+    by_value, by_residual = (torch.randn(part.shape, generator=generator).to(dtype) for part in (codes.values, x))
+    arguments = dictionary, indices, codes.values, codes.residual, by_value, by_residual
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        grad_x, grad_dictionary = cpu.reverse(*arguments)
+        without_x = cpu.reverse(*arguments, wants_x=False)
+        torch.set_num_threads(2)
+        several = cpu.reverse(*arguments)
+    finally:
+        torch.set_num_threads(threads)
+    assert without_x[0] is None
+    assert torch.equal(without_x[1], grad_dictionary)
+    assert grad_x is not None
+    assert several[0] is not None
+    assert torch.equal(several[0], grad_x)
+    assert torch.equal(several[1], grad_dictionary)

@@ -40,7 +40,7 @@ def test_an_error_in_any_thread_reaches_the_caller() -> None:
 @pytest.mark.usefixtures("runtime")
 def test_a_loop_may_be_started_in_any_thread() -> None:
     done: list[int] = []
-    starter = threading.Thread(target=in_parallel, args=(lambda first, _last: done.append(first), 100, 1))
+    starter = threading.Thread(target=in_parallel, args=(lambda first, last: done.extend(range(first, last)), 100, 1))
     starter.start()
     starter.join()
     assert sorted(done) == list(range(100))
