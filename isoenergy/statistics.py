@@ -1,6 +1,6 @@
 """Concept statistics as mergeable sums: the only pass over the data that evaluation needs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,8 @@ Mask = npt.NDArray[np.bool_]
 
 EPSILON = 0.05
 ALWAYS_ON_FREQUENCY = 0.9
+_WAITING_PAIRS = 16_384
+"""Pairs whose cross-moments are summed at a time: each sum passes over all that is there already."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,24 @@ class ModalityStatistics:
         return float(self.absolute.sum() / max(self.rows, 1))
 
 
-@dataclass
 class ConceptStatistics:
-    """Moments of every atom's coefficient by modality, and the pairs' cross-moments; two halves merge into the whole.
+    """Moments of every atom's coefficient by modality, and the pairs' cross-moments; halves merge into the whole."""
 
-    `cross` is `(atoms, atoms)` sparse: the sum over pairs of z_image[j] · z_text[l].
-    """
+    def __init__(self, image: ModalityStatistics, text: ModalityStatistics, cross: sparse.csr_array) -> None:
+        """Take sums as they are; `cross` is `(atoms, atoms)`."""
+        self.image, self.text = image, text
+        self._cross = cross
+        self._waiting: list[tuple[sparse.csr_array, sparse.csr_array]] = []
 
-    image: ModalityStatistics
-    text: ModalityStatistics
-    cross: sparse.csr_array = field(repr=False)
+    @property
+    def cross(self) -> sparse.csr_array:
+        """`(atoms, atoms)`: the sum over pairs of z_image[j] · z_text[l]."""
+        self._add_waiting()
+        return self._cross
+
+    @cross.setter
+    def cross(self, cross: sparse.csr_array) -> None:
+        self._cross, self._waiting = cross, []
 
     @classmethod
     def zeros(cls, atoms: int) -> Self:
@@ -117,7 +127,16 @@ class ConceptStatistics:
             raise ValueError(f"image_codes and text_codes must pair up, got {len(image_codes)} and {len(text_codes)}")
         self.image.update(image_codes)
         self.text.update(text_codes)
-        self.cross = self.cross + _cross_moments(image_codes, text_codes, self.atoms)
+        image, text = (code_matrix(codes, self.atoms).copy() for codes in (image_codes, text_codes))
+        self._waiting.append((image, text))
+        if sum(part.shape[0] for part, _ in self._waiting) >= _WAITING_PAIRS:
+            self._add_waiting()
+
+    def _add_waiting(self) -> None:
+        if self._waiting:
+            image, text = (sparse.vstack(part, format="csr") for part in zip(*self._waiting, strict=True))
+            self._cross = self._cross + (image.T @ text).tocsr()
+            self._waiting = []
 
     def merge(self, other: Self) -> Self:
         """Return the statistics of both sets of pairs."""
@@ -197,7 +216,3 @@ def merged_code_matrix(codes: SparseCodes, atoms: int) -> sparse.csr_array:
     matrix = code_matrix(codes, atoms).copy()  # what follows sorts the indices in place, and they may be the codes' own
     matrix.sum_duplicates()
     return matrix
-
-
-def _cross_moments(image: SparseCodes, text: SparseCodes, atoms: int) -> sparse.csr_array:
-    return (code_matrix(image, atoms).T @ code_matrix(text, atoms)).tocsr()

@@ -47,6 +47,24 @@ def test_two_halves_merge_into_the_whole() -> None:
     assert_same(of(image_a, text_a).merge(of(image_b, text_b)), of(image, text))
 
 
+def test_many_small_updates_are_one_large_one() -> None:
+    image, text = random_codes(6, 40_000), random_codes(7, 40_000)
+    whole, parts = of(image, text), ConceptStatistics.zeros(ATOMS)
+    for start, stop in ((0, 0), (0, 1), (1, 16_000), (16_000, 39_990), (39_990, 40_000)):
+        parts.update(*(codes.split(stop)[0].split(start)[1] for codes in (image, text)))
+    assert_same(parts, whole)
+
+
+def test_codes_may_change_once_they_are_added() -> None:
+    image, text = random_codes(8, 5), random_codes(9, 5)
+    expected = image.to_dense(ATOMS).double().numpy().T @ text.to_dense(ATOMS).double().numpy()
+    statistics = of(image, text)
+    for codes in (image, text):
+        codes.indices.zero_()
+        codes.values.zero_()
+    np.testing.assert_allclose(statistics.cross.toarray(), expected, rtol=1e-6)
+
+
 def test_saved_statistics_load(tmp_path: Path) -> None:
     statistics = of(random_codes(4, 9), random_codes(5, 9))
     statistics.save(tmp_path / "s.safetensors")
