@@ -20,6 +20,8 @@ _DRAWN_FILE = "drawn.safetensors"
 _LABELS_FILE = "labels.safetensors"
 _PLAN_FILE = "queries.safetensors"
 _HASH_SEED = 20260206
+_MOST_PARTNERS = 256
+"""A caption that stands beside more different images than that says nothing of any, and is not looked for."""
 
 Labels = npt.NDArray[np.uint64]
 
@@ -47,7 +49,7 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
     """Sum the unit rows of some units, keep those that are drawn, and label rows so that equal ones can be found."""
     del inputs
     drawn = np.sort(config.draw.rows(config.pairs))
-    means: MeanSums | None = None
+    means = MeanSums.zeros(EmbeddingStore.open(config.part.store.uri).manifest.dim)
     kept: list[list[Rows]] = [[], []]
     labels: list[list[Labels]] = [[], []]
     for first, *rows in config.part.read():
@@ -55,11 +57,8 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
         for modality in (0, 1):
             kept[modality].append(rows[modality][chosen])
             labels[modality].append(row_labels(rows[modality]))
-        means = means or MeanSums.zeros(rows[0].shape[1])
         weights = poisson_weights(len(rows[0]), REPLICATES, config.part.seed, first)
         means.update(unit_rows(rows[0]), unit_rows(rows[1]), weights)
-    if means is None:  # none of these units has a pair of the split
-        return {"pairs": 0}
     means.save(output / _MEANS_FILE)
     save_file({m: np.concatenate(part) for m, part in zip(MODALITIES, kept, strict=True)}, output / _DRAWN_FILE)
     save_file({m: np.concatenate(part) for m, part in zip(MODALITIES, labels, strict=True)}, output / _LABELS_FILE)
@@ -71,7 +70,7 @@ def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Resul
 
     Holds 16 bytes a pair for as long as it looks for equal rows, and the drawn pairs.
     """
-    folders = [folder for folder in inputs.values() if (folder / _MEANS_FILE).exists()]
+    folders = list(inputs.values())
     means = MeanSums.load(folders[0] / _MEANS_FILE)
     for folder in folders[1:]:
         means = means.merge(MeanSums.load(folder / _MEANS_FILE))
@@ -176,6 +175,7 @@ def _directions(
     """Return each direction's queries, `starts` and `partners`, and the pairs to be held beside the drawn ones.
 
     What is right for an image is every text that stands in a pair with an image equal to it, each different text once.
+    Queries with more than 256 right answers are left out.
     """
     found = {}
     for name, (own, other) in (("image_to_text", labels), ("text_to_image", labels[::-1])):
@@ -185,7 +185,10 @@ def _directions(
         asked = np.flatnonzero(np.isin(own, wanted))
         query = by_label[np.searchsorted(wanted[by_label], own[asked])]
         _, once = np.unique(np.stack([query.astype(np.uint64), other[asked]]), axis=1, return_index=True)
-        found[name] = (distinct, query[once], asked[once])
+        query, asked = query[once], asked[once]
+        sought = np.bincount(query, minlength=len(distinct)) <= _MOST_PARTNERS
+        number = np.cumsum(sought) - 1
+        found[name] = (distinct[sought], number[query[sought[query]]], asked[sought[query]])
     partners = np.unique(np.concatenate([asked for _, _, asked in found.values()]))
     extra = partners[~np.isin(partners, order)]
     held = np.concatenate([order, extra])

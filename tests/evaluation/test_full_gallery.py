@@ -108,3 +108,17 @@ def test_rows_have_one_label_if_and_only_if_they_are_equal() -> None:
         same = labels[:, None] == labels[None, :]
         np.testing.assert_array_equal(same, (rows[:, None] == rows[None, :]).all(2))
     assert len(np.unique(row_labels(generator.normal(size=(100_000, 3)).astype(np.float32)))) == 100_000
+
+
+def test_a_caption_of_hundreds_of_images_is_no_query(tmp_path: Path) -> None:
+    images, texts = shifted_pairs(400, DIM)
+    texts[:300] = texts[0]
+    store = write_pairs(tmp_path / "store", images, texts, rows_a_unit=400)
+    sae = write_sae(tmp_path / "sae", SaeConfig(dim=DIM, atoms=24, k=4, beta=0.0))
+    found = evaluated(store, [sae], tmp_path / "out", sample=20)
+    assert found["pairs"]["queries"] == {"image_to_text": 400, "text_to_image": 100}
+    assert found["pairs"]["gallery"] == {"image": 400, "text": 101}
+    unit_images, unit_texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (images, texts))
+    nearest = np.argmax(unit_texts[300:] @ unit_images.T, axis=1)
+    measured = found["original"]["retrieval"]["original"]["text_to_image_r1"]
+    assert measured == pytest.approx(np.mean(nearest == np.arange(300, 400)), abs=1e-6)
