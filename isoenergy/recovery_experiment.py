@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,14 @@ import torch
 
 from isoenergy.metrics.geometry import probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
-from isoenergy.metrics.recovery import Concepts, recoveries
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.metrics.recovery import Concepts, collapse_rate, recoveries
+from isoenergy.objective import Alignment, MaskedCosine
+from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.statistics import ConceptStatistics, merged_code_matrix
 from isoenergy.store.batches import PairBatches
 from isoenergy.synthetic import SyntheticConfig, SyntheticPairs, generate
 from isoenergy.training import Trainer, TrainingConfig
-
-_NEVER = 2**62
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class RecoveryConfig:
     epochs: int
     batch_pairs: int
     learning_rate: float
+    sparse_encoder: SparseEncoder = field(default_factory=MatchingPursuit)
+    alignment: Alignment = field(default_factory=MaskedCosine)
 
 
 def measure_recovery(config: RecoveryConfig, _inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:
@@ -71,20 +73,20 @@ def train_saes(config: RecoveryConfig, pairs: SyntheticPairs) -> dict[str, Spars
         batch_pairs=config.batch_pairs,
         learning_rate=config.learning_rate,
         seed=config.seed,
-        log_every=_NEVER,
-        checkpoint_every=_NEVER,
         atoms=config.atoms,
+        sparse_encoder=config.sparse_encoder,
+        alignment=config.alignment,
     )
     images, texts = (part.astype("f4") for part in (pairs.images, pairs.texts))
     batches = PairBatches.of_arrays(images, texts, config.batch_pairs, config.seed)
     trainer = Trainer(training, batches, config.data.dim)
-    trainer.run(lambda _step, _metrics, _save: None)
+    trainer.run(None)
     return {name: sae.eval() for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True)}
 
 
 @torch.no_grad()
 def measure(sae: SparseAutoencoder, pairs: SyntheticPairs) -> dict[str, Any]:
-    """Return what an SAE makes of the pairs: reconstruction, energies by class, and recovery against each truth."""
+    """Return what an SAE makes of the pairs: reconstruction, energies by class, collapse, recovery of each truth."""
     images, texts = (torch.from_numpy(part).float() for part in (pairs.images, pairs.texts))
     codes, sums = [], []
     for rows in (images, texts):
@@ -97,11 +99,15 @@ def measure(sae: SparseAutoencoder, pairs: SyntheticPairs) -> dict[str, Any]:
     dictionary = sae.dictionary.double().numpy()
     classes = statistics.classes()
     learned = Concepts(dictionary, *(merged_code_matrix(part, sae.config.atoms) for part in codes))
+    image_instances, text_instances = (
+        pairs.instances.dictionary[pairs.instances.where(f"{modality} instance")] for modality in MODALITIES
+    )
     return {
         "r2": r2_paper(*sums),
         "bimodal_energy": statistics.energy_share(classes.bimodal),
         "bimodal_atoms": int(classes.bimodal.sum()),
         "dead_atoms": int(classes.dead.sum()),
         "p_acc": probing_accuracy(pairs.images, pairs.texts, dictionary, statistics),
+        "collapse_rate": collapse_rate(image_instances, text_instances, dictionary[~classes.dead]),
         "recovery": recoveries(learned, pairs.truths),
     }

@@ -118,3 +118,24 @@ def recovery(learned: Concepts, truth: Concepts) -> dict[str, float]:
 def recoveries(learned: Concepts, truths: Mapping[str, Concepts]) -> dict[str, dict[str, float]]:
     """Return `recovery` against each of several truths."""
     return {name: recovery(learned, truth) for name, truth in truths.items()}
+
+
+def collapse_rate(images: Floats, texts: Floats, dictionary: Floats, one_from: float = 0.9) -> float:
+    """Return the share of split concepts that a dictionary has collapsed onto their bisector; in [0, 1].
+
+    images, texts: `(concepts, dim)`, the two instances of each concept. dictionary: `(atoms, dim)`, learned atoms that
+    fire. A concept is collapsed if one and the same atom has the largest cosine with both of its instances, and is
+    nearer to their bisector than to either: an atom that is one of the instances, the other being missed, is none.
+    one_from: concepts whose instances have this cosine or more are one atom: they are left out.
+    NaN if no concept is split. Source: the collapse of Lee et al. 2026 (2606.29888).
+    """
+    split = np.diagonal(cosines(images, texts)) < one_from
+    if not split.any():
+        return float("nan")
+    if not len(dictionary):
+        return 0.0
+    instances = [part[split] / np.linalg.norm(part[split], axis=1, keepdims=True) for part in (images, texts)]
+    by_image, by_text, by_bisector = (cosines(part, dictionary) for part in (*instances, instances[0] + instances[1]))
+    nearest, rows = by_image.argmax(1), np.arange(len(by_image))
+    between = by_bisector[rows, nearest] > np.maximum(by_image[rows, nearest], by_text[rows, nearest])
+    return float((between & (nearest == by_text.argmax(1))).mean())

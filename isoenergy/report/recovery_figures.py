@@ -1,11 +1,13 @@
 """The synthetic experiment as a figure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+
+_Key = tuple[float, str, str]
 
 _PANELS = {
     "transport/instances": "W against D′ (lower is better)",
@@ -16,28 +18,32 @@ _PANELS = {
 
 
 def recovery_by_beta(summary: Mapping[str, Any]) -> Figure:
-    """Draw W, mma and the bimodal energy by β, a line for each τ₁; crosses are the published numbers.
+    """Draw W, mma and the bimodal energy by β, a line for each τ₁, encoder and alignment.
+
+    Crosses are the published numbers.
 
     summary: what `recovery_table.summarise` returned. Bars are 95 % intervals over seeds.
     """
     figure = Figure(figsize=(10.4, 6.8), layout="constrained")
     betas = sorted({cell["beta"] for cell in summary["cells"]})
-    cosines = list(dict.fromkeys(cell["instance_cosine"] for cell in summary["cells"]))
-    shades = colormaps["viridis"](np.linspace(0, 0.8, max(len(cosines), 2)))
-    colours = dict(zip(cosines, shades, strict=False))
+    lines = _lines(summary["cells"])
+    shades = colormaps["viridis"](np.linspace(0, 0.8, max(len(lines), 2)))
     for axes, (name, title) in zip(figure.subplots(2, 2).ravel(), _PANELS.items(), strict=True):
-        for number, (cosine, colour) in enumerate(colours.items()):
-            cells = {c["beta"]: c["metrics"][name] for c in summary["cells"] if c["instance_cosine"] == cosine}
-            shift = 0.06 * (number - (len(cosines) - 1) / 2)
-            x = [betas.index(beta) + shift for beta in cells]
-            means = [cell["mean"] for cell in cells.values()]
+        kind = {"transport/instances": "W", "codes/instances": "mma"}.get(name)
+        for number, (key, cells) in enumerate(lines.items()):
+            shift, colour = 0.4 / len(lines) * (number - (len(lines) - 1) / 2), shades[number]
+            known = {cell["beta"]: cell["metrics"][name] for cell in cells if cell["metrics"][name]["mean"] is not None}
+            x = [betas.index(beta) + shift for beta in known]
+            means = [interval["mean"] for interval in known.values()]
             bars = [
-                [abs(cell["mean"] - (cell[end] if cell[end] is not None else cell["mean"])) for cell in cells.values()]
+                [
+                    abs(interval["mean"] - (interval["mean"] if interval[end] is None else interval[end]))
+                    for interval in known.values()
+                ]
                 for end in ("low", "high")
             ]
-            axes.errorbar(x, means, yerr=bars, marker="o", capsize=3, color=colour, label=f"τ₁ = {cosine:g}")
-            kind = {"transport/instances": "W", "codes/instances": "mma"}.get(name)
-            rows = [r for r in summary["published"] if (r["instance_cosine"], r["number"]) == (cosine, kind)]
+            axes.errorbar(x, means, yerr=bars, marker="o", capsize=3, color=colour, label=_label(key, lines))
+            rows = [r for r in summary["published"] if _key(r) == key and r["number"] == kind]
             if rows:
                 places = [betas.index(row["beta"]) + shift for row in rows]
                 axes.plot(places, [row["published"] for row in rows], "x", markersize=9, color=colour)
@@ -49,3 +55,24 @@ def recovery_by_beta(summary: Mapping[str, Any]) -> Figure:
         axes.tick_params(labelsize=8)
     figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
+
+
+def _key(cell: Mapping[str, Any]) -> _Key:
+    return cell["instance_cosine"], cell["sparse_encoder"], cell["alignment"]
+
+
+def _lines(cells: Sequence[Mapping[str, Any]]) -> dict[_Key, list[Mapping[str, Any]]]:
+    """Return the cells of each line; the β = 0 of an encoder belongs to all its alignments."""
+    lines: dict[_Key, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        lines.setdefault(_key(cell), []).append(cell)
+    for key, own in lines.items():
+        if all(cell["beta"] > 0 for cell in own):
+            own[:0] = [cell for cell in cells if cell["beta"] == 0 and _key(cell)[:2] == key[:2]]
+    return lines
+
+
+def _label(key: _Key, lines: Iterable[_Key]) -> str:
+    differing = [len(set(part)) > 1 for part in zip(*lines, strict=True)]
+    words = [word for word, shown in zip(key[1:], differing[1:], strict=True) if shown]
+    return ", ".join([f"τ₁ = {key[0]:g}", *words])

@@ -11,6 +11,7 @@ from isoenergy.codes import SparseCodes
 from isoenergy.metrics.recovery import (
     Concepts,
     code_cosines,
+    collapse_rate,
     cosines,
     matched,
     recoveries,
@@ -148,3 +149,47 @@ def test_separate_instances_are_capped_against_merged_concepts() -> None:
     scores = recoveries(truths["instances"], truths)
     assert scores["instances"]["codes"] == pytest.approx(1)
     assert scores["merged"]["codes"] == pytest.approx((20 + 40 / np.sqrt(2)) / 60, abs=0.02)
+
+
+def instances(cosine: float) -> tuple[np.ndarray, np.ndarray]:
+    """Three concepts in planes of their own, whose instances have this cosine."""
+    axes, sine = np.eye(6), np.sqrt(1 - cosine**2)
+    return axes[::2], cosine * axes[::2] + sine * axes[1::2]
+
+
+def test_a_concept_is_collapsed_if_one_atom_between_its_instances_serves_both() -> None:
+    images, texts = instances(0.5)
+    bisectors = images + texts
+    assert collapse_rate(images, texts, bisectors) == 1
+    assert collapse_rate(images, texts, np.concatenate([images, texts])) == 0
+    mixed = np.concatenate([bisectors[:1], images[1:], texts[1:]])
+    assert collapse_rate(images, texts, mixed) == pytest.approx(1 / 3)
+    assert collapse_rate(3 * images, 0.1 * texts, 7 * mixed) == pytest.approx(1 / 3)
+
+
+def test_an_instance_without_its_partner_is_missed_and_not_collapsed() -> None:
+    images, texts = instances(0.5)
+    assert collapse_rate(images, texts, images) == 0
+    assert collapse_rate(images, texts, 0.6 * images + texts) == 1  # 8° from the bisector, 22° from the text
+    assert collapse_rate(images, texts, 0.3 * images + texts) == 0  # 17° and 13°
+
+
+def test_an_atom_at_the_bisector_collapses_nothing_while_both_instances_have_nearer_ones() -> None:
+    images, texts = instances(0.3)
+    assert collapse_rate(images, texts, np.concatenate([images + texts, images, texts])) == 0
+    assert collapse_rate(images, texts, np.concatenate([images + texts, images])) == 0
+
+
+def test_concepts_that_are_one_atom_cannot_collapse() -> None:
+    images, texts = instances(1.0)
+    assert np.isnan(collapse_rate(images, texts, images))
+    split = instances(0.5)
+    images = np.concatenate([images[:1], split[0][1:]])
+    texts = np.concatenate([texts[:1], split[1][1:]])
+    assert collapse_rate(images, texts, images + texts) == 1
+    assert collapse_rate(images, texts, np.concatenate([(images + texts)[:2], images[2:], texts[2:]])) == 0.5
+    assert np.isnan(collapse_rate(*instances(0.5), images, one_from=0.4))
+
+
+def test_a_dictionary_without_live_atoms_collapses_nothing() -> None:
+    assert collapse_rate(*instances(0.5), np.empty((0, 6))) == 0

@@ -10,16 +10,39 @@ from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
-from isoenergy.recovery_experiment import measure_recovery, train_saes
-from isoenergy.report.recovery_table import PUBLISHED, markdown, mean_and_interval, summarise
+from isoenergy.objective import Cosine, IsoEnergy, MaskedCosine
+from isoenergy.recovery_experiment import RecoveryConfig, measure_recovery, train_saes
+from isoenergy.report.over_seeds import SeedResults, interval_text, mean_and_interval
+from isoenergy.report.recovery_figures import recovery_by_beta
+from isoenergy.report.recovery_table import PUBLISHED, markdown, summarise
+from isoenergy.sparse_encoders import ReLU, TopK
 from isoenergy.synthetic import generate
 from tests.workflows.conftest import files_in, run_until
 from workflows import steps, synthetic, tracking
-from workflows.synthetic import SyntheticTableConfig
+from workflows.synthetic import PRESETS, SyntheticTableConfig
 
 SMALL = SyntheticTableConfig(
     seeds=2, epochs=3, pairs=300, dim=60, instances=20, atoms=30, k=4, batch_pairs=50, betas=(0.0, 1e-2)
 )
+
+
+def experiment(config: SyntheticTableConfig, instance_cosine: float, seed: int) -> RecoveryConfig:
+    [sweep] = dataclasses.replace(config, instance_cosines=(instance_cosine,)).sweep
+    return config.experiment(sweep, seed)
+
+
+def summary_of(config: SyntheticTableConfig, folder: Path) -> dict:
+    """What the table says, without Ray."""
+    runs = [
+        SeedResults(
+            sweep.instance_cosine,
+            str(sweep.sparse_encoder),
+            str(sweep.alignment),
+            [measure_recovery(config.experiment(sweep, seed), {}, folder) for seed in range(config.seeds)],
+        )
+        for sweep in config.sweep
+    ]
+    return summarise(runs)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +60,13 @@ def test_a_table_has_every_cell_with_its_interval(table: Path) -> None:
     assert set(cells) == {(0.99, 0.0), (0.99, 0.01), (0.5, 0.0), (0.5, 0.01)}
     for cell in cells.values():
         assert cell["seeds"] == 2
-        assert len(cell["metrics"]) == 5 + 5 * 3
+        assert len(cell["metrics"]) == 6 + 5 * 3
+        assert (cell["metrics"]["collapse_rate"]["mean"] is None) == (cell["instance_cosine"] == 0.99)
         for interval in cell["metrics"].values():
-            assert interval["low"] <= interval["mean"] <= interval["high"]
+            assert interval["mean"] is None or interval["low"] <= interval["mean"] <= interval["high"]
+    [neutral] = summary["neutrality"]
+    assert (neutral["instance_cosine"], neutral["beta"]) == (0.5, 0.01)
+    assert neutral["verdict"] in ("neutral", "not neutral")
     assert {(ideal["instance_cosine"], ideal["truth"]) for ideal in summary["ideals"]} == {
         (cosine, truth) for cosine in (0.99, 0.5) for truth in ("parts", "instances", "merged")
     }
@@ -49,9 +76,16 @@ def test_a_table_has_every_cell_with_its_interval(table: Path) -> None:
         assert abs(row["nearest_off_by"]) <= abs(row["off_by"])
     text = (table / "synthetic.md").read_text()
     assert text == markdown(summary)
-    for words in ("does not hold (τ₁ = 0.5)", "the truth: D′", "mma, codes, by energy", "Beside the published"):
+    for words in (
+        "does not hold (τ₁ = 0.5)",
+        "the truth: D′",
+        "mma, codes, by energy",
+        "Beside the published",
+        f"**{neutral['verdict']}**",
+    ):
         assert words in text
     assert (table / "synthetic.png").read_bytes().startswith(b"\x89PNG")
+    assert not (table / "phases.png").exists()
 
 
 @pytest.mark.ray
@@ -84,7 +118,7 @@ def test_a_table_is_in_mlflow(table: Path) -> None:
 
 @pytest.mark.ray
 def test_a_seed_in_a_ray_task_is_the_seed_here(table: Path, tmp_path: Path) -> None:
-    config = SMALL.experiment(0.5, 1)
+    config = experiment(SMALL, 0.5, 1)
     here = measure_recovery(config, {}, tmp_path)
     step = steps.Step("tau-0.5/seed-1", measure_recovery, config)
     there = steps.result(step, table / "steps")
@@ -108,8 +142,8 @@ def test_a_table_that_was_killed_goes_on_from_what_is_done(tmp_path: Path) -> No
 
 def test_training_recovers_more_than_its_initialisation_and_alignment_makes_atoms_bimodal(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, epochs=40, pairs=600, learning_rate=5e-3, betas=(0.0, 2e-2))
-    few = measure_recovery(dataclasses.replace(config, epochs=1, learning_rate=1e-6).experiment(0.5, 0), {}, tmp_path)
-    many = measure_recovery(config.experiment(0.5, 0), {}, tmp_path)
+    few = measure_recovery(experiment(dataclasses.replace(config, epochs=1, learning_rate=1e-6), 0.5, 0), {}, tmp_path)
+    many = measure_recovery(experiment(config, 0.5, 0), {}, tmp_path)
     for beta in ("0", "0.02"):
         assert many["saes"][beta]["r2"] > few["saes"][beta]["r2"] + 0.1
     recovered = [result["saes"]["0"]["recovery"]["instances"] for result in (few, many)]
@@ -119,7 +153,7 @@ def test_training_recovers_more_than_its_initialisation_and_alignment_makes_atom
 
 
 def test_saes_of_a_seed_have_the_atoms_that_are_asked_for_and_share_their_start() -> None:
-    config = dataclasses.replace(SMALL, epochs=1, learning_rate=1e-9).experiment(0.99, 0)
+    config = experiment(dataclasses.replace(SMALL, epochs=1, learning_rate=1e-9), 0.99, 0)
     saes = train_saes(config, generate(config.data, 0))
     assert list(saes) == ["beta-0", "beta-0.01"]
     assert all(sae.dictionary.shape == (30, 60) for sae in saes.values())
@@ -142,12 +176,72 @@ def test_an_interval_covers_the_mean_of_its_seeds() -> None:
     assert interval["low"] == pytest.approx(values.mean() - half, abs=0.02)
     assert interval["high"] == pytest.approx(values.mean() + half, abs=0.02)
     with_nan = mean_and_interval([1.0, float("nan")])
-    assert with_nan["low"] is None
+    assert with_nan == {"mean": None, "low": None, "high": None}
+    assert [interval_text(i) for i in (with_nan, mean_and_interval([0.25]), mean_and_interval([1.0, 1.0]))] == [
+        "–",
+        "0.250",
+        "1.000 [1.000, 1.000]",
+    ]
+
+
+def test_encoders_and_alignments_are_rows_of_one_table_and_share_what_has_no_alignment(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        SMALL,
+        instance_cosines=(0.5,),
+        sparse_encoders=(TopK(), ReLU(), ReLU(l1=0.2)),
+        alignments=(MaskedCosine(), Cosine(), IsoEnergy()),
+    )
+    names = [sweep.name for sweep in config.sweep]
+    assert len(set(names)) == 9
+    assert names[0] == "tau-0.5/top-k/masked-cosine"
+    assert names[-1] == "tau-0.5/relu-l1-0.2/iso-energy"
+    assert [sweep.betas for sweep in config.sweep] == 3 * [(0.0, 0.01), (0.01,), (0.01,)]
+    summary = summary_of(config, tmp_path)
+    json.dumps(summary, allow_nan=False)
+    assert len(summary["cells"]) == 3 * (1 + 3)
+    assert len(summary["ideals"]) == 3
+    assert len(summary["neutrality"]) == 9
+    assert summary["published"] == []  # they are of Matching Pursuit
+    by_row = {(c["sparse_encoder"], c["alignment"], c["beta"]): c["metrics"] for c in summary["cells"]}
+    for row in summary["neutrality"]:
+        own = by_row[row["sparse_encoder"], row["alignment"], 0.01]["bimodal_energy"]["mean"]
+        base = by_row[row["sparse_encoder"], "masked-cosine", 0.0]["bimodal_energy"]["mean"]
+        assert row["beyond_baseline"]["mean"] == pytest.approx(own - base)
+    text = markdown(summary)
+    for words in ("| relu:l1=0.2, β = 0 |", "| relu:l1=0.2, iso-energy, β = 0.01 |", "| top-k, cosine, β = 0.01 |"):
+        assert words in text
+    lines = recovery_by_beta(summary).axes[0].containers
+    assert len(lines) == 9
+    assert all(len(line.lines[0].get_xdata()) == 2 for line in lines)  # each has the β = 0 of its encoder
+
+
+def test_alignments_without_a_beta_above_zero_are_one_run() -> None:
+    config = dataclasses.replace(SMALL, betas=(0.0,), alignments=(MaskedCosine(), Cosine()))
+    assert [sweep.name for sweep in config.sweep] == ["tau-0.99/masked-cosine", "tau-0.5/masked-cosine"]
+
+
+@pytest.mark.ray
+def test_a_grid_has_a_phase_diagram(on_ray: None, tmp_path: Path) -> None:  # noqa: ARG001
+    arguments = "phase --seeds 1 --epochs 1 --pairs 100 --dim 60 --instances 20 --atoms 30 --k 4 --batch-pairs 50"
+    betas = "--instance-cosines 0.5 0.7 1 --betas 0 0.001 0.01"
+    synthetic.main([*arguments.split(), *betas.split(), "--output", str(tmp_path)])
+    assert {path.name for path in tmp_path.glob("phases.*")} == {"phases.png", "phases.svg"}
+
+
+def test_presets_sweep_what_they_are_called(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert len(PRESETS["encoders"].sweep) == 2 * 5
+    assert {sweep.betas for sweep in PRESETS["objectives"].sweep} == {(0.0, 5e-5, 5e-4), (5e-5, 5e-4)}
+    phase = PRESETS["phase"]
+    assert min(phase.instance_cosines) > phase.pair_cosine  # or pairs could not have it
+    assert len({preset.output for preset in PRESETS.values()}) == len(PRESETS)
+    synthetic.main(["encoders", "--seeds", "1", "--output", str(tmp_path), "--dry-run"])
+    assert "tau-0.5/jump-relu-l0-0.1-threshold-0.05-bandwidth-0.05/seed-0" in capsys.readouterr().out
+    synthetic.main(["--sparse-encoders", "relu:l1=0.5", "top-k", "--output", str(tmp_path), "--dry-run"])
+    assert "tau-0.99/relu-l1-0.5/seed-9" in capsys.readouterr().out
 
 
 def test_one_seed_makes_a_table_without_intervals(tmp_path: Path) -> None:
-    result = measure_recovery(SMALL.experiment(0.7, 0), {}, tmp_path)
-    summary = summarise({0.7: [result]})
+    summary = summary_of(dataclasses.replace(SMALL, seeds=1, instance_cosines=(0.7,)), tmp_path)
     assert summary["published"] == []
     assert "in part (τ₁ = 0.7)" in markdown(summary)
     assert "[" not in markdown(summary).split("by bootstrap over seeds].")[1]
@@ -159,6 +253,8 @@ def test_one_seed_makes_a_table_without_intervals(tmp_path: Path) -> None:
         ({"seeds": 0}, "seeds"),
         ({"betas": ()}, "betas"),
         ({"instance_cosines": (0.5, 0.5)}, "instance_cosines"),
+        ({"sparse_encoders": (TopK(), TopK())}, "sparse_encoders must be .* got top-k, top-k"),
+        ({"alignments": ()}, "alignments must be .* got none"),
         ({"batch_pairs": 301}, "batch of 301"),
     ],
 )
