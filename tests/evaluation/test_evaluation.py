@@ -1,5 +1,7 @@
 """The evaluation graph without Ray: the same results however the store is parted, and a page from them."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder
+from isoenergy.errors import InputError
 from isoenergy.evaluation.search import RANKS
 from isoenergy.interventions import intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means
@@ -104,11 +107,48 @@ def test_a_second_evaluation_runs_nothing_and_a_dry_run_says_so(
     assert first["saes"][0]["results"]["pairs"] > 200
 
 
-def test_the_report_escapes_captions_and_does_without_pictures(store: Path, sae: Path, tmp_path: Path) -> None:
-    results(store, sae, tmp_path / "evaluation")
-    files = write_report(tmp_path / "evaluation" / "evaluation.json", tmp_path / "out" / "report.html")
-    page = files[0].read_text()
+def report(store: Path, saes: list[SaeConfig], folder: Path) -> tuple[str, list[Path]]:
+    """The page of an evaluation of SAEs with these settings, and all files."""
+    for number, config in enumerate(saes):
+        write_sae(folder / f"sae-{number}", config)
+    places = [folder / f"sae-{number}" for number in range(len(saes))]
+    evaluated(store, places, folder / "evaluation", sample=50)
+    files = write_report(folder / "evaluation" / "evaluation.json", folder / "out" / "report.html")
+    return files[0].read_text(), files
+
+
+def test_the_report_escapes_captions_and_does_without_pictures(store: Path, tmp_path: Path) -> None:
+    page, files = report(store, CONFIGS[:1], tmp_path)
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert {file.suffix for file in files} == {".html", ".svg", ".png"}
     assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_the_report_shows_a_null_beside_the_sae_whose_null_it_is(store: Path, tmp_path: Path) -> None:
+    aligned = SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25)
+    page, files = report(store, [aligned, replace(aligned, null=True)], tmp_path)
+    assert page.count('<section class="card">') == 1
+    assert "out of pairs that do not belong together" in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "null of SAE-A (β = 0.25)" in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert not [file for file in files if file.name.startswith("sae-1")]
+    alone, _ = report(store, [aligned], tmp_path / "alone")
+    assert "isoenergy train … --null" in alone
+    assert "null of" not in alone
+
+
+def test_the_report_shows_a_null_whose_sae_is_not_there(store: Path, tmp_path: Path) -> None:
+    page, _ = report(store, [SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25, null=True)], tmp_path)
+    assert "<section" not in page
+    assert "null of SAE-A (β = 0.25)" in page.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_report_names_what_an_evaluation_lacks(store: Path, tmp_path: Path) -> None:
+    report(store, CONFIGS[:1], tmp_path)
+    file = tmp_path / "evaluation" / "evaluation.json"
+    whole = json.loads(file.read_text())
+    for name in ("graph", "stability", "original"):
+        file.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
+        with pytest.raises(InputError, match=f"not a whole evaluation.*{name}"):
+            write_report(file, tmp_path / "again.html")
+    assert not (tmp_path / "again.html").exists()

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from mlflow import MlflowClient
@@ -68,6 +69,8 @@ def test_the_summary_names_every_figure(demo: Demo) -> None:
     assert "14,399 in, 14,399 embedded, rejected: none" in demo.printed
     for words in ("R² 0.", "p_acc 0.", "gap 0.", "R@1/5/10", "report.html", "mlflow ui --backend-store-uri"):
         assert words in demo.printed
+    assert "a paired difference of" in demo.printed
+    assert "? What the objective makes out of pairs that do not belong together was not measured" in demo.printed
 
 
 def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
@@ -106,8 +109,11 @@ def browser() -> str:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_opens_in_a_browser(demo: Demo, tmp_path: Path, width: int) -> None:
+def test_the_report_opens_in_a_browser(
+    demo: Demo, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
     from playwright.sync_api import sync_playwright
 
     troubles: list[str] = []
@@ -116,7 +122,7 @@ def test_the_report_opens_in_a_browser(demo: Demo, tmp_path: Path, width: int) -
         chromium = playwright.chromium.launch(
             executable_path=browser(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
-        page = chromium.new_page(viewport={"width": width, "height": 900})
+        page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
@@ -128,8 +134,11 @@ def test_the_report_opens_in_a_browser(demo: Demo, tmp_path: Path, width: int) -
         chromium.close()
     assert troubles == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
-    assert len(pictures) > 2 * (3 + 8 * 8)
+    assert len(pictures) > 2 * (6 + 8 * 8)
     assert [alt for alt, drawn in pictures if not drawn] == []
     assert overflow <= 0
     assert "Removing the unimodal atoms closes the gap by" in text
     assert "Bimodal atoms: what images and captions share" in text
+    assert "Removing the unimodal atoms is number" in text
+    assert "was not measured: train its null model" in text
+    assert "The evaluation, step by step" in text
