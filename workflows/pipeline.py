@@ -16,7 +16,9 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.files import without_secrets
 from isoenergy.pairs.source import PairColumns
-from isoenergy.report.verdict import sae_label, verdict
+from isoenergy.report.intervals import bounds, with_bounds
+from isoenergy.report.saes import is_null, labels
+from isoenergy.report.verdict import verdict
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.training import TrainingConfig
 from workflows import embed, evaluate, presets, report, tracking, train
@@ -115,14 +117,13 @@ def _print_plan(config: PipelineConfig) -> None:
         embed.run(config.embedding())
         print("train:")
         train.run(config.train_stage())
+        places = [str(config.output / "saes" / name) for name in config.training.names]
         null = config.null_stage(config.training.betas)
         if null is not None:
             print("train, on shuffled pairs:")
             train.run(null)
-        print("evaluate:")
-        places = [str(config.output / "saes" / name) for name in config.training.names]
-        if null is not None:
             places += [str(config.output / "null-saes" / name) for name in null.training.names]
+        print("evaluate:")
         evaluate.run(config.evaluation(places))
     except InputError as missing:
         if (config.output / "store").exists() and not (config.output / "store" / "manifest.json").exists():
@@ -140,17 +141,18 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
         f"original   gap {original['geometry']['original']['difference_in_means']:.3f}, "
         f"R@10 {original['retrieval']['original']['r10']['value']:.3f}",
     ]
+    names = labels(evaluation["saes"])
     for sae in evaluation["saes"]:
         results = sae["results"]
         share = results["intervals"]["bimodal_energy_share"]
         lines.append(
-            f"{sae_label(sae)}: R² {results['r2']:.3f} {_bounds(results['intervals']['r2'])}, bimodal energy "
-            f"{share['value']:.3f} {_bounds(share)}, p_acc {results['geometry']['p_acc']:.3f}"
+            f"{names[sae['name']]}: R² {results['r2']:.3f} {bounds(results['intervals']['r2'])}, bimodal energy "
+            f"{share['value']:.3f} {bounds(share)}, p_acc {with_bounds(results['geometry']['p_acc_interval'])}"
         )
         for name in ("reconstructed", "bimodal", "unimodal"):
             gap, retrieval = results["geometry"][name], results["retrieval"][name]
             lines.append(
-                f"  {name:<14} gap {gap['difference_in_means']:.3f} {_bounds(gap['difference_in_means_interval'])} "
+                f"  {name:<14} gap {gap['difference_in_means']:.3f} {bounds(gap['difference_in_means_interval'])} "
                 f"(OT {gap['optimal_transport']:.3f}), "
                 f"R@1/5/10 image→text {_recalls(retrieval, 'image_to_text')}, "
                 f"text→image {_recalls(retrieval, 'text_to_image')}"
@@ -159,7 +161,8 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
             f"  the energies of both modalities differ in {results['unequal_atoms']} of {results['tested_atoms']} "
             f"tested atoms (false discovery rate {UNEQUAL_Q:g})"
         )
-        lines += [f"  {'✓' if item['holds'] else '✗'} {item['text']}" for item in verdict(sae)]
+        if not is_null(sae):
+            lines += [f"  {finding.mark} {finding.text}" for finding in verdict(sae, evaluation["saes"])]
     programs = Path(os.path.relpath(Path(sys.executable).parent))
     lines += [
         "",
@@ -172,10 +175,6 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
     elif run.uri.startswith("http"):
         lines.append(f"           open it: {programs / 'python'} -m webbrowser -t {without_secrets(run.uri)}")
     return "\n".join(lines)
-
-
-def _bounds(interval: dict[str, float]) -> str:
-    return f"[{interval['low']:.3f}, {interval['high']:.3f}]"
 
 
 def _recalls(retrieval: dict[str, float], direction: str) -> str:

@@ -21,7 +21,7 @@ def energy_scatter(atoms: pa.Table, title: str) -> Figure:
     live = atoms.filter(pc.greater(atoms["energy"], 0))
     energies = [live[name].to_numpy() for name in ("image_energy", "text_energy")]
     floor = min((e[e > 0].min() for e in energies if (e > 0).any()), default=1e-9) / 3
-    figure, axes = _figure(5.2, 4.6, title)
+    figure, axes = single_panel(5.2, 4.6, title)
     kind = np.array(live["class"].to_pylist())
     for name, label in LABELS.items():
         chosen = kind == name
@@ -41,7 +41,7 @@ def modality_score_histogram(atoms: pa.Table, title: str) -> Figure:
     live = atoms.filter(pc.is_valid(atoms["modality_score"]))
     score, energy = live["modality_score"].to_numpy(), live["energy"].to_numpy()
     share, edges = np.histogram(score, bins=_BINS, range=(0, 1), weights=energy / max(energy.sum(), 1e-12))
-    figure, axes = _figure(5.2, 3.4, title)
+    figure, axes = single_panel(5.2, 3.4, title)
     middle = (edges[:-1] + edges[1:]) / 2
     colours = [COLOURS["text_only" if m < EPSILON else "image_only" if m > 1 - EPSILON else "bimodal"] for m in middle]
     axes.bar(middle, share, width=np.diff(edges) * 0.92, color=colours)
@@ -65,7 +65,7 @@ def projection(points: pa.Table, title: str) -> Figure:
             axes.plot(x.mean(), y.mean(), marker="X", markersize=11, color=COLOURS[modality], markeredgecolor="white")
         axes.set_title(heading, fontsize=10)
         axes.set(xlabel="along the gap")
-        _plain(axes)
+        plain(axes)
     panels[0].set_ylabel("principal axis across it")
     panels[0].legend(frameon=False, fontsize=9, markerscale=4)
     return figure
@@ -80,14 +80,16 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+def single_panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """Return a figure with one plain panel."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize=11)
-    _plain(axes)
+    plain(axes)
     return figure, axes
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Take away what no panel needs."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)

@@ -2,19 +2,26 @@
 
 import base64
 import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from isoenergy.errors import InputError
 from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, PROJECTION_FILE, SHOWN_ATOM_CLASSES
-from isoenergy.report import figures
+from isoenergy.report import figures, rival_figures, rivals, tables
+from isoenergy.report.graph_figure import draw_graph
+from isoenergy.report.intervals import bounds, number
+from isoenergy.report.saes import Sae, is_null, labels, real_saes
+from isoenergy.report.sharedness import SharednessCounts, sharedness
 from isoenergy.report.thumbnails import thumbnails
-from isoenergy.report.verdict import sae_label, verdict
+from isoenergy.report.verdict import Finding, verdict
 
 _KINDS = ("svg", "png")
 _CLASS_HEADINGS = {
@@ -22,29 +29,41 @@ _CLASS_HEADINGS = {
     "image_only": "Image-only atoms",
     "text_only": "Text-only atoms",
 }
-_MEASURES = (
-    ("mse", "MSE", "sum over dimensions, mean over rows", ".4f"),
-    ("r2", "R²", "against the scalar mean: the paper's", ".4f"),
-    ("r2_centred", "R², centred", "against each modality's own means", ".4f"),
-    ("l0", "l0", "atoms in a code", ".2f"),
-    ("l1", "l1", "sum of coefficients", ".3f"),
-    ("dead_atoms", "dead atoms", "never fire on these pairs", "d"),
-    ("bimodal_energy_share", "bimodal energy", "share of the energy, 0.05 ≤ μ ≤ 0.95", ".1%"),
-    ("image_only_energy_share", "image-only energy", "μ > 0.95", ".1%"),
-    ("text_only_energy_share", "text-only energy", "μ < 0.05", ".1%"),
-    ("always_on_energy_share", "always-on energy", "atoms with f > 0.9", ".1%"),
-)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as files, and on the page."""
+
+    name: str
+    alt: str
+    files: Mapping[str, bytes]
+    """By kind, `svg` and `png`."""
+    wide: bool
+
+    @classmethod
+    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False) -> Self:
+        """Draw a figure; wide: it takes both columns of the page."""
+        return cls(name, alt, {kind: figures.as_bytes(figure, kind) for kind in _KINDS}, wide)
+
+    @property
+    def url(self) -> str:
+        """The figure as a data URL."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.files["svg"]).decode()
 
 
 @dataclass(frozen=True)
 class SaeReport:
-    """What the page shows of one SAE; figures are SVG and PNG bytes by name."""
+    """What the page shows of one SAE."""
 
     label: str
-    results: dict[str, Any]
-    verdict: list[dict[str, Any]]
-    figures: dict[str, dict[str, bytes]]
-    atoms: list[dict[str, Any]]
+    results: Mapping[str, Any]
+    verdict: Sequence[Finding]
+    rivals: Sequence[str]
+    rival_drawings: Sequence[Drawing]
+    atom_drawings: Sequence[Drawing]
+    atoms_tested: SharednessCounts
+    atoms: Sequence[Mapping[str, Any]]
 
 
 def write_report(evaluation: Path, output: Path) -> list[Path]:
@@ -54,54 +73,109 @@ def write_report(evaluation: Path, output: Path) -> list[Path]:
     """
     try:
         summary = json.loads(evaluation.read_text())
-        saes = [_sae_report(sae, summary, evaluation.parent) for sae in summary["saes"]]
+        names, real = labels(summary["saes"]), real_saes(summary["saes"])
+        saes = [_sae_report(sae, summary, names[sae["name"]], evaluation.parent) for sae in real]
+        graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
+        page = (
+            _environment()
+            .get_template("page.html")
+            .render(
+                summary=summary,
+                labels=names,
+                saes=saes,
+                nulls=[sae for sae in summary["saes"] if is_null(sae)],
+                measures=tables.side_by_side(summary["saes"]),
+                stability=tables.stability(summary["stability"]),
+                rivals=rivals.rival_table(summary["original"], real, names),
+                rival_measures=rivals.MEASURES,
+                variants=rivals.VARIANTS,
+                headings=_CLASS_HEADINGS,
+                embeddings=("reconstructed", "bimodal", "unimodal"),
+                graph=graph,
+            )
+        )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{evaluation} is not a whole evaluation ({error}); run `isoenergy evaluate` first") from error
-    environment = Environment(
-        loader=PackageLoader("isoenergy", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"format_count": "{:,}".format, "number": format}
-    page = environment.get_template("page.html").render(
-        summary=summary,
-        saes=saes,
-        measures=_MEASURES,
-        headings=_CLASS_HEADINGS,
-        embeddings=("reconstructed", "bimodal", "unimodal"),
-        data_url=_data_url,
-    )
+    drawings = {graph.name: graph}
+    for sae, shown in zip(real, saes, strict=True):
+        drawings |= {f"{sae['name']}-{each.name}": each for each in (*shown.rival_drawings, *shown.atom_drawings)}
     folder = output.parent / "figures"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         output.write_text(page)
         files = [output]
-        for sae, record in zip(saes, summary["saes"], strict=True):
-            for name, drawings in sae.figures.items():
-                for kind, data in drawings.items():
-                    files.append(folder / f"{record['name']}-{name}.{kind}")
-                    files[-1].write_bytes(data)
+        for name, drawing in drawings.items():
+            for kind, data in drawing.files.items():
+                files.append(folder / f"{name}.{kind}")
+                files[-1].write_bytes(data)
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error}); give an output that can") from error
     return files
 
 
-def _sae_report(sae: dict[str, Any], summary: dict[str, Any], root: Path) -> SaeReport:
-    label = sae_label(sae)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("isoenergy", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
+    return environment
+
+
+def _unbroken(sentence: str) -> str:
+    """Keep what stands in brackets on one line."""
+    return re.sub(r"\[[^]]*\]|\([^)]*\)", lambda bracketed: bracketed[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
+
+
+def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, root: Path) -> SaeReport:
     atoms = pq.read_table(root / sae["exemplars"] / ATOMS_FILE)
-    drawn = {
-        "energy": figures.energy_scatter(atoms, f"{label}: energy of each atom"),
-        "modality-score": figures.modality_score_histogram(atoms, f"{label}: energy by modality score"),
-        "projection": figures.projection(pq.read_table(root / sae["projection"] / PROJECTION_FILE), label),
-    }
+    points = pq.read_table(root / sae["projection"] / PROJECTION_FILE)
+    original = summary["original"]
     return SaeReport(
         label=label,
         results=sae["results"],
-        verdict=verdict(sae),
-        figures={name: {kind: figures.as_bytes(figure, kind) for kind in _KINDS} for name, figure in drawn.items()},
+        verdict=verdict(sae, summary["saes"]),
+        rivals=rivals.rival_sentences(original, sae),
+        rival_drawings=[
+            Drawing.of(
+                "rivals",
+                "relative modality gap against R@1 of every way to close the gap",
+                rival_figures.trade_off(original, sae, label),
+                wide=True,
+            ),
+            Drawing.of(
+                "sweeps",
+                "difference in means against R@1 along the sweeps of step sizes and of gap dimensions",
+                rival_figures.sweeps(original, sae, label),
+                wide=True,
+            ),
+        ],
+        atom_drawings=[
+            Drawing.of(
+                "projection",
+                "both modalities along the gap and across it, before and after removing unimodal atoms",
+                figures.projection(points, label),
+                wide=True,
+            ),
+            Drawing.of(
+                "energy",
+                "image energy against text energy, an atom a point",
+                figures.energy_scatter(atoms, f"{label}: energy of each atom"),
+            ),
+            Drawing.of(
+                "modality-score",
+                "share of the energy by modality score",
+                figures.modality_score_histogram(atoms, f"{label}: energy by modality score"),
+            ),
+            Drawing.of(
+                "sharedness", "how far each atom is shared, with its interval", sharedness(atoms, label), wide=True
+            ),
+        ],
+        atoms_tested=SharednessCounts.of(atoms),
         atoms=_shown_atoms(atoms, pq.read_table(root / sae["exemplars"] / EXEMPLARS_FILE), summary["store"]),
     )
 
 
-def _shown_atoms(atoms: pa.Table, exemplars: pa.Table, store: dict[str, Any]) -> list[dict[str, Any]]:
+def _shown_atoms(atoms: pa.Table, exemplars: pa.Table, store: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the strongest atoms of each class, each with its top images and captions."""
     shown = {row["atom"]: row | {"images": [], "captions": []} for row in atoms.to_pylist()}
     rows = exemplars.to_pylist()
@@ -114,7 +188,3 @@ def _shown_atoms(atoms: pa.Table, exemplars: pa.Table, store: dict[str, Any]) ->
             atom["captions"].append(row)
     chosen = [atom for atom in shown.values() if atom["images"] or atom["captions"]]
     return sorted(chosen, key=lambda atom: (SHOWN_ATOM_CLASSES.index(atom["class"]), -atom["energy"]))
-
-
-def _data_url(drawing: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(drawing).decode()

@@ -1,19 +1,36 @@
 """The evaluation in sentences, good news or bad."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from isoenergy.report.intervals import Interval, with_bounds
+from isoenergy.report.saes import Sae, nulls_of
 from isoenergy.statistics import ALWAYS_ON_FREQUENCY
 
 KEPT_RETRIEVAL = 0.9
 UNIMODAL_RETRIEVAL = 0.1
 MOST_OF_THE_GAP = 0.5
 ALWAYS_ON_SHARE = 0.05
+NULL_COMMAND = "isoenergy train … --null"
+
+State = Literal["holds", "fails", "undecided"]
+MARKS: dict[State, str] = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
 
-def sae_label(sae: dict[str, Any]) -> str:
-    """Return what the paper calls it: SAE for β = 0, else SAE-A."""
-    beta = sae["config"]["beta"]
-    return f"SAE-A (β = {beta:g})" if beta else "SAE (β = 0)"
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the hypothesis predicts, and what was found."""
+
+    state: State
+    """undecided: the interval has both sides of what is asked for, or there is nothing to tell it from."""
+    text: str
+
+    @property
+    def mark(self) -> str:
+        """✓, ✗ or ?."""
+        return MARKS[self.state]
 
 
 def recall_at_10(retrieval: dict[str, float]) -> float:
@@ -21,36 +38,118 @@ def recall_at_10(retrieval: dict[str, float]) -> float:
     return (retrieval["image_to_text_r10"] + retrieval["text_to_image_r10"]) / 2
 
 
-def verdict(sae: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the four things that the hypothesis predicts of an SAE, each as `holds` and a `text` with its numbers."""
+def verdict(sae: Sae, saes: Sequence[Sae]) -> list[Finding]:
+    """Return what the hypothesis predicts of an SAE, and whether the intervals bear it out.
+
+    saes: all of the evaluation; its null models are among them.
+    """
     results = sae["results"]
-    gap, retrieval = results["geometry"], results["retrieval"]
-    before, after = (gap[name]["difference_in_means"] for name in ("reconstructed", "bimodal"))
-    recall = {name: recall_at_10(retrieval[name]) for name in ("reconstructed", "bimodal", "unimodal")}
-    always_on = results["always_on_energy_share"]
-    kept = _share(recall["bimodal"], recall["reconstructed"])
-    closed = 1 - _share(after, before)
+    found = [_gap(results), *_retrieval(results), _always_on(results), _against_centring(results)]
+    return found + ([_null(sae, nulls_of(sae, saes))] if sae["config"]["beta"] else [])
+
+
+def above(interval: Interval, least: float) -> State:
+    """Return whether a number is above `least`: undecided if its interval has both sides of it, or is NaN."""
+    if interval["low"] > least:
+        return "holds"
+    return "fails" if interval["high"] < least else "undecided"
+
+
+def below(interval: Interval, most: float) -> State:
+    """Return whether a number is below `most`, as `above` does."""
+    return above({name: -interval[other] for name, other in (("low", "high"), ("high", "low"))}, -most)
+
+
+def _gap(results: dict[str, Any]) -> Finding:
+    before, after = (results["geometry"][name]["difference_in_means_interval"] for name in ("reconstructed", "bimodal"))
+    closed = {
+        "value": 1 - _share(after["value"], before["value"]),
+        "low": 1 - _share(after["high"], before["low"]),
+        "high": 1 - _share(after["low"], before["high"]),
+    }
+    if math.isnan(closed["value"]):
+        return Finding("undecided", "There is no gap between the reconstructed modalities that could be closed.")
+    widens = closed["value"] < 0
+    shown = {"value": -closed["value"], "low": -closed["high"], "high": -closed["low"]} if widens else closed
+    return Finding(
+        above(closed, MOST_OF_THE_GAP),
+        f"Removing the unimodal atoms {'widens' if widens else 'closes'} the gap by {with_bounds(shown, '.0%')}: "
+        f"the difference in means goes from {with_bounds(before)} to {with_bounds(after)}. "
+        f"Asked: above {MOST_OF_THE_GAP:.0%}.",
+    )
+
+
+def _retrieval(results: dict[str, Any]) -> list[Finding]:
+    """Shares of the reconstruction's R@10, of which the value stands fixed; what is kept has a paired interval."""
+    retrieval = {name: results["retrieval"][name] for name in ("reconstructed", "bimodal", "unimodal")}
+    whole = retrieval["reconstructed"]["r10"]["value"]
+    if not whole > 0:
+        return [Finding("undecided", "The reconstruction retrieves nothing, so that no atoms could keep it.")]
+    kept = {name: 1 + value / whole for name, value in retrieval["bimodal"]["change_r10"].items()}
+    alone = {name: value / whole for name, value in retrieval["unimodal"]["r10"].items()}
     return [
-        {
-            "holds": closed > MOST_OF_THE_GAP,
-            "text": f"Removing the unimodal atoms {'closes' if closed > 0 else 'widens'} the gap by {abs(closed):.0%}: "
-            f"the difference in means goes from {before:.3f} to {after:.3f}.",
-        },
-        {
-            "holds": kept >= KEPT_RETRIEVAL,
-            "text": f"Bimodal atoms alone keep {kept:.0%} of the reconstruction's retrieval: "
-            f"R@10 {recall['bimodal']:.3f} of {recall['reconstructed']:.3f}.",
-        },
-        {
-            "holds": _share(recall["unimodal"], recall["reconstructed"]) < UNIMODAL_RETRIEVAL,
-            "text": f"Unimodal atoms alone retrieve {_share(recall['unimodal'], recall['reconstructed']):.0%} of it: "
-            f"R@10 {recall['unimodal']:.3f}.",
-        },
-        {
-            "holds": always_on < ALWAYS_ON_SHARE,
-            "text": f"Atoms that are always on (f > {ALWAYS_ON_FREQUENCY}) hold {always_on:.1%} of the energy.",
-        },
+        Finding(
+            above(kept, KEPT_RETRIEVAL),
+            f"Bimodal atoms alone keep {with_bounds(kept, '.0%')} of the reconstruction's retrieval: "
+            f"R@10 {with_bounds(retrieval['bimodal']['r10'])} of {whole:.3f}. Asked: above {KEPT_RETRIEVAL:.0%}.",
+        ),
+        Finding(
+            below(alone, UNIMODAL_RETRIEVAL),
+            f"Unimodal atoms alone retrieve {with_bounds(alone, '.0%')} of it: "
+            f"R@10 {with_bounds(retrieval['unimodal']['r10'])}. Asked: below {UNIMODAL_RETRIEVAL:.0%}.",
+        ),
     ]
+
+
+def _always_on(results: dict[str, Any]) -> Finding:
+    share = results["always_on_energy_share"]
+    return Finding(
+        "holds" if share < ALWAYS_ON_SHARE else "fails",
+        f"Atoms that are always on (f > {ALWAYS_ON_FREQUENCY}) hold {share:.1%} of the energy. "
+        f"Asked: below {ALWAYS_ON_SHARE:.0%}, without an interval.",
+    )
+
+
+def _against_centring(results: dict[str, Any]) -> Finding:
+    ahead = results["rivals"]["r1"]["ahead_of_bimodal"]["centred"]
+    difference = {"value": -ahead["value"], "low": -ahead["high"], "high": -ahead["low"]}
+    state = above(difference, 0)
+    beats = {"holds": "beats", "fails": "loses to", "undecided": "cannot be told from"}[state]
+    bimodal, centred = (with_bounds(results["retrieval"][name]["r1"]) for name in ("bimodal", "centred"))
+    return Finding(
+        state,
+        f"At recall, removing the unimodal atoms {beats} centring the same reconstruction: R@1 {bimodal} against "
+        f"{centred}, a paired difference of {with_bounds(difference, '+.3f')}.",
+    )
+
+
+def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
+    """Compare with the null model that makes the most bimodal energy."""
+    if not nulls:
+        return Finding(
+            "undecided",
+            "What the objective makes out of pairs that do not belong together was not measured: train its null model "
+            f"with `{NULL_COMMAND}` and give it to `isoenergy evaluate` beside this SAE.",
+        )
+    own = _made(sae)
+    null = max((_made(other) for other in nulls), key=lambda made: made[0]["value"])
+    state = above({"low": own[0]["low"] - null[0]["high"], "high": own[0]["high"] - null[0]["low"]}, 0)
+    claim = {
+        "holds": "Pairs that belong together add bimodal energy",
+        "fails": "Pairs that belong together take bimodal energy away",
+        "undecided": "Whether pairs that belong together add bimodal energy cannot be told",
+    }[state]
+    return Finding(
+        state,
+        f"{claim}: it is {with_bounds(own[0], '.1%')}, of which the objective makes {with_bounds(null[0], '.1%')} out "
+        f"of pairs that do not belong together (one training each). Likewise p_acc: {with_bounds(own[1])}, and "
+        f"{with_bounds(null[1])} out of those.",
+    )
+
+
+def _made(sae: Sae) -> tuple[Interval, Interval]:
+    """Return the bimodal share of the energy and p_acc."""
+    return sae["results"]["intervals"]["bimodal_energy_share"], sae["results"]["geometry"]["p_acc_interval"]
 
 
 def _share(part: float, whole: float) -> float:

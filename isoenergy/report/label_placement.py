@@ -1,0 +1,72 @@
+"""Short labels beside points, none on top of another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+Floats = npt.NDArray[np.float64]
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top, in the panel's units."""
+
+_DISTANCES = (10.0, 16.0, 24.0, 34.0, 46.0, 60.0)
+"""Points, from the label's middle."""
+_DIRECTIONS = np.deg2rad(np.arange(45, 405, 22.5))
+_MARKER = 6.0
+
+
+def label_points(
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    labels: Sequence[str],
+    obstacles: Sequence[Box] = (),
+    size: float = 8.0,
+) -> None:
+    """Write a label near each point, on no other, no point and no obstacle, and join them by a line if it is far.
+
+    The panel's limits, scales and the figure's layout must be final.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # a panel without a figure cannot be drawn
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
+    places: Floats = axes.transData.transform(points) * scale
+    box = np.array(axes.bbox.extents) * scale
+    extents = [np.array([0.36 * size * len(label) + 1.5, 0.55 * size]) for label in labels]
+    taken: list[tuple[Floats, Floats]] = [(place, np.full(2, _MARKER / 2)) for place in places]
+    for left, bottom, right, top in obstacles:
+        corners = axes.transData.transform([(left, bottom), (right, top)]) * scale
+        taken.append((corners.mean(0), np.abs(corners[1] - corners[0]) / 2))
+    for point, place, label, extent in zip(points, places, labels, extents, strict=True):
+        offset = _free(place, extent, taken, box)
+        taken.append((place + offset, extent))
+        line = {"arrowstyle": "-", "linewidth": 0.5, "color": "#666666", "shrinkA": size / 2, "shrinkB": 3}
+        near = np.hypot(*offset) < 1.5 * size + _MARKER
+        axes.annotate(
+            label,
+            point,
+            (float(offset[0]), float(offset[1])),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=size,
+            arrowprops=None if near else line,
+        ).set_in_layout(False)
+
+
+def _free(place: Floats, extent: Floats, taken: Sequence[tuple[Floats, Floats]], box: Floats) -> Floats:
+    """The nearest offset at which nothing is hit; if there is none, that which hits least."""
+    found, fewest = np.zeros(2), np.inf
+    for distance in _DISTANCES:
+        for direction in _DIRECTIONS:
+            offset = distance * np.array([np.cos(direction), np.sin(direction)])
+            middle = place + offset
+            hits = sum(bool((np.abs(middle - other) < extent + its).all()) for other, its in taken)
+            outside = bool((middle - extent < box[:2]).any() or (middle + extent > box[2:]).any())
+            if hits + outside < fewest:
+                found, fewest = offset, hits + outside
+            if fewest == 0:
+                return found
+    return found

@@ -1,0 +1,38 @@
+"""The SAEs of an evaluation: what they are called, and which is the null of which."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Sae = Mapping[str, Any]
+
+
+def sae_label(sae: Sae) -> str:
+    """Return what the paper calls it: SAE for β = 0, else SAE-A; a null model says whose null it is."""
+    beta = sae["config"]["beta"]
+    label = f"SAE-A (β = {beta:g})" if beta else "SAE (β = 0)"
+    return f"null of {label}" if is_null(sae) else label
+
+
+def labels(saes: Sequence[Sae]) -> dict[str, str]:
+    """Return each SAE's label by its name; SAEs that share a label, such as those of several seeds, add their names."""
+    plain = [sae_label(sae) for sae in saes]
+    return {
+        sae["name"]: label if plain.count(label) == 1 else f"{label}, {sae['name']}"
+        for sae, label in zip(saes, plain, strict=True)
+    }
+
+
+def is_null(sae: Sae) -> bool:
+    """Return whether it was trained on shuffled pairs."""
+    return bool(sae["config"]["null"])
+
+
+def real_saes(saes: Sequence[Sae]) -> list[Sae]:
+    """Return those that were trained on pairs that belong together."""
+    return [sae for sae in saes if not is_null(sae)]
+
+
+def nulls_of(sae: Sae, saes: Sequence[Sae]) -> list[Sae]:
+    """Return the null models whose configuration is that of a real SAE."""
+    wanted = {**sae["config"], "null": True}
+    return [other for other in saes if other["config"] == wanted]
