@@ -234,16 +234,16 @@ def _all_gradients(  # type: ignore[no-untyped-def]
         grad[:] = grad_residual[row]
         restored[:] = residual[row]
         for step in range(indices.shape[1] - 1, -1, -1):
-            index = indices[row, step]
-            if index == _STOPPED:
+            if indices[row, step] == _STOPPED:
                 continue
-            atom, total, value = dictionary[index], grad_dictionary[index], values[row, step]
+            index, value = np.uint32(indices[row, step]), values[row, step]
             product = dictionary.dtype.type(0)
             for i in range(dim):
-                product += grad[i] * atom[i]
+                product += grad[i] * dictionary[index, i]
             weight = grad_values[row, step] - product
             for i in range(dim):
-                before = restored[i] + value * atom[i]
-                total[i] += weight * before - value * grad[i]
+                atom = dictionary[index, i]
+                before = restored[i] + value * atom
+                grad_dictionary[index, i] += weight * before - value * grad[i]
                 restored[i] = before
-                grad[i] += weight * atom[i]
+                grad[i] += weight * atom
