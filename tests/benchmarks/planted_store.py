@@ -1,16 +1,24 @@
 """Embeddings with planted concepts and a gap, and a store of them: as many as a benchmark needs, in seconds."""
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag, normalize
 
 from isoenergy.pairs.source import PairUnit
-from isoenergy.pairs.splits import split_of
+from isoenergy.pairs.splits import Split, split_of
 from isoenergy.store import Manifest, StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
 
 _CONCEPTS, _ACTIVE = 2048, 12
+_SHARED, _OWN = 8, 4
+_COMMONEST, _FALL = 10, 0.8
+_NOISE = 0.15
 
 
 def planted_pairs(pairs: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -34,8 +42,46 @@ def planted_pairs(pairs: int, dim: int, seed: int = 0) -> tuple[np.ndarray, np.n
     return both[0], both[1]
 
 
-def write_planted_store(place: Path, images: np.ndarray, texts: np.ndarray, pairs_a_shard: int = 2048) -> Path:
-    """Write a store of these pairs and return its place."""
+def planted_modalities(pairs: int, dim: int, concepts: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """Return `(pairs, dim)` float16 images and texts, and the `(concepts, dim)` unit atoms that they are made of.
+
+    Half of the atoms are shared, a quarter is of images and a quarter of texts alone, the first of which is in each.
+    The others' frequencies fall with their rank, as those of real concepts do: few are common, most are rare.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    atoms = normalize(torch.randn(concepts, dim, generator=generator), dim=1)
+    half, quarter = concepts // 2, concepts // 4
+    rows = [np.empty((pairs, dim), np.float16) for _ in range(2)]
+    for start in range(0, pairs, 8192):
+        part = slice(start, min(start + 8192, pairs))
+        size = part.stop - part.start
+        shared = _drawn(half, (size, _SHARED), generator)
+        strengths = torch.empty(size, _SHARED).exponential_(generator=generator)
+        for modality, both in enumerate(rows):
+            own = _drawn(quarter, (size, _OWN), generator)
+            own[:, 0] = 0
+            weights = torch.empty(size, _OWN).exponential_(generator=generator)
+            weights[:, 0] = 2
+            mixed = embedding_bag(
+                torch.cat([shared, half + modality * quarter + own], 1),
+                atoms,
+                per_sample_weights=torch.cat([strengths, weights], 1),
+                mode="sum",
+            )
+            noise = normalize(torch.randn(mixed.shape, generator=generator), dim=1)
+            both[part] = normalize(normalize(mixed, dim=1) + _NOISE * noise, dim=1).half().numpy()
+    return rows[0], rows[1], atoms
+
+
+def _drawn(concepts: int, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    frequency = (torch.arange(concepts) + _COMMONEST).float() ** -_FALL
+    return torch.multinomial(frequency, shape[0] * shape[1], replacement=True, generator=generator).view(shape)
+
+
+def write_planted_store(
+    place: Path, images: np.ndarray, texts: np.ndarray, pairs_a_shard: int = 2048, split: Split | None = None
+) -> Path:
+    """Write a store of these pairs and return its place; split: only keys that fall into it."""
     pairs, dim = images.shape
     units = -(-pairs // pairs_a_shard)
     manifest = Manifest(
@@ -57,9 +103,10 @@ def write_planted_store(place: Path, images: np.ndarray, texts: np.ndarray, pair
     )
     writer = StoreWriter(str(place))
     writer.begin(manifest, ["planted.parquet"])
+    names = _keys(split)
     for start in range(0, pairs, pairs_a_shard):
         rows = range(start, min(start + pairs_a_shard, pairs))
-        keys = [f"{row:09d}" for row in rows]
+        keys = [next(names) for _ in rows]
         vectors = [
             pa.FixedSizeListArray.from_arrays(part[rows.start : rows.stop].ravel(), dim) for part in (images, texts)
         ]
@@ -67,3 +114,10 @@ def write_planted_store(place: Path, images: np.ndarray, texts: np.ndarray, pair
         table = pa.table(columns, schema=shard_schema(dim, "float16", pa.schema([])))
         writer.commit(PairUnit("planted.parquet", rows.start, rows.stop), "planted", table, REJECTED.empty_table())
     return place
+
+
+def _keys(split: Split | None) -> Iterator[str]:
+    for number in count():
+        key = f"{number:09d}"
+        if split is None or split_of(key) == split:
+            yield key
