@@ -109,6 +109,7 @@ def dense(config: Dense, folder: Path) -> dict[str, Any]:
             "steps_seconds": _seconds(summary),
             "peak_resident_bytes": _by_kind(memory.peaks),
             "high_water_bytes": memory.high_water,
+            "own_bytes": memory.own,
             "found": {
                 **{name: results[name] for name in ("mse", "r2", "l0", "l1")},
                 "p_acc": results["geometry"]["p_acc"],
@@ -141,6 +142,7 @@ def scale(config: Scale, folder: Path) -> dict[str, Any]:
                 "microseconds_a_pair": {name: 1e6 * value / pairs for name, value in steps.items()},
                 "peak_resident_bytes": _by_kind(memory.peaks),
                 "high_water_bytes": memory.high_water,
+                "own_bytes": memory.own,
             }
         )
         print(json.dumps(runs[-1], indent=2))

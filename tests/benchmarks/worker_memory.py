@@ -26,6 +26,8 @@ class WorkerMemory(threading.Thread):
         """Most bytes that a worker was seen to have resident, by the name of the step that it ran."""
         self.high_water: int = 0
         """Most bytes that any worker ever had resident, by the kernel's own count: no sample misses it."""
+        self.own: int = 0
+        """Most bytes that any worker was seen to have of its own, without the pages of libraries, which all share."""
 
     def __enter__(self) -> "WorkerMemory":
         self.start()
@@ -53,3 +55,4 @@ class WorkerMemory(threading.Thread):
         resident = 1024 * (kilobytes["VmRSS"] - kilobytes["RssShmem"])
         self.peaks[step] = max(self.peaks.get(step, 0), resident)
         self.high_water = max(self.high_water, 1024 * (kilobytes["VmHWM"] - kilobytes["RssShmem"]))
+        self.own = max(self.own, 1024 * kilobytes["RssAnon"])
