@@ -15,7 +15,7 @@ def drawn(points: np.ndarray, obstacles: Sequence[Box] = ()) -> tuple[Figure, li
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.plot(*points.T, "o", markersize=4)
-    axes.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1), xlabel="x", ylabel="y")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="x", ylabel="y")
     label_points(axes, [(x, y) for x, y in points], [str(number) for number in range(len(points))], obstacles)
     figure.draw_without_rendering()
     return figure, list(axes.texts)

@@ -75,6 +75,13 @@ def test_a_lead_within_its_interval_is_too_close_to_call() -> None:
     assert "too close to call" in rival_sentences(original(of_original), sae(of_original=of_original))[0]
 
 
+def test_gaps_are_apart_only_if_their_intervals_are() -> None:
+    for second, said in ((0.115, "too close to call"), (0.125, "apart")):
+        sentences = rival_sentences(original(), sae(gap={"coral": 0.1, "centred": second}))
+        assert f"next centring (rebuilt), {second:.3f}" in sentences[3]
+        assert said in sentences[3]
+
+
 def test_bimodal_atoms_can_win() -> None:
     sentences = rival_sentences(original(), sae({"bimodal": 0.5}, {"bimodal": 0.1}))
     assert sentences[0].startswith("R@1 in the full gallery: unimodal atoms removed (rebuilt) wins with 0.500")

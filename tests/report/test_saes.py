@@ -14,6 +14,7 @@ def test_a_null_belongs_to_the_sae_of_its_configuration_alone() -> None:
     others = [sae(null=True, atoms=9), sae(null=True, beta=0.5), sae(null=True, sparse_encoder={"name": "top-k"})]
     everything = [*others, real, null]
     assert nulls_of(real, everything) == [null]
+    assert nulls_of(sae(beta=0.5), everything) == [others[1]]
     assert real_saes(everything) == [real]
 
 
