@@ -1,6 +1,7 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
 # make test: set everything up and pass the tests.   make check: lint, format, types.
 # make bench: the pursuit against its public peers; some 12 minutes on 2 cores.
+# make bench-evaluate: evaluation against dense codes, and by the number of pairs; some 45 minutes.
 # make bench-embed: the pipeline against the bare encoder, and on a cluster that loses a node; some 20 minutes.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +11,7 @@ export MALLOC_TRIM_THRESHOLD_ := 100000000000
 export MALLOC_MMAP_MAX_ := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench bench-embed clean
+.PHONY: demo test check bench bench-embed bench-evaluate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
@@ -43,6 +44,10 @@ $(VENV)/installed-test: $(VENV)/installed
 $(VENV)/installed-bench: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[bench]"
 	touch $@
+
+bench-evaluate: $(VENV)/installed-bench $(VENV)/installed-test
+	$(VENV)/bin/python -m tests.benchmarks.evaluation dense
+	$(VENV)/bin/python -m tests.benchmarks.evaluation scale
 
 clean:
 	rm -rf $(VENV) runs

@@ -122,7 +122,7 @@ def write_projection(config: ProjectionConfig, inputs: Inputs, output: Path) -> 
     rebuilt = {}
     for name in INTERVENTIONS[:2]:
         keep = kept_atoms(name, classes)
-        rebuilt[name] = [intervene(sae, part, keep)[: config.sample] for part in codes]
+        rebuilt[name] = [intervene(sae, part.split(config.sample)[0], keep) for part in codes]
     images, texts = rebuilt["reconstructed"]
     before = torch.cat([images, texts])
     centre = before.mean(0)

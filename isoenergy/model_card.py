@@ -39,8 +39,8 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
     kind, meaning = ("An aligned sparse autoencoder (SAE-A)" if config.beta > 0 else "A sparse autoencoder"), _SPLITS
     if config.null:
         kind, meaning = "A null model (a sparse autoencoder trained on shuffled pairs)", _NULL
-    what = {key: value for key, value in asdict(config).items() if key != "sparse_encoder"}
-    settings = {**what, "sparse_encoder": config.sparse_encoder, **training}
+    what = {key: value for key, value in asdict(config).items() if key not in ("sparse_encoder", "alignment")}
+    settings = {**what, "alignment": config.alignment, "sparse_encoder": config.sparse_encoder, **training}
     measured = {text: f"{figures[key]:.4g}" for key, text in _MEASURES.items() if key in figures}
     tables = "\n\n".join(_table(title, rows) for title, rows in (("measure", measured), ("setting", settings)) if rows)
     return f"""---

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from isoenergy.codes import Codes, SparseCodes
 from isoenergy.errors import InputError
+from isoenergy.objective import Alignment, MaskedCosine
 from isoenergy.pursuit import gram_matrix, plan_pursuit
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 
@@ -50,6 +51,8 @@ class SaeConfig:
     """normalised: rows of unit norm. centred: those minus their modality's mean. raw: rows as they are."""
     null: bool = False
     """Whether it was trained on shuffled pairs: what it shows is the objective's own making."""
+    alignment: Alignment = field(default_factory=MaskedCosine)
+    """What β weighed."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "atoms", "k"):
@@ -66,8 +69,8 @@ class SaeConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return what `dataclasses.asdict` made `values` of; raises InputError, TypeError or ValueError for others."""
-        encoder = values.get("sparse_encoder")
-        chosen = {"sparse_encoder": SparseEncoder.from_dict(encoder)} if encoder is not None else {}
+        families = {"sparse_encoder": SparseEncoder, "alignment": Alignment}
+        chosen = {name: family.from_dict(values[name]) for name, family in families.items() if name in values}
         return cls(**{**values, **chosen})
 
 

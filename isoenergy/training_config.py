@@ -118,6 +118,7 @@ class TrainingConfig:
                     atoms=self.atoms_for(dim),
                     k=self.k,
                     beta=beta,
+                    alignment=self.alignment,
                     sparse_encoder=self.sparse_encoder,
                     atom_norm=self.atom_norm,
                     input=self.input,

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
+from isoenergy.objective import GroupSparse, MaskedCosine
 from isoenergy.sae import SaeConfig
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder
 
@@ -178,4 +179,17 @@ def test_weights_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
     save_file(weights, file)
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(InputError, match="is not a checkpoint"):
+        SparseAutoencoder.load(tmp_path)
+
+
+def test_a_config_says_what_beta_weighed(tmp_path: Path) -> None:
+    config = SaeConfig(dim=4, atoms=6, k=2, beta=0.1, alignment=GroupSparse())
+    SparseAutoencoder(config).save(tmp_path)
+    assert SparseAutoencoder.load(tmp_path).config.alignment == GroupSparse()
+    saved = json.loads((tmp_path / "config.json").read_text())
+    del saved["alignment"]  # as saved before
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert SparseAutoencoder.load(tmp_path).config.alignment == MaskedCosine()
+    (tmp_path / "config.json").write_text(json.dumps({**saved, "alignment": {"name": "love"}}))
+    with pytest.raises(InputError, match="no alignment 'love'"):
         SparseAutoencoder.load(tmp_path)

@@ -72,6 +72,7 @@ class Scale:
     """Rising numbers of pairs, at least two."""
     dim: int = 128
     atoms: int = 1024
+    queries: int = 500
 
 
 def dense(config: Dense, folder: Path) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def scale(config: Scale, folder: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             store, sae = _planted(pairs, config.dim, config.atoms, Path(place))
             with WorkerMemory() as memory:
-                summary, seconds = _evaluated(store, sae, Path(place))
+                summary, seconds = _evaluated(store, sae, Path(place), "--queries", str(config.queries))
         steps = _seconds(summary)
         runs.append(
             {
@@ -155,6 +156,7 @@ def scale(config: Scale, folder: Path) -> dict[str, Any]:
         "dim": config.dim,
         "atoms": config.atoms,
         "k": _K,
+        "queries": config.queries,
         "runs": runs,
         "microseconds_a_further_pair": slopes,
         "linear": max(slopes) <= _LINEARITY * min(slopes),

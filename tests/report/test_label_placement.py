@@ -3,11 +3,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from isoenergy.report.label_placement import Box, label_points
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from isoenergy.report.label_placement import Box, label_points
 
 
 def drawn(points: np.ndarray, obstacles: Sequence[Box] = ()) -> tuple[Figure, list[Text]]:

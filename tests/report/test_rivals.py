@@ -1,9 +1,9 @@
 import torch
-from isoenergy.report.rivals import MEASURES, VARIANTS, RivalCell, rival_sentences, rival_table
 
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.variants import original_variants, sae_variants
 from isoenergy.pair_moments import PairMoments
+from isoenergy.report.rivals import MEASURES, VARIANTS, RivalCell, rival_sentences, rival_table
 from isoenergy.sae import SaeConfig, SparseAutoencoder
 from isoenergy.statistics import ConceptStatistics
 from tests.report.evaluations import NAN, original, sae

@@ -1,5 +1,4 @@
 from isoenergy.report.saes import labels, nulls_of, real_saes, sae_label
-
 from tests.report.evaluations import sae
 
 
