@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
 
 from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, SaeReference, StoreReference, tensor, unit_rows
@@ -81,7 +80,3 @@ class Fitted:
             raise ValueError("embeddings without an SAE have no atoms")
         return self.statistics
 
-
-def all_atoms(fitted: Fitted) -> torch.Tensor:
-    """Return an `(atoms,)` mask of every atom."""
-    return torch.from_numpy(np.ones(fitted.known.atoms, bool))
