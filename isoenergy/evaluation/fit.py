@@ -79,4 +79,3 @@ class Fitted:
         if self.statistics is None:
             raise ValueError("embeddings without an SAE have no atoms")
         return self.statistics
-

@@ -128,7 +128,7 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
     if not nulls:
         return Finding(
             "undecided",
-            "What the objective makes out of pairs that do not belong together was not measured: train its null model "
+            "What the objective makes of shuffled pairs was not measured: train its null model "
             f"with `{NULL_COMMAND}` and give it to `isoenergy evaluate` beside this SAE.",
         )
     own = _made(sae)
@@ -141,9 +141,8 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
     }[state]
     return Finding(
         state,
-        f"{claim}: it is {with_bounds(own[0], '.1%')}, of which the objective makes {with_bounds(null[0], '.1%')} out "
-        f"of pairs that do not belong together (one training each). Likewise p_acc: {with_bounds(own[1])}, and "
-        f"{with_bounds(null[1])} out of those.",
+        f"{claim}: it is {with_bounds(own[0], '.1%')}, and {with_bounds(null[0], '.1%')} where the same objective was "
+        f"given shuffled pairs (one training each). p_acc: {with_bounds(own[1])}, and {with_bounds(null[1])} there.",
     )
 
 

@@ -129,7 +129,7 @@ def test_the_report_shows_a_null_beside_the_sae_whose_null_it_is(store: Path, tm
     aligned = SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25)
     page, files = report(store, [aligned, replace(aligned, null=True)], tmp_path)
     assert page.count('<section class="card">') == 1
-    assert "out of pairs that do not belong together" in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "was given shuffled pairs" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert "null of SAE-A (β = 0.25)" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert not [file for file in files if file.name.startswith("sae-1")]
     alone, _ = report(store, [aligned], tmp_path / "alone")

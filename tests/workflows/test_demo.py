@@ -70,7 +70,7 @@ def test_the_summary_names_every_figure(demo: Demo) -> None:
     for words in ("R² 0.", "p_acc 0.", "gap 0.", "R@1/5/10", "report.html", "mlflow ui --backend-store-uri"):
         assert words in demo.printed
     assert "a paired difference of" in demo.printed
-    assert "? What the objective makes out of pairs that do not belong together was not measured" in demo.printed
+    assert "where the same objective was given shuffled pairs" in demo.printed
 
 
 def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
@@ -78,7 +78,7 @@ def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     assert experiment is not None
     runs: dict[str, Run] = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {"pipeline", "embed", "train", "evaluate", "report"}
+    assert set(runs) == {"pipeline", "embed", "train", "train-null", "evaluate", "report"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for name in set(runs) - {"pipeline"}:
         assert runs[name].data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
@@ -92,7 +92,7 @@ def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
 
 
 def test_a_second_run_does_nothing_twice(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = ("store/*/*", "saes/beta-*/*", "evaluation/steps/*/*")
+    parts = ("store/*/*", "saes/beta-*/*", "null-saes/null-*/*", "evaluation/steps/*/*")
     before = {path: path.stat().st_mtime_ns for part in parts for path in demo.config.output.glob(part)}
     pipeline.run(demo.config)
     assert {path: path.stat().st_mtime_ns for part in parts for path in demo.config.output.glob(part)} == before
