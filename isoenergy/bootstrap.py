@@ -36,29 +36,42 @@ class Interval:
 
     @classmethod
     def of(cls, value: float, replicates: Floats, level: float = 0.95) -> Self:
-        """Return the percentile interval of `(replicates,)` values; NaN replicates are left out."""
-        known = replicates[np.isfinite(replicates)]
+        """Return the percentile interval of `(replicates,)` values; NaN ones are left out, infinite ones count."""
+        known = replicates[~np.isnan(replicates)]
         if not len(known):
             return cls(float(value), float("nan"), float("nan"))
-        low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+        with np.errstate(invalid="ignore"):
+            low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+        if not np.isfinite([low, high]).all():  # between a number and infinity there is nothing to interpolate
+            low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
         return cls(float(value), float(low), float(high))
 
     @classmethod
-    def around(cls, value: float, replicates: Floats, level: float = 0.95, least: float = -math.inf) -> Self:
+    def around(
+        cls,
+        value: float,
+        replicates: Floats,
+        level: float = 0.95,
+        least: float = -math.inf,
+        most: float = math.inf,
+    ) -> Self:
         """Return the percentile interval of replicates that are moved so that their mean is the value.
 
         Noise biases a norm, or the share of atoms past a threshold, and replicates have that bias once more: they lie
-        beside the value, not around it. least: the measure cannot be below.
+        beside the value, not around it. Skewed ones may do so even then: the interval is made to hold the value.
+        least, most: the measure cannot be below or above.
         """
         known = replicates[np.isfinite(replicates)]
         found = cls.of(value, value + known - known.mean() if len(known) else known, level)
-        return cls(found.value, max(found.low, least), found.high)
+        if math.isnan(found.low):
+            return found
+        return cls(found.value, max(min(found.low, value), least), min(max(found.high, value), most))
 
     @classmethod
-    def normal(cls, value: float, standard_error: float, level: float = 0.95) -> Self:
-        """Return the interval of a value that varies normally."""
+    def normal(cls, value: float, standard_error: float, level: float = 0.95, least: float = -math.inf) -> Self:
+        """Return the interval of a value that varies normally. least: the measure cannot be below."""
         half = float(norm.ppf((1 + level) / 2)) * standard_error
-        return cls(value, value - half, value + half)
+        return cls(value, value - half if math.isnan(half) else max(value - half, least), value + half)
 
 
 def poisson_weights(rows: int, replicates: int, seed: int, part: int) -> Floats:
@@ -151,10 +164,15 @@ class BootstrapSums(MergeableSums):
             ):
                 sums[number] += by_row @ weights
 
-    def interval(self, measure: Callable[[Self], Floats], level: float = 0.95) -> Interval:
-        """Return the interval of a measure that gives `(1 + replicates,)` values, such as those below."""
+    def interval(
+        self, measure: Callable[[Self], Floats], level: float = 0.95, least: float = 0.0, most: float = math.inf
+    ) -> Interval:
+        """Return the interval of a measure that gives `(1 + replicates,)` values, such as those below.
+
+        least, most: the measure cannot be below or above.
+        """
         values = measure(self)
-        return Interval.around(values[0], values[1:], level)
+        return Interval.around(values[0], values[1:], level, least, most)
 
 
 def mean_squared_error(sums: BootstrapSums) -> Floats:

@@ -98,6 +98,24 @@ def test_weights_follow_from_seed_and_part() -> None:
     assert (poisson_weights(50, 10, 3, 7)[:, 0] == 1).all()
 
 
+def test_infinite_replicates_count_and_those_that_are_unknown_do_not() -> None:
+    interval = Interval.of(np.inf, np.array([1.0, 2.0, np.inf, np.inf, np.nan]))
+    assert (interval.low, interval.high) == (1, np.inf)
+    interval = Interval.of(np.inf, np.full(200, np.inf))
+    assert (interval.low, interval.high) == (np.inf, np.inf)
+
+
+def test_an_interval_around_a_number_holds_it_and_ends_where_the_measure_does() -> None:
+    rare = np.zeros(200)
+    rare[:2] = 0.5  # two draws of 200 in which an atom changes its class
+    assert Interval.around(0.0, rare, least=0.0, most=1.0) == Interval(0.0, 0.0, 0.0)
+    assert Interval.around(1.0, 1 - rare, least=0.0, most=1.0) == Interval(1.0, 1.0, 1.0)
+    spread = np.linspace(0.5, 1, 200)
+    interval = Interval.around(0.9, spread, least=0.0, most=1.0)
+    assert 0.6 < interval.low < 0.9
+    assert interval.high == 1
+
+
 def test_an_interval_of_nothing_is_unknown() -> None:
     interval = Interval.of(1.0, np.array([np.nan]))
     assert interval.value == 1

@@ -1,5 +1,6 @@
 """ρ and FDA: whether bimodal atoms are those that connect the modalities, with intervals and controls."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from isoenergy.bootstrap import REPLICATES, BootstrapSums, Interval, modality_scores, poisson_weights
+from isoenergy.bootstrap import REPLICATES, BootstrapSums, Interval, modality_scores
 from isoenergy.codes import SparseCodes
-from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics
+from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics, part_weights
 from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, SaeReference
 from isoenergy.interventions import permuted_classes
 from isoenergy.metrics.bridges import (
@@ -94,7 +95,8 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
 def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> Result:
     """Sum z_image z_text at each entry of the Σ-bridge under bootstrap weights.
 
-    The entries are those of the whole, so that parts add up.
+    The entries are those of the whole, so that parts add up; the weights are those under which the energies were
+    summed, so that masses and classes are of one draw of pairs.
     """
     image, text = load_codes(inputs["codes"])
     pattern = load_file(inputs["bridges"] / _PATTERN_FILE)
@@ -105,14 +107,14 @@ def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> R
         for side in ("row", "column")
     ]
     sums = np.zeros((entries, 1 + replicates))
+    weights = part_weights(inputs["codes"], len(image), config.first_pair, config.seed)
     for start in range(0, len(image), READ_ROWS):
         rows = slice(start, start + READ_ROWS)
         at_entries = [
             merged_code_matrix(SparseCodes(c.indices[rows], c.values[rows], c.residual[rows]), atoms) @ chosen
             for c, chosen in zip((image, text), choose, strict=True)
         ]
-        weights = poisson_weights(at_entries[0].shape[0], REPLICATES, config.seed, config.first_pair + start)
-        sums += at_entries[0].multiply(at_entries[1]).T @ weights[:, : 1 + replicates]
+        sums += at_entries[0].multiply(at_entries[1]).T @ weights[rows, : 1 + replicates]
     save_file({"sums": sums}, output / _SUMS_FILE)
     return {"pairs": len(image), "replicates": replicates}
 
@@ -129,12 +131,12 @@ def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
     masses = np.abs(total) * pattern["gram"][:, None]
     through = np.where(bimodal[pattern["row"]] | bimodal[pattern["column"]], masses, 0).sum(0)
     share = np.divide(through, masses.sum(0), out=np.full(len(through), np.nan), where=masses.sum(0) > 0)
-    found = Interval.around(share[0], share[1:], least=0.0)
-    return {"rho_interval": asdict(Interval(*(_odds(min(bound, 1.0)) for bound in vars(found).values())))}
+    found = Interval.around(share[0], share[1:], least=0.0, most=1.0)
+    return {"rho_interval": asdict(Interval(*map(_odds, vars(found).values())))}
 
 
 def _odds(share: float) -> float:
-    return share / (1 - share) if share < 1 else float("inf")
+    return float("inf") if share == 1 else share / (1 - share)
 
 
 def _save_pattern(sigma: sparse.csr_array, dictionary: npt.NDArray[np.floating], file: Path) -> None:
@@ -170,7 +172,10 @@ def _fda_interval(value: float, dictionary: npt.NDArray[np.floating], sums: Boot
 
 def _fda_of(dictionary: npt.NDArray[np.floating], image: Floats, text: Floats) -> float:
     classes = classes_of_scores(modality_score(image, text))
-    share = float((image + text)[classes.bimodal].sum() / (image + text).sum())
+    total = (image + text).sum()
+    if total == 0:
+        return float("nan")
+    share = float((image + text)[classes.bimodal].sum() / total)
     return fda(region_masses(transport_bridge(dictionary, image, text), classes), share)
 
 
@@ -186,6 +191,6 @@ def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int) -> Result
     real = image.inner(text).double() / (norms[0] * norms[1]).clamp(min=1e-12)
     shuffled = image.inner(other).double() / (norms[0] * norms[1][order]).clamp(min=1e-12)
     return {
-        name: asdict(Interval.normal(float(values.mean()), float(values.std()) / max(count, 2) ** 0.5))
+        name: asdict(Interval.normal(float(values.mean()), float(values.std()) / count**0.5 if count > 1 else math.nan))
         for name, values in (("pair_code_cosine", real), ("shuffled_code_cosine", shuffled))
     }

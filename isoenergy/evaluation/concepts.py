@@ -1,11 +1,14 @@
 """Codes, and the sums over them from which all that is measured by atom follows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -30,20 +33,22 @@ UNEQUAL_Q = 0.05
 """Below this false discovery rate an atom counts as one whose energies differ."""
 _BIAS_EPSILON = 1e-3
 _CODES_FILE = "codes.safetensors"
+_STARTS_FILE = "starts.npy"
 _STATISTICS_FILE = "statistics.safetensors"
 _SUMS_FILE = "reconstruction.safetensors"
 _PAIRED_FILE = "paired-energy.safetensors"
 _BOOTSTRAP_FILE = "bootstrap.safetensors"
 
 _MEASURES = {
-    "mse": bootstrap_measures.mean_squared_error,
-    "l0": bootstrap_measures.l0,
-    "l1": bootstrap_measures.l1,
-    "bimodal_energy_share": bootstrap_measures.bimodal_energy_share,
-    "image_only_energy_share": bootstrap_measures.image_only_energy_share,
-    "text_only_energy_share": bootstrap_measures.text_only_energy_share,
-    "score_spread": bootstrap_measures.score_spread,
+    "mse": (bootstrap_measures.mean_squared_error, math.inf),
+    "l0": (bootstrap_measures.l0, math.inf),
+    "l1": (bootstrap_measures.l1, math.inf),
+    "bimodal_energy_share": (bootstrap_measures.bimodal_energy_share, 1.0),
+    "image_only_energy_share": (bootstrap_measures.image_only_energy_share, 1.0),
+    "text_only_energy_share": (bootstrap_measures.text_only_energy_share, 1.0),
+    "score_spread": (bootstrap_measures.score_spread, 0.5),
 }
+"""Each with the most that it can be; none is below 0."""
 
 PairCodes = tuple[SparseCodes, SparseCodes]
 
@@ -79,6 +84,7 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
     sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
     paired, bootstrap = PairedEnergy.zeros(sae.config.atoms), BootstrapSums.zeros(sae.config.atoms)
     found: list[PairCodes] = []
+    starts: list[int] = []
     gram = None
     for first, *rows in config.part.read():
         gram = sae.gram_of_frozen(rows=2 * READ_ROWS) if gram is None else gram
@@ -86,10 +92,12 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
         for modality, x, codes in zip(MODALITIES, prepared, both, strict=True):
             sums[modality].update(x, codes.residual)
         found.append(both)
+        starts.append(first - config.part.first_pair)
         statistics.update(*both)
         paired.update(*both)
         bootstrap.update(both, prepared, poisson_weights(len(both[0]), REPLICATES, config.part.seed, first))
     _save_codes(found, sae.config.k, output)
+    np.save(output / _STARTS_FILE, np.array(starts, np.int64))
     statistics.save(output / _STATISTICS_FILE)
     paired.save(output / _PAIRED_FILE)
     bootstrap.save(output / _BOOTSTRAP_FILE)
@@ -138,8 +146,8 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
             "text": asdict(modality_bias(statistics, dictionary, biased.text_only)),
         },
         "intervals": {
-            "r2": asdict(bootstrap.interval(partial(bootstrap_measures.r2, dim=dim))),
-            **{name: asdict(bootstrap.interval(measure)) for name, measure in _MEASURES.items()},
+            "r2": asdict(bootstrap.interval(partial(bootstrap_measures.r2, dim=dim), least=-math.inf, most=1.0)),
+            **{name: asdict(bootstrap.interval(measure, most=most)) for name, (measure, most) in _MEASURES.items()},
         },
     }
 
@@ -187,6 +195,16 @@ def load_codes(folder: Path) -> PairCodes:
     part = load_file(folder / _CODES_FILE)
     image, text = (_loaded(part, modality) for modality in MODALITIES)
     return image, text
+
+
+def part_weights(folder: Path, pairs: int, first_pair: int, seed: int) -> npt.NDArray[np.float64]:
+    """Return the `(pairs, 1 + replicates)` weights of the bootstrap under which `encode_part` summed a part."""
+    starts = np.load(folder / _STARTS_FILE)
+    drawn = [
+        poisson_weights(end - start, REPLICATES, seed, first_pair + start)
+        for start, end in pairwise([*map(int, starts), pairs])
+    ]
+    return np.concatenate(drawn)
 
 
 def _loaded(part: Mapping[str, torch.Tensor], modality: str) -> SparseCodes:

@@ -94,9 +94,9 @@ def _by_variant(
             "difference_in_means": float(gaps[0]),
             "difference_in_means_interval": asdict(Interval.around(gaps[0], gaps[1:], least=0.0)),
             "optimal_transport": transport,
-            "optimal_transport_interval": asdict(Interval.normal(transport, error)),
+            "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
             "relative_modality_gap": float(relative[0]),
-            "relative_modality_gap_interval": asdict(Interval.around(relative[0], relative[1:])),
+            "relative_modality_gap_interval": asdict(Interval.around(relative[0], relative[1:], least=0.0, most=1.0)),
             "l2i": l2i(*clouds),
             "cones": asdict(cone_statistics(*clouds)),
         }
@@ -132,4 +132,4 @@ def _probing_accuracy(
         bootstrap.image_second + bootstrap.text_second,
         poisson_weights(sample, REPLICATES, seed, 1),
     )
-    return Interval.around(values[0], values[1:])
+    return Interval.around(values[0], values[1:], least=0.0, most=1.0)

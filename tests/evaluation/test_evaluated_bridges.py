@@ -93,6 +93,15 @@ def test_the_interval_of_rho_counts_atoms_that_change_their_class(bridges: tuple
     assert found["rho_interval"]["high"] > 2 * found["rho"]
 
 
+def test_the_interval_of_rho_does_not_depend_on_the_parts(bridges: tuple, tmp_path: Path) -> None:
+    """An atom's class and the mass of its bridges are of one draw of pairs, however many units a part has."""
+    found, _, _ = bridges
+    store = write_pairs(tmp_path / "store", *concepts(600, 0), rows_a_unit=150)
+    sae = write_true_sae(tmp_path / "sae")
+    whole = evaluated(store, [sae], tmp_path / "out", sample=100)["saes"][0]["results"]["bridges"]
+    assert whole["rho_interval"] == pytest.approx(found["rho_interval"], rel=1e-6)
+
+
 def test_fda_lies_in_its_interval(bridges: tuple) -> None:
     found, _, _ = bridges
     assert found["fda_interval"]["value"] == found["fda"]
@@ -125,5 +134,6 @@ def test_an_sae_without_bimodal_atoms_is_evaluated_all_the_same(tmp_path: Path) 
     sae.save(tmp_path / "sae")
     results = evaluated(store, [tmp_path / "sae"], tmp_path / "out", sample=40)["saes"][0]["results"]
     assert results["bimodal_atoms"] == 0
+    assert np.isnan([results["bridges"]["rho"], *results["bridges"]["rho_interval"].values()]).all()  # nothing bridges
     assert results["geometry"]["bimodal"]["difference_in_means"] == 0
     assert results["retrieval"]["bimodal"]["r1"]["value"] == pytest.approx(1 / 80, abs=0.01)  # rows of zeros: chance
