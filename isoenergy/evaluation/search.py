@@ -79,6 +79,7 @@ def search_part(config: SearchConfig, inputs: Inputs, output: Path) -> Result:
 def merge_search(config: RetrievalConfig, inputs: Inputs, output: Path) -> Result:
     """Return each variant's recall in the full gallery and in the paper's batches, with intervals over pairs.
 
+    A direction without queries, as each caption is that of hundreds of images, has none: the mean is of the other.
     Writes the recalls under every bootstrap weight, so that those of other SAEs, on the same pairs, can be compared.
     """
     setup = _Setup.of(config, inputs)
@@ -86,16 +87,18 @@ def merge_search(config: RetrievalConfig, inputs: Inputs, output: Path) -> Resul
     weights = poisson_weights(config.drawn, REPLICATES, config.draw.seed, 2)
     found: dict[str, Result] = {}
     recalls: dict[str, npt.NDArray[np.float64]] = {}
+    asked = [name for name in DIRECTIONS if len(setup.held.directions[name].queries)]
     for name, sought in setup.sought().items():
         shown, direction = name.split(".")
         nearer, as_near = (torch.from_numpy(c) for c in np.sum([part[name] for part in parts if name in part], axis=0))
         by_pair = weights[setup.held.directions[direction].queries]
         for rank in RANKS:
             hits = chance_of_hit(nearer, as_near.maximum(sought.right), rank, sought.right).numpy()
-            recall = hits @ by_pair / np.maximum(by_pair.sum(0), 1)
+            recall = _weighted_mean(hits, by_pair)
             found.setdefault(shown, {})[f"{direction}_r{rank}"] = float(recall[0])
-            half = recall / len(DIRECTIONS)
-            recalls[f"{shown}.r{rank}"] = recalls.get(f"{shown}.r{rank}", 0.0) + half
+            if direction in asked:
+                both = recalls.get(f"{shown}.r{rank}", 0.0)
+                recalls[f"{shown}.r{rank}"] = both + recall / len(asked)
     sweeps: dict[str, dict[str, float]] = {}
     for variant, images, texts in setup.variants.each(setup.held_rows):
         in_batches = _recall_in_batches(images[: config.draw.in_batches], texts[: config.draw.in_batches], weights)
@@ -109,7 +112,7 @@ def merge_search(config: RetrievalConfig, inputs: Inputs, output: Path) -> Resul
     for name, values in recalls.items():
         shown, measure = name.split(".")
         change = values - recalls[f"{reference}.{measure}"]
-        found[shown][measure] = asdict(Interval.around(values[0], values[1:]))
+        found[shown][measure] = asdict(Interval.around(values[0], values[1:], least=0.0, most=1.0))
         found[shown][f"change_{measure}"] = asdict(Interval.around(change[0], change[1:]))
     return {**found, "sweeps": sweeps}
 
@@ -193,6 +196,10 @@ def _recall_in_batches(
     """Recall by rank, `(1 + replicates,)`, both directions averaged; the pairs are in random order already."""
     hits = hits_in_batches(images, texts, RANKS)
     used = weights[: len(images) // PAPER_BATCH * PAPER_BATCH]
-    if not len(used):
-        return dict.fromkeys(RANKS, np.full(weights.shape[1], np.nan))
-    return {rank: each.mean(1).numpy() @ used / np.maximum(used.sum(0), 1) for rank, each in hits.items()}
+    return {rank: _weighted_mean(each.mean(1).numpy(), used) for rank, each in hits.items()}
+
+
+def _weighted_mean(hits: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """`(1 + replicates,)` means of `(n,)` hits under `(n, 1 + replicates)` weights; NaN where nothing has weight."""
+    total = weights.sum(0)
+    return np.divide(hits @ weights, total, out=np.full(len(total), np.nan), where=total > 0)

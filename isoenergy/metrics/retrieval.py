@@ -200,7 +200,7 @@ def chance_of_hit(nearer: Tensor, as_near: Tensor, rank: int, right: Tensor | No
     if right is None:
         return places / as_near
     missed = torch.ones_like(places)
-    for j in range(int(right.max())):
+    for j in range(int(right.max()) if len(right) else 0):
         factor = (as_near - places - j).clamp(min=0) / (as_near - j).clamp(min=1)
         missed *= torch.where(right > j, factor, 1.0)
     return 1 - missed

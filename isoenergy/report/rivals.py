@@ -203,6 +203,8 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
 
 
 def _of_gap(title: str, measure: Measure, values: Mapping[str, Interval]) -> str:
+    if not math.isfinite(values[BIMODAL]["value"]):
+        return f"{title}: not measured on so few pairs."
     winner, second, *_ = ranked = measure.ranked(values)
     apart = values[winner]["high"] < values[second]["low"]
     return (

@@ -11,6 +11,7 @@ from isoenergy.evaluation.embeddings import HeldPairs, row_labels
 from isoenergy.evaluation.rows import Draw
 from isoenergy.evaluation.search import RANKS
 from isoenergy.metrics.retrieval import equal_rows, full_gallery_recall, recall_in_batches
+from isoenergy.report.page import write_report
 from isoenergy.sae import SaeConfig
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
 
@@ -97,6 +98,31 @@ def test_fewer_pairs_than_a_batch_have_no_recall_in_batches(tmp_path: Path) -> N
     retrieval = evaluated(store, [sae], tmp_path / "out", sample=20)["original"]["retrieval"]["original"]
     assert np.isnan(retrieval["in_batches_r1"]["value"])
     assert 0 < retrieval["r1"]["value"] <= 1
+
+
+def test_where_all_captions_are_of_hundreds_of_images_only_images_are_looked_up(tmp_path: Path) -> None:
+    images, texts = shifted_pairs(600, DIM)
+    texts[:300], texts[300:] = texts[0], texts[300]  # two classes
+    store = write_pairs(tmp_path / "store", images, texts, rows_a_unit=600)
+    sae = write_sae(tmp_path / "sae", SaeConfig(dim=DIM, atoms=24, k=4, beta=0.0))
+    found = evaluated(store, [sae], tmp_path / "out", sample=20)
+    assert found["pairs"]["queries"] == {"image_to_text": 600, "text_to_image": 0}
+    retrieval = found["original"]["retrieval"]["original"]
+    assert np.isnan(retrieval["text_to_image_r1"])
+    unit_images, unit_texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (images, texts[::300]))
+    nearest = np.argmax(unit_images @ unit_texts.T, axis=1)
+    assert retrieval["image_to_text_r1"] == pytest.approx(np.mean(nearest == np.arange(600) // 300))
+    assert retrieval["r1"]["value"] == retrieval["image_to_text_r1"]
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_a_pair_or_two_are_evaluated_and_shown(tmp_path: Path, pairs: int) -> None:
+    store = write_pairs(tmp_path / "store", *shifted_pairs(pairs, DIM))
+    sae = write_sae(tmp_path / "sae", SaeConfig(dim=DIM, atoms=24, k=4, beta=0.0))
+    retrieval = evaluated(store, [sae], tmp_path / "out")["original"]["retrieval"]["original"]
+    assert 0 <= retrieval["r1"]["low"] <= retrieval["r1"]["value"] <= retrieval["r1"]["high"] <= 1
+    page, *_ = write_report(tmp_path / "out" / "evaluation.json", tmp_path / "report.html")
+    assert ("Relative gap: not measured on so few pairs" in page.read_text()) == (pairs == 1)
 
 
 def test_rows_have_one_label_if_and_only_if_they_are_equal() -> None:
