@@ -17,7 +17,7 @@ from isoenergy.sae import SparseAutoencoder
 from isoenergy.store import EmbeddingStore
 from workflows import engine, steps, tracking
 from workflows.command import run_command
-from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name
+from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
 from workflows.ray_steps import run_on_ray
 from workflows.steps import Step
 
@@ -62,6 +62,8 @@ class EvaluateConfig:
         for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not self.saes:
             raise InputError("saes must name at least one folder with an SAE")
 
@@ -83,6 +85,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
             raise InputError(
                 f"{folder} is for embeddings of width {sae.config.dim}, but {config.store} has {store.manifest.dim}"
             )
+    names = _names(saes)
     measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs)
     graph = EvaluationGraph(measured, saes)
     root = config.output / "steps"
@@ -98,7 +101,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
             run_on_ray(planned, root, "evaluate")
         if config.only:
             return None
-        summary = _summary(config, store, saes, graph, root)
+        summary = _summary(config, store, saes, names, graph, root)
         summary["graph"] = [asdict(node) for node in steps.graph(planned, root)]
         file = config.output / SUMMARY_FILE
         write_atomically(LocalFileSystem(), str(file.absolute()), (json.dumps(summary, indent=2) + "\n").encode())
@@ -116,6 +119,7 @@ def _summary(
     config: EvaluateConfig,
     store: EmbeddingStore,
     saes: dict[str, SparseAutoencoder],
+    names: Mapping[str, str],
     graph: EvaluationGraph,
     root: Path,
 ) -> dict[str, Any]:
@@ -124,7 +128,6 @@ def _summary(
     def results(step: Step) -> dict[str, Any]:
         return steps.result(step, root)
 
-    names = _names(saes)
     return {
         "store": {
             "uri": store.uri,
@@ -172,12 +175,20 @@ def _summary(
 
 
 def _names(saes: Mapping[str, SparseAutoencoder]) -> dict[str, str]:
-    """Return the SAEs' names: the last part of the place, and part of the digest where several have the same."""
+    """Return the SAEs' names: the last part of the place, and part of the digest where several have the same.
+
+    Raises InputError if one SAE is given twice under one name.
+    """
     last = [sae_name(place) for place in saes]
-    return {
-        place: name if last.count(name) == 1 else f"{name}-{sae.digest[:6]}"
+    names = {
+        place: name if last.count(name) == 1 else f"{name}-{sae_reference(place, sae).digest[:6]}"
         for (place, sae), name in zip(saes.items(), last, strict=True)
     }
+    for place, name in names.items():
+        same = [other for other in names if names[other] == name]
+        if len(same) > 1:
+            raise InputError(f"{same[0]} and {same[1]} are one SAE, given twice; give {place} once")
+    return names
 
 
 def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:

@@ -1,7 +1,9 @@
 """The evaluation as a graph of steps: what no SAE changes, then each SAE's, then SAEs against each other."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import ceil
 from typing import Self
@@ -233,8 +235,10 @@ class EvaluationGraph:
 
 
 def sae_reference(place: str, sae: SparseAutoencoder) -> SaeReference:
-    """Return what a step knows of an SAE."""
-    return SaeReference(place if place.startswith(HUB) else absolute_uri(place), sae.digest)
+    """Return what a step knows of an SAE; the same weights with another k, say, are another SAE."""
+    what = json.dumps([sae.digest, asdict(sae.config)], sort_keys=True)
+    digest = hashlib.sha256(what.encode()).hexdigest()
+    return SaeReference(place if place.startswith(HUB) else absolute_uri(place), digest)
 
 
 def sae_name(place: str) -> str:

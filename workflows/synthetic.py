@@ -95,6 +95,8 @@ class SyntheticTableConfig:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise InputError(f"seeds must be at least 1, got {self.seeds}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, got {self.seed}")
         for name in ("instance_cosines", "betas", "sparse_encoders", "alignments"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):

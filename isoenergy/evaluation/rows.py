@@ -39,6 +39,7 @@ class SaeReference:
 
     place: str = field(metadata=PLACE)
     digest: str
+    """Of its weights and its configuration."""
 
 
 @dataclass(frozen=True)

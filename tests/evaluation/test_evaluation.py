@@ -107,6 +107,26 @@ def test_a_second_evaluation_runs_nothing_and_a_dry_run_says_so(
     assert first["saes"][0]["results"]["pairs"] > 200
 
 
+def test_the_same_weights_with_another_k_are_another_sae(store: Path, sae: Path, tmp_path: Path) -> None:
+    """Matching Pursuit takes any k: what was measured at one is not what another finds there."""
+    two, three = (
+        write_sae(tmp_path / name / "sae", replace(CONFIGS[0], k=k)) for name, k in (("two", 2), ("three", 3))
+    )
+    both = evaluated(store, [two, three], tmp_path / "both", sample=50)["saes"]
+    assert [found["config"]["k"] for found in both] == [2, 3]
+    assert both[0]["results"]["l0"] <= 2 < both[1]["results"]["l0"]
+    assert both[0]["name"] != both[1]["name"]
+    write_sae(sae, replace(CONFIGS[0], k=3))
+    results(store, sae, tmp_path / "evaluation")
+    write_sae(sae, replace(CONFIGS[0], k=1))
+    assert results(store, sae, tmp_path / "evaluation")["saes"][0]["results"]["l0"] == 1
+
+
+def test_an_sae_given_twice_is_refused(store: Path, sae: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="given twice"):
+        evaluated(store, [sae, Path(f"{sae}/../sae")], tmp_path / "evaluation")
+
+
 def report(store: Path, saes: list[SaeConfig], folder: Path) -> tuple[str, list[Path]]:
     """The page of an evaluation of SAEs with these settings, and all files."""
     for number, config in enumerate(saes):
