@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
 
 from tests import cluster_checks
 from tests.cluster_checks import Config, Pins
 from tests.stage_requests import Stages, stages_fit
+from workflows.cluster_size import Resources
 from workflows.training_placement import Workers
 
 ROOT = Path(__file__).parent.parent
@@ -180,3 +184,35 @@ def test_a_stage_that_asks_for_what_no_node_has_is_found_out(config: Config) -> 
 def test_a_cluster_that_is_not_told_what_it_may_grow_to_has_no_room(config: Config) -> None:
     complaints = stages_fit(prepared(config)[NODES], "head", told=False)
     assert [complaint.split(":")[0] for complaint in complaints] == ["embed", "train", "evaluate"]
+
+
+ENCODER: Resources = {"CPU": 1, "GPU": 1}
+
+
+def started(config: Config, request: Resources, times: int, refused: str = "") -> dict[str, int]:
+    """What Ray's own autoscaler starts on an empty cluster, after AWS has `refused` a node type."""
+    autoscaling = AutoscalingConfig(config, skip_content_hash=True)
+    requests = ResourceRequestUtil.group_by_count([ResourceRequestUtil.make(request) for _ in range(times)])
+    asked = SchedulingRequest(
+        disable_launch_config_check=True,
+        node_type_configs=autoscaling.get_node_type_configs(),
+        max_num_nodes=autoscaling.get_max_num_nodes(),
+        resource_requests=requests,
+        recoverable_resource_availabilities={refused: 0.0} if refused else {},
+    )
+    return {launch.instance_type: launch.count for launch in ResourceDemandScheduler().schedule(asked).to_launch}
+
+
+def test_spot_is_started_first_and_on_demand_when_there_is_none(config: Config) -> None:
+    assert started(config, ENCODER, 1) == {"gpu_spot": 1}
+    assert started(config, ENCODER, 1, refused="gpu_spot") == {"gpu_ondemand": 1}
+    assert started(config, ENCODER, 10) == {"gpu_spot": 8, "gpu_ondemand": 2}
+    assert started(config, {"CPU": 0.9}, 30) == {"cpu_spot": 1}
+    assert started(config, {"CPU": 0.9}, 30, refused="cpu_spot") == {"cpu_ondemand": 1}
+    assert started(config, {"CPU": 1, "memory": 5 * 2**30}, 20) == {"cpu_spot": 3}
+
+
+def test_a_fallback_of_other_resources_would_be_started_before_spot(config: Config) -> None:
+    unshare(config)
+    config[NODES]["gpu_ondemand"]["resources"]["CPU"] = 8
+    assert started(config, ENCODER, 1) == {"gpu_ondemand": 1}
