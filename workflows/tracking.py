@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,14 +45,18 @@ class Run:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        points = [Metric(name, float(value), now, step) for step, values in history for name, value in values.items()]
+        points = [
+            Metric(_allowed(name), float(value), now, step)
+            for step, values in history
+            for name, value in values.items()
+        ]
         for start in range(0, len(points), _BATCH):
             _client(self.uri).log_batch(self.id, metrics=points[start : start + _BATCH])
 
     def last_step(self, metric: str) -> int:
         """Return the last step at which a metric was logged; -1 if it never was, or the server does not answer."""
         try:
-            history = _client(self.uri).get_metric_history(self.id, metric)
+            history = _client(self.uri).get_metric_history(self.id, _allowed(metric))
         except Exception:  # as in `_begin`
             return -1
         return max((point.step for point in history), default=-1)
@@ -59,7 +64,7 @@ class Run:
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
         for name, value in values.items():
-            _client(self.uri).set_tag(self.id, name, value)
+            _client(self.uri).set_tag(self.id, _allowed(name), value)
 
     def artifact(self, file: Path, folder: str | None = None) -> None:
         """Upload a file."""
@@ -161,6 +166,11 @@ def _begin(name: str, config: Any, output: str, parent: Run | None) -> Run:
             f"set MLFLOW_TRACKING_URI to a server or a sqlite:////absolute/file.db that can"
         ) from error
     return run
+
+
+def _allowed(name: str) -> str:
+    """Return a metric's or tag's name as MLflow takes it: β = 1e+06, or an SAE's folder, may have other letters."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 def _log_parameters(run: Run, parameters: Mapping[str, str]) -> None:

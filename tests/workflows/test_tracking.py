@@ -39,11 +39,15 @@ def test_parameters_metrics_and_parents(tmp_path: Path) -> None:
         tracking.stage("train", Settings(), "out-1", parent) as run,
     ):
         run.metric_history([(step, {"loss": 1 / step}) for step in range(1, 1501)])
+        run.metrics({"beta-1e+06@v1/r2": 0.5})
+        run.tags({"sae/beta-1e+06@v1": "digest"})
         run.artifact(tmp_path / "file.txt")
         assert client().get_run(run.id).info.status == "RUNNING"
     record = client().get_run(run.id)
     assert record.data.params["inner.k"] == "3"
     assert record.data.tags["mlflow.parentRunId"] == parent.id
+    assert record.data.metrics["beta-1e_06_v1/r2"] == 0.5
+    assert record.data.tags["sae/beta-1e_06_v1"] == "digest"
     assert len(client().get_metric_history(run.id, "loss")) == 1500
     assert [file.path for file in client().list_artifacts(run.id)] == ["file.txt"]
 
