@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from isoenergy.errors import InputError
 from isoenergy.pairs.splits import Split
 from isoenergy.store import EmbeddingStore
 
@@ -90,7 +91,13 @@ def split_units(store: EmbeddingStore, split: Split) -> Iterator[tuple[int, str,
 
 
 def tensor(rows: Rows) -> Tensor:
-    """Return stored rows as float32."""
+    """Return stored rows as float32; InputError if a number is not finite."""
+    if not np.isfinite(rows).all():
+        number = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        raise InputError(
+            f"the store holds embeddings that are not finite (row {number} of {len(rows)} read together); embed those "
+            f"pairs again, or leave them out"
+        )
     return torch.from_numpy(np.array(rows, np.float32))
 
 

@@ -122,6 +122,13 @@ def test_the_same_weights_with_another_k_are_another_sae(store: Path, sae: Path,
     assert results(store, sae, tmp_path / "evaluation")["saes"][0]["results"]["l0"] == 1
 
 
+def test_a_store_with_rows_that_are_not_finite_is_refused(sae: Path, tmp_path: Path) -> None:
+    images, texts = shifted_pairs(30, DIM)
+    texts[7, 2] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        evaluated(write_pairs(tmp_path / "store", images, texts), [sae], tmp_path / "evaluation", sample=10)
+
+
 def test_an_sae_given_twice_is_refused(store: Path, sae: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="given twice"):
         evaluated(store, [sae, Path(f"{sae}/../sae")], tmp_path / "evaluation")
