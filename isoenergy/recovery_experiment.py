@@ -18,6 +18,7 @@ from isoenergy.statistics import ConceptStatistics, merged_code_matrix
 from isoenergy.store.batches import PairBatches
 from isoenergy.synthetic import SyntheticConfig, SyntheticPairs, generate
 from isoenergy.training import Trainer, TrainingConfig
+from isoenergy.variants import number_text
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def measure_recovery(config: RecoveryConfig, _inputs: Mapping[str, Path], output
         for name, sae in saes.items():
             sae.save(output / name)
         return {
-            "saes": {f"{sae.config.beta:g}": measure(sae, pairs) for sae in saes.values()},
+            "saes": {number_text(sae.config.beta): measure(sae, pairs) for sae in saes.values()},
             "ideals": {
                 name: {"bimodal_energy": truth.bimodal_energy, "recovery": recoveries(truth, pairs.truths)}
                 for name, truth in pairs.truths.items()

@@ -1,6 +1,5 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import tyro
 from fsspec.implementations.local import LocalFileSystem
 
+from isoenergy import strict_json
 from isoenergy.errors import InputError
 from isoenergy.evaluation.rows import Draw
 from isoenergy.files import write_atomically
@@ -43,9 +43,9 @@ class EvaluateConfig:
     pairs they are fitted on those that are measured."""
     sample: int = 2000
     """Pairs, drawn at random, for optimal transport (its cost grows with the square) and for p_acc."""
-    in_batches: int = 25_600
+    in_batches: int = 12_800
     """Pairs, drawn at random, for retrieval in the paper's batches of 256, and the shape of the clouds."""
-    queries: int = 2000
+    queries: int = 1500
     """Pairs, drawn at random, whose image and text are looked for in the full gallery."""
     part_pairs: int = 32_768
     """Pairs in a part, one task."""
@@ -104,7 +104,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
         summary = _summary(config, store, saes, names, graph, root)
         summary["graph"] = [asdict(node) for node in steps.graph(planned, root)]
         file = config.output / SUMMARY_FILE
-        write_atomically(LocalFileSystem(), str(file.absolute()), (json.dumps(summary, indent=2) + "\n").encode())
+        write_atomically(LocalFileSystem(), str(file.absolute()), strict_json.dumps(summary).encode())
         stage.metrics(dict(_numbers(summary["original"], "original/")))
         for sae in summary["saes"]:
             stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))

@@ -1,6 +1,5 @@
 """`isoenergy pipeline`: pairs to a report, every stage in order, in one MLflow run."""
 
-import json
 import os
 import shlex
 import sys
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from isoenergy import strict_json
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
@@ -107,7 +107,7 @@ def run(config: PipelineConfig) -> None:
         assert evaluation is not None  # only a dry run has none
         page = report.run(report.ReportConfig(evaluation, config.output / "report.html"), parent)
         parent.artifact(page)
-        print(_summary(json.loads(evaluation.read_text()), page, parent))
+        print(_summary(strict_json.loads(evaluation.read_text()), page, parent))
 
 
 def _print_plan(config: PipelineConfig) -> None:

@@ -26,6 +26,7 @@ from isoenergy.report.recovery_table import markdown, summarise
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, ReLU, SparseEncoder, TopK
 from isoenergy.store.order import require_batches
 from isoenergy.synthetic import SyntheticConfig
+from isoenergy.variants import number_text
 from workflows import engine, presets, steps, tracking
 from workflows.command import run_command
 from workflows.ray_steps import run_on_ray
@@ -110,7 +111,7 @@ class SyntheticTableConfig:
         found = []
         for cosine, encoder, alignment in product(self.instance_cosines, self.sparse_encoders, self.alignments):
             words = [encoder] * (len(self.sparse_encoders) > 1) + [alignment] * (len(self.alignments) > 1)
-            name = "/".join([f"tau-{cosine:g}", *(re.sub("[^a-z0-9.]+", "-", str(word)) for word in words)])
+            name = "/".join([f"tau-{number_text(cosine)}", *(re.sub("[^a-z0-9.]+", "-", str(word)) for word in words)])
             first = alignment == self.alignments[0]
             betas = self.betas if first else tuple(beta for beta in self.betas if beta > 0)
             if betas:

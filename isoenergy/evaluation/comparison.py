@@ -62,7 +62,9 @@ def compare_rivals(config: RivalsConfig, inputs: Inputs, output: Path) -> Result
     """Return, by measure, who wins at recall, and how far each rival is from removing the unimodal atoms.
 
     Rivals are all variants of the SAE's rows and of the embeddings themselves (`original/…`), but the controls. Pairs
-    and bootstrap weights are the same for all, so that differences are paired.
+    and bootstrap weights are the same for all, so that differences are paired. The winner is chosen on these very
+    pairs, which favours it: its lead may be less on others. A measure that none has (fewer pairs than a batch) has no
+    winner.
     """
     del output
     rivals = {
@@ -75,6 +77,8 @@ def compare_rivals(config: RivalsConfig, inputs: Inputs, output: Path) -> Result
 def _compare(rivals: dict[str, dict[str, npt.NDArray[np.float64]]], measure: str, bimodal: str) -> Result:
     values = {name: recalls[measure] for name, recalls in rivals.items()}
     ranked = sorted(values, key=lambda name: -values[name][0])
+    if np.isnan(values[bimodal][0]):
+        return {"winner": None, "rivals": len(ranked)}
     return {
         "winner": ranked[0],
         "lead": asdict(_difference(values[ranked[0]], values[ranked[1]])),

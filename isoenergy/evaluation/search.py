@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file, save_file
+from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -146,11 +148,30 @@ class _Setup:
     def sought(self) -> dict[str, _Sought]:
         """The queries by `variant.direction`."""
         found = {}
-        for variant, images, texts in self.variants.each(self.held_rows, full_gallery=True):
+        for variant, images, texts in self.variants.each(self._asked_rows, full_gallery=True):
             images, texts = normalize(images, dim=1), normalize(texts, dim=1)
             for name, queries, others in zip(DIRECTIONS, (images, texts), (texts, images), strict=True):
-                found[f"{variant.name}.{name}"] = _sought(self.held.directions[name], queries, others)
+                found[f"{variant.name}.{name}"] = _sought(self._among_asked(name), queries, others)
         return found
+
+    @cached_property
+    def _asked(self) -> npt.NDArray[np.int64]:
+        """Positions of the held pairs that are queries, or right for one."""
+        directions = self.held.directions.values()
+        return np.unique(np.concatenate([part for d in directions for part in (d.queries, d.partners.indices)]))
+
+    def _asked_rows(self, base: str) -> tuple[Tensor, Tensor]:
+        images, texts = self.held_rows(base)
+        asked = torch.from_numpy(self._asked)
+        return images[asked], texts[asked]
+
+    def _among_asked(self, name: str) -> Direction:
+        direction = self.held.directions[name]
+        partners = direction.partners.tocoo()
+        columns = np.searchsorted(self._asked, partners.coords[1])
+        shape = (len(direction.queries), len(self._asked))
+        chosen = sparse.csr_array((partners.data, (partners.coords[0], columns)), shape)
+        return Direction(np.searchsorted(self._asked, direction.queries), chosen)
 
     def gallery(self, part: PartConfig, inputs: Inputs) -> Iterator[tuple[int, BaseRows, int]]:
         """Yield a few thousand pairs of the part at a time: the first one's number, their rows, how many they are."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from isoenergy.report.over_seeds import Interval, SeedResults, mean_and_interval
 
+MARGIN = 0.01
+"""Of the energy: an alignment that makes up surely less is neutral."""
 _NOTHING: Interval = {"mean": None, "low": None, "high": None}
 
 
@@ -13,8 +15,8 @@ def neutrality(run: SeedResults, runs: Sequence[SeedResults]) -> list[dict[str, 
 
     runs: all of them; the baseline is the β = 0 of the same τ₁ and encoder, seed by seed, since alignment has no part
     in it. Beyond the truth: bimodal energy minus that of D′. Made up: what is beyond both D′ and the baseline, seed by
-    seed. The verdict is `not neutral` if the 95 % interval of what is made up lies above 0, else `neutral`; a single
-    seed, or a number that is missing, has none.
+    seed. The verdict is `not neutral` if the 95 % interval of what is made up lies above 0, `neutral` if it ends below
+    0.01, else `undecided`: too few seeds to tell. A single seed, or a number that is missing, has none.
     """
     found = []
     baselines = _baselines(run, runs)
@@ -54,4 +56,6 @@ def _baselines(run: SeedResults, runs: Sequence[SeedResults]) -> list[float]:
 def _verdict(made_up: Interval) -> str:
     if made_up["low"] is None:
         return "no verdict"
-    return "not neutral" if made_up["low"] > 0 else "neutral"
+    if made_up["low"] > 0:
+        return "not neutral"
+    return "neutral" if made_up["high"] is not None and made_up["high"] < MARGIN else "undecided"

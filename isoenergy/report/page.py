@@ -1,7 +1,6 @@
 """One self-contained HTML page from an evaluation."""
 
 import base64
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from isoenergy import strict_json
 from isoenergy.errors import InputError
 from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, PROJECTION_FILE, SHOWN_ATOM_CLASSES
 from isoenergy.report import figures, rival_figures, rivals, tables
@@ -72,7 +72,7 @@ def write_report(evaluation: Path, output: Path) -> list[Path]:
     Raises InputError if there is no evaluation, or one of its steps is gone.
     """
     try:
-        summary = json.loads(evaluation.read_text())
+        summary = strict_json.loads(evaluation.read_text())
         names, real = labels(summary["saes"]), real_saes(summary["saes"])
         saes = [_sae_report(sae, summary, names[sae["name"]], evaluation.parent) for sae in real]
         graph = Drawing.of("graph", "", draw_graph(summary["graph"]))

@@ -184,7 +184,8 @@ def _neutrality_lines(rows: Sequence[Mapping[str, Any]], several: Mapping[str, b
     lines = [
         "\n## Is alignment neutral?\n\nWhere Iso-Energy does not hold a concept is two atoms, so D′ has no bimodal "
         "energy, and what alignment adds is made up. Not neutral: bimodal energy beyond D′ and, seed by seed, beyond "
-        "β = 0, by more than the 95 % interval leaves to chance. Neutral: no such excess in these seeds.\n",
+        "β = 0, by more than the 95 % interval leaves to chance. Neutral: "
+        "surely less than 1 % of the energy. Undecided: neither.\n",
         "| Iso-Energy | dictionary | beyond D′ | beyond β = 0 | made up | verdict |",
         "|---" * 6 + "|",
     ]

@@ -1,6 +1,5 @@
 """Stores of given pairs, SAEs with given atoms, and what an evaluation of them finds."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from isoenergy import SparseAutoencoder
+from isoenergy import SparseAutoencoder, strict_json
 from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import Split, split_of
 from isoenergy.sae import SaeConfig
@@ -80,4 +79,4 @@ def evaluated(store: Path, saes: Sequence[Path], output: Path, **options: Any) -
     """Evaluate and return evaluation.json."""
     file = evaluate.run(EvaluateConfig(str(store), tuple(map(str, saes)), output, **options))
     assert file is not None
-    return json.loads(file.read_text())
+    return strict_json.loads(file.read_text())

@@ -32,9 +32,9 @@ def test_what_every_seed_makes_up_is_not_neutral() -> None:
     assert small["beyond_truth"]["mean"] == pytest.approx(0.26)
 
 
-def test_what_seeds_make_up_now_and_then_is_neutral() -> None:
+def test_what_seeds_make_up_now_and_then_is_undecided_and_next_to_nothing_neutral() -> None:
     one = run({"0": [0.05, 0.30, 0.10], "0.01": [0.15, 0.22, 0.10], "0.02": [0.01, 0.01, 0.01]})
-    assert [row["verdict"] for row in neutrality(one, [one])] == ["neutral", "neutral"]
+    assert [row["verdict"] for row in neutrality(one, [one])] == ["undecided", "neutral"]
 
 
 def test_what_is_true_is_not_made_up() -> None:
