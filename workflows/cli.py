@@ -14,6 +14,7 @@ STAGES = {
     "synthetic": "what autoencoders recover of known atoms, over seeds",
     "report": "one offline HTML page from an evaluation",
     "share": "put an autoencoder on the Hugging Face hub",
+    "submit": "any of these as a job on a Ray cluster",
 }
 
 

@@ -22,7 +22,7 @@ def run_command(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         _end(signal.SIGINT)
     except SystemExit as end:
-        if end.code in (signal.SIGTERM, 128 + signal.SIGTERM):  # Ray's own handler, once it runs, exits with the former
+        if isinstance(end, Terminated) or end.code == signal.SIGTERM:  # Ray's own handler, once it runs, exits so
             _end(signal.SIGTERM)
         raise
     except Exception as error:

@@ -115,5 +115,5 @@ def test_help_teaches(stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
-    option = {"inspect": "--verify", "share": "--dry-run"}.get(stage, "--output")
+    option = {"inspect": "--verify", "share": "--dry-run", "submit": "--address"}.get(stage, "--output")
     assert option in capsys.readouterr().out
