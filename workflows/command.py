@@ -1,9 +1,11 @@
 """What every command does around its work: one line and exit code 2 for bad input, an orderly end when told to."""
 
+import atexit
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -15,7 +17,29 @@ class Terminated(SystemExit):
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run `main`; print what the user can mend on one line and exit with 2."""
+    """Run `main`; print what the user can mend on one line and exit with 2.
+
+    The `main` of the program itself (`python -m workflows.STAGE`) does not return: Arrow's threads may abort an
+    interpreter that ends (apache/arrow#34314), and what has succeeded would have failed with exit code 134.
+    """
+    if main.__module__ != "__main__":
+        _run(main)
+        return
+    code = 0
+    try:
+        _run(main)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise
+        code = end.code or 0
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it may be gone
+            stream.flush()
+    os._exit(code)
+
+
+def _run(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()

@@ -18,7 +18,7 @@ _LONGEST_REASON = 1000
 
 
 class OutOfSight(Exception):
-    """The cluster does not answer any more, or does not know the job; what became of it is not known."""
+    """What becomes of the job is not known: nobody answers any more, or nobody reads."""
 
 
 class Log:
@@ -31,7 +31,10 @@ class Log:
         """Print what is new of the text that begins at character `start` of the log; return where it ends."""
         end = start + len(text)
         if end > self._shown:
-            print(text[max(0, self._shown - start) :], end="", flush=True)
+            try:
+                print(text[max(0, self._shown - start) :], end="", flush=True)
+            except OSError as error:  # to `head`, say, which has read enough
+                raise OutOfSight(f"the log cannot be printed ({error})") from error
             self._shown = end
         return end
 
@@ -54,7 +57,7 @@ async def _follow(client: JobSubmissionClient, name: str, patience: float, log: 
         try:
             job = client.get_job_info(name)
         except _BROKEN as error:
-            if "404" in str(error):
+            if "status code 404" in str(error):
                 raise OutOfSight(f"the cluster does not know job {name} any more: its head was replaced") from error
             if lost_since is None:
                 lost_since = time.monotonic()

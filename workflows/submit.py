@@ -22,7 +22,12 @@ from workflows.jobs_following import Log, OutOfSight, exit_code, follow, outcome
 from workflows.jobs_request import JobRequest, metadata, require_stage_runs
 from workflows.jobs_secrets import job_environment, require_no_secrets
 
-_CHATTY = ("_private.runtime_env.packaging", "_private.runtime_env.working_dir", "dashboard.modules.dashboard_sdk")
+_CHATTY = (
+    "_private.runtime_env.packaging",
+    "_private.runtime_env.working_dir",
+    "dashboard.modules.dashboard_sdk",
+    "dashboard.modules.job.sdk",
+)
 _HERE_ONLY = {"submit": "it submits the others", "share": "it needs the token of a person"}
 
 
