@@ -17,7 +17,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from isoenergy.codes import SparseCodes
-from isoenergy.statistics import EPSILON, merged_code_matrix
+from isoenergy.statistics import classes_of_scores, merged_code_matrix, modality_score
 from isoenergy.sums import MergeableSums
 
 Floats = npt.NDArray[np.float64]
@@ -199,31 +199,17 @@ def l1(sums: BootstrapSums) -> Floats:
 
 def modality_scores(sums: BootstrapSums) -> Floats:
     """Return `(atoms, 1 + replicates)` image energy as a share of image plus text energy; NaN where there is none."""
-    total = sums.image_second + sums.text_second
-    return np.divide(sums.image_second, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return modality_score(sums.image_second, sums.text_second)
 
 
-def energy_share(sums: BootstrapSums, chosen: Callable[[Floats], npt.NDArray[np.bool_]]) -> Floats:
-    """Return the share of the energy in the atoms whose modality score is `chosen`, anew in each replicate."""
+def class_energy_share(sums: BootstrapSums, name: str) -> Floats:
+    """Return the share of the energy in a class of atoms, `bimodal` say; the classes are anew in each replicate.
+
+    name: a field of `isoenergy.statistics.AtomClasses` (paper 1.5).
+    """
     total = sums.image_second + sums.text_second
-    with np.errstate(invalid="ignore"):
-        held = np.where(chosen(modality_scores(sums)), total, 0.0).sum(0)
+    held = np.where(getattr(classes_of_scores(modality_scores(sums)), name), total, 0.0).sum(0)
     return held / np.maximum(total.sum(0), 1e-30)
-
-
-def bimodal_energy_share(sums: BootstrapSums, epsilon: float = EPSILON) -> Floats:
-    """Return the share of the energy in bimodal atoms (paper 1.5)."""
-    return energy_share(sums, lambda score: (score >= epsilon) & (score <= 1 - epsilon))
-
-
-def image_only_energy_share(sums: BootstrapSums, epsilon: float = EPSILON) -> Floats:
-    """Return the share of the energy in image-only atoms (paper 1.5)."""
-    return energy_share(sums, lambda score: score > 1 - epsilon)
-
-
-def text_only_energy_share(sums: BootstrapSums, epsilon: float = EPSILON) -> Floats:
-    """Return the share of the energy in text-only atoms (paper 1.5)."""
-    return energy_share(sums, lambda score: score < epsilon)
 
 
 def score_spread(sums: BootstrapSums) -> Floats:

@@ -78,8 +78,11 @@ class SparseCodes:
 
     def split(self, rows: int) -> tuple["SparseCodes", "SparseCodes"]:
         """Return the first `rows` rows and the rest."""
-        first = SparseCodes(self.indices[:rows], self.values[:rows], self.residual[:rows])
-        return first, SparseCodes(self.indices[rows:], self.values[rows:], self.residual[rows:])
+        return self.rows(slice(rows)), self.rows(slice(rows, None))
+
+    def rows(self, chosen: slice) -> "SparseCodes":
+        """Return some of the rows."""
+        return SparseCodes(self.indices[chosen], self.values[chosen], self.residual[chosen])
 
     def to_dense(self, atoms: int) -> Tensor:
         """Return the codes as a dense `(batch, atoms)` array. For small cases and tests: it is batch × atoms."""

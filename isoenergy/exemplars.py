@@ -16,9 +16,9 @@ from isoenergy.evaluation.concepts import load_codes, load_paired, load_statisti
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.rows import Inputs, SaeReference, StoreReference, split_units
 from isoenergy.interventions import INTERVENTIONS, intervene, kept_atoms
-from isoenergy.metrics.energy import frequency_matched_energies, modality_score
+from isoenergy.metrics.energy import frequency_matched_energies
 from isoenergy.sae import MODALITIES, SparseAutoencoder
-from isoenergy.statistics import ConceptStatistics
+from isoenergy.statistics import ConceptStatistics, modality_score
 from isoenergy.store import EmbeddingStore
 
 ATOMS_FILE = "atoms.parquet"

@@ -1,14 +1,14 @@
 """First and second moments of pairs of embeddings, as mergeable sums: what every linear way to close the gap needs."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
+
+from isoenergy.sums import MergeableSums
 
 Floats = npt.NDArray[np.float64]
 
@@ -16,7 +16,7 @@ _BLOCK_ROWS = 4096
 
 
 @dataclass
-class PairMoments:
+class PairMoments(MergeableSums):
     """Sums over pairs of an image's row x and its text's row y, in float64; two halves merge into the whole."""
 
     pairs: int
@@ -63,21 +63,6 @@ class PairMoments:
             self.text_second += second[dim:, dim:]
             self.cross += second[:dim, dim:]
         self.pairs += len(images)
-
-    def merge(self, other: Self) -> Self:
-        """Return the sums of both sets of pairs."""
-        mine, theirs = vars(self), vars(other)
-        return type(self)(**{name: mine[name] + theirs[name] for name in mine})
-
-    def save(self, path: Path) -> None:
-        """Write the sums as safetensors."""
-        save_file({name: np.asarray(value) for name, value in vars(self).items()}, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        sums = load_file(path)
-        return cls(int(sums.pop("pairs")), **sums)
 
     @property
     def dim(self) -> int:

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from isoenergy.codes import SparseCodes
+from isoenergy.sums import MergeableSums
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -36,7 +37,7 @@ class AtomClasses:
 
 
 @dataclass
-class ModalityStatistics:
+class ModalityStatistics(MergeableSums):
     """Sums over the rows of one modality; every array is `(atoms,)` float64."""
 
     rows: int
@@ -64,16 +65,6 @@ class ModalityStatistics:
         self.absolute += np.bincount(index, np.abs(value), atoms)
         self.second += np.bincount(index, value**2, atoms)
         self.fires += np.bincount(index, value != 0, atoms)
-
-    def merge(self, other: Self) -> Self:
-        """Return the statistics of both sets of rows."""
-        return type(self)(
-            self.rows + other.rows,
-            self.first + other.first,
-            self.absolute + other.absolute,
-            self.second + other.second,
-            self.fires + other.fires,
-        )
 
     @property
     def mean(self) -> Floats:
@@ -165,8 +156,7 @@ class ConceptStatistics:
     @property
     def modality_score(self) -> Floats:
         """Image energy as a share of image plus text energy: 1 is image, 0 text, NaN dead (paper 1.5)."""
-        total = self.image.energy + self.text.energy
-        return np.divide(self.image.energy, total, out=np.full(self.atoms, np.nan), where=total > 0)
+        return modality_score(self.image.energy, self.text.energy)
 
     def classes(self, epsilon: float = EPSILON) -> AtomClasses:
         """Cut the modality score at `epsilon` and 1 - `epsilon`; dead atoms are a class of their own."""
@@ -197,8 +187,14 @@ class ConceptStatistics:
         return cls(parts[0], parts[1], sparse.csr_array(csr, shape=(atoms, atoms)))
 
 
+def modality_score(image: Floats, text: Floats) -> Floats:
+    """Return image energy as a share of both, arrays of one shape; in [0, 1], NaN where both are 0 (paper 1.5)."""
+    total = image + text
+    return np.divide(image, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
 def classes_of_scores(score: Floats, epsilon: float = EPSILON) -> AtomClasses:
-    """Return the classes of `(atoms,)` modality scores, NaN where an atom is dead (paper 1.5)."""
+    """Return the classes of modality scores, `(atoms, …)`, NaN where an atom is dead (paper 1.5)."""
     dead = np.isnan(score)
     image_only, text_only = score > 1 - epsilon, score < epsilon
     return AtomClasses(~(dead | image_only | text_only), image_only, text_only, dead)

@@ -7,6 +7,7 @@ function returns `(1 + replicates,)` values, of which the first is the measure i
 import numpy as np
 import numpy.typing as npt
 
+from isoenergy.metrics.geometry import probe_scores
 from isoenergy.metrics.gram import unit_rows
 from isoenergy.statistics import ConceptStatistics
 
@@ -52,10 +53,7 @@ def probing_accuracy(
     image_positive, text_positive = (_positives(rows, dictionary, bias, weights) for rows in (images, texts))
     count = np.maximum(weights.sum(0), 1)
     is_image = (image_positive + count - text_positive) / (2 * count)
-    classes = statistics.classes()
-    score = 1.5 - np.maximum(is_image, 1 - is_image)
-    score[classes.image_only] = is_image[classes.image_only]
-    score[classes.text_only] = 1 - is_image[classes.text_only]
+    score = probe_scores(is_image, statistics.classes())
     return (energies * score).sum(0) / np.maximum(energies.sum(0), 1e-30)
 
 

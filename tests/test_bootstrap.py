@@ -9,7 +9,7 @@ from isoenergy import SparseAutoencoder
 from isoenergy.bootstrap import (
     BootstrapSums,
     Interval,
-    bimodal_energy_share,
+    class_energy_share,
     l0,
     l1,
     mean_squared_error,
@@ -62,7 +62,7 @@ def test_the_first_column_is_what_the_metrics_say(sae: SparseAutoencoder) -> Non
     classes = statistics.classes()
     assert r2(sums, DIM)[0] == pytest.approx(reconstruction.r2_paper(*errors))
     assert mean_squared_error(sums)[0] == pytest.approx(reconstruction.mean_squared_error(*errors))
-    assert bimodal_energy_share(sums)[0] == pytest.approx(statistics.energy_share(classes.bimodal))
+    assert class_energy_share(sums, "bimodal")[0] == pytest.approx(statistics.energy_share(classes.bimodal))
     rebuilt = [sae.decode(codes.keep(torch.from_numpy(classes.bimodal))).detach() for codes in (image, text)]
     gap = (rebuilt[0].mean(0) - rebuilt[1].mean(0)).norm().item()
     dictionary = sae.dictionary.detach().double().numpy()

@@ -16,7 +16,6 @@ from isoenergy.evaluation.bridges import (
     sum_bridge_part,
 )
 from isoenergy.evaluation.comparison import (
-    RivalsConfig,
     StabilityConfig,
     compare_rivals,
     measure_stability,
@@ -32,9 +31,9 @@ from isoenergy.evaluation.concepts import (
 from isoenergy.evaluation.dictionary import DictionaryConfig, measure_dictionary
 from isoenergy.evaluation.embeddings import EmbeddingsPartConfig, PairsConfig, merge_embeddings, sum_embeddings
 from isoenergy.evaluation.fit import FitConfig, fit
-from isoenergy.evaluation.geometry import GeometryConfig, measure_geometry
-from isoenergy.evaluation.rows import Draw, PartConfig, SaeReference, StoreReference, split_units
-from isoenergy.evaluation.search import RetrievalConfig, SearchConfig, merge_search, search_part
+from isoenergy.evaluation.geometry import measure_geometry
+from isoenergy.evaluation.rows import Draw, DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
+from isoenergy.evaluation.search import SearchConfig, merge_search, search_part
 from isoenergy.exemplars import ExemplarConfig, ProjectionConfig, write_exemplars, write_projection
 from isoenergy.files import absolute_uri
 from isoenergy.pairs.splits import Split
@@ -98,7 +97,7 @@ class EmbeddingSteps:
     """The steps that no SAE changes: all SAEs share them."""
 
     def __init__(self, measured: MeasuredPairs) -> None:
-        draw, retrieving = measured.draw, RetrievalConfig(measured.draw, measured.drawn)
+        draw, on_drawn = measured.draw, DrawnConfig(measured.draw, measured.drawn)
 
         def means(name: str, _: str, part: PartConfig) -> Step:
             return Step(name, sum_embeddings, EmbeddingsPartConfig(part, draw, measured.pairs), memory=_GIGABYTE)
@@ -113,13 +112,11 @@ class EmbeddingSteps:
         inputs = {"pairs": self.pairs, "fit": self.fit}
 
         def search(name: str, _: str, part: PartConfig) -> Step:
-            return Step(name, search_part, SearchConfig(part, retrieving), inputs, memory=_GIGABYTE)
+            return Step(name, search_part, SearchConfig(part, on_drawn), inputs, memory=_GIGABYTE)
 
-        self.geometry = Step(
-            "embeddings/geometry", measure_geometry, GeometryConfig(draw, measured.drawn), inputs, memory=_GIGABYTE
-        )
+        self.geometry = Step("embeddings/geometry", measure_geometry, on_drawn, inputs, memory=_GIGABYTE)
         self.retrieval = Step(
-            "embeddings/retrieval", merge_search, retrieving, {**inputs, **measured.each("embeddings/search", search)}
+            "embeddings/retrieval", merge_search, on_drawn, {**inputs, **measured.each("embeddings/search", search)}
         )
 
 
@@ -128,7 +125,7 @@ class SaeSteps:
 
     def __init__(self, sae: SaeReference, atoms: int, measured: MeasuredPairs, embeddings: EmbeddingSteps) -> None:
         name, draw = step_prefix(sae), measured.draw
-        retrieving = RetrievalConfig(draw, measured.drawn, sae)
+        on_drawn = DrawnConfig(draw, measured.drawn, sae)
         of_atoms = _GIGABYTE + _BYTES_A_MEETING * atoms**2
 
         def encode(step: str, _: str, part: PartConfig) -> Step:
@@ -142,21 +139,21 @@ class SaeSteps:
 
         def search(step: str, key: str, part: PartConfig) -> Step:
             inputs = {**drawn, "codes": codes[key]}
-            return Step(step, search_part, SearchConfig(part, retrieving), inputs, memory=_GIGABYTE)
+            return Step(step, search_part, SearchConfig(part, on_drawn), inputs, memory=_GIGABYTE)
 
         self.retrieval = Step(
-            f"{name}/retrieval", merge_search, retrieving, {**drawn, **measured.each(f"{name}/search", search)}
+            f"{name}/retrieval", merge_search, on_drawn, {**drawn, **measured.each(f"{name}/search", search)}
         )
         self.rivals = Step(
             f"{name}/rivals",
             compare_rivals,
-            RivalsConfig(),
+            None,
             {"retrieval": self.retrieval, "original": embeddings.retrieval},
         )
         self.geometry = Step(
             f"{name}/geometry",
             measure_geometry,
-            GeometryConfig(draw, measured.drawn, sae),
+            on_drawn,
             {**drawn, "statistics": self.statistics},
             memory=_GIGABYTE,
         )

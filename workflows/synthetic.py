@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -144,32 +144,18 @@ class SyntheticTableConfig:
 ENCODERS = (MatchingPursuit(), TopK(), BatchTopK(), ReLU(), JumpReLU())
 ALIGNMENTS = (MaskedCosine(), Cosine(), IsoEnergy(), GroupSparse())
 
+_SHORT = SyntheticTableConfig(seeds=3, epochs=60, learning_rate=2e-3, betas=(0.0, 5e-5, 5e-4))
 PRESETS: Mapping[str, SyntheticTableConfig] = {
     "table": SyntheticTableConfig(),
     "neutrality": SyntheticTableConfig(
         output=Path("runs/synthetic-neutrality"), seeds=5, instance_cosines=(0.5,), betas=(0.0, 5e-4)
     ),
-    "encoders": SyntheticTableConfig(
-        output=Path("runs/synthetic-encoders"),
-        seeds=3,
-        epochs=60,
-        learning_rate=2e-3,
-        betas=(0.0, 5e-5, 5e-4),
-        sparse_encoders=ENCODERS,
-    ),
-    "objectives": SyntheticTableConfig(
-        output=Path("runs/synthetic-objectives"),
-        seeds=3,
-        epochs=60,
-        learning_rate=2e-3,
-        betas=(0.0, 5e-5, 5e-4),
-        alignments=ALIGNMENTS,
-    ),
-    "phase": SyntheticTableConfig(
+    "encoders": replace(_SHORT, output=Path("runs/synthetic-encoders"), sparse_encoders=ENCODERS),
+    "objectives": replace(_SHORT, output=Path("runs/synthetic-objectives"), alignments=ALIGNMENTS),
+    "phase": replace(
+        _SHORT,
         output=Path("runs/synthetic-phase"),
         seeds=2,
-        epochs=60,
-        learning_rate=2e-3,
         instance_cosines=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         betas=(0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
         pair_cosine=0.25,

@@ -3,7 +3,8 @@
 The map steps read a part of the store each and write sums; the reduce steps merge them. What cannot be had from sums is
 measured on pairs drawn at random, whose number is a setting, so that no step holds the data.
 
-    pairs        the embeddings alone: means, the pairs that are drawn, the queries and what is right for them
+    rows         which pairs are measured, and reading them
+    embeddings   the embeddings alone: means, the pairs that are drawn, the queries and what is right for them
     fit          what is fitted, on pairs of the train split: the classes of atoms, moments for the baselines
     concepts     codes, and the sums over them
     variants     embeddings as they are, rebuilt, without classes of atoms, moved by baselines

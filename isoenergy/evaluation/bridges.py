@@ -24,10 +24,9 @@ from isoenergy.metrics.bridges import (
     sigma_bridge,
     transport_bridge,
 )
-from isoenergy.metrics.energy import modality_score
 from isoenergy.metrics.gram import gram_at
 from isoenergy.sae import SparseAutoencoder
-from isoenergy.statistics import EPSILON, classes_of_scores, merged_code_matrix
+from isoenergy.statistics import classes_of_scores, merged_code_matrix, modality_score
 
 _PATTERN_FILE = "pattern.safetensors"
 _SUMS_FILE = "sums.safetensors"
@@ -111,8 +110,8 @@ def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> R
     for start in range(0, len(image), READ_ROWS):
         rows = slice(start, start + READ_ROWS)
         at_entries = [
-            merged_code_matrix(SparseCodes(c.indices[rows], c.values[rows], c.residual[rows]), atoms) @ chosen
-            for c, chosen in zip((image, text), choose, strict=True)
+            merged_code_matrix(codes.rows(rows), atoms) @ chosen
+            for codes, chosen in zip((image, text), choose, strict=True)
         ]
         sums += at_entries[0].multiply(at_entries[1]).T @ weights[rows, : 1 + replicates]
     save_file({"sums": sums}, output / _SUMS_FILE)
@@ -126,8 +125,7 @@ def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
     total = np.sum(parts, axis=0)
     pattern = load_file(inputs["bridges"] / _PATTERN_FILE)
     score = modality_scores(load_bootstrap(inputs["statistics"]))[:, : total.shape[1]]
-    with np.errstate(invalid="ignore"):
-        bimodal = (score >= EPSILON) & (score <= 1 - EPSILON)
+    bimodal = classes_of_scores(score).bimodal
     masses = np.abs(total) * pattern["gram"][:, None]
     through = np.where(bimodal[pattern["row"]] | bimodal[pattern["column"]], masses, 0).sum(0)
     share = np.divide(through, masses.sum(0), out=np.full(len(through), np.nan), where=masses.sum(0) > 0)

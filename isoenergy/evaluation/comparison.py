@@ -15,6 +15,8 @@ from isoenergy.sae import SparseAutoencoder
 
 MEASURES = ("r1", "in_batches_r1")
 CONTROLS = ("unimodal", "matched_removal")
+_REMOVED = "bimodal"
+"""The variant that the others are compared with: unimodal atoms removed."""
 _NULL_DRAWS = 3
 
 
@@ -25,13 +27,6 @@ class StabilityConfig:
     first: SaeReference
     second: SaeReference
     seed: int
-
-
-@dataclass(frozen=True)
-class RivalsConfig:
-    """What is compared with removing unimodal atoms."""
-
-    bimodal: str = "bimodal"
 
 
 def measure_stability(config: StabilityConfig, inputs: Inputs, output: Path) -> Result:
@@ -58,7 +53,7 @@ def measure_stability(config: StabilityConfig, inputs: Inputs, output: Path) -> 
     }
 
 
-def compare_rivals(config: RivalsConfig, inputs: Inputs, output: Path) -> Result:
+def compare_rivals(config: None, inputs: Inputs, output: Path) -> Result:
     """Return, by measure, who wins at recall, and how far each rival is from removing the unimodal atoms.
 
     Rivals are all variants of the SAE's rows and of the embeddings themselves (`original/…`), but the controls. Pairs
@@ -66,26 +61,26 @@ def compare_rivals(config: RivalsConfig, inputs: Inputs, output: Path) -> Result
     pairs, which favours it: its lead may be less on others. A measure that none has (fewer pairs than a batch) has no
     winner.
     """
-    del output
+    del config, output
     rivals = {
         **{f"original/{name}": recalls for name, recalls in load_recalls(inputs["original"]).items()},
         **{name: recalls for name, recalls in load_recalls(inputs["retrieval"]).items() if name not in CONTROLS},
     }
-    return {measure: _compare(rivals, measure, config.bimodal) for measure in MEASURES}
+    return {measure: _compare(rivals, measure) for measure in MEASURES}
 
 
-def _compare(rivals: dict[str, dict[str, npt.NDArray[np.float64]]], measure: str, bimodal: str) -> Result:
+def _compare(rivals: dict[str, dict[str, npt.NDArray[np.float64]]], measure: str) -> Result:
     values = {name: recalls[measure] for name, recalls in rivals.items()}
     ranked = sorted(values, key=lambda name: -values[name][0])
-    if np.isnan(values[bimodal][0]):
+    if np.isnan(values[_REMOVED][0]):
         return {"winner": None, "rivals": len(ranked)}
     return {
         "winner": ranked[0],
         "lead": asdict(_difference(values[ranked[0]], values[ranked[1]])),
-        "place_of_bimodal": ranked.index(bimodal) + 1,
+        "place_of_bimodal": ranked.index(_REMOVED) + 1,
         "rivals": len(ranked),
         "ahead_of_bimodal": {
-            name: asdict(_difference(values[name], values[bimodal])) for name in ranked if name != bimodal
+            name: asdict(_difference(values[name], values[_REMOVED])) for name in ranked if name != _REMOVED
         },
     }
 

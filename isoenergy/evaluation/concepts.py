@@ -1,7 +1,7 @@
 """Codes, and the sums over them from which all that is measured by atom follows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -22,12 +22,11 @@ from isoenergy.metrics.energy import (
     energy_shares,
     frequency_matched_energies,
     modality_bias,
-    modality_score,
     score_spread,
 )
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
 from isoenergy.sae import MODALITIES, SparseAutoencoder
-from isoenergy.statistics import EPSILON, ConceptStatistics
+from isoenergy.statistics import ConceptStatistics, classes_of_scores, modality_score
 
 UNEQUAL_Q = 0.05
 """Below this false discovery rate an atom counts as one whose energies differ."""
@@ -39,13 +38,14 @@ _SUMS_FILE = "reconstruction.safetensors"
 _PAIRED_FILE = "paired-energy.safetensors"
 _BOOTSTRAP_FILE = "bootstrap.safetensors"
 
-_MEASURES = {
+_MEASURES: dict[str, tuple[Callable[[BootstrapSums], npt.NDArray[np.float64]], float]] = {
     "mse": (bootstrap_measures.mean_squared_error, math.inf),
     "l0": (bootstrap_measures.l0, math.inf),
     "l1": (bootstrap_measures.l1, math.inf),
-    "bimodal_energy_share": (bootstrap_measures.bimodal_energy_share, 1.0),
-    "image_only_energy_share": (bootstrap_measures.image_only_energy_share, 1.0),
-    "text_only_energy_share": (bootstrap_measures.text_only_energy_share, 1.0),
+    **{
+        f"{name}_energy_share": (partial(bootstrap_measures.class_energy_share, name=name), 1.0)
+        for name in ("bimodal", "image_only", "text_only")
+    },
     "score_spread": (bootstrap_measures.score_spread, 0.5),
 }
 """Each with the most that it can be; none is below 0."""
@@ -170,7 +170,7 @@ def _frequency_matched(statistics: ConceptStatistics) -> dict[str, float]:
     energy, score = image + text, modality_score(image, text)
     total = max(energy.sum(), 1e-30)
     return {
-        "bimodal_energy_share": float(energy[(score >= EPSILON) & (score <= 1 - EPSILON)].sum() / total),
+        "bimodal_energy_share": float(energy[classes_of_scores(score).bimodal].sum() / total),
         "score_spread": score_spread(score, energy),
     }
 

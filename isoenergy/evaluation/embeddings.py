@@ -15,6 +15,7 @@ from isoenergy.evaluation.rows import Draw, Inputs, PartConfig, Result, Rows, St
 from isoenergy.sae import MODALITIES
 from isoenergy.store import EmbeddingStore
 
+DIRECTIONS = ("image_to_text", "text_to_image")
 _MEANS_FILE = "means.safetensors"
 _DRAWN_FILE = "drawn.safetensors"
 _LABELS_FILE = "labels.safetensors"
@@ -125,7 +126,7 @@ class HeldPairs:
         """Read what `merge_embeddings` wrote; `drawn`: how many were drawn."""
         rows, plan = load_file(folder / _DRAWN_FILE), load_file(folder / _PLAN_FILE)
         directions = {}
-        for name in ("image_to_text", "text_to_image"):
+        for name in DIRECTIONS:
             starts, columns = plan[f"{name}.starts"], plan[f"{name}.partners"]
             shape = len(starts) - 1, len(rows["image"])
             partners = sparse.csr_array((np.ones(len(columns), bool), columns, starts), shape)
@@ -178,7 +179,7 @@ def _directions(
     Queries with more than 256 right answers are left out.
     """
     found = {}
-    for name, (own, other) in (("image_to_text", labels), ("text_to_image", labels[::-1])):
+    for name, (own, other) in zip(DIRECTIONS, (labels, labels[::-1]), strict=True):
         distinct = queries[np.sort(np.unique(own[queries], return_index=True)[1])]
         wanted = own[distinct]
         by_label = np.argsort(wanted)

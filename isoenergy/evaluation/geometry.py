@@ -1,7 +1,7 @@
 """Where the modalities lie under each variant, and the atoms as probes of it."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from isoenergy.bootstrap import REPLICATES, BootstrapSums, Interval, norm_of_dif
 from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics
 from isoenergy.evaluation.embeddings import HeldPairs, load_means
 from isoenergy.evaluation.fit import Fitted
-from isoenergy.evaluation.rows import Draw, Inputs, Result, SaeReference, tensor, unit_rows
+from isoenergy.evaluation.rows import DrawnConfig, Inputs, Result, tensor, unit_rows
 from isoenergy.evaluation.variants import (
     Variant,
     VariantSet,
@@ -29,16 +29,7 @@ from isoenergy.weighted_measures import probing_accuracy, relative_modality_gap
 Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class GeometryConfig:
-    """Which pairs are drawn, and the SAE; None: the embeddings themselves."""
-
-    draw: Draw
-    drawn: int
-    sae: SaeReference | None = None
-
-
-def measure_geometry(config: GeometryConfig, inputs: Inputs, output: Path) -> Result:
+def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """Measure the gap under each variant and, of an SAE, p_acc.
 
     The difference in means is of all pairs; relative gap, distances and cones of those drawn for batches; optimal

@@ -62,6 +62,15 @@ class Draw:
 
 
 @dataclass(frozen=True)
+class DrawnConfig:
+    """Which pairs are drawn, how many that are, and the SAE; None: the embeddings themselves."""
+
+    draw: Draw
+    drawn: int
+    sae: SaeReference | None = None
+
+
+@dataclass(frozen=True)
 class PartConfig:
     """Units of a store, and where their pairs stand among all pairs of the split."""
 

@@ -14,17 +14,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy.bootstrap import REPLICATES, Interval, poisson_weights
-from isoenergy.codes import SparseCodes
 from isoenergy.evaluation.concepts import PairCodes, load_codes
-from isoenergy.evaluation.embeddings import Direction, HeldPairs, gallery_rows
+from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
 from isoenergy.evaluation.fit import Fitted
-from isoenergy.evaluation.rows import READ_ROWS, Draw, Inputs, PartConfig, Result, SaeReference, unit_rows
+from isoenergy.evaluation.rows import READ_ROWS, DrawnConfig, Inputs, PartConfig, Result, unit_rows
 from isoenergy.evaluation.variants import VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.metrics.retrieval import PAPER_BATCH, chance_of_hit, hits_in_batches
 from isoenergy.sae import SparseAutoencoder
 
 RANKS = (1, 5, 10)
-DIRECTIONS = ("image_to_text", "text_to_image")
 _COUNTS_FILE = "counts.safetensors"
 _REPLICATES_FILE = "recall.safetensors"
 _TIE = 1e-6
@@ -34,20 +32,11 @@ BaseRows = Callable[[str], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class RetrievalConfig:
-    """Which pairs are drawn, and the SAE; None: the embeddings themselves."""
-
-    draw: Draw
-    drawn: int
-    sae: SaeReference | None = None
-
-
-@dataclass(frozen=True)
 class SearchConfig:
     """A part of the gallery."""
 
     part: PartConfig
-    retrieval: RetrievalConfig
+    retrieval: DrawnConfig
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,7 @@ def search_part(config: SearchConfig, inputs: Inputs, output: Path) -> Result:
     return {"variants": len(counts) // len(DIRECTIONS)}
 
 
-def merge_search(config: RetrievalConfig, inputs: Inputs, output: Path) -> Result:
+def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """Return each variant's recall in the full gallery and in the paper's batches, with intervals over pairs.
 
     A direction without queries, as each caption is that of hundreds of images, has none: the mean is of the other.
@@ -136,7 +125,7 @@ class _Setup:
     sae: SparseAutoencoder | None
 
     @classmethod
-    def of(cls, config: RetrievalConfig, inputs: Inputs) -> "_Setup":
+    def of(cls, config: DrawnConfig, inputs: Inputs) -> "_Setup":
         held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
         if config.sae is None:
             unit = unit_rows(held.images), unit_rows(held.texts)
@@ -182,13 +171,9 @@ class _Setup:
             return
         image, text = load_codes(inputs["codes"])
         for start in range(0, len(image), READ_ROWS):
-            codes: PairCodes = _slice(image, start), _slice(text, start)
+            block = slice(start, start + READ_ROWS)
+            codes: PairCodes = image.rows(block), text.rows(block)
             yield part.first_pair + start, rebuilding(self.sae, codes, self.variants.atoms), len(codes[0])
-
-
-def _slice(codes: SparseCodes, start: int) -> SparseCodes:
-    rows = slice(start, start + READ_ROWS)
-    return SparseCodes(codes.indices[rows], codes.values[rows], codes.residual[rows])
 
 
 def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from isoenergy.metrics.gram import gram_at, gram_quantile, quantile_rank
 from isoenergy.metrics.transport import transport_plan
-from isoenergy.statistics import EPSILON, AtomClasses, ConceptStatistics
+from isoenergy.statistics import EPSILON, AtomClasses, ConceptStatistics, classes_of_scores, modality_score
 
 Floats = npt.NDArray[np.float64]
 
@@ -173,9 +173,7 @@ def bridge_energy(bridge: sparse.csr_array) -> Floats:
 
 def bridge_modality_score(bridge: sparse.csr_array) -> Floats:
     """Return `(atoms,)` μ_B: an atom's row of |B| as a share of its row and column; in [0, 1], NaN without any."""
-    image, text = _sides(bridge)
-    total = image + text
-    return np.divide(image, total, out=np.full(len(total), np.nan), where=total > 0)
+    return modality_score(*_sides(bridge))
 
 
 @dataclass(frozen=True)
@@ -196,9 +194,9 @@ def score_agreement(
     """Compare μ and μ_B, both cut at `epsilon` and 1 - `epsilon` (paper 1.8)."""
     score, energy = bridge_modality_score(bridge), statistics.energy
     classes = statistics.classes(epsilon)
-    both = ~(np.isnan(score) | classes.dead)
-    image, text = score > 1 - epsilon, score < epsilon
-    same = (image == classes.image_only) & (text == classes.text_only)
+    by_bridge = classes_of_scores(score, epsilon)
+    both = ~(by_bridge.dead | classes.dead)
+    same = (by_bridge.image_only == classes.image_only) & (by_bridge.text_only == classes.text_only)
     return ScoreAgreement(
         atoms=_ratio((same & both).sum(), both.sum()),
         energy=_ratio(energy[same & both].sum(), energy[both].sum()),

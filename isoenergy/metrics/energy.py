@@ -6,7 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.metrics.gap import mean_cosine_within
-from isoenergy.statistics import ALWAYS_ON_FREQUENCY, EPSILON, ConceptStatistics, Mask, ModalityStatistics
+from isoenergy.statistics import (
+    ALWAYS_ON_FREQUENCY,
+    EPSILON,
+    ConceptStatistics,
+    Mask,
+    ModalityStatistics,
+    modality_score,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,12 +30,6 @@ def first_moment(statistics: ModalityStatistics) -> Floats:
 def first_moment_score(statistics: ConceptStatistics) -> Floats:
     """Return `(atoms,)` modality scores of first moments (Papadimitriou et al. 2025); in [0, 1], 1 image, NaN dead."""
     return modality_score(first_moment(statistics.image), first_moment(statistics.text))
-
-
-def modality_score(image: Floats, text: Floats) -> Floats:
-    """Return `(atoms,)` image energy as a share of both energies; in [0, 1], NaN where both are 0 (paper 1.5)."""
-    total = image + text
-    return np.divide(image, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def frequency_matched_energies(statistics: ConceptStatistics) -> tuple[Floats, Floats]:

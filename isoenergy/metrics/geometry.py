@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.metrics.transport import transport_plan
-from isoenergy.statistics import ConceptStatistics
+from isoenergy.statistics import AtomClasses, ConceptStatistics
 
 Floats = npt.NDArray[np.floating]
 
@@ -39,8 +39,15 @@ def probing_accuracy(images: Floats, texts: Floats, dictionary: Floats, statisti
     image_positive = ((images - bias) @ dictionary.T > 0).sum(0)
     text_positive = ((texts - bias) @ dictionary.T > 0).sum(0)
     is_image = (image_positive + len(texts) - text_positive) / (len(images) + len(texts))
-    classes = statistics.classes()
+    return float((energy * probe_scores(is_image, statistics.classes())).sum() / total)
+
+
+def probe_scores(is_image: Floats, classes: AtomClasses) -> Floats:
+    """Return what each atom scores as a probe: see `probing_accuracy`; in [0, 1] (paper 1.7).
+
+    is_image: `(atoms, …)` accuracies for "is an image".
+    """
     score = 1.5 - np.maximum(is_image, 1 - is_image)
     score[classes.image_only] = is_image[classes.image_only]
     score[classes.text_only] = 1 - is_image[classes.text_only]
-    return float((energy * score).sum() / total)
+    return score
