@@ -20,8 +20,8 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest
 
 check: $(VENV)/installed-test
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check --no-cache .
+	$(VENV)/bin/ruff format --no-cache --check .
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/installed-bench

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from isoenergy.report.rivals import VARIANTS
-
 from isoenergy.evaluation.comparison import CONTROLS
+from isoenergy.report.rivals import VARIANTS
 
 NAN = float("nan")
 ORIGINAL = ("original", *list(VARIANTS)[5:13])

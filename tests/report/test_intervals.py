@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from isoenergy.report.intervals import bounds, number, with_bounds
 
 

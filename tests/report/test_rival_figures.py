@@ -1,7 +1,6 @@
+from isoenergy.report.figures import as_bytes
 from isoenergy.report.rival_figures import sweeps, trade_off
 from isoenergy.report.rivals import NUMBERS, VARIANTS
-
-from isoenergy.report.figures import as_bytes
 from tests.report.evaluations import NAN, ORIGINAL, REBUILT, original, sae
 
 

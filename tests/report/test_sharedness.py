@@ -1,9 +1,9 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from isoenergy.report.sharedness import SharednessCounts, sharedness
 
 from isoenergy.report.figures import as_bytes
+from isoenergy.report.sharedness import SharednessCounts, sharedness
 
 NAN = float("nan")
 

@@ -1,5 +1,4 @@
 from isoenergy.report.tables import Cell, side_by_side, stability
-
 from tests.report.evaluations import NAN, interval
 
 RESULTS = {
