@@ -75,6 +75,10 @@ class CheckpointFolder:
             folder.mkdir()
         return None
 
+    def place(self, step: int) -> str:
+        """Return the folder or URL of the checkpoint of a step."""
+        return f"{self.uri}/{_PREFIX}{step:08d}"
+
     def records(self) -> list[CheckpointRecord]:
         """Return the records of all checkpoints that have one, by step."""
         found = []

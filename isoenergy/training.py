@@ -42,6 +42,14 @@ RawPairs = tuple[Tensor, Tensor]
 class DivergedError(InputError):
     """A loss or a weight is not finite."""
 
+    def __init__(self, message: str, sae: str = "") -> None:
+        """sae: the name of the SAE that it is of."""
+        super().__init__(message, sae)
+        self.sae = sae
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
 
 class Trainer:
     """A group of SAEs, their optimizer and their position in the data; saved and loaded as a whole.
@@ -197,7 +205,8 @@ class Trainer:
         steps = min(self.config.log_every, self.step)
         return DivergedError(
             f"{name}: the {what} not finite within {steps} steps before step {self.step}; "
-            f"give a smaller --learning-rate or --beta; checkpoints of earlier steps are whole"
+            f"give a smaller --learning-rate or --beta; checkpoints of earlier steps are whole",
+            name,
         )
 
     @torch.no_grad()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
-from typing import Any
+from typing import Any, Self
 
 from isoenergy.beta_search import AutomaticBeta, BetaRule
 from isoenergy.errors import InputError
@@ -101,6 +101,19 @@ class TrainingConfig:
                 "null shuffles pairs, and an SAE of beta 0 never looks at pairs: its null model is the SAE itself; "
                 "give a beta above 0"
             )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `dataclasses.asdict` made `values` of, also by way of JSON; raises InputError or TypeError."""
+        beta = values["beta"]
+        return cls(
+            **{
+                **values,
+                "beta": BetaRule.from_dict(beta) if isinstance(beta, Mapping) else tuple(beta),
+                "alignment": Alignment.from_dict(values["alignment"]),
+                "sparse_encoder": SparseEncoder.from_dict(values["sparse_encoder"]),
+            }
+        )
 
     @property
     def betas(self) -> tuple[float, ...]:

@@ -12,7 +12,8 @@ from workflows.training_placement import Workers
 REGISTRY = ConstructorRegistry()
 
 
-def _one_word(metavar: str, parse: Callable[[str], Any], kind: Any, text: Callable[[Any], str] = str) -> Any:
+def one_word(metavar: str, parse: Callable[[str], Any], kind: Any, text: Callable[[Any], str] = str) -> Any:
+    """Return how a value is written as one word: `parse` reads it, `text` writes it."""
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -26,19 +27,19 @@ def _one_word(metavar: str, parse: Callable[[str], Any], kind: Any, text: Callab
 def _variants(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     if isinstance(info.type, type) and issubclass(info.type, Variant):
         names = "|".join(member.written() for member in info.type.members().values())
-        return _one_word(names, info.type.parse, info.type)
+        return one_word(names, info.type.parse, info.type)
     return None
 
 
 @REGISTRY.primitive_rule
 def _betas(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     if info.type == Beta:
-        return _one_word("BETA,BETA…|auto", parse_beta, object, beta_text)
+        return one_word("BETA,BETA…|auto", parse_beta, object, beta_text)
     return None
 
 
 @REGISTRY.primitive_rule
 def _workers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     if info.type is Workers:
-        return _one_word("N|FEWEST,MOST|auto", Workers.parse, Workers)
+        return one_word("N|FEWEST,MOST|auto", Workers.parse, Workers)
     return None

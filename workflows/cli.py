@@ -10,6 +10,7 @@ STAGES = {
     "embed": "image-text pairs to an embedding store",
     "inspect": "what an embedding store holds, and whether it is sound",
     "train": "a standard and an aligned sparse autoencoder on a store",
+    "tune": "search for settings: beta, dictionary size and more, on Ray Tune",
     "evaluate": "measure the autoencoders on held-out pairs",
     "synthetic": "what autoencoders recover of known atoms, over seeds",
     "report": "one offline HTML page from an evaluation",

@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import socket
+import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -27,6 +29,7 @@ _WORKERS = {
 
 _PLAIN_ADDRESS = re.compile(r"(?:ray://)?\[?([^\[\]/]+)\]?:(\d+)")
 _SECONDS_TO_ANSWER = 5.0
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def connect() -> dict[str, float]:
@@ -62,3 +65,21 @@ def _require_answer(address: str) -> None:
                 f"no Ray answers at RAY_ADDRESS={address} ({error}); give the address of a running cluster, or unset "
                 f"RAY_ADDRESS to use this machine"
             ) from error
+
+
+def interruptibly(function: Callable[[], object]) -> None:
+    """Call `function` on a thread, so that signals reach this one: raised inside Ray's C++ they end in an abort."""
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_SECONDS_BETWEEN_LOOKS)
+    if failures:
+        raise failures[0]

@@ -4,9 +4,8 @@ import fcntl
 import json
 import sys
 import tempfile
-import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -42,7 +41,6 @@ from workflows.training_plan import training_plan
 from workflows.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
 
 _RESTARTS_WITHOUT_PROGRESS = 3
-_SECONDS_BETWEEN_LOOKS = 0.5
 _PLAN_FILE = "training.json"
 _DONE_FILE = "done.json"
 _CURVES_FILE = "curves.png"
@@ -197,28 +195,10 @@ def _fit_once(task: WorkerTask, placement: TrainingPlacement, output: str) -> No
                 failure_config=ray.train.FailureConfig(max_failures=0),
             ),
         )
-        _interruptibly(trainer.fit)
+        engine.interruptibly(trainer.fit)
     finally:
         if filesystem.exists(root):
             filesystem.rm(root, recursive=True)
-
-
-def _interruptibly(function: Callable[[], object]) -> None:
-    """Call `function` on a thread, so that signals reach this one: raised inside Ray's C++ they end in an abort."""
-    failures: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            function()
-        except BaseException as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(_SECONDS_BETWEEN_LOOKS)
-    if failures:
-        raise failures[0]
 
 
 def is_bad_input(error: BaseException) -> bool:

@@ -174,18 +174,26 @@ class _Worker:
         rows = 2 * -(-config.batch_pairs // self.batches.workers)
 
         def wrap(module: nn.Module) -> nn.Module:
-            if isinstance(module, SaeGroup) and self.device.type == "cpu":
-                module.share_grams(self.node, rows)
-            if self.batches.workers == 1:
-                return module
-            return nn.parallel.DistributedDataParallel(
-                module,
-                device_ids=[self.device] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,
-                gradient_as_bucket_view=True,
-            )
+            return distributed(module, self.device, self.node, self.batches.workers, rows)
 
         return Trainer(config, self.batches, self.dim, self.device, wrap, self.means, self.validation)
+
+
+def distributed(module: nn.Module, device: torch.device, node: NodeGroup, workers: int, rows: int) -> nn.Module:
+    """Return a module that `workers` processes train together, each on `rows` rows a step.
+
+    On CPUs those of a node compute one Gram matrix together.
+    """
+    if isinstance(module, SaeGroup) and device.type == "cpu":
+        module.share_grams(node, rows)
+    if workers == 1:
+        return module
+    return nn.parallel.DistributedDataParallel(
+        module,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
 
 
 class History:

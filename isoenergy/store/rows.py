@@ -178,6 +178,13 @@ def open_rows(index: PairIndex, residence: Residence, device: torch.device, node
     return rows.on_device(device) if residence == "device" else rows
 
 
+def read_rows(index: PairIndex) -> Arrays:
+    """Return the pairs of an index as arrays, `(pairs, dim)` a modality."""
+    arrays = index.empty_arrays(len(index))
+    _read_all(index, arrays)
+    return arrays
+
+
 def available_memory() -> int:
     """Return the bytes that this machine, or the control group that the process is in, can still give."""
     lines = Path("/proc/meminfo").read_text().splitlines()

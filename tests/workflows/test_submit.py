@@ -47,6 +47,7 @@ WHOLE = {
     "embed": ("--pairs", "s3://b/pairs", "--output", "s3://b/store"),
     "inspect": ("/data/store", "--verify"),
     "train": ("paper", "--store", "s3://b/store", "--output", "s3://b/saes", "--beta", "0,1e-4"),
+    "tune": ("clip", "--store", "s3://b/store", "--output", "s3://b/searches", "--space.beta", "1e-5..1e-3"),
     "evaluate": ("--store", "/s", "--saes", "hf:lab/sae", "/saes/beta-0", "--output", "/e"),
     "synthetic": ("--output", "/data/synthetic"),
     "report": ("--evaluation", "/e/evaluation.json", "--output", "/e/report.html"),

@@ -1,0 +1,256 @@
+"""The search: Ray Tune runs the passes, and whatever they come to is on record before it counts."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import ray
+import ray.tune
+import torch
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from isoenergy.errors import InputError
+from isoenergy.files import absolute_uri, open_filesystem
+from isoenergy.report.figures import as_bytes
+from isoenergy.store import EmbeddingStore
+from isoenergy.store.order import require_batches
+from tune.config import SearchConfig
+from tune.distributed_pass import run_distributed_pass
+from tune.findings import Findings
+from tune.objectives import Objectives
+from tune.pareto_figure import pareto_figure
+from tune.passes import PassRecord, SearchFolder
+from tune.placement import PassPlacement
+from tune.proposals import GridProposals, Proposals, SampledProposals
+from tune.recorder import Recorder
+from tune.shared_rows import SharedRows
+from tune.training_pass import PassData, PassTask, run_pass
+from workflows import engine, tracking
+from workflows.training_data import TrainingStores, means_of, prepare_indices, validation_pairs
+
+TABLE_FILE = "trials.csv"
+FIGURE = "front"
+_STORAGE = ".ray"
+_ALIAS = "recommended"
+
+
+def proposals_of(config: SearchConfig) -> tuple[Proposals, int]:
+    """Return what chooses the passes of a search, and how many there are."""
+    if config.searcher == "grid":
+        grid = GridProposals(config.space, config.training, config.grid_points)
+        return grid, len(grid)
+    sampled = SampledProposals(
+        config.space, config.training, Objectives(config.objectives), config.betas, config.seed, config.searcher
+    )
+    return sampled, config.passes
+
+
+def open_store(config: SearchConfig) -> EmbeddingStore:
+    """Return the store of a search; raises InputError if it is not complete or has no validation pairs."""
+    if not config.store:
+        raise InputError("a search needs --store STORE, or --resume NAME")
+    store = EmbeddingStore.open(absolute_uri(config.store))
+    store.require_complete()
+    if not store.pairs_in("validation"):
+        raise InputError(f"{config.store} has no validation pairs to measure trials on; embed more pairs")
+    require_batches(store.pairs_in("train"), int(min(config.space.batch_pairs.values)), config.workers)
+    return store
+
+
+def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | None = None) -> Findings:
+    """Run every pass that is not on record as ended; write the table and the picture; return what was found.
+
+    Cut short, all that was reported is kept, and the same call goes on from there. Raises InputError if no trial was
+    trained to its end.
+    """
+    folder = SearchFolder(absolute_uri(config.folder))
+    folder.remember_plan(config.plan() | {"store_fingerprint": store.fingerprint})
+    engine.connect()
+    placement = PassPlacement.fit(config)
+    stores = TrainingStores(store.uri, store.uri)
+    index = prepare_indices(stores, folder.uri, skip_bad_rows=False)[0]
+    validation = validation_pairs(stores, config.training.validation_pairs)
+    if validation is None:
+        raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")
+    objectives = Objectives(config.objectives)
+    proposals, total = proposals_of(config)
+    known = folder.passes()
+    for record in known:
+        proposals.tell(record)
+    pending = [record for record in known if record.outcome is None]
+    left = total - len(known) + len(pending)
+    print(f"tune: {left} of {total} passes to run; {placement}; to {config.folder}")
+    with tracking.stage("tune", config.plan(), folder.uri, parent) as run:
+        run.tags({"store_fingerprint": store.fingerprint, "search": config.resume or config.name})
+        with Recorder(folder, run, store, proposals, total, config.parts) as recorder:
+            recorder.replay(known)
+            if left:
+                inputs = _PassInputs(folder, objectives, config.parts, placement, ray.put(validation), index)
+                searcher = _PassSearcher(proposals, folder, pending, len(known))
+                _fit(config, inputs, searcher, _scheduler(config, objectives, known), recorder, left)
+            findings = Findings.of(folder, objectives, config.within)
+            if (best := findings.recommended) is not None:
+                recorder.register(best.record, best.saes[0], f"isoenergy-{config.resume or config.name}", _ALIAS)
+        _publish(findings, run)
+    if findings.recommended is None:
+        reasons = [trial.reason for trial in findings.trials if trial.reason]
+        raise InputError(f"no trial of {config.folder} came to its end: {reasons[0] if reasons else 'none was begun'}")
+    return findings
+
+
+def _fit(
+    config: SearchConfig,
+    inputs: "_PassInputs",
+    searcher: Searcher,
+    scheduler: TrialScheduler,
+    recorder: Recorder,
+    passes: int,
+) -> None:
+    placement, folder = inputs.placement, inputs.folder
+    tuner = ray.tune.Tuner(
+        _trainable(inputs, SharedRows.share(inputs.index) if placement.workers == 1 else None),
+        tune_config=ray.tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=passes,
+            max_concurrent_trials=placement.concurrent,
+            reuse_actors=placement.workers == 1,
+        ),
+        run_config=ray.tune.RunConfig(
+            name=_STORAGE,
+            storage_path=folder_path(folder),
+            storage_filesystem=_arrow_filesystem(folder),
+            failure_config=ray.tune.FailureConfig(max_failures=config.retries),
+            callbacks=[recorder],
+            verbose=0,
+        ),
+    )
+    with _storage(folder):
+        engine.interruptibly(tuner.fit)
+
+
+def _publish(findings: Findings, run: tracking.Run) -> None:
+    """Write the table of all trials and the picture of the front, beside the records and to MLflow."""
+    findings.folder.write_file(TABLE_FILE, findings.csv().encode())
+    with tempfile.TemporaryDirectory() as temporary:
+        (Path(temporary) / TABLE_FILE).write_text(findings.csv())
+        for kind in ("png", "svg"):
+            data = as_bytes(pareto_figure(findings), kind)
+            findings.folder.write_file(f"{FIGURE}.{kind}", data)
+            (Path(temporary) / f"{FIGURE}.{kind}").write_bytes(data)
+        for file in sorted(Path(temporary).iterdir()):
+            run.artifact(file)
+    run.metrics({"hypervolume": findings.hypervolume, "trials": len(findings.trials)})
+
+
+@dataclass(frozen=True)
+class _PassInputs:
+    folder: SearchFolder
+    objectives: Objectives
+    parts: int
+    placement: PassPlacement
+    validation: Any
+    index: Any
+
+
+def _trainable(inputs: _PassInputs, rows: SharedRows | None) -> Any:
+    def train(config: dict[str, Any]) -> None:
+        task = PassTask(inputs.folder, config["pass"], inputs.objectives, inputs.parts)
+        if rows is None:
+            run_distributed_pass(task, inputs.index, ray.get(inputs.validation), inputs.placement)
+            return
+        torch.set_num_threads(inputs.placement.cpus)
+        device = torch.device("cuda" if inputs.placement.gpus else "cpu")
+        data = PassData(
+            batches=rows.batches(device),
+            dim=rows.index.dim,
+            device=device,
+            means=means_of([rows.index]),
+            validation=ray.get(inputs.validation),
+        )
+        run_pass(task, data, ray.tune.report)
+
+    # the workers of a distributed pass are Ray Train's own, and its driver waits
+    resources = inputs.placement.resources if rows is not None else {"CPU": 0.0}
+    return ray.tune.with_resources(train, resources)
+
+
+class _PassSearcher(Searcher):
+    """Gives Ray Tune the passes that were cut short, then those that are proposed."""
+
+    def __init__(self, proposals: Proposals, folder: SearchFolder, pending: list[PassRecord], begun: int) -> None:
+        super().__init__()
+        self._proposals, self._folder = proposals, folder
+        self._pending, self._number = list(pending), begun
+
+    def suggest(self, trial_id: str) -> Any:
+        del trial_id
+        if self._pending:
+            return {"pass": self._pending.pop(0).id}
+        record = self._proposals.propose(self._number)
+        if record is None:
+            return Searcher.FINISHED
+        self._folder.begin(record)
+        self._proposals.tell(record)
+        self._number += 1
+        return {"pass": record.id}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The recorder tells what came out."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """What counts is on record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """What counts is on record."""
+
+
+def _scheduler(config: SearchConfig, objectives: Objectives, known: list[PassRecord]) -> TrialScheduler:
+    """ASHA on the volume that a pass's trials dominate; it is told what passes reported before the driver died."""
+    if not config.early_stopping or config.parts == 1:
+        return FIFOScheduler()
+    scheduler = ASHAScheduler(
+        time_attr="part",
+        metric="hypervolume",
+        mode="max",
+        max_t=config.parts,
+        grace_period=1,
+        reduction_factor=config.reduction,
+        stop_last_trials=False,
+    )
+    for record in known:
+        for report in record.reports:
+            trials = list(record.figures_of(report).values())
+            known_trial: Any = _Known(record.id)
+            scheduler._brackets[0].on_result(known_trial, report.part, objectives.hypervolume(trials))
+    return scheduler
+
+
+@dataclass(frozen=True)
+class _Known:
+    trial_id: str
+
+
+def folder_path(folder: SearchFolder) -> str:
+    """Return the search's place on its filesystem."""
+    return str(open_filesystem(folder.uri)[1])
+
+
+def _arrow_filesystem(folder: SearchFolder) -> pyarrow.fs.FileSystem:
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(open_filesystem(folder.uri)[0]))
+
+
+@contextmanager
+def _storage(folder: SearchFolder) -> Iterator[None]:
+    """Ray Tune's own records are not needed: ours are whole, and nothing is unpickled to go on."""
+    filesystem, root = open_filesystem(folder.uri)
+    try:
+        yield
+    finally:
+        if filesystem.exists(f"{root}/{_STORAGE}"):
+            filesystem.rm(f"{root}/{_STORAGE}", recursive=True)

@@ -1,0 +1,107 @@
+"""`isoenergy tune`: a search over β, dictionary size and more, on Ray Tune; several objectives, hence a front."""
+
+import sys
+from dataclasses import replace
+
+from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from isoenergy.errors import InputError
+from isoenergy.files import absolute_uri
+from isoenergy.store import EmbeddingStore
+from tune.config import SearchConfig
+from tune.findings import Findings
+from tune.passes import SearchFolder
+from tune.placement import PassPlacement
+from tune.search import TABLE_FILE, open_store, proposals_of, search
+from tune.space import Dimension, SearchSpace
+from workflows import engine, presets, tracking
+from workflows.arguments import REGISTRY, one_word
+from workflows.command import run_command
+
+DEMO_SPACE = SearchSpace(
+    beta=Dimension(2e-4, 1e-2),
+    expansion=Dimension(values=(1.0, 2.0, 4.0)),
+    k=Dimension(values=(4.0, 8.0, 12.0)),
+    learning_rate=Dimension(values=(1e-3,)),
+    batch_pairs=Dimension(values=(256.0,)),
+)
+"""For the bundled pairs, whose encoder is small: β is relative to an error a coordinate."""
+
+
+@REGISTRY.primitive_rule
+def _dimensions(info: PrimitiveTypeInfo) -> "PrimitiveConstructorSpec[Dimension] | None":
+    return one_word("LOW..HIGH|A,B,C", Dimension.parse, Dimension) if info.type is Dimension else None
+
+
+def run(config: SearchConfig, parent: tracking.Run | None = None) -> Findings | None:
+    """Search, or go on with a search; print the front; None if dry."""
+    if config.resume:
+        config = _resumed(config)
+    store = open_store(config)
+    if config.dry_run:
+        print(_plan(config, store))
+        return None
+    findings = search(config, store, parent)
+    print(f"\n{findings.table()}\n")
+    assert findings.recommended is not None  # else it has raised
+    print(f"table      {config.folder}/{TABLE_FILE}")
+    print(f"picture    {config.folder}/front.png")
+    for place in findings.places([findings.recommended]):
+        print(f"SAE        {place}")
+    return findings
+
+
+def _resumed(config: SearchConfig) -> SearchConfig:
+    plan = SearchFolder(absolute_uri(config.folder)).plan()
+    if plan is None:
+        raise InputError(f"there is no search {config.resume!r} in {config.output}; give the --name it was begun with")
+    fingerprint = plan.pop("store_fingerprint")
+    resumed = config.of_plan(plan)
+    if EmbeddingStore.open(resumed.store).fingerprint != fingerprint:
+        raise InputError(f"{resumed.store} is not the store that the search {config.resume} began with; begin another")
+    return resumed
+
+
+def _plan(config: SearchConfig, store: EmbeddingStore) -> str:
+    """Return what a search will do, as far as it is known before it: the proposals that follow from none."""
+    proposals, total = proposals_of(config)
+    engine.connect()
+    dim, pairs = store.manifest.dim, store.pairs_in("train")
+    lines = [
+        f"store       {config.store}: {pairs:,} train pairs of width {dim}",
+        f"searcher    {config.searcher}, {total} passes, wanted: {', '.join(config.objectives)}",
+        f"cluster     {PassPlacement.fit(config)}",
+        f"stopping    {_stopping(config)}",
+        "first passes:",
+    ]
+    for number in range(min(total, 4)):
+        record = proposals.propose(number)
+        assert record is not None
+        proposals.tell(record)
+        training = record.training
+        steps = pairs // training.batch_pairs * training.epochs
+        betas = ", ".join(f"{beta:g}" for beta in training.betas)
+        lines.append(
+            f"  {record.id}: {training.atoms_for(dim):,} atoms, k {training.k}, learning rate "
+            f"{training.learning_rate:.3g}, {training.alignment}, {steps:,} steps of {training.batch_pairs} pairs, "
+            f"beta {betas}"
+        )
+    return "\n".join(lines)
+
+
+def _stopping(config: SearchConfig) -> str:
+    if not config.early_stopping or config.parts == 1:
+        return "none: every pass is trained to its end"
+    rungs = ", ".join(f"{config.reduction**rung}/{config.parts}" for rung in range(config.rungs - 1))
+    return f"ASHA: after {rungs} of a training about one pass in {config.reduction} goes on"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and search."""
+    choices = {name: SearchConfig(training=training) for name, training in presets.TRAINING.items()}
+    choices["demo"] = replace(choices["demo"], space=DEMO_SPACE)
+    run(presets.parse(choices, "paper", arguments, "tune", "Search for the settings of SAEs, with several objectives."))
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))
