@@ -96,6 +96,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
     _require_writable(config.output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
     with tracking.stage("evaluate", config, str(config.output), parent) as stage:
+        stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "evaluation")
         if any(item.due for item in planned):
             engine.connect()
             run_on_ray(planned, root, "evaluate")

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 from ray.job_submission import JobDetails
 
 from isoenergy.errors import InputError
+from workflows.code_version import git_commit
 from workflows.jobs_code import JobCode
 
 _PLACES = ("store", "texts", "saes", "pairs", "images", "evaluation", "output")
@@ -78,18 +78,7 @@ class JobRequest:
 
 def metadata(command: Sequence[str]) -> dict[str, str]:
     """Return what the dashboard shows beside a job: what was typed, and the commit of the code."""
-    return {"command": shlex.join(["isoenergy", "submit", *command]), "git_commit": _git_commit()}
-
-
-def _git_commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(
-            git, capture_output=True, text=True, timeout=10, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"}, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return answer.stdout.strip() or "unknown"
+    return {"command": shlex.join(["isoenergy", "submit", *command]), "git_commit": git_commit() or "unknown"}
 
 
 def require_stage_runs(stage: str, arguments: Sequence[str]) -> None:

@@ -115,6 +115,8 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
     name = "train-null" if config.training.null else "train"
     with _alone_in(output), tracking.stage(name, config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
+        for store in stores:
+            stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "training")
         if config.training.null:
             stage.tags({"null": "true"})
         with remote_progress("train", "steps") as progress:

@@ -1,0 +1,58 @@
+"""Which code runs: its git commit, from the checkout or from what the job that brought it here says."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+_FILE = Path(__file__)
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for the driver of a submitted job; it is the name of the variable indeed."""
+_DIRTY = "-dirty"
+
+
+def git_commit() -> str | None:
+    """Return the commit of this program, with `-dirty` if tracked files have changed; None if it is not known.
+
+    The code that `isoenergy submit` sends to a cluster has no repository there; the job's metadata has the commit.
+    """
+    return _of_checkout() or _of_job()
+
+
+def source_tags(program: str) -> dict[str, str]:
+    """Return MLflow's own tags for what made a run.
+
+    program: what was run, as people see it beside the run.
+    """
+    tags = {"mlflow.source.name": Path(program).name, "mlflow.source.type": "LOCAL"}
+    if _JOB_CONFIG in os.environ:
+        tags["mlflow.source.type"] = "JOB"
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit.removesuffix(_DIRTY)
+        tags["mlflow.source.git.dirty"] = str(commit.endswith(_DIRTY)).lower()
+    return tags
+
+
+def _of_checkout() -> str | None:
+    if _git("ls-files", "--error-unmatch", _FILE.name) is None:  # else a repository that only surrounds site-packages
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    command = ["git", "-C", str(_FILE.parent), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _of_job() -> str | None:
+    try:
+        commit = json.loads(os.environ[_JOB_CONFIG])["metadata"]["git_commit"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return commit if isinstance(commit, str) and commit != "unknown" else None
