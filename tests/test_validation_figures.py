@@ -34,7 +34,8 @@ def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -
     bias = total @ dictionary / total.sum()
     positive = [((part - bias) @ dictionary.T > 0).mean(0) for part in x]
     accuracy = (positive[0] + 1 - positive[1]) / 2
-    probe = np.where(score > 0.95, accuracy, np.where(score < 0.05, 1 - accuracy, 1.5 - np.maximum(accuracy, 1 - accuracy)))
+    unseparated = 1.5 - np.maximum(accuracy, 1 - accuracy)
+    probe = np.where(score > 0.95, accuracy, np.where(score < 0.05, 1 - accuracy, unseparated))
     full, kept = ([torch.from_numpy((z * mask) @ dictionary) for z in codes] for mask in (1.0, bimodal))
     recall = [np.mean([recall_at(a, b, (1,))[1], recall_at(b, a, (1,))[1]]) for a, b in (full, kept)]
     return ValidationFigures(

@@ -18,7 +18,7 @@ _RECOMMENDED = "#c1121f"
 
 
 def pareto_figure(findings: Findings) -> Figure:
-    """Draw each pair of objectives: colour is β, shape is expansion and k; trials that did not finish are only counted."""
+    """Draw each pair of objectives: colour is β, shape is expansion and k; unfinished trials are only counted."""
     pairs = list(combinations(findings.objectives.names, 2))
     figure = Figure(figsize=(5.2 * len(pairs) + 1.6, 4.6), layout="constrained")
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import ray.tune
 from tqdm import tqdm
-from workflows.search_tracking import SearchTracking
 
 from isoenergy.files import open_filesystem
 from isoenergy.store import EmbeddingStore
@@ -17,6 +16,7 @@ from tune.passes import Outcome, PassRecord, SearchFolder, Status
 from tune.proposals import Proposals
 from tune.training_pass import HISTORY_FILE
 from workflows import tracking
+from workflows.search_tracking import SearchTracking
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} parts [{elapsed}<{remaining}{postfix}]"
 _LONGEST_REASON = 500

@@ -1,5 +1,6 @@
 """The search: Ray Tune runs the passes, and whatever they come to is on record before it counts."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ TABLE_FILE = "trials.csv"
 FIGURE = "front"
 _STORAGE = ".ray"
 _ALIAS = "recommended"
+_WAITING = {"CPU": 0.0, "memory": 2.0**20}
+"""What the driver of a distributed pass asks for: no CPU, which would be one less for its workers."""
 
 
 def proposals_of(config: SearchConfig) -> tuple[Proposals, int]:
@@ -70,7 +73,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
     """
     folder = SearchFolder(absolute_uri(config.folder))
     folder.remember_plan(config.plan() | {"store_fingerprint": store.fingerprint})
-    engine.connect()
+    engine.connect(dashboard=config.workers > 1)
     placement = PassPlacement.fit(config)
     stores = TrainingStores(store.uri, store.uri)
     index = prepare_indices(stores, folder.uri, skip_bad_rows=False)[0]
@@ -112,6 +115,7 @@ def _fit(
     passes: int,
 ) -> None:
     placement, folder = inputs.placement, inputs.folder
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else verbose=0 still prints a box
     tuner = ray.tune.Tuner(
         _trainable(inputs, SharedRows.share(inputs.index) if placement.workers == 1 else None),
         tune_config=ray.tune.TuneConfig(
@@ -176,7 +180,7 @@ def _trainable(inputs: _PassInputs, rows: SharedRows | None) -> Any:
         run_pass(task, data, ray.tune.report)
 
     # the workers of a distributed pass are Ray Train's own, and its driver waits
-    resources = inputs.placement.resources if rows is not None else {"CPU": 0.0}
+    resources = inputs.placement.resources if rows is not None else _WAITING
     return ray.tune.with_resources(train, resources)
 
 

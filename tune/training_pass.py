@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from workflows.system_metrics import system_metrics
 
 from isoenergy.checkpoints import CheckpointFolder
 from isoenergy.errors import InputError
@@ -21,6 +20,7 @@ from isoenergy.training_config import TrainingConfig
 from isoenergy.validation_figures import validation_figures
 from tune.objectives import Objectives
 from tune.passes import CHECKPOINTS, Outcome, PassRecord, Report, SearchFolder
+from workflows.system_metrics import system_metrics
 
 HISTORY_FILE = "history.json"
 

@@ -32,11 +32,12 @@ _SECONDS_TO_ANSWER = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def connect() -> dict[str, float]:
+def connect(dashboard: bool = False) -> dict[str, float]:
     """Join the cluster that this process belongs to, or start Ray on this machine; return the resources there are.
 
     A job (RAY_ADDRESS is set) joins its cluster. Starting Ray gives it at least two logical CPUs, as a pipeline of
-    actors and tasks stands still on one. Raises InputError if no one answers at RAY_ADDRESS.
+    actors and tasks stands still on one. dashboard: start Ray's, without which Ray Train inside Ray Tune never frees
+    what a trial that was stopped early held. Raises InputError if no one answers at RAY_ADDRESS.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -51,7 +52,7 @@ def connect() -> dict[str, float]:
             else:
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
-                ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=False, **quiet)
+                ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
     return dict(ray.cluster_resources())
 
 

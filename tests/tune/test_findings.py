@@ -98,7 +98,7 @@ def test_a_folder_is_for_one_search(folder: SearchFolder) -> None:
 
 def test_a_record_that_is_torn_is_named(folder: SearchFolder, tmp_path: Path) -> None:
     (tmp_path / "passes/pass-0001/settings.json").write_text('{"training"')
-    with pytest.raises(InputError, match="pass-0001/settings.json"):
+    with pytest.raises(InputError, match=r"pass-0001/settings\.json"):
         folder.passes()
 
 

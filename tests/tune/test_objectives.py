@@ -12,7 +12,8 @@ unit = st.floats(0, 1)
 
 
 def trial(r2: float, bimodal: float = 0.5, **more: float) -> dict[str, float]:
-    return {"r2": r2, "mse": 1 - r2, "bimodal_energy": bimodal, "p_acc": 0.8, "delta_r1": -0.1, "always_on_energy": 0.0} | more
+    usual = {"mse": 1 - r2, "p_acc": 0.8, "delta_r1": -0.1, "always_on_energy": 0.0}
+    return {"r2": r2, "bimodal_energy": bimodal, **usual, **more}
 
 
 @given(st.lists(st.tuples(unit, unit), min_size=1, max_size=12))

@@ -23,7 +23,9 @@ def test_a_dimension_is_read_as_it_is_written(text: str, dimension: Dimension) -
     assert Dimension.parse(str(dimension)) == dimension
 
 
-@pytest.mark.parametrize("text", ["", "..", "1..", "1e-3..1e-5", "0..1", "-1,2", "4,4", "a,b", "1..nan", "inf", "1..2..3"])
+@pytest.mark.parametrize(
+    "text", ["", "..", "1..", "1e-3..1e-5", "0..1", "-1,2", "4,4", "a,b", "1..nan", "inf", "1..2..3"]
+)
 def test_what_is_no_dimension_is_refused_with_how_to_write_one(text: str) -> None:
     with pytest.raises(InputError, match=r"LOW\.\.HIGH or A,B,C"):
         Dimension.parse(text)

@@ -45,7 +45,7 @@ def begun(folder: Path, training: TrainingConfig = TRAINING) -> PassTask:
     return PassTask(search, "pass-0000", OBJECTIVES, PARTS)
 
 
-def run(task: PassTask, stop: Callable[[dict[str, Any]], None] = lambda message: None) -> list[dict[str, Any]]:
+def run(task: PassTask, stop: Callable[[dict[str, Any]], None] = lambda _: None) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     def send(message: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ def test_settings_that_the_data_does_not_allow_fail_the_pass_alone(tmp_path: Pat
 
 
 def test_a_spoilt_checkpoint_is_passed_over_and_the_pass_begins_anew(tmp_path: Path) -> None:
-    def kill(message: dict[str, Any]) -> None:
+    def kill(_: dict[str, Any]) -> None:
         raise Killed
 
     whole, spoilt = begun(tmp_path / "whole"), begun(tmp_path / "spoilt")
