@@ -7,11 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import pyarrow as pa
-import ray
 import tyro
 from tqdm import tqdm
 
@@ -20,7 +17,6 @@ from isoenergy.encoders import DualEncoder, Precision, load_encoder
 from isoenergy.errors import InputError
 from isoenergy.files import without_secrets
 from isoenergy.pairs.download import DownloadConfig, Downloader
-from isoenergy.pairs.duplicates import key_places, repeated
 from isoenergy.pairs.opening import SourceConfig, open_source
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import Format, PairColumns, PairSource, PairUnit
@@ -30,18 +26,16 @@ from isoenergy.store.retry import retriable_pairs
 from workflows import engine, tracking
 from workflows.command import run_command
 from workflows.extraction import TIMES_TRIED, Extraction, Progress, Task, duplicates_within
+from workflows.extraction_duplicates import Records, duplicate_rows
 from workflows.extraction_placement import Placement
 from workflows.extraction_plan import plan
 from workflows.extraction_summary import Figures, progress_text, summary_json, table
 from workflows.extraction_workers import Stores
 
 _ROUNDS_WITHOUT_A_COMMIT = 2
-_KEY_PARTS = 16
-_KEY_SCANS = 128
 _FILES_AT_ONCE = 32
 _SHOWN_FAILURES = 5
 _SECONDS_BETWEEN_POINTS = 10.0
-Records = dict[str, CommitRecord]
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,9 @@ def run(config: EmbedConfig, parent: tracking.Run | None = None) -> list[Embeddi
     held = [writer.holds(manifest) for writer, manifest in zip(writers, manifests, strict=True)]
     again = _changed(source, units, committed, config) if any(held) else set()
     files = list(dict.fromkeys(chain(*(writer.known_files() for writer in writers), source.files)))
-    duplicates: dict[str, list[int]] | None = _duplicate_rows(source, files, writers, committed) if again else None
+    duplicates: dict[str, list[int]] | None = (
+        duplicate_rows(source, units, files, writers, committed) if again else None
+    )
     tasks = _tasks(units, committed, again, duplicates, config.retry_rejected)
     print(plan(source, units, tasks, stores, placement, probing=config.dry_run))
     if config.dry_run:
@@ -139,7 +135,7 @@ def run(config: EmbedConfig, parent: tracking.Run | None = None) -> list[Embeddi
         figures = Figures()
         if tasks:
             if duplicates is None:
-                duplicates = _duplicate_rows(source, files, writers, committed)
+                duplicates = duplicate_rows(source, units, files, writers, committed)
             committed.clear()
             extraction = Extraction(source, stores, duplicates, config.batch_rows, placement)
             figures = _extract_all(extraction, tasks, len(units), stage)
@@ -307,63 +303,6 @@ def _deadly(unit: PairUnit) -> str:
         f"its process ended each of the {TIMES_TRIED} times that it was tried, as at an image that its decoder does "
         f"not survive, or for want of memory; leave that image out of {pairs}{unit.file}, or the file out of the source"
     )
-
-
-def _duplicate_rows(
-    source: PairSource, files: list[str], writers: Sequence[StoreWriter], committed: Sequence[Records]
-) -> dict[str, list[int]]:
-    """Find the rows, by file, whose key stands earlier in `files`; only these come to the driver.
-
-    Of a file that has gone from the source, the keys that a store holds still count.
-    """
-    if not source.keys_may_repeat:
-        return {}
-    here = set(source.files)
-    gone: dict[str, list[tuple[StoreWriter, CommitRecord]]] = {}
-    for writer, done in zip(writers, committed, strict=True):
-        for record in done.values():
-            if record.file not in here:
-                gone.setdefault(record.file, []).append((writer, record))
-    scan = ray.remote(num_cpus=0.5, num_returns=_KEY_PARTS)(_scan_keys)
-    find = ray.remote(num_cpus=0.5)(_find_repeated)
-    reference = ray.put(source)
-    numbered = [(number, file, gone.get(file)) for number, file in enumerate(files) if file in here or file in gone]
-    groups = [numbered[start::_KEY_SCANS] for start in range(min(_KEY_SCANS, len(numbered)))]
-    pieces: list[Any] = [scan.remote(reference, group) for group in groups]
-    found = [find.remote(*(piece[part] for piece in pieces)) for part in range(_KEY_PARTS)]
-    rows: dict[str, list[int]] = {}
-    for part in tqdm(found, desc="check keys", unit=" parts", leave=False):
-        for number, again in ray.get(part).items():
-            rows.setdefault(files[number], []).extend(again)
-    return {file: sorted(again) for file, again in rows.items()}
-
-
-def _scan_keys(
-    source: PairSource, files: list[tuple[int, str, list[tuple[StoreWriter, CommitRecord]] | None]]
-) -> list[Any]:
-    """Return where the keys of some numbered files stand, by the parts of `key_places`."""
-    parts: list[list[Any]] = [[] for _ in range(_KEY_PARTS)]
-    for number, file, stored in files:
-        try:
-            keys = source.keys(file) if stored is None else _stored_keys(stored)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(
-                f"the keys of {file} cannot be read ({error}), and without them no one knows which pairs stand twice; "
-                f"mend or remove it and run the same command again"
-            ) from error
-        for part, places in zip(parts, key_places(keys, number, _KEY_PARTS), strict=True):
-            part.append(places)
-    return [np.concatenate(part) for part in parts]
-
-
-def _stored_keys(stored: list[tuple[StoreWriter, CommitRecord]]) -> pa.ChunkedArray:
-    """Return the keys of some units, each once, though several stores may hold it."""
-    columns = [writer.read(record)[0]["key"].cast(pa.binary()) for writer, record in stored]
-    return pa.chunked_array([pa.chunked_array([c for column in columns for c in column.chunks], pa.binary()).unique()])
-
-
-def _find_repeated(*pieces: Any) -> dict[int, list[int]]:
-    return repeated(list(pieces))
 
 
 def main(arguments: list[str] | None = None) -> None:
