@@ -1,7 +1,7 @@
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,11 @@ os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory ho
 RowsWriter = Callable[[list[dict], Path], Path]
 
 
-@pytest.fixture(autouse=True)
-def tracking_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = tmp_path_factory.getbasetemp() / "mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+@pytest.fixture(scope="session", autouse=True)
+def tracking_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from workflows import engine
+from isoenergy.store import EmbeddingStore
+from tests.conftest import written_rows
+from tests.workflows.embedding_stores import settings_of
+from workflows import embed, engine
+from workflows.embed import EmbedConfig
 
 SECONDS_TO_START = 300
 
@@ -20,6 +24,28 @@ def on_ray() -> Iterator[None]:
     engine.connect()
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict:
+    """Of a run of `isoenergy embed` in the test's own folder."""
+    return settings_of(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def four_files(tmp_path_factory: pytest.TempPathFactory, bundled_rows: list[dict]) -> Path:
+    """A folder `pairs` of four files, with 300 pairs each: 24 units of a run with `settings`."""
+    folder = tmp_path_factory.mktemp("four-files") / "pairs"
+    for file in range(4):
+        written_rows(bundled_rows[file * 300 :][:300], folder / f"{file}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(on_ray: None, four_files: Path) -> EmbeddingStore:  # noqa: ARG001
+    """The store that a run over `four_files` makes if nothing happens to it."""
+    (store,) = embed.run(EmbedConfig(**settings_of(four_files.parent)))
+    return store
 
 
 def run_until(arguments: list[str], happened: Callable[[], bool]) -> None:

@@ -1,17 +1,18 @@
-"""`python -m tests.workflows.node_loss PAIRS STORE ENCODER`: embed on a cluster of fake GPU nodes that loses one."""
+"""`python -m tests.workflows.node_loss PAIRS STORE`: embed on a cluster of fake GPU nodes that loses one."""
 
 import sys
 from pathlib import Path
 
 from tests.workflows.cluster import cluster_of, kill_node_once
 from tests.workflows.conftest import files_in
+from tests.workflows.embedding_stores import ENCODER
 from workflows import embed
 from workflows.embed import EmbedConfig
 
 
-def main(pairs: str, output: str, encoder: str) -> None:
+def main(pairs: str, output: str) -> None:
     config = EmbedConfig(
-        pairs=pairs, output=output, encoder=encoder, precision="float32", rows_per_unit=50, batch_rows=20
+        pairs=pairs, output=output, encoder=ENCODER, precision="float32", rows_per_unit=50, batch_rows=20
     )
     with cluster_of(nodes=3, cpus=2, gpus=1) as (_, nodes):
         killed = kill_node_once(nodes[0], lambda: len(files_in(Path(output) / "commits", "*.json")) >= 4)
