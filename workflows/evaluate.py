@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import tyro
-from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy import strict_json
 from isoenergy.errors import InputError
 from isoenergy.evaluation.rows import Draw
-from isoenergy.files import write_atomically
+from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.pairs.splits import Split
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.store import EmbeddingStore
@@ -19,9 +17,11 @@ from workflows import engine, steps, tracking
 from workflows.command import run_command
 from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
 from workflows.ray_steps import run_on_ray
+from workflows.run_files import log_file, require_writable
 from workflows.steps import Step
 
 SUMMARY_FILE = "evaluation.json"
+STEPS_FOLDER = "steps"
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class EvaluateConfig:
     """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
     `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
     together."""
-    output: Path = Path("runs/evaluation")
-    """Folder for the steps and the summary; all nodes must see it."""
+    output: str = "runs/evaluation"
+    """Folder or fsspec URL for the steps and the summary, seen by all nodes. On an object store, which has no locks,
+    one run at a time; nodes keep what they read of it below TMPDIR until the run ends."""
     split: Split = "test"
     """Pairs to measure on."""
     fit_pairs: int = 20_000
@@ -73,8 +74,8 @@ class EvaluateConfig:
         return Draw(self.sample, self.in_batches, self.queries, self.seed)
 
 
-def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | None:
-    """Run what is not done and write `evaluation.json`; return its path, or None if dry or only some steps."""
+def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | None:
+    """Run what is not done and write `evaluation.json`; return its place, or None if dry or only some steps."""
     store = EmbeddingStore.open(config.store)
     store.require_complete()
     if not store.pairs_in(config.split):
@@ -88,15 +89,16 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
     names = _names(saes)
     measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs)
     graph = EvaluationGraph(measured, saes)
-    root = config.output / "steps"
+    output = config.output.rstrip("/")
+    root = f"{output}/{STEPS_FOLDER}"
     planned = steps.plan(graph.targets, root, config.force, config.only)
     if config.dry_run:
         print(steps.describe(planned))
         return None
-    _require_writable(config.output)
+    require_writable(output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
-    with tracking.stage("evaluate", config, str(config.output), parent) as stage:
-        stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "evaluation")
+    with tracking.stage("evaluate", config, config.output, parent) as stage:
+        stage.dataset(store.uri, store.fingerprint, store.uri.rstrip("/").rsplit("/", 1)[-1], "evaluation")
         if any(item.due for item in planned):
             engine.connect()
             run_on_ray(planned, root, "evaluate")
@@ -104,15 +106,16 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> Path | No
             return None
         summary = _summary(config, store, saes, names, graph, root)
         summary["graph"] = [asdict(node) for node in steps.graph(planned, root)]
-        file = config.output / SUMMARY_FILE
-        write_atomically(LocalFileSystem(), str(file.absolute()), strict_json.dumps(summary).encode())
+        file = f"{output}/{SUMMARY_FILE}"
+        filesystem, path = open_filesystem(file)
+        write_atomically(filesystem, path, strict_json.dumps(summary).encode())
         stage.metrics(dict(_numbers(summary["original"], "original/")))
         for sae in summary["saes"]:
             stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
         stage.tags(
             {"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in summary["saes"]}}
         )
-        stage.artifact(file)
+        log_file(stage, file)
     return file
 
 
@@ -122,7 +125,7 @@ def _summary(
     saes: dict[str, SparseAutoencoder],
     names: Mapping[str, str],
     graph: EvaluationGraph,
-    root: Path,
+    root: str,
 ) -> dict[str, Any]:
     """Gather the steps' results, and where the report finds the rest; paths are relative to the evaluation."""
 
@@ -164,8 +167,8 @@ def _summary(
                     },
                     "dictionary": results(graph.saes[folder].dictionary),
                 },
-                "exemplars": str(graph.saes[folder].exemplars.folder(root).relative_to(config.output)),
-                "projection": str(graph.saes[folder].projection.folder(root).relative_to(config.output)),
+                "exemplars": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].exemplars, root)}",
+                "projection": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].projection, root)}",
             }
             for folder, sae in saes.items()
         ],
@@ -201,15 +204,6 @@ def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
         elif isinstance(value, int | float):
             flat.append((f"{prefix}{name}", float(value)))
     return flat
-
-
-def _require_writable(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        write_atomically(LocalFileSystem(), str((output / ".writable").absolute()), b"")
-        (output / ".writable").unlink()
-    except OSError as error:
-        raise InputError(f"{output} cannot be written ({error}); give an output folder that can") from error
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy import strict_json
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
-from isoenergy.files import without_secrets
+from isoenergy.files import open_filesystem, without_secrets
 from isoenergy.pairs.source import PairColumns
 from isoenergy.report.intervals import bounds, with_bounds
 from isoenergy.report.saes import is_null, labels
@@ -23,6 +24,7 @@ from isoenergy.sae import SparseAutoencoder
 from isoenergy.training import TrainingConfig
 from workflows import embed, evaluate, presets, report, tracking, train
 from workflows.command import run_command
+from workflows.run_files import log_file
 from workflows.training_placement import AUTOMATIC, Workers
 
 
@@ -30,8 +32,9 @@ from workflows.training_placement import AUTOMATIC, Workers
 class PipelineConfig:
     """What goes in, where everything goes."""
 
-    output: Path = Path("runs/demo")
-    """Folder for the store, the SAEs, the evaluation and the report; a run that was cut short goes on from there."""
+    output: str = "runs/demo"
+    """Folder or fsspec URL, seen by all nodes, for the store, the SAEs, the evaluation and the report; a run that was
+    cut short goes on from there."""
     pairs: str = str(BUNDLED_PAIRS)
     """Whatever `isoenergy embed` takes. Default: the bundled pairs."""
     images: str = ""
@@ -54,10 +57,14 @@ class PipelineConfig:
         if "," in self.encoder:
             raise InputError(f"a pipeline takes one encoder, got {self.encoder!r}; run one for each")
 
+    def place(self, name: str) -> str:
+        """Return where a part of the output goes."""
+        return f"{self.output.rstrip('/')}/{name}"
+
     def embedding(self) -> embed.EmbedConfig:
         """Return the config of the embed stage."""
         return embed.EmbedConfig(
-            output=str(self.output / "store"),
+            output=self.place("store"),
             pairs=self.pairs,
             images=self.images,
             columns=self.columns,
@@ -68,8 +75,8 @@ class PipelineConfig:
     def train_stage(self) -> train.TrainConfig:
         """Return the config of the train stage."""
         return train.TrainConfig(
-            store=str(self.output / "store"),
-            output=str(self.output / "saes"),
+            store=self.place("store"),
+            output=self.place("saes"),
             workers=self.workers,
             training=self.training,
             dry_run=self.dry_run,
@@ -81,14 +88,14 @@ class PipelineConfig:
         if not (self.null_model and aligned and self.training.alignment.needs_pairs):
             return None
         training = replace(self.training, beta=aligned, null=True)
-        return replace(self.train_stage(), output=str(self.output / "null-saes"), training=training)
+        return replace(self.train_stage(), output=self.place("null-saes"), training=training)
 
     def evaluation(self, saes: Sequence[str]) -> evaluate.EvaluateConfig:
         """Return the config of the evaluate stage."""
         return evaluate.EvaluateConfig(
-            store=str(self.output / "store"),
+            store=self.place("store"),
             saes=tuple(saes),
-            output=self.output / "evaluation",
+            output=self.place("evaluation"),
             dry_run=self.dry_run,
         )
 
@@ -98,16 +105,17 @@ def run(config: PipelineConfig) -> None:
     if config.dry_run:
         _print_plan(config)
         return
-    with tracking.stage("pipeline", config, str(config.output)) as parent:
+    with tracking.stage("pipeline", config, config.output) as parent:
         embed.run(config.embedding(), parent)
         saes = train.run(config.train_stage(), parent)
         null = config.null_stage([SparseAutoencoder.load(place).config.beta for place in saes])
         nulls = train.run(null, parent) if null is not None else []
         evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
         assert evaluation is not None  # only a dry run has none
-        page = report.run(report.ReportConfig(evaluation, config.output / "report.html"), parent)
-        parent.artifact(page)
-        print(_summary(strict_json.loads(evaluation.read_text()), page, parent))
+        page = report.run(report.ReportConfig(evaluation, config.place("report.html")), parent)
+        log_file(parent, page)
+        filesystem, path = open_filesystem(evaluation)
+        print(_summary(strict_json.loads(filesystem.cat_file(path).decode()), page, parent))
 
 
 def _print_plan(config: PipelineConfig) -> None:
@@ -117,22 +125,23 @@ def _print_plan(config: PipelineConfig) -> None:
         embed.run(config.embedding())
         print("train:")
         train.run(config.train_stage())
-        places = [str(config.output / "saes" / name) for name in config.training.names]
+        places = [f"{config.place('saes')}/{name}" for name in config.training.names]
         null = config.null_stage(config.training.betas)
         if null is not None:
             print("train, on shuffled pairs:")
             train.run(null)
-            places += [str(config.output / "null-saes" / name) for name in null.training.names]
+            places += [f"{config.place('null-saes')}/{name}" for name in null.training.names]
         print("evaluate:")
         evaluate.run(config.evaluation(places))
     except InputError as missing:
-        if (config.output / "store").exists() and not (config.output / "store" / "manifest.json").exists():
+        filesystem, store = open_filesystem(config.place("store"))
+        if filesystem.exists(store) and not filesystem.exists(f"{store}/manifest.json"):
             raise
         print(f"  follows what comes before it ({missing})")
     print("report:\n  one HTML page, always written anew")
 
 
-def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
+def _summary(evaluation: dict[str, Any], page: str, run: tracking.Run) -> str:
     store, original = evaluation["store"], evaluation["original"]
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in store["rejected"].items()) or "none"
     lines = [
@@ -167,7 +176,7 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
     lines += [
         "",
         f"report     {page}",
-        f"           open it: {programs / 'python'} -m webbrowser -t {shlex.quote(page.absolute().as_uri())}",
+        *_opening(page, programs),
         f"MLflow     {without_secrets(run.uri)}",
     ]
     if run.uri.startswith("sqlite"):
@@ -175,6 +184,14 @@ def _summary(evaluation: dict[str, Any], page: Path, run: tracking.Run) -> str:
     elif run.uri.startswith("http"):
         lines.append(f"           open it: {programs / 'python'} -m webbrowser -t {without_secrets(run.uri)}")
     return "\n".join(lines)
+
+
+def _opening(page: str, programs: Path) -> list[str]:
+    """Return how to open a page that is on this machine."""
+    filesystem, path = open_filesystem(page)
+    if not isinstance(filesystem, LocalFileSystem):
+        return []
+    return [f"           open it: {programs / 'python'} -m webbrowser -t {shlex.quote(Path(path).as_uri())}"]
 
 
 def _recalls(retrieval: dict[str, float], direction: str) -> str:
@@ -185,7 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the pipeline."""
     choices = {
         "demo": PipelineConfig(training=presets.TRAINING["demo"]),
-        "paper": PipelineConfig(output=Path("runs/paper"), training=presets.TRAINING["paper"]),
+        "paper": PipelineConfig(output="runs/paper", training=presets.TRAINING["paper"]),
     }
     run(presets.parse(choices, "demo", arguments, "pipeline", "Embed, train, evaluate and report."))
 

@@ -12,14 +12,17 @@ from typing import Any
 
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from isoenergy.errors import InputError
 from workflows.cluster_size import ClusterSize
 from workflows.step import FixedStep, PlannedStep, Step, code_version, grouped
-from workflows.step_execution import StepError, alone_in, at_work, execute
+from workflows.step_bucket import StepBucket
+from workflows.step_execution import StepError, execute
 from workflows.step_placement import place
+from workflows.step_storage import StepStorage, storage_at
 
 _IN_FLIGHT = 1000
 """Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
@@ -28,23 +31,34 @@ _SECONDS_TO_END = 10.0
 _NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 24
 
 
-def run_on_ray(planned: list[PlannedStep], root: Path, what: str) -> None:
-    """Run what is due, as parallel as the inputs allow; `root` must be a folder that all nodes see.
+def run_on_ray(planned: list[PlannedStep], root: str | Path, what: str) -> None:
+    """Run what is due, as parallel as the inputs allow; `root`: a folder that all nodes see, or an fsspec URL.
 
     A step that fails keeps those that need it from being run; the others are finished before its error is raised. Ray
     tries again what is lost with a worker or its node. A step computes on as many threads as it has CPUs.
 
-    Raises InputError, and runs nothing, if no node can hold a step (see `place`), or another run is at work in `root`.
+    Raises InputError, and runs nothing, if no node can hold a step (see `place`), or another run is at work in `root`,
+    which an object store does not tell.
     """
     due = [item.step for item in planned if item.due]
     if not due:
         return
     options = place(due, ClusterSize.of_this_one())
-    with alone_in(root), tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar:
-        _run_all(due, root, options, bar)
+    storage = storage_at(root)
+    with (
+        storage.alone(),
+        tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar,
+    ):
+        try:
+            _run_all(due, root, storage, options, bar)
+        finally:
+            if isinstance(storage, StepBucket):
+                _forget_on_all_nodes(root)
 
 
-def _run_all(due: list[Step], root: Path, options: dict[str, dict[str, Any]], bar: Any) -> None:
+def _run_all(
+    due: list[Step], root: str | Path, storage: StepStorage, options: dict[str, dict[str, Any]], bar: Any
+) -> None:
     numbers = {step.name: number for number, step in enumerate(due)}
     order = TopologicalSorter({step.name: [n.name for n in step.inputs.values() if n.name in numbers] for step in due})
     order.prepare()
@@ -77,7 +91,7 @@ def _run_all(due: list[Step], root: Path, options: dict[str, dict[str, Any]], ba
                     bar.update()
             if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
                 looked = time.monotonic()
-                bar.set_postfix_str(_in_brief(at_work(root, set(running.values()))))
+                bar.set_postfix_str(_in_brief(storage.at_work(set(running.values()))))
     finally:
         for left in running:
             ray.cancel(left, force=True)
@@ -99,6 +113,21 @@ def _run(step: FixedStep, cpus: float) -> str:
         execute(step)
     _give_back_memory()
     return code_version()
+
+
+def _forget_on_all_nodes(root: str | Path) -> None:
+    """Have every node remove the copies that its steps worked on."""
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    task = ray.remote(num_cpus=0, max_retries=0)(_forget)
+    tasks = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(str(root))
+        for node in nodes
+    ]
+    ray.wait(tasks, num_returns=len(tasks), timeout=_SECONDS_TO_END)
+
+
+def _forget(root: str) -> None:
+    storage_at(root).forget()
 
 
 def _give_back_memory() -> None:

@@ -1,32 +1,32 @@
 """`isoenergy report`: one offline HTML page from an evaluation."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
 from isoenergy.report.page import write_report
 from workflows import tracking
 from workflows.command import run_command
+from workflows.run_files import log_file
 
 
 @dataclass(frozen=True)
 class ReportConfig:
     """Draw an evaluation as one HTML page that needs no network, with its figures beside it."""
 
-    evaluation: Path
-    """The `evaluation.json` that `isoenergy evaluate` wrote."""
-    output: Path = Path("runs/report/report.html")
-    """HTML file to write."""
+    evaluation: str
+    """The `evaluation.json` that `isoenergy evaluate` wrote, a path or an fsspec URL."""
+    output: str = "runs/report/report.html"
+    """HTML file to write, a path or an fsspec URL."""
 
 
-def run(config: ReportConfig, parent: tracking.Run | None = None) -> Path:
-    """Write the page and log it; return its path."""
-    with tracking.stage("report", config, str(config.output), parent) as stage:
+def run(config: ReportConfig, parent: tracking.Run | None = None) -> str:
+    """Write the page and log it; return its place."""
+    with tracking.stage("report", config, config.output, parent) as stage:
         page, *drawings = write_report(config.evaluation, config.output)
-        stage.artifact(page)
+        log_file(stage, page)
         for drawing in drawings:
-            stage.artifact(drawing, "figures")
+            log_file(stage, drawing, "figures")
     return page
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import isoenergy
+from isoenergy.files import absolute_uri
+
+RECORD_FILE = "step.json"
 
 StepFunction = Callable[[Any, Mapping[str, Path], Path], dict[str, Any]]
 
@@ -48,21 +51,22 @@ class Step:
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
-    def folder(self, root: Path) -> Path:
-        """Return where its result lies."""
-        return root / f"{self.name.replace('/', '-')}-{self.fingerprint}"
+    @property
+    def folder(self) -> str:
+        """Name of the folder with its result."""
+        return f"{self.name.replace('/', '-')}-{self.fingerprint}"
 
-    def fixed(self, root: Path) -> "FixedStep":
-        """Return it as it is sent to where it runs."""
-        root = root.absolute()
+    def fixed(self, root: str | Path) -> "FixedStep":
+        """Return it as it is sent to where it runs; root: folder or fsspec URL below which the results lie."""
         return FixedStep(
             name=self.name,
             function=self.function,
             config=self.config,
             identity=_identity(self.config),
             fingerprint=self.fingerprint,
-            folder=self.folder(root),
-            inputs={name: needed.folder(root) for name, needed in self.inputs.items()},
+            root=absolute_uri(str(root)),
+            folder=self.folder,
+            inputs={name: needed.folder for name, needed in self.inputs.items()},
             input_fingerprints={name: needed.fingerprint for name, needed in self.inputs.items()},
             code=code_version(),
         )
@@ -78,9 +82,12 @@ class FixedStep:
     identity: Any
     """What of the config makes the step what it is, as JSON values."""
     fingerprint: str
-    folder: Path
-    """Where its result goes."""
-    inputs: Mapping[str, Path]
+    root: str
+    """Absolute folder or fsspec URL."""
+    folder: str
+    """Where its result goes, below the root."""
+    inputs: Mapping[str, str]
+    """Where those of its inputs lie, below the root."""
     input_fingerprints: Mapping[str, str]
     code: str
 

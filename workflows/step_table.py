@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflows.step import PlannedStep, Step, grouped
-from workflows.step_execution import read_record
+from workflows.step_storage import records, storage_at
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,24 @@ def describe(planned: Sequence[PlannedStep]) -> str:
     )
 
 
-def graph(planned: Sequence[PlannedStep], root: Path) -> list[GraphNode]:
-    """Return the graph of a plan that has been run, inputs first; `dataclasses.asdict` makes JSON of its nodes."""
+def graph(planned: Sequence[PlannedStep], root: str | Path) -> list[GraphNode]:
+    """Return the graph of a plan that has been run, inputs first; `dataclasses.asdict` makes JSON of its nodes.
+
+    Raises FileNotFoundError if a step is not done.
+    """
+    seconds = {}
+    found = records(storage_at(root), [item.step.folder for item in planned])
+    for item, record in zip(planned, found, strict=True):
+        if record is None:
+            raise FileNotFoundError(f"step {item.step.name} is not done in {root}")
+        seconds[item.step.name] = record["provenance"]["seconds"]
     return [
         GraphNode(
             name=name,
             parts=len(items),
             inputs=tuple(inputs),
             state="ran" if any(item.due for item in items) else "cached",
-            seconds=sum(read_record(item.step.folder(root))["provenance"]["seconds"] for item in items),
+            seconds=sum(seconds[item.step.name] for item in items),
             cpus=max(item.step.cpus for item in items),
             gpus=max(item.step.gpus for item in items),
             memory=max(item.step.memory for item in items),

@@ -7,7 +7,8 @@ from typing import Any
 
 from isoenergy.errors import InputError
 from workflows.step import PlannedStep, Step, StepFunction, code_version, grouped
-from workflows.step_execution import Made, StepError, alone_in, execute, read_record
+from workflows.step_execution import Made, StepError, execute
+from workflows.step_storage import records, storage_at
 from workflows.step_table import GraphNode, describe, graph
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "StepFunction",
     "code_version",
     "describe",
+    "files",
     "graph",
     "plan",
     "result",
@@ -27,14 +29,14 @@ __all__ = [
 
 
 def plan(
-    targets: Iterable[Step], root: Path, force: Collection[str] = (), only: Collection[str] = ()
+    targets: Iterable[Step], root: str | Path, force: Collection[str] = (), only: Collection[str] = ()
 ) -> list[PlannedStep]:
     """Order the steps that `targets` need, inputs first.
 
     A step is due if it is not done, if other code or another making of its inputs made what is there, if it is forced,
     or if it follows a due one.
 
-    root: folder with the results.
+    root: folder or fsspec URL with the results.
     force: steps to do again, by name, name of a map (all its parts) or shell pattern, such as `*/geometry`.
     only: likewise, what to plan, with what it needs; all if empty.
 
@@ -45,46 +47,56 @@ def plan(
         chosen = _matching(only, steps)
         steps = _ordered(step for name, step in steps.items() if name in chosen)
     forced = _matching(force, steps)
-    made = {name: Made.of(step.folder(root)) for name, step in steps.items()}
+    found = records(storage_at(root), [step.folder for step in steps.values()])
+    made = {name: Made.of(record) for name, record in zip(steps, found, strict=True)}
     due: dict[str, bool] = {}
     for name, step in steps.items():
         due[name] = name in forced or any(due[n.name] for n in step.inputs.values()) or not _is_current(step, made)
     return [PlannedStep(step, due[name], _seconds(made[name], due[name])) for name, step in steps.items()]
 
 
-def run_step(step: Step, root: Path) -> str:
+def run_step(step: Step, root: str | Path) -> str:
     """Run a step whose inputs are done; return its name."""
     execute(step.fixed(root))
     return step.name
 
 
-def result(step: Step, root: Path) -> dict[str, Any]:
+def result(step: Step, root: str | Path) -> dict[str, Any]:
     """Return the JSON result of a step that is done."""
-    return read_record(step.folder(root))["result"]
+    return storage_at(root).record(step.folder)["result"]
 
 
-def run_here(planned: Iterable[PlannedStep], root: Path) -> None:
+def files(step: Step, root: str | Path) -> str:
+    """Return where the files of a step that is done lie, below `root`."""
+    return storage_at(root).files(step.folder)
+
+
+def run_here(planned: Iterable[PlannedStep], root: str | Path) -> None:
     """Run what is due, one after the other, in this process.
 
     A step that fails keeps those that need it from being run; the others are finished before its error is raised.
 
-    Raises InputError if another run is at work in `root`.
+    Raises InputError if another run is at work in `root`, which an object store does not tell.
     """
     due = [item.step for item in planned if item.due]
     if not due:
         return
     failure: Exception | None = None
     lost: set[str] = set()
-    with alone_in(root):
-        for step in due:
-            if lost.intersection(needed.name for needed in step.inputs.values()):
-                lost.add(step.name)
-                continue
-            try:
-                execute(step.fixed(root))
-            except (InputError, StepError) as error:
-                lost.add(step.name)
-                failure = failure or error
+    storage = storage_at(root)
+    with storage.alone():
+        try:
+            for step in due:
+                if lost.intersection(needed.name for needed in step.inputs.values()):
+                    lost.add(step.name)
+                    continue
+                try:
+                    execute(step.fixed(root))
+                except (InputError, StepError) as error:
+                    lost.add(step.name)
+                    failure = failure or error
+        finally:
+            storage.forget()
     if failure is not None:
         raise failure
 

@@ -10,12 +10,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
-
-from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import write_atomically
+from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.objective import Alignment, Cosine, GroupSparse, IsoEnergy, MaskedCosine
 from isoenergy.recovery_experiment import RecoveryConfig, measure_recovery
 from isoenergy.report.figures import as_bytes
@@ -30,6 +27,7 @@ from isoenergy.variants import number_text
 from workflows import engine, presets, steps, tracking
 from workflows.command import run_command
 from workflows.ray_steps import run_on_ray
+from workflows.run_files import log_file, require_writable
 from workflows.steps import Step
 
 SUMMARY_FILE = "synthetic.json"
@@ -54,8 +52,9 @@ class Sweep:
 class SyntheticTableConfig:
     """Train SAEs on pairs made of known atoms and measure what they recover. Seeds that are done are not done again."""
 
-    output: Path = Path("runs/synthetic")
-    """Folder for the seeds' results, the table and the figure; all nodes must see it."""
+    output: str = "runs/synthetic"
+    """Folder or fsspec URL for the seeds' results, the table and the figure, seen by all nodes; an object store has no
+    locks: one run at a time."""
     seeds: int = 10
     """Draws of atoms, pairs and initialisation for each τ₁; each is a task on one CPU."""
     seed: int = 0
@@ -148,13 +147,13 @@ _SHORT = SyntheticTableConfig(seeds=3, epochs=60, learning_rate=2e-3, betas=(0.0
 PRESETS: Mapping[str, SyntheticTableConfig] = {
     "table": SyntheticTableConfig(),
     "neutrality": SyntheticTableConfig(
-        output=Path("runs/synthetic-neutrality"), seeds=5, instance_cosines=(0.5,), betas=(0.0, 5e-4)
+        output="runs/synthetic-neutrality", seeds=5, instance_cosines=(0.5,), betas=(0.0, 5e-4)
     ),
-    "encoders": replace(_SHORT, output=Path("runs/synthetic-encoders"), sparse_encoders=ENCODERS),
-    "objectives": replace(_SHORT, output=Path("runs/synthetic-objectives"), alignments=ALIGNMENTS),
+    "encoders": replace(_SHORT, output="runs/synthetic-encoders", sparse_encoders=ENCODERS),
+    "objectives": replace(_SHORT, output="runs/synthetic-objectives", alignments=ALIGNMENTS),
     "phase": replace(
         _SHORT,
-        output=Path("runs/synthetic-phase"),
+        output="runs/synthetic-phase",
         seeds=2,
         instance_cosines=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         betas=(0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
@@ -170,26 +169,24 @@ numbers near those of 500 in an eighth of the time. The phase diagram takes
 some ten minutes on two cores."""
 
 
-def run(config: SyntheticTableConfig, parent: tracking.Run | None = None) -> Path | None:
-    """Run the seeds that are not done and write the table; return its path, or None after a dry run."""
+def run(config: SyntheticTableConfig, parent: tracking.Run | None = None) -> str | None:
+    """Run the seeds that are not done and write the table; return its place, or None after a dry run."""
     seeds = range(config.seed, config.seed + config.seeds)
     by_sweep = [
         (sweep, [Step(f"{sweep.name}/seed-{seed}", measure_recovery, config.experiment(sweep, seed)) for seed in seeds])
         for sweep in config.sweep
     ]
-    root = config.output / "steps"
+    output = config.output.rstrip("/")
+    root = f"{output}/steps"
     # by seed, not by τ₁: what is there after an interruption is as good for every τ₁
     due = [step for seed in zip(*(own for _, own in by_sweep), strict=True) for step in seed]
     planned = steps.plan(due, root, config.force)
     if config.dry_run:
         print(steps.describe(planned))
         return None
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{config.output} cannot be written ({error}); give an output folder that can") from error
+    require_writable(output)
     print(f"synthetic: {sum(item.due for item in planned)} of {len(planned)} seeds to run, in {config.output}")
-    with tracking.stage("synthetic", config, str(config.output), parent) as stage:
+    with tracking.stage("synthetic", config, config.output, parent) as stage:
         if any(item.due for item in planned):
             engine.connect()
             run_on_ray(planned, root, "synthetic")
@@ -216,8 +213,9 @@ def run(config: SyntheticTableConfig, parent: tracking.Run | None = None) -> Pat
             figure = phase_diagram(summary)
             files |= {f"{PHASES_FILE}.{kind}": as_bytes(figure, kind) for kind in ("png", "svg")}
         for name, data in files.items():
-            write_atomically(LocalFileSystem(), str((config.output / name).absolute()), data)
-            stage.artifact(config.output / name)
+            filesystem, path = open_filesystem(f"{output}/{name}")
+            write_atomically(filesystem, path, data)
+            log_file(stage, f"{output}/{name}")
         names = {(s.instance_cosine, str(s.sparse_encoder), str(s.alignment)): s.name for s in config.sweep}
         for cell in summary["cells"]:
             name = names[cell["instance_cosine"], cell["sparse_encoder"], cell["alignment"]]
@@ -225,14 +223,15 @@ def run(config: SyntheticTableConfig, parent: tracking.Run | None = None) -> Pat
             stage.metrics(
                 {f"{name}/beta-{cell['beta']:g}/{metric}": mean for metric, mean in means.items() if mean is not None}
             )
-    return config.output / TABLE_FILE
+    return f"{output}/{TABLE_FILE}"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the table."""
     file = run(presets.parse(PRESETS, "table", arguments, "synthetic", ABOUT))
     if file is not None:
-        print(file.read_text())
+        filesystem, path = open_filesystem(file)
+        print(filesystem.cat_file(path).decode())
         print(file)
 
 

@@ -2,9 +2,8 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from isoenergy import strict_json
 from isoenergy.errors import InputError
 from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, PROJECTION_FILE, SHOWN_ATOM_CLASSES
+from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.report import figures, rival_figures, rivals, tables
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.intervals import bounds, number
@@ -66,15 +66,23 @@ class SaeReport:
     atoms: Sequence[Mapping[str, Any]]
 
 
-def write_report(evaluation: Path, output: Path) -> list[Path]:
+def write_report(evaluation: str, output: str) -> list[str]:
     """Write `output` (one HTML file) and `figures/` beside it, from `evaluation.json`; return all files, page first.
+
+    evaluation, output: paths or fsspec URLs.
 
     Raises InputError if there is no evaluation, or one of its steps is gone.
     """
+    filesystem, file = open_filesystem(evaluation)
+    root = file.rpartition("/")[0]
+
+    def table(name: str) -> pa.Table:
+        return pq.read_table(pa.BufferReader(filesystem.cat_file(f"{root}/{name}")))
+
     try:
-        summary = strict_json.loads(evaluation.read_text())
+        summary = strict_json.loads(filesystem.cat_file(file).decode())
         names, real = labels(summary["saes"]), real_saes(summary["saes"])
-        saes = [_sae_report(sae, summary, names[sae["name"]], evaluation.parent) for sae in real]
+        saes = [_sae_report(sae, summary, names[sae["name"]], table) for sae in real]
         graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
         page = (
             _environment()
@@ -94,23 +102,25 @@ def write_report(evaluation: Path, output: Path) -> list[Path]:
                 graph=graph,
             )
         )
+    except InputError:  # the storage does not answer
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{evaluation} is not a whole evaluation ({error}); run `isoenergy evaluate` first") from error
     drawings = {graph.name: graph}
     for sae, shown in zip(real, saes, strict=True):
         drawings |= {f"{sae['name']}-{each.name}": each for each in (*shown.rival_drawings, *shown.atom_drawings)}
-    folder = output.parent / "figures"
+    beside = "".join(output.rpartition("/")[:2])
+    files = {
+        f"{beside}figures/{name}.{kind}": data
+        for name, drawing in drawings.items()
+        for kind, data in drawing.files.items()
+    }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        output.write_text(page)
-        files = [output]
-        for name, drawing in drawings.items():
-            for kind, data in drawing.files.items():
-                files.append(folder / f"{name}.{kind}")
-                files[-1].write_bytes(data)
+        for place, data in {**files, output: page.encode()}.items():
+            write_atomically(*open_filesystem(place), data)
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error}); give an output that can") from error
-    return files
+    return [output, *files]
 
 
 def _environment() -> Environment:
@@ -126,9 +136,9 @@ def _unbroken(sentence: str) -> str:
     return re.sub(r"\[[^]]*\]|\([^)]*\)", lambda bracketed: bracketed[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
 
 
-def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, root: Path) -> SaeReport:
-    atoms = pq.read_table(root / sae["exemplars"] / ATOMS_FILE)
-    points = pq.read_table(root / sae["projection"] / PROJECTION_FILE)
+def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, table: Callable[[str], pa.Table]) -> SaeReport:
+    atoms = table(f"{sae['exemplars']}/{ATOMS_FILE}")
+    points = table(f"{sae['projection']}/{PROJECTION_FILE}")
     original = summary["original"]
     return SaeReport(
         label=label,
@@ -171,7 +181,7 @@ def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, root: Path) ->
             ),
         ],
         atoms_tested=SharednessCounts.of(atoms),
-        atoms=_shown_atoms(atoms, pq.read_table(root / sae["exemplars"] / EXEMPLARS_FILE), summary["store"]),
+        atoms=_shown_atoms(atoms, table(f"{sae['exemplars']}/{EXEMPLARS_FILE}"), summary["store"]),
     )
 
 

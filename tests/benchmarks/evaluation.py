@@ -30,7 +30,6 @@ from tests.benchmarks.results import add_figures
 from tests.benchmarks.worker_memory import WorkerMemory
 from workflows import engine, evaluate
 from workflows.evaluate import SUMMARY_FILE, EvaluateConfig
-from workflows.step_execution import read_record
 
 _RESULTS = Path("docs/benchmarks/evaluation.json")
 _K = 20
@@ -202,10 +201,10 @@ def _ours(store: Path, sae: Path, folder: Path) -> dict[str, Any]:
     output = folder / "statistics"
     engine.connect()
     start = time.perf_counter()
-    evaluate.run(EvaluateConfig(store=str(store), saes=(str(sae),), output=output, only=("*/statistics",)))
+    evaluate.run(EvaluateConfig(store=str(store), saes=(str(sae),), output=str(output), only=("*/statistics",)))
     steps = time.perf_counter() - start
     ray.shutdown()
-    done = {read_record(file.parent)["name"]: file.parent for file in (output / "steps").glob("*/step.json")}
+    done = {json.loads(file.read_text())["name"]: file.parent for file in (output / "steps").glob("*/step.json")}
     parts = [load_codes(place) for name, place in done.items() if "/codes/" in name]
     (whole,) = (load_statistics(place) for name, place in done.items() if name.endswith("/statistics"))
     dictionary = SparseAutoencoder.load(sae).dictionary.detach().numpy()

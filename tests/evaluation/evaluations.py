@@ -77,6 +77,6 @@ def write_sae(folder: Path, config: SaeConfig, seed: int = 0) -> Path:
 
 def evaluated(store: Path, saes: Sequence[Path], output: Path, **options: Any) -> dict[str, Any]:
     """Evaluate and return evaluation.json."""
-    file = evaluate.run(EvaluateConfig(str(store), tuple(map(str, saes)), output, **options))
+    file = evaluate.run(EvaluateConfig(str(store), tuple(map(str, saes)), str(output), **options))
     assert file is not None
-    return strict_json.loads(file.read_text())
+    return strict_json.loads(Path(file).read_text())

@@ -101,7 +101,7 @@ def test_a_second_evaluation_runs_nothing_and_a_dry_run_says_so(
     results(store, sae, tmp_path / "evaluation")
     monkeypatch.setattr(evaluate, "run_on_ray", None)
     first = results(store, sae, tmp_path / "evaluation")
-    config = EvaluateConfig(store=str(store), saes=(str(sae),), output=tmp_path / "evaluation", sample=50, dry_run=True)
+    config = EvaluateConfig(str(store), (str(sae),), str(tmp_path / "evaluation"), sample=50, dry_run=True)
     assert evaluate.run(config) is None
     assert " run" not in capsys.readouterr().out.split("steps to run")[-1].split("\n", 1)[1]
     assert first["saes"][0]["results"]["pairs"] > 200
@@ -140,7 +140,8 @@ def report(store: Path, saes: list[SaeConfig], folder: Path) -> tuple[str, list[
         write_sae(folder / f"sae-{number}", config)
     places = [folder / f"sae-{number}" for number in range(len(saes))]
     evaluated(store, places, folder / "evaluation", sample=50)
-    files = write_report(folder / "evaluation" / "evaluation.json", folder / "out" / "report.html")
+    written = write_report(f"{folder}/evaluation/evaluation.json", f"{folder}/out/report.html")
+    files = [Path(file) for file in written]
     return files[0].read_text(), files
 
 
@@ -177,5 +178,5 @@ def test_the_report_names_what_an_evaluation_lacks(store: Path, tmp_path: Path) 
     for name in ("graph", "stability", "original"):
         file.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
         with pytest.raises(InputError, match=f"not a whole evaluation.*{name}"):
-            write_report(file, tmp_path / "again.html")
+            write_report(str(file), f"{tmp_path}/again.html")
     assert not (tmp_path / "again.html").exists()

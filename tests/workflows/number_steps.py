@@ -97,15 +97,15 @@ def sum_with_a_wait(marker: Path) -> Step:
     return Step("total", add, None, {**sum_of_two().inputs, "waits": waits})
 
 
-def run(target: Step, root: Path, force: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> None:
+def run(target: Step, root: str | Path, force: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> None:
     steps.run_here(steps.plan([target], root, force, only), root)
 
 
-def due(target: Step, root: Path, force: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> list[str]:
+def due(target: Step, root: str | Path, force: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> list[str]:
     return [item.step.name for item in steps.plan([target], root, force, only) if item.due]
 
 
 if __name__ == "__main__":
     from tests.workflows import number_steps  # not __main__: a function is told apart by its module
 
-    run(number_steps.sum_with_a_wait(Path(sys.argv[2])), Path(sys.argv[1]))
+    run(number_steps.sum_with_a_wait(Path(sys.argv[2])), sys.argv[1])

@@ -29,7 +29,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(on_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Demo:  # noqa: ARG001
     folder = tmp_path_factory.mktemp("demo")
-    config = PipelineConfig(output=folder / "run", training=presets.TRAINING["demo"])
+    config = PipelineConfig(output=str(folder / "run"), training=presets.TRAINING["demo"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         from contextlib import redirect_stdout
@@ -38,12 +38,12 @@ def demo(on_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Demo:  # noq
         printed = StringIO()
         with redirect_stdout(printed):
             pipeline.run(config)
-    return Demo(config, printed.getvalue(), json.loads((config.output / "evaluation/evaluation.json").read_text()))
+    return Demo(config, printed.getvalue(), json.loads(Path(config.output, "evaluation/evaluation.json").read_text()))
 
 
 @pytest.fixture(autouse=True)
 def demo_s_tracking(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{demo.config.output.parent}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path(demo.config.output).parent}/mlflow.db")
 
 
 def test_the_encoder_retrieves_and_has_a_gap(demo: Demo) -> None:
@@ -93,9 +93,9 @@ def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
 
 def test_a_second_run_does_nothing_twice(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     parts = ("store/*/*", "saes/beta-*/*", "null-saes/null-*/*", "evaluation/steps/*/*")
-    before = {path: path.stat().st_mtime_ns for part in parts for path in demo.config.output.glob(part)}
+    before = {path: path.stat().st_mtime_ns for part in parts for path in Path(demo.config.output).glob(part)}
     pipeline.run(demo.config)
-    assert {path: path.stat().st_mtime_ns for part in parts for path in demo.config.output.glob(part)} == before
+    assert {path: path.stat().st_mtime_ns for part in parts for path in Path(demo.config.output).glob(part)} == before
     summary = demo.printed[demo.printed.index("pairs      14,399 in") :]
     assert summary in capsys.readouterr().out
 
@@ -126,7 +126,7 @@ def test_the_report_opens_in_a_browser(
         page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
-        page.goto((demo.config.output / "report.html").absolute().as_uri())
+        page.goto(Path(demo.config.output, "report.html").absolute().as_uri())
         pictures = page.evaluate("Array.from(document.images, i => [i.alt, i.complete && i.naturalWidth > 0])")
         overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         text = page.inner_text("body")

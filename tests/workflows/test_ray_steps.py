@@ -24,8 +24,10 @@ from tests.workflows.number_steps import (
     take_a_while,
     wait_for,
 )
-from workflows import ray_steps, step_execution, steps
+from workflows import ray_steps, steps
 from workflows.step import Step
+from workflows.step_folder import StepFolder
+from workflows.step_storage import storage_at
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
@@ -121,7 +123,7 @@ def test_steps_that_take_more_memory_together_than_a_node_has_take_turns(tmp_pat
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    with step_execution.alone_in(tmp_path), pytest.raises(InputError, match="another run is at work"):
+    with storage_at(tmp_path).alone(), pytest.raises(InputError, match="another run is at work"):
         run_on_ray(sum_of_two(), tmp_path)
 
 
@@ -131,13 +133,15 @@ def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interr
     marker, seen = tmp_path / "marker", []
     waits = Step("a-long-name-of-an-sae-1a2b3c/waits", wait_for, Marker(str(marker)))
 
-    def interrupt(root: Path, names: set[str]) -> list[str]:
+    look = StepFolder.at_work
+
+    def interrupt(folder: StepFolder, names: set[str]) -> list[str]:
         if seen and Path(f"{marker}.begun").exists():
             raise KeyboardInterrupt
-        seen.extend(step_execution.at_work(root, names))
+        seen.extend(look(folder, names))
         return seen
 
-    monkeypatch.setattr(ray_steps, "at_work", interrupt)
+    monkeypatch.setattr(StepFolder, "at_work", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_on_ray(waits, tmp_path / "root")
     assert seen == [waits.name]

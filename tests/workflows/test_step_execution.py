@@ -9,9 +9,10 @@ import pytest
 
 from isoenergy.errors import InputError
 from tests.workflows.number_steps import Marker, Number, due, fail, read, run, sum_of_two, sum_with_a_wait
-from workflows import step_execution, steps
+from workflows import steps
 from workflows.step import Step
 from workflows.step_execution import Made
+from workflows.step_storage import storage_at
 
 SECONDS_TO_START = 120
 
@@ -45,7 +46,7 @@ def test_a_run_that_was_killed_goes_on_and_what_it_left_is_swept(tmp_path: Path)
 
 
 def test_a_run_keeps_others_out_until_it_ends_also_badly(tmp_path: Path) -> None:
-    with step_execution.alone_in(tmp_path), pytest.raises(InputError, match="another run"):
+    with storage_at(tmp_path).alone(), pytest.raises(InputError, match="another run"):
         run(sum_of_two(), tmp_path)
     with pytest.raises(steps.StepError):
         run(Step("fail", fail, None), tmp_path)
@@ -55,24 +56,24 @@ def test_a_run_keeps_others_out_until_it_ends_also_badly(tmp_path: Path) -> None
 def test_a_done_step_that_is_put_in_place_twice_is_there_once(tmp_path: Path) -> None:
     step = Step("read", read, Number(1))
     run(step, tmp_path)
-    first = Made.of(step.folder(tmp_path))
+    first = Made.of(storage_at(tmp_path).record(step.folder))
     steps.run_step(step, tmp_path)
-    second = Made.of(step.folder(tmp_path))
+    second = Made.of(storage_at(tmp_path).record(step.folder))
     assert first is not None
     assert second is not None
     assert second.started > first.started
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", step.folder(tmp_path).name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", step.folder]
 
 
 def test_the_steps_at_work_are_seen_in_the_folder(tmp_path: Path) -> None:
     step = Step("sae-1/look", look, Marker(str(tmp_path)))
     run(step, tmp_path)
     assert steps.result(step, tmp_path) == {"at work": ["sae-1/look"]}
-    assert step_execution.at_work(tmp_path, {"sae-1/look"}) == []
+    assert storage_at(tmp_path).at_work({"sae-1/look"}) == []
 
 
 def look(config: Marker, *_: object) -> dict:
-    return {"at work": step_execution.at_work(Path(config.file), {"sae-1/look", "sae-1", "other"})}
+    return {"at work": storage_at(config.file).at_work({"sae-1/look", "sae-1", "other"})}
 
 
 def test_a_relative_root_means_the_same_in_a_process_with_another_folder(
@@ -80,8 +81,7 @@ def test_a_relative_root_means_the_same_in_a_process_with_another_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     fixed = sum_of_two().fixed(Path("root"))
-    assert fixed.folder.parent == tmp_path / "root"
-    assert all(folder.is_absolute() for folder in fixed.inputs.values())
+    assert fixed.root == f"{tmp_path}/root"
 
 
 def test_a_step_says_that_its_input_is_not_there(tmp_path: Path) -> None:

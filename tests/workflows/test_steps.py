@@ -53,9 +53,9 @@ def test_less_than_nothing_is_refused() -> None:
 def test_force_redoes_a_step_and_what_follows(tmp_path: Path) -> None:
     run(sum_of_two(), tmp_path)
     assert due(sum_of_two(), tmp_path, ("read/b",)) == ["read/b", "sum"]
-    (sum_of_two().folder(tmp_path) / "stale").write_text("")
+    (tmp_path / sum_of_two().folder / "stale").write_text("")
     run(sum_of_two(), tmp_path, ("read/b",))
-    assert not (sum_of_two().folder(tmp_path) / "stale").exists()
+    assert not (tmp_path / sum_of_two().folder / "stale").exists()
     with pytest.raises(InputError, match="no step is called nothing; the steps are read/a, read/b, sum"):
         due(sum_of_two(), tmp_path, ("nothing",))
 
@@ -106,14 +106,14 @@ def test_what_was_made_of_an_input_that_was_made_again_is_made_again(tmp_path: P
 
 def test_a_result_whose_input_is_gone_is_made_again_with_it(tmp_path: Path) -> None:
     run(sum_of_two(), tmp_path)
-    shutil.rmtree(sum_of_two().inputs["a"].folder(tmp_path))
+    shutil.rmtree(tmp_path / sum_of_two().inputs["a"].folder)
     assert due(sum_of_two(), tmp_path) == ["read/a", "sum"]
 
 
 @pytest.mark.parametrize("left", ["", "{", "[]", "null", '{"provenance": {}}'])
 def test_a_record_that_is_not_whole_is_none(tmp_path: Path, left: str) -> None:
     run(sum_of_two(), tmp_path)
-    (sum_of_two().folder(tmp_path) / "step.json").write_text(left)
+    (tmp_path / sum_of_two().folder / "step.json").write_text(left)
     assert due(sum_of_two(), tmp_path) == ["sum"]
     run(sum_of_two(), tmp_path)
     assert steps.result(sum_of_two(), tmp_path) == {"sum": 21}
@@ -169,7 +169,7 @@ def test_a_plan_writes_nothing(tmp_path: Path) -> None:
 
 def test_the_record_says_what_was_run(tmp_path: Path) -> None:
     run(sum_of_two(), tmp_path)
-    record = json.loads((sum_of_two().folder(tmp_path) / "step.json").read_text())
+    record = json.loads((tmp_path / sum_of_two().folder / "step.json").read_text())
     assert record["inputs"] == {name: step.fingerprint for name, step in sum_of_two().inputs.items()}
     assert {"git_commit", "versions", "seconds", "code"} <= set(record["provenance"])
 

@@ -49,7 +49,7 @@ def summary_of(config: SyntheticTableConfig, folder: Path) -> dict:
 def table(on_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
     """The folder of a finished small table."""
     output = tmp_path_factory.mktemp("synthetic")
-    synthetic.run(dataclasses.replace(SMALL, output=output))
+    synthetic.run(dataclasses.replace(SMALL, output=str(output)))
     return output
 
 
@@ -94,9 +94,9 @@ def test_a_finished_seed_is_not_run_again_and_more_seeds_are_added(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in files_in(table, "steps/*/step.json")}
     assert len(before) == 4
-    synthetic.run(dataclasses.replace(SMALL, output=table))
+    synthetic.run(dataclasses.replace(SMALL, output=str(table)))
     assert "0 of 4 seeds to run" in capsys.readouterr().out
-    synthetic.run(dataclasses.replace(SMALL, output=table, seeds=3, dry_run=True))
+    synthetic.run(dataclasses.replace(SMALL, output=str(table), seeds=3, dry_run=True))
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in printed] == ["done"] * 4 + ["run"] * 2
     assert {path: path.stat().st_mtime_ns for path in files_in(table, "steps/*/step.json")} == before
@@ -124,7 +124,7 @@ def test_a_seed_in_a_ray_task_is_the_seed_here(table: Path, tmp_path: Path) -> N
     there = steps.result(step, table / "steps")
     assert there["saes"] == here["saes"]
     assert there["ideals"] == here["ideals"]
-    assert SparseAutoencoder.load(step.folder(table / "steps") / "beta-0.01").config.atoms == 30
+    assert SparseAutoencoder.load(table / "steps" / step.folder / "beta-0.01").config.atoms == 30
 
 
 @pytest.mark.ray
@@ -164,7 +164,7 @@ def test_saes_of_a_seed_have_the_atoms_that_are_asked_for_and_share_their_start(
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file cannot be written"):
-        synthetic.run(dataclasses.replace(SMALL, output=tmp_path / "file"))
+        synthetic.run(dataclasses.replace(SMALL, output=f"{tmp_path}/file"))
 
 
 def test_an_interval_covers_the_mean_of_its_seeds() -> None:
