@@ -15,7 +15,8 @@ from tests.cluster_checks import Config, Pins
 from tests.stage_requests import Stages, stages_fit
 from workflows import presets
 from workflows.embed import EmbedConfig
-from workflows.evaluate import EvaluateConfig
+from workflows.evaluate import SUMMARY_FILE, EvaluateConfig
+from workflows.report import ReportConfig
 from workflows.train import TrainConfig
 
 # KubeRay 1.7.0, docs/reference/api.md: the fields of ray.io/v1; those of pods from Kubernetes' core/v1.
@@ -190,11 +191,13 @@ def entrypoint(job: Config) -> list[str]:
     ]
     if train.store != embed.output or parsed["evaluate"].store != embed.output:
         problems.append("stages do not go on from each other's store")
-    shared = {volume["name"] for volume in groups(job)[0]["template"]["spec"]["volumes"] if "emptyDir" not in volume}
-    for name, container in containers(job):
-        common = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] in shared]
-        if not any(parsed["evaluate"].output.is_relative_to(place) for place in common):
-            problems.append(f"{name}: {parsed['evaluate'].output} is each pod's own")
+    if parsed["report"].evaluation != f"{parsed['evaluate'].output}/{SUMMARY_FILE}":
+        problems.append("report does not go on from what evaluate writes")
+    problems += [
+        f"{stage}: {config.output} is each pod's own"
+        for stage, config in parsed.items()
+        if not config.output.startswith("$ISOENERGY_BUCKET/")
+    ]
     missing = set(parsed["evaluate"].saes) - {f"{train.output}/{name}" for name in train.training.names}
     return problems + [f"evaluate takes {place}, which train does not make" for place in sorted(missing)]
 
@@ -203,4 +206,4 @@ def parse(stage: str, arguments: list[str]) -> Any:
     if stage == "train":
         choices = {name: TrainConfig(training=training) for name, training in presets.TRAINING.items()}
         return presets.parse(choices, "paper", arguments, "train", "")
-    return tyro.cli({"embed": EmbedConfig, "evaluate": EvaluateConfig}[stage], args=arguments)
+    return tyro.cli({"embed": EmbedConfig, "evaluate": EvaluateConfig, "report": ReportConfig}[stage], args=arguments)

@@ -95,7 +95,9 @@ BROKEN: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("entrypoint", ("spec", "entrypoint"), ("train clip --store $ISOENERGY_BUCKET/store", "train --store x"), "go on"),
     ("entrypoint", (*GPU, "minReplicas"), 0, "embed: asks for no GPU"),
     ("entrypoint", (*GPU_CONTAINER, "resources"), {"limits": {"cpu": "15", "memory": "54Gi"}}, "at most 0 GPUs"),
-    ("entrypoint", ("spec", "entrypoint"), ("/mnt/shared", "/tmp"), "/tmp/evaluation is each pod's own"),
+    ("entrypoint", ("spec", "entrypoint"), ("--output $ISOENERGY_BUCKET/e", "--output /tmp/e"), "evaluate: /tmp/eval"),
+    ("entrypoint", ("spec", "entrypoint"), ("--output $ISOENERGY_BUCKET/r", "--output /tmp/r"), "report: /tmp/report"),
+    ("entrypoint", ("spec", "entrypoint"), ("--evaluation $ISOENERGY_BUCKET/e", "--evaluation /e"), "report does not"),
 ]
 
 
