@@ -22,10 +22,14 @@ from isoenergy.report.saes import is_null, labels
 from isoenergy.report.verdict import verdict
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.training import TrainingConfig
-from workflows import embed, evaluate, presets, report, tracking, train
+from tune.config import SearchConfig
+from tune.space import SearchSpace
+from workflows import embed, evaluate, presets, report, tracking, train, tune
 from workflows.command import run_command
 from workflows.run_files import log_file
 from workflows.training_placement import AUTOMATIC, Workers
+
+_SEARCH = "search"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,14 @@ class PipelineConfig:
     null_model: bool = True
     """Train on shuffled pairs too, at the same β, and show what the objective makes of those beside the rest; see
     `isoenergy train --help`, --null."""
+    tune: bool = False
+    """Search for settings, as `isoenergy tune` does, instead of training those given; evaluate the front that it finds.
+    The options below but beta, expansion, k, learning rate, batch and alignment hold for all trials."""
+    passes: int = 8
+    """Passes of the search, each with --trials betas."""
+    trials: int = 4
+    """SAEs in a pass of the search, of one expansion and k."""
+    space: SearchSpace = field(default_factory=SearchSpace)
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan and stop."""
@@ -82,6 +94,19 @@ class PipelineConfig:
             dry_run=self.dry_run,
         )
 
+    def search(self) -> SearchConfig:
+        """Return the config of the tune stage."""
+        return SearchConfig(
+            store=self.place("store"),
+            name=_SEARCH,
+            output=self.output.rstrip("/"),
+            passes=self.passes,
+            betas=self.trials,
+            space=self.space,
+            training=self.training,
+            dry_run=self.dry_run,
+        )
+
     def null_stage(self, betas: Sequence[float]) -> train.TrainConfig | None:
         """Return the config of the null models' training; None if none is to be had: no β, or pairs never matter."""
         aligned = tuple(dict.fromkeys(beta for beta in betas if beta > 0))
@@ -107,8 +132,11 @@ def run(config: PipelineConfig) -> None:
         return
     with tracking.stage("pipeline", config, config.output) as parent:
         embed.run(config.embedding(), parent)
-        saes = train.run(config.train_stage(), parent)
-        null = config.null_stage([SparseAutoencoder.load(place).config.beta for place in saes])
+        if config.tune:
+            saes, config = _tuned(config, parent)
+        else:
+            saes = train.run(config.train_stage(), parent)
+        null = config.null_stage(_betas(config, saes))
         nulls = train.run(null, parent) if null is not None else []
         evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
         assert evaluation is not None  # only a dry run has none
@@ -118,11 +146,30 @@ def run(config: PipelineConfig) -> None:
         print(_summary(strict_json.loads(filesystem.cat_file(path).decode()), page, parent))
 
 
+def _betas(config: PipelineConfig, saes: Sequence[str]) -> Sequence[float]:
+    """The β that null models are trained with: those that were found, or that of the trial to take."""
+    return config.training.betas if config.tune else [SparseAutoencoder.load(place).config.beta for place in saes]
+
+
+def _tuned(config: PipelineConfig, parent: tracking.Run) -> tuple[list[str], PipelineConfig]:
+    """Return the SAEs of the front, and a config whose training is that of the trial to take."""
+    findings = tune.run(config.search(), parent)
+    assert findings is not None
+    best = findings.recommended
+    assert best is not None  # else it has raised
+    return findings.places(findings.front), replace(config, training=replace(best.record.training, beta=(best.beta,)))
+
+
 def _print_plan(config: PipelineConfig) -> None:
     """Print the plan of every stage, as far as the results of those before it are there."""
     try:
         print("embed:")
         embed.run(config.embedding())
+        if config.tune:
+            print("tune:")
+            tune.run(config.search())
+            print("train, on shuffled pairs; evaluate:\n  follow what the search finds")
+            return
         print("train:")
         train.run(config.train_stage())
         places = [f"{config.place('saes')}/{name}" for name in config.training.names]
@@ -201,7 +248,7 @@ def _recalls(retrieval: dict[str, float], direction: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the pipeline."""
     choices = {
-        "demo": PipelineConfig(training=presets.TRAINING["demo"]),
+        "demo": PipelineConfig(training=presets.TRAINING["demo"], space=tune.DEMO_SPACE),
         "paper": PipelineConfig(output="runs/paper", training=presets.TRAINING["paper"]),
     }
     run(presets.parse(choices, "demo", arguments, "pipeline", "Embed, train, evaluate and report."))
