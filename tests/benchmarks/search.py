@@ -1,0 +1,137 @@
+"""What a search costs beside its training, and what early stopping saves, on the bundled pairs.
+
+Run it on a machine that does nothing else. Each part adds its figures to `docs/benchmarks/search.json`.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import tyro
+
+from isoenergy.bundled.preset import DEMO_TRAINING
+from tests.benchmarks.results import add_figures
+from tune.config import SearchConfig
+from tune.findings import Findings
+from tune.space import Dimension, SearchSpace
+from workflows import embed, engine, tune
+
+_RESULTS = Path("docs/benchmarks/search.json")
+_GRID = SearchSpace(
+    beta=Dimension(3e-4, 1e-2),
+    expansion=Dimension(values=(1.0, 2.0, 4.0)),
+    k=Dimension(values=(4.0, 8.0, 12.0)),
+    learning_rate=Dimension(values=(1e-3,)),
+    batch_pairs=Dimension(values=(256.0,)),
+)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """The full grid against the same grid with ASHA: hypervolume of the front, and compute."""
+
+    store: Path | None = None
+    """A store of the bundled pairs; it is made if none is given."""
+    points: int = 4
+    """Betas in the grid."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Share of the cores that trials compute on, and what a pass costs beside its training."""
+
+    store: Path | None = None
+    """A store of the bundled pairs; it is made if none is given."""
+    passes: int = 16
+    epochs: int = 45
+    """Of some 100 steps each: about a minute a pass on one core."""
+
+
+def stopping(config: Stopping, store: Path, folder: Path) -> dict[str, Any]:
+    """Search the grid twice."""
+    grid = SearchConfig(
+        store=str(store), output=str(folder), searcher="grid", grid_points=config.points, space=_GRID,
+        training=replace(DEMO_TRAINING, log_every=30),
+    )  # fmt: skip
+    found = {}
+    for name, early in (("grid", False), ("asha", True)):
+        findings = tune.run(replace(grid, name=name, early_stopping=early))
+        assert findings is not None
+        found[name] = _summary(findings)
+    return {
+        **found,
+        "share_of_hypervolume": found["asha"]["hypervolume"] / found["grid"]["hypervolume"],
+        "share_of_compute": found["asha"]["trained_parts"] / found["grid"]["trained_parts"],
+        "share_of_seconds": found["asha"]["compute_seconds"] / found["grid"]["compute_seconds"],
+    }
+
+
+def usage(config: Usage, store: Path, folder: Path) -> dict[str, Any]:
+    """Run passes of about a minute each, all of one kind, one thread each."""
+    space = replace(_GRID, expansion=Dimension(values=(2.0,)), k=Dimension(values=(8.0,)))
+    search = SearchConfig(
+        store=str(store), output=str(folder), name="usage", searcher="random", passes=config.passes, space=space,
+        early_stopping=False, training=replace(DEMO_TRAINING, epochs=config.epochs, log_every=30),
+    )  # fmt: skip
+    cores = int(engine.connect()["CPU"])
+    findings = tune.run(search)
+    assert findings is not None
+    passes = folder / "usage" / "passes"
+    begun = min(file.stat().st_mtime for file in passes.glob("*/settings.json"))
+    ended = max(file.stat().st_mtime for file in passes.glob("*/outcome.json"))
+    compute = _summary(findings)["compute_seconds"]
+    wall = ended - begun
+    return {
+        "passes": config.passes,
+        "cores": cores,
+        "wall_seconds": wall,
+        "compute_seconds": compute,
+        "share_of_cores": compute / (wall * cores),
+        "seconds_beside_training_a_pass": (wall * cores - compute) / config.passes,
+    }
+
+
+def _summary(findings: Findings) -> dict[str, Any]:
+    records = {trial.record.id: trial.record for trial in findings.trials}
+    return {
+        "passes": len(records),
+        "trials": len(findings.trials),
+        "finished": len(findings.finished),
+        "hypervolume": findings.hypervolume,
+        "trained_parts": sum(record.reports[-1].part for record in records.values()),
+        "compute_seconds": sum(record.reports[-1].seconds for record in records.values()),
+        "front": [
+            {
+                "trial": trial.name,
+                **trial.settings,
+                "r2": trial.figures["r2"],
+                "bimodal": trial.figures["bimodal_energy"],
+            }
+            for trial in findings.front
+        ],
+    }
+
+
+def main() -> None:
+    """Run one part."""
+    config: Stopping | Usage = tyro.cli(Stopping | Usage, description=__doc__)  # type: ignore[call-overload]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
+        store = config.store
+        if store is None:
+            store = folder / "store"
+            embed.run(embed.EmbedConfig(output=str(store)))
+        part = stopping if isinstance(config, Stopping) else usage
+        figures = part(config, store, folder)  # type: ignore[operator]
+        ray.shutdown()
+    print(json.dumps(figures, indent=2))
+    add_figures(_RESULTS, "stopping" if isinstance(config, Stopping) else "usage", figures)
+
+
+if __name__ == "__main__":
+    main()
