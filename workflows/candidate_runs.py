@@ -9,7 +9,7 @@ from typing import Any
 
 from isoenergy.errors import InputError
 from workflows.code_version import source_tags
-from workflows.logged_model import log_model, logged_models
+from workflows.logged_model import delete_if_there, log_model, logged_models
 from workflows.tracking import Run
 from workflows.tracking_client import allowed_name, allowed_tags, client, flat_parameters
 
@@ -108,7 +108,7 @@ class CandidateRuns:
         same = (version for version in found if (version.name, version.source) == (name, source))
         versions = sorted((version.version for version in same), key=int)
         for surplus in versions[1:]:
-            self._client.delete_model_version(name, surplus)
+            delete_if_there(self._client.delete_model_version, name, surplus)
         return versions[0] if versions else None
 
     def _identity(self, candidate: str) -> str:
@@ -122,7 +122,7 @@ class CandidateRuns:
             order_by=["attributes.start_time ASC"],
         )
         for surplus in found[1:]:
-            self._client.delete_run(surplus.info.run_id)
+            delete_if_there(self._client.delete_run, surplus.info.run_id)
         return Run(self._parent.uri, self._parent.experiment, found[0].info.run_id) if found else None
 
     def _run(self, candidate: str) -> Run:

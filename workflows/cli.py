@@ -13,6 +13,7 @@ STAGES = {
     "tune": "search for settings: beta, dictionary size and more, on Ray Tune",
     "evaluate": "measure the autoencoders on held-out pairs",
     "synthetic": "what autoencoders recover of known atoms, over seeds",
+    "compare": "runs in MLflow side by side",
     "report": "one offline HTML page from an evaluation",
     "share": "put an autoencoder on the Hugging Face hub",
     "submit": "any of these as a job on a Ray cluster",

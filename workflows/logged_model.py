@@ -1,6 +1,7 @@
 """A saved autoencoder as a logged MLflow model: weights, configuration and code as plain files, nothing pickled."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -93,7 +94,7 @@ def log_model(run: Run, place: str) -> "LoggedModel":
         mlflow.log_outputs(run.id, [LoggedModelOutput(there[0].model_id, step=0)])
     for model in _models(run):
         if model.status != LoggedModelStatus.READY:  # an upload that was cut short
-            mlflow.delete_logged_model(model.model_id)
+            delete_if_there(mlflow.delete_logged_model, model.model_id)
     return there[0]
 
 
@@ -103,6 +104,15 @@ def logged_models(run: Run) -> "list[LoggedModel]":
 
     whole = [model for model in _models(run) if model.status == LoggedModelStatus.READY]
     return sorted(whole, key=lambda model: model.creation_timestamp)
+
+
+def delete_if_there(delete: Callable[..., object], *what: str) -> None:
+    """Call one of the client's deletions, which may have been done already by a request whose answer was lost."""
+    try:
+        delete(*what)
+    except Exception as error:
+        if getattr(error, "error_code", None) not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
+            raise
 
 
 def _models(run: Run) -> Any:

@@ -12,6 +12,7 @@ import ray
 from isoenergy.store import EmbeddingStore
 from tests.conftest import written_rows
 from tests.workflows.embedding_stores import settings_of
+from tests.workflows.mlflow_server import MlflowServer
 from workflows import embed, engine
 from workflows.embed import EmbedConfig
 
@@ -46,6 +47,13 @@ def undisturbed(on_ray: None, four_files: Path) -> EmbeddingStore:  # noqa: ARG0
     """The store that a run over `four_files` makes if nothing happens to it."""
     (store,) = embed.run(EmbedConfig(**settings_of(four_files.parent)))
     return store
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One MLflow server for all tests of the session; whoever kills it starts it again."""
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")).running() as server:
+        yield server
 
 
 def run_until(arguments: list[str], happened: Callable[[], bool]) -> None:

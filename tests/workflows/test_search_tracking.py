@@ -1,18 +1,18 @@
 """A search in MLflow: whatever the server does, nothing waits for it, nothing is lost, nothing is there twice."""
 
-import logging
 import math
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow.pyfunc
+import mlflow.artifacts
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import LoggedModel, Run
 
 from isoenergy import SparseAutoencoder
-from tests.s3.proxy import Fault, FaultProxy, first
+from tests.s3.proxy import Fault, FaultProxy, first, matching
 from tests.test_sharing import sae
 from tests.workflows.mlflow_server import MlflowServer
 from workflows import search_tracking, tracking
@@ -50,6 +50,11 @@ def history(run: Run, metric: str) -> list[tuple[int, float]]:
     return sorted(
         (p.step, p.value) for p in MlflowClient(tracking.tracking_uri()).get_metric_history(run.info.run_id, metric)
     )
+
+
+def models_of(run: Run) -> list[LoggedModel]:
+    """Return all that the run made, also what was not finished."""
+    return client().search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
 
 
 def tell(search: SearchTracking, candidate: str, steps: range = range(3), model: Path | None = None) -> None:
@@ -101,7 +106,7 @@ def test_the_same_calls_by_a_driver_that_took_over_change_nothing(parent: tracki
     assert [step for step, _ in history(run, "system/cpu_utilization_percentage")] == [*range(9)]
     assert len(run.inputs.dataset_inputs) == 1
     assert len(run.outputs.model_outputs) == 1
-    assert len(client().search_logged_models([parent.experiment], f"source_run_id = '{run.info.run_id}'")) == 1
+    assert len(models_of(run)) == 1
     assert len(client().search_model_versions("name = 'replayed'")) == 1
 
 
@@ -168,107 +173,70 @@ def test_the_best_is_registered_under_its_alias_and_loads(parent: tracking.Run, 
     assert len(versions) == 2
     best = client().get_model_version_by_alias("best-of", "best")
     assert best.run_id == children(parent)["0"].info.run_id
-    mlflow.set_tracking_uri(tracking.tracking_uri())
     folder = mlflow.artifacts.download_artifacts("models:/best-of@best")
     assert SparseAutoencoder.load(folder).digest == sae(0).digest
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
-    """A server, and the environment leads to it."""
+def proxy(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A proxy to a server; the environment leads to it."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with MlflowServer(tmp_path).running() as server:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-        yield server
+    proxy = FaultProxy(mlflow_server.uri)
+    with proxy.running():
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        yield proxy
 
 
 @pytest.mark.server
-def test_an_outage_holds_up_no_caller_and_loses_and_doubles_nothing(server: MlflowServer, tmp_path: Path) -> None:
-    """The server is killed in mid-stream, all else is said while it is down, and it comes back."""
-    sae().save(tmp_path / "sae")
-    with tracking.stage("tune", {}, "outage") as parent:
-        search = SearchTracking(parent, "outage", STORE, FINGERPRINT)
-        search.begin("one", PARAMETERS)
-        for step in range(200):
-            search.metrics("one", step, {"loss": float(step)})
-        while search.unsent() > 190:
-            pass
-        server.kill()
-        waiting = search.unsent()
-        for step in range(100, 1500):
-            search.metrics("one", step, {"loss": float(step)})
-        search.end("one", "FINISHED", model=tmp_path / "sae")
-        tell(search, "two")
-        search.register_best("one", "survivor", "best")
-        said_meanwhile = 1400 + 2 + 5 + 1
-        assert search.unsent() == waiting + said_meanwhile
-        server.start()
-        assert search.close(600) == 0
-    runs = children(parent)
-    assert {name: run.info.status for name, run in runs.items()} == {"one": "FINISHED", "two": "FINISHED"}
-    points = [point for name in runs for point in client().get_metric_history(runs[name].info.run_id, "loss")]
-    assert sorted(point.step for point in points) == sorted([*range(1500), *range(3)])
-    assert len(client().search_logged_models([parent.experiment])) == 1
-    assert client().get_model_version_by_alias("survivor", "best").run_id == runs["one"].info.run_id
-
-
-@pytest.mark.server
-def test_a_server_that_stays_away_is_given_up_and_said(server: MlflowServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_stays_away_is_given_up_and_said(proxy: FaultProxy, caplog: pytest.LogCaptureFixture) -> None:
     with tracking.stage("tune", {}, "away") as parent:
+        proxy.rule = lambda _: Fault.RESET
         search = SearchTracking(parent, "away", STORE, FINGERPRINT)
-        server.kill()
         tell(search, "one")
         assert search.close(patience=0.5) == 5
-        server.start()
+        proxy.begin_anew()
     assert "did not take 5 of the search's reports" in caplog.text
 
 
 @pytest.mark.server
 def test_answers_that_are_lost_make_nothing_twice(
-    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server does what it is asked and the answer does not arrive; MLflow's own client then asks again."""
-    caplog.set_level(logging.ERROR, "urllib3")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     sae().save(tmp_path / "sae")
-    proxy = FaultProxy(server.uri)
-    with proxy.running():
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
-        with tracking.stage("tune", {}, "lost") as parent:
-            proxy.rule = first(1, Fault.LOST)
-            search = SearchTracking(parent, "lost", STORE, FINGERPRINT)
-            tell(search, "one", model=tmp_path / "sae")
-            search.register_best("one", "lost", "best")
-            assert search.close(600) == 0
-            proxy.begin_anew()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    with tracking.stage("tune", {}, "lost") as parent:
+        proxy.rule = first(1, Fault.LOST)
+        search = SearchTracking(parent, "lost", STORE, FINGERPRINT)
+        tell(search, "one", model=tmp_path / "sae")
+        search.register_best("one", "lost", "best")
+        assert search.close(600) == 0
+        assert proxy.done[Fault.LOST] > 10
+        proxy.begin_anew()
     (run,) = children(parent).values()
     assert history(run, "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
     assert len(run.inputs.dataset_inputs) == 1
-    assert len(client().search_logged_models([parent.experiment])) == 1
+    assert len(models_of(run)) == 1
     assert len(client().search_model_versions("name = 'lost'")) == 1
 
 
 @pytest.mark.server
-def test_a_model_that_cannot_be_uploaded_for_now_holds_up_no_other_candidate(
-    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_cannot_be_uploaded_for_now_holds_up_no_other_candidate(proxy: FaultProxy, tmp_path: Path) -> None:
     sae().save(tmp_path / "sae")
-    proxy = FaultProxy(server.uri)
-    with proxy.running():
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
-        with tracking.stage("tune", {}, "upload") as parent:
-            proxy.rule = lambda request: Fault.SLOW_DOWN if "mlflow-artifacts" in request.target else None
-            search = SearchTracking(parent, "upload", STORE, FINGERPRINT)
-            tell(search, "one", model=tmp_path / "sae")
-            search.register_best("one", "late", "best")
-            for number in range(3):
-                tell(search, f"later {number}")
-            while search.unsent() > 2:
-                pass
-            assert {run.info.status for run in children(parent).values()} == {"FINISHED"}
-            assert not client().search_registered_models("name = 'late'")
-            proxy.begin_anew()
-            assert search.close(600) == 0
-    assert client().get_model_version_by_alias("late", "best").run_id == children(parent)["one"].info.run_id
+    with tracking.stage("tune", {}, "upload") as parent:
+        proxy.rule = matching("mlflow-artifacts", Fault.SLOW_DOWN)
+        search = SearchTracking(parent, "upload", STORE, FINGERPRINT)
+        tell(search, "one", model=tmp_path / "sae")
+        search.register_best("one", "late", "best")
+        for number in range(3):
+            tell(search, f"later {number}")
+        while search.unsent() > 2:
+            time.sleep(0.01)
+        assert {run.info.status for run in children(parent).values()} == {"FINISHED"}
+        assert not client().search_registered_models("name = 'late'")
+        proxy.begin_anew()
+        assert search.close(600) == 0
+    run = children(parent)["one"]
+    assert client().get_model_version_by_alias("late", "best").run_id == run.info.run_id
+    assert len(models_of(run)) == 1

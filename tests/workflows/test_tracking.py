@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,22 +187,16 @@ def test_a_password_is_not_printed() -> None:
         assert without_secrets(plain) == plain
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[MlflowServer]:
-    with MlflowServer(tmp_path).running() as server:
-        yield server
-
-
 @pytest.mark.server
 def test_a_server_gets_runs_and_artifacts(
-    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
     (tmp_path / "report.html").write_text("page")
     with tracking.stage("report", Settings(), "out") as run:
         run.metrics({"loss": 0.5})
         run.artifact(tmp_path / "report.html")
-    record = MlflowClient(server.uri).get_run(run.id)
+    record = MlflowClient(mlflow_server.uri).get_run(run.id)
     assert record.info.status == "FINISHED"
     assert record.data.metrics == {"loss": 0.5}
-    assert [path.read_text() for path in (tmp_path / "kept").rglob("report.html")] == ["page"]
+    assert [path.read_text() for path in mlflow_server.artifacts.rglob("report.html")] == ["page"]

@@ -1,0 +1,176 @@
+"""`isoenergy compare`: runs in MLflow side by side."""
+
+import csv
+import io
+import math
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import tyro
+
+from isoenergy.errors import InputError
+from isoenergy.files import open_filesystem, write_atomically
+from isoenergy.report.figures import as_bytes
+from isoenergy.report.metric_curves import metric_curves
+from workflows.command import run_command
+from workflows.compared_runs import ComparedRun, find_runs, history
+
+TABLE_FILE = "runs.csv"
+CURVES_FILE = "curves.png"
+_SYSTEM = "system/"
+_METRICS = 12
+_LONGEST_CELL = 32
+_BEST = "*"
+_LOWEST_IS_BEST = {"loss", "mse", "error", "gap", "dead", "always", "difference", "seconds", "waiting"}
+_HIGHEST_IS_BEST = {"r2", "r1", "r5", "r10", "acc", "accuracy", "recall", "bimodal", "rows"}
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Show runs in MLflow side by side: the parameters in which they differ, their last metrics, their status."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Ids or names of runs; 'NAME/*' stands for all runs below the run NAME, such as the candidates of a search."""
+    metrics: tuple[str, ...] = ()
+    """Metrics to show; `*` stands for any text. Default: 12 at most, those that most runs have and whose best is known
+    first."""
+    output: str = ""
+    """Folder or fsspec URL for the table as CSV and the metrics by step as a figure. Default: the table is printed."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise InputError("there are no runs to compare; give their ids or names, or 'NAME/*'")
+
+
+def run(config: CompareConfig) -> str:
+    """Return the table; write files if asked to.
+
+    Raises InputError for runs or metrics that are not there.
+    """
+    runs = find_runs(config.runs)
+    metrics = _chosen(runs, config.metrics)
+    lines = [*_blocks(_rows(runs, metrics), shutil.get_terminal_size((120, 24)).columns)]
+    lines += [f"{_BEST} the best: the lowest of {', '.join(sorted(_LOWEST_IS_BEST))}, the highest of other marked ones"]
+    if left_out := len(_names(runs)) - len(metrics):
+        lines += [f"{left_out} more metrics; --metrics '*' shows all"]
+    if config.output:
+        lines += [f"written      {place}" for place in _written(config.output, runs, metrics)]
+    return "\n".join(lines)
+
+
+def best(metric: str, values: Sequence[float]) -> float | None:
+    """Return the best of a metric's values; None if it is not known what is better, or if none is a number."""
+    words = set(re.split(r"[_\W]+", metric.rpartition("/")[2]))
+    numbers = [value for value in values if not math.isnan(value)]
+    if not numbers or not words & (_LOWEST_IS_BEST | _HIGHEST_IS_BEST):
+        return None
+    return min(numbers) if words & _LOWEST_IS_BEST else max(numbers)
+
+
+def _names(runs: Sequence[ComparedRun]) -> list[str]:
+    return sorted({name for run in runs for name in run.metrics if not name.startswith(_SYSTEM)})
+
+
+def _chosen(runs: Sequence[ComparedRun], patterns: Sequence[str]) -> list[str]:
+    if patterns:
+        everything = sorted({name for run in runs for name in run.metrics})
+        chosen = [name for name in everything if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if not chosen:
+            known = ", ".join(everything[:_METRICS]) or "none"
+            raise InputError(f"no run has a metric like {', '.join(patterns)}; there are {known}")
+        return chosen
+
+    def rank(name: str) -> tuple[int, bool, str]:
+        values = [run.metrics[name] for run in runs if name in run.metrics]
+        return -len(values), best(name, values) is None, name
+
+    return sorted(_names(runs), key=rank)[:_METRICS]
+
+
+def _rows(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the table by rows: what it is, then the runs' values."""
+    yield ["run", *(run.name for run in runs)]
+    yield ["id", *(run.id[:8] for run in runs)]
+    yield ["status", *(run.status for run in runs)]
+    yield ["dataset", *(run.datasets or "–" for run in runs)]
+    for name in _differing(runs):
+        yield [name, *(run.parameters.get(name, "–") for run in runs)]
+    for name in metrics:
+        values = [run.metrics[name] for run in runs if name in run.metrics]
+        top = best(name, values)
+        yield [name, *(_number(run.metrics.get(name), top) for run in runs)]
+
+
+def _differing(runs: Sequence[ComparedRun]) -> list[str]:
+    names = dict.fromkeys(name for run in runs for name in run.parameters)
+    return [name for name in names if len({run.parameters.get(name) for run in runs}) > 1]
+
+
+def _number(value: float | None, top: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g} {_BEST if value == top else ' '}"
+
+
+def _blocks(rows: Iterator[list[str]], width: int) -> Iterator[str]:
+    """Yield the table's lines; runs that do not fit beside the others come below them."""
+    table = [[_short(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    start = 1
+    while start < len(widths):
+        end, used = start, widths[0]
+        while end < len(widths) and (end == start or used + 2 + widths[end] <= width):
+            used += 2 + widths[end]
+            end += 1
+        for row in table:
+            cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(start, end))]
+            yield "  ".join(cells).rstrip()
+        yield ""
+        start = end
+
+
+def _short(text: str) -> str:
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return plain if len(plain) <= _LONGEST_CELL else f"{plain[: _LONGEST_CELL - 1]}…"
+
+
+def _written(output: str, runs: Sequence[ComparedRun], metrics: Sequence[str]) -> Iterator[str]:
+    curves = {name: {run.name: history(run, name) for run in runs if name in run.metrics} for name in metrics}
+    by_step = {name: lines for name, lines in curves.items() if any(len(points) > 1 for points in lines.values())}
+    files = {
+        TABLE_FILE: _csv(runs, metrics).encode(),
+        CURVES_FILE: as_bytes(metric_curves(by_step or curves), "png"),
+    }
+    try:
+        filesystem, root = open_filesystem(output)
+        for name, data in files.items():
+            write_atomically(filesystem, f"{root}/{name}", data)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written ({error}); give an output folder that can") from error
+    yield from (f"{output.rstrip('/')}/{name}" for name in files)
+
+
+def _csv(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> str:
+    """Return the table with a run a row and every digit."""
+    text = io.StringIO()
+    differing = _differing(runs)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["run", "id", "status", "dataset", *(f"parameter.{n}" for n in differing), *metrics])
+    for run in runs:
+        parameters = [run.parameters.get(name, "") for name in differing]
+        numbers = [run.metrics.get(name, "") for name in metrics]
+        writer.writerow([run.name, run.id, run.status, run.datasets, *parameters, *numbers])
+    return text.getvalue()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and print."""
+    print(run(tyro.cli(CompareConfig, args=arguments, prog="isoenergy compare")))
+
+
+if __name__ == "__main__":
+    run_command(main)
