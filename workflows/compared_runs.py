@@ -129,8 +129,11 @@ def _compared(run: Any) -> ComparedRun:
 
 
 def _datasets(run: Any) -> Iterator[str]:
-    for used in run.inputs.dataset_inputs if run.inputs else []:
-        yield f"{used.dataset.name}@{used.dataset.digest[:8]}"
+    used = [used.dataset for used in (run.inputs.dataset_inputs if run.inputs else [])]
+    for dataset in used:
+        yield f"{dataset.name}@{dataset.digest[:8]}"
+    if not used and (fingerprint := run.data.tags.get("store_fingerprint")):  # of before there were datasets
+        yield fingerprint[:8]
 
 
 def _as_logged(value: float) -> float:

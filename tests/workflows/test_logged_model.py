@@ -150,15 +150,18 @@ def test_what_is_no_autoencoder_is_not_logged(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`mlflow models serve` of a registered model; the address for requests."""
+    """`mlflow models serve`; the address for requests."""
     folder = tmp_path_factory.mktemp("served")
     save_model(sae(), folder / "model")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--model-uri", str(folder / "model")]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts `uvicorn` by name
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=log, stderr=log, env={**os.environ, "PATH": path}
+        )
     try:
         wait_for(f"http://127.0.0.1:{port}/ping", process)
         yield f"http://127.0.0.1:{port}/invocations"
