@@ -2,13 +2,8 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import signal
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,10 +17,10 @@ from isoenergy.errors import InputError
 from isoenergy.objective import IsoEnergy
 from isoenergy.training import TrainingConfig
 from isoenergy.training_config import parse_beta
-from tests.conftest import written_rows
+from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.workflows.conftest import files_in, run_until
-from workflows import embed, tracking, train
-from workflows.embed import EmbedConfig
+from tests.workflows.killed_workers import kill_a_worker_once
+from workflows import tracking, train
 from workflows.train import TrainConfig
 from workflows.training_placement import Workers
 
@@ -35,32 +30,26 @@ TRAINING = TrainingConfig(
     beta=(0.0, 1e-3), expansion=2, k=4, epochs=100, batch_pairs=60, learning_rate=5e-3, checkpoint_every=50
 )
 SHORT = dataclasses.replace(TRAINING, epochs=2)
+TWO_SEEDS = dataclasses.replace(SHORT, seeds=2)
 
 
 @pytest.fixture(scope="module")
-def store(
-    on_ray: None,  # noqa: ARG001
-    tmp_path_factory: pytest.TempPathFactory,
-    bundled_rows: list[dict],
-    other_encoder: Path,
-) -> Path:
-    folder = tmp_path_factory.mktemp("train")
-    written_rows(bundled_rows[:300], folder / "pairs.parquet")
-    embed.run(
-        EmbedConfig(
-            output=str(folder / "store"),
-            pairs=str(folder / "pairs.parquet"),
-            encoder=f"open_clip:{other_encoder}",
-            rows_per_unit=100,
-        )
-    )
-    return folder / "store"
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_planted_store(tmp_path_factory.mktemp("train") / "store", *planted_pairs(300, 24), pairs_a_shard=100)
 
 
 @pytest.fixture(scope="module")
-def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[torch.Tensor]:
+def whole(on_ray: None, store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[torch.Tensor]:  # noqa: ARG001
     """What an undisturbed run of `TRAINING` comes to, on two workers."""
     return dictionaries(run(store, tmp_path_factory.mktemp("whole"), TRAINING))
+
+
+@pytest.fixture(scope="module")
+def finished(on_ray: None, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+    """The output of a run of `TWO_SEEDS` on two workers."""
+    output = tmp_path_factory.mktemp("finished")
+    run(store, output, TWO_SEEDS)
+    return output
 
 
 def run(store: Path, output: Path, training: TrainingConfig, workers: int = 2, **settings: object) -> list[str]:
@@ -74,42 +63,12 @@ def dictionaries(places: list[str]) -> list[torch.Tensor]:
     return [SparseAutoencoder.load(place).dictionary.detach() for place in places]
 
 
+def saes_in(output: Path) -> list[str]:
+    return [str(output / name) for name in json.loads((output / "done.json").read_text())["saes"]]
+
+
 def checkpoints(output: Path) -> set[Path]:
     return files_in(output / "checkpoints", "step-*/complete.json")
-
-
-def kill_a_worker_once(happened: Callable[[], bool]) -> threading.Thread:
-    """Kill one of this process's training workers outright, once `happened()`."""
-
-    def watch() -> None:
-        while not happened():
-            time.sleep(0.02)
-        os.kill(_training_workers()[0], signal.SIGKILL)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
-
-
-def _training_workers() -> list[int]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                name = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if name.startswith("ray::RayTrainWorker") and os.getpid() in _ancestors(int(folder.name)):
-                    found.append(int(folder.name))
-            except OSError:  # it has ended
-                continue
-    return found
-
-
-def _ancestors(pid: int) -> list[int]:
-    found = []
-    while pid > 1:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        found.append(pid)
-    return found
 
 
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
@@ -137,7 +96,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 def test_a_worker_that_is_killed_is_replaced_within_the_run(
     store: Path, tmp_path: Path, whole: list[torch.Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed = kill_a_worker_once(lambda: len(checkpoints(tmp_path)) >= 2)
+    killed = kill_a_worker_once(lambda: len(checkpoints(tmp_path)) >= 2, "RayTrainWorker")
     places = run(store, tmp_path, TRAINING)
     assert not killed.is_alive(), "the run ended before a worker could be killed"
     assert "a worker was lost" in capsys.readouterr().err
@@ -145,33 +104,30 @@ def test_a_worker_that_is_killed_is_replaced_within_the_run(
         assert torch.equal(ours, theirs)
 
 
-def test_workers_and_residence_do_not_matter(store: Path, tmp_path: Path) -> None:
-    two = dictionaries(run(store, tmp_path / "two", SHORT))
-    one = dictionaries(run(store, tmp_path / "one", SHORT, workers=1, residence="memory"))
-    streamed = dictionaries(run(store, tmp_path / "streamed", SHORT, workers=1, residence="stream"))
-    for dictionary, other, third in zip(one, two, streamed, strict=True):
-        torch.testing.assert_close(dictionary, other, atol=1e-5, rtol=0)
-        assert torch.equal(dictionary, third)
+def test_workers_and_residence_do_not_matter(store: Path, finished: Path, tmp_path: Path) -> None:
+    streamed = dictionaries(run(store, tmp_path, TWO_SEEDS, workers=1, residence="stream"))
+    for one, two in zip(streamed, dictionaries(saes_in(finished)), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
 
 
-def test_an_output_is_not_reused_for_another_training(store: Path, tmp_path: Path) -> None:
-    places = run(store, tmp_path, SHORT)
+def test_an_output_is_not_reused_for_another_training(store: Path, finished: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(finished, tmp_path / "saes")
+    places = saes_in(output)
     with pytest.raises(InputError, match="another training: k is 4 there and 5 here"):
-        run(store, tmp_path, dataclasses.replace(SHORT, k=5))
+        run(store, output, dataclasses.replace(TWO_SEEDS, k=5))
     before = [Path(place, "sae.safetensors").stat().st_mtime_ns for place in places]
-    assert run(store, tmp_path, SHORT) == places
+    assert run(store, output, TWO_SEEDS) == places
     assert [Path(place, "sae.safetensors").stat().st_mtime_ns for place in places] == before
 
     trained = dictionaries(places)
     shutil.rmtree(places[0])
-    assert torch.equal(dictionaries(run(store, tmp_path, SHORT))[0], trained[0])
-    assert {path.name for path in tmp_path.iterdir()} >= {"curves.png", "done.json", "index.json", "training.json"}
-    assert not (tmp_path / ".ray").exists()
+    assert torch.equal(dictionaries(run(store, output, TWO_SEEDS))[0], trained[0])
+    assert {path.name for path in output.iterdir()} >= {"curves.png", "done.json", "index.json", "training.json"}
+    assert not (output / ".ray").exists()
 
 
-def test_a_run_leaves_its_metrics_and_curves_in_mlflow(store: Path, tmp_path: Path) -> None:
-    run(store, tmp_path, dataclasses.replace(SHORT, seeds=2))
-    done = json.loads((tmp_path / "done.json").read_text())
+def test_a_run_leaves_its_metrics_and_curves_in_mlflow(finished: Path) -> None:
+    done = json.loads((finished / "done.json").read_text())
     assert done["saes"] == ["beta-0-seed-0", "beta-0.001-seed-0", "beta-0-seed-1", "beta-0.001-seed-1"]
     client = MlflowClient(tracking.tracking_uri())
     logged = client.get_run(done["mlflow_run"])
@@ -181,7 +137,7 @@ def test_a_run_leaves_its_metrics_and_curves_in_mlflow(store: Path, tmp_path: Pa
         assert f"beta-0.001-seed-1/{key}" in logged.data.metrics
     assert {"rows_per_second", "waiting_for_data"} <= set(logged.data.metrics)
     assert "curves.png" in {item.path for item in client.list_artifacts(logged.info.run_id)}
-    assert "R² on held-out pairs" in (tmp_path / "beta-0-seed-0" / "README.md").read_text()
+    assert "R² on held-out pairs" in (finished / "beta-0-seed-0" / "README.md").read_text()
 
 
 def test_beta_is_found_and_the_search_is_not_repeated(store: Path, tmp_path: Path) -> None:
@@ -210,7 +166,7 @@ def test_unpaired_stores_train_with_a_penalty_that_needs_no_pairs(store: Path, t
 
 
 def test_a_null_run_trains_the_aligned_sae_alone_and_says_everywhere_what_it_is(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     null = dataclasses.replace(SHORT, null=True)
     (two,) = run(store, tmp_path / "two", null)
@@ -227,8 +183,8 @@ def test_a_null_run_trains_the_aligned_sae_alone_and_says_everywhere_what_it_is(
     with pytest.raises(InputError, match="another training: null is true there and false here"):
         run(store, tmp_path / "two", SHORT)
     (streamed,) = run(store, tmp_path / "streamed", null, workers=1, residence="stream")
-    true = dictionaries(run(store, tmp_path / "true", SHORT, workers=1))[1]
     torch.testing.assert_close(*dictionaries([two, streamed]), atol=1e-5, rtol=0)
+    (true,) = dictionaries([str(finished / "beta-0.001-seed-0")])
     assert not torch.allclose(sae.dictionary, true, atol=1e-3)
 
 
@@ -241,12 +197,14 @@ def test_a_null_plan_says_what_is_trained_on_what(
     assert "1 (null-beta-0.001) of" in printed
 
 
-def test_an_output_from_before_there_were_null_runs_is_still_its_own(store: Path, tmp_path: Path) -> None:
-    places = run(store, tmp_path, SHORT)
-    plan = json.loads((tmp_path / "training.json").read_text())
+def test_an_output_from_before_there_were_null_runs_is_still_its_own(
+    store: Path, finished: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(finished, tmp_path / "saes")
+    plan = json.loads((output / "training.json").read_text())
     del plan["null"]
-    (tmp_path / "training.json").write_text(json.dumps(plan))
-    assert run(store, tmp_path, SHORT) == places
+    (output / "training.json").write_text(json.dumps(plan))
+    assert run(store, output, TWO_SEEDS) == saes_in(output)
 
 
 def test_more_workers_than_cpus_are_refused(store: Path, tmp_path: Path) -> None:

@@ -8,21 +8,16 @@ import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
-from tests.conftest import RowsWriter
+from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.workflows.training_node_loss import TRAINING
-from workflows import embed, train
-from workflows.embed import EmbedConfig
+from workflows import train
 from workflows.train import TrainConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.usefixtures("on_ray")]
 
 
-def test_an_elastic_run_outlives_a_node(
-    tmp_path: Path, write_rows: RowsWriter, bundled_rows: list[dict], other_encoder: Path
-) -> None:
-    write_rows(bundled_rows[:300], tmp_path / "pairs.parquet")
-    store = str(tmp_path / "store")
-    embed.run(EmbedConfig(pairs=str(tmp_path / "pairs.parquet"), output=store, encoder=f"open_clip:{other_encoder}"))
+def test_an_elastic_run_outlives_a_node(tmp_path: Path) -> None:
+    store = str(write_planted_store(tmp_path / "store", *planted_pairs(300, 24)))
     command = [sys.executable, "-m", "tests.workflows.training_node_loss", store, str(tmp_path / "killed")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
