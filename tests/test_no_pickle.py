@@ -42,12 +42,15 @@ def unsafe(source: str) -> list[str]:
 
     named = {meaning(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
     loaders = {name for name in named if name.startswith("mlflow.") and name.endswith(".load_model")}
+    given = [(node.arg, node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+            given += zip(keys, node.values, strict=True)
     options = {
-        f"{node.arg}={ast.unparse(node.value)}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.keyword)
-        and node.arg in SAFE_OPTIONS
-        and not (isinstance(node.value, ast.Constant) and node.value.value is SAFE_OPTIONS[node.arg])
+        f"{name}={ast.unparse(value)}"
+        for name, value in given
+        if name in SAFE_OPTIONS and not (isinstance(value, ast.Constant) and value.value is SAFE_OPTIONS[name])
     }
     return sorted(imported & MODULES | named & (FUNCTIONS | MODULES) | loaders | options)
 
@@ -76,6 +79,7 @@ def test_no_module_unpickles() -> None:
         ("import mlflow\nmlflow.pyfunc.load_model(uri)", ["mlflow.pyfunc.load_model"]),
         ("from mlflow import pytorch\npytorch.load_model(uri)", ["mlflow.pytorch.load_model"]),
         ("AutoModel.from_pretrained(name, trust_remote_code=1)", ["trust_remote_code=1"]),
+        ("options = {'trust_remote_code': True, 'local_files_only': True}", ["trust_remote_code=True"]),
         ("eval(text)", ["eval"]),
         ("model.eval()\nnp.load(file, allow_pickle=False)\nyaml.safe_load(text)\njson.load(file)", []),
     ],
