@@ -6,10 +6,12 @@ import re
 import socket
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from isoenergy.errors import InputError
 
@@ -35,9 +37,10 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 def connect(dashboard: bool = False) -> dict[str, float]:
     """Join the cluster that this process belongs to, or start Ray on this machine; return the resources there are.
 
-    A job (RAY_ADDRESS is set) joins its cluster. Starting Ray gives it at least two logical CPUs, as a pipeline of
-    actors and tasks stands still on one. dashboard: start Ray's, without which Ray Train inside Ray Tune never frees
-    what a trial that was stopped early held. Raises InputError if no one answers at RAY_ADDRESS.
+    A job (RAY_ADDRESS is set) joins its cluster. A Ray that is started here listens on the loopback alone, and gets at
+    least two logical CPUs, as a pipeline of actors and tasks stands still on one. dashboard: start Ray's, without which
+    Ray Train inside Ray Tune never frees what a trial that was stopped early held. Raises InputError if no one answers
+    at RAY_ADDRESS.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -52,8 +55,29 @@ def connect(dashboard: bool = False) -> dict[str, float]:
             else:
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
-                ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
+                with _on_the_loopback():
+                    ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
     return dict(ray.cluster_resources())
+
+
+@contextmanager
+def _on_the_loopback() -> Iterator[None]:
+    """Let the Ray that is started in the body listen on the loopback alone, as it does on macOS and Windows.
+
+    There is no other way: `_node_ip_address="127.0.0.1"` is taken to mean the machine's address in its network.
+    """
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    given = os.environ.get(name)
+    os.environ[name] = "0"  # for the processes that it starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if given is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = given
 
 
 def _require_answer(address: str) -> None:

@@ -1,0 +1,43 @@
+"""The Ray that the stages start on this machine: who can reach it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+LISTENING = """
+import ipaddress, json, psutil, ray, sys
+from workflows import engine
+
+engine.connect(dashboard=sys.argv[1] == "dashboard")
+
+@ray.remote
+class Actor:
+    def address(self):
+        return ray.util.get_node_ip_address()
+
+actor = Actor.remote()
+address = ray.get(actor.address.remote())
+found = {"here": set(), "elsewhere": set()}
+me = psutil.Process()
+for process in [me, *me.children(recursive=True)]:
+    for connection in process.net_connections("inet"):
+        if not connection.raddr:
+            ip = ipaddress.ip_address(connection.laddr.ip)
+            kind = "here" if (getattr(ip, "ipv4_mapped", None) or ip).is_loopback else "elsewhere"
+            found[kind].add(process.name())
+print(json.dumps({"address": address, **{kind: sorted(names) for kind, names in found.items()}}))
+"""
+
+
+@pytest.mark.parametrize("dashboard", ["dashboard", "none"])
+def test_a_ray_that_is_started_here_listens_on_the_loopback_alone(dashboard: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LISTENING, dashboard], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["elsewhere"] == []
+    assert {"gcs_server", "raylet", "ray::Actor"} <= {*found["here"]}
+    assert found["address"] == "127.0.0.1"
