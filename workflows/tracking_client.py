@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from isoenergy.files import without_secrets
 
@@ -37,7 +38,20 @@ def client(uri: str) -> Any:
         os.environ.setdefault(name, value)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(uri)
+    return MlflowClient(_without_password(uri))
+
+
+def _without_password(uri: str) -> str:
+    """Return a server's URL without its user and password, which MLflow then takes from the environment.
+
+    In a URL they would be in every message of a request that failed.
+    """
+    place = urlsplit(uri)
+    if place.scheme not in ("http", "https") or not place.username or not place.password:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(place.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(place.password)
+    return without_secrets(uri)
 
 
 def experiment_id(uri: str) -> str:
