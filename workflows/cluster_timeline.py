@@ -1,0 +1,82 @@
+"""How an autoscaling cluster grows and shrinks while something runs on it."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import ray
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.autoscaler.v2.sdk import get_cluster_resource_state
+from ray.core.generated.autoscaler_pb2 import ClusterResourceState, NodeStatus  # type: ignore[attr-defined]
+
+_SECONDS_BETWEEN_SAMPLES = 1.0
+_HEAD = "node:__internal_head__"
+
+
+@dataclass(frozen=True)
+class ClusterSample:
+    """A cluster at one moment."""
+
+    seconds: float
+    """Since the timeline began."""
+    nodes: dict[str, int]
+    """Live nodes by node type, without the head."""
+    pending: int
+    """Tasks, actors and bundles of placement groups that wait for room."""
+    in_use: dict[str, float]
+    """CPUs and GPUs that tasks, actors and placement groups have taken."""
+
+
+@dataclass
+class ClusterTimeline:
+    """A sample a second, oldest first; it grows while the timeline is open."""
+
+    samples: list[ClusterSample] = field(default_factory=list)
+
+
+@contextmanager
+def cluster_timeline() -> Iterator[ClusterTimeline]:
+    """Record the cluster that this process is connected to until the body ends.
+
+    A moment at which the cluster does not answer is left out.
+    """
+    timeline, ended, began = ClusterTimeline(), threading.Event(), time.monotonic()
+    client = GcsClient(ray.get_runtime_context().gcs_address)
+
+    def record() -> None:
+        while True:
+            last = ended.is_set()
+            try:
+                state = get_cluster_resource_state(client)
+            except Exception:  # Ray's own kinds; a head under load answers late, and the run goes on
+                state = None
+            if state is not None:
+                timeline.samples.append(cluster_sample(state, time.monotonic() - began))
+            if last:
+                return
+            ended.wait(_SECONDS_BETWEEN_SAMPLES)
+
+    thread = threading.Thread(target=record, daemon=True)
+    thread.start()
+    try:
+        yield timeline
+    finally:
+        ended.set()
+        thread.join()
+
+
+def cluster_sample(state: ClusterResourceState, seconds: float) -> ClusterSample:
+    """Return what the cluster's state says at `seconds`."""
+    alive = [node for node in state.node_states if node.status != NodeStatus.DEAD]
+    workers = [node for node in alive if _HEAD not in node.total_resources]
+    in_use = {
+        kind: sum(node.total_resources.get(kind, 0.0) - node.available_resources.get(kind, 0.0) for node in alive)
+        for kind in ("CPU", "GPU")
+    }
+    waiting = sum(request.count for request in state.pending_resource_requests)
+    waiting += sum(len(gang.requests) for gang in state.pending_gang_resource_requests)
+    nodes = Counter(node.ray_node_type_name or "unnamed" for node in workers)
+    return ClusterSample(seconds, dict(nodes), waiting, in_use)
