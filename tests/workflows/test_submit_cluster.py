@@ -13,9 +13,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -23,13 +22,13 @@ from threading import Thread
 import pytest
 
 from tests.store.test_store import filled  # noqa: F401
+from tests.workflows.processes import SECONDS, end_session, free_ports, wait_until
 
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-that-nobody-may-see-0123456789"
 SECRET = "a-key-that-nobody-may-see-0123456789"
-SECONDS = 180
 DETACHED = 128 + signal.SIGINT
 PROGRAM = '''"""A stage that does as the file `orders` in its folder says."""
 
@@ -48,30 +47,6 @@ while not (folder / "orders").exists():
 print("no more lines", flush=True)
 sys.exit(int((folder / "orders").read_text()))
 '''
-
-
-def wait_until(happened: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + SECONDS
-    while not happened():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def processes_of(session: int) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        with contextlib.suppress(ValueError, ProcessLookupError):
-            if os.getsid(int(name)) == session:
-                found.append(int(name))
-    return found
 
 
 @dataclass(frozen=True)
@@ -147,10 +122,7 @@ def head() -> Iterator[Head]:
         wait_until(up, "the head did not start")
         yield head
     finally:
-        for pid in processes_of(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
+        end_session(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
