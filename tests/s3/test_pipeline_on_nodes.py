@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
 from tests.conftest import written_rows
-from tests.s3.conftest import S3Server, s3  # noqa: F401
+from tests.s3.conftest import S3Server
 from tests.workflows.test_submit_cluster import free_ports, processes_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.server]
@@ -53,7 +53,7 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:  # noqa: F811
+def nodes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """As the README starts them, on ports that are free; what was started ends with them."""
     port, dashboard, client, *rest = free_ports(9)
     folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie below
