@@ -32,6 +32,7 @@ from tune.recorder import Recorder
 from tune.shared_rows import SharedRows
 from tune.training_pass import PassData, PassTask, run_pass
 from workflows import engine, tracking
+from workflows.lock import alone_in
 from workflows.training_data import TrainingStores, means_of, prepare_indices, validation_pairs
 
 TABLE_FILE = "trials.csv"
@@ -80,23 +81,22 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
     validation = validation_pairs(stores, config.training.validation_pairs)
     if validation is None:
         raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")
-    objectives = Objectives(config.objectives)
-    proposals, total = proposals_of(config)
-    known = folder.passes()
-    for record in known:
-        proposals.tell(record)
-    pending = [record for record in known if record.outcome is None]
-    left = total - len(known) + len(pending)
-    print(f"tune: {left} of {total} passes to run; {placement}; to {config.folder}")
-    with tracking.stage("tune", config.plan(), folder.uri, parent) as run:
+    inputs = _PassInputs(folder, Objectives(config.objectives), config.parts, placement, ray.put(validation), index)
+    with alone_in(folder.uri), tracking.stage("tune", config.plan(), folder.uri, parent) as run:
+        proposals, total = proposals_of(config)
+        known = folder.passes()
+        for record in known:
+            proposals.tell(record)
+        pending = [record for record in known if record.outcome is None]
+        left = total - len(known) + len(pending)
+        print(f"tune: {left} of {total} passes to run; {placement}; to {config.folder}")
         run.tags({"store_fingerprint": store.fingerprint, "search": config.resume or config.name})
         with Recorder(folder, run, store, proposals, total, config.parts) as recorder:
             recorder.replay(known)
             if left:
-                inputs = _PassInputs(folder, objectives, config.parts, placement, ray.put(validation), index)
                 searcher = _PassSearcher(proposals, folder, pending, len(known))
-                _fit(config, inputs, searcher, _scheduler(config, objectives, known), recorder, left)
-            findings = Findings.of(folder, objectives, config.within)
+                _fit(config, inputs, searcher, _scheduler(config, inputs.objectives, known), recorder, left)
+            findings = Findings.of(folder, inputs.objectives, config.within)
             if (best := findings.recommended) is not None:
                 recorder.register(best.record, best.saes[0], f"isoenergy-{config.resume or config.name}", _ALIAS)
         _publish(findings, run)
@@ -116,6 +116,7 @@ def _fit(
 ) -> None:
     placement, folder = inputs.placement, inputs.folder
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else verbose=0 still prints a box
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.concurrent)  # what waits makes a cluster grow
     tuner = ray.tune.Tuner(
         _trainable(inputs, SharedRows.share(inputs.index) if placement.workers == 1 else None),
         tune_config=ray.tune.TuneConfig(

@@ -104,12 +104,10 @@ class _Attempt:
         self._task, self._record, self._data, self._send = task, record, data, send
         batches = data.batches(record.training)
         steps = record.training.epochs * batches.steps
-        every = -(-steps // task.parts)
-        training = replace(record.training, beta=betas, checkpoint_every=every)
+        training = replace(record.training, beta=betas, checkpoint_every=-(-steps // task.parts))
         self._trainer = Trainer(
             training, batches, data.dim, data.device, lambda module: data.wrap(module, training), dict(data.means)
         )
-        self._every = every
         self._checkpoints = CheckpointFolder(f"{task.search.pass_uri(task.pass_id)}/{CHECKPOINTS}", keep=1)
         self._history: Points = []
         self._new: Points = []
@@ -144,7 +142,7 @@ class _Attempt:
         by_name = {f"{name}/{key}": value for name, each in figures.items() for key, value in each.items()}
         self._new[-1][1].update(by_name)
         self._history += self._new
-        part = self._task.parts if step == self._trainer.steps else step // self._every
+        part = step * self._task.parts // self._trainer.steps
         self._reports.append(Report(part, step, self._spent + time.perf_counter() - self._since, figures))
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

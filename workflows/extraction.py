@@ -28,6 +28,7 @@ _NO_PROGRESS_SECONDS = 600
 _MOST_BLOCKS = 20_000
 _BLOCK_BYTES = 2**20
 _WRITER_CPUS = 0.001  # more than none, which a head without CPUs has as well
+_ENCODER_CPUS = 0.95  # less than one: a node of one CPU has writers too
 TIMES_TRIED = 5
 """A task, in a round, if its process ends or its node is lost."""
 _LOST = (
@@ -142,7 +143,7 @@ class Extraction:
                 fn_constructor_args=(self.stores, writers),
                 batch_size=1,
                 batch_format="pyarrow",
-                num_cpus=1,
+                num_cpus=_ENCODER_CPUS,
                 num_gpus=self.placement.gpus_per_actor,
                 compute=ray.data.ActorPoolStrategy(
                     min_size=lowest,

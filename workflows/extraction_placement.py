@@ -37,7 +37,8 @@ class Placement:
         what = f"of {gpus_per_actor:g} GPU" if gpus else "(on CPUs one a node)"
         largest = " at its largest" * bool(size.later)
         has = f"the cluster has {len(size.now)} nodes, {cpus:g} CPUs, {gpus:g} GPUs{largest}"
-        lowest, highest = actors or (1, max(room, 1))
+        # If encoders had every CPU, nothing would be decoded, and nothing would say so.
+        lowest, highest = actors or (1, max(min(room, int(cpus) - 1), 1))
         if lowest > room:
             raise InputError(
                 f"--actors asks for at least {lowest} encoders {what}, and there is room for {room}: {has}; change "

@@ -1,12 +1,9 @@
 """`isoenergy train`: standard and aligned sparse autoencoders on a store, on Ray Train."""
 
-import fcntl
 import json
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +13,6 @@ import ray.train
 import ray.train.torch
 import tyro
 from fsspec import AbstractFileSystem
-from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.beta_search import AutomaticBeta
 from isoenergy.checkpoints import CheckpointFolder
@@ -34,6 +30,7 @@ from isoenergy.training import Metrics, TrainingConfig
 from isoenergy.training_config import with_defaults
 from workflows import engine, presets, tracking
 from workflows.command import causes, run_command
+from workflows.lock import alone_in
 from workflows.progress import remote_progress
 from workflows.training_data import TrainingStores, prepare_indices
 from workflows.training_placement import AUTOMATIC, TrainingPlacement, Workers
@@ -113,7 +110,7 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
             print(f"train: {sum(map(len, index.skipped.values()))} bad pairs of {index.store} are left out")
     print(f"train: {_what(config.training, indices)}; {placement}; to {config.output}")
     name = "train-null" if config.training.null else "train"
-    with _alone_in(output), tracking.stage(name, config, output, parent) as stage:
+    with alone_in(output), tracking.stage(name, config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         for store in stores:
             stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "training")
@@ -132,21 +129,6 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
             )
             _fit(task, placement, output)
         return _publish(config, output, stores, stage)
-
-
-@contextmanager
-def _alone_in(output: str) -> Iterator[None]:
-    """Keep a second run out of a local output for as long as this process lives; an object store has no locks."""
-    filesystem, root = open_filesystem(output)
-    if not isinstance(filesystem, LocalFileSystem):
-        yield
-        return
-    with open(f"{root}/.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another run is training to {output}; wait for it, or give another --output") from error
-        yield
 
 
 def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:

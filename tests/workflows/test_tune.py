@@ -2,6 +2,12 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,33 +15,26 @@ from typing import Any
 
 import mlflow
 import pytest
+import ray
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
-from isoenergy.training import TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.workflows.conftest import files_in, run_until
+from tests.workflows.search_node_loss import NODE_LOSS
+from tests.workflows.searches import SEARCH, SPACE
 from tune.config import SearchConfig
 from tune.findings import Findings
 from tune.passes import SearchFolder
-from tune.space import Dimension, SearchSpace
+from tune.space import Dimension
 from workflows import tracking, tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
-
-SPACE = SearchSpace(
-    beta=Dimension(1e-4, 1e-2),
-    expansion=Dimension(values=(2.0, 4.0)),
-    k=Dimension(values=(3.0, 5.0)),
-    learning_rate=Dimension(values=(5e-3,)),
-    batch_pairs=Dimension(values=(64.0,)),
-)
-SEARCH = SearchConfig(
-    passes=4, betas=2, space=SPACE, training=TrainingConfig(epochs=6, log_every=5), concurrent=2, early_stopping=False
-)
+TRIAL = "ImplicitFunc"
+"""What Ray Tune calls the actor of a function."""
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +147,42 @@ def test_a_search_whose_driver_was_killed_runs_nothing_twice(store: Path, tmp_pa
         assert max(steps) == findings.trials[0].record.reports[-1].step
     parents = {run.data.tags["mlflow.parentRunId"] for run in runs}
     assert [client.get_run(parent).info.status for parent in parents] == ["FINISHED"]
+
+
+def test_a_pass_whose_process_is_killed_goes_on_from_its_checkpoint(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    killed: list[int] = []
+
+    def kill_a_pass() -> None:
+        while not files_in(folder / "passes", "*/reports.json"):
+            time.sleep(0.02)
+        actors = ray._private.state.actors().values()
+        running = [actor["Pid"] for actor in actors if actor["ActorClassName"] == TRIAL and actor["State"] == "ALIVE"]
+        killed.append(running[0])
+        os.kill(running[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill_a_pass, daemon=True)
+    thread.start()
+    config = replace(SEARCH, passes=1, concurrent=1, training=replace(SEARCH.training, epochs=60))
+    findings = search(store, tmp_path, config)
+    thread.join()
+    assert killed
+    assert [trial.status for trial in findings.trials] == ["finished", "finished"]
+    undisturbed = search(store, tmp_path / "whole", config)
+    for one, other in zip(findings.trials, undisturbed.trials, strict=True):
+        assert one.figures == other.figures
+    assert {run.info.status for run in child_runs(folder)} == {"FINISHED"}
+
+
+@pytest.mark.cluster
+def test_a_search_outlives_a_node(store: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.workflows.search_node_loss", str(store), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = SearchFolder(str(tmp_path / "search")).passes()
+    assert len(records) == NODE_LOSS.passes
+    assert all(record.outcome is not None and record.outcome.status == "finished" for record in records)
+    assert all([report.part for report in record.reports] == list(range(1, 10)) for record in records)
 
 
 def test_what_fails_is_on_record_with_its_reason_and_the_rest_goes_on(store: Path, tmp_path: Path) -> None:
