@@ -12,7 +12,7 @@ from typing import Any
 
 from isoenergy.errors import InputError
 from isoenergy.files import without_secrets
-from workflows.tracking_client import EXPERIMENT, client, tracking_uri
+from workflows.tracking_client import EXPERIMENT, cannot_be_used, client, tracking_uri
 
 _CHILDREN = "/*"
 _MOST_RUNS = 1000
@@ -49,10 +49,7 @@ def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
     except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a server or file that cannot be used
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"MLflow at {without_secrets(uri)} cannot be used ({type(error).__name__}: {str(error)[:300]}); "
-            f"set MLFLOW_TRACKING_URI to the server or file that has the runs"
-        ) from error
+        raise cannot_be_used(uri, error) from error
     names = Counter(run.name for run in found.values())
     return [replace(run, name=f"{run.name} {run.id[:8]}") if names[run.name] > 1 else run for run in found.values()]
 

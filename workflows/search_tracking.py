@@ -14,7 +14,7 @@ from isoenergy.errors import InputError
 from isoenergy.files import without_secrets
 from workflows.candidate_runs import CandidateRuns, Point
 from workflows.tracking import Run
-from workflows.tracking_client import client
+from workflows.tracking_client import client, text_without_secrets
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -183,7 +183,7 @@ class SearchTracking:
 
     def _say_refused(self, operation: _Operation, error: Exception) -> None:
         candidate = ", ".join(sorted(operation.lanes - {_REGISTRY}))
-        reason = " ".join(str(error).split())[:300]
+        reason = text_without_secrets(" ".join(str(error).split()))[:300]
         logging.getLogger(__name__).warning(
             "MLflow at %s refused %s of %s: %s", without_secrets(self._parent.uri), operation.what, candidate, reason
         )

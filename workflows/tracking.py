@@ -17,6 +17,7 @@ from workflows.tracking_client import (
     EXPERIMENT,
     allowed_name,
     allowed_tags,
+    cannot_be_used,
     client,
     experiment_id,
     flat_parameters,
@@ -143,8 +144,5 @@ def _begin(name: str, config: Any, output: str, parent: Run | None) -> Run:
     except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a server or file that cannot be used
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"MLflow at {without_secrets(uri)} cannot be used ({type(error).__name__}: {str(error)[:300]}); "
-            f"set MLFLOW_TRACKING_URI to a server or a sqlite:////absolute/file.db that can"
-        ) from error
+        raise cannot_be_used(uri, error) from error
     return run

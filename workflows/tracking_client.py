@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from isoenergy.errors import InputError
 from isoenergy.files import without_secrets
 
 EXPERIMENT = "isoenergy"
@@ -16,6 +17,7 @@ _FOLDER = Path("runs")
 _LONGEST_NAME = 250
 _LONGEST_PARAMETER = 500
 _LONGEST_TAG = 5000
+_LONGEST_ERROR = 300
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -74,10 +76,22 @@ def allowed_name(name: str) -> str:
 
 
 def allowed_tags(values: Mapping[str, str]) -> dict[str, str]:
-    """Return tags as MLflow takes them, without the users and passwords of URLs."""
-    return {
-        allowed_name(name): re.sub(r"(?<=://)[^/\s?#]*@", "", value)[:_LONGEST_TAG] for name, value in values.items()
-    }
+    """Return tags as MLflow takes them, without secrets."""
+    return {allowed_name(name): text_without_secrets(value)[:_LONGEST_TAG] for name, value in values.items()}
+
+
+def text_without_secrets(text: str) -> str:
+    """Return a text without the users and passwords of the URLs in it."""
+    return re.sub(r"(?<=://)[^/\s?#]*@", "", text)
+
+
+def cannot_be_used(uri: str, error: Exception) -> InputError:
+    """Return what the user is told when a server or file raises `error`."""
+    what = text_without_secrets(str(error))[:_LONGEST_ERROR]
+    return InputError(
+        f"MLflow at {without_secrets(uri)} cannot be used ({type(error).__name__}: {what}); "
+        f"set MLFLOW_TRACKING_URI to a server or a sqlite:////absolute/file.db that can"
+    )
 
 
 def flat_parameters(values: Any) -> dict[str, str]:

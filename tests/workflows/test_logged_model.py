@@ -207,7 +207,7 @@ def test_a_server_answers_with_codes(ask: Ask) -> None:
     ("body", "words"),
     [
         ({"inputs": ROWS[:, :4].tolist()}, "does not match expected shape (-1, 6)"),
-        ({"inputs": []}, "does not match expected shape (-1, 6)"),
+        ({"inputs": []}, "Failed to enforce schema of data '[]' with schema '[Tensor('float32', (-1, 6))]'"),
         ({"inputs": with_one(np.nan).tolist()}, "1 of 5 rows hold NaN or infinity, the first is row 3"),
         ({"inputs": ROWS.tolist(), "params": {"modality": "audio"}}, "modality must be one of image, text"),
         ({"rows": ROWS.tolist()}, "inputs"),

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from isoenergy.errors import InputError
 from isoenergy.files import without_secrets
 from tests.workflows.mlflow_server import MlflowServer
 from workflows import code_version, tracking
@@ -180,7 +181,15 @@ def test_tags_are_cut_and_hold_no_password() -> None:
     assert allowed_tags(given) == {"reason": "of s3://host/a and https://host/b?c@d", "long": "x" * 5000}
 
 
-def test_a_password_is_not_printed() -> None:
+def test_a_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:1")
+    with (
+        pytest.raises(InputError, match=r"MLflow at http://127\.0\.0\.1:1 cannot be used") as refused,
+        tracking.stage("train", Settings(), "out"),
+    ):
+        pass
+    assert "secret" not in str(refused.value)
     assert without_secrets("postgresql://user:secret@host/db") == "postgresql://host/db"
     assert without_secrets("https://user:pw@host:81/a@b?X-Amz-Signature=abc") == "https://host:81/a@b"
     for plain in ("/a/b@c?d", "s3://bucket/a b?c", "sqlite:////a/b.db"):
