@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from isoenergy.errors import InputError
-from workflows.cluster_size import ray_state
+from workflows.cluster_size import ClusterSize, ray_state
 from workflows.extraction_placement import Placement
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
@@ -28,3 +28,9 @@ def test_a_cluster_counts_as_large_as_it_may_grow(monkeypatch: pytest.MonkeyPatc
     assert Placement.fit(None, 1.0).actors == (1, 1000)
     groups[0].resources = {"CPU": 8}
     assert Placement.fit((4, 8), 1.0).gpus_per_actor == 0
+
+
+def test_nodes_of_one_cpu_keep_one_for_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = ClusterSize([({"CPU": 1.0}, 1)] * 3, [])
+    monkeypatch.setattr(ClusterSize, "of_this_one", classmethod(lambda _: size))
+    assert Placement.fit(None, 1.0).actors == (1, 2)
