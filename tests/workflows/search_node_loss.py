@@ -12,7 +12,7 @@ from tests.workflows.conftest import files_in
 from tests.workflows.searches import SEARCH
 from workflows import tune
 
-NODE_LOSS = replace(SEARCH, passes=4, training=TrainingConfig(epochs=60, log_every=20))
+NODE_LOSS = replace(SEARCH, passes=4, concurrent=3, training=TrainingConfig(epochs=150, log_every=20))
 
 
 def main(store: str, output: str) -> None:
