@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SECONDS_TO_START = 300
@@ -49,7 +49,8 @@ class MlflowServer:
     def kill(self) -> None:
         """End it outright, with what it was doing."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
@@ -58,7 +59,7 @@ def wait_for(url: str, process: subprocess.Popen) -> None:
     """Return when `url` answers with 200; fail if the process ends."""
     give_up = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < give_up:
-        assert process.poll() is None, "the server ended by itself"
+        assert process.poll() is None, f"the server ended by itself with {process.returncode}"
         try:
             if urllib.request.urlopen(url, timeout=5).status == 200:
                 return
