@@ -81,6 +81,14 @@ def take_a_while(_config: Number, _inputs: Mapping[str, Path], _output: Path) ->
     return {"began": began, "ended": time.time()}
 
 
+def add_and_tell_where(config: Number, inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:
+    """Take a while to add the number to that of the one input, and tell where that lies."""
+    (folder,) = inputs.values()
+    time.sleep(1)
+    (output / "number").write_text(str(config.value + int((folder / "number").read_text())))
+    return {"input": str(folder)}
+
+
 def sum_of_two(first: int = 1) -> Step:
     a, b = Step("read/a", read, Number(first)), Step("read/b", read, Number(20))
     return Step("sum", add, None, {"a": a, "b": b})
