@@ -43,7 +43,7 @@ while not (folder / "orders").exists():
     lines += 1
     print(f"line {lines}.", flush=True)
     (folder / "lines").write_text(str(lines))
-    time.sleep(0.2)
+    time.sleep(0.05)
 print("no more lines", flush=True)
 sys.exit(int((folder / "orders").read_text()))
 '''
@@ -226,46 +226,46 @@ class Line:
             sink.shutdown(socket.SHUT_WR)
 
 
+@contextlib.contextmanager
+def following(
+    command: list[str], environment: dict[str, str], folder: Path
+) -> Iterator[tuple[subprocess.Popen, Path, Path]]:
+    """Run a command; yield its process and the files of what it prints and says."""
+    folder.mkdir()
+    log, said = folder / "log", folder / "said"
+    with (
+        log.open("wb") as output,
+        said.open("wb") as errors,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=errors, stdin=subprocess.DEVNULL) as process,
+    ):
+        yield process, log, said
+
+
 def test_a_job_outlives_ctrl_c_and_lost_connections_and_its_death_is_told(
     head: Head, program: Path, tmp_path: Path
 ) -> None:
     arguments = ("--code", program, "--env", "COLOUR=blue", "inspect", tmp_path)
-    with subprocess.Popen(
-        head.command(*arguments),
-        env=head.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    ) as watching:
-        wait_until(lambda: lines_of(tmp_path) > 3, "the job did not begin")
+    with following(head.command(*arguments), head.environment(), tmp_path / "first") as (watching, log, said):
+        wait_until(lambda: "line 3." in log.read_text(), "the job did not begin")
         watching.send_signal(signal.SIGINT)
-        _, told = watching.communicate(timeout=SECONDS)
-    assert watching.returncode == DETACHED
-    assert re.search(r"goes on; to follow it: isoenergy submit .* --attach (\S+); to end it: .* --stop \1", told)
+        assert watching.wait(SECONDS) == DETACHED
+    told = r"goes on; to follow it: isoenergy submit .* --attach (\S+); to end it: .* --stop \1"
+    assert re.search(told, said.read_text())
     line = Line(head.address)
-    with subprocess.Popen(
-        head.command(*arguments),
-        env=head.environment(RAY_API_SERVER_ADDRESS=line.address),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watching:
-        shown = lines_of(tmp_path)
-        wait_until(lambda: lines_of(tmp_path) > shown + 30, "the job does not go on")
+    there = head.environment(RAY_API_SERVER_ADDRESS=line.address)
+    with following(head.command(*arguments), there, tmp_path / "second") as (watching, log, said):
+        wait_until(lambda: "line 20." in log.read_text(), "the log does not come")
         line.cut()
-        shown = lines_of(tmp_path)
-        wait_until(lambda: lines_of(tmp_path) > shown + 30, "the job does not go on")
+        wait_until(lambda: "the dashboard does not answer" in said.read_text(), "nobody misses the dashboard")
+        missed = lines_of(tmp_path) + 5
+        wait_until(lambda: lines_of(tmp_path) > missed, "the job does not go on")
         line.mend()
-        shown = lines_of(tmp_path)
-        wait_until(lambda: lines_of(tmp_path) > shown + 20, "the job does not go on")
+        wait_until(lambda: f"line {missed}." in log.read_text(), "what came meanwhile is not shown")
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-        log, told = watching.communicate(timeout=SECONDS)
-    assert "submitted before, and is RUNNING" in told
-    assert "the dashboard does not answer" in told
-    assert "was killed by SIGKILL, exit code 137" in told
-    assert watching.returncode == 137
-    printed = [int(number) for number in re.findall(r"^line (\d+)\.$", log, re.MULTILINE)]
+        assert watching.wait(SECONDS) == 137
+    assert "submitted before, and is RUNNING" in said.read_text()
+    assert "was killed by SIGKILL, exit code 137" in said.read_text()
+    printed = [int(number) for number in re.findall(r"^line (\d+)\.$", log.read_text(), re.MULTILINE)]
     assert printed == [*range(1, len(printed) + 1)]
     assert len(printed) >= lines_of(tmp_path) - 1
     (tmp_path / "orders").write_text("3")
