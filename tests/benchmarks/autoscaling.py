@@ -21,7 +21,7 @@ def main() -> None:
         {name: [sample.nodes.get(name, 0) for sample in sweep.samples] for name in types},
         [sample.pending for sample in sweep.samples],
         [sample.in_use["GPU"] / sweep.gpus for sample in sweep.samples],
-        f"A sweep of {TRIALS} trials on cluster.yaml's node types",
+        f"{TRIALS} trials on cluster.yaml, whose machines are processes here",
     )
     _PICTURE.write_bytes(as_bytes(figure, "png"))
     most = max(sum(sample.nodes.values()) for sample in sweep.samples)
