@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from mlflow import MlflowClient
 from isoenergy import SparseAutoencoder
 from tests.conftest import written_rows
 from tests.s3.conftest import S3Server
-from tests.workflows.test_submit_cluster import free_ports, processes_of
+from tests.workflows.processes import end_session, free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.server]
 
@@ -105,10 +104,7 @@ def nodes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield cluster
     finally:
         for process in reversed(started):
-            for pid in processes_of(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait()
+            end_session(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
