@@ -36,6 +36,8 @@ def test_a_killed_run_goes_on_where_it_was(
     (store,) = embed.run(EmbedConfig(**settings))
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert len(files_in(commits, "*.json")) == 24
+    summary = json.loads((tmp_path / "store" / "summary.json").read_text())
+    assert summary["run"]["pairs"] == 50 * (24 - len(done))
     assert keys(store) == keys(undisturbed)
     assert store.fingerprint == undisturbed.fingerprint
 
