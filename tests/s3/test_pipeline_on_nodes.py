@@ -84,7 +84,8 @@ def nodes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
                 f"--dashboard-agent-listen-port={rest[2 * number]}",
                 f"--metrics-export-port={rest[2 * number + 1]}",
             ]
-            place = [f"--temp-dir={folder}"] if number == 0 else []
+            # Nodes of one folder remove each other's copies of a job's code.
+            place = [f"--temp-dir={folder}/{number}"]
             with open(f"{folder}/node-{number}.log", "w") as log:
                 started.append(
                     subprocess.Popen(
