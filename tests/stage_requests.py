@@ -13,6 +13,8 @@ from isoenergy.evaluation.fit import FitConfig
 from isoenergy.evaluation.rows import PartConfig, StoreReference
 from isoenergy.pairs.source import PairUnit
 from isoenergy.sae import SaeConfig, SparseAutoencoder
+from tune.config import SearchConfig
+from tune.placement import PassPlacement
 from workflows.cluster_size import ClusterSize, Resources
 from workflows.embed import EmbedConfig
 from workflows.evaluate import EvaluateConfig
@@ -53,7 +55,7 @@ def stages_fit(node_types: NodeTypes, head: str, told: bool = True, stages: Stag
     problems = []
     asked: dict[str, list[Resources]] = {}
     with patch.object(ClusterSize, "of_this_one", lambda: size):
-        for stage, ask in (("embed", _embedding), ("train", _training), ("evaluate", _evaluation)):
+        for stage, ask in (("embed", _embedding), ("train", _training), ("tune", _search), ("evaluate", _evaluation)):
             try:
                 asked[stage] = ask(size, stages)
             except InputError as refused:
@@ -66,7 +68,7 @@ def stages_fit(node_types: NodeTypes, head: str, told: bool = True, stages: Stag
     if any(node.get("GPU") for node in nodes):
         problems += [
             f"{stage}: asks for no GPU, though there are some"
-            for stage in ("embed", "train")
+            for stage in ("embed", "train", "tune")
             if stage in asked and not any(request.get("GPU") for request in asked[stage])
         ]
     return problems
@@ -105,6 +107,10 @@ def _training(size: ClusterSize, stages: Stages) -> list[Resources]:
     if placement.fewest > places:
         raise InputError(f"{placement} have {places} places")
     return [placement.resources]
+
+
+def _search(_size: ClusterSize, _stages: Stages) -> list[Resources]:
+    return [PassPlacement.fit(SearchConfig()).resources]
 
 
 def _evaluation(size: ClusterSize, _stages: Stages) -> list[Resources]:

@@ -183,7 +183,7 @@ def test_a_stage_that_asks_for_what_no_node_has_is_found_out(config: Config) -> 
 
 def test_a_cluster_that_is_not_told_what_it_may_grow_to_has_no_room(config: Config) -> None:
     complaints = stages_fit(prepared(config)[NODES], "head", told=False)
-    assert [complaint.split(":")[0] for complaint in complaints] == ["embed", "train", "evaluate"]
+    assert [complaint.split(":")[0] for complaint in complaints] == ["embed", "train", "tune", "evaluate"]
 
 
 ENCODER: Resources = {"CPU": 1, "GPU": 1}

@@ -7,7 +7,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -51,7 +51,8 @@ def connect(dashboard: bool = False) -> dict[str, float]:
             warnings.simplefilter("ignore")
             if address := os.environ.get("RAY_ADDRESS"):
                 _require_answer(address)
-                ray.init(**quiet)
+                with _on_the_loopback() if _is_on_the_loopback_alone(address) else nullcontext():
+                    ray.init(**quiet)
             else:
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
@@ -64,7 +65,8 @@ def connect(dashboard: bool = False) -> dict[str, float]:
 def _on_the_loopback() -> Iterator[None]:
     """Let the Ray that is started in the body listen on the loopback alone, as it does on macOS and Windows.
 
-    There is no other way: `_node_ip_address="127.0.0.1"` is taken to mean the machine's address in its network.
+    There is no other way: `_node_ip_address="127.0.0.1"` is taken to mean the machine's address in its network. A
+    process that joins such a Ray must do so in the body too, or it waits for ever.
     """
     name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
     given = os.environ.get(name)
@@ -78,6 +80,18 @@ def _on_the_loopback() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = given
+
+
+def _is_on_the_loopback_alone(address: str) -> bool:
+    """Return whether the Ray at an address is one that `_on_the_loopback` started."""
+    place = _PLAIN_ADDRESS.fullmatch(address)
+    if place is None or place[1] not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        socket.create_connection((ray.util.get_node_ip_address(), int(place[2])), _SECONDS_TO_ANSWER).close()
+    except OSError:
+        return True
+    return False
 
 
 def _require_answer(address: str) -> None:

@@ -6,12 +6,12 @@ room.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray._raylet import (  # type: ignore[attr-defined]
     GCS_AUTOSCALER_CLUSTER_CONFIG_KEY,
     GCS_AUTOSCALER_STATE_NAMESPACE,
@@ -20,6 +20,7 @@ from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig  # 
 from ray.experimental.internal_kv import _internal_kv_put
 
 from isoenergy.errors import InputError
+from workflows import engine
 from workflows.command import run_command
 
 
@@ -50,7 +51,8 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         raise InputError(f"give one config file, such as ~/ray_bootstrap_config.yaml on a head, got {arguments}")
     config = json.loads(Path(arguments[0]).expanduser().read_text())
-    ray.init("auto", log_to_driver=False)
+    os.environ.setdefault("RAY_ADDRESS", "auto")
+    engine.connect()
     report(config)
     print(", ".join(f"{group.name}: at most {group.max_count}" for group in node_groups(config)))
 

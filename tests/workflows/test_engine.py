@@ -41,3 +41,23 @@ def test_a_ray_that_is_started_here_listens_on_the_loopback_alone(dashboard: str
     assert found["elsewhere"] == []
     assert {"gcs_server", "raylet", "ray::Actor"} <= {*found["here"]}
     assert found["address"] == "127.0.0.1"
+
+
+JOINED = """
+import os, subprocess, sys
+import ray
+from workflows import engine
+
+if "RAY_ADDRESS" not in os.environ:
+    engine.connect()
+    environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    subprocess.run([sys.executable, *sys.orig_argv[1:]], env=environment, check=True, timeout=120)
+else:
+    print("joined, and sees", int(engine.connect()["CPU"]) > 0)
+"""
+
+
+def test_another_program_can_join_it() -> None:
+    done = subprocess.run([sys.executable, "-c", JOINED], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "joined, and sees True" in done.stdout
