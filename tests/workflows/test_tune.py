@@ -2,12 +2,8 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +11,6 @@ from typing import Any
 
 import mlflow
 import pytest
-import ray
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -24,6 +19,7 @@ from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.workflows.conftest import files_in, run_until
+from tests.workflows.killed_workers import kill_a_worker_once
 from tests.workflows.search_node_loss import NODE_LOSS
 from tests.workflows.searches import SEARCH, SPACE
 from tune.config import SearchConfig
@@ -151,22 +147,10 @@ def test_a_search_whose_driver_was_killed_runs_nothing_twice(store: Path, tmp_pa
 
 def test_a_pass_whose_process_is_killed_goes_on_from_its_checkpoint(store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "search"
-    killed: list[int] = []
-
-    def kill_a_pass() -> None:
-        while not files_in(folder / "passes", "*/reports.json"):
-            time.sleep(0.02)
-        actors = ray._private.state.actors().values()
-        running = [actor["Pid"] for actor in actors if actor["ActorClassName"] == TRIAL and actor["State"] == "ALIVE"]
-        killed.append(running[0])
-        os.kill(running[0], signal.SIGKILL)
-
-    thread = threading.Thread(target=kill_a_pass, daemon=True)
-    thread.start()
-    config = replace(SEARCH, passes=1, concurrent=1, training=replace(SEARCH.training, epochs=60))
+    killed = kill_a_worker_once(lambda: bool(files_in(folder / "passes", "*/reports.json")), TRIAL)
+    config = replace(SEARCH, passes=1, concurrent=1, training=replace(SEARCH.training, epochs=150))
     findings = search(store, tmp_path, config)
-    thread.join()
-    assert killed
+    assert not killed.is_alive()
     assert [trial.status for trial in findings.trials] == ["finished", "finished"]
     undisturbed = search(store, tmp_path / "whole", config)
     for one, other in zip(findings.trials, undisturbed.trials, strict=True):
