@@ -42,11 +42,16 @@ def pass_id(number: int) -> str:
 
 
 class GridProposals:
-    """Every combination once; the β of the grid are those of each pass."""
+    """Every combination once, in random order; the β of the grid are those of each pass.
 
-    def __init__(self, space: SearchSpace, base: TrainingConfig, points: int) -> None:
+    In the order of a dimension each pass might be better than those before it, and none would be stopped early.
+    """
+
+    def __init__(self, space: SearchSpace, base: TrainingConfig, points: int, seed: int) -> None:
         """points: how many of each range."""
-        self._cells, self._base = space.grid(points), base
+        cells = space.grid(points)
+        self._cells = [cells[number] for number in np.random.default_rng(seed).permutation(len(cells))]
+        self._base = base
 
     def __len__(self) -> int:
         """Return the number of passes."""

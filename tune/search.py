@@ -46,7 +46,7 @@ _WAITING = {"CPU": 0.0, "memory": 2.0**20}
 def proposals_of(config: SearchConfig) -> tuple[Proposals, int]:
     """Return what chooses the passes of a search, and how many there are."""
     if config.searcher == "grid":
-        grid = GridProposals(config.space, config.training, config.grid_points)
+        grid = GridProposals(config.space, config.training, config.grid_points, config.seed)
         return grid, len(grid)
     sampled = SampledProposals(
         config.space, config.training, Objectives(config.objectives), config.betas, config.seed, config.searcher
