@@ -134,7 +134,7 @@ class _Attempt:
             if save is not None:
                 self._send({})
             return
-        self._new.append((step, {**metrics, **{f"system/{name}": value for name, value in system_metrics().items()}}))
+        self._new.append((step, {**metrics, **system_metrics()}))
         if save is None:
             return
         group = self._trainer.group

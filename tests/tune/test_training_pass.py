@@ -56,6 +56,20 @@ def run(task: PassTask, stop: Callable[[dict[str, Any]], None] = lambda _: None)
     return sent
 
 
+def ended(task: PassTask, status: str) -> PassRecord:
+    """The record of the pass, which must have ended so."""
+    record = task.search.read("pass-0000")
+    assert record is not None
+    assert record.outcome is not None
+    assert record.outcome.status == status
+    return record
+
+
+def reason_of(record: PassRecord) -> str:
+    assert record.outcome is not None
+    return record.outcome.reason
+
+
 def saes(task: PassTask) -> dict[str, dict[str, torch.Tensor]]:
     place = task.search.checkpoint(task.pass_id)
     assert place is not None
@@ -74,10 +88,7 @@ def require_same(one: dict[str, dict[str, torch.Tensor]], other: dict[str, dict[
 def test_a_pass_reports_each_part_once_and_is_finished(tmp_path: Path) -> None:
     task = begun(tmp_path)
     sent = run(task)
-    record = task.search.read("pass-0000")
-    assert record is not None
-    assert record.outcome is not None
-    assert record.outcome.status == "finished"
+    record = ended(task, "finished")
     assert [message["part"] for message in sent] == [report.part for report in record.reports] == [1, 2, 3, 4]
     assert [message["step"] for message in sent] == [5, 10, 15, 18]
     assert sent[-1]["hypervolume"] == OBJECTIVES.hypervolume(list(record.last_figures().values()))
@@ -86,7 +97,7 @@ def test_a_pass_reports_each_part_once_and_is_finished(tmp_path: Path) -> None:
     assert steps == sorted(set(steps))
     assert {2, 4, 18} <= set(steps)
     assert sent[-1]["points"][-1][1]["beta-0.01/r2"] == record.reports[-1].figures["beta-0.01"]["r2"]
-    assert any(name.startswith("system/") for name in sent[0]["points"][0][1])
+    assert "system/cpu_utilization_percentage" in sent[0]["points"][0][1]
 
 
 @pytest.mark.parametrize("part", [1, 2, 3, 4])
@@ -148,10 +159,7 @@ def test_a_trial_that_diverges_is_left_out_and_the_others_are_those_of_a_pass_wi
     both = begun(tmp_path / "both", replace(TRAINING, beta=(1e-4, 1e39)))
     run(clean)
     run(both)
-    record = both.search.read("pass-0000")
-    assert record is not None
-    assert record.outcome is not None
-    assert record.outcome.status == "finished"
+    record = ended(both, "finished")
     assert list(record.diverged) == ["beta-1e+39"]
     assert "not finite" in record.diverged["beta-1e+39"]
     assert record.last_figures().keys() == {1e-4}
@@ -161,22 +169,16 @@ def test_a_trial_that_diverges_is_left_out_and_the_others_are_those_of_a_pass_wi
 def test_a_pass_all_of_whose_trials_diverge_has_failed_with_the_reason(tmp_path: Path) -> None:
     task = begun(tmp_path, replace(TRAINING, beta=(1e39,)))
     assert run(task) == []
-    record = task.search.read("pass-0000")
-    assert record is not None
-    assert record.outcome is not None
-    assert record.outcome.status == "failed"
-    assert "beta-1e+39" in record.outcome.reason
+    record = ended(task, "failed")
+    assert "beta-1e+39" in reason_of(record)
     assert run(task) == []
 
 
 def test_settings_that_the_data_does_not_allow_fail_the_pass_alone(tmp_path: Path) -> None:
     task = begun(tmp_path, replace(TRAINING, batch_pairs=1000))
     assert run(task) == []
-    record = task.search.read("pass-0000")
-    assert record is not None
-    assert record.outcome is not None
-    assert record.outcome.status == "failed"
-    assert "1000" in record.outcome.reason
+    record = ended(task, "failed")
+    assert "1000" in reason_of(record)
 
 
 def test_a_spoilt_checkpoint_is_passed_over_and_the_pass_begins_anew(tmp_path: Path) -> None:
