@@ -56,8 +56,7 @@ def _run_worker(settings: dict[str, Any]) -> None:
         return open_batches([work.index], training, "auto", device, node, rank, workers)
 
     def wrap(module: nn.Module, training: TrainingConfig) -> nn.Module:
-        rows = 2 * -(-training.batch_pairs // workers)
-        return distributed(module, device, node, workers, rows)
+        return distributed(module, device, node, workers, training.batch_pairs)
 
     data = PassData(batches, work.index.dim, device, means_of([work.index]), work.validation, wrap, rank == 0)
     run_pass(work.task, data, ray.train.report)

@@ -1,9 +1,7 @@
 """Running one step so that its result is there whole or not at all, whatever ends the process."""
 
 import importlib.metadata
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-import isoenergy
 from isoenergy.errors import InputError
+from workflows.code_version import git_commit
 from workflows.step import FixedStep, code_version
 from workflows.step_storage import storage_at
 
@@ -88,18 +86,7 @@ def _execute(step: FixedStep) -> None:
 @cache
 def _software() -> dict[str, Any]:
     return {
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "machine": platform.machine(),
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
-
-
-def _git_commit() -> str | None:
-    folder = Path(isoenergy.__file__).parent
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None

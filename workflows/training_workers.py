@@ -171,21 +171,19 @@ class _Worker:
         ]
 
     def _trainer(self, config: TrainingConfig) -> Trainer:
-        rows = 2 * -(-config.batch_pairs // self.batches.workers)
-
         def wrap(module: nn.Module) -> nn.Module:
-            return distributed(module, self.device, self.node, self.batches.workers, rows)
+            return distributed(module, self.device, self.node, self.batches.workers, config.batch_pairs)
 
         return Trainer(config, self.batches, self.dim, self.device, wrap, self.means, self.validation)
 
 
-def distributed(module: nn.Module, device: torch.device, node: NodeGroup, workers: int, rows: int) -> nn.Module:
-    """Return a module that `workers` processes train together, each on `rows` rows a step.
+def distributed(module: nn.Module, device: torch.device, node: NodeGroup, workers: int, batch_pairs: int) -> nn.Module:
+    """Return a module that `workers` processes train together, on `batch_pairs` pairs a step.
 
     On CPUs those of a node compute one Gram matrix together.
     """
     if isinstance(module, SaeGroup) and device.type == "cpu":
-        module.share_grams(node, rows)
+        module.share_grams(node, rows=2 * -(-batch_pairs // workers))
     if workers == 1:
         return module
     return nn.parallel.DistributedDataParallel(
