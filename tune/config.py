@@ -40,8 +40,8 @@ class SearchConfig:
     """The recommended trial is the most aligned, by the first objective that is not of reconstruction, of those whose
     R² is within this share of the best."""
     early_stopping: bool = True
-    """ASHA: after a part of the training, passes whose trials dominate less of the objectives' volume than those of
-    the best 1/--reduction end."""
+    """Asynchronous successive halving for several objectives: after a part of the training a pass ends unless it is
+    among the 1/--reduction of passes whose trials together dominate the most of the objectives' volume."""
     reduction: int = 3
     """One in how many passes goes on at each rung."""
     rungs: int = 3

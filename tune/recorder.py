@@ -92,7 +92,7 @@ class Recorder(ray.tune.Callback):
 
     def on_trial_complete(self, **info: Any) -> None:  # type: ignore[override] # Ray calls it with names
         """Note the end of a pass: by itself, or by the scheduler."""
-        self._finish(info["trial"].config["pass"], "stopped", "asha")
+        self._finish(info["trial"].config["pass"], "stopped", "halving")
 
     def on_trial_error(self, **info: Any) -> None:  # type: ignore[override] # Ray calls it with names
         """Note a pass that was lost too often."""

@@ -1,42 +1,39 @@
 """The search: Ray Tune runs the passes, and whatever they come to is on record before it counts."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
 import ray
 import ray.tune
 import torch
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri, open_filesystem
-from isoenergy.report.figures import as_bytes
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.order import require_batches
 from tune.config import SearchConfig
 from tune.distributed_pass import run_distributed_pass
 from tune.findings import Findings
+from tune.halving import JointHalving
 from tune.objectives import Objectives
-from tune.pareto_figure import pareto_figure
 from tune.passes import PassRecord, SearchFolder
 from tune.placement import PassPlacement
 from tune.proposals import GridProposals, Proposals, SampledProposals
+from tune.publishing import publish_findings, publish_growth
 from tune.recorder import Recorder
 from tune.shared_rows import SharedRows
 from tune.training_pass import PassData, PassTask, run_pass
 from workflows import engine, tracking
+from workflows.cluster_timeline import cluster_timeline
 from workflows.lock import alone_in
 from workflows.training_data import TrainingStores, means_of, prepare_indices, validation_pairs
 
-TABLE_FILE = "trials.csv"
-FIGURE = "front"
 _STORAGE = ".ray"
 _ALIAS = "recommended"
 _WAITING = {"CPU": 0.0, "memory": 2.0**20}
@@ -95,11 +92,14 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
             recorder.replay(known)
             if left:
                 searcher = _PassSearcher(proposals, folder, pending, len(known))
-                _fit(config, inputs, searcher, _scheduler(config, inputs.objectives, known), recorder, left)
+                scheduler = _scheduler(config, inputs.objectives, known)
+                with cluster_timeline() as timeline:
+                    _fit(config, inputs, searcher, scheduler, recorder, left)
+                publish_growth(timeline, placement, folder, run)
             findings = Findings.of(folder, inputs.objectives, config.within)
             if (best := findings.recommended) is not None:
                 recorder.register(best.record, best.saes[0], f"isoenergy-{config.resume or config.name}", _ALIAS)
-        _publish(findings, run)
+        publish_findings(findings, run)
     if findings.recommended is None:
         reasons = [trial.reason for trial in findings.trials if trial.reason]
         raise InputError(f"no trial of {config.folder} came to its end: {reasons[0] if reasons else 'none was begun'}")
@@ -137,20 +137,6 @@ def _fit(
     )
     with _storage(folder):
         engine.interruptibly(tuner.fit)
-
-
-def _publish(findings: Findings, run: tracking.Run) -> None:
-    """Write the table of all trials and the picture of the front, beside the records and to MLflow."""
-    findings.folder.write_file(TABLE_FILE, findings.csv().encode())
-    with tempfile.TemporaryDirectory() as temporary:
-        (Path(temporary) / TABLE_FILE).write_text(findings.csv())
-        for kind in ("png", "svg"):
-            data = as_bytes(pareto_figure(findings), kind)
-            findings.folder.write_file(f"{FIGURE}.{kind}", data)
-            (Path(temporary) / f"{FIGURE}.{kind}").write_bytes(data)
-        for file in sorted(Path(temporary).iterdir()):
-            run.artifact(file)
-    run.metrics({"hypervolume": findings.hypervolume, "trials": len(findings.trials)})
 
 
 @dataclass(frozen=True)
@@ -216,29 +202,9 @@ class _PassSearcher(Searcher):
 
 
 def _scheduler(config: SearchConfig, objectives: Objectives, known: list[PassRecord]) -> TrialScheduler:
-    """ASHA on the volume that a pass's trials dominate; it is told what passes reported before the driver died."""
     if not config.early_stopping or config.parts == 1:
         return FIFOScheduler()
-    scheduler = ASHAScheduler(
-        time_attr="part",
-        metric="hypervolume",
-        mode="max",
-        max_t=config.parts,
-        grace_period=1,
-        reduction_factor=config.reduction,
-        stop_last_trials=False,
-    )
-    for record in known:
-        for report in record.reports:
-            trials = list(record.figures_of(report).values())
-            known_trial: Any = _Known(record.id)
-            scheduler._brackets[0].on_result(known_trial, report.part, objectives.hypervolume(trials))
-    return scheduler
-
-
-@dataclass(frozen=True)
-class _Known:
-    trial_id: str
+    return JointHalving(objectives, config.parts, config.reduction, known)
 
 
 def folder_path(folder: SearchFolder) -> str:

@@ -172,4 +172,9 @@ class _Attempt:
 def _message(task: PassTask, record: PassRecord) -> dict[str, Any]:
     report = record.reports[-1]
     trials = list(record.figures_of(report).values())
-    return {"part": report.part, "step": report.step, "hypervolume": task.objectives.hypervolume(trials)}
+    return {
+        "part": report.part,
+        "step": report.step,
+        "figures": trials,
+        "hypervolume": task.objectives.hypervolume(trials),
+    }

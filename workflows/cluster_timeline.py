@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ray
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
@@ -18,7 +18,7 @@ _HEAD = "node:__internal_head__"
 
 @dataclass(frozen=True)
 class ClusterSample:
-    """A cluster at one moment."""
+    """A cluster from one moment until the next sample."""
 
     seconds: float
     """Since the timeline began."""
@@ -32,7 +32,7 @@ class ClusterSample:
 
 @dataclass
 class ClusterTimeline:
-    """A sample a second, oldest first; it grows while the timeline is open."""
+    """A sample whenever anything changed, and the last moment; oldest first."""
 
     samples: list[ClusterSample] = field(default_factory=list)
 
@@ -54,7 +54,13 @@ def cluster_timeline() -> Iterator[ClusterTimeline]:
             except Exception:  # Ray's own kinds; a head under load answers late, and the run goes on
                 state = None
             if state is not None:
-                timeline.samples.append(cluster_sample(state, time.monotonic() - began))
+                sample = cluster_sample(state, time.monotonic() - began)
+                if (
+                    last
+                    or not timeline.samples
+                    or replace(sample, seconds=timeline.samples[-1].seconds) != timeline.samples[-1]
+                ):
+                    timeline.samples.append(sample)
             if last:
                 return
             ended.wait(_SECONDS_BETWEEN_SAMPLES)

@@ -25,11 +25,18 @@ _ADAM_COPIES = 4
 
 
 @dataclass(frozen=True)
-class _Probe:
+class Probe:
+    """What a few steps of a training showed."""
+
     steps_per_second: float
     parameters: int
     device: str
     threads: int
+
+
+def probed(config: TrainingConfig, indices: list[PairIndex], cpus: int, gpus: float) -> Probe:
+    """Train a few steps on one worker's resources, and throw them away."""
+    return ray.get(ray.remote(num_cpus=cpus, num_gpus=gpus)(_probe).remote(config, indices, cpus))
 
 
 def training_plan(
@@ -39,10 +46,9 @@ def training_plan(
     pairs = min(len(index) for index in indices)
     steps = pairs // config.batch_pairs * config.epochs
     search = isinstance(config.beta, AutomaticBeta)
-    probed = replace(config, beta=(0.0, 1e-4)) if search else config
-    run = ray.remote(num_cpus=placement.cpus, num_gpus=1 if placement.gpu else 0)(_probe)
-    probe: _Probe = ray.get(run.remote(probed, indices, placement.cpus))
-    dim, saes = indices[0].dim, len(probed.names)
+    trained = replace(config, beta=(0.0, 1e-4)) if search else config
+    probe = probed(trained, indices, placement.cpus, 1 if placement.gpu else 0)
+    dim, saes = indices[0].dim, len(trained.names)
     named = str(saes) if search else f"{saes} ({', '.join(config.names)})"
     atoms = config.atoms_for(dim)
     data = sum(index.nbytes for index in indices)
@@ -67,10 +73,10 @@ def training_plan(
         ),
         (
             "time",
-            f"{_duration(seconds)} on one worker ({probe.steps_per_second:.2f} steps/s, "
+            f"{duration(seconds)} on one worker ({probe.steps_per_second:.2f} steps/s, "
             f"{2 * config.batch_pairs * probe.steps_per_second:,.0f} rows/s, from {_PROBE_STEPS} steps on "
             f"{probe.device}, {probe.threads} threads)"
-            + f"; {placement.most} workers: {_duration(seconds / placement.most)} at best"
+            + f"; {placement.most} workers: {duration(seconds / placement.most)} at best"
             * (placement.most > 1),
         ),
         ("output", output),
@@ -78,11 +84,11 @@ def training_plan(
     if search:
         assert isinstance(config.beta, AutomaticBeta)
         share = config.beta.epochs / config.epochs * (5 + 3 * config.beta.rounds) / saes
-        lines.insert(5, ("search", f"{1 + config.beta.rounds} short trainings, {_duration(seconds * share)} more"))
+        lines.insert(5, ("search", f"{1 + config.beta.rounds} short trainings, {duration(seconds * share)} more"))
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
 
-def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int) -> _Probe:
+def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int) -> Probe:
     device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
     torch.set_num_threads(threads)
     images, texts = (
@@ -108,7 +114,7 @@ def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int) -> _P
     seconds = np.median(np.diff(times[_WARM_UP_STEPS - 1 :])) if len(times) > _WARM_UP_STEPS else float("nan")
     parameters = sum(parameter.numel() for parameter in trainer.group.parameters())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU of {os.uname().nodename}"
-    return _Probe(float(1 / seconds), parameters, name, torch.get_num_threads())
+    return Probe(float(1 / seconds), parameters, name, torch.get_num_threads())
 
 
 class _EnoughError(Exception):
@@ -129,7 +135,8 @@ def _residence(residence: Residence, data: int) -> str:
     return f"{residence}, {data / 1e9:.2f} GB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time for people."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,22 +1,28 @@
 """`isoenergy tune`: a search over β, dictionary size and more, on Ray Tune; several objectives, hence a front."""
 
 import sys
+import tempfile
 from dataclasses import replace
+from itertools import pairwise
 
 from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from isoenergy.errors import InputError
 from isoenergy.files import absolute_uri
 from isoenergy.store import EmbeddingStore
+from isoenergy.training import TrainingConfig
 from tune.config import SearchConfig
 from tune.findings import Findings
 from tune.passes import SearchFolder
 from tune.placement import PassPlacement
-from tune.search import TABLE_FILE, open_store, proposals_of, search
+from tune.publishing import FRONT, TABLE_FILE
+from tune.search import open_store, proposals_of, search
 from tune.space import Dimension, SearchSpace
 from workflows import engine, presets, tracking
 from workflows.arguments import REGISTRY, one_word
 from workflows.command import run_command
+from workflows.training_data import TrainingStores, prepare_indices
+from workflows.training_plan import duration, probed
 
 DEMO_SPACE = SearchSpace(
     beta=Dimension(2e-4, 1e-2),
@@ -45,7 +51,7 @@ def run(config: SearchConfig, parent: tracking.Run | None = None) -> Findings | 
     print(f"\n{findings.table()}\n")
     assert findings.recommended is not None  # else it has raised
     print(f"table      {config.folder}/{TABLE_FILE}")
-    print(f"picture    {config.folder}/front.png")
+    print(f"picture    {config.folder}/{FRONT}.png")
     for place in findings.places([findings.recommended]):
         print(f"SAE        {place}")
     return findings
@@ -66,34 +72,57 @@ def _plan(config: SearchConfig, store: EmbeddingStore) -> str:
     """Return what a search will do, as far as it is known before it: the proposals that follow from none."""
     proposals, total = proposals_of(config)
     engine.connect()
-    dim, pairs = store.manifest.dim, store.pairs_in("train")
-    lines = [
-        f"store       {config.store}: {pairs:,} train pairs of width {dim}",
-        f"searcher    {config.searcher}, {total} passes, wanted: {', '.join(config.objectives)}",
-        f"cluster     {PassPlacement.fit(config)}",
-        f"stopping    {_stopping(config)}",
-        "first passes:",
-    ]
+    placement, dim, pairs = PassPlacement.fit(config), store.manifest.dim, store.pairs_in("train")
+    firsts = []
     for number in range(min(total, 4)):
         record = proposals.propose(number)
         assert record is not None
         proposals.tell(record)
+        firsts.append(record)
+    lines = [
+        f"store       {config.store}: {pairs:,} train pairs of width {dim}",
+        f"searcher    {config.searcher}, {total} passes, wanted: {', '.join(config.objectives)}",
+        f"cluster     {placement}",
+        f"stopping    {_stopping(config)}",
+        f"time        {_time(config, store, placement, firsts[0].training, total)}",
+        "first passes:",
+    ]
+    for record in firsts:
         training = record.training
-        steps = pairs // training.batch_pairs * training.epochs
         betas = ", ".join(f"{beta:g}" for beta in training.betas)
         lines.append(
             f"  {record.id}: {training.atoms_for(dim):,} atoms, k {training.k}, learning rate "
-            f"{training.learning_rate:.3g}, {training.alignment}, {steps:,} steps of {training.batch_pairs} pairs, "
-            f"beta {betas}"
+            f"{training.learning_rate:.3g}, {training.alignment}, {_steps(training, pairs):,} steps of "
+            f"{training.batch_pairs} pairs, beta {betas}"
         )
     return "\n".join(lines)
+
+
+def _steps(training: TrainingConfig, pairs: int) -> int:
+    return pairs // training.batch_pairs * training.epochs
+
+
+def _time(
+    config: SearchConfig, store: EmbeddingStore, placement: PassPlacement, first: TrainingConfig, total: int
+) -> str:
+    with tempfile.TemporaryDirectory() as temporary:
+        indices = prepare_indices(TrainingStores(store.uri, store.uri), temporary, skip_bad_rows=False)
+    probe = probed(first, indices, placement.cpus, placement.gpus)
+    seconds = _steps(first, store.pairs_in("train")) / probe.steps_per_second / placement.workers
+    rounds = -(-total // placement.concurrent)
+    text = f"{duration(seconds)} for the first pass at best, {duration(seconds * rounds)} for all at its pace"
+    if config.early_stopping and config.parts > 1:
+        ends = [config.reduction**rung / config.parts for rung in range(config.rungs)]
+        share = sum((end - start) / config.reduction**rung for rung, (start, end) in enumerate(pairwise([0.0, *ends])))
+        text += f", {duration(seconds * rounds * share)} if {share:.0%} is left by early stopping"
+    return f"{text} ({probe.steps_per_second:.1f} steps/s on {probe.device})"
 
 
 def _stopping(config: SearchConfig) -> str:
     if not config.early_stopping or config.parts == 1:
         return "none: every pass is trained to its end"
     rungs = ", ".join(f"{config.reduction**rung}/{config.parts}" for rung in range(config.rungs - 1))
-    return f"ASHA: after {rungs} of a training about one pass in {config.reduction} goes on"
+    return f"early stopping: after {rungs} of a training about one pass in {config.reduction} goes on"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> SearchFolder:
     world: list[tuple[dict[str, dict[str, float]], dict[str, str], Outcome | None]] = [
         ({"beta-0.0001": figures(0.90, 0.3), "beta-0.001": figures(0.895, 0.6)}, {}, Outcome("finished")),
         ({"beta-0.0001": figures(0.80, 0.2), "beta-0.001": figures(0.85, 0.7)}, {}, Outcome("finished")),
-        ({"beta-0.0001": figures(0.99, 0.9), "beta-0.001": figures(0.99, 0.9)}, {}, Outcome("stopped", "asha")),
+        ({"beta-0.0001": figures(0.99, 0.9), "beta-0.001": figures(0.99, 0.9)}, {}, Outcome("stopped", "halving")),
         ({"beta-0.0001": figures(0.70, 0.1)}, {"beta-0.001": "not finite"}, Outcome("finished")),
         ({}, {}, Outcome("failed", "out of memory")),
         ({"beta-0.0001": figures(0.99, 0.9), "beta-0.001": figures(0.99, 0.9)}, {}, None),

@@ -1,4 +1,4 @@
-"""A sweep on a fake cluster.yaml, which grows for it and shrinks again.
+"""A search on a fake cluster.yaml, which grows for it and shrinks again.
 
 `python -m tests.workflows.autoscaled_sweep FOLDER` is its driver, on the cluster at RAY_ADDRESS.
 """
@@ -7,22 +7,20 @@ import json
 import os
 import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import ray.tune
-
+from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.workflows.fake_cluster import fake_cluster
 from tests.workflows.processes import wait_until
-from tune.config import SearchConfig
-from tune.placement import PassPlacement
-from workflows import engine
+from tests.workflows.searches import SEARCH
+from workflows import engine, tune
 from workflows.cluster_timeline import ClusterSample, cluster_timeline
 
 TRIALS = 8
-_SECONDS_A_TRIAL = 10
+CPUS_A_TRIAL = 16
+"""Two go on a CPU worker of cluster.yaml."""
+_EPOCHS = 30
 _SECONDS_TO_SHRINK = 300
 _SECONDS = 1200
 
@@ -32,50 +30,37 @@ class AutoscaledSweep:
     """What became of a cluster and of the trials on it."""
 
     samples: list[ClusterSample]
-    ended: list[int]
-    """Numbers of the trials that came to their end."""
-    gpus: float
-    """Of each trial."""
+    statuses: list[str]
+    """How each trial ended."""
+    picture: str
+    """The cluster while it searched, as the search drew it."""
 
 
 def autoscaled_sweep(folder: Path) -> AutoscaledSweep:
-    """Start a cluster without workers, run the sweep on it, and wait until the workers are gone."""
+    """Start a cluster without workers, search on it, and wait until the workers are gone."""
     with fake_cluster() as address:
         command = [sys.executable, "-m", "tests.workflows.autoscaled_sweep", str(folder)]
-        environment = os.environ | {"RAY_ADDRESS": address}
+        environment = os.environ | {"RAY_ADDRESS": address, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_SECONDS)
         assert done.returncode == 0, done.stdout + done.stderr
     kept = json.loads((folder / "sweep.json").read_text())
     return AutoscaledSweep(**kept | {"samples": [ClusterSample(**sample) for sample in kept["samples"]]})
 
 
-def trial(config: dict[str, Any]) -> None:
-    """Do nothing for a while, once all trials are at it."""
-    started = Path(config["started"])
-    (started / str(config["number"])).touch()
-    while len(list(started.iterdir())) < TRIALS:
-        time.sleep(0.1)
-    time.sleep(_SECONDS_A_TRIAL)
-    ray.tune.report({"number": config["number"]})
-
-
 def main(folder: Path) -> None:
-    """Run as many trials as there are, each with what a pass of `isoenergy tune` takes of the cluster."""
-    started = folder / "started"
-    started.mkdir(parents=True)
+    """Search with passes of one trial each."""
+    store = write_planted_store(folder / "store", *planted_pairs(1500, 16), pairs_a_shard=500)
+    search = replace(
+        SEARCH, store=str(store), output=str(folder), searcher="random", passes=TRIALS, betas=1, cpus=CPUS_A_TRIAL,
+        gpus=0, concurrent=TRIALS, training=replace(SEARCH.training, epochs=_EPOCHS, log_every=100),
+    )  # fmt: skip
     engine.connect()
-    placement = PassPlacement.fit(SearchConfig())
-    tuner = ray.tune.Tuner(
-        ray.tune.with_resources(trial, placement.resources),
-        param_space={"number": ray.tune.grid_search([*range(TRIALS)]), "started": str(started)},
-        tune_config=ray.tune.TuneConfig(max_concurrent_trials=placement.concurrent),
-        run_config=ray.tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
-    )
     with cluster_timeline() as timeline:
-        results = tuner.fit()
+        findings = tune.run(search)
+        assert findings is not None
         wait_until(lambda: not timeline.samples[-1].nodes, "the cluster does not shrink", _SECONDS_TO_SHRINK)
-    ended = sorted(result.metrics["number"] for result in results if result.metrics)
-    sweep = AutoscaledSweep(timeline.samples, ended, placement.gpus)
+    statuses = [trial.status for trial in findings.trials]
+    sweep = AutoscaledSweep(timeline.samples, statuses, f"{search.folder}/cluster.png")
     (folder / "sweep.json").write_text(json.dumps(asdict(sweep)))
 
 

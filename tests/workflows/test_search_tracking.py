@@ -62,7 +62,7 @@ def tell(search: SearchTracking, candidate: str, steps: range = range(3), model:
     search.begin(candidate, PARAMETERS, {"sampler": "grid"})
     for step in steps:
         search.metrics(candidate, step, {"loss": 1 / (step + 1), "system/cpu_utilization_percentage": 50.0})
-    search.end(candidate, "FINISHED", {"stopped_by": "asha"}, model)
+    search.end(candidate, "FINISHED", {"stopped_by": "halving"}, model)
 
 
 def test_a_search_is_a_run_with_a_child_a_candidate(parent: tracking.Run) -> None:
@@ -84,7 +84,7 @@ def test_a_search_is_a_run_with_a_child_a_candidate(parent: tracking.Run) -> Non
     data = runs["one"].data
     assert data.params == {"beta": "0.0001", "sae.k": "20", "sae.expansion": "4", "notes": "x" * 500, "β/_": "odd"}
     assert data.tags["sampler"] == "grid"
-    assert data.tags["stopped_by"] == "asha"
+    assert data.tags["stopped_by"] == "halving"
     assert data.tags["store_fingerprint"] == FINGERPRINT
     assert history(runs["one"], "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
     assert len(history(runs["one"], "system/cpu_utilization_percentage")) == 3

@@ -181,7 +181,7 @@ def test_what_fails_is_on_record_with_its_reason_and_the_rest_goes_on(store: Pat
     assert all(run.data.tags["reason"] for run in runs if run.info.status == "FAILED")
 
 
-def test_asha_stops_passes_early_and_says_so(store: Path, tmp_path: Path) -> None:
+def test_halving_stops_passes_early_and_says_so(store: Path, tmp_path: Path) -> None:
     config = replace(SEARCH, passes=9, early_stopping=True, searcher="random", concurrent=1)
     findings = search(store, tmp_path, config)
     counts = Counter(trial.status for trial in findings.trials)
@@ -229,7 +229,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(
     assert tune.run(replace(SEARCH, store=str(store), output=str(tmp_path), dry_run=True, early_stopping=True)) is None
     said = capsys.readouterr().out
     assert "pass-0003" in said
-    assert "ASHA: after 1/9, 3/9" in said
+    assert "early stopping: after 1/9, 3/9" in said
     assert not any(tmp_path.iterdir())
 
 
