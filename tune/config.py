@@ -41,7 +41,8 @@ class SearchConfig:
     R² is within this share of the best."""
     early_stopping: bool = True
     """Asynchronous successive halving for several objectives: after a part of the training a pass ends unless it is
-    among the 1/--reduction of passes whose trials together dominate the most of the objectives' volume."""
+    among the 1/--reduction of passes whose trials together dominate the most of the objectives' volume. Its trials
+    stand on the front with what they had come to."""
     reduction: int = 3
     """One in how many passes goes on at each rung."""
     rungs: int = 3

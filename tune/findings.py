@@ -48,7 +48,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Findings:
-    """The trials of a search. Those that were stopped early or failed are on no front."""
+    """The trials of a search. Those that failed are on no front."""
 
     folder: SearchFolder
     objectives: Objectives
@@ -66,10 +66,15 @@ class Findings:
         """The trials that were trained to the end."""
         return [trial for trial in self.trials if trial.status == "finished"]
 
+    @property
+    def measured(self) -> list[Trial]:
+        """The trials that ended with an SAE: trained to the end, or stopped early with what they had come to."""
+        return [trial for trial in self.trials if trial.status in ("finished", "stopped") and trial.figures]
+
     @cached_property
     def front(self) -> list[Trial]:
-        """The finished trials that no other betters, from the least to the most aligned."""
-        found = [self.finished[number] for number in self.objectives.front([t.figures for t in self.finished])]
+        """The measured trials that no other betters, from the least to the most aligned."""
+        found = [self.measured[number] for number in self.objectives.front([t.figures for t in self.measured])]
         return sorted(found, key=lambda trial: self.objectives.gains(trial.figures).tolist(), reverse=True)
 
     @cached_property
@@ -80,11 +85,11 @@ class Findings:
 
     @property
     def hypervolume(self) -> float:
-        """Of the finished trials, in [0, 1]."""
-        return self.objectives.hypervolume([trial.figures for trial in self.finished])
+        """Of the measured trials, in [0, 1]."""
+        return self.objectives.hypervolume([trial.figures for trial in self.measured])
 
     def places(self, trials: Sequence[Trial]) -> list[str]:
-        """Return where the SAEs of finished trials lie."""
+        """Return where the SAEs of measured trials lie."""
         return [f"{self.folder.checkpoint(trial.record.id)}/{name}" for trial in trials for name in trial.saes]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -120,7 +125,7 @@ class Findings:
         header = ["trial", *_SETTINGS, *figures, ""]
         lines = [header]
         for trial in self.front:
-            mark = "<- recommended" if trial is self.recommended else ""
+            mark = "<- recommended" if trial is self.recommended else "stopped early" * (trial.status == "stopped")
             numbers = [f"{trial.figures[name]:.4g}" for name in figures]
             lines.append([trial.name, *trial.settings.values(), *numbers, mark])
         widths = [max(len(line[column]) for line in lines) for column in range(len(header))]

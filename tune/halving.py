@@ -6,7 +6,6 @@ greedy choice by hypervolume in place of the ε-net.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -22,7 +21,8 @@ PassFigures = Mapping[str, Sequence[Figures]]
 class JointHalving(FIFOScheduler):
     """After each rung a pass goes on if it is one of the 1/`reduction` that together dominate the most volume.
 
-    It is compared with the passes that came to this rung before it, so that none waits for another.
+    It is compared with the passes that came to this rung before it, so that none waits for another. One always goes on;
+    a share is rounded down, since the first ones at a rung, which have few to be compared with, get too far as it is.
     """
 
     def __init__(self, objectives: Objectives, parts: int, reduction: int, known: Iterable[PassRecord] = ()) -> None:
@@ -45,7 +45,7 @@ class JointHalving(FIFOScheduler):
         if pass_id in rung or part == self._parts or not self._is_rung(part):
             return True  # a pass that goes on after a kill says its last part again
         rung[pass_id] = figures
-        return pass_id in best_together(rung, ceil(len(rung) / self._reduction), self._objectives)
+        return pass_id in best_together(rung, max(1, len(rung) // self._reduction), self._objectives)
 
     def _is_rung(self, part: int) -> bool:
         while part % self._reduction == 0:

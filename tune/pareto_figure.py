@@ -1,4 +1,4 @@
-"""The picture of a search: the finished trials by two objectives, the front, and the one to take."""
+"""The picture of a search: its trials by two objectives, the front, and the one to take."""
 
 from itertools import combinations
 
@@ -14,16 +14,20 @@ from tune.findings import Findings, Trial
 from tune.objectives import Objective
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_AREA = 42
 _RECOMMENDED = "#c1121f"
 
 
 def pareto_figure(findings: Findings) -> Figure:
-    """Draw each pair of objectives: colour is β, shape is expansion and k; unfinished trials are only counted."""
+    """Draw each pair of objectives: colour is β, shape is expansion and k; trials that were stopped early are small."""
     pairs = list(combinations(findings.objectives.names, 2))
     figure = Figure(figsize=(5.2 * len(pairs) + 1.6, 4.6), layout="constrained")
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]
-    shown = findings.finished
-    figure.suptitle(f"{len(shown)} finished trials of {len(findings.trials)}, β from dark to light", fontsize=10)
+    shown = findings.measured
+    stopped = len(shown) - len(findings.finished)
+    small = f" and {stopped} stopped early (small)" if stopped else ""
+    counts = f"{len(findings.finished)} trials trained to the end{small}, of {len(findings.trials)}"
+    figure.suptitle(f"{counts}; β from dark to light", fontsize=10)
     marks = {name: _MARKS[n % len(_MARKS)] for n, name in enumerate(dict.fromkeys(map(_structure, shown)))}
     for axes, pair in zip(panels, pairs, strict=True):
         _draw(axes, findings, pair, marks)
@@ -39,11 +43,12 @@ def pareto_figure(findings: Findings) -> Figure:
 
 
 def _draw(axes: Axes, findings: Findings, pair: tuple[Objective, Objective], marks: dict[str, str]) -> None:
-    betas = [trial.beta for trial in findings.finished if trial.beta > 0] or [1.0]
+    betas = [trial.beta for trial in findings.measured if trial.beta > 0] or [1.0]
     norm = LogNorm(min(betas), max(max(betas), 1.01 * min(betas)))
-    for trial in findings.finished:
+    for trial in findings.measured:
         colour = colormaps["viridis"](norm(max(trial.beta, min(betas))))
-        axes.scatter(*_point(findings, trial, pair), color=colour, marker=marks[_structure(trial)], s=42, linewidth=0)
+        size = _AREA if trial.status == "finished" else _AREA / 3
+        axes.scatter(*_point(findings, trial, pair), color=colour, marker=marks[_structure(trial)], s=size, linewidth=0)
     front = np.array(sorted(_point(findings, trial, pair) for trial in findings.front))
     if len(front) and len(findings.objectives.names) == 2:
         axes.plot(*front.T, color="#999999", linewidth=1, zorder=0)

@@ -148,7 +148,7 @@ class Recorder(ray.tune.Callback):
             elif record.outcome.status == "stopped":
                 part = f"{record.reports[-1].part} of {self._parts} parts"
                 tags = {"early_stopped": "true", "stopped_by": reason, "stopped_after": part}
-                self._tracking.end(candidate, "FINISHED", tags)
+                self._tracking.end(candidate, "FINISHED", tags, f"{checkpoint}/{name}")
             else:
                 self._tracking.end(candidate, "FINISHED", model=f"{checkpoint}/{name}")
 

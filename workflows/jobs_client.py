@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,16 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 
 from isoenergy.errors import InputError
 from isoenergy.files import without_secrets
+from workflows.jobs_following import say
 from workflows.jobs_request import JobRequest
 
 LOCAL_ADDRESS = "http://127.0.0.1:8265"
 _VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _SECONDS_TO_CONNECT = 5.0
 _SECONDS_TO_ANSWER = 120.0
+_SECONDS_BETWEEN_TRIES = 1.0
+_NOT_YET = "No available agent"
+"""What a dashboard says for some seconds after its cluster was started."""
 
 
 class JobClient(JobSubmissionClient):
@@ -91,12 +96,13 @@ def job_called(client: JobSubmissionClient, name: str) -> JobDetails:
 
 
 def find_or_submit(
-    client: JobSubmissionClient, request: JobRequest, metadata: Mapping[str, str], again: bool
+    client: JobSubmissionClient, request: JobRequest, metadata: Mapping[str, str], again: bool, patience: float
 ) -> tuple[str, JobDetails | None]:
     """Return the id of the command's job, and the job if it was there before.
 
-    again: submit a new attempt if the last one has ended. Raises InputError if other code runs the same command now: it
-    would write to the same places.
+    again: submit a new attempt if the last one has ended. patience: seconds to try for while the cluster, just started,
+    has no process yet that takes jobs. Raises InputError if other code runs the same command now: it would write to the
+    same places.
     """
     jobs = jobs_by_id(client)
     number = request.attempts(jobs)
@@ -109,19 +115,32 @@ def find_or_submit(
             f"it, or end it: isoenergy submit --stop {others[0]}"
         )
     name = request.attempt_id(number + 1)
-    try:
-        client.submit_job(
-            entrypoint=request.entrypoint,
-            submission_id=name,
-            runtime_env=request.runtime_env,
-            metadata=dict(metadata),
-            entrypoint_num_cpus=request.driver_cpus,
-        )
-    except RuntimeError as error:
-        if "already exists" in str(error):
-            return name, client.get_job_info(name)  # someone else was faster
-        raise InputError(f"the cluster does not take the job: {error}") from error
-    return name, None
+    give_up, told = time.monotonic() + patience, False
+    while True:
+        try:
+            client.submit_job(
+                entrypoint=request.entrypoint,
+                submission_id=name,
+                runtime_env=request.runtime_env,
+                metadata=dict(metadata),
+                entrypoint_num_cpus=request.driver_cpus,
+            )
+            return name, None
+        except RuntimeError as error:
+            if "already exists" in str(error):
+                return name, client.get_job_info(name)  # someone else was faster
+            if _NOT_YET not in str(error):
+                raise InputError(f"the cluster does not take the job: {error}") from error
+            if time.monotonic() >= give_up:
+                raise InputError(
+                    f"the cluster has taken no jobs for {patience:g} seconds: its head has no agent, as happens when "
+                    f"another Ray on that machine holds port 52365; start the head with "
+                    f"--dashboard-agent-listen-port=0"
+                ) from error
+        if not told:
+            say(f"the cluster takes no jobs yet; trying for {patience:g} seconds")
+            told = True
+        time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def _innermost(error: BaseException) -> BaseException:

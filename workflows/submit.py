@@ -60,7 +60,8 @@ class SubmitConfig:
     """NAME or NAME=VALUE of a variable that the job gets, once for each, beside MLFLOW_TRACKING_URI,
     AWS_ENDPOINT_URL[_S3], AWS_REGION and AWS_DEFAULT_REGION. Never keys or tokens."""
     patience: float = 600.0
-    """Seconds to try again for when the dashboard does not answer while a job is followed."""
+    """Seconds to try again for: while the dashboard does not answer as a job is followed, or a cluster that was just
+    started takes no jobs yet."""
     attach: Annotated[str, tyro.conf.arg(metavar="ID")] = ""
     """Follow a job that was submitted before, instead of a stage."""
     stop: Annotated[str, tyro.conf.arg(metavar="ID")] = ""
@@ -105,7 +106,7 @@ def run(config: SubmitConfig, stage: str = "", arguments: Sequence[str] = (), co
     client = open_client(address)
     with understood(address):
         try:
-            name, before = find_or_submit(client, request, metadata(command), config.again)
+            name, before = find_or_submit(client, request, metadata(command), config.again, config.patience)
         except KeyboardInterrupt:
             say("interrupted while the job was sent; the same command finds it if the cluster has taken it")
             return 128 + SIGINT

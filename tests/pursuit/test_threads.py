@@ -1,6 +1,7 @@
 """Parallel loops: every part once, errors seen, with and without an OpenMP runtime."""
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,11 +11,15 @@ from isoenergy.pursuit.threads import in_parallel
 
 
 @pytest.fixture(params=["OpenMP", "thread pool"])
-def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(2)  # whatever ran before in this process
     if request.param == "thread pool":
         monkeypatch.setattr(threads, "_openmp", lambda: None)
     elif threads._openmp() is None:
         pytest.skip("no OpenMP runtime that can be called")
+    yield
+    torch.set_num_threads(threads_before)
 
 
 @pytest.mark.usefixtures("runtime")

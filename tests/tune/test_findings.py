@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> SearchFolder:
     world: list[tuple[dict[str, dict[str, float]], dict[str, str], Outcome | None]] = [
         ({"beta-0.0001": figures(0.90, 0.3), "beta-0.001": figures(0.895, 0.6)}, {}, Outcome("finished")),
         ({"beta-0.0001": figures(0.80, 0.2), "beta-0.001": figures(0.85, 0.7)}, {}, Outcome("finished")),
-        ({"beta-0.0001": figures(0.99, 0.9), "beta-0.001": figures(0.99, 0.9)}, {}, Outcome("stopped", "halving")),
+        ({"beta-0.0001": figures(0.30, 0.9), "beta-0.001": figures(0.20, 0.8)}, {}, Outcome("stopped", "halving")),
         ({"beta-0.0001": figures(0.70, 0.1)}, {"beta-0.001": "not finite"}, Outcome("finished")),
         ({}, {}, Outcome("failed", "out of memory")),
         ({"beta-0.0001": figures(0.99, 0.9), "beta-0.001": figures(0.99, 0.9)}, {}, None),
@@ -47,15 +47,21 @@ def folder(tmp_path: Path) -> SearchFolder:
     return search
 
 
-def test_only_finished_trials_are_on_the_front_or_recommended(folder: SearchFolder) -> None:
+def test_only_trials_that_have_ended_are_on_the_front_and_only_finished_ones_are_recommended(
+    folder: SearchFolder,
+) -> None:
     findings = Findings.of(folder, TWO, within=0.01)
     assert [trial.name for trial in findings.front] == [
-        "pass-0000/beta-0.0001", "pass-0000/beta-0.001", "pass-0001/beta-0.001",
+        "pass-0000/beta-0.0001", "pass-0000/beta-0.001", "pass-0001/beta-0.001", "pass-0002/beta-0.0001",
     ]  # fmt: skip
     assert findings.recommended is not None
     assert findings.recommended.name == "pass-0000/beta-0.001"
     assert [trial.status for trial in findings.trials].count("finished") == 5
-    assert findings.hypervolume == pytest.approx(0.85 * 0.7 + (0.895 - 0.85) * 0.6 + (0.9 - 0.895) * 0.3)
+    stairs = 0.3 * 0.9 + (0.85 - 0.3) * 0.7 + (0.895 - 0.85) * 0.6 + (0.9 - 0.895) * 0.3
+    assert findings.hypervolume == pytest.approx(stairs)
+    wide = Findings.of(folder, TWO, within=0.9)
+    assert wide.recommended is not None
+    assert wide.recommended.name == "pass-0001/beta-0.001"
 
 
 def test_the_table_has_a_row_a_trial_with_the_reason_why_it_failed(folder: SearchFolder) -> None:
@@ -71,6 +77,7 @@ def test_the_table_has_a_row_a_trial_with_the_reason_why_it_failed(folder: Searc
     assert float(rows["pass-0001/beta-0.001"]["r2"]) == 0.85
     text = findings.table()
     assert "<- recommended" in text
+    assert "stopped early" in text
     assert "5 finished, 2 stopped, 3 failed, 2 running" in text
 
 
