@@ -169,6 +169,9 @@ def _summary(
                 },
                 "exemplars": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].exemplars, root)}",
                 "projection": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].projection, root)}",
+                "spectra": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].spectra, root)}",
+                "bridge_curves": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].bridge_intervals, root)}",
+                "atom_map": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].atom_map, root)}",
             }
             for folder, sae in saes.items()
         ],

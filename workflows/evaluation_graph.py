@@ -8,6 +8,7 @@ from itertools import combinations
 from math import ceil
 from typing import Self
 
+from isoenergy.evaluation.atom_map import AtomMapConfig, write_atom_map
 from isoenergy.evaluation.bridges import (
     BridgePartConfig,
     BridgesConfig,
@@ -34,6 +35,7 @@ from isoenergy.evaluation.fit import FitConfig, fit
 from isoenergy.evaluation.geometry import measure_geometry
 from isoenergy.evaluation.rows import Draw, DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
 from isoenergy.evaluation.search import SearchConfig, merge_search, search_part
+from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.exemplars import ExemplarConfig, ProjectionConfig, write_exemplars, write_projection
 from isoenergy.files import absolute_uri
 from isoenergy.pairs.splits import Split
@@ -197,6 +199,14 @@ class SaeSteps:
             write_projection,
             ProjectionConfig(sae, draw.sample),
             {"fit": self.fit, "held": held},
+        )
+        self.spectra = Step(f"{name}/spectra", write_spectra, None, {"statistics": self.statistics})
+        self.atom_map = Step(
+            f"{name}/atom-map",
+            write_atom_map,
+            AtomMapConfig(sae, draw.seed),
+            {"statistics": self.statistics},
+            memory=of_atoms,
         )
 
 

@@ -17,6 +17,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.files import open_filesystem, without_secrets
 from isoenergy.pairs.source import PairColumns
+from isoenergy.report.headline import headline
 from isoenergy.report.intervals import bounds, with_bounds
 from isoenergy.report.saes import is_null, labels
 from isoenergy.report.verdict import verdict
@@ -191,13 +192,15 @@ def _print_plan(config: PipelineConfig) -> None:
 def _summary(evaluation: dict[str, Any], page: str, run: tracking.Run) -> str:
     store, original = evaluation["store"], evaluation["original"]
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in store["rejected"].items()) or "none"
+    names = labels(evaluation["saes"])
+    found = headline(evaluation["saes"], names)
     lines = [
+        *(["", *found.sentences] if found else []),
         "",
         f"pairs      {store['pairs_in']:,} in, {store['embedded']:,} embedded, rejected: {rejected}",
         f"original   gap {original['geometry']['original']['difference_in_means']:.3f}, "
         f"R@10 {original['retrieval']['original']['r10']['value']:.3f}",
     ]
-    names = labels(evaluation["saes"])
     for sae in evaluation["saes"]:
         results = sae["results"]
         share = results["intervals"]["bimodal_energy_share"]

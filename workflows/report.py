@@ -12,7 +12,7 @@ from workflows.run_files import log_file
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Draw an evaluation as one HTML page that needs no network, with its figures beside it."""
+    """Draw an evaluation as one HTML page that needs no network, with its figures and tables beside it."""
 
     evaluation: str
     """The `evaluation.json` that `isoenergy evaluate` wrote, a path or an fsspec URL."""
@@ -23,10 +23,10 @@ class ReportConfig:
 def run(config: ReportConfig, parent: tracking.Run | None = None) -> str:
     """Write the page and log it; return its place."""
     with tracking.stage("report", config, config.output, parent) as stage:
-        page, *drawings = write_report(config.evaluation, config.output)
+        page, *files = write_report(config.evaluation, config.output)
         log_file(stage, page)
-        for drawing in drawings:
-            log_file(stage, drawing, "figures")
+        for file in files:
+            log_file(stage, file, file.split("/")[-2])  # figures, tables
     return page
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from isoenergy.bootstrap import REPLICATES, BootstrapSums, Interval, modality_scores
 from isoenergy.codes import SparseCodes
 from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics, part_weights
+from isoenergy.evaluation.curves import interval_columns
 from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, SaeReference
 from isoenergy.interventions import permuted_classes
 from isoenergy.metrics.bridges import (
@@ -24,10 +27,13 @@ from isoenergy.metrics.bridges import (
     sigma_bridge,
     transport_bridge,
 )
+from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_side
 from isoenergy.metrics.gram import gram_at
 from isoenergy.sae import SparseAutoencoder
-from isoenergy.statistics import classes_of_scores, merged_code_matrix, modality_score
+from isoenergy.statistics import classes_of_scores, merged_code_matrix
 
+CURVES_FILE = "curves.parquet"
+_GAMMA_FILE = "gamma.npy"
 _PATTERN_FILE = "pattern.safetensors"
 _SUMS_FILE = "sums.safetensors"
 _PERMUTATIONS = 200
@@ -61,7 +67,8 @@ class BridgePartConfig:
 def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Result:
     """Measure ρ and FDA, both also of what should show nothing: shuffled pairs, and shuffled classes.
 
-    Shuffled classes: live atoms of like frequency and energy swap their labels, 200 times.
+    Shuffled classes: live atoms of like frequency and energy swap their labels, 200 times. Written for the step that
+    gives ρ its interval: where the Σ-bridge has entries, and the Γ-bridge's curve (see `merge_bridge_parts`).
     """
     statistics, bootstrap = load_statistics(inputs["statistics"]), load_bootstrap(inputs["statistics"])
     dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
@@ -78,12 +85,14 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         [fda(region_masses(gamma, each), part) for each, part in zip(permuted, shares, strict=True)]
     )
     found_fda = fda(region_masses(gamma, classes), share)
+    fda_replicates, through_bimodal = _gamma_replicates(gamma, dictionary, bootstrap)
+    np.save(output / _GAMMA_FILE, through_bimodal)
     return {
         "rho": rho(region_masses(sigma, classes)),
         "rho_shuffled_pairs": rho(region_masses(shuffled_bridge(statistics, dictionary), classes)),
         "rho_shuffled_classes": asdict(Interval.of(float(np.median(rho_permuted)), rho_permuted)),
         "fda": found_fda,
-        "fda_interval": asdict(_fda_interval(found_fda, dictionary, bootstrap)),
+        "fda_interval": asdict(_fda_interval(found_fda, fda_replicates)),
         "fda_shuffled_classes": asdict(Interval.of(float(np.median(fda_permuted)), fda_permuted)),
         "sigma_agreement": asdict(score_agreement(sigma, statistics)),
         "gamma_agreement": asdict(score_agreement(gamma, statistics)),
@@ -119,17 +128,32 @@ def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> R
 
 
 def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
-    """Return the interval of ρ: masses and the atoms' classes vary, the entries that are kept do not."""
-    del config, output
+    """Return the interval of ρ: masses and the atoms' classes vary, the entries that are kept do not.
+
+    `curves.parquet`: what has a bimodal side at each cut between the classes, as a share with its interval: of the
+    Σ-bridge's mass (`of` is `sigma`), of the Γ-bridge's (`gamma`), and of the energy (`energy`).
+    """
+    del config
     parts = [load_file(folder / _SUMS_FILE)["sums"] for name, folder in inputs.items() if name.startswith("part")]
     total = np.sum(parts, axis=0)
-    pattern = load_file(inputs["bridges"] / _PATTERN_FILE)
-    score = modality_scores(load_bootstrap(inputs["statistics"]))[:, : total.shape[1]]
+    pattern, bootstrap = load_file(inputs["bridges"] / _PATTERN_FILE), load_bootstrap(inputs["statistics"])
+    all_scores = modality_scores(bootstrap)
+    score = all_scores[:, : total.shape[1]]
     bimodal = classes_of_scores(score).bimodal
     masses = np.abs(total) * pattern["gram"][:, None]
     through = np.where(bimodal[pattern["row"]] | bimodal[pattern["column"]], masses, 0).sum(0)
     share = np.divide(through, masses.sum(0), out=np.full(len(through), np.nan), where=masses.sum(0) > 0)
     found = Interval.around(share[0], share[1:], least=0.0, most=1.0)
+    curves = {
+        "sigma": mass_with_bimodal_side(masses, (score[pattern["row"]], score[pattern["column"]])),
+        "gamma": np.load(inputs["bridges"] / _GAMMA_FILE),
+        "energy": mass_with_bimodal_side(bootstrap.image_second + bootstrap.text_second, (all_scores, all_scores)),
+    }
+    tables = [
+        pa.table({"of": [name] * len(THRESHOLDS), "epsilon": THRESHOLDS, **interval_columns(curve, most=1.0)})
+        for name, curve in curves.items()
+    ]
+    pq.write_table(pa.concat_tables(tables), output / CURVES_FILE)
     return {"rho_interval": asdict(Interval(*map(_odds, vars(found).values())))}
 
 
@@ -148,33 +172,43 @@ def _save_pattern(sigma: sparse.csr_array, dictionary: npt.NDArray[np.floating],
     save_file(arrays, file)
 
 
-def _fda_interval(value: float, dictionary: npt.NDArray[np.floating], sums: BootstrapSums) -> Interval:
-    """Return the interval of FDA from the energies of some replicates, normal in log FDA; none for too many atoms.
+def _gamma_replicates(
+    gamma: sparse.csr_array, dictionary: npt.NDArray[np.floating], sums: BootstrapSums
+) -> tuple[list[float], Floats]:
+    """Return FDA in some replicates, none for too many atoms, and the Γ-bridge's curve, itself first.
 
     Each replicate, whose classes are its own, is a transport problem: the cost grows faster than live atoms².
     """
     live = int((sums.image_second[:, 0] + sums.text_second[:, 0] > 0).sum())
     replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
-    none = Interval(value, float("nan"), float("nan"))
-    if replicates < _FEWEST_REPLICATES:
-        return none
-    found = [
-        _fda_of(dictionary, sums.image_second[:, column], sums.text_second[:, column])
-        for column in range(1, 1 + replicates)
-    ]
-    if not all(np.isfinite(number) and number > 0 for number in (value, *found)):
-        return none
-    spread = Interval.normal(float(np.log(value)), float(np.std(np.log(found), ddof=1)))
+    replicates = replicates if replicates >= _FEWEST_REPLICATES else 0
+    scores = modality_scores(sums)
+    found, curves = [], [_curve(gamma, scores[:, 0])]
+    for column in range(1, 1 + replicates):
+        image, text, score = sums.image_second[:, column], sums.text_second[:, column], scores[:, column]
+        bridge, classes, total = (
+            transport_bridge(dictionary, image, text),
+            classes_of_scores(score),
+            (image + text).sum(),
+        )
+        share = (image + text)[classes.bimodal].sum() / total if total else math.nan
+        found.append(fda(region_masses(bridge, classes), float(share)))
+        curves.append(_curve(bridge, score))
+    return found, np.concatenate(curves, axis=1)
+
+
+def _curve(bridge: sparse.csr_array, score: Floats) -> Floats:
+    entries = bridge.tocoo()
+    sides = score[entries.coords[0], None], score[entries.coords[1], None]
+    return mass_with_bimodal_side(np.abs(entries.data)[:, None], sides)
+
+
+def _fda_interval(value: float, replicates: list[float]) -> Interval:
+    """Return the interval of FDA, normal in log FDA; none without replicates that all have a number."""
+    if not replicates or not all(np.isfinite(number) and number > 0 for number in (value, *replicates)):
+        return Interval(value, float("nan"), float("nan"))
+    spread = Interval.normal(float(np.log(value)), float(np.std(np.log(replicates), ddof=1)))
     return Interval(value, float(np.exp(spread.low)), float(np.exp(spread.high)))
-
-
-def _fda_of(dictionary: npt.NDArray[np.floating], image: Floats, text: Floats) -> float:
-    classes = classes_of_scores(modality_score(image, text))
-    total = (image + text).sum()
-    if total == 0:
-        return float("nan")
-    share = float((image + text)[classes.bimodal].sum() / total)
-    return fda(region_masses(transport_bridge(dictionary, image, text), classes), share)
 
 
 def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int) -> Result:

@@ -1,55 +1,40 @@
-"""One self-contained HTML page from an evaluation."""
+"""One self-contained HTML page from an evaluation, and its figures and tables as files beside it."""
 
-import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
+from markupsafe import Markup, escape
 
 from isoenergy import strict_json
 from isoenergy.errors import InputError
-from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, PROJECTION_FILE, SHOWN_ATOM_CLASSES
+from isoenergy.evaluation.bridges import CURVES_FILE
+from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, SHOWN_ATOM_CLASSES
 from isoenergy.files import open_filesystem, write_atomically
-from isoenergy.report import figures, rival_figures, rivals, tables
+from isoenergy.report import paper_table, rivals, tables
+from isoenergy.report.beta_figure import by_beta, has_betas
+from isoenergy.report.drawing import Drawing
+from isoenergy.report.gap_figure import gaps
 from isoenergy.report.graph_figure import draw_graph
+from isoenergy.report.headline import headline
 from isoenergy.report.intervals import bounds, number
+from isoenergy.report.published import published
+from isoenergy.report.sae_figures import ReadTable, atom_drawings, projection_drawing, rival_drawings
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
-from isoenergy.report.sharedness import SharednessCounts, sharedness
+from isoenergy.report.sharedness import SharednessCounts
+from isoenergy.report.table_files import as_files, report_tables
 from isoenergy.report.thumbnails import thumbnails
 from isoenergy.report.verdict import Finding, verdict
 
-_KINDS = ("svg", "png")
 _CLASS_HEADINGS = {
     "bimodal": "Bimodal atoms: what images and captions share",
     "image_only": "Image-only atoms",
     "text_only": "Text-only atoms",
 }
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure as files, and on the page."""
-
-    name: str
-    alt: str
-    files: Mapping[str, bytes]
-    """By kind, `svg` and `png`."""
-    wide: bool
-
-    @classmethod
-    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False) -> Self:
-        """Draw a figure; wide: it takes both columns of the page."""
-        return cls(name, alt, {kind: figures.as_bytes(figure, kind) for kind in _KINDS}, wide)
-
-    @property
-    def url(self) -> str:
-        """The figure as a data URL."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.files["svg"]).decode()
 
 
 @dataclass(frozen=True)
@@ -61,15 +46,16 @@ class SaeReport:
     verdict: Sequence[Finding]
     rivals: Sequence[str]
     rival_drawings: Sequence[Drawing]
+    projection: Drawing
     atom_drawings: Sequence[Drawing]
     atoms_tested: SharednessCounts
     atoms: Sequence[Mapping[str, Any]]
 
 
 def write_report(evaluation: str, output: str) -> list[str]:
-    """Write `output` (one HTML file) and `figures/` beside it, from `evaluation.json`; return all files, page first.
+    """Write `output` (one HTML file), `figures/` and `tables/` beside it; return all files, page first.
 
-    evaluation, output: paths or fsspec URLs.
+    evaluation, output: paths or fsspec URLs, of `evaluation.json` and of the page.
 
     Raises InputError if there is no evaluation, or one of its steps is gone.
     """
@@ -80,47 +66,87 @@ def write_report(evaluation: str, output: str) -> list[str]:
         return pq.read_table(pa.BufferReader(filesystem.cat_file(f"{root}/{name}")))
 
     try:
-        summary = strict_json.loads(filesystem.cat_file(file).decode())
-        names, real = labels(summary["saes"]), real_saes(summary["saes"])
-        saes = [_sae_report(sae, summary, names[sae["name"]], table) for sae in real]
-        graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
-        page = (
-            _environment()
-            .get_template("page.html")
-            .render(
-                summary=summary,
-                labels=names,
-                saes=saes,
-                nulls=[sae for sae in summary["saes"] if is_null(sae)],
-                measures=tables.side_by_side(summary["saes"]),
-                stability=tables.stability(summary["stability"]),
-                rivals=rivals.rival_table(summary["original"], real, names),
-                rival_measures=rivals.MEASURES,
-                variants=rivals.VARIANTS,
-                headings=_CLASS_HEADINGS,
-                embeddings=("reconstructed", "bimodal", "unimodal"),
-                graph=graph,
-            )
-        )
+        files = _files(strict_json.loads(filesystem.cat_file(file).decode()), table)
     except InputError:  # the storage does not answer
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{evaluation} is not a whole evaluation ({error}); run `isoenergy evaluate` first") from error
-    drawings = {graph.name: graph}
-    for sae, shown in zip(real, saes, strict=True):
-        drawings |= {f"{sae['name']}-{each.name}": each for each in (*shown.rival_drawings, *shown.atom_drawings)}
     beside = "".join(output.rpartition("/")[:2])
-    files = {
-        f"{beside}figures/{name}.{kind}": data
-        for name, drawing in drawings.items()
-        for kind, data in drawing.files.items()
-    }
+    places = {f"{beside}{name}" if name else output: data for name, data in files.items()}
     try:
-        for place, data in {**files, output: page.encode()}.items():
+        for place, data in reversed(places.items()):  # the page last: it is there when all is
             write_atomically(*open_filesystem(place), data)
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error}); give an output that can") from error
-    return [output, *files]
+    return list(places)
+
+
+def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
+    """Return the page, under no name, and all files beside it by their places."""
+    names, real = labels(summary["saes"]), real_saes(summary["saes"])
+    atoms = {sae["name"]: table(f"{sae['exemplars']}/{ATOMS_FILE}") for sae in summary["saes"]}
+    shown = {sae["name"]: _sae_report(sae, summary, names[sae["name"]], atoms[sae["name"]], table) for sae in real}
+    found = headline(summary["saes"], names)
+    narrow = projection_drawing(found.sae, found.label, table, narrow=True) if found else None
+    drawings = {
+        "graph": Drawing.of("graph", "", draw_graph(summary["graph"])),
+        "gaps": Drawing.of(
+            "gaps",
+            "difference in means and optimal transport of the embeddings and of what each SAE rebuilds, as they are "
+            "and after each way to close the gap, with intervals",
+            gaps(summary["original"], real, names),
+            wide=True,
+            caption="The gap by both measures; lines lead from all atoms of an SAE to its bimodal ones. Bars: 95% "
+            "intervals, most of them smaller than the marks. Means vanish under centring by construction; transport "
+            "also sees the clouds’ shapes.",
+        ),
+    }
+    if has_betas(summary["saes"]):
+        drawings["by-beta"] = Drawing.of(
+            "by-beta",
+            "R², bimodal share of the energy, δ_r@1 and p_acc against β, for SAEs on true pairs and null models",
+            by_beta(summary["saes"]),
+            wide=True,
+            caption="What alignment buys and costs as its weight grows. Hollow: the same objective on shuffled pairs; "
+            "only what lies apart from it needs pairs that belong together. Bars: 95% intervals, of one training each.",
+        )
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            labels=names,
+            headline=found,
+            saes=list(shown.values()),
+            shown=shown[found.sae["name"]] if found else None,
+            narrow=narrow,
+            nulls=[sae for sae in summary["saes"] if is_null(sae)],
+            paper=paper_table.paper_table(summary["saes"], names, summary["store"]["encoder"]),
+            paper_columns=paper_table.COLUMNS,
+            has_published=bool(published(summary["store"]["encoder"])),
+            measures=tables.side_by_side(summary["saes"]),
+            stability=tables.stability(summary["stability"]),
+            rivals=rivals.rival_table(summary["original"], real, names),
+            rival_measures=rivals.MEASURES,
+            variants=rivals.VARIANTS,
+            headings=_CLASS_HEADINGS,
+            embeddings=("reconstructed", "bimodal", "unimodal"),
+            gaps=drawings["gaps"],
+            by_beta=drawings.get("by-beta"),
+            graph=drawings["graph"],
+        )
+    )
+    for name, sae in shown.items():
+        all_of_it = (*sae.rival_drawings, sae.projection, *sae.atom_drawings)
+        drawings |= {f"{name}-{drawing.name}": drawing for drawing in all_of_it}
+    curves = {sae["name"]: table(f"{sae['bridge_curves']}/{CURVES_FILE}") for sae in summary["saes"]}
+    return {
+        "": page.encode(),
+        **{
+            f"figures/{name}.{kind}": data for name, drawing in drawings.items() for kind, data in drawing.files.items()
+        },
+        **{f"tables/{name}": data for name, data in as_files(report_tables(summary, atoms, curves)).items()},
+    }
 
 
 def _environment() -> Environment:
@@ -131,55 +157,22 @@ def _environment() -> Environment:
     return environment
 
 
-def _unbroken(sentence: str) -> str:
-    """Keep what stands in brackets on one line."""
-    return re.sub(r"\[[^]]*\]|\([^)]*\)", lambda bracketed: bracketed[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
+def _unbroken(sentence: str) -> Markup:
+    """Keep what stands in brackets on one line, and intervals in the background."""
+    kept = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
+    return Markup(re.sub(r"\[[^]]*\]", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))
 
 
-def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, table: Callable[[str], pa.Table]) -> SaeReport:
-    atoms = table(f"{sae['exemplars']}/{ATOMS_FILE}")
-    points = table(f"{sae['projection']}/{PROJECTION_FILE}")
+def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, atoms: pa.Table, table: ReadTable) -> SaeReport:
     original = summary["original"]
     return SaeReport(
         label=label,
         results=sae["results"],
         verdict=verdict(sae, summary["saes"]),
         rivals=rivals.rival_sentences(original, sae),
-        rival_drawings=[
-            Drawing.of(
-                "rivals",
-                "relative modality gap against R@1 of every way to close the gap",
-                rival_figures.trade_off(original, sae, label),
-                wide=True,
-            ),
-            Drawing.of(
-                "sweeps",
-                "difference in means against R@1 along the sweeps of step sizes and of gap dimensions",
-                rival_figures.sweeps(original, sae, label),
-                wide=True,
-            ),
-        ],
-        atom_drawings=[
-            Drawing.of(
-                "projection",
-                "both modalities along the gap and across it, before and after removing unimodal atoms",
-                figures.projection(points, label),
-                wide=True,
-            ),
-            Drawing.of(
-                "energy",
-                "image energy against text energy, an atom a point",
-                figures.energy_scatter(atoms, f"{label}: energy of each atom"),
-            ),
-            Drawing.of(
-                "modality-score",
-                "share of the energy by modality score",
-                figures.modality_score_histogram(atoms, f"{label}: energy by modality score"),
-            ),
-            Drawing.of(
-                "sharedness", "how far each atom is shared, with its interval", sharedness(atoms, label), wide=True
-            ),
-        ],
+        rival_drawings=rival_drawings(original, sae, label),
+        projection=projection_drawing(sae, label, table),
+        atom_drawings=atom_drawings(sae, label, atoms, table),
         atoms_tested=SharednessCounts.of(atoms),
         atoms=_shown_atoms(atoms, table(f"{sae['exemplars']}/{EXEMPLARS_FILE}"), summary["store"]),
     )

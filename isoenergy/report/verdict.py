@@ -1,7 +1,7 @@
 """The evaluation in sentences, good news or bad."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,32 +60,58 @@ def below(interval: Interval, most: float) -> State:
     return above({name: -interval[other] for name, other in (("low", "high"), ("high", "low"))}, -most)
 
 
-def _gap(results: dict[str, Any]) -> Finding:
-    before, after = (results["geometry"][name]["difference_in_means_interval"] for name in ("reconstructed", "bimodal"))
-    closed = {
+def gap_closed(results: Mapping[str, Any], variant: str) -> Interval:
+    """Return which share of the reconstruction's difference in means a variant closes; below 0 if it widens it.
+
+    The bounds pair the worst ends of both intervals; NaN without a gap.
+    """
+    before, after = (results["geometry"][name]["difference_in_means_interval"] for name in ("reconstructed", variant))
+    return {
         "value": 1 - _share(after["value"], before["value"]),
         "low": 1 - _share(after["high"], before["low"]),
         "high": 1 - _share(after["low"], before["high"]),
     }
+
+
+def recall_kept(results: Mapping[str, Any], variant: str) -> Interval:
+    """Return which share of the reconstruction's R@10, whose value stands fixed, a variant keeps; NaN of none."""
+    whole = results["retrieval"]["reconstructed"]["r10"]["value"]
+    change = results["retrieval"][variant]["change_r10"]
+    return {name: 1 + value / whole if whole > 0 else math.nan for name, value in change.items()}
+
+
+def closing(closed: Interval) -> str:
+    """Return `closes the gap by …`, or that it widens it."""
+    if not closed["value"] < 0:
+        return f"closes the gap by {with_bounds(closed, '.0%')}"
+    return f"widens the gap by {with_bounds(negated(closed), '.0%')}"
+
+
+def negated(interval: Interval) -> Interval:
+    """Return a number and its interval with the other sign."""
+    return {"value": -interval["value"], "low": -interval["high"], "high": -interval["low"]}
+
+
+def _gap(results: Mapping[str, Any]) -> Finding:
+    before, after = (results["geometry"][name]["difference_in_means_interval"] for name in ("reconstructed", "bimodal"))
+    closed = gap_closed(results, "bimodal")
     if math.isnan(closed["value"]):
         return Finding("undecided", "There is no gap between the reconstructed modalities that could be closed.")
-    widens = closed["value"] < 0
-    shown = {"value": -closed["value"], "low": -closed["high"], "high": -closed["low"]} if widens else closed
     return Finding(
         above(closed, MOST_OF_THE_GAP),
-        f"Removing the unimodal atoms {'widens' if widens else 'closes'} the gap by {with_bounds(shown, '.0%')}: "
+        f"Removing the unimodal atoms {closing(closed)}: "
         f"the difference in means goes from {with_bounds(before)} to {with_bounds(after)}. "
         f"Asked: above {MOST_OF_THE_GAP:.0%}.",
     )
 
 
-def _retrieval(results: dict[str, Any]) -> list[Finding]:
+def _retrieval(results: Mapping[str, Any]) -> list[Finding]:
     """Shares of the reconstruction's R@10, of which the value stands fixed; what is kept has a paired interval."""
     retrieval = {name: results["retrieval"][name] for name in ("reconstructed", "bimodal", "unimodal")}
     whole = retrieval["reconstructed"]["r10"]["value"]
     if not whole > 0:
         return [Finding("undecided", "The reconstruction retrieves nothing, so that no atoms could keep it.")]
-    kept = {name: 1 + value / whole for name, value in retrieval["bimodal"]["change_r10"].items()}
+    kept = recall_kept(results, "bimodal")
     alone = {name: value / whole for name, value in retrieval["unimodal"]["r10"].items()}
     return [
         Finding(
@@ -101,7 +127,7 @@ def _retrieval(results: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def _always_on(results: dict[str, Any]) -> Finding:
+def _always_on(results: Mapping[str, Any]) -> Finding:
     share = results["always_on_energy_share"]
     return Finding(
         "holds" if share < ALWAYS_ON_SHARE else "fails",
@@ -110,16 +136,15 @@ def _always_on(results: dict[str, Any]) -> Finding:
     )
 
 
-def _against_centring(results: dict[str, Any]) -> Finding:
-    ahead = results["rivals"]["r1"]["ahead_of_bimodal"]["centred"]
-    difference = {"value": -ahead["value"], "low": -ahead["high"], "high": -ahead["low"]}
-    state = above(difference, 0)
+def _against_centring(results: Mapping[str, Any]) -> Finding:
+    ahead = negated(results["rivals"]["r1"]["ahead_of_bimodal"]["centred"])
+    state = above(ahead, 0)
     beats = {"holds": "beats", "fails": "loses to", "undecided": "cannot be told from"}[state]
     bimodal, centred = (with_bounds(results["retrieval"][name]["r1"]) for name in ("bimodal", "centred"))
     return Finding(
         state,
         f"At recall, removing the unimodal atoms {beats} centring the same reconstruction: R@1 {bimodal} against "
-        f"{centred}, a paired difference of {with_bounds(difference, '+.3f')}.",
+        f"{centred}, a paired difference of {with_bounds(ahead, '+.3f')}.",
     )
 
 
@@ -131,9 +156,8 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
             "What the objective makes of shuffled pairs was not measured: train its null model "
             f"with `{NULL_COMMAND}` and give it to `isoenergy evaluate` beside this SAE.",
         )
-    own = _made(sae)
-    null = max((_made(other) for other in nulls), key=lambda made: made[0]["value"])
-    state = above({"low": own[0]["low"] - null[0]["high"], "high": own[0]["high"] - null[0]["low"]}, 0)
+    null = strictest(nulls)
+    state = above(difference(bimodal_share(sae), bimodal_share(null)), 0)
     claim = {
         "holds": "Pairs that belong together add bimodal energy",
         "fails": "Pairs that belong together take bimodal energy away",
@@ -141,14 +165,35 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
     }[state]
     return Finding(
         state,
-        f"{claim}: it is {with_bounds(own[0], '.1%')}, and {with_bounds(null[0], '.1%')} where the same objective was "
-        f"given shuffled pairs (one training each). p_acc: {with_bounds(own[1])}, and {with_bounds(null[1])} there.",
+        f"{claim}: it is {with_bounds(bimodal_share(sae), '.1%')}, and {with_bounds(bimodal_share(null), '.1%')} where "
+        f"the same objective was given shuffled pairs (one training each). p_acc: {with_bounds(_p_acc(sae))}, and "
+        f"{with_bounds(_p_acc(null))} there.",
     )
 
 
-def _made(sae: Sae) -> tuple[Interval, Interval]:
-    """Return the bimodal share of the energy and p_acc."""
-    return sae["results"]["intervals"]["bimodal_energy_share"], sae["results"]["geometry"]["p_acc_interval"]
+def strictest(nulls: Sequence[Sae]) -> Sae:
+    """Return the null model that makes the most bimodal energy."""
+    return max(nulls, key=lambda null: bimodal_share(null)["value"])
+
+
+def difference(first: Interval, second: Interval) -> Interval:
+    """Return how far one number is above another of an apart measurement, with the worst ends of both intervals."""
+    return {
+        "value": first["value"] - second["value"],
+        "low": first["low"] - second["high"],
+        "high": first["high"] - second["low"],
+    }
+
+
+def bimodal_share(sae: Sae) -> Interval:
+    """Return the share of the energy that bimodal atoms hold."""
+    found: Interval = sae["results"]["intervals"]["bimodal_energy_share"]
+    return found
+
+
+def _p_acc(sae: Sae) -> Interval:
+    found: Interval = sae["results"]["geometry"]["p_acc_interval"]
+    return found
 
 
 def _share(part: float, whole: float) -> float:
