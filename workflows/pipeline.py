@@ -27,6 +27,7 @@ from tune.space import SearchSpace
 from workflows import embed, evaluate, presets, report, tracking, train, tune
 from workflows.command import run_command
 from workflows.run_files import log_file
+from workflows.task_config import BUNDLED_TASKS, TasksConfig
 from workflows.training_placement import AUTOMATIC, Workers
 
 _SEARCH = "search"
@@ -48,6 +49,8 @@ class PipelineConfig:
     """One of those that `isoenergy embed` takes."""
     workers: Workers = AUTOMATIC
     """Data-parallel training workers; see `isoenergy train --help`."""
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    """Those of the bundled pairs, unless others are given, if these are the pairs."""
     null_model: bool = True
     """Train on shuffled pairs too, at the same β, and show what the objective makes of those beside the rest; see
     `isoenergy train --help`, --null."""
@@ -121,6 +124,7 @@ class PipelineConfig:
             store=self.place("store"),
             saes=tuple(saes),
             output=self.place("evaluation"),
+            tasks=BUNDLED_TASKS if self.pairs == str(BUNDLED_PAIRS) and self.tasks == TasksConfig() else self.tasks,
             dry_run=self.dry_run,
         )
 
