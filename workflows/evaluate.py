@@ -117,10 +117,14 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
         stage.metrics(dict(_numbers(summary["original"], "original/")))
         for sae in summary["saes"]:
             stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
-        for task in summary["tasks"]:
-            for row in task["rows"]:
-                of = "/".join(filter(None, (row["sae"] or "original", row["embeddings"], row.get("group"))))
-                stage.metrics(dict(_numbers(row["values"], f"tasks/{task['name']}/{of}/")))
+        stage.metrics(
+            {
+                name: value
+                for task in summary["tasks"]
+                for row in task["rows"]
+                for name, value in _numbers(row["values"], f"tasks/{task['name']}/{_row_name(row)}/")
+            }
+        )
         stage.tags(
             {"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in summary["saes"]}}
         )
@@ -213,6 +217,11 @@ def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
         elif isinstance(value, int | float):
             flat.append((f"{prefix}{name}", float(value)))
     return flat
+
+
+def _row_name(row: Mapping[str, Any]) -> str:
+    """Return what a task's row is of: embeddings, SAE and group."""
+    return "/".join(filter(None, (row["sae"] or "original", row["embeddings"], row.get("group"))))
 
 
 def main(arguments: list[str] | None = None) -> None:

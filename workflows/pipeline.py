@@ -19,6 +19,7 @@ from isoenergy.files import open_filesystem, without_secrets
 from isoenergy.pairs.source import PairColumns
 from isoenergy.report.intervals import bounds, with_bounds
 from isoenergy.report.saes import is_null, labels
+from isoenergy.report.task_tables import task_line
 from isoenergy.report.verdict import verdict
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.training import TrainingConfig
@@ -223,6 +224,7 @@ def _summary(evaluation: dict[str, Any], page: str, run: tracking.Run) -> str:
         )
         if not is_null(sae):
             lines += [f"  {finding.mark} {finding.text}" for finding in verdict(sae, evaluation["saes"])]
+    lines += [task_line(task, evaluation["saes"], names) for task in evaluation["tasks"]]
     programs = Path(os.path.relpath(Path(sys.executable).parent))
     lines += [
         "",

@@ -1,55 +1,33 @@
 """One self-contained HTML page from an evaluation."""
 
-import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from isoenergy import strict_json
 from isoenergy.errors import InputError
 from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, PROJECTION_FILE, SHOWN_ATOM_CLASSES
 from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.report import figures, rival_figures, rivals, tables
+from isoenergy.report.drawing import Drawing
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.intervals import bounds, number
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
 from isoenergy.report.sharedness import SharednessCounts, sharedness
+from isoenergy.report.task_tables import task_sections
 from isoenergy.report.thumbnails import thumbnails
 from isoenergy.report.verdict import Finding, verdict
 
-_KINDS = ("svg", "png")
 _CLASS_HEADINGS = {
     "bimodal": "Bimodal atoms: what images and captions share",
     "image_only": "Image-only atoms",
     "text_only": "Text-only atoms",
 }
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure as files, and on the page."""
-
-    name: str
-    alt: str
-    files: Mapping[str, bytes]
-    """By kind, `svg` and `png`."""
-    wide: bool
-
-    @classmethod
-    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False) -> Self:
-        """Draw a figure; wide: it takes both columns of the page."""
-        return cls(name, alt, {kind: figures.as_bytes(figure, kind) for kind in _KINDS}, wide)
-
-    @property
-    def url(self) -> str:
-        """The figure as a data URL."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.files["svg"]).decode()
 
 
 @dataclass(frozen=True)
@@ -84,6 +62,7 @@ def write_report(evaluation: str, output: str) -> list[str]:
         names, real = labels(summary["saes"]), real_saes(summary["saes"])
         saes = [_sae_report(sae, summary, names[sae["name"]], table) for sae in real]
         graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
+        tasks = task_sections(summary["tasks"], names)
         page = (
             _environment()
             .get_template("page.html")
@@ -100,13 +79,14 @@ def write_report(evaluation: str, output: str) -> list[str]:
                 headings=_CLASS_HEADINGS,
                 embeddings=("reconstructed", "bimodal", "unimodal"),
                 graph=graph,
+                tasks=tasks,
             )
         )
     except InputError:  # the storage does not answer
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{evaluation} is not a whole evaluation ({error}); run `isoenergy evaluate` first") from error
-    drawings = {graph.name: graph}
+    drawings = {graph.name: graph, **{each.name: each for task in tasks for each in task.drawings}}
     for sae, shown in zip(real, saes, strict=True):
         drawings |= {f"{sae['name']}-{each.name}": each for each in (*shown.rival_drawings, *shown.atom_drawings)}
     beside = "".join(output.rpartition("/")[:2])
