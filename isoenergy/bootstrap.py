@@ -83,6 +83,12 @@ def poisson_weights(rows: int, replicates: int, seed: int, part: int) -> Floats:
     return np.concatenate([np.ones((rows, 1)), drawn], axis=1)
 
 
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Return `(1 + replicates,)` means of `(n,)` values under `(n, 1 + replicates)` weights; NaN where none has any."""
+    total = weights.sum(0)
+    return np.divide(values @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
 @dataclass
 class MeanSums(MergeableSums):
     """Weighted sums of paired rows; the last axis is the sum itself, then the replicates."""

@@ -1,7 +1,7 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import tyro
@@ -19,6 +19,8 @@ from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name,
 from workflows.ray_steps import run_on_ray
 from workflows.run_files import log_file, require_writable
 from workflows.steps import Step
+from workflows.task_config import TasksConfig
+from workflows.task_graph import TaskSteps
 
 SUMMARY_FILE = "evaluation.json"
 STEPS_FOLDER = "steps"
@@ -52,6 +54,7 @@ class EvaluateConfig:
     """Pairs in a part, one task."""
     seed: int = 0
     """Decides what is drawn, and the bootstrap."""
+    tasks: TasksConfig = field(default_factory=TasksConfig)
     force: tuple[str, ...] = ()
     """Steps to do again, with all that follows from them; `*` stands for any text."""
     only: tuple[str, ...] = ()
@@ -89,9 +92,10 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
     names = _names(saes)
     measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs)
     graph = EvaluationGraph(measured, saes)
+    tasks = TaskSteps(config.tasks, store, config.split, config.seed, graph)
     output = config.output.rstrip("/")
     root = f"{output}/{STEPS_FOLDER}"
-    planned = steps.plan(graph.targets, root, config.force, config.only)
+    planned = steps.plan([*graph.targets, *tasks.targets], root, config.force, config.only)
     if config.dry_run:
         print(steps.describe(planned))
         return None
@@ -105,6 +109,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
         if config.only:
             return None
         summary = _summary(config, store, saes, names, graph, root)
+        summary["tasks"] = tasks.results(names, root)
         summary["graph"] = [asdict(node) for node in steps.graph(planned, root)]
         file = f"{output}/{SUMMARY_FILE}"
         filesystem, path = open_filesystem(file)
@@ -112,6 +117,14 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
         stage.metrics(dict(_numbers(summary["original"], "original/")))
         for sae in summary["saes"]:
             stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
+        stage.metrics(
+            {
+                name: value
+                for task in summary["tasks"]
+                for row in task["rows"]
+                for name, value in _numbers(row["values"], f"tasks/{task['name']}/{_row_name(row)}/")
+            }
+        )
         stage.tags(
             {"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in summary["saes"]}}
         )
@@ -207,6 +220,11 @@ def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
         elif isinstance(value, int | float):
             flat.append((f"{prefix}{name}", float(value)))
     return flat
+
+
+def _row_name(row: Mapping[str, Any]) -> str:
+    """Return what a task's row is of: embeddings, SAE and group."""
+    return "/".join(filter(None, (row["sae"] or "original", row["embeddings"], row.get("group"))))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -89,10 +89,15 @@ class MeasuredPairs:
 def _fitting(store: EmbeddingStore, measured: Split, fit_pairs: int) -> FitConfig:
     """Fit on units of the train split from all over the store; without any, on the measured pairs."""
     split: Split = "train" if store.pairs_in("train") else measured
-    units = [unit for _, unit, pairs in split_units(store, split) if pairs]
-    wanted = max(1, ceil(len(units) * min(1, fit_pairs / store.pairs_in(split))))
-    chosen = tuple(units[number * len(units) // wanted] for number in range(wanted))
+    chosen = spread_units(store, split, fit_pairs)
     return FitConfig(StoreReference(store.uri, store.fingerprint, split), chosen, fit_pairs)
+
+
+def spread_units(store: EmbeddingStore, split: Split, pairs: int) -> tuple[str, ...]:
+    """Return units from all over the store that hold about so many pairs of a split, of which there are some."""
+    units = [unit for _, unit, count in split_units(store, split) if count]
+    wanted = max(1, ceil(len(units) * min(1, pairs / store.pairs_in(split))))
+    return tuple(units[number * len(units) // wanted] for number in range(wanted))
 
 
 class EmbeddingSteps:

@@ -20,6 +20,7 @@ from isoenergy.pairs.source import PairColumns
 from isoenergy.report.headline import headline
 from isoenergy.report.intervals import bounds, with_bounds
 from isoenergy.report.saes import is_null, labels
+from isoenergy.report.task_tables import task_line
 from isoenergy.report.verdict import verdict
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.training import TrainingConfig
@@ -28,6 +29,7 @@ from tune.space import SearchSpace
 from workflows import embed, evaluate, presets, report, tracking, train, tune
 from workflows.command import run_command
 from workflows.run_files import log_file
+from workflows.task_config import BUNDLED_TASKS, TasksConfig
 from workflows.training_placement import AUTOMATIC, Workers
 
 _SEARCH = "search"
@@ -49,6 +51,8 @@ class PipelineConfig:
     """One of those that `isoenergy embed` takes."""
     workers: Workers = AUTOMATIC
     """Data-parallel training workers; see `isoenergy train --help`."""
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    """Those of the bundled pairs, unless others are given, if these are the pairs."""
     null_model: bool = True
     """Train on shuffled pairs too, at the same β, and show what the objective makes of those beside the rest; see
     `isoenergy train --help`, --null."""
@@ -122,6 +126,7 @@ class PipelineConfig:
             store=self.place("store"),
             saes=tuple(saes),
             output=self.place("evaluation"),
+            tasks=BUNDLED_TASKS if self.pairs == str(BUNDLED_PAIRS) and self.tasks == TasksConfig() else self.tasks,
             dry_run=self.dry_run,
         )
 
@@ -222,6 +227,7 @@ def _summary(evaluation: dict[str, Any], page: str, run: tracking.Run) -> str:
         )
         if not is_null(sae):
             lines += [f"  {finding.mark} {finding.text}" for finding in verdict(sae, evaluation["saes"])]
+    lines += [task_line(task, evaluation["saes"], names) for task in evaluation["tasks"]]
     programs = Path(os.path.relpath(Path(sys.executable).parent))
     lines += [
         "",

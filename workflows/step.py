@@ -32,12 +32,15 @@ class Step:
     cpus: float = 1
     """How many it can use, hence its threads; it is run on fewer where no node has as many."""
     gpus: float = 0
+    gpus_if_any: float = 0
+    """How many it can use; it is run without where no node has as many beside the memory."""
     memory: int = 0
     """The most that it takes, in bytes: no node is given steps that take more together than it has. 0: not counted."""
 
     def __post_init__(self) -> None:
-        if min(self.cpus, self.gpus, self.memory) < 0:
-            raise ValueError(f"step {self.name} asks for less than nothing: {self.cpus}, {self.gpus}, {self.memory}")
+        asked = self.cpus, self.gpus, self.gpus_if_any, self.memory
+        if min(asked) < 0:
+            raise ValueError(f"step {self.name} asks for less than nothing: {', '.join(map(str, asked))}")
 
     @cached_property
     def fingerprint(self) -> str:

@@ -11,22 +11,26 @@ from workflows.step import Step
 def place(steps: Sequence[Step], size: ClusterSize) -> dict[str, dict[str, Any]]:
     """Return the options of each step's task by the step's name.
 
-    CPUs are a wish: a step gets what it asks for, or as many as the node has that could hold it. GPUs and memory are
-    what it needs. A cluster that autoscales counts as large as it may grow.
+    CPUs are a wish: a step gets what it asks for, or as many as the node has that could hold it. So are GPUs that it
+    asks for if there are any. GPUs and memory are what it needs. A cluster that autoscales counts as large as it may
+    grow.
 
     Raises InputError if no node has a step's GPUs and memory.
     """
     nodes = [resources for way in size.ways for resources, _ in way]
-    shapes: dict[tuple[float, float, int], dict[str, Any]] = {}
+    shapes: dict[tuple[float, ...], dict[str, Any]] = {}
     for step in steps:
-        shape = step.cpus, step.gpus, step.memory
+        shape = step.cpus, step.gpus, step.gpus_if_any, step.memory
         if shape not in shapes:
             shapes[shape] = _options(step, nodes)
     return {step.name: shapes[step.cpus, step.gpus, step.memory] for step in steps}
 
 
 def _options(step: Step, nodes: Sequence[Resources]) -> dict[str, Any]:
-    able = [node for node in nodes if node.get("GPU", 0) >= step.gpus and node.get("memory", 0) >= step.memory]
+    with_memory = [node for node in nodes if node.get("memory", 0) >= step.memory]
+    most = max((node.get("GPU", 0) for node in with_memory), default=0)
+    gpus = max(step.gpus, step.gpus_if_any if most >= step.gpus_if_any else 0)
+    able = [node for node in with_memory if node.get("GPU", 0) >= gpus]
     if not able:
         largest = max(nodes, key=lambda node: (min(node.get("GPU", 0), step.gpus), node.get("memory", 0)))
         raise InputError(
@@ -36,7 +40,7 @@ def _options(step: Step, nodes: Sequence[Resources]) -> dict[str, Any]:
         )
     options: dict[str, Any] = {
         "num_cpus": min(step.cpus, max(node.get("CPU", 0) for node in able)),
-        "num_gpus": step.gpus,
+        "num_gpus": gpus,
     }
     return {**options, "memory": step.memory} if step.memory else options
 

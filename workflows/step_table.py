@@ -97,9 +97,10 @@ def _nodes(planned: Sequence[PlannedStep]) -> list[tuple[str, list[PlannedStep],
 
 def _resources(steps: Sequence[Step]) -> str:
     cpus, gpus = max(step.cpus for step in steps), max(step.gpus for step in steps)
-    memory = max(step.memory for step in steps)
+    memory, if_any = max(step.memory for step in steps), max(step.gpus_if_any for step in steps)
     asked = [f"{cpus:g} CPU{'s' * (cpus > 1)}"]
     asked += [f"{gpus:g} GPU{'s' * (gpus > 1)}"] if gpus else []
+    asked += [f"{if_any:g} GPU{'s' * (if_any > 1)} if any"] if if_any > gpus else []
     asked += [f"{memory / 2**30:.1f} GiB"] if memory else []
     return ", ".join(asked)
 

@@ -13,20 +13,18 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from isoenergy.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.bootstrap import REPLICATES, Interval, poisson_weights, weighted_mean
 from isoenergy.evaluation.concepts import PairCodes, load_codes
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.rows import READ_ROWS, DrawnConfig, Inputs, PartConfig, Result, unit_rows
 from isoenergy.evaluation.variants import VariantSet, original_variants, rebuilding, sae_variants
-from isoenergy.metrics.retrieval import PAPER_BATCH, chance_of_hit, hits_in_batches
+from isoenergy.metrics.retrieval import PAPER_BATCH, TIE, chance_of_hit, hits_in_batches, nearer_and_as_near
 from isoenergy.sae import SparseAutoencoder
 
 RANKS = (1, 5, 10)
 _COUNTS_FILE = "counts.safetensors"
 _REPLICATES_FILE = "recall.safetensors"
-_TIE = 1e-6
-"""Cosines nearer than this are one number in float32: such rows are ordered at random, in expectation."""
 
 BaseRows = Callable[[str], tuple[Tensor, Tensor]]
 
@@ -85,7 +83,7 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
         by_pair = weights[setup.held.directions[direction].queries]
         for rank in RANKS:
             hits = chance_of_hit(nearer, as_near.maximum(sought.right), rank, sought.right).numpy()
-            recall = _weighted_mean(hits, by_pair)
+            recall = weighted_mean(hits, by_pair)
             found.setdefault(shown, {})[f"{direction}_r{rank}"] = float(recall[0])
             if direction in asked:
                 both = recalls.get(f"{shown}.r{rank}", 0.0)
@@ -182,7 +180,7 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
     query, partner = (torch.from_numpy(np.asarray(index, np.int64)) for index in partners.coords)
     cosine = (asking[query] * others[partner]).sum(1)
     nearest = torch.full((len(asking),), -torch.inf).scatter_reduce(0, query, cosine, "amax")
-    as_near = (cosine >= nearest[query] - _TIE).long()
+    as_near = (cosine >= nearest[query] - TIE).long()
     return _Sought(
         asking, nearest.unsqueeze(1), torch.zeros(len(asking), dtype=torch.long).index_add(0, query, as_near)
     )
@@ -190,10 +188,7 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
 
 def _count(sought: _Sought, gallery: Tensor) -> npt.NDArray[np.int64]:
     """`(2, n)`: how many gallery rows are nearer than what is right, and how many are as near."""
-    cosine = (sought.queries @ gallery.T).numpy()
-    nearest = sought.nearest.numpy()
-    nearer = np.count_nonzero(cosine > nearest + _TIE, axis=1)
-    return np.stack([nearer, np.count_nonzero(cosine >= nearest - _TIE, axis=1) - nearer])
+    return np.stack([part.numpy() for part in nearer_and_as_near(sought.queries @ gallery.T, sought.nearest, TIE)])
 
 
 def _recall_in_batches(
@@ -202,10 +197,4 @@ def _recall_in_batches(
     """Recall by rank, `(1 + replicates,)`, both directions averaged; the pairs are in random order already."""
     hits = hits_in_batches(images, texts, RANKS)
     used = weights[: len(images) // PAPER_BATCH * PAPER_BATCH]
-    return {rank: _weighted_mean(each.mean(1).numpy(), used) for rank, each in hits.items()}
-
-
-def _weighted_mean(hits: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """`(1 + replicates,)` means of `(n,)` hits under `(n, 1 + replicates)` weights; NaN where nothing has weight."""
-    total = weights.sum(0)
-    return np.divide(hits @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+    return {rank: weighted_mean(each.mean(1).numpy(), used) for rank, each in hits.items()}

@@ -12,7 +12,10 @@ from torch.nn.functional import normalize
 
 PAPER_BATCH = 256
 
-_BLOCK_ENTRIES = 16_000_000
+TIE = 1e-6
+"""Cosines nearer than this are one number in float32: such rows are ordered at random, in expectation."""
+BLOCK_ENTRIES = 16_000_000
+"""Of a similarity matrix that is worked on at a time."""
 
 Recall = Mapping[int, float]
 Labels = npt.NDArray[np.integer]
@@ -31,11 +34,11 @@ def recall_at(queries: Tensor, gallery: Tensor, ranks: Sequence[int]) -> dict[in
         return dict.fromkeys(ranks, float("nan"))
     queries, gallery = _unit(queries, gallery)
     hits = dict.fromkeys(ranks, 0.0)
-    block = max(1, _BLOCK_ENTRIES // n)
+    block = max(1, BLOCK_ENTRIES // n)
     for start in range(0, n, block):
         similarity = queries[start : start + block] @ gallery.T
         partner = similarity.diagonal(offset=start).unsqueeze(1)
-        nearer, as_near = _nearer_and_as_near(similarity, partner)
+        nearer, as_near = nearer_and_as_near(similarity, partner)
         for rank in ranks:
             hits[rank] += float(chance_of_hit(nearer, as_near, rank).sum())
     return {rank: total / n for rank, total in hits.items()}
@@ -64,10 +67,10 @@ def hits_in_batches(images: Tensor, texts: Tensor, ranks: Sequence[int], batch: 
     used = len(images) // batch * batch
     images, texts = _unit(images[:used], texts[:used])
     found: dict[int, list[Tensor]] = {rank: [] for rank in ranks}
-    for rows in torch.arange(used).view(-1, batch).split(max(1, _BLOCK_ENTRIES // batch**2)):
+    for rows in torch.arange(used).view(-1, batch).split(max(1, BLOCK_ENTRIES // batch**2)):
         similarity = images[rows] @ texts[rows].mT
         both = [
-            _nearer_and_as_near(direction, direction.diagonal(dim1=1, dim2=2).unsqueeze(2))
+            nearer_and_as_near(direction, direction.diagonal(dim1=1, dim2=2).unsqueeze(2))
             for direction in (similarity, similarity.mT)
         ]
         for rank in ranks:
@@ -80,6 +83,17 @@ def recall_of_any_partner(
 ) -> dict[int, float]:
     """Return, for each r in `ranks`, the share of queries with any of their partners among the r nearest by cosine.
 
+    See `hits_of_any_partner`, whose mean it is.
+    """
+    hits = hits_of_any_partner(queries, gallery, partners, ranks)
+    return {rank: float(each.mean()) if len(each) else float("nan") for rank, each in hits.items()}
+
+
+def hits_of_any_partner(
+    queries: Tensor, gallery: Tensor, partners: sparse.csr_array, ranks: Sequence[int]
+) -> dict[int, Tensor]:
+    """Return, for each r in `ranks`, `(n,)` chances that any of a query's partners is among the r nearest by cosine.
+
     queries: `(n, dim)`; gallery: `(m, dim)`; partners: `(n, m)` sparse, an entry where a gallery row is right for a
     query. Rows exactly as near as the nearest partner are ordered at random, in expectation; a query without partners
     is a miss. Exact; memory does not grow with n · m.
@@ -87,22 +101,20 @@ def recall_of_any_partner(
     if partners.shape != (len(queries), len(gallery)):
         raise ValueError(f"partners must be {(len(queries), len(gallery))}, queries × gallery, got {partners.shape}")
     _check_finite(queries, gallery)
-    if len(queries) == 0:
-        return dict.fromkeys(ranks, float("nan"))
     queries, gallery = _unit(queries, gallery)
-    hits = dict.fromkeys(ranks, 0.0)
-    block = max(1, _BLOCK_ENTRIES // max(len(gallery), 1))
+    hits: dict[int, list[Tensor]] = {rank: [torch.zeros(0).double()] for rank in ranks}
+    block = max(1, BLOCK_ENTRIES // max(len(gallery), 1))
     for start in range(0, len(queries), block):
         similarity = queries[start : start + block] @ gallery.T
         own = partners[start : start + block].tocoo()
         rows, columns = (torch.from_numpy(index).long() for index in own.coords)
         right = similarity[rows, columns]
         nearest = similarity.new_full((len(similarity),), -torch.inf).scatter_reduce(0, rows, right, "amax")
-        nearer, as_near = _nearer_and_as_near(similarity, nearest.unsqueeze(1))
+        nearer, as_near = nearer_and_as_near(similarity, nearest.unsqueeze(1))
         right_as_near = torch.zeros_like(nearer).index_add(0, rows, (right == nearest[rows]).long())
         for rank in ranks:
-            hits[rank] += float(chance_of_hit(nearer, as_near, rank, right_as_near).sum())
-    return {rank: total / len(queries) for rank, total in hits.items()}
+            hits[rank].append(chance_of_hit(nearer, as_near, rank, right_as_near))
+    return {rank: torch.cat(parts) for rank, parts in hits.items()}
 
 
 @dataclass(frozen=True)
@@ -183,11 +195,15 @@ def recall_change(
     return RecallChange(batches[1] - batches[0], full[1] - full[0])
 
 
-def _nearer_and_as_near(similarity: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of each row's entries exceed its partner's, and how many equal it."""
+def nearer_and_as_near(similarity: Tensor, partner: Tensor, tie: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return how many of each row's entries exceed its partner's, and how many equal it.
+
+    similarity: `(…, n)`; partner: `(…, 1)`. tie: entries that differ by no more are equal, such as `TIE`.
+    """
     entries, threshold = similarity.cpu().numpy(), partner.cpu().numpy()  # torch counts booleans many times slower
-    nearer, as_near = (np.count_nonzero(compared, axis=-1) for compared in (entries > threshold, entries == threshold))
-    return torch.from_numpy(nearer), torch.from_numpy(as_near)
+    nearer = np.count_nonzero(entries > threshold + tie, axis=-1)
+    as_near = np.count_nonzero(entries >= threshold - tie, axis=-1) - nearer
+    return torch.from_numpy(np.asarray(nearer)), torch.from_numpy(np.asarray(as_near))
 
 
 def chance_of_hit(nearer: Tensor, as_near: Tensor, rank: int, right: Tensor | None = None) -> Tensor:

@@ -68,6 +68,10 @@ class CocoPairs:
         """Return the images of some annotations, by their number."""
         return fetched(among(self._listing(file).names, rows), self._images.fetch)
 
+    def annotations(self) -> Listing:
+        """Return all annotations with the names of their images, which are not read."""
+        return self._listing(self.files[0])
+
     def _listing(self, file: str) -> Listing:
         return _listing(self._filesystem, self._path(file), self.file_digest(file))
 

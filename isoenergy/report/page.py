@@ -27,6 +27,7 @@ from isoenergy.report.sae_figures import ReadTable, atom_drawings, projection_dr
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
 from isoenergy.report.sharedness import SharednessCounts
 from isoenergy.report.table_files import as_files, report_tables
+from isoenergy.report.task_tables import task_sections
 from isoenergy.report.thumbnails import thumbnails
 from isoenergy.report.verdict import Finding, verdict
 
@@ -110,6 +111,8 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
             caption="What alignment buys and costs as its weight grows. Hollow: the same objective on shuffled pairs; "
             "only what lies apart from it needs pairs that belong together. Bars: 95% intervals, of one training each.",
         )
+    tasks = task_sections(summary["tasks"], names)
+    drawings |= {drawing.name: drawing for task in tasks for drawing in task.drawings}
     page = (
         _environment()
         .get_template("page.html")
@@ -134,6 +137,7 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
             gaps=drawings["gaps"],
             by_beta=drawings.get("by-beta"),
             graph=drawings["graph"],
+            tasks=tasks,
         )
     )
     for name, sae in shown.items():

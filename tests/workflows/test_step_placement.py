@@ -29,6 +29,13 @@ def test_cpus_are_a_wish_of_a_node_that_can_hold_the_rest() -> None:
     assert options({"CPU": 0.0, "memory": 1.0}, cpus=1)["num_cpus"] == 0
 
 
+def test_gpus_if_any_are_a_wish_too() -> None:
+    assert options(SMALL, BIG, gpus_if_any=1)["num_gpus"] == 0
+    assert options(SMALL, GPU, cpus=16, gpus_if_any=1) == {"num_cpus": 2, "num_gpus": 1}
+    assert options(SMALL, BIG, GPU, gpus_if_any=1, memory=32 * 2**30)["num_gpus"] == 0
+    assert options(SMALL, GPU, gpus_if_any=2)["num_gpus"] == 0
+
+
 def test_what_no_node_can_hold_is_refused_with_what_there_is() -> None:
     with pytest.raises(InputError) as error:
         options(SMALL, BIG, memory=65 * 2**30)

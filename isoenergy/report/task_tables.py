@@ -1,0 +1,128 @@
+"""The tasks: a table each, its figures, and a line for those who see no page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoenergy.report.drawing import Drawing
+from isoenergy.report.intervals import bounds, is_known, number, with_bounds
+from isoenergy.report.saes import Sae, real_saes
+from isoenergy.report.task_figures import in_distribution, one_gallery
+from isoenergy.report.task_names import EMBEDDINGS, MEASURES
+
+Task = Mapping[str, Any]
+
+_AS_THEY_ARE = "The embeddings themselves"
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class TaskCell:
+    """A number and its interval."""
+
+    text: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One kind of embeddings; a cell a column."""
+
+    title: str
+    cells: Sequence[TaskCell]
+
+
+@dataclass(frozen=True)
+class TaskGroup:
+    """The rows of the embeddings themselves, or of an SAE."""
+
+    heading: str
+    rows: Sequence[TaskRow]
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """A task as the page shows it."""
+
+    title: str
+    what: str
+    """Protocol, numbers and chance."""
+    left_out: str
+    """What could not be measured on; empty if nothing was left out."""
+    columns: Sequence[str]
+    groups: Sequence[TaskGroup]
+    drawings: Sequence[Drawing]
+
+
+def task_sections(tasks: Sequence[Task], names: Mapping[str, str]) -> list[TaskSection]:
+    """Return what the page shows of each task; names: the SAEs' labels by name."""
+    return [_section(task, names) for task in tasks]
+
+
+def task_line(task: Task, saes: Sequence[Sae], names: Mapping[str, str]) -> str:
+    """Return the first measure of a task on the embeddings and on the last SAE that was trained on true pairs."""
+    measure = task["measures"][0]
+    real = real_saes(saes)
+    shown = {None: "", **({real[-1]["name"]: f"; {names[real[-1]['name']]}: "} if real else {})}
+    text = f"{task['name']}: {MEASURES[measure][0]} "
+    for sae, start in shown.items():
+        rows = [row for row in task["rows"] if row["sae"] == sae and row.get("group", _ALL) == _ALL]
+        text += start + ", ".join(f"{EMBEDDINGS[r['embeddings']]} {with_bounds(r['values'][measure])}" for r in rows)
+    return text
+
+
+def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
+    groups = list(dict.fromkeys(row["group"] for row in task["rows"] if row.get("group", _ALL) != _ALL))
+    columns = [(measure, _ALL) for measure in task["measures"]]
+    columns += [(task["measures"][0], group) for group in groups]
+    of: dict[str | None, dict[str, dict[str, Mapping[str, Any]]]] = {}
+    for row in task["rows"]:
+        of.setdefault(row["sae"], {}).setdefault(row["embeddings"], {})[row.get("group", _ALL)] = row["values"]
+    return TaskSection(
+        title=task["title"],
+        what=task["what"],
+        left_out=_left_out(task["made"]),
+        columns=[f"{MEASURES[m][0]}{f', {group}' if group != _ALL else ''}" for m, group in columns],
+        groups=[
+            TaskGroup(
+                _AS_THEY_ARE if sae is None else f"Rebuilt by {names[sae]}",
+                [
+                    TaskRow(EMBEDDINGS[name], [_cell(by_group[group][m], MEASURES[m][1]) for m, group in columns])
+                    for name, by_group in rows.items()
+                ],
+            )
+            for sae, rows in of.items()
+        ],
+        drawings=_drawings(task, names),
+    )
+
+
+def _drawings(task: Task, names: Mapping[str, str]) -> list[Drawing]:
+    slug = task["name"].replace("/", "-")
+    if task["task"] == "mixed_retrieval":
+        alt = "NDCG@10, and the share of the first ten of the query’s own modality, of all kinds of embeddings"
+        caption = (
+            "Left: what is found. Right: the gap’s footprint, how much of the first ten is of the query’s own modality "
+            "alone; the line is a third, the share of the gallery. Bars: 95% intervals."
+        )
+        return [Drawing.of(f"task-{slug}", alt, one_gallery(task, names), wide=True, caption=caption)]
+    if "histogram" in task:
+        alt = "distances to the fifth nearest image: targets, sources, changes and sums"
+        caption = "How far queries lie from images. What lies over the targets’ curve looks like an image."
+        return [Drawing.of(f"task-{slug}", alt, in_distribution(task, names), wide=True, caption=caption)]
+    return []
+
+
+def _cell(value: Mapping[str, float], form: str) -> TaskCell:
+    text = number(value["value"], form)
+    return TaskCell(text, bounds(value, form) if is_known(value) and math.isfinite(value["value"]) else "")
+
+
+def _left_out(made: Mapping[str, Any]) -> str:
+    """Say what of the data was left out, and name some."""
+    counts = [f"{count:,} images ({reason})" for reason, count in made.get("rejected", {}).items()]
+    counts += [f"{made['train_rejected']:,} images to train on"] if made.get("train_rejected") else []
+    counts += [f"{made['unknown_keys']:,} keys that no image has"] if made.get("unknown_keys") else []
+    named = f": {made['named']}" if made.get("named") else ""
+    return f"Left out: {', '.join(counts)}{named}." if counts else ""

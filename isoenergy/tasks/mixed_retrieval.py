@@ -1,0 +1,137 @@
+"""Retrieval from a gallery of both modalities: where a gap decides what is found (GR-CLIP, arXiv 2507.19054).
+
+A document is an image, a text, or both, of which it is the mean of the unit rows. With a gap a text is nearer to any
+text than to the right image, and the first ten are of its own modality.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, nearer_and_as_near
+
+RANK = 10
+KINDS = ("image", "text", "both")
+"""What a document holds, by its number."""
+_IMAGE, _TEXT, _BOTH = range(3)
+
+Integers = npt.NDArray[np.int64]
+Modality = Literal["image", "text"]
+
+
+def draw_kinds(documents: int, seed: int) -> Integers:
+    """Return `(documents,)` kinds: a random third each."""
+    return np.random.default_rng(seed).permutation(np.arange(documents) % len(KINDS))
+
+
+@dataclass(frozen=True)
+class MixedGallery:
+    """Which rows are documents, and what is right for which. Images `(n,)` and texts `(m,)` are numbered apart."""
+
+    kinds: Integers
+    """`(n,)` of `KINDS`, a document an image."""
+    partner: Integers
+    """`(n,)` the text that stands with the image, in the document or not."""
+    image_label: Integers
+    """`(n,)`: rows of equal labels are right for each other."""
+    text_label: Integers
+    """`(m,)`"""
+    image_same: Integers
+    """`(n,)`: equal for images whose rows are equal; take `isoenergy.metrics.retrieval.equal_rows` of those stored."""
+    text_same: Integers
+    """`(m,)`"""
+
+    def rows(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Return the documents, `(n, dim)` unit rows, from `(n, dim)` images and `(m, dim)` texts."""
+        image, text = normalize(images, dim=1), normalize(texts, dim=1)[torch.from_numpy(self.partner)]
+        kinds = torch.from_numpy(self.kinds).unsqueeze(1)
+        return normalize(torch.where(kinds == _IMAGE, image, torch.where(kinds == _TEXT, text, image + text)), dim=1)
+
+    def right(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
+        """Return `(queries, n)`: which documents are right for images, or texts, of these numbers."""
+        own = self.image_label if modality == "image" else self.text_label
+        return (own[queries][:, None] == self.image_label) & ~self.left_out(modality, queries)
+
+    def left_out(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
+        """Return `(queries, n)`: a query's own document, and those that hold a row equal to it, are not in its gallery.
+
+        Its own document is that of its image; of a text that stands with none, there is none.
+        """
+        if modality == "image":
+            own = queries[:, None] == np.arange(len(self.kinds))
+            same = self.image_same[queries][:, None] == self.image_same
+            return own | (same & (self.kinds != _TEXT))
+        own = queries[:, None] == self.partner
+        same = self.text_same[queries][:, None] == self.text_same[self.partner]
+        return own | (same & (self.kinds != _IMAGE))
+
+    def answerable(self, modality: Modality, block: int = 1024) -> Integers:
+        """Return the images, or texts, for which some document is right."""
+        everything = np.arange(len(self.image_label if modality == "image" else self.text_label))
+        some = [self.right(modality, part).any(1) for part in _blocks(everything, block)]
+        return everything[np.concatenate([np.zeros(0, bool), *some])]
+
+
+@dataclass(frozen=True)
+class MixedResults:
+    """What queries of one modality find, `(queries,)` each."""
+
+    ndcg: npt.NDArray[np.float64]
+    """NDCG@10 with gains of 0 and 1; documents as near as each other stand in random order, in expectation."""
+    own_modality: npt.NDArray[np.float64]
+    """Share of the first ten that are of the query's own modality alone; a third if the modality did not matter."""
+
+
+def mixed_retrieval(
+    gallery: MixedGallery, images: Tensor, texts: Tensor, modality: Modality, queries: Integers
+) -> MixedResults:
+    """Look images, or texts, of these numbers up in the gallery.
+
+    images: `(n, dim)`; texts: `(m, dim)`; queries: numbers for which `answerable`. Exact; memory does not grow with
+    queries · documents.
+    """
+    documents = gallery.rows(images, texts)
+    asking = normalize(images if modality == "image" else texts, dim=1)
+    own_kind = torch.from_numpy(gallery.kinds == KINDS.index(modality))
+    ndcg, own = [np.zeros(0)], [np.zeros(0)]
+    for part in _blocks(queries, max(1, BLOCK_ENTRIES // len(documents))):
+        similarity = asking[torch.from_numpy(part)] @ documents.T
+        similarity[torch.from_numpy(gallery.left_out(modality, part))] = -torch.inf
+        right = torch.from_numpy(gallery.right(modality, part))
+        last = similarity.topk(min(RANK, len(documents)), dim=1).values[:, -1:]
+        ndcg.append(_ndcg(similarity, right, last))
+        own.append(_share_of_first(similarity, own_kind, last))
+    return MixedResults(np.concatenate(ndcg), np.concatenate(own))
+
+
+def _ndcg(similarity: Tensor, right: Tensor, last: Tensor) -> npt.NDArray[np.float64]:
+    """Only right documents as near as the tenth gain: the mean discount of the places that each may have."""
+    discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, RANK + 2)))])
+    gained = np.zeros(len(similarity))
+    query, document = torch.nonzero(right & (similarity >= last - TIE) & (similarity > -torch.inf), as_tuple=True)
+    for some in torch.arange(len(query)).split(max(1, BLOCK_ENTRIES // similarity.shape[1])):
+        rows = similarity[query[some]]
+        nearer, as_near = (part.numpy() for part in nearer_and_as_near(rows, rows.gather(1, document[some, None]), TIE))
+        before, after = (discounts[np.minimum(places, RANK)] for places in (nearer, nearer + as_near))
+        np.add.at(gained, query[some].numpy(), (after - before) / as_near)
+    best = discounts[np.minimum(right.sum(1).numpy(), RANK)]
+    return np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
+
+
+def _share_of_first(similarity: Tensor, chosen: Tensor, last: Tensor) -> npt.NDArray[np.float64]:
+    """Share of the chosen documents, `(n,)` bool, among the first ten, those as near as the tenth by chance."""
+    there = similarity > -torch.inf
+    nearer = similarity > last + TIE
+    as_near = (similarity >= last - TIE) & ~nearer & there
+    places = (there.sum(1).clamp(max=RANK) - nearer.sum(1)).double()
+    by_chance = places * (as_near & chosen).sum(1) / as_near.sum(1).clamp(min=1)
+    return (((nearer & chosen).sum(1) + by_chance) / there.sum(1).clamp(min=1, max=RANK)).numpy()
+
+
+def _blocks(numbers: Integers, size: int) -> list[Integers]:
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]

@@ -1,0 +1,57 @@
+"""Zero-shot classification: an image belongs to the class whose prompts are nearest (paper 4.4)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from isoenergy.bootstrap import Floats, Interval, weighted_mean
+from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, chance_of_hit, nearer_and_as_near
+
+Labels = npt.NDArray[np.integer]
+
+
+def zero_shot(
+    images: Tensor, classes: Tensor, labels: Labels, weights: Floats, ranks: Sequence[int] = (1, 5)
+) -> dict[str, Interval]:
+    """Return `top1` and so on for `ranks` below the number of classes, and `balanced`, the mean over classes of top 1.
+
+    images: `(n, dim)`; classes: `(classes, dim)`; labels: `(n,)` from 0; weights: `(n, 1 + replicates)`. Classes
+    exactly as near as the right one are ordered at random, in expectation: an image of zeros scores chance.
+    """
+    hits = class_hits(images, classes, labels, [rank for rank in ranks if rank == 1 or rank < len(classes)])
+    measured = {f"top{rank}": _share(weighted_mean(each, weights)) for rank, each in hits.items()}
+    return {**measured, "balanced": _share(by_class(hits[1], labels, weights))}
+
+
+def class_hits(
+    images: Tensor, classes: Tensor, labels: Labels, ranks: Sequence[int]
+) -> Mapping[int, npt.NDArray[np.float64]]:
+    """Return, for each r in `ranks`, `(n,)` chances that an image's class is among the r nearest."""
+    images, classes = normalize(images, dim=1), normalize(classes, dim=1)
+    own = torch.from_numpy(np.asarray(labels, np.int64)).unsqueeze(1)
+    found: dict[int, list[Tensor]] = {rank: [torch.zeros(0).double()] for rank in ranks}
+    for rows in torch.arange(len(images)).split(max(1, BLOCK_ENTRIES // len(classes))):
+        similarity = images[rows] @ classes.T
+        places = nearer_and_as_near(similarity, similarity.gather(1, own[rows]), TIE)
+        for rank in ranks:
+            found[rank].append(chance_of_hit(*places, rank))
+    return {rank: torch.cat(parts).numpy() for rank, parts in found.items()}
+
+
+def by_class(values: npt.NDArray[np.float64], labels: Labels, weights: Floats) -> Floats:
+    """Return `(1 + replicates,)` means over classes of the classes' weighted means; a class without weight is left out.
+
+    values: `(n,)`; labels: `(n,)`; weights: `(n, 1 + replicates)`.
+    """
+    each = np.stack([weighted_mean(values[labels == label], weights[labels == label]) for label in np.unique(labels)])
+    known = ~np.isnan(each)
+    count = known.sum(0)
+    return np.divide(np.where(known, each, 0).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def _share(values: Floats) -> Interval:
+    return Interval.around(values[0], values[1:], least=0.0, most=1.0)
