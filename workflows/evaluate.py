@@ -169,6 +169,9 @@ def _summary(
                 },
                 "exemplars": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].exemplars, root)}",
                 "projection": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].projection, root)}",
+                "explorer": None
+                if sae.config.null
+                else f"{STEPS_FOLDER}/{steps.files(graph.explorers[folder].explorer, root)}",
             }
             for folder, sae in saes.items()
         ],

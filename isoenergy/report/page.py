@@ -16,6 +16,7 @@ from isoenergy.errors import InputError
 from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, PROJECTION_FILE, SHOWN_ATOM_CLASSES
 from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.report import figures, rival_figures, rivals, tables
+from isoenergy.report.explorer import Explorer
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.intervals import bounds, number
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
@@ -100,6 +101,7 @@ def write_report(evaluation: str, output: str) -> list[str]:
                 headings=_CLASS_HEADINGS,
                 embeddings=("reconstructed", "bimodal", "unimodal"),
                 graph=graph,
+                explorer=Explorer.of(real, names, table),
             )
         )
     except InputError:  # the storage does not answer
