@@ -10,16 +10,17 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from isoenergy.codes import SparseCodes
 from isoenergy.equal_energy import PairedEnergy, equal_energy_tests
 from isoenergy.evaluation.concepts import load_codes, load_paired, load_statistics
 from isoenergy.evaluation.fit import Fitted
-from isoenergy.evaluation.rows import Inputs, SaeReference, StoreReference, split_units
+from isoenergy.evaluation.rows import Inputs, SaeReference, StoreReference, read_places, split_units
+from isoenergy.evaluation.top_pairs import load_tops
 from isoenergy.interventions import INTERVENTIONS, intervene, kept_atoms
 from isoenergy.metrics.energy import frequency_matched_energies
 from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.statistics import ConceptStatistics, modality_score
 from isoenergy.store import EmbeddingStore
+from isoenergy.top_pairs import TopPairs
 
 ATOMS_FILE = "atoms.parquet"
 EXEMPLARS_FILE = "exemplars.parquet"
@@ -52,18 +53,12 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
     """
     statistics = load_statistics(inputs["statistics"])
     pq.write_table(atoms_table(statistics, load_paired(inputs["statistics"])), output / ATOMS_FILE)
-    atoms = strongest_atoms(statistics, config.atoms_per_class)
-    best: dict[tuple[int, str], list[tuple[int, float]]] = {(atom, m): [] for atom in atoms for m in MODALITIES}
-    first = 0
-    for folder in (folder for name, folder in inputs.items() if name.startswith("part")):
-        both = load_codes(folder)
-        for modality, codes in zip(MODALITIES, both, strict=True):
-            merged = SparseCodes(codes.indices, codes.merged_values(), codes.residual)
-            for atom in atoms:
-                top = [(first + row, value) for row, value in _top_pairs(merged, atom, config.pairs_per_atom)]
-                kept = sorted(best[atom, modality] + top, key=lambda pair: -pair[1])
-                best[atom, modality] = kept[: config.pairs_per_atom]
-        first += len(both[0])
+    tops = dict(zip(MODALITIES, load_tops(inputs["tops"]), strict=True))
+    best = {
+        (atom, modality): _first(part, atom, config.pairs_per_atom)
+        for atom in strongest_atoms(statistics, config.atoms_per_class)
+        for modality, part in tops.items()
+    }
     where = _pair_places(config.store, {pair for pairs in best.values() for pair, _ in pairs})
     rows = [
         {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
@@ -147,26 +142,15 @@ def write_projection(config: ProjectionConfig, inputs: Inputs, output: Path) -> 
     return {"pairs": len(images)}
 
 
+def _first(tops: TopPairs, atom: int, count: int) -> list[tuple[int, float]]:
+    """Return the first `count` pairs of an atom, and their coefficients."""
+    own = slice(*np.searchsorted(tops.atoms, (atom, atom + 1)))
+    return list(zip(tops.pairs[own].tolist(), tops.values[own].tolist(), strict=True))[:count]
+
+
 def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
-    """Return each pair's key, caption, input file and row; only their units are read."""
+    """Return each pair's key, caption, input file and row."""
     store = EmbeddingStore.open(reference.uri)
-    files = {record.unit: record.file for record in store.commits}
     wanted = np.array(sorted(pairs), np.int64)
-    places: dict[int, dict[str, Any]] = {}
-    for first, unit, count in split_units(store, reference.split):
-        chosen = wanted[slice(*np.searchsorted(wanted, (first, first + count)))]
-        if len(chosen):
-            table = store.read_unit(unit, ["key", "caption", "row"], reference.split).take(chosen - first)
-            places |= {
-                int(pair): {**row, "file": files[unit]} for pair, row in zip(chosen, table.to_pylist(), strict=True)
-            }
-    return places
-
-
-def _top_pairs(codes: SparseCodes, atom: int, count: int) -> list[tuple[int, float]]:
-    """Return the rows with the largest coefficients of `atom`, and these; only rows in which it fires."""
-    place = (codes.indices == atom) & (codes.values > 0)
-    rows, columns = place.nonzero(as_tuple=True)
-    values = codes.values[rows, columns]
-    best = values.argsort(descending=True, stable=True)[:count]
-    return [(int(rows[i]), float(values[i])) for i in best]
+    found = read_places(store, reference.split, split_units(store, reference.split), wanted).to_pylist()
+    return {row.pop("pair"): row for row in found}

@@ -185,6 +185,9 @@ def _summary(
                 "spectra": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].spectra, root)}",
                 "bridge_curves": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].bridge_intervals, root)}",
                 "atom_map": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].atom_map, root)}",
+                "explorer": None
+                if sae.config.null
+                else f"{STEPS_FOLDER}/{steps.files(graph.explorers[folder].explorer, root)}",
             }
             for folder, sae in saes.items()
         ],

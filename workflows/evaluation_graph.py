@@ -31,11 +31,20 @@ from isoenergy.evaluation.concepts import (
 )
 from isoenergy.evaluation.dictionary import DictionaryConfig, measure_dictionary
 from isoenergy.evaluation.embeddings import EmbeddingsPartConfig, PairsConfig, merge_embeddings, sum_embeddings
+from isoenergy.evaluation.explorer import (
+    ExplorerConfig,
+    PartnersConfig,
+    PicturesConfig,
+    find_partners,
+    gather_explorer,
+    picture_part,
+)
 from isoenergy.evaluation.fit import FitConfig, fit
 from isoenergy.evaluation.geometry import measure_geometry
 from isoenergy.evaluation.rows import Draw, DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
 from isoenergy.evaluation.search import SearchConfig, merge_search, search_part
 from isoenergy.evaluation.spectra import write_spectra
+from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
 from isoenergy.exemplars import ExemplarConfig, ProjectionConfig, write_exemplars, write_projection
 from isoenergy.files import absolute_uri
 from isoenergy.pairs.splits import Split
@@ -47,6 +56,8 @@ from workflows.steps import Step
 _GIGABYTE = 2**30
 _BYTES_A_MEETING = 40
 """Of atoms²: the cross moments, or a Gram matrix, and what is worked out from it."""
+_STRIP_BYTES = 20_000_000
+"""Thumbnails in the report; base64 makes a third more of them."""
 _MOST_COMPARED = 6
 """SAEs of which every pair of dictionaries is compared; more are compared with the first alone."""
 
@@ -193,11 +204,16 @@ class SaeSteps:
             {"pairs": embeddings.pairs, "held": held, "statistics": self.statistics},
             memory=of_atoms,
         )
+
+        def rank(step: str, key: str, part: PartConfig) -> Step:
+            return Step(step, rank_part, RankConfig(part.first_pair, atoms), {"codes": codes[key]}, memory=_GIGABYTE)
+
+        self.top_pairs = Step(f"{name}/top-pairs", merge_ranks, TopPairsConfig(), measured.each(f"{name}/ranks", rank))
         self.exemplars = Step(
             f"{name}/exemplars",
             write_exemplars,
             ExemplarConfig(measured.parts[0].store),
-            {"statistics": self.statistics, **codes},
+            {"statistics": self.statistics, "tops": self.top_pairs},
         )
         self.projection = Step(
             f"{name}/projection",
@@ -215,6 +231,37 @@ class SaeSteps:
         )
 
 
+class ExplorerSteps:
+    """The steps of what the report's explorer shows of one SAE."""
+
+    def __init__(self, sae: SaeReference, atoms: int, measured: MeasuredPairs, steps: SaeSteps, explored: int) -> None:
+        """`explored`: how many SAEs share the report."""
+        name = step_prefix(sae)
+
+        def picture(step: str, _: str, part: PartConfig) -> Step:
+            return Step(step, picture_part, PicturesConfig(part), {"tops": steps.top_pairs}, memory=_GIGABYTE)
+
+        self.partners = Step(
+            f"{name}/partners",
+            find_partners,
+            PartnersConfig(sae),
+            {"statistics": steps.statistics},
+            memory=_GIGABYTE + _BYTES_A_MEETING * atoms**2,
+        )
+        self.explorer = Step(
+            f"{name}/explorer",
+            gather_explorer,
+            ExplorerConfig(_STRIP_BYTES // explored),
+            {
+                "statistics": steps.statistics,
+                "tops": steps.top_pairs,
+                "bridge": self.partners,
+                **measured.each(f"{name}/pictures", picture),
+            },
+            memory=_GIGABYTE,
+        )
+
+
 class EvaluationGraph:
     """All steps of an evaluation; SAEs by their place."""
 
@@ -224,6 +271,13 @@ class EvaluationGraph:
         self.saes = {
             place: SaeSteps(references[place], sae.config.atoms, measured, self.embeddings)
             for place, sae in saes.items()
+        }
+        real = [place for place, sae in saes.items() if not sae.config.null]
+        self.explorers = {
+            place: ExplorerSteps(
+                references[place], saes[place].config.atoms, measured, self.saes[place], explored=len(real)
+            )
+            for place in real
         }
         first = next(iter(saes))
         few = len(saes) <= _MOST_COMPARED
@@ -243,7 +297,8 @@ class EvaluationGraph:
     def targets(self) -> list[Step]:
         """The steps whose results are wanted."""
         found = [*vars(self.embeddings).values(), *self.stability.values()]
-        return found + [step for parts in self.saes.values() for step in vars(parts).values()]
+        of_saes = (*self.saes.values(), *self.explorers.values())
+        return found + [step for parts in of_saes for step in vars(parts).values()]
 
 
 def sae_reference(place: str, sae: SparseAutoencoder) -> SaeReference:

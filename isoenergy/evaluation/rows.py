@@ -1,12 +1,13 @@
 """Which pairs are measured, and how they are read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -89,6 +90,11 @@ class PartConfig:
                 yield first + start, arrays.images[start : start + READ_ROWS], arrays.texts[start : start + READ_ROWS]
             first += len(arrays)
 
+    def unit_starts(self, store: EmbeddingStore) -> Iterator[tuple[int, str, int]]:
+        """Yield as `split_units` does, for the units of this part."""
+        units = set(self.units)
+        return (found for found in split_units(store, self.store.split) if found[1] in units)
+
 
 def split_units(store: EmbeddingStore, split: Split) -> Iterator[tuple[int, str, int]]:
     """Yield, unit by unit, the number of its first pair of the split, its name, and its number of such pairs."""
@@ -97,6 +103,33 @@ def split_units(store: EmbeddingStore, split: Split) -> Iterator[tuple[int, str,
         pairs = record.embedded_by_split.get(split, 0)
         yield first, record.unit, pairs
         first += pairs
+
+
+def read_places(
+    store: EmbeddingStore, split: Split, units: Iterable[tuple[int, str, int]], wanted: npt.NDArray[np.int64]
+) -> pa.Table:
+    """Return the pairs among `wanted`, ascending numbers, that lie in some units, in order; only those are read.
+
+    The columns are `pair`, `key`, `caption`, and where the pair came from: `file` and `row`. units: see `split_units`.
+    """
+    files = {record.unit: record.file for record in store.commits}
+    schema = pa.schema(
+        [
+            ("pair", pa.int64()),
+            ("key", pa.string()),
+            ("caption", pa.string()),
+            ("file", pa.string()),
+            ("row", pa.int64()),
+        ]
+    )
+    found = [schema.empty_table()]
+    for first, unit, count in units:
+        chosen = wanted[slice(*np.searchsorted(wanted, (first, first + count)))]
+        if len(chosen):
+            table = store.read_unit(unit, ["key", "caption", "row"], split).take(chosen - first)
+            columns = table.append_column("pair", pa.array(chosen)).append_column("file", [[files[unit]] * len(table)])
+            found.append(columns.select(schema.names).cast(schema))
+    return pa.concat_tables(found)
 
 
 def tensor(rows: Rows) -> Tensor:

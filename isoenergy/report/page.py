@@ -18,6 +18,7 @@ from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.report import paper_table, rivals, tables
 from isoenergy.report.beta_figure import by_beta, has_betas
 from isoenergy.report.drawing import Drawing
+from isoenergy.report.explorer import Explorer
 from isoenergy.report.gap_figure import gaps
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.headline import headline
@@ -138,6 +139,7 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
             by_beta=drawings.get("by-beta"),
             graph=drawings["graph"],
             tasks=tasks,
+            explorer=Explorer.of(real, names, table),
         )
     )
     for name, sae in shown.items():

@@ -33,12 +33,16 @@ def write_pairs(
     rows_a_unit: int = 60,
     captions: Sequence[str] | None = None,
     split: Split = "test",
+    source: Path | None = None,
 ) -> Path:
-    """Write a store of `(n, dim)` float32 pairs, all of one split, so many in a unit."""
+    """Write a store of `(n, dim)` float32 pairs, all of one split, so many in a unit.
+
+    source: a folder with `pairs.parquet`, or None, which is there no more.
+    """
     pairs, dim = images.shape
     starts = range(0, pairs, rows_a_unit)
     writer = StoreWriter(str(folder))
-    manifest = replace(MANIFEST, dim=dim, units=len(starts), source=str(folder / "gone"), dtype="float32")
+    manifest = replace(MANIFEST, dim=dim, units=len(starts), source=str(source or folder / "gone"), dtype="float32")
     writer.begin(manifest, FILES)
     keys = list(islice(keys_of(split), pairs))
     schema = shard_schema(dim, "float32", pa.schema([]))

@@ -147,8 +147,9 @@ def report(store: Path, saes: list[SaeConfig], folder: Path) -> tuple[str, list[
 
 def test_the_report_escapes_captions_and_does_without_pictures(store: Path, tmp_path: Path) -> None:
     page, files = report(store, CONFIGS[:1], tmp_path)
-    assert "<script" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
+    assert "\\u003cscript>alert(1)" in page
     assert {file.suffix for file in files} == {".html", ".svg", ".png"}
     assert all(file.stat().st_size > 1000 for file in files)
 

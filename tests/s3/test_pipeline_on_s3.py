@@ -96,7 +96,7 @@ def without_places(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {
         **evaluation,
         "store": {**evaluation["store"], "uri": ""},
-        "saes": [{**sae, "exemplars": "", "projection": ""} for sae in evaluation["saes"]],
+        "saes": [{**sae, "exemplars": "", "projection": "", "explorer": ""} for sae in evaluation["saes"]],
         "graph": [{**node, "seconds": 0} for node in evaluation["graph"]],
     }
 

@@ -1,0 +1,617 @@
+"use strict";
+/**
+ * The concept explorer. The page's data stand in script elements that no browser runs; they are read when the explorer
+ * comes near, and a strip of thumbnails when its card does. What is shown of an atom follows from the page's hash,
+ * `#SAE/atom-12`, so that links and the back button work. Captions are untrusted: they only ever become text.
+ *
+ * @typedef {"image" | "text"} Modality
+ *
+ * @typedef {object} Sae The atoms of one autoencoder, the strongest first: a value an atom in each list.
+ * @property {string} name
+ * @property {string} label
+ * @property {number[]} atom Their numbers.
+ * @property {number[]} class Places in `Data.classes`.
+ * @property {number[]} energy
+ * @property {number[]} image_energy
+ * @property {number[]} text_energy
+ * @property {number[]} frequency
+ * @property {number[]} modality_score 1: images, 0: captions.
+ * @property {(number | null)[]} q_value Of equal energy; null: not tested.
+ * @property {(number | null)[]} sharedness The smaller energy over the larger.
+ * @property {(number | null)[]} sharedness_low
+ * @property {(number | null)[]} sharedness_high
+ * @property {number[][]} image_captions Captions of the pairs whose image fires it most, as places in `Data.captions`.
+ * @property {number[][]} text_captions Likewise for the pairs whose caption does.
+ * @property {number[][]} image_values The coefficients of these pairs.
+ * @property {number[][]} text_values
+ * @property {number[][]} image_cells Where their pictures stand in the atom's strip; -1: there is none.
+ * @property {number[][]} text_cells
+ * @property {number[][]} image_histogram The first bin, then counts; empty if it never fires.
+ * @property {number[][]} text_histogram
+ * @property {number[][]} partners Numbers of atoms.
+ * @property {number[][]} weights
+ * @property {number[][]} atom_is_image 1: the atom is the image side of the bridge to this partner.
+ *
+ * @typedef {object} Data
+ * @property {string[]} classes
+ * @property {number} unequal_q
+ * @property {number} bins_an_octave
+ * @property {number} least_octave
+ * @property {number} atoms_a_block
+ * @property {string[]} captions
+ * @property {Sae[]} saes
+ *
+ * @typedef {object} Row One atom.
+ * @property {Sae} sae
+ * @property {number} at Its place in the lists of `sae`.
+ * @property {string} text All that a search looks through, in lower case.
+ * @property {number} block Its block of strips.
+ */
+(() => {
+  const ROWS_A_PAGE = 24;
+  const CAPTIONS_A_CARD = 3;
+  const CLASS_NAMES = { bimodal: "bimodal", image_only: "image only", text_only: "text only" };
+  const SVG = "http://www.w3.org/2000/svg";
+  const MODALITIES = /** @type {Modality[]} */ (["image", "text"]);
+
+  /** @param {string} id */
+  const part = (id) => /** @type {HTMLElement} */ (document.getElementById(`explorer-${id}`));
+  const controls = /** @type {HTMLFormElement} */ (part("controls"));
+  const query = /** @type {HTMLInputElement} */ (part("query"));
+  const dialog = /** @type {HTMLDialogElement} */ (part("dialog"));
+  const section = /** @type {HTMLElement} */ (document.getElementById("explorer"));
+  const [list, count, direction] = ["list", "count", "direction"].map(part);
+  const turns = /** @type {HTMLButtonElement[]} */ ([...section.querySelectorAll("[data-step]")]);
+
+  /** @type {Data} */
+  let data;
+  /** @type {Row[]} */
+  let rows = [];
+  /** @type {Row[]} What the controls leave, in order. */
+  let found = [];
+  let page = 0;
+  /** @type {Map<number, string[]>} The strips of blocks that were looked at. */
+  const strips = new Map();
+  const inView = new IntersectionObserver(showPictures, { rootMargin: "300px" });
+  /** @type {WeakMap<Element, Row>} */
+  const rowOf = new WeakMap();
+
+  // ---------------------------------------------------------------- data
+
+  function start() {
+    if (data) return;
+    data = JSON.parse(part("data").textContent ?? "");
+    const lower = data.captions.map((caption) => caption.toLowerCase());
+    let firstBlock = 0;
+    for (const sae of data.saes) {
+      for (let at = 0; at < sae.atom.length; at++) {
+        const captions = new Set([...sae.image_captions[at], ...sae.text_captions[at]]);
+        const text = Array.from(captions, (caption) => lower[caption]).join("\n");
+        rows.push({ sae, at, text, block: firstBlock + Math.floor(at / data.atoms_a_block) });
+      }
+      firstBlock += Math.ceil(sae.atom.length / data.atoms_a_block);
+    }
+    search();
+  }
+
+  /** @param {Row} row @returns {string} A WebP in base64; empty if there is none. */
+  function stripOf(row) {
+    let lines = strips.get(row.block);
+    if (!lines) {
+      lines = (document.getElementsByClassName("explorer-strips")[row.block].textContent ?? "").split("\n");
+      strips.set(row.block, lines);
+    }
+    return lines[row.at % data.atoms_a_block];
+  }
+
+  /** @param {string} saeName @param {number} atom */
+  const rowNamed = (saeName, atom) => rows.find(({ sae, at }) => sae.name === saeName && sae.atom[at] === atom);
+
+  // ---------------------------------------------------------------- searching
+
+  /** @param {string} name */
+  const chosen = (name) => /** @type {HTMLSelectElement} */ (part(name)).value;
+
+  /** @returns {(row: Row) => boolean} Whether an atom is the one that is asked for by number. */
+  function isAskedFor() {
+    const number = /^(?:atom\s*|#)?(\d+)$/i.exec(query.value.trim());
+    return number ? ({ sae, at }) => sae.atom[at] === Number(number[1]) : () => false;
+  }
+
+  /** @param {Row} row @returns {string} */
+  function testResult({ sae, at }) {
+    const q = sae.q_value[at];
+    return q === null ? "untested" : q < data.unequal_q ? "rejected" : "kept";
+  }
+
+  function search() {
+    const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const [sae, kind, test, key] = ["sae", "class", "test", "sort"].map(chosen);
+    const asked = isAskedFor();
+    found = rows.filter(
+      (row) =>
+        (!sae || row.sae.name === sae) &&
+        (!kind || data.classes[row.sae.class[row.at]] === kind) &&
+        (!test || testResult(row) === test) &&
+        (words.every((word) => row.text.includes(word)) || asked(row)),
+    );
+    const sign = direction.getAttribute("aria-pressed") === "true" ? -1 : 1;
+    found.sort((a, b) => Number(asked(b)) - Number(asked(a)) || compared(valueOf(a, key), valueOf(b, key), sign));
+    show(0);
+  }
+
+  /** @param {Row} row @param {string} key @returns {number | null} */
+  const valueOf = ({ sae, at }, key) => /** @type {any} */ (sae)[key][at];
+
+  /** @param {number | null} a @param {number | null} b @param {number} sign Numbers that are not known come last. */
+  function compared(a, b, sign) {
+    if (a === null || b === null) return Number(a === null) - Number(b === null);
+    return sign * (a - b);
+  }
+
+  // ---------------------------------------------------------------- the list
+
+  /** @param {number} number The page to show. */
+  function show(number) {
+    page = number;
+    const first = page * ROWS_A_PAGE;
+    const shown = found.slice(first, first + ROWS_A_PAGE);
+    inView.disconnect();
+    list.replaceChildren(...shown.map(card));
+    for (const item of list.children) inView.observe(item);
+    count.textContent = found.length ? counted(first, shown.length) : "No atom matches.";
+    for (const button of turns) button.disabled = !hasPage(page + Number(button.dataset.step));
+  }
+
+  /** @param {number} first @param {number} shown */
+  function counted(first, shown) {
+    const sae = chosen("sae");
+    const all = rows.filter((row) => !sae || row.sae.name === sae).length;
+    const atoms = found.length < all ? `${whole(found.length)} of ${whole(all)} atoms` : `${whole(all)} atoms`;
+    return shown < found.length ? `${atoms}, ${whole(first + 1)}–${whole(first + shown)} shown` : atoms;
+  }
+
+  /** @param {number} number */
+  const hasPage = (number) => number >= 0 && number * ROWS_A_PAGE < found.length;
+
+  /** @param {Row} row */
+  function card(row) {
+    const { sae, at } = row;
+    const item = element("li", `card explorer-card ${data.classes[sae.class[at]]}`);
+    const link = /** @type {HTMLAnchorElement} */ (element("a", "explorer-open", `atom ${sae.atom[at]}`));
+    link.href = hashOf(sae.name, sae.atom[at]);
+    const title = element("h3", "", link);
+    if (!chosen("sae")) title.append(element("span", "quiet", ` ${sae.label}`));
+    const numbers = element(
+      "p",
+      "quiet explorer-numbers",
+      `energy ${brief(sae.energy[at])} · μ ${sae.modality_score[at].toFixed(2)} · f ${brief(sae.frequency[at])}`,
+    );
+    item.append(title, numbers, scale(sae.modality_score[at]));
+    item.append(sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", "No image fires it."));
+    item.append(
+      sae.text_captions[at].length
+        ? firstCaptions(row)
+        : element("p", "quiet explorer-captions", "No caption fires it."),
+    );
+    rowOf.set(item, row);
+    return item;
+  }
+
+  /** @param {number} score @returns {HTMLElement} Where an atom stands between captions and images. */
+  function scale(score) {
+    const bar = element("span", "explorer-scale");
+    bar.setAttribute("aria-hidden", "true");
+    bar.style.setProperty("--score", String(score));
+    return bar;
+  }
+
+  /** @param {IntersectionObserverEntry[]} entries */
+  function showPictures(entries) {
+    for (const { isIntersecting, target } of entries) {
+      const row = rowOf.get(target);
+      if (!isIntersecting || !row) continue;
+      inView.unobserve(target);
+      setStrip(/** @type {HTMLElement} */ (target), row);
+    }
+  }
+
+  /** @param {HTMLElement} holder What the pictures are in. @param {Row} row */
+  function setStrip(holder, row) {
+    const strip = stripOf(row);
+    if (!strip) return;
+    holder.style.setProperty("--strip", `url(data:image/webp;base64,${strip})`);
+    const cells = MODALITIES.flatMap((modality) => row.sae[`${modality}_cells`][row.at]);
+    holder.style.setProperty("--gaps", String(Math.max(1, ...cells)));
+  }
+
+  /** @param {Row} row @param {Modality} modality @returns {HTMLElement} The strongest pairs as pictures. */
+  function pictures({ sae, at }, modality) {
+    const strip = element("ul", "explorer-pictures");
+    sae[`${modality}_captions`][at].forEach((caption, rank) => {
+      const picture = pictureOf(sae[`${modality}_cells`][at][rank], data.captions[caption]);
+      picture.title = `${data.captions[caption]} (${brief(sae[`${modality}_values`][at][rank])})`;
+      strip.append(element("li", "", picture));
+    });
+    return strip;
+  }
+
+  /** @param {number} cell @param {string} caption @returns {HTMLElement} A picture, or its caption if there is none. */
+  function pictureOf(cell, caption) {
+    if (cell < 0) return element("span", "explorer-words", caption);
+    const picture = element("span", "explorer-picture");
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", caption);
+    picture.style.setProperty("--cell", String(cell));
+    return picture;
+  }
+
+  /** @param {Row} row @returns {HTMLElement} The strongest captions, each once. */
+  function firstCaptions({ sae, at }) {
+    const items = element("ol", "explorer-captions");
+    const different = [...new Set(sae.text_captions[at])].slice(0, CAPTIONS_A_CARD);
+    items.append(...different.map((caption) => element("li", "", data.captions[caption])));
+    return items;
+  }
+
+  /** @param {Row} row @returns {HTMLElement} The strongest captions, with their pictures and coefficients. */
+  function captions({ sae, at }) {
+    const items = element("ol", "explorer-captions");
+    sae.text_captions[at].forEach((caption, rank) => {
+      const cell = sae.text_cells[at][rank];
+      const picture = cell < 0 ? element("span") : pictureOf(cell, "");
+      picture.setAttribute("aria-hidden", "true"); // the caption beside it says what it is
+      const item = element("li", "", picture);
+      const value = element("span", "quiet", brief(sae.text_values[at][rank]));
+      item.append(element("span", "", data.captions[caption]), value);
+      items.append(item);
+    });
+    return items;
+  }
+
+  // ---------------------------------------------------------------- one atom
+
+  /** @param {Row} row */
+  function detail(row) {
+    const { sae, at } = row;
+    const kind = data.classes[sae.class[at]];
+    const body = element("div", "explorer-detail");
+    body.append(
+      heading(sae, at, kind),
+      facts(sae, at),
+      element("p", "", verdict(sae, at)),
+      element("h4", "", "Images that fire it most"),
+      sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", "None does."),
+      element("h4", "", "Captions that fire it most"),
+      sae.text_captions[at].length ? captions(row) : element("p", "quiet", "None does."),
+      element("h4", "", "How strongly it fires"),
+      histogram(sae, at, Math.min(dialog.clientWidth - 40, 680)),
+      element("h4", "", "Strongest partners across the Σ-bridge"),
+      partners(sae, at),
+    );
+    setStrip(body, row);
+    return body;
+  }
+
+  /** @param {Sae} sae @param {number} at @param {string} kind */
+  function heading(sae, at, kind) {
+    const title = element("h3", "", `Atom ${sae.atom[at]}`);
+    title.id = "explorer-title";
+    title.tabIndex = -1;
+    const place = found.findIndex((row) => row.sae === sae && row.at === at);
+    const buttons = element("div", "explorer-buttons");
+    for (const [sign, label, step] of /** @type {[string, string, number][]} */ ([
+      ["←", "previous atom", -1],
+      ["→", "next atom", 1],
+    ])) {
+      const button = closeOrMove(sign, label, () => move(step));
+      button.disabled = place < 0 || !found[place + step];
+      buttons.append(button);
+    }
+    buttons.append(closeOrMove("×", "close", () => dialog.close()));
+    const header = element("header", "", title);
+    header.append(
+      element("span", `explorer-kind ${kind}`, CLASS_NAMES[/** @type {keyof typeof CLASS_NAMES} */ (kind)]),
+      element("span", "quiet", sae.label),
+      buttons,
+    );
+    return header;
+  }
+
+  /** @param {string} sign @param {string} label @param {() => void} act */
+  function closeOrMove(sign, label, act) {
+    const button = /** @type {HTMLButtonElement} */ (element("button", "", sign));
+    button.type = "button";
+    button.setAttribute("aria-label", label);
+    button.addEventListener("click", act);
+    return button;
+  }
+
+  /** @param {Sae} sae @param {number} at */
+  function facts(sae, at) {
+    const terms = element("dl", "explorer-facts");
+    const sharedness = sae.sharedness[at];
+    for (const [name, value] of [
+      ["energy", brief(sae.energy[at])],
+      ["of images", brief(sae.image_energy[at])],
+      ["of captions", brief(sae.text_energy[at])],
+      ["μ, share of images", sae.modality_score[at].toFixed(3)],
+      ["frequency", `${brief(100 * sae.frequency[at])}%`],
+      [
+        "sharedness",
+        sharedness === null
+          ? "–"
+          : `${sharedness.toFixed(2)} [${fixed(sae.sharedness_low[at])}, ${fixed(sae.sharedness_high[at])}]`,
+      ],
+    ]) {
+      const pair = element("div", "", element("dt", "quiet", name));
+      pair.append(element("dd", "", value));
+      terms.append(pair);
+    }
+    return terms;
+  }
+
+  /** @param {Sae} sae @param {number} at @returns {string} What the test of equal energy says. */
+  function verdict(sae, at) {
+    const [image, text, q] = [sae.image_energy[at], sae.text_energy[at], sae.q_value[at]];
+    const [stronger, weaker] = image > text ? ["images", "captions"] : ["captions", "images"];
+    const ratio = Math.max(image, text) / Math.min(image, text);
+    const lies = Number.isFinite(ratio)
+      ? `its energy in ${stronger} is ${brief(ratio)} times that in ${weaker}`
+      : `only ${stronger} fire it`;
+    if (q === null) return `Too few pairs fire it to test whether its energies are equal; here, ${lies}.`;
+    const sure = q < 0.0001 ? "q < 0.0001" : `q = ${brief(q)}`;
+    return q < data.unequal_q
+      ? `Equal energy is rejected (${sure}): ${lies}.`
+      : `Equal energy is not rejected (${sure}): ${lies}, no more than chance explains.`;
+  }
+
+  /** @param {Sae} sae @param {number} at */
+  function partners(sae, at) {
+    if (!sae.partners[at].length) return element("p", "quiet", "It meets no other atom in a pair.");
+    const items = element("ol", "explorer-partners");
+    const most = Math.abs(sae.weights[at][0]);
+    sae.partners[at].forEach((atom, rank) => {
+      const other = rowNamed(sae.name, atom);
+      const weight = sae.weights[at][rank];
+      const link = /** @type {HTMLAnchorElement} */ (element("a", "", `atom ${atom}`));
+      link.href = hashOf(sae.name, atom);
+      const item = element("li", other ? data.classes[sae.class[other.at]] : "", link);
+      const side = sae.atom_is_image[at][rank] ? "this in the image, that in the caption" : "that in the image, this in the caption";
+      item.append(element("span", "quiet", `${brief(weight)}, ${side}`), bar(Math.abs(weight) / most));
+      const caption = other && [...sae.text_captions[other.at], ...sae.image_captions[other.at]][0];
+      if (caption !== undefined) item.append(element("span", "explorer-hint", data.captions[caption]));
+      items.append(item);
+    });
+    return items;
+  }
+
+  /** @param {number} share */
+  function bar(share) {
+    const filled = element("span", "explorer-weight");
+    filled.setAttribute("aria-hidden", "true");
+    filled.style.setProperty("--share", String(share));
+    return filled;
+  }
+
+  // ---------------------------------------------------------------- the histogram
+
+  /** @param {Sae} sae @param {number} at @param {number} width Images above, captions below; counts are logarithmic. */
+  function histogram(sae, at, width) {
+    const [left, top, half, foot] = [44, 8, 74, 30];
+    const series = MODALITIES.map((modality) => {
+      const [first, ...counts] = sae[`${modality}_histogram`][at];
+      return { modality, first: first ?? 0, counts, total: counts.reduce((sum, n) => sum + n, 0) };
+    });
+    const filled = series.filter((one) => one.counts.length);
+    const low = Math.min(...filled.map((one) => one.first)) - 1;
+    const high = Math.max(...filled.map((one) => one.first + one.counts.length)) + 1;
+    const most = Math.max(...filled.flatMap((one) => one.counts));
+    const middle = top + half;
+    const x = (/** @type {number} */ bin) => left + ((bin - low) / (high - low)) * (width - left - 8);
+    const height = (/** @type {number} */ n) => (half * Math.log10(1 + n)) / Math.log10(1 + most);
+    const svg = shape("svg", { viewBox: `0 0 ${width} ${middle + half + foot}`, class: "explorer-histogram", role: "img" });
+    svg.setAttribute("aria-label", `Activations: ${series.map(said).join("; ")}`);
+    for (const tick of decades(most)) {
+      for (const y of [middle - height(tick), middle + height(tick)]) {
+        svg.append(shape("line", { x1: left, x2: width - 8, y1: y, y2: y, class: "grid" }));
+        svg.append(shape("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, whole(tick)));
+      }
+    }
+    for (const { modality, first, counts } of filled) {
+      counts.forEach((n, step) => {
+        const tall = height(n);
+        const y = modality === "image" ? middle - tall : middle;
+        const wide = Math.max(1, x(1) - x(0) - 1);
+        svg.append(shape("rect", { x: x(first + step), y, width: wide, height: tall, class: modality }));
+      });
+    }
+    svg.append(shape("line", { x1: left, x2: width - 8, y1: middle, y2: middle, class: "axis" }));
+    for (const [bin, label] of ticks(low, high, width < 420 ? 2 : 4)) {
+      svg.append(shape("text", { x: x(bin), y: middle + half + 16, "text-anchor": "middle" }, label));
+    }
+    const figure = element("figure", "explorer-figure", svg);
+    const legend = element("figcaption", "quiet");
+    for (const one of series) legend.append(element("span", `explorer-key ${one.modality}`, said(one)));
+    legend.append(element("span", "", "across: size of the coefficient; up and down: how many pairs, logarithmic"));
+    figure.append(legend);
+    return figure;
+  }
+
+  /** @param {{modality: Modality, total: number}} series */
+  const said = ({ modality, total }) => `${whole(total)} ${modality === "image" ? "images" : "captions"} fire it`;
+
+  /** @param {number} most @returns {number[]} 1, 10, 100 … as far as there are so many. */
+  function decades(most) {
+    const found = [];
+    for (let tick = 1; tick <= most; tick *= 10) found.push(tick);
+    return found.length > 3 ? found.filter((_, place) => place % 2 === 0) : found;
+  }
+
+  /** @param {number} low @param {number} high @param {number} most @returns {[number, string][]} Bins at which a power of two begins. */
+  function ticks(low, high, most) {
+    const octaves = [];
+    for (let bin = low; bin <= high; bin++) if (bin % data.bins_an_octave === 0) octaves.push(bin);
+    const step = Math.ceil(octaves.length / (most + 1));
+    return octaves
+      .filter((_, place) => place % step === 0)
+      .map((bin) => [bin, brief(2 ** (data.least_octave + bin / data.bins_an_octave))]);
+  }
+
+  /** @param {string} name @param {Record<string, string | number>} attributes @param {string} [text] */
+  function shape(name, attributes, text) {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  // ---------------------------------------------------------------- the page's hash
+
+  /** @param {string} saeName @param {number} atom */
+  const hashOf = (saeName, atom) => `#${encodeURIComponent(saeName)}/atom-${atom}`;
+
+  /** @returns {{saeName: string, atom: number} | null} What the hash names. */
+  function named() {
+    const hash = /^#([^/]+)\/atom-(\d+)$/.exec(location.hash);
+    return hash && { saeName: decodeURIComponent(hash[1]), atom: Number(hash[2]) };
+  }
+
+  /** Show what the hash names, or nothing. */
+  function follow() {
+    const wanted = named();
+    if (!wanted) {
+      if (dialog.open) dialog.close();
+      return;
+    }
+    start();
+    if (!dialog.open) dialog.showModal();
+    const row = rowNamed(wanted.saeName, wanted.atom);
+    dialog.replaceChildren(row ? detail(row) : missing(wanted.atom, wanted.saeName));
+    dialog.scrollTop = 0;
+    part("title").focus();
+  }
+
+  /** @param {number} atom @param {string} saeName */
+  function missing(atom, saeName) {
+    const title = element("h3", "", `Atom ${atom}`);
+    title.id = "explorer-title";
+    title.tabIndex = -1;
+    const body = element("div", "explorer-detail", title);
+    body.append(element("p", "", `${saeName} has no atom of this number that fires.`), closeOrMove("close", "close", () => dialog.close()));
+    return body;
+  }
+
+  /** @param {number} step To the atom so many places on in the list. */
+  function move(step) {
+    const wanted = named();
+    const place = found.findIndex(({ sae, at }) => sae.name === wanted?.saeName && sae.atom[at] === wanted.atom);
+    const row = place < 0 ? undefined : found[place + step];
+    if (!row) return;
+    history.replaceState(null, "", hashOf(row.sae.name, row.sae.atom[row.at]));
+    follow();
+  }
+
+  /** Leave the hash behind; the back button opens the atom again. */
+  function closed() {
+    if (named()) history.pushState(null, "", location.href.split("#")[0]);
+  }
+
+  // ---------------------------------------------------------------- keys
+
+  /** @param {KeyboardEvent} event */
+  function onListKey(event) {
+    const links = /** @type {HTMLElement[]} */ ([...list.querySelectorAll(".explorer-open")]);
+    const place = links.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    if (place < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+    const tops = [...list.children].map((item) => /** @type {HTMLElement} */ (item).offsetTop);
+    const columns = tops.filter((top) => top === tops[0]).length;
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -place, End: links.length - 1 - place };
+    const step = steps[/** @type {keyof typeof steps} */ (event.key)];
+    if (step === undefined) return;
+    event.preventDefault();
+    const target = place + step;
+    if (links[target]) links[target].focus();
+    else if (target >= links.length && turn(1)) focusCard(0);
+    else if (target < 0 && turn(-1)) focusCard(-1);
+    else if (target < 0) query.focus();
+  }
+
+  /** @param {number} step @returns {boolean} Whether there is such a page. */
+  function turn(step) {
+    if (!hasPage(page + step)) return false;
+    show(page + step);
+    return true;
+  }
+
+  /** @param {number} place From the end if negative. */
+  function focusCard(place) {
+    /** @type {HTMLElement | undefined} */ ([...list.querySelectorAll(".explorer-open")].at(place))?.focus();
+  }
+
+  /** @param {KeyboardEvent} event */
+  function onDialogKey(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step) move(step);
+  }
+
+  // ---------------------------------------------------------------- little things
+
+  /** @param {string} tag @param {string} [className] @param {string | Node} [content] @returns {HTMLElement} */
+  function element(tag, className = "", content = "") {
+    const made = document.createElement(tag);
+    if (className) made.className = className;
+    if (content) made.append(content);
+    return made;
+  }
+
+  const three = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+  /** @param {number} value */
+  const brief = (value) => three.format(value).replace("-", "−");
+  /** @param {number} value */
+  const whole = (value) => value.toLocaleString("en");
+  /** @param {number | null} value */
+  const fixed = (value) => (value === null ? "–" : value.toFixed(2));
+
+  /** @param {HTMLElement} toggle */
+  function reverse(toggle) {
+    const falling = toggle.getAttribute("aria-pressed") !== "true";
+    toggle.setAttribute("aria-pressed", String(falling));
+    toggle.textContent = falling ? "↓" : "↑";
+  }
+
+  function listen() {
+    query.addEventListener("input", search);
+    query.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowDown") return;
+      event.preventDefault();
+      focusCard(0);
+    });
+    controls.addEventListener("change", (event) => event.target === query || search());
+    controls.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (found.length) location.hash = hashOf(found[0].sae.name, found[0].sae.atom[found[0].at]);
+    });
+    direction.addEventListener("click", () => {
+      reverse(direction);
+      search();
+    });
+    for (const button of turns) {
+      button.addEventListener("click", () => turn(Number(button.dataset.step)) && count.scrollIntoView({ block: "nearest" }));
+    }
+    list.addEventListener("keydown", onListKey);
+    dialog.addEventListener("keydown", onDialogKey);
+    dialog.addEventListener("close", closed);
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    window.addEventListener("popstate", follow);
+  }
+
+  listen();
+  part("body").hidden = false;
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    start();
+  }, { rootMargin: "800px" }).observe(section);
+  follow();
+})();
