@@ -18,12 +18,15 @@ from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.report import figures, rival_figures, rivals, tables
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.intervals import bounds, number
+from isoenergy.report.naming import Naming
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
 from isoenergy.report.sharedness import SharednessCounts, sharedness
 from isoenergy.report.thumbnails import thumbnails
 from isoenergy.report.verdict import Finding, verdict
+from isoenergy.sae import MODALITIES
 
 _KINDS = ("svg", "png")
+PLAIN = Naming(MODALITIES)
 _CLASS_HEADINGS = {
     "bimodal": "Bimodal atoms: what images and captions share",
     "image_only": "Image-only atoms",
@@ -42,9 +45,10 @@ class Drawing:
     wide: bool
 
     @classmethod
-    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False) -> Self:
+    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False, naming: Naming = PLAIN) -> Self:
         """Draw a figure; wide: it takes both columns of the page."""
-        return cls(name, alt, {kind: figures.as_bytes(figure, kind) for kind in _KINDS}, wide)
+        drawn = naming.in_figure(figure)
+        return cls(name, naming(alt), {kind: figures.as_bytes(drawn, kind) for kind in _KINDS}, wide)
 
     @property
     def url(self) -> str:
@@ -82,10 +86,11 @@ def write_report(evaluation: str, output: str) -> list[str]:
     try:
         summary = strict_json.loads(filesystem.cat_file(file).decode())
         names, real = labels(summary["saes"]), real_saes(summary["saes"])
-        saes = [_sae_report(sae, summary, names[sae["name"]], table) for sae in real]
+        naming = Naming(tuple(summary["store"]["modalities"]))
+        saes = [_sae_report(sae, summary, names[sae["name"]], table, naming) for sae in real]
         graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
         page = (
-            _environment()
+            _environment(naming)
             .get_template("page.html")
             .render(
                 summary=summary,
@@ -123,11 +128,12 @@ def write_report(evaluation: str, output: str) -> list[str]:
     return [output, *files]
 
 
-def _environment() -> Environment:
+def _environment(naming: Naming) -> Environment:
     environment = Environment(
         loader=PackageLoader("isoenergy", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
+    environment.filters["named"] = naming
     return environment
 
 
@@ -136,23 +142,29 @@ def _unbroken(sentence: str) -> str:
     return re.sub(r"\[[^]]*\]|\([^)]*\)", lambda bracketed: bracketed[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
 
 
-def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, table: Callable[[str], pa.Table]) -> SaeReport:
+def _sae_report(
+    sae: Sae, summary: Mapping[str, Any], label: str, table: Callable[[str], pa.Table], naming: Naming
+) -> SaeReport:
     atoms = table(f"{sae['exemplars']}/{ATOMS_FILE}")
     points = table(f"{sae['projection']}/{PROJECTION_FILE}")
     original = summary["original"]
+
+    def drawing(name: str, alt: str, figure: Figure, wide: bool = False) -> Drawing:
+        return Drawing.of(name, alt, figure, wide, naming)
+
     return SaeReport(
         label=label,
         results=sae["results"],
         verdict=verdict(sae, summary["saes"]),
         rivals=rivals.rival_sentences(original, sae),
         rival_drawings=[
-            Drawing.of(
+            drawing(
                 "rivals",
                 "relative modality gap against R@1 of every way to close the gap",
                 rival_figures.trade_off(original, sae, label),
                 wide=True,
             ),
-            Drawing.of(
+            drawing(
                 "sweeps",
                 "difference in means against R@1 along the sweeps of step sizes and of gap dimensions",
                 rival_figures.sweeps(original, sae, label),
@@ -160,23 +172,23 @@ def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, table: Callabl
             ),
         ],
         atom_drawings=[
-            Drawing.of(
+            drawing(
                 "projection",
                 "both modalities along the gap and across it, before and after removing unimodal atoms",
                 figures.projection(points, label),
                 wide=True,
             ),
-            Drawing.of(
+            drawing(
                 "energy",
                 "image energy against text energy, an atom a point",
                 figures.energy_scatter(atoms, f"{label}: energy of each atom"),
             ),
-            Drawing.of(
+            drawing(
                 "modality-score",
                 "share of the energy by modality score",
                 figures.modality_score_histogram(atoms, f"{label}: energy by modality score"),
             ),
-            Drawing.of(
+            drawing(
                 "sharedness", "how far each atom is shared, with its interval", sharedness(atoms, label), wide=True
             ),
         ],
@@ -189,7 +201,10 @@ def _shown_atoms(atoms: pa.Table, exemplars: pa.Table, store: Mapping[str, Any])
     """Return the strongest atoms of each class, each with its top images and captions."""
     shown = {row["atom"]: row | {"images": [], "captions": []} for row in atoms.to_pylist()}
     rows = exemplars.to_pylist()
-    pictures = thumbnails(store["source"], {(row["file"], row["row"]) for row in rows if row["modality"] == "image"})
+    pictures: dict[tuple[str, int], str] = {}
+    if store["source_config"] is not None:
+        wanted = {(row["file"], row["row"]) for row in rows if row["modality"] == "image"}
+        pictures = thumbnails(store["source_config"], wanted)
     for row in rows:
         atom = shown[row["atom"]]
         if row["modality"] == "image":
