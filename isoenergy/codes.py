@@ -27,6 +27,10 @@ class Codes(Protocol):
         """Return the first `rows` rows and the rest."""
         ...
 
+    def parts(self, count: int) -> Sequence[Self]:
+        """Return the rows in `count` parts of equal length."""
+        ...
+
     def strongest_atom(self) -> Tensor:
         """`(batch, 1)` index of each row's largest coefficient, without gradient."""
         ...
@@ -79,6 +83,11 @@ class SparseCodes:
     def split(self, rows: int) -> tuple["SparseCodes", "SparseCodes"]:
         """Return the first `rows` rows and the rest."""
         return self.rows(slice(rows)), self.rows(slice(rows, None))
+
+    def parts(self, count: int) -> list["SparseCodes"]:
+        """Return the rows in `count` parts of equal length."""
+        rows = len(self) // count
+        return [self.rows(slice(rows * number, rows * (number + 1))) for number in range(count)]
 
     def rows(self, chosen: slice) -> "SparseCodes":
         """Return some of the rows."""
@@ -184,6 +193,11 @@ class DenseCodes:
         """Return the first `rows` rows and the rest."""
         first = DenseCodes(self.values[:rows], self.residual[:rows])
         return first, DenseCodes(self.values[rows:], self.residual[rows:])
+
+    def parts(self, count: int) -> list["DenseCodes"]:
+        """Return the rows in `count` parts of equal length."""
+        both = zip(self.values.chunk(count), self.residual.chunk(count), strict=True)
+        return [DenseCodes(values, residual) for values, residual in both]
 
     def to_sparse(self) -> SparseCodes:
         """Return k indices and coefficients a row, k being what the fullest row has."""

@@ -11,8 +11,6 @@ PLACEHOLDER = "hf:ORG/NAME"
 
 _MEASURES = {
     "validation_r2": "R² on held-out pairs (validation split)",
-    "r2_image": "R², images, last training steps",
-    "r2_text": "R², texts, last training steps",
     "l0": "atoms a row",
     "dead_atoms": "dead atoms",
     "always_on_energy": "share of the energy in always-on atoms (f > 0.9)",
@@ -41,7 +39,9 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
         kind, meaning = "A null model (a sparse autoencoder trained on shuffled pairs)", _NULL
     what = {key: value for key, value in asdict(config).items() if key not in ("sparse_encoder", "alignment")}
     settings = {**what, "alignment": config.alignment, "sparse_encoder": config.sparse_encoder, **training}
-    measured = {text: f"{figures[key]:.4g}" for key, text in _MEASURES.items() if key in figures}
+    of_each = {f"r2_{modality}": f"R², {modality}, last training steps" for modality in config.modalities}
+    measures = {**of_each, **_MEASURES}
+    measured = {text: f"{figures[key]:.4g}" for key, text in measures.items() if key in figures}
     tables = "\n\n".join(_table(title, rows) for title, rows in (("measure", measured), ("setting", settings)) if rows)
     return f"""---
 library_name: isoenergy

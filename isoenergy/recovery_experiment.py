@@ -82,7 +82,7 @@ def train_saes(config: RecoveryConfig, pairs: SyntheticPairs) -> dict[str, Spars
     batches = PairBatches.of_arrays(images, texts, config.batch_pairs, config.seed)
     trainer = Trainer(training, batches, config.data.dim)
     trainer.run(None)
-    return {name: sae.eval() for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True)}
+    return {name: sae.dictionaries[0].eval() for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True)}
 
 
 @torch.no_grad()

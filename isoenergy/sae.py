@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,12 +24,15 @@ from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 WEIGHTS_FILE = "sae.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
+"""What reading an autoencoder raises that is none."""
 _NORM_FLOOR = 1e-8
+MODALITY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 AtomNorm = Literal["unit", "free"]
 Input = Literal["normalised", "centred", "raw"]
-Modality = Literal["image", "text"]
-MODALITIES: tuple[Modality, ...] = ("image", "text")
+MODALITIES = ("image", "text")
+"""Of a vision-language model; of other pairs they are the names of their columns."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class SaeConfig:
     """What a sparse autoencoder is, apart from its weights."""
 
     dim: int
-    """Width of the embeddings."""
+    """Width of the embeddings; if each modality has its own dictionary, of all of them together."""
     atoms: int
     """Size of the dictionary."""
     k: int
@@ -53,6 +57,10 @@ class SaeConfig:
     """Whether it was trained on shuffled pairs: what it shows is the objective's own making."""
     alignment: Alignment = field(default_factory=MaskedCosine)
     """What β weighed."""
+    modalities: tuple[str, ...] = MODALITIES
+    """Of what it was trained on, in order."""
+    widths: tuple[int, ...] = ()
+    """Width of each modality, if each has its own dictionary; empty: one dictionary serves all."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "atoms", "k"):
@@ -65,13 +73,20 @@ class SaeConfig:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if not isinstance(self.null, bool):
             raise InputError(f"null must be true or false, got {self.null!r}")
+        if not all(isinstance(name, str) and MODALITY_NAME.fullmatch(name) for name in self.modalities):
+            raise InputError(f"modalities must be names of letters, digits, _ and -, got {self.modalities!r}")
+        if self.widths and (len(self.widths) != len(self.modalities) or sum(self.widths) != self.dim):
+            raise InputError(
+                f"widths must be one for each of {', '.join(self.modalities)}, {self.dim} together, got {self.widths}"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return what `dataclasses.asdict` made `values` of; raises InputError, TypeError or ValueError for others."""
         families = {"sparse_encoder": SparseEncoder, "alignment": Alignment}
         chosen = {name: family.from_dict(values[name]) for name, family in families.items() if name in values}
-        return cls(**{**values, **chosen})
+        listed = {name: tuple(values[name]) for name in ("modalities", "widths") if name in values}
+        return cls(**{**values, **chosen, **listed})
 
 
 class SparseAutoencoder(nn.Module):
@@ -79,9 +94,6 @@ class SparseAutoencoder(nn.Module):
 
     With Matching Pursuit, the default, there are no weights beside the dictionary, and no bias (paper 1.3).
     """
-
-    image_mean: Tensor
-    text_mean: Tensor
 
     def __init__(self, config: SaeConfig, generator: torch.Generator | None = None) -> None:
         """Draw a Xavier-uniform dictionary from `generator`; project its atoms to unit norm, unless they are free."""
@@ -92,8 +104,18 @@ class SparseAutoencoder(nn.Module):
         self.project_atoms()
         self.encoder = config.sparse_encoder.build(self.dictionary.detach(), config.k)
         if config.input == "centred":
-            for modality in MODALITIES:
+            for modality in config.modalities:
                 self.register_buffer(f"{modality}_mean", torch.zeros(config.dim))
+
+    @property
+    def dictionaries(self) -> "list[SparseAutoencoder]":
+        """The parts that have one dictionary each, and the modalities that it serves in their config: itself alone."""
+        return [self]
+
+    def part(self, modality: str) -> "SparseAutoencoder":
+        """Return the part that serves a modality."""
+        del modality
+        return self
 
     @torch.no_grad()
     def project_atoms(self) -> None:
@@ -104,7 +126,7 @@ class SparseAutoencoder(nn.Module):
         if self.config.atom_norm == "unit":
             self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True) + _NORM_FLOOR)
 
-    def prepare(self, embeddings: Tensor, modality: Modality) -> Tensor:
+    def prepare(self, embeddings: Tensor, modality: str) -> Tensor:
         """Return `(batch, dim)` raw embeddings of one modality as the rows that `encode` expects: see `Input`."""
         if self.config.input == "raw":
             return embeddings
@@ -133,18 +155,11 @@ class SparseAutoencoder(nn.Module):
     @property
     def digest(self) -> str:
         """SHA-256 of the weights: the same for the same autoencoder, wherever it is."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights_digest(self)
 
     def save(self, folder: Path) -> None:
         """Write `sae.safetensors` and `config.json` into `folder`, which is made if need be."""
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, folder / WEIGHTS_FILE)
-        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        save_weights(self, self.config, folder)
 
     @classmethod
     def load(cls, place: str | Path) -> Self:
@@ -162,21 +177,15 @@ class SparseAutoencoder(nn.Module):
     def _load_folder(cls, folder: Path, place: str) -> Self:
         try:
             config = SaeConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text()))
-            with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
-                shape = list(weights.get_slice("dictionary").get_shape())
-            if shape != [config.atoms, config.dim]:  # before memory for what the config says is asked for
-                raise InputError(f"{WEIGHTS_FILE} has a dictionary of {shape}, {CONFIG_FILE} says otherwise")
+            if config.widths:
+                raise InputError("it has a dictionary for each modality: JointAutoencoder.load takes it")
+            require_shapes(folder, {"dictionary": [config.atoms, config.dim]})
             with torch.device("meta"):
                 sae = cls(config)
-            sae.load_state_dict(load_file(folder / WEIGHTS_FILE), assign=True)
-            sae.requires_grad_()
-        except (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError) as error:
-            what = " ".join(str(error).split())
-            raise InputError(
-                f"{place} is not a checkpoint ({what}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
-                f"as `isoenergy train` writes"
-            ) from error
-        return sae.float().eval()
+            load_weights(sae, folder)
+        except UNREADABLE as error:
+            raise not_a_checkpoint(place, error) from error
+        return sae
 
     def push_to_hub(self, name: str, card: str | None = None, private: bool = True) -> str:
         """Upload to the Hugging Face hub as `name` (`ORG/NAME`) and return the URL.
@@ -190,3 +199,45 @@ class SparseAutoencoder(nn.Module):
         with tempfile.TemporaryDirectory() as temporary:
             write_for_hub(self, card, name, Path(temporary))
             return upload(Path(temporary), name, private)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(module: nn.Module, config: SaeConfig, folder: Path) -> None:
+    """Write a module's weights and its configuration into `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n")
+
+
+def require_shapes(folder: Path, shapes: Mapping[str, list[int]]) -> None:
+    """Raise InputError unless the weights have these shapes: before memory for what a config says is asked for."""
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
+        for name, expected in shapes.items():
+            shape = list(weights.get_slice(name).get_shape())
+            if shape != expected:
+                raise InputError(f"{WEIGHTS_FILE} has a {name} of {shape}, {CONFIG_FILE} says otherwise")
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Give a module on the meta device its weights, float32, ready to be used or trained on."""
+    module.load_state_dict(load_file(folder / WEIGHTS_FILE), assign=True)
+    module.requires_grad_()
+    module.float().eval()
+
+
+def not_a_checkpoint(place: str, error: Exception) -> InputError:
+    """Return the error to raise for one that reading an autoencoder raised."""
+    what = " ".join(str(error).split())
+    return InputError(
+        f"{place} is not a checkpoint ({what}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
+        f"as `isoenergy train` writes"
+    )

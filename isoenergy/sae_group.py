@@ -1,17 +1,19 @@
 """Several SAEs on the same batches: one for each β and seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
 from isoenergy.codes import Codes
 from isoenergy.distributed import NodeGroup
+from isoenergy.joint_sae import Autoencoder, Widths, build_autoencoder
 from isoenergy.objective import reconstruction_loss
 from isoenergy.pursuit import plan_pursuit
 from isoenergy.pursuit.shared_gram import SharedGram
-from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sae import SparseAutoencoder
 from isoenergy.sparse_encoders import MatchingPursuit
 from isoenergy.training_config import TrainingConfig
 
@@ -24,13 +26,13 @@ class RowSums:
     """What is reported of a forward pass beside its losses, over this process's rows."""
 
     squared_errors: Tensor
-    """`(SAEs, 2)` sums over all entries, images and texts."""
+    """`(SAEs, modalities)` sums over all entries."""
     fires: Tensor
-    """`(SAEs, 2, atoms)` rows in which each atom fires, by modality."""
+    """`(SAEs, modalities, atoms)` rows in which each atom fires."""
     energies: Tensor
-    """`(SAEs, 2, atoms)` sums of the squared coefficients, by modality."""
+    """`(SAEs, modalities, atoms)` sums of the squared coefficients."""
     inputs: Tensor
-    """`(2, 3)` number, sum and sum of squares of the input's entries, by modality."""
+    """`(modalities, 4)` number, sum and sum of squares of the input's entries, and the number of rows."""
 
 
 @dataclass(frozen=True)
@@ -43,67 +45,89 @@ class GroupOutput:
     """None if they were not asked for."""
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """The rows that one dictionary serves, and their codes."""
+
+    sae: SparseAutoencoder
+    rows: Tensor
+    codes: Codes
+
+
 class SaeGroup(nn.Module):
     """SAEs of one size; those of one seed start from the same initialisation, whatever their β."""
 
-    def __init__(self, config: TrainingConfig, dim: int) -> None:
+    def __init__(self, config: TrainingConfig, dim: Widths) -> None:
         super().__init__()
         self._config = config
         saes = config.saes(dim)
         self.names = list(saes)
-        self.saes = [SparseAutoencoder(sae, torch.Generator().manual_seed(seed)) for sae, seed in saes.values()]
+        self.saes: list[Autoencoder] = [
+            build_autoencoder(sae, torch.Generator().manual_seed(seed)) for sae, seed in saes.values()
+        ]
+        self.modalities = self.saes[0].config.modalities
         self._registered = nn.ModuleList(self.saes)
-        self._grams: list[SharedGram] = []
+        self._grams: dict[SparseAutoencoder, SharedGram] = {}
         self._node = NodeGroup()
 
-    def share_grams(self, node: NodeGroup, rows: int) -> None:
-        """Compute Gram matrices once a node, for `rows` rows a process, if there are several and it pays."""
-        sae = self.saes[0].config
-        plan = plan_pursuit(rows * node.size, sae.dim, sae.atoms, sae.k, "cpu")
-        if node.size > 1 and isinstance(sae.sparse_encoder, MatchingPursuit) and plan.form == "cpu":
-            self._node, self._grams = node, [SharedGram(sae.atoms, node) for _ in self.saes]
+    def share_grams(self, node: NodeGroup, pairs: int) -> None:
+        """Compute Gram matrices once a node, for `pairs` pairs a process, if there are several and it pays."""
+        if node.size == 1:
+            return
+        for sae in (part for each in self.saes for part in each.dictionaries):
+            its = sae.config
+            rows = pairs * len(its.modalities) * node.size
+            plan = plan_pursuit(rows, its.dim, its.atoms, its.k, "cpu")
+            if isinstance(its.sparse_encoder, MatchingPursuit) and plan.form == "cpu":
+                self._node, self._grams[sae] = node, SharedGram(its.atoms, node)
 
-    def forward(self, images: Tensor, texts: Tensor, dead: Tensor, measured: bool = True) -> GroupOutput:
-        """Encode `(pairs, dim)` raw embeddings with every SAE, whose dead atoms are `dead`, `(SAEs, atoms)` bool.
+    def forward(self, vectors: Sequence[Tensor], dead: Tensor, measured: bool = True) -> GroupOutput:
+        """Encode raw vectors, `(pairs, width)` a modality, with every SAE, whose dead atoms are `dead`.
 
+        dead: `(SAEs, atoms)` bool.
         measured: whether to sum up what reports need: a third of the time of a step with few atoms. If not, an
         alignment that weighs nothing is not computed either, and given as 0.
         """
-        rows = torch.cat([self.saes[0].prepare(part, m) for part, m in zip((images, texts), MODALITIES, strict=True)])
-        for sae, gram in zip(self.saes, self._grams, strict=False):
+        rows = {m: self.saes[0].prepare(part, m) for m, part in zip(self.modalities, vectors, strict=True)}
+        together = [torch.cat([rows[m] for m in part.config.modalities]) for part in self.saes[0].dictionaries]
+        for sae, gram in self._grams.items():
             gram.compute(sae.dictionary)
         if self._grams:
             self._node.barrier()
-        grams: Sequence[Tensor | None] = [gram.gram for gram in self._grams] or [None] * len(self.saes)
         losses, sums = [], []
-        for sae, its_gram, its_dead in zip(self.saes, grams, dead, strict=True):
-            codes = sae(rows, its_gram)
-            both: tuple[Codes, Codes] = codes.split(len(rows) // 2)
-            losses.append(self._losses(sae, rows, codes, both, its_dead, measured))
+        for each, its_dead in zip(self.saes, dead, strict=True):
+            encoded = [self._encode(part, x) for part, x in zip(each.dictionaries, together, strict=True)]
+            codes = [part for block in encoded for part in block.codes.parts(len(block.sae.config.modalities))]
+            losses.append(self._losses(each, encoded, codes, its_dead, measured))
             if measured:
-                sums.append(_sums_of_codes(both, sae.config.atoms))
+                sums.append(_sums_of_codes(codes, each.config.atoms))
         if not measured:
             return GroupOutput(torch.stack(losses), None)
         errors, fires, energies = (torch.stack(part) for part in zip(*sums, strict=True))
-        return GroupOutput(torch.stack(losses), RowSums(errors, fires, energies, _sums_of_entries(rows)))
+        return GroupOutput(torch.stack(losses), RowSums(errors, fires, energies, _sums_of_entries(list(rows.values()))))
+
+    def _encode(self, sae: SparseAutoencoder, rows: Tensor) -> _Encoded:
+        gram = self._grams.get(sae)
+        return _Encoded(sae, rows, sae(rows, None if gram is None else gram.gram))
 
     def _losses(
-        self,
-        sae: SparseAutoencoder,
-        rows: Tensor,
-        codes: Codes,
-        both: tuple[Codes, Codes],
-        dead: Tensor,
-        measured: bool,
+        self, sae: Autoencoder, encoded: Sequence[_Encoded], codes: Sequence[Codes], dead: Tensor, measured: bool
     ) -> Tensor:
-        zero = rows.new_zeros(())
+        zero = encoded[0].rows.new_zeros(())
         alignment = zero
         if measured or sae.config.beta > 0:
             with torch.set_grad_enabled(torch.is_grad_enabled() and sae.config.beta > 0):
-                alignment = self._config.alignment(*both, sae.config.atoms)
-        revival = sae.encoder.revival(rows, codes, sae.dictionary, dead) if self._config.revival else zero
-        penalty = sae.encoder.penalty(codes, sae.dictionary)
-        return torch.stack([reconstruction_loss(codes), alignment, penalty, revival])
+                terms = [self._config.alignment(*pair, sae.config.atoms) for pair in combinations(codes, 2)]
+                alignment = _mean(terms)
+        reconstruction = _over_entries(encoded, lambda block: reconstruction_loss(block.codes))
+        penalty = _over_entries(encoded, lambda block: block.sae.encoder.penalty(block.codes, block.sae.dictionary))
+        revival = zero
+        if self._config.revival:
+            revival = _over_entries(
+                encoded,
+                lambda block: block.sae.encoder.revival(block.rows, block.codes, block.sae.dictionary, dead),
+            )
+        return torch.stack([reconstruction, alignment, penalty, revival])
 
     @torch.no_grad()
     def clip_gradients(self, largest: float) -> None:
@@ -121,14 +145,26 @@ class SaeGroup(nn.Module):
 
 
 @torch.no_grad()
-def _sums_of_codes(both: tuple[Codes, Codes], atoms: int) -> tuple[Tensor, Tensor, Tensor]:
+def _sums_of_codes(codes: Sequence[Codes], atoms: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return `RowSums.squared_errors`, `fires` and `energies` of one SAE."""
-    errors = torch.stack([part.residual.square().sum() for part in both])
-    fires = torch.stack([part.fires(atoms) for part in both])
-    energies = torch.stack([part.energy(atoms) * len(part.residual) for part in both])
+    errors = torch.stack([part.residual.square().sum() for part in codes])
+    fires = torch.stack([part.fires(atoms) for part in codes])
+    energies = torch.stack([part.energy(atoms) * len(part.residual) for part in codes])
     return errors, fires, energies
 
 
-def _sums_of_entries(rows: Tensor) -> Tensor:
-    sums = [(part.new_tensor(part.numel()), part.sum(), part.square().sum()) for part in rows.chunk(2)]
+def _sums_of_entries(rows: Sequence[Tensor]) -> Tensor:
+    sums = [(x.new_tensor(x.numel()), x.sum(), x.square().sum(), x.new_tensor(len(x))) for x in rows]
     return torch.stack([torch.stack(part) for part in sums])
+
+
+def _mean(terms: Sequence[Tensor]) -> Tensor:
+    return terms[0] if len(terms) == 1 else torch.stack(list(terms)).mean()
+
+
+def _over_entries(encoded: Sequence[_Encoded], loss: Callable[[_Encoded], Tensor]) -> Tensor:
+    """Return the mean of a loss over the entries of all dictionaries' rows: rows of unit norm weigh alike."""
+    if len(encoded) == 1:
+        return loss(encoded[0])
+    entries = sum(block.rows.numel() for block in encoded)
+    return torch.stack([loss(block) * (block.rows.numel() / entries) for block in encoded]).sum()

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from isoenergy.differences import differing_fields
 from isoenergy.distributed import add_up, from_first, processes
 from isoenergy.errors import InputError
+from isoenergy.joint_sae import Autoencoder, Widths, load_autoencoder
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
-from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.sae_group import SaeGroup
 from isoenergy.store.batches import Batches
 from isoenergy.training_config import TrainingConfig, sae_name, with_defaults
@@ -35,8 +35,8 @@ _IDLE_STEPS = "idle_steps"
 
 SaveCheckpoint = Callable[[Path], None]
 Report = Callable[[int, Metrics, SaveCheckpoint | None], None]
-RawPairs = tuple[Tensor, Tensor]
-"""Raw images and texts, `(pairs, dim)` each; row i of both belongs to one pair."""
+RawPairs = tuple[Tensor, ...]
+"""Raw vectors, `(pairs, width)` a modality, images and texts say; row i of all belongs to one pair."""
 
 
 class DivergedError(InputError):
@@ -61,7 +61,7 @@ class Trainer:
         self,
         config: TrainingConfig,
         batches: Batches,
-        dim: int,
+        dim: Widths,
         device: torch.device | None = None,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
         means: dict[str, Tensor] | None = None,
@@ -69,14 +69,16 @@ class Trainer:
     ) -> None:
         """Draw the SAEs.
 
-        wrap: makes a module distributed, if it is to be. means: `(dim,)` mean unit row by modality, for centred input.
+        dim: the embeddings' width, or each modality's by name, in the order in which batches have them.
+        wrap: makes a module distributed, if it is to be.
+        means: `(width,)` mean unit row by modality, for centred input.
         validation: pairs on which each checkpoint is measured, by the first worker.
         Raises InputError if the batches are of unpaired rows and the alignment needs pairs, if only one of settings and
         batches is of shuffled pairs, or if means are missing.
         """
         if not batches.paired and config.alignment.needs_pairs and any(config.betas):
             raise InputError(
-                f"{config.alignment} compares the two codes of a pair, and these images and texts are not paired; "
+                f"{config.alignment} compares the codes of a pair, and these images and texts are not paired; "
                 f"give --alignment iso-energy"
             )
         if config.null != batches.null:
@@ -119,8 +121,8 @@ class Trainer:
         while self.step < self.steps:
             epoch, first_step = divmod(self.step, self.batches.steps)
             with closing(self._timed(self.batches.epoch(epoch, first_step))) as batches:
-                for images, texts in batches:
-                    self._step(images, texts, measured=report is not None or self.config.revival > 0)
+                for vectors in batches:
+                    self._step(vectors, measured=report is not None or self.config.revival > 0)
                     if report is not None:
                         self._report_if_due(report)
         if report is None:
@@ -144,15 +146,15 @@ class Trainer:
                 return
             yield batch
 
-    def _step(self, images: Tensor, texts: Tensor, measured: bool) -> None:
-        images, texts = (part.to(self.device, non_blocking=True).float() for part in (images, texts))
+    def _step(self, vectors: RawPairs, measured: bool) -> None:
+        vectors = tuple(part.to(self.device, non_blocking=True).float() for part in vectors)
         try:
-            output = self._module(images, texts, self._dead_atoms(), measured)
+            output = self._module(vectors, self._dead_atoms(), measured)
         except ValueError:  # a pursuit refuses atoms that are not finite
             self._require_finite_weights()
             raise
         # DDP averages over workers; their shares of the batch may differ by a pair.
-        share = len(images) * self.batches.workers / self.batches.batch_pairs
+        share = len(vectors[0]) * self.batches.workers / self.batches.batch_pairs
         reconstruction, alignment, penalty, revival = output.losses.T
         own = reconstruction + penalty + self.config.revival * revival
         weight = 1.0 if self.config.alignment.over_all else share
@@ -168,7 +170,7 @@ class Trainer:
             add_up(used)
             self._idle_steps = torch.where(used > 0, 0, self._idle_steps + 1)
             self._sums.add(output.losses, output.sums)
-        self._rows += 2 * len(images)
+        self._rows += sum(map(len, vectors))
         self.step += 1
 
     def _dead_atoms(self) -> Tensor:
@@ -177,7 +179,7 @@ class Trainer:
     def _metrics(self) -> Metrics:
         """Return the metrics of all workers' rows since the last report."""
         names = self.group.names
-        metrics = self._sums.metrics(names, self.group.saes[0].config.dim)
+        metrics = self._sums.metrics(names, self.group.modalities)
         for name, dead, sae in zip(names, self._dead_atoms().sum(dim=1).tolist(), self.group.saes, strict=True):
             metrics[f"{name}/dead_atoms"] = float(dead)
             if self.config.atom_norm == "free":
@@ -259,7 +261,7 @@ class Trainer:
             raise InputError(f"{folder} was trained otherwise: {differences}; restore these settings or start anew")
         self._idle_steps = idle_steps.to(self.device)
         for name, sae in zip(self.group.names, self.group.saes, strict=True):
-            sae.load_state_dict(SparseAutoencoder.load(folder / name).state_dict())
+            sae.load_state_dict(load_autoencoder(folder / name).state_dict())
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, _, key = name.partition(".")
@@ -275,19 +277,20 @@ class Trainer:
                 "as PairIndex.build(store, 'train').means has them"
             )
         for sae in self.group.saes:
-            for modality in MODALITIES:
-                getattr(sae, f"{modality}_mean").copy_(means[modality])
+            for modality in sae.config.modalities:
+                getattr(sae.part(modality), f"{modality}_mean").copy_(means[modality])
 
 
-def _mean_r2(sae: SparseAutoencoder, pairs: RawPairs, device: torch.device) -> float:
+def _mean_r2(sae: Autoencoder, pairs: RawPairs, device: torch.device) -> float:
     """Mean over modalities of R² (paper 1.6)."""
     was_training = sae.training
     sae.eval()
     figures = []
-    for modality, part in zip(MODALITIES, pairs, strict=True):
-        rows = sae.prepare(part.to(device).float(), modality)
-        sums = ReconstructionSums.zeros(sae.config.dim)
-        sums.update(rows.cpu(), sae(rows).residual.cpu())
+    for modality, vectors in zip(sae.config.modalities, pairs, strict=True):
+        part = sae.part(modality)
+        rows = part.prepare(vectors.to(device).float(), modality)
+        sums = ReconstructionSums.zeros(part.config.dim)
+        sums.update(rows.cpu(), part(rows).residual.cpu())
         figures.append(sums)
     sae.train(was_training)
     return r2_paper(*figures)

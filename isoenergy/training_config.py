@@ -4,16 +4,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from isoenergy.beta_search import AutomaticBeta, BetaRule
 from isoenergy.errors import InputError
+from isoenergy.joint_sae import Widths
 from isoenergy.objective import Alignment, MaskedCosine
-from isoenergy.sae import AtomNorm, Input, SaeConfig
+from isoenergy.sae import MODALITIES, AtomNorm, Input, SaeConfig
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.variants import number_text
 
 Beta = tuple[float, ...] | AutomaticBeta
+Dictionaries = Literal["auto", "shared", "own"]
 
 _MAY_BE_ZERO = ("seed", "revival", "null")
 
@@ -43,6 +45,9 @@ class TrainingConfig:
     """Atoms in the dictionary, if they are not a multiple of the width."""
     k: int = 20
     """Rounds of Matching Pursuit; atoms a row of top-k, and on average of batch-top-k."""
+    dictionaries: Dictionaries = "auto"
+    """shared: one dictionary for all modalities. own: one for each, over the same atoms; what compares vectors across
+    modalities is then not defined. auto: shared if they have one width."""
     atom_norm: AtomNorm = "unit"
     """unit: atoms are brought back to norm 1 after each step. free: they are not, as in the paper's released code."""
     input: Input = "normalised"
@@ -75,6 +80,10 @@ class TrainingConfig:
             value = getattr(self, item.name)
             if isinstance(value, int | float) and item.name not in _MAY_BE_ZERO and not 0 < value < math.inf:
                 raise InputError(f"{item.name} must be {'finite' if value == math.inf else 'above 0'}, got {value}")
+        if self.dictionaries not in get_args(Dictionaries):
+            raise InputError(
+                f"dictionaries must be one of {', '.join(get_args(Dictionaries))}, got {self.dictionaries}"
+            )
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not 0 <= self.revival < math.inf:
@@ -122,12 +131,23 @@ class TrainingConfig:
             raise InputError("beta is auto: it is yet to be found")
         return tuple(beta for beta in self.beta if beta > 0 or not self.null)
 
-    def saes(self, dim: int) -> dict[str, tuple[SaeConfig, int]]:
-        """Return each SAE's config and the seed of its initialisation, by name, for embeddings of width `dim`."""
+    def saes(self, dim: Widths) -> dict[str, tuple[SaeConfig, int]]:
+        """Return each SAE's config and the seed of its initialisation, by name, for embeddings of width `dim`.
+
+        Raises InputError if one dictionary is to serve modalities of different widths.
+        """
+        by_name = dict.fromkeys(MODALITIES, dim) if isinstance(dim, int) else dim
+        widths = tuple(by_name.values())
+        differ = len(set(widths)) > 1
+        if differ and self.dictionaries == "shared":
+            raise InputError(
+                f"one dictionary cannot serve vectors of widths {', '.join(map(str, widths))}; give --dictionaries own"
+            )
+        own = differ or self.dictionaries == "own"
         return {
             sae_name(beta, seed, self.seeds, self.null): (
                 SaeConfig(
-                    dim=dim,
+                    dim=sum(widths) if own else widths[0],
                     atoms=self.atoms_for(dim),
                     k=self.k,
                     beta=beta,
@@ -136,15 +156,19 @@ class TrainingConfig:
                     atom_norm=self.atom_norm,
                     input=self.input,
                     null=self.null,
+                    modalities=tuple(by_name),
+                    widths=widths if own else (),
                 ),
                 self.seed + seed,
             )
             for seed, beta in product(range(self.seeds), self.betas)
         }
 
-    def atoms_for(self, dim: int) -> int:
-        """Return the size of the dictionary for embeddings of width `dim`."""
-        return self.expansion * dim if self.atoms is None else self.atoms
+    def atoms_for(self, dim: Widths) -> int:
+        """Return the size of the dictionary for embeddings of width `dim`; that of the widest, if widths differ."""
+        if self.atoms is not None:
+            return self.atoms
+        return self.expansion * (dim if isinstance(dim, int) else max(dim.values()))
 
     @property
     def names(self) -> list[str]:

@@ -1,13 +1,14 @@
 """What a training says of itself: sums over the steps between two reports, as numbers, and what to make of them."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from isoenergy.distributed import add_up
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.joint_sae import Autoencoder
 from isoenergy.sae_group import LOSSES, RowSums
 from isoenergy.statistics import ALWAYS_ON_FREQUENCY, EPSILON
 
@@ -32,7 +33,7 @@ class StepSums:
         parts = [losses.detach() * rows, sums.squared_errors, sums.fires, sums.energies, sums.inputs]
         self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
 
-    def metrics(self, names: list[str], dim: int) -> Metrics:
+    def metrics(self, names: list[str], modalities: Sequence[str]) -> Metrics:
         """Return the metrics of all SAEs over all workers since the last call; all workers must call it together."""
         flat = torch.cat([part.flatten() for part in self._sums])
         add_up(flat)
@@ -41,7 +42,7 @@ class StepSums:
             part.view(like.shape) for part, like in zip(parts, self._sums, strict=True)
         )
         self._sums = []
-        entries, total, squares = inputs.T
+        entries, total, squares, rows = inputs.T
         variance = squares / entries - (total / entries).square()
         metrics: Metrics = {}
         for number, name in enumerate(names):
@@ -50,25 +51,36 @@ class StepSums:
             by_atom = energies[number]
             energy = by_atom.sum(0)
             held = max(float(energy.sum()), 1e-30)
-            rows = entries / dim
             always_on = fires[number].sum(0) > ALWAYS_ON_FREQUENCY * rows.sum()
-            score = by_atom[0] / rows[0] / (by_atom / rows[:, None]).sum(0).clamp_min(1e-30)
-            bimodal = (score >= EPSILON) & (score <= 1 - EPSILON)
+            shares = by_atom / rows[:, None]
+            shares = shares / shares.sum(0).clamp_min(1e-30)
+            shared = (energy > 0) & (shares.max(0).values <= 1 - EPSILON)
             metrics |= {f"{name}/{key}": value for key, value in weighted.items()}
             metrics |= {
-                f"{name}/r2_image": float(r2[0]),
-                f"{name}/r2_text": float(r2[1]),
+                **{f"{name}/r2_{modality}": float(value) for modality, value in zip(modalities, r2, strict=True)},
                 f"{name}/l0": float(fires[number].sum() / rows.sum()),
                 f"{name}/always_on_atoms": float(always_on.sum()),
                 f"{name}/always_on_energy": float(energy[always_on].sum()) / held,
-                f"{name}/bimodal_energy": float(energy[bimodal].sum()) / held,
+                f"{name}/bimodal_energy": float(energy[shared].sum()) / held,
             }
         return metrics
 
 
-def largest_squared_norm(sae: SparseAutoencoder) -> float:
+def r2_by_modality(metrics: Mapping[str, float], name: str) -> dict[str, float]:
+    """Return an SAE's R² on each modality, in their order."""
+    start = f"{name}/r2_"
+    return {key.removeprefix(start): value for key, value in metrics.items() if key.startswith(start)}
+
+
+def mean_r2(metrics: Mapping[str, float], name: str) -> float:
+    """Return an SAE's R², averaged over modalities; NaN if it was not measured."""
+    found = r2_by_modality(metrics, name).values()
+    return sum(found) / len(found) if found else math.nan
+
+
+def largest_squared_norm(sae: Autoencoder) -> float:
     """Return the largest squared norm of an atom."""
-    return float(sae.dictionary.detach().square().sum(1).max())
+    return max(float(part.dictionary.detach().square().sum(1).max()) for part in sae.dictionaries)
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ def notices(metrics: Metrics, names: list[str], atoms: int, baseline: str | None
         def of(key: str, name: str = name) -> float:
             return metrics.get(f"{name}/{key}", math.nan)
 
-        r2 = (of("r2_image") + of("r2_text")) / 2
+        r2 = mean_r2(metrics, name)
         if of("always_on_energy") > _MUCH_ALWAYS_ON and not warming_up:
             found.append(
                 Notice(
@@ -124,8 +136,8 @@ def notices(metrics: Metrics, names: list[str], atoms: int, baseline: str | None
                     f"--atom-norm unit, or a smaller --learning-rate",
                 )
             )
-        if baseline not in (None, name) and not warming_up:
-            best = (metrics[f"{baseline}/r2_image"] + metrics[f"{baseline}/r2_text"]) / 2
+        if baseline is not None and baseline != name and not warming_up:
+            best = mean_r2(metrics, baseline)
             if best - r2 > _R2_LOSS:
                 found.append(
                     Notice(

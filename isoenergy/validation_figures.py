@@ -11,7 +11,7 @@ from isoenergy.metrics.energy import energy_shares
 from isoenergy.metrics.geometry import probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_paper
 from isoenergy.metrics.retrieval import recall_change
-from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sae import SparseAutoencoder
 from isoenergy.statistics import ConceptStatistics
 
 
@@ -40,7 +40,8 @@ def validation_figures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) ->
     """Measure an SAE on pairs: `(pairs, dim)` raw embeddings each, row i of both a pair, on the SAE's device."""
     was_training = sae.training
     sae.eval()
-    rows = [sae.prepare(part.float(), modality) for modality, part in zip(MODALITIES, (images, texts), strict=True)]
+    both = zip(sae.config.modalities, (images, texts), strict=True)
+    rows = [sae.prepare(part.float(), modality) for modality, part in both]
     gram = sae.gram_of_frozen(rows=2 * len(images))
     codes = [sae.encode(part, gram) for part in rows]
     statistics = ConceptStatistics.zeros(sae.config.atoms)

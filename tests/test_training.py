@@ -189,7 +189,7 @@ def test_a_pursuits_step_keeps_nothing_of_the_size_of_dense_codes(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        group(images, texts, dead)
+        group((images, texts), dead)
     for parameter in group.parameters():
         kept.pop(parameter.untyped_storage().data_ptr(), None)
     dense_row = 4 * 3200
@@ -207,10 +207,11 @@ def test_training_lowers_the_loss_and_alignment_aligns(pairs: PairArrays) -> Non
 
 
 def test_only_the_iso_energy_penalty_takes_rows_that_are_not_paired(pairs: PairArrays) -> None:
-    images = PairBatches.of_arrays(pairs.images, pairs.images, 20, 0)
-    texts = PairBatches.of_arrays(pairs.texts[:70], pairs.texts[:70], 20, 1)
-    batches = UnpairedBatches(images, texts)
-    with pytest.raises(InputError, match=r"masked-cosine compares the two codes of a pair.*iso-energy"):
+    rows = {"image": pairs.images, "text": pairs.texts[:70]}
+    orders = [PairOrder(np.array([0, len(part)]), 20, seed, len(part)) for seed, part in enumerate(rows.values())]
+    parts = [PairBatches(order, ArrayRows({name: rows[name]})) for order, name in zip(orders, rows, strict=True)]
+    batches = UnpairedBatches(tuple(parts))
+    with pytest.raises(InputError, match=r"masked-cosine compares the codes of a pair.*iso-energy"):
         Trainer(CONFIG, batches, 8)
     trainer = Trainer(dataclasses.replace(CONFIG, alignment=IsoEnergy()), batches, 8)
     trainer.run(lambda _step, _metrics, _save: None)

@@ -52,7 +52,7 @@ def train(name: str, rank: int, workers: int, node: NodeGroup) -> tuple[dict[str
     def wrap(module: nn.Module) -> nn.Module:
         assert isinstance(module, SaeGroup)
         if name == "shared-gram":
-            module.share_grams(node, 2 * -(-BATCH // workers))
+            module.share_grams(node, -(-BATCH // workers))
             grams.extend(module._grams)
         if workers == 1:
             return module

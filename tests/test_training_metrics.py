@@ -43,8 +43,8 @@ def test_metrics_are_those_of_a_direct_computation_over_all_steps(encoder: Spars
     dead[1, 3:9] = True
     sums = StepSums()
     for step in range(STEPS):
-        add(sums, group(*batch(step), dead))
-    found = sums.metrics(group.names, DIM)
+        add(sums, group(batch(step), dead))
+    found = sums.metrics(group.names, MODALITIES)
     for sae, name in zip(group.saes, NAMES, strict=True):
         rows = {
             modality: torch.cat([sae.prepare(batch(step)[side], modality) for step in range(STEPS)])
@@ -78,11 +78,11 @@ def test_metrics_are_those_of_a_direct_computation_over_all_steps(encoder: Spars
 @torch.no_grad()
 def test_a_report_begins_anew() -> None:
     group, dead, sums = SaeGroup(CONFIG, DIM), torch.zeros(2, 24, dtype=torch.bool), StepSums()
-    add(sums, group(*batch(0), dead))
-    first = sums.metrics(NAMES, DIM)
+    add(sums, group(batch(0), dead))
+    first = sums.metrics(NAMES, MODALITIES)
     for step in (1, 0):
-        add(sums, group(*batch(step), dead))
-        second = sums.metrics(NAMES, DIM)
+        add(sums, group(batch(step), dead))
+        second = sums.metrics(NAMES, MODALITIES)
     assert second == first
 
 
@@ -94,8 +94,8 @@ def test_an_atom_on_in_all_rows_is_counted_and_its_energy_weighed() -> None:
         sae.dictionary[5] = direction
     rows = 10 * direction + 0.01 * torch.randn(PAIRS, DIM, generator=torch.Generator().manual_seed(0))
     sums = StepSums()
-    add(sums, group(rows, rows, torch.zeros(2, 24, dtype=torch.bool)))
-    found = sums.metrics(NAMES, DIM)
+    add(sums, group([rows, rows], torch.zeros(2, 24, dtype=torch.bool)))
+    found = sums.metrics(NAMES, MODALITIES)
     assert found["beta-0/always_on_atoms"] == 1
     assert found["beta-0/always_on_energy"] == pytest.approx(1)
     assert found["beta-0/bimodal_energy"] == pytest.approx(1)

@@ -58,5 +58,5 @@ def _run_worker(settings: dict[str, Any]) -> None:
     def wrap(module: nn.Module, training: TrainingConfig) -> nn.Module:
         return distributed(module, device, node, workers, training.batch_pairs)
 
-    data = PassData(batches, work.index.dim, device, means_of([work.index]), work.validation, wrap, rank == 0)
+    data = PassData(batches, work.index.widths, device, means_of([work.index]), work.validation, wrap, rank == 0)
     run_pass(work.task, data, ray.train.report)

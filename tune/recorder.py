@@ -36,7 +36,7 @@ class Recorder(ray.tune.Callback):
     ) -> None:
         """total: passes of the search. parts: of each."""
         self._folder, self._proposals = folder, proposals
-        self._parts, self._dim = parts, store.manifest.dim
+        self._parts, self._widths = parts, store.manifest.modalities
         self._tracking = SearchTracking(run, folder.uri, store.uri, store.fingerprint)
         self._running: dict[str, PassRecord] = {}
         self._ended: set[str] = set()
@@ -123,7 +123,7 @@ class Recorder(ray.tune.Callback):
             self._tracking.begin(_candidate(record, name), self._parameters(record, name), tags)
 
     def _parameters(self, record: PassRecord, name: str) -> dict[str, object]:
-        config, seed = record.training.saes(self._dim)[name]
+        config, seed = record.training.saes(self._widths)[name]
         own = {"beta": config.beta, "atoms": config.atoms, "initialisation_seed": seed}
         return {**asdict(record.training), "objective": str(record.training.alignment), **own}
 

@@ -57,6 +57,11 @@ def open_store(config: SearchConfig) -> EmbeddingStore:
         raise InputError("a search needs --store STORE, or --resume NAME")
     store = EmbeddingStore.open(absolute_uri(config.store))
     store.require_complete()
+    store.require_pairs_of_one_width()
+    if config.training.dictionaries == "own":
+        raise InputError(
+            "a search compares vectors across modalities, which needs one dictionary; give another --dictionaries"
+        )
     if not store.pairs_in("validation"):
         raise InputError(f"{config.store} has no validation pairs to measure trials on; embed more pairs")
     require_batches(store.pairs_in("train"), int(min(config.space.batch_pairs.values)), config.workers)
@@ -159,7 +164,7 @@ def _trainable(inputs: _PassInputs, rows: SharedRows | None) -> Any:
         device = torch.device("cuda" if inputs.placement.gpus else "cpu")
         data = PassData(
             batches=rows.batches(device),
-            dim=rows.index.dim,
+            widths=rows.index.widths,
             device=device,
             means=means_of([rows.index]),
             validation=ray.get(inputs.validation),

@@ -13,6 +13,7 @@ from torch import nn
 
 from isoenergy.checkpoints import CheckpointFolder
 from isoenergy.errors import InputError
+from isoenergy.joint_sae import Autoencoder
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.store.batches import Batches
 from isoenergy.training import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
@@ -44,7 +45,8 @@ class PassData:
     """What it trains on, and how."""
 
     batches: Callable[[TrainingConfig], Batches]
-    dim: int
+    widths: Mapping[str, int]
+    """Of each modality."""
     device: torch.device
     means: Mapping[str, torch.Tensor]
     validation: RawPairs
@@ -106,7 +108,7 @@ class _Attempt:
         steps = record.training.epochs * batches.steps
         training = replace(record.training, beta=betas, checkpoint_every=-(-steps // task.parts))
         self._trainer = Trainer(
-            training, batches, data.dim, data.device, lambda module: data.wrap(module, training), dict(data.means)
+            training, batches, data.widths, data.device, lambda module: data.wrap(module, training), dict(data.means)
         )
         self._checkpoints = CheckpointFolder(f"{task.search.pass_uri(task.pass_id)}/{CHECKPOINTS}", keep=1)
         self._history: Points = []
@@ -164,7 +166,8 @@ class _Attempt:
             self._task.search.end(self._task.pass_id, Outcome("finished"))
         self._send({**_message(self._task, record), "points": new})
 
-    def _figures(self, sae: SparseAutoencoder) -> dict[str, float]:
+    def _figures(self, sae: Autoencoder) -> dict[str, float]:
+        assert isinstance(sae, SparseAutoencoder)  # a search refuses others
         images, texts = (part.to(self._data.device) for part in self._data.validation)
         return asdict(validation_figures(sae, images, texts))
 

@@ -21,6 +21,7 @@ from workflows.run_files import log_file, require_writable
 from workflows.steps import Step
 from workflows.task_config import TasksConfig
 from workflows.task_graph import TaskSteps
+from workflows.vectors import store_of
 
 SUMMARY_FILE = "evaluation.json"
 STEPS_FOLDER = "steps"
@@ -31,11 +32,16 @@ class EvaluateConfig:
     """Measure SAEs on held-out pairs, side by side. Steps that are done are not done again."""
 
     store: str
-    """Embedding store that `isoenergy embed` made."""
+    """Embedding store that `isoenergy embed` made, or Parquet with columns of paired vectors as `isoenergy train` takes
+    them: it is copied into a store in the output, unless you give the one that training has made."""
     saes: tuple[str, ...]
     """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
     `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
     together."""
+    modalities: str = ""
+    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
+    skip_bad_rows: bool = False
+    """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
     output: str = "runs/evaluation"
     """Folder or fsspec URL for the steps and the summary, seen by all nodes. On an object store, which has no locks,
     one run at a time; nodes keep what they read of it below TMPDIR until the run ends."""
@@ -79,7 +85,11 @@ class EvaluateConfig:
 
 def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | None:
     """Run what is not done and write `evaluation.json`; return its place, or None if dry or only some steps."""
-    store = EmbeddingStore.open(config.store)
+    output = config.output.rstrip("/")
+    place = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
+    if place is None:
+        return None
+    store = EmbeddingStore.open(place)
     store.require_complete()
     if not store.pairs_in(config.split):
         raise InputError(f"{config.store} has no pairs in its {config.split} split; embed more pairs")
@@ -89,11 +99,15 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
             raise InputError(
                 f"{folder} is for embeddings of width {sae.config.dim}, but {config.store} has {store.manifest.dim}"
             )
+        if sae.config.modalities != tuple(store.manifest.modalities):
+            raise InputError(
+                f"{folder} is for {' and '.join(sae.config.modalities)}, but {config.store} has "
+                f"{' and '.join(store.manifest.modalities)}"
+            )
     names = _names(saes)
     measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs)
     graph = EvaluationGraph(measured, saes)
     tasks = TaskSteps(config.tasks, store, config.split, config.seed, graph)
-    output = config.output.rstrip("/")
     root = f"{output}/{STEPS_FOLDER}"
     planned = steps.plan([*graph.targets, *tasks.targets], root, config.force, config.only)
     if config.dry_run:
@@ -145,12 +159,15 @@ def _summary(
     def results(step: Step) -> dict[str, Any]:
         return steps.result(step, root)
 
+    source = store.manifest.source_config
     return {
         "store": {
             "uri": store.uri,
             "fingerprint": store.fingerprint,
             "encoder": store.manifest.encoder,
-            "source": asdict(store.manifest.source_config),
+            "modalities": store.manifest.modalities,
+            "source": store.manifest.source,
+            "source_config": None if source is None else asdict(source),
             "dim": store.manifest.dim,
             "pairs_in": store.rows_in,
             "embedded": len(store),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Annotated
 
 import numpy as np
@@ -73,9 +74,12 @@ def _stores_in(uri: str) -> list[str]:
 def _made(store: EmbeddingStore) -> Iterator[str]:
     manifest = store.manifest
     yield f"store        {store.uri}, format {manifest.format}"
-    yield f"encoder      {manifest.encoder}, {manifest.dim} dimensions, computed in {manifest.precision}"
-    yield f"  weights    {manifest.encoder_digest}"
-    yield f"  pixels     {json.dumps(manifest.preprocessing)}"
+    if manifest.encoder:
+        yield f"encoder      {manifest.encoder}, {manifest.dim} dimensions, computed in {manifest.precision}"
+        yield f"  weights    {manifest.encoder_digest}"
+        yield f"  pixels     {json.dumps(manifest.preprocessing)}"
+    else:
+        yield f"vectors      {', '.join(f'{name} of {width} dimensions' for name, width in manifest.widths.items())}"
     yield f"stored       {manifest.dtype}, {sum(record.shard_bytes for record in store.commits):,} bytes in shards"
     images = f", images in {manifest.source_images}" if manifest.source_images else ""
     yield f"source       {manifest.source}, {manifest.source_format}{images}"
@@ -96,31 +100,33 @@ def _counted(store: EmbeddingStore) -> Iterator[str]:
 
 def _measured(store: EmbeddingStore, samples: int) -> Iterator[str]:
     """Norms and the gap over the first pairs of units spread over the store."""
-    images: list[np.ndarray] = []
-    texts: list[np.ndarray] = []
+    found: dict[str, list[np.ndarray]] = {name: [] for name in store.manifest.modalities}
+    pairs = 0
     shown: list[dict[str, str]] = []
     places = np.random.default_rng(0).permutation(len(store.commits))
     for place in places:
         unit = store.commits[place].unit
-        arrays = store.read_unit_arrays(unit)
-        images.append(arrays.images.astype(np.float32))
-        texts.append(arrays.texts.astype(np.float32))
-        if len(shown) < samples and len(arrays):
+        for name, rows in store.read_unit_vectors(unit).items():
+            found[name].append(rows.astype(np.float32))
+        pairs += store.commits[place].embedded
+        if len(shown) < samples:
             shown += store.read_unit(unit, ["key", "split", "caption"]).slice(0, samples - len(shown)).to_pylist()
-        if sum(map(len, images)) >= _PAIRS_FOR_NORMS:
+        if pairs >= _PAIRS_FOR_NORMS:
             break
-    if not sum(map(len, images)):
+    if not pairs:
         return
-    image, text = np.concatenate(images)[:_PAIRS_FOR_NORMS], np.concatenate(texts)[:_PAIRS_FOR_NORMS]
-    yield f"norms        of {len(image):,} pairs: lowest, mean, highest"
-    units = []
-    for name, rows in (("image", image), ("text", text)):
+    yield f"norms        of {min(pairs, _PAIRS_FOR_NORMS):,} pairs: lowest, mean, highest"
+    units = {}
+    for name, parts in found.items():
+        rows = np.concatenate(parts)[:_PAIRS_FOR_NORMS]
         norms = np.linalg.norm(rows, axis=1)
         yield f"  {name:<9}  {norms.min():.3f}  {norms.mean():.3f}  {norms.max():.3f}"
-        units.append(rows / np.maximum(norms, 1e-12)[:, None])
-    cosine = (units[0] * units[1]).sum(axis=1).mean()
-    gap = difference_in_means(units[0].mean(axis=0), units[1].mean(axis=0))
-    yield f"gap          {gap:.3f} between the means of normalised images and texts; mean cosine of a pair {cosine:.3f}"
+        units[name] = rows / np.maximum(norms, 1e-12)[:, None]
+    for (one, a), (other, b) in combinations(units.items(), 2):
+        if a.shape[1] == b.shape[1]:
+            gap, cosine = difference_in_means(a.mean(axis=0), b.mean(axis=0)), (a * b).sum(axis=1).mean()
+            means = f"{gap:.3f} between the means of normalised {one} and {other}"
+            yield f"gap          {means}; mean cosine of a pair {cosine:.3f}"
     for pair in shown:
         yield f"sample       {_short(pair['key'])} [{pair['split']}] {_short(pair['caption'])}"
 

@@ -36,6 +36,7 @@ from workflows.training_data import TrainingStores, prepare_indices
 from workflows.training_placement import AUTOMATIC, TrainingPlacement, Workers
 from workflows.training_plan import training_plan
 from workflows.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
+from workflows.vectors import store_of
 
 _RESTARTS_WITHOUT_PROGRESS = 3
 _PLAN_FILE = "training.json"
@@ -48,7 +49,10 @@ class TrainConfig:
     """What is trained, on what, where to. A run that was cut short goes on: run the same command again."""
 
     store: str = tyro.MISSING
-    """Embedding store that `isoenergy embed` made; its train split is trained on."""
+    """Embedding store that `isoenergy embed` made; its train split is trained on. Or Parquet with columns of paired
+    vectors, a file, a folder or an fsspec URL: it is copied into a store in the output; each column is a modality."""
+    modalities: str = ""
+    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
     texts: str = ""
     """Another store to take the texts from, which are then not paired with the images: needs --alignment iso-energy."""
     output: str = "runs/saes"
@@ -62,7 +66,7 @@ class TrainConfig:
     keep_checkpoints: int = 2
     """Checkpoints kept, the last ones, beside the best."""
     skip_bad_rows: bool = False
-    """Leave out pairs with NaN, infinity or zeros instead of refusing the store."""
+    """Leave out pairs with NaN, infinity or zeros, and bad rows of vectors, instead of refusing them."""
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan, with the time that 20 steps took, and stop."""
@@ -87,6 +91,10 @@ class TrainConfig:
 def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
     """Train, or continue, or find it done; return the SAEs' places in the order of seeds and betas; none if dry."""
     output = absolute_uri(config.output)
+    found = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
+    if found is None:
+        return []
+    config = replace(config, store=found)
     stores = [EmbeddingStore.open(uri) for uri in dict.fromkeys((config.stores.images, config.stores.texts))]
     for store in stores:
         store.require_complete()
@@ -234,8 +242,8 @@ def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], sta
             )
         training = _found(config.training, filesystem, root)
         points = [(step, metrics) for step, metrics in json.loads((folder / HISTORY_FILE).read_text())["points"]]
-        for name, (sae, seed) in training.saes(stores[0].manifest.dim).items():
-            card = model_card(sae, stores[0].manifest.encoder, _provenance(training, stores, seed), _last(points, name))
+        for name, (sae, seed) in training.saes(stores[0].manifest.modalities).items():
+            card = model_card(sae, stores[0].manifest.made_by, _provenance(training, stores, seed), _last(points, name))
             (folder / name / CARD_FILE).write_text(card)
             for file in (CARD_FILE, WEIGHTS_FILE, CONFIG_FILE):
                 write_atomically(filesystem, f"{root}/{name}/{file}", (folder / name / file).read_bytes())

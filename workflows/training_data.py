@@ -1,6 +1,6 @@
 """What a training reads: looked at once, on all of the cluster, before the first step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
 from isoenergy.files import open_filesystem, write_atomically
-from isoenergy.sae import MODALITIES, Modality
+from isoenergy.sae import MODALITIES
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches
 from isoenergy.store.index import PairIndex, Survey, survey_shards
@@ -27,7 +27,7 @@ _TASKS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class TrainingStores:
-    """Where pairs come from: one store, or one of images and one of texts that are not paired."""
+    """Where pairs come from: one store of any modalities, or one of images and one of texts that are not paired."""
 
     images: str
     texts: str
@@ -38,11 +38,11 @@ class TrainingStores:
         """Whether row i of images and texts belong together."""
         return self.images == self.texts
 
-    def parts(self) -> list[tuple[str, str, tuple[Modality, ...]]]:
-        """Return, for each index: its file in the output, its store, and the modalities that are read from it."""
+    def parts(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """Return, for each index: its file in the output, its store, and the modalities that are read, none for all."""
         if self.paired:
-            return [("index.json", self.images, MODALITIES)]
-        return [("index-images.json", self.images, ("image",)), ("index-texts.json", self.texts, ("text",))]
+            return [("index.json", self.images, ())]
+        return [("index-images.json", self.images, MODALITIES[:1]), ("index-texts.json", self.texts, MODALITIES[1:])]
 
 
 def prepare_indices(stores: TrainingStores, output: str, skip_bad_rows: bool) -> list[PairIndex]:
@@ -60,7 +60,7 @@ def prepare_indices(stores: TrainingStores, output: str, skip_bad_rows: bool) ->
             index = PairIndex.collect(store, "train", surveys, skip_bad_rows)
             write_atomically(filesystem, f"{root}/{name}", index.to_json().encode())
         indices.append(index)
-    if len({index.dim for index in indices}) > 1:
+    if len(indices) > 1 and len({index.dim for index in indices}) > 1:
         raise InputError(f"images and texts must have one width, got {' and '.join(str(i.dim) for i in indices)}")
     return indices
 
@@ -83,39 +83,58 @@ def open_batches(
     """Return a worker's batches; all of a node's workers must call it together."""
     if config.null:
         index = indices[0]
-        images, texts = (open_rows(index.only(modality), residence, device, node) for modality in MODALITIES)
+        rows = [open_rows(index.only(modality), residence, device, node) for modality in index.widths]
         order = PairOrder(index.starts, config.batch_pairs, config.seed, config.window_pairs)
-        return UnpairedBatches.shuffled(order, images, texts, rank, workers)
+        return UnpairedBatches.shuffled(order, *rows, rank=rank, workers=workers)
     parts = []
     for number, index in enumerate(indices):
         # each store of unpaired rows has an order of its own
         order = PairOrder(index.starts, config.batch_pairs, config.seed + number * 2**32, config.window_pairs)
         parts.append(PairBatches(order, open_rows(index, residence, device, node), rank, workers))
-    return UnpairedBatches(parts[0], parts[1]) if len(parts) > 1 else parts[0]
+    return UnpairedBatches(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def widths_of(indices: list[PairIndex]) -> dict[str, int]:
+    """Return each modality's width, in the order in which batches have them."""
+    return {name: width for index in indices for name, width in index.widths.items()}
 
 
 def means_of(indices: list[PairIndex]) -> dict[str, torch.Tensor]:
-    """Return the mean unit row of each modality, `(dim,)` float32."""
+    """Return the mean unit row of each modality, `(width,)` float32."""
     return {name: torch.tensor(mean) for index in indices for name, mean in index.means.items()}
 
 
 def validation_pairs(stores: TrainingStores, most: int) -> RawPairs | None:
     """Return the first pairs of the validation split that can be used, `most` at most; None if there are none."""
-    images = _validation_rows(stores.images, "images", most)
-    texts = _validation_rows(stores.texts, "texts", most)
-    return (images, texts) if len(images) and len(texts) else None
+    found: list[torch.Tensor] = []
+    for _, uri, modalities in stores.parts():
+        found += _validation_rows(EmbeddingStore.open(uri), modalities, most)
+    return tuple(found) if all(map(len, found)) else None
 
 
-def _validation_rows(uri: str, name: str, most: int) -> torch.Tensor:
-    store = EmbeddingStore.open(uri)
-    found: list[np.ndarray] = [np.empty((0, store.manifest.dim), np.float32)]
+def _validation_rows(store: EmbeddingStore, modalities: Sequence[str], most: int) -> list[torch.Tensor]:
+    """The first pairs that are good in all of some modalities, `(pairs, width)` each; none named: in all there are."""
+    widths = _read_of(store, modalities)
+    found: dict[str, list[np.ndarray]] = {name: [np.empty((0, width), np.float32)] for name, width in widths.items()}
+    pairs = 0
     for record in store.commits:
-        if sum(map(len, found)) >= most:
+        if pairs >= most:
             break
         if record.embedded_by_split.get("validation"):
-            rows = getattr(store.read_unit_arrays(record.unit, "validation"), name).astype(np.float32)
-            found.append(rows[np.isfinite(rows).all(1) & (rows != 0).any(1)])
-    return torch.from_numpy(np.concatenate(found)[:most])
+            vectors = store.read_unit_vectors(record.unit, "validation")
+            rows = {name: vectors[name].astype(np.float32) for name in widths}
+            good = np.all([np.isfinite(part).all(1) & (part != 0).any(1) for part in rows.values()], axis=0)
+            pairs += int(good.sum())
+            for name, part in rows.items():
+                found[name].append(part[good])
+    return [torch.from_numpy(np.concatenate(parts)[:most]) for parts in found.values()]
+
+
+def _read_of(store: EmbeddingStore, modalities: Sequence[str]) -> dict[str, int]:
+    there = store.manifest.modalities
+    if missing := [name for name in modalities if name not in there]:
+        raise InputError(f"{store.uri} has no {', '.join(missing)}; it has {', '.join(there)}")
+    return {name: there[name] for name in modalities or there}
 
 
 def _known(filesystem: Any, path: str, store: EmbeddingStore, skip_bad_rows: bool) -> PairIndex | None:
@@ -126,11 +145,12 @@ def _known(filesystem: Any, path: str, store: EmbeddingStore, skip_bad_rows: boo
     return index if index.fingerprint == store.fingerprint and (skip_bad_rows or not index.skipped) else None
 
 
-def _surveys(store: EmbeddingStore, modalities: tuple[Modality, ...]) -> Iterator[Survey]:
+def _surveys(store: EmbeddingStore, modalities: Sequence[str]) -> Iterator[Survey]:
     """Yield the surveys of all shards in the store's order, made by parallel tasks."""
     run: Any = ray.remote(num_cpus=1, max_retries=3)(survey_shards)
+    widths, given = _read_of(store, modalities), store.manifest.splits_given
     tasks = [
-        (store.uri, store.manifest.dim, store.commits[start : start + _SHARDS_A_TASK], "train", modalities)
+        (store.uri, widths, store.commits[start : start + _SHARDS_A_TASK], "train", given)
         for start in range(0, len(store.commits), _SHARDS_A_TASK)
     ]
     pending: list[Any] = []

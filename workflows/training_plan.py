@@ -13,9 +13,10 @@ import torch
 from isoenergy.beta_search import AutomaticBeta
 from isoenergy.store.batches import PairBatches
 from isoenergy.store.index import PairIndex
-from isoenergy.store.rows import Residence, ShardRows, available_memory
+from isoenergy.store.order import PairOrder
+from isoenergy.store.rows import ArrayRows, Residence, ShardRows, available_memory
 from isoenergy.training import Trainer, TrainingConfig
-from workflows.training_data import means_of
+from workflows.training_data import means_of, widths_of
 from workflows.training_placement import TrainingPlacement
 
 _PROBE_STEPS = 20
@@ -48,9 +49,9 @@ def training_plan(
     search = isinstance(config.beta, AutomaticBeta)
     trained = replace(config, beta=(0.0, 1e-4)) if search else config
     probe = probed(trained, indices, placement.cpus, 1 if placement.gpu else 0)
-    dim, saes = indices[0].dim, len(trained.names)
+    saes = len(trained.names)
     named = str(saes) if search else f"{saes} ({', '.join(config.names)})"
-    atoms = config.atoms_for(dim)
+    atoms = config.atoms_for(widths_of(indices))
     data = sum(index.nbytes for index in indices)
     seconds = steps / probe.steps_per_second
     lines = [
@@ -91,17 +92,15 @@ def training_plan(
 def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int) -> Probe:
     device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
     torch.set_num_threads(threads)
-    images, texts = (
-        _first_rows(index, name, config.batch_pairs)
-        for index, name in zip((indices[0], indices[-1]), ("image", "text"), strict=True)
-    )
-    count = min(len(images), len(texts))
-    batches = PairBatches.of_arrays(images[:count], texts[:count], min(config.batch_pairs, count), 0)
+    rows = {name: part for index in indices for name, part in _first_rows(index, config.batch_pairs).items()}
+    count = min(map(len, rows.values()))
+    order = PairOrder(np.array([0, count]), min(config.batch_pairs, count), 0, window_pairs=count)
+    batches = PairBatches(order, ArrayRows({name: part[:count] for name, part in rows.items()}))
     total = _WARM_UP_STEPS + _PROBE_STEPS
     epochs = replace(config, epochs=-(-total // batches.steps), log_every=1, checkpoint_every=10**9)
     # shuffled pairs take as long as true ones
     probed = replace(epochs, batch_pairs=batches.batch_pairs, beta=config.betas, null=False)
-    trainer = Trainer(probed, batches, indices[0].dim, device, means=means_of(indices))
+    trainer = Trainer(probed, batches, widths_of(indices), device, means=means_of(indices))
     times: list[float] = []
 
     def report(step: int, _metrics: Any, _save: Any) -> None:
@@ -121,10 +120,10 @@ class _EnoughError(Exception):
     """The probe has seen its steps."""
 
 
-def _first_rows(index: PairIndex, name: str, batch_pairs: int) -> np.ndarray:
-    """The first pairs of an index, a few batches of them."""
+def _first_rows(index: PairIndex, batch_pairs: int) -> dict[str, np.ndarray]:
+    """The first pairs of an index, a few batches of them, by modality."""
     wanted = min(len(index), 4 * batch_pairs)
-    return ShardRows(index).take(np.arange(wanted))[name].numpy()
+    return {name: rows.numpy() for name, rows in ShardRows(index).take(np.arange(wanted)).items()}
 
 
 def _residence(residence: Residence, data: int) -> str:

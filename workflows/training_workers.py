@@ -24,9 +24,9 @@ from isoenergy.store.batches import Batches
 from isoenergy.store.rows import Residence
 from isoenergy.training import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
 from isoenergy.training_config import TrainingConfig, beta_text
-from isoenergy.training_metrics import notices
+from isoenergy.training_metrics import mean_r2, notices, r2_by_modality
 from workflows import tracking
-from workflows.training_data import TrainingStores, means_of, open_batches, read_indices, validation_pairs
+from workflows.training_data import TrainingStores, means_of, open_batches, read_indices, validation_pairs, widths_of
 
 CHECKPOINTS = "checkpoints"
 CURVE_FILE = "beta-search.json"
@@ -57,11 +57,12 @@ def train_worker(settings: dict[str, Any]) -> None:
     node, device = NodeGroup.form(), ray.train.torch.get_device()
     indices = read_indices(task.stores, task.output)
     batches = open_batches(indices, task.training, task.residence, device, node, rank, workers)
+    widths = widths_of(indices)
     validation: RawPairs | None = None
     if task.validates:
-        empty = torch.empty(0, indices[0].dim)
-        validation = validation_pairs(task.stores, task.training.validation_pairs) if rank == 0 else (empty, empty)
-    worker = _Worker(task, batches, indices[0].dim, device, node, means_of(indices), validation, rank)
+        empty = tuple(torch.empty(0, width) for width in widths.values())
+        validation = validation_pairs(task.stores, task.training.validation_pairs) if rank == 0 else empty
+    worker = _Worker(task, batches, widths, device, node, means_of(indices), validation, rank)
     training = task.training
     if isinstance(training.beta, AutomaticBeta):
         training = replace(training, beta=worker.find_beta(training.beta))
@@ -72,7 +73,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 class _Worker:
     task: WorkerTask
     batches: Batches
-    dim: int
+    widths: dict[str, int]
     device: torch.device
     node: NodeGroup
     means: dict[str, torch.Tensor]
@@ -104,7 +105,7 @@ class _Worker:
                 (n for n, s in zip(trainer.group.names, trainer.group.saes, strict=False) if s.config.beta == 0), None
             )
             warming_up = step < max(2 * config.dead_after, trainer.steps // 10)
-            for notice in notices(metrics, trainer.group.names, config.atoms_for(self.dim), baseline, warming_up):
+            for notice in notices(metrics, trainer.group.names, config.atoms_for(self.widths), baseline, warming_up):
                 if (notice.sae, notice.code) not in seen:
                     seen.add((notice.sae, notice.code))
                     self.task.progress.say.remote(f"warning, step {step}: {notice}")
@@ -163,7 +164,7 @@ class _Worker:
         return [
             BetaFigures(
                 beta=beta,
-                r2=last.get(f"{name}/validation_r2", (last[f"{name}/r2_image"] + last[f"{name}/r2_text"]) / 2),
+                r2=last.get(f"{name}/validation_r2", mean_r2(last, name)),
                 always_on_energy=last[f"{name}/always_on_energy"],
                 bimodal_energy=last[f"{name}/bimodal_energy"],
             )
@@ -174,7 +175,7 @@ class _Worker:
         def wrap(module: nn.Module) -> nn.Module:
             return distributed(module, self.device, self.node, self.batches.workers, config.batch_pairs)
 
-        return Trainer(config, self.batches, self.dim, self.device, wrap, self.means, self.validation)
+        return Trainer(config, self.batches, self.widths, self.device, wrap, self.means, self.validation)
 
 
 def distributed(module: nn.Module, device: torch.device, node: NodeGroup, workers: int, batch_pairs: int) -> nn.Module:
@@ -183,7 +184,7 @@ def distributed(module: nn.Module, device: torch.device, node: NodeGroup, worker
     On CPUs those of a node compute one Gram matrix together.
     """
     if isinstance(module, SaeGroup) and device.type == "cpu":
-        module.share_grams(node, rows=2 * -(-batch_pairs // workers))
+        module.share_grams(node, pairs=-(-batch_pairs // workers))
     if workers == 1:
         return module
     return nn.parallel.DistributedDataParallel(
@@ -232,8 +233,7 @@ def score(metrics: Metrics, names: Sequence[str]) -> float:
     """Return the mean R² of the SAEs: on the validation pairs, or on the last training steps where there are none."""
 
     def one(name: str) -> float:
-        fallback = (metrics[f"{name}/r2_image"] + metrics[f"{name}/r2_text"]) / 2
-        return metrics.get(f"{name}/validation_r2", fallback)
+        return metrics.get(f"{name}/validation_r2", mean_r2(metrics, name))
 
     return sum(map(one, names)) / len(names)
 
@@ -245,8 +245,9 @@ def progress_text(metrics: Metrics, names: Sequence[str]) -> str:
     def of(key: str) -> float:
         return metrics[f"{name}/{key}"]
 
+    r2 = "/".join(f"{value:.3f}" for value in r2_by_modality(metrics, name).values())
     return (
-        f"{name}: loss {of('reconstruction_loss'):.3g} R² {of('r2_image'):.3f}/{of('r2_text'):.3f} l0 {of('l0'):.1f} "
+        f"{name}: loss {of('reconstruction_loss'):.3g} R² {r2} l0 {of('l0'):.1f} "
         f"dead {of('dead_atoms'):.0f} align {of('alignment'):+.3f}, {metrics['rows_per_second']:,.0f} rows/s, "
         f"waiting {metrics['waiting_for_data']:.0%}"
     )

@@ -224,5 +224,5 @@ def _save_codes(found: list[PairCodes], k: int, output: Path) -> None:
 def _encode(
     sae: SparseAutoencoder, images: Rows, texts: Rows, gram: torch.Tensor | None
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], PairCodes]:
-    image, text = (sae.prepare(tensor(rows), m) for rows, m in zip((images, texts), MODALITIES, strict=True))
+    image, text = (sae.prepare(tensor(rows), m) for rows, m in zip((images, texts), sae.config.modalities, strict=True))
     return (image, text), (sae.encode(image, gram), sae.encode(text, gram))

@@ -18,7 +18,7 @@ from isoenergy.metrics.dictionaries import (
     negative_interference,
     stable_rank,
 )
-from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sae import SparseAutoencoder
 from isoenergy.statistics import merged_code_matrix
 
 
@@ -57,7 +57,7 @@ def measure_dictionary(config: DictionaryConfig, inputs: Inputs, output: Path) -
     meetings = (coactivation(matrices[0]) + coactivation(matrices[1])) / 2
     sample = min(config.draw.sample, config.drawn)
     insertion, deletion = [], []
-    for modality, matrix, rows in zip(MODALITIES, matrices, (held.images, held.texts), strict=True):
+    for modality, matrix, rows in zip(sae.config.modalities, matrices, (held.images, held.texts), strict=True):
         x = sae.prepare(tensor(rows[:sample]), modality).numpy()
         curves = faithfulness_curves(matrix[:sample], x, dictionary)
         insertion.append(curves.c_insertion)

@@ -73,7 +73,8 @@ def picture_part(config: PicturesConfig, inputs: Inputs, output: Path) -> Result
     rows: dict[str, list[int]] = {}
     for file, row in places:
         rows.setdefault(file, []).append(row)
-    found = read_thumbnails(store.manifest.source_config, rows)
+    source = store.manifest.source_config
+    found = {} if source is None else read_thumbnails(source, rows)
     captions = [
         caption if len(caption) <= _LETTERS else f"{caption[:_LETTERS]}…" for caption in pairs["caption"].to_pylist()
     ]

@@ -8,7 +8,7 @@ import torch
 
 from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, SaeReference, StoreReference, tensor, unit_rows
 from isoenergy.pair_moments import PairMoments
-from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sae import SparseAutoencoder
 from isoenergy.statistics import AtomClasses, ConceptStatistics
 from isoenergy.store import EmbeddingStore
 
@@ -44,7 +44,8 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
                 moments.update(unit_rows(both[0]), unit_rows(both[1]))
                 continue
             with torch.no_grad():
-                codes = [sae.encode(sae.prepare(tensor(x), m), gram) for x, m in zip(both, MODALITIES, strict=True)]
+                prepared = (sae.prepare(tensor(x), m) for x, m in zip(both, sae.config.modalities, strict=True))
+                codes = [sae.encode(x, gram) for x in prepared]
                 moments.update(sae.decode(codes[0]), sae.decode(codes[1]))
             statistics.update(codes[0], codes[1])
     moments.save(output / _MOMENTS_FILE)

@@ -23,7 +23,7 @@ from isoenergy.evaluation.variants import (
 from isoenergy.gap_closing import Affine
 from isoenergy.metrics.gap import cone_statistics, l2i
 from isoenergy.metrics.transport import transport_gap
-from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sae import SparseAutoencoder
 from isoenergy.weighted_measures import probing_accuracy, relative_modality_gap
 
 Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -113,7 +113,7 @@ def _probing_accuracy(
 ) -> Interval:
     images, texts = (
         sae.prepare(tensor(rows[:sample]), m).numpy()
-        for rows, m in zip((held.images, held.texts), MODALITIES, strict=True)
+        for rows, m in zip((held.images, held.texts), sae.config.modalities, strict=True)
     )
     values = probing_accuracy(
         images,

@@ -42,7 +42,7 @@ def mean_squared_error(image: ReconstructionSums, text: ReconstructionSums) -> f
     return (image.squared_error + text.squared_error) / max(image.rows + text.rows, 1)
 
 
-def r2_paper(image: ReconstructionSums, text: ReconstructionSums) -> float:
+def r2_paper(*modalities: ReconstructionSums) -> float:
     """Return R² against the scalar mean of all entries, by modality, averaged by rows; at most 1 (paper 1.6).
 
     The scalar mean of an embedding is close to 0, so this is about 1 - MSE for unit rows.
@@ -53,7 +53,7 @@ def r2_paper(image: ReconstructionSums, text: ReconstructionSums) -> float:
         scalar_mean = sums.first.sum() / entries
         return 1 - (sums.squared_error / entries) / (sums.second / entries - scalar_mean**2 + _PAPER_FLOOR)
 
-    return _by_rows(one(image), one(text), image.rows, text.rows)
+    return sum(one(sums) * sums.rows for sums in modalities) / max(sum(sums.rows for sums in modalities), 1)
 
 
 def r2_centred(image: ReconstructionSums, text: ReconstructionSums) -> float:

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     UNREADABLE_FILE = "unreadable_file"
     UNREADABLE_ROW = "unreadable_row"
     NON_FINITE_EMBEDDING = "non_finite_embedding"
+    UNUSABLE_ROW = "unusable_row"
 
 
 RETRIABLE = frozenset(

@@ -6,6 +6,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from isoenergy.training_metrics import r2_by_modality
+
+_STYLES = {"-": "solid", "--": "dashed", "-.": "dash-dotted", ":": "dotted"}
+
 
 def training_curves(points: Sequence[tuple[int, Mapping[str, float]]], names: Sequence[str]) -> Figure:
     """Draw reconstruction loss, R² of both modalities, alignment and bimodal energy of each SAE by step.
@@ -14,9 +18,13 @@ def training_curves(points: Sequence[tuple[int, Mapping[str, float]]], names: Se
     """
     figure = Figure(figsize=(10.4, 6.4), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True).ravel()
+    modalities = list(
+        dict.fromkeys(modality for _, metrics in points for modality in r2_by_modality(metrics, names[0]))
+    )
+    styles = dict(zip(modalities, ("-", "--", "-.", ":"), strict=False))
     titles = (
         "reconstruction loss",
-        "R² (solid: images, dashed: texts, dots: validation)",
+        f"R² ({', '.join(f'{_STYLES[style]}: {name}' for name, style in styles.items())}; dots: validation)",
         "alignment term",
         "bimodal energy",
     )
@@ -33,8 +41,8 @@ def training_curves(points: Sequence[tuple[int, Mapping[str, float]]], names: Se
                 panels[panel].plot(*zip(*there, strict=True), style, color=c, linewidth=1.4, markersize=3, label=label)
 
         draw(0, "reconstruction_loss", label=name)
-        draw(1, "r2_image")
-        draw(1, "r2_text", "--")
+        for modality in modalities:
+            draw(1, f"r2_{modality}", styles.get(modality, ":"))
         draw(1, "validation_r2", "o")
         draw(2, "alignment")
         draw(3, "bimodal_energy")

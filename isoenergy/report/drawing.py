@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 from matplotlib.figure import Figure
 
 from isoenergy.report.figures import as_bytes
+from isoenergy.report.naming import Naming
 
 KINDS = ("svg", "png")
 
@@ -21,16 +23,24 @@ class Drawing:
     """What it shows, for those who do not see it."""
     caption: str
     """How to read it."""
-    files: Mapping[str, bytes]
-    """By kind, `svg` and `png`."""
+    figure: Figure
     wide: bool
 
     @classmethod
     def of(cls, name: str, alt: str, figure: Figure, wide: bool = False, caption: str = "") -> Self:
-        """Draw a figure; wide: it takes both columns of the page."""
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # it is laid out: once for all kinds
-        return cls(name, alt, caption, {kind: as_bytes(figure, kind) for kind in KINDS}, wide)
+        """Return the drawing of a figure; wide: it takes both columns of the page."""
+        return cls(name, alt, caption, figure, wide)
+
+    def named(self, naming: Naming) -> Self:
+        """Return it with the modalities' names."""
+        return replace(self, alt=naming(self.alt), caption=naming(self.caption), figure=naming.in_figure(self.figure))
+
+    @cached_property
+    def files(self) -> Mapping[str, bytes]:
+        """The figure by kind, `svg` and `png`."""
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")  # it is laid out: once for all kinds
+        return {kind: as_bytes(self.figure, kind) for kind in KINDS}
 
     @property
     def url(self) -> str:

@@ -23,6 +23,7 @@ from isoenergy.report.gap_figure import gaps
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.headline import headline
 from isoenergy.report.intervals import bounds, number
+from isoenergy.report.naming import Naming
 from isoenergy.report.published import published
 from isoenergy.report.sae_figures import ReadTable, atom_drawings, projection_drawing, rival_drawings
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
@@ -86,10 +87,13 @@ def write_report(evaluation: str, output: str) -> list[str]:
 def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     """Return the page, under no name, and all files beside it by their places."""
     names, real = labels(summary["saes"]), real_saes(summary["saes"])
+    naming = Naming(tuple(summary["store"]["modalities"]))
     atoms = {sae["name"]: table(f"{sae['exemplars']}/{ATOMS_FILE}") for sae in summary["saes"]}
-    shown = {sae["name"]: _sae_report(sae, summary, names[sae["name"]], atoms[sae["name"]], table) for sae in real}
+    shown = {
+        sae["name"]: _sae_report(sae, summary, names[sae["name"]], atoms[sae["name"]], table, naming) for sae in real
+    }
     found = headline(summary["saes"], names)
-    narrow = projection_drawing(found.sae, found.label, table, narrow=True) if found else None
+    narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming) if found else None
     drawings = {
         "graph": Drawing.of("graph", "", draw_graph(summary["graph"])),
         "gaps": Drawing.of(
@@ -112,10 +116,11 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
             caption="What alignment buys and costs as its weight grows. Hollow: the same objective on shuffled pairs; "
             "only what lies apart from it needs pairs that belong together. Bars: 95% intervals, of one training each.",
         )
+    drawings = {name: drawing.named(naming) for name, drawing in drawings.items()}
     tasks = task_sections(summary["tasks"], names)
     drawings |= {drawing.name: drawing for task in tasks for drawing in task.drawings}
     page = (
-        _environment()
+        _environment(naming)
         .get_template("page.html")
         .render(
             summary=summary,
@@ -155,11 +160,12 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     }
 
 
-def _environment() -> Environment:
+def _environment(naming: Naming) -> Environment:
     environment = Environment(
         loader=PackageLoader("isoenergy", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
+    environment.filters["named"] = naming
     return environment
 
 
@@ -169,16 +175,18 @@ def _unbroken(sentence: str) -> Markup:
     return Markup(re.sub(r"\[[^]]*\]", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))
 
 
-def _sae_report(sae: Sae, summary: Mapping[str, Any], label: str, atoms: pa.Table, table: ReadTable) -> SaeReport:
+def _sae_report(
+    sae: Sae, summary: Mapping[str, Any], label: str, atoms: pa.Table, table: ReadTable, naming: Naming
+) -> SaeReport:
     original = summary["original"]
     return SaeReport(
         label=label,
         results=sae["results"],
         verdict=verdict(sae, summary["saes"]),
         rivals=rivals.rival_sentences(original, sae),
-        rival_drawings=rival_drawings(original, sae, label),
-        projection=projection_drawing(sae, label, table),
-        atom_drawings=atom_drawings(sae, label, atoms, table),
+        rival_drawings=[drawing.named(naming) for drawing in rival_drawings(original, sae, label)],
+        projection=projection_drawing(sae, label, table).named(naming),
+        atom_drawings=[drawing.named(naming) for drawing in atom_drawings(sae, label, atoms, table)],
         atoms_tested=SharednessCounts.of(atoms),
         atoms=_shown_atoms(atoms, table(f"{sae['exemplars']}/{EXEMPLARS_FILE}"), summary["store"]),
     )
@@ -188,7 +196,10 @@ def _shown_atoms(atoms: pa.Table, exemplars: pa.Table, store: Mapping[str, Any])
     """Return the strongest atoms of each class, each with its top images and captions."""
     shown = {row["atom"]: row | {"images": [], "captions": []} for row in atoms.to_pylist()}
     rows = exemplars.to_pylist()
-    pictures = thumbnails(store["source"], {(row["file"], row["row"]) for row in rows if row["modality"] == "image"})
+    pictures: dict[tuple[str, int], str] = {}
+    if store["source_config"] is not None:
+        wanted = {(row["file"], row["row"]) for row in rows if row["modality"] == "image"}
+        pictures = thumbnails(store["source_config"], wanted)
     for row in rows:
         atom = shown[row["atom"]]
         if row["modality"] == "image":

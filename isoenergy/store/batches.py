@@ -43,7 +43,7 @@ class Batches(Protocol):
 
     @property
     def paired(self) -> bool:
-        """Whether row i of images and texts are a pair: a true one, or a shuffled one."""
+        """Whether row i of all modalities are of one pair: a true one, or a shuffled one."""
         ...
 
     @property
@@ -51,8 +51,11 @@ class Batches(Protocol):
         """Whether pairs are shuffled: each image has the text of another."""
         ...
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this worker's images and texts, `(local pairs, dim)` each, as stored, from `first_step` on."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield this worker's share of each batch from `first_step` on: `(local pairs, width)` a modality, as stored.
+
+        The modalities come in their order: images and texts, say.
+        """
         ...
 
 
@@ -95,17 +98,11 @@ class PairBatches:
         """Pairs in a global batch."""
         return self.order.batch_pairs
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this worker's images and texts from `first_step` on; what comes next is read meanwhile."""
-        for rows in self.by_modality(epoch, first_step):
-            yield rows["image"], rows["text"]
-
-    def by_modality(self, epoch: int, first_step: int = 0) -> Iterator[dict[str, Tensor]]:
-        """Yield this worker's share of each batch, a `(local pairs, dim)` tensor a modality."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield this worker's share of each batch from `first_step` on; what comes next is read meanwhile."""
         for portion in _ahead(self.rows.take, self._portions(epoch, first_step)):
-            tensors = {name: tensor.pin_memory() if _pins(tensor) else tensor for name, tensor in portion.items()}
-            for step in range(len(next(iter(tensors.values())))):
-                yield {name: tensor[step] for name, tensor in tensors.items()}
+            tensors = [tensor.pin_memory() if _pins(tensor) else tensor for tensor in portion.values()]
+            yield from zip(*tensors, strict=True)
 
     def _portions(self, epoch: int, first_step: int) -> Iterator[Positions]:
         """Positions of this worker's pairs, `(steps, local pairs)`, as many steps as are best taken at once."""
@@ -120,50 +117,48 @@ class PairBatches:
 
 @dataclass(frozen=True)
 class UnpairedBatches:
-    """Images and texts that are read apart: those of two stores, which are no pairs, or shuffled pairs of one."""
+    """Modalities that are read apart: those of two stores, which are no pairs, or shuffled pairs of one."""
 
-    images: PairBatches
-    texts: PairBatches
+    parts: tuple[PairBatches, ...]
+    """Of one modality each."""
     paired: bool = False
     null: bool = False
 
     def __post_init__(self) -> None:
-        if (self.images.batch_pairs, self.images.workers) != (self.texts.batch_pairs, self.texts.workers):
-            raise InputError("images and texts must have batches of one size, shared by as many workers")
+        if len({(part.batch_pairs, part.workers) for part in self.parts}) > 1:
+            raise InputError("all modalities must have batches of one size, shared by as many workers")
 
     @classmethod
-    def shuffled(
-        cls, order: PairOrder, images: PairRows, texts: PairRows, rank: int = 0, workers: int = 1
-    ) -> "UnpairedBatches":
+    def shuffled(cls, order: PairOrder, *rows: PairRows, rank: int = 0, workers: int = 1) -> "UnpairedBatches":
         """Return the batches of `order` in which each image has the text of another: see `wrong_texts`.
 
-        images, texts: the rows of either modality; that of the other is not asked for.
+        rows: those of each modality; of the first they come in `order`, of each other one shuffled anew.
         Raises InputError if there is but one pair.
         """
-        wrong = WrongTextOrder(order.starts, order.batch_pairs, order.seed, order.window_pairs)
-        parts = (PairBatches(order, images, rank, workers), PairBatches(wrong, texts, rank, workers))
-        return cls(*parts, paired=True, null=True)
+        settings = (order.starts, order.batch_pairs, order.seed, order.window_pairs)
+        wrong = [WrongTextOrder(*settings, shuffle=number) for number in range(len(rows) - 1)]
+        parts = (PairBatches(of, its, rank, workers) for of, its in zip((order, *wrong), rows, strict=True))
+        return cls(tuple(parts), paired=True, null=True)
 
     @property
     def steps(self) -> int:
         """Batches in an epoch: until the smaller store has been seen."""
-        return min(self.images.steps, self.texts.steps)
+        return min(part.steps for part in self.parts)
 
     @property
     def batch_pairs(self) -> int:
-        """Images, and as many texts, in a global batch."""
-        return self.images.batch_pairs
+        """Rows of each modality in a global batch."""
+        return self.parts[0].batch_pairs
 
     @property
     def workers(self) -> int:
         """Among how many workers each batch is shared."""
-        return self.images.workers
+        return self.parts[0].workers
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this worker's images and texts from `first_step` on."""
-        both = zip(self.images.by_modality(epoch, first_step), self.texts.by_modality(epoch, first_step), strict=False)
-        for image, text in both:
-            yield image["image"], text["text"]
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Yield this worker's share of each batch from `first_step` on."""
+        for rows in zip(*(part.epoch(epoch, first_step) for part in self.parts), strict=False):
+            yield tuple(tensor for part in rows for tensor in part)
 
 
 def _pins(tensor: Tensor) -> bool:

@@ -20,7 +20,6 @@ from isoenergy.pairs.splits import Split, split_of
 from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.reader import EmbeddingStore, embedding_rows
 
-MODALITIES = ("image", "text")
 _SHOWN = 3
 
 
@@ -41,28 +40,29 @@ class Survey:
 
     shards: list[ShardSurvey]
     sums: dict[str, npt.NDArray[np.float64]] = field(repr=False)
-    """`(dim,)` sum of the good pairs' unit rows, by modality."""
+    """`(width,)` sum of the good pairs' unit rows, by modality."""
 
 
 def survey_shards(
-    uri: str, dim: int, records: Sequence[CommitRecord], split: Split, modalities: Sequence[str] = MODALITIES
+    uri: str, widths: Mapping[str, int], records: Sequence[CommitRecord], split: Split, splits_given: bool = False
 ) -> Survey:
     """Read some shards of the store at `uri` whole and look at every pair of the split.
 
+    widths: of the modalities that are looked at. splits_given: the split does not follow from the key.
     Raises InputError, naming the shard and what is wrong with it, if it is not the file that was committed, lacks a
     column, has another width, repeats a key, or has pairs in a split that is not that of their key.
     """
     filesystem, root = open_filesystem(uri)
     shards: list[ShardSurvey] = []
-    sums = {name: np.zeros(dim) for name in modalities}
+    sums = {name: np.zeros(width) for name, width in widths.items()}
     for record in records:
         place = f"{uri}/shards/{record.shard}"
-        table = _read_committed(filesystem, f"{root}/shards/{record.shard}", record, modalities, place)
-        _check_keys(table, place)
+        table = _read_committed(filesystem, f"{root}/shards/{record.shard}", record, list(widths), place)
+        _check_keys(table, place, splits_given)
         numbers = np.flatnonzero(table["split"].to_numpy() == split)
         table = table.take(pa.array(numbers))
         bad: dict[int, str] = {}
-        unit = {name: _unit_rows(table, name, dim, place, bad) for name in modalities}
+        unit = {name: _unit_rows(table, name, width, place, bad) for name, width in widths.items()}
         good = np.ones(len(table), bool)
         good[list(bad)] = False
         for name, rows in unit.items():
@@ -80,7 +80,8 @@ class PairIndex:
     fingerprint: str
     """The store's."""
     split: Split
-    dim: int
+    widths: Mapping[str, int]
+    """Of the modalities that are read, in order."""
     dtype: StoredDtype
     shards: tuple[str, ...]
     counts: tuple[int, ...]
@@ -88,7 +89,7 @@ class PairIndex:
     skipped: Mapping[str, tuple[int, ...]]
     """Numbers of the pairs left out, by shard, among its pairs of the split."""
     means: Mapping[str, tuple[float, ...]]
-    """`(dim,)` mean of the unit rows, by modality."""
+    """`(width,)` mean of the unit rows, by modality."""
 
     @classmethod
     def collect(
@@ -113,7 +114,7 @@ class PairIndex:
             store=store.uri,
             fingerprint=store.fingerprint,
             split=split,
-            dim=store.manifest.dim,
+            widths={name: len(total) for name, total in sums.items()},
             dtype=store.manifest.dtype,
             shards=tuple(shard.shard for shard in kept),
             counts=counts,
@@ -124,7 +125,11 @@ class PairIndex:
     @classmethod
     def build(cls, store: EmbeddingStore, split: Split, skip_bad_rows: bool = False) -> Self:
         """Survey every shard in this process."""
-        surveys = (survey_shards(store.uri, store.manifest.dim, [record], split) for record in store.commits)
+        manifest = store.manifest
+        surveys = (
+            survey_shards(store.uri, manifest.modalities, [record], split, manifest.splits_given)
+            for record in store.commits
+        )
         return cls.collect(store, split, surveys, skip_bad_rows)
 
     def __len__(self) -> int:
@@ -139,15 +144,20 @@ class PairIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of all pairs' embeddings, as stored."""
-        return len(self) * len(self.means) * self.dim * np.dtype(self.dtype).itemsize
+        return len(self) * sum(self.widths.values()) * np.dtype(self.dtype).itemsize
 
     def only(self, modality: str) -> Self:
         """Return the index of one modality's rows."""
-        return replace(self, means={modality: self.means[modality]})
+        return replace(self, widths={modality: self.widths[modality]}, means={modality: self.means[modality]})
 
     def empty_arrays(self, pairs: int) -> dict[str, npt.NDArray[np.floating]]:
-        """Return an uninitialised `(pairs, dim)` array a modality."""
-        return {name: np.empty((pairs, self.dim), self.dtype) for name in self.means}
+        """Return an uninitialised `(pairs, width)` array a modality."""
+        return {name: np.empty((pairs, width), self.dtype) for name, width in self.widths.items()}
+
+    @property
+    def dim(self) -> int:
+        """Width of the widest modality."""
+        return max(self.widths.values())
 
     def to_json(self) -> str:
         """Return the index as text."""
@@ -182,10 +192,10 @@ def _read_committed(
         raise InputError(f"{place} cannot be read ({error}); run the same `isoenergy embed` again") from error
 
 
-def _check_keys(table: pa.Table, place: str) -> None:
+def _check_keys(table: pa.Table, place: str, splits_given: bool) -> None:
     keys, splits = table["key"].to_pylist(), table["split"].to_pylist()
     for row, (key, split) in enumerate(zip(keys, splits, strict=True)):
-        if key is None or split_of(key) != split:
+        if key is None or (not splits_given and split_of(key) != split):
             raise InputError(
                 f"{place}, row {row}: key {key!r} is in the {split} split, and belongs to "
                 f"{'none' if key is None else split_of(key)}; this shard was not written by `isoenergy embed`"
@@ -195,15 +205,14 @@ def _check_keys(table: pa.Table, place: str) -> None:
         raise InputError(f"{place} has more than one pair of key {', '.join(map(repr, repeated))}")
 
 
-def _unit_rows(table: pa.Table, name: str, dim: int, place: str, bad: dict[int, str]) -> npt.NDArray[np.float32]:
+def _unit_rows(table: pa.Table, name: str, width: int, place: str, bad: dict[int, str]) -> npt.NDArray[np.float32]:
     kind = table.schema.field(name).type
-    width = getattr(kind, "list_size", None)
-    if width != dim:
-        raise InputError(f"{place}: {name} is {kind}, and the store's manifest says that embeddings have width {dim}")
+    if getattr(kind, "list_size", None) != width:
+        raise InputError(f"{place}: {name} is {kind}, and the store's manifest says that embeddings have width {width}")
     column = table[name]
     if column.null_count:
         raise InputError(f"{place}, row {column.is_null().index(True).as_py()}: there is no {name} embedding")
-    rows = embedding_rows(column, dim).astype(np.float32)
+    rows = embedding_rows(column, width).astype(np.float32)
     with np.errstate(all="ignore"):
         norms = np.linalg.norm(rows, axis=1)
         unit = rows / norms[:, None]

@@ -1,7 +1,7 @@
 """What a store holds and how it was made; what a unit of work came to."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from isoenergy.differences import differing_fields
@@ -12,6 +12,8 @@ from isoenergy.pairs.source import Format, PairColumns
 
 FORMAT = 3
 StoredDtype = Literal["float16", "float32"]
+VECTORS: Literal["vectors"] = "vectors"
+"""The format of a source whose embeddings were there already; see `isoenergy.store.vectors`."""
 _INFORMATIVE = {"encoder", "source", "source_images", "units", "software"}
 
 
@@ -20,7 +22,7 @@ class Manifest:
     """The store's `manifest.json`. Two runs may fill one store only if all but the informative fields agree."""
 
     encoder: str
-    """Name that the encoder was loaded by (informative: the digest decides)."""
+    """Name that the encoder was loaded by (informative: the digest decides); empty if the source held the vectors."""
     encoder_digest: str
     """SHA-256 of the encoder's weights."""
     preprocessing: dict[str, Any]
@@ -28,14 +30,14 @@ class Manifest:
     precision: Precision
     """What the encoder computed in."""
     dim: int
-    """Width of the embeddings."""
+    """Width of the embeddings; the largest, if modalities differ."""
     dtype: StoredDtype
     """Precision of the stored embeddings."""
     source: str
     """Where the pairs were read from (informative: the commit records hold a digest of each file)."""
     source_images: str
     """Where a source of captions finds its images, if that is another place (informative)."""
-    source_format: Format
+    source_format: Format | Literal["vectors"]
     """The source's format."""
     columns: dict[str, str]
     """Names of the source's columns by role: key, image, caption; empty where the source has its own."""
@@ -49,12 +51,28 @@ class Manifest:
     """Units of work when the store was last filled (informative: the source may grow)."""
     software: dict[str, str]
     """Versions of what made it (informative)."""
+    widths: dict[str, int] = field(default_factory=dict)
+    """Width of each modality by its column, in order, where the source held vectors; empty: `image` and `text`."""
+    splits_given: bool = False
+    """Whether the source says which split a row is in; else that follows from the key."""
     format: int = FORMAT
     """Version of the store's layout."""
 
     @property
-    def source_config(self) -> SourceConfig:
-        """What opens the source again."""
+    def modalities(self) -> dict[str, int]:
+        """Width of each modality's embeddings by its column, in order."""
+        return self.widths or dict.fromkeys(("image", "text"), self.dim)
+
+    @property
+    def made_by(self) -> str:
+        """What made the embeddings, for people: an encoder, or nobody knows what."""
+        return self.encoder or f"given vectors ({', '.join(self.widths)})"
+
+    @property
+    def source_config(self) -> SourceConfig | None:
+        """What opens the source of pairs again; None for vectors."""
+        if self.source_format == VECTORS:
+            return None
         return SourceConfig(self.source, self.source_format, PairColumns(**self.columns), self.source_images)
 
     def to_json(self) -> str:
@@ -73,8 +91,8 @@ class Manifest:
         )
         if differences:
             raise InputError(
-                f"{store} was made by encoder {self.encoder!r} from {self.source} and cannot be continued with "
-                f"{other.encoder!r} from {other.source}: {differences}; give another output folder"
+                f"{store} was made by encoder {self.made_by!r} from {self.source} and cannot be continued with "
+                f"{other.made_by!r} from {other.source}: {differences}; give another output folder"
             )
 
 

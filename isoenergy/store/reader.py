@@ -104,12 +104,31 @@ class EmbeddingStore:
         """Return one of the store's files whole; raises OSError if it cannot be read."""
         return self._filesystem.cat_file(f"{self._root}/{name}")
 
+    def read_unit_vectors(self, unit: str, split: Split | None = None) -> dict[str, npt.NDArray[np.floating]]:
+        """Return one unit's embeddings, `(pairs, width)` by modality."""
+        widths = self.manifest.modalities
+        table = self.read_unit(unit, list(widths), split)
+        return {name: embedding_rows(table[name], width) for name, width in widths.items()}
+
     def read_unit_arrays(self, unit: str, split: Split | None = None) -> PairArrays:
-        """Return one unit's keys and embeddings."""
-        table = self.read_unit(unit, ["key", "image", "text"], split)
+        """Return one unit's keys and embeddings: those of the first modality as images, of the second as texts.
+
+        Raises InputError if there are more than two, or they differ in width.
+        """
+        self.require_pairs_of_one_width()
+        (image, width), (text, _) = self.manifest.modalities.items()
+        table = self.read_unit(unit, ["key", image, text], split)
         keys = np.array(table["key"].to_pylist(), dtype=object)
-        dim = self.manifest.dim
-        return PairArrays(keys, embedding_rows(table["image"], dim), embedding_rows(table["text"], dim))
+        return PairArrays(keys, embedding_rows(table[image], width), embedding_rows(table[text], width))
+
+    def require_pairs_of_one_width(self) -> None:
+        """Raise InputError unless there are two modalities, of one width: what the paper is about."""
+        widths = self.manifest.modalities
+        if len(widths) != 2 or len(set(widths.values())) > 1:
+            raise InputError(
+                f"{self.uri} holds {', '.join(f'{name} of width {width}' for name, width in widths.items())}; this "
+                f"needs two modalities of one width"
+            )
 
     def to_arrays(self, split: Split | None = None) -> PairArrays:
         """Return all pairs of a split (default: all), in the order of units and rows.

@@ -37,7 +37,7 @@ class PairRows(Protocol):
     """Batches that are best taken at a time; None: a whole window."""
 
     def take(self, positions: Positions) -> dict[str, Tensor]:
-        """Return the pairs of `positions`, `(…,)`, by modality: `(…, dim)` as stored."""
+        """Return the pairs of `positions`, `(…,)`, by modality: `(…, width)` as stored."""
         ...
 
 
@@ -47,7 +47,7 @@ class ArrayRows:
     at_once: int | None = 4
 
     def __init__(self, arrays: Arrays) -> None:
-        """Take a `(pairs, dim)` array a modality; row i of each belongs to pair i."""
+        """Take a `(pairs, width)` array a modality; row i of each belongs to pair i."""
         if len({len(array) for array in arrays.values()}) > 1:
             raise InputError(f"rows must pair up, got {', '.join(f'{len(a)} of {n}' for n, a in arrays.items())}")
         self._arrays = arrays
@@ -67,7 +67,7 @@ class DeviceRows:
     at_once: int | None = 1
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
-        """Take a `(pairs, dim)` tensor a modality."""
+        """Take a `(pairs, width)` tensor a modality."""
         self._tensors = tensors
 
     def take(self, positions: Positions) -> dict[str, Tensor]:
@@ -147,14 +147,15 @@ class ShardReader:
         place = f"{self._index.store}/shards/{name}"
         try:
             data = pa.py_buffer(self._filesystem.cat_file(f"{self._root}/shards/{name}"))
-            table = pq.read_table(pa.BufferReader(data), columns=["split", *self._index.means], use_threads=False)
+            table = pq.read_table(pa.BufferReader(data), columns=["split", *self._index.widths], use_threads=False)
             places = np.flatnonzero(table["split"].to_numpy() == self._index.split)
             places = np.delete(places, list(self._index.skipped.get(name, ())))
-            for modality in self._index.means:
+            widths = self._index.widths
+            for modality, width in widths.items():
                 kind = table.schema.field(modality).type
-                if (kind.list_size, kind.value_type) != (self._index.dim, pa.from_numpy_dtype(self._index.dtype)):
-                    raise ValueError(f"{modality} is {kind}, not {self._index.dtype}[{self._index.dim}]")
-            arrays = {modality: embedding_rows(table[modality], self._index.dim) for modality in self._index.means}
+                if (kind.list_size, kind.value_type) != (width, pa.from_numpy_dtype(self._index.dtype)):
+                    raise ValueError(f"{modality} is {kind}, not {self._index.dtype}[{width}]")
+            arrays = {modality: embedding_rows(table[modality], width) for modality, width in widths.items()}
         except (OSError, pa.ArrowException, KeyError, IndexError, ValueError, AttributeError) as error:
             raise InputError(f"{place} cannot be read ({error}); see `isoenergy inspect --verify`") from error
         if len(places) != self._index.counts[number]:
@@ -179,7 +180,7 @@ def open_rows(index: PairIndex, residence: Residence, device: torch.device, node
 
 
 def read_rows(index: PairIndex) -> Arrays:
-    """Return the pairs of an index as arrays, `(pairs, dim)` a modality."""
+    """Return the pairs of an index as arrays, `(pairs, width)` a modality."""
     arrays = index.empty_arrays(len(index))
     _read_all(index, arrays)
     return arrays
@@ -231,8 +232,10 @@ def _shared_arrays(index: PairIndex, node: NodeGroup) -> Arrays:
 
 
 def _map(index: PairIndex, place: str) -> Arrays:
-    shape = (len(index.means), len(index), index.dim)
-    return dict(zip(index.means, np.memmap(place, index.dtype, "r+", shape=shape), strict=True))
+    whole = np.memmap(place, index.dtype, "r+", shape=(len(index) * sum(index.widths.values()),))
+    ends = np.cumsum(list(index.widths.values()))[:-1] * len(index)
+    parts = zip(index.widths.items(), np.split(whole, ends), strict=True)
+    return {name: part.reshape(len(index), width) for (name, width), part in parts}
 
 
 def _read_all(index: PairIndex, out: Arrays) -> None:

@@ -1,5 +1,7 @@
 """The columns of shards and of rejected files."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 from isoenergy.store.manifest import StoredDtype
@@ -7,20 +9,25 @@ from isoenergy.store.manifest import StoredDtype
 REJECTED = pa.schema(
     [("key", pa.string()), ("file", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("detail", pa.string())]
 )
-_OWN = ("key", "row", "split", "caption", "image", "text", "reason", "detail", "file")
+OWN_COLUMNS = ("key", "row", "split", "caption")
+"""Of a shard, beside the embeddings."""
+_OWN = (*OWN_COLUMNS, "image", "text", "reason", "detail", "file")
 
 
 def shard_schema(dim: int, dtype: StoredDtype, passed_through: pa.Schema) -> pa.Schema:
     """Return the schema of a shard: `row` is the row in the input file, `image` and `text` the raw embeddings."""
+    return vectors_schema({"image": dim, "text": dim}, dtype, passed_through)
+
+
+def vectors_schema(widths: Mapping[str, int], dtype: StoredDtype, passed_through: pa.Schema) -> pa.Schema:
+    """Return the schema of a shard with a column of embeddings for each modality."""
     number = pa.float16() if dtype == "float16" else pa.float32()
-    vector = pa.list_(number, dim)
     own = [
         pa.field("key", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("caption", pa.string(), nullable=False),
-        pa.field("image", vector, nullable=False),
-        pa.field("text", vector, nullable=False),
+        *(pa.field(name, pa.list_(number, width), nullable=False) for name, width in widths.items()),
     ]
     return pa.schema(own + [field.with_name(stored_name(field.name)) for field in passed_through])
 

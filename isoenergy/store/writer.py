@@ -72,6 +72,10 @@ class StoreWriter:
         """Write `summary.json`, what the last run came to."""
         write_atomically(self._filesystem, f"{self._root}/summary.json", figures.encode())
 
+    def has_summary(self) -> bool:
+        """Return whether a run has come to its end here."""
+        return self._filesystem.exists(f"{self._root}/summary.json")
+
     def committed(self) -> dict[str, CommitRecord]:
         """Return the records of the finished units by name; one whose shard is gone or cut short is not finished."""
         shards = self._sizes("shards")

@@ -27,6 +27,8 @@ class WrongTextOrder(PairOrder):
 
     block_pairs: int = 2**13
     """Pairs among which texts are dealt out; more mix better and make a streaming reader read more shards."""
+    shuffle: int = 0
+    """Tells the shuffles of several modalities apart; rows of two shuffled ones may meet their own by chance."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,11 +54,15 @@ class WrongTextOrder(PairOrder):
     def _texts(self, block: int) -> Positions:
         """Numbers of the texts that a block's images get, one after the other."""
         images = np.arange(self._edges[block], self._edges[block + 1])
-        random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(1, block)))
+        random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(1, block, *self._shuffle)))
         texts = random.permutation(numbers_along(*self._line, images))
         while (texts == images).any():
             texts = random.permutation(texts)
         return texts
+
+    @property
+    def _shuffle(self) -> tuple[int, ...]:
+        return (self.shuffle,) if self.shuffle else ()
 
     @cached_property
     def _edges(self) -> Positions:
@@ -69,5 +75,5 @@ class WrongTextOrder(PairOrder):
     def _line(self) -> tuple[Positions, Positions]:
         """The pieces that texts are taken from, and their order: shards, cut where they are larger than a block."""
         pieces = np.union1d(self.starts, np.arange(0, self.starts[-1], self.block_pairs))
-        random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))
+        random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, *self._shuffle)))
         return pieces, random.permutation(len(pieces) - 1)

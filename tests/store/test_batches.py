@@ -140,9 +140,9 @@ def unpaired(images: list[int], texts: list[int], folder: Path, workers: int = 1
         store = write_store(str(folder / modality), shards) if rank == 0 else None
         if store is not None:
             (folder / f"{modality}.json").write_text(PairIndex.build(store, "train").to_json())
-        index = PairIndex.from_json((folder / f"{modality}.json").read_text())
+        index = PairIndex.from_json((folder / f"{modality}.json").read_text()).only(modality)
         parts.append(PairBatches(PairOrder(index.starts, 8, number, 16), ShardRows(index), rank, workers))
-    return UnpairedBatches(*parts)
+    return UnpairedBatches(tuple(parts))
 
 
 @pytest.mark.parametrize(("images", "texts"), [([30, 3, 11], [25]), ([9], [30, 30, 1]), ([8], [8])])
@@ -152,9 +152,9 @@ def test_unpaired_batches_end_with_the_smaller_store(images: list[int], texts: l
     for first_step in range(found.steps + 1):
         pairs = list(found.epoch(0, first_step))
         assert len(pairs) == found.steps - first_step == min(sum(images), sum(texts)) // 8 - first_step
-        for mine, part in ((0, found.images), (1, found.texts)):
+        for mine, part in enumerate(found.parts):
             expected = list(part.epoch(0, first_step))[: len(pairs)]
-            assert all(torch.equal(pair[mine], each[mine]) for pair, each in zip(pairs, expected, strict=True))
+            assert all(torch.equal(pair[mine], each) for pair, (each,) in zip(pairs, expected, strict=True))
 
 
 def test_unpaired_batches_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
@@ -164,14 +164,15 @@ def test_unpaired_batches_are_the_same_for_any_number_of_workers(tmp_path: Path)
 
     alone, shared = seen(1), seen(3)
     assert all(same(one, other) for one, other in zip(alone, shared, strict=True))
-    one, other = (unpaired([30], [25], tmp_path / str(n), workers=n).images for n in (1, 2))
+    one, other = (unpaired([30], [25], tmp_path / str(n), workers=n).parts[0] for n in (1, 2))
     with pytest.raises(InputError, match="batches of one size"):
-        UnpairedBatches(one, other)
+        UnpairedBatches((one, other))
 
 
 def shuffled(index: PairIndex, residence: Residence, rank: int = 0, workers: int = 1) -> UnpairedBatches:
     images, texts = (opened(index.only(modality), residence) for modality in ("image", "text"))
-    return UnpairedBatches.shuffled(PairOrder(index.starts, BATCH, SEED, WINDOW), images, texts, rank, workers)
+    order = PairOrder(index.starts, BATCH, SEED, WINDOW)
+    return UnpairedBatches.shuffled(order, images, texts, rank=rank, workers=workers)
 
 
 def shuffled_sequence(

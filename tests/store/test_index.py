@@ -12,6 +12,8 @@ from isoenergy.store.index import survey_shards
 from tests.store.stores import rewrite, with_column, with_row, write_store
 from tests.store.test_store import DIM
 
+WIDTHS = {"image": DIM, "text": DIM}
+
 Change = Callable[[pa.Table], pa.Table]
 
 
@@ -46,7 +48,7 @@ def test_an_index_is_the_same_after_a_round_trip_through_json(store: EmbeddingSt
     again = PairIndex.from_json(index.to_json())
     assert again == index
     assert again.starts.tolist() == index.starts.tolist()
-    for text in ("", "[]", "{}", "null", index.to_json().replace('"dim"', '"width"')):
+    for text in ("", "[]", "{}", "null", index.to_json().replace('"widths"', '"width"')):
         with pytest.raises((ValueError, TypeError, KeyError)):
             PairIndex.from_json(text)
 
@@ -58,7 +60,7 @@ def test_means_are_those_of_unit_rows_however_shards_are_grouped(tmp_path: Path,
     indices = []
     for size in (1, 2, 5):
         groups = [store.commits[start : start + size] for start in range(0, 5, size)]
-        surveys = (survey_shards(store.uri, DIM, group, "train") for group in groups)
+        surveys = (survey_shards(store.uri, WIDTHS, group, "train") for group in groups)
         indices.append(PairIndex.collect(store, "train", surveys))
     for index in indices:
         for name, rows in (("image", arrays.images), ("text", arrays.texts)):
@@ -217,7 +219,7 @@ def test_a_shard_whose_only_pairs_are_bad_is_no_shard(store: EmbeddingStore) -> 
 
 def test_one_modality_is_looked_at_alone(store: EmbeddingStore) -> None:
     store = rewrite(store, store.commits[2], lambda table: table.drop_columns(["text"]))
-    survey = survey_shards(store.uri, DIM, store.commits, "train", ("image",))
+    survey = survey_shards(store.uri, {"image": DIM}, store.commits, "train")
     index = PairIndex.collect(store, "train", [survey])
     assert index.means.keys() == {"image"}
     assert index.nbytes == 15 * DIM * 2

@@ -21,7 +21,7 @@ def test_what_a_store_holds(filled: Path) -> None:  # noqa: F811
         "pairs        30 in, 28 embedded",
         "rejected     2\n          2  empty_image",
         "norms        of 28 pairs: lowest, mean, highest",
-        "gap          0.000 between the means of normalised images and texts; mean cosine of a pair 1.000",
+        "gap          0.000 between the means of normalised image and text; mean cosine of a pair 1.000",
         "verified     3 units hold what was committed",
     ):
         assert words in text
