@@ -27,7 +27,7 @@ from isoenergy.evaluation.variants import (
     sae_variants,
 )
 from isoenergy.metrics.retrieval import hits_of_any_partner
-from isoenergy.sae import MODALITIES, Modality, SparseAutoencoder
+from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 from isoenergy.tasks.linear_probe import probe
 from isoenergy.tasks.mixed_retrieval import mixed_retrieval
@@ -81,7 +81,7 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     """Look texts and images up among documents of both modalities."""
     del output
     given = MixedSet.load(inputs["set"])
-    queries: dict[Modality, npt.NDArray[np.int64]] = {"text": given.text_queries, "image": given.image_queries}
+    queries: dict[str, npt.NDArray[np.int64]] = {"text": given.text_queries, "image": given.image_queries}
     weights = {m: poisson_weights(len(q), REPLICATES, config.seed, n) for n, (m, q) in enumerate(queries.items())}
     rows = []
     for name, images, texts in _embeddings(config, inputs, given.images, given.texts, _ALL):
@@ -193,7 +193,7 @@ def _chosen(
 
 
 @torch.no_grad()
-def _codes(sae: SparseAutoencoder, rows: Rows, modality: Modality, gram: Tensor | None) -> SparseCodes:
+def _codes(sae: SparseAutoencoder, rows: Rows, modality: str, gram: Tensor | None) -> SparseCodes:
     blocks = (rows[start : start + READ_ROWS] for start in range(0, len(rows), READ_ROWS))
     return concatenate([sae.encode(sae.prepare(tensor(block), modality), gram) for block in blocks], sae.config.k)
 
