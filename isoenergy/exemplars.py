@@ -60,11 +60,11 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
         for modality, codes in zip(MODALITIES, both, strict=True):
             merged = SparseCodes(codes.indices, codes.merged_values(), codes.residual)
             for atom in atoms:
-                top = [(first + row, value) for row, value in _top_pairs(merged, atom, config.pairs_per_atom)]
+                top = [(first + row, value) for row, value in top_pairs(merged, atom, config.pairs_per_atom)]
                 kept = sorted(best[atom, modality] + top, key=lambda pair: -pair[1])
                 best[atom, modality] = kept[: config.pairs_per_atom]
         first += len(both[0])
-    where = _pair_places(config.store, {pair for pairs in best.values() for pair, _ in pairs})
+    where = pair_places(config.store, {pair for pairs in best.values() for pair, _ in pairs})
     rows = [
         {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
         for (atom, modality), pairs in best.items()
@@ -147,7 +147,7 @@ def write_projection(config: ProjectionConfig, inputs: Inputs, output: Path) -> 
     return {"pairs": len(images)}
 
 
-def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
+def pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
     """Return each pair's key, caption, input file and row; only their units are read."""
     store = EmbeddingStore.open(reference.uri)
     files = {record.unit: record.file for record in store.commits}
@@ -163,7 +163,7 @@ def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[s
     return places
 
 
-def _top_pairs(codes: SparseCodes, atom: int, count: int) -> list[tuple[int, float]]:
+def top_pairs(codes: SparseCodes, atom: int, count: int) -> list[tuple[int, float]]:
     """Return the rows with the largest coefficients of `atom`, and these; only rows in which it fires."""
     place = (codes.indices == atom) & (codes.values > 0)
     rows, columns = place.nonzero(as_tuple=True)

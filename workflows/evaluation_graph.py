@@ -36,6 +36,7 @@ from isoenergy.evaluation.rows import Draw, DrawnConfig, PartConfig, SaeReferenc
 from isoenergy.evaluation.search import SearchConfig, merge_search, search_part
 from isoenergy.exemplars import ExemplarConfig, ProjectionConfig, write_exemplars, write_projection
 from isoenergy.files import absolute_uri
+from isoenergy.joint_sae import Autoencoder
 from isoenergy.pairs.splits import Split
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.sharing import HUB
@@ -231,7 +232,7 @@ class EvaluationGraph:
         return found + [step for parts in self.saes.values() for step in vars(parts).values()]
 
 
-def sae_reference(place: str, sae: SparseAutoencoder) -> SaeReference:
+def sae_reference(place: str, sae: Autoencoder) -> SaeReference:
     """Return what a step knows of an SAE; the same weights with another k, say, are another SAE."""
     what = json.dumps([sae.digest, asdict(sae.config)], sort_keys=True)
     digest = hashlib.sha256(what.encode()).hexdigest()

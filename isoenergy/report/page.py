@@ -1,14 +1,11 @@
 """One self-contained HTML page from an evaluation."""
 
-import base64
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from isoenergy import strict_json
@@ -16,44 +13,20 @@ from isoenergy.errors import InputError
 from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, PROJECTION_FILE, SHOWN_ATOM_CLASSES
 from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.report import figures, rival_figures, rivals, tables
+from isoenergy.report.drawing import Drawing, environment
 from isoenergy.report.graph_figure import draw_graph
-from isoenergy.report.intervals import bounds, number
+from isoenergy.report.modalities_page import KIND, modalities_page
 from isoenergy.report.naming import Naming
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
 from isoenergy.report.sharedness import SharednessCounts, sharedness
 from isoenergy.report.thumbnails import thumbnails
 from isoenergy.report.verdict import Finding, verdict
-from isoenergy.sae import MODALITIES
 
-_KINDS = ("svg", "png")
-PLAIN = Naming(MODALITIES)
 _CLASS_HEADINGS = {
     "bimodal": "Bimodal atoms: what images and captions share",
     "image_only": "Image-only atoms",
     "text_only": "Text-only atoms",
 }
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure as files, and on the page."""
-
-    name: str
-    alt: str
-    files: Mapping[str, bytes]
-    """By kind, `svg` and `png`."""
-    wide: bool
-
-    @classmethod
-    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False, naming: Naming = PLAIN) -> Self:
-        """Draw a figure; wide: it takes both columns of the page."""
-        drawn = naming.in_figure(figure)
-        return cls(name, naming(alt), {kind: figures.as_bytes(drawn, kind) for kind in _KINDS}, wide)
-
-    @property
-    def url(self) -> str:
-        """The figure as a data URL."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.files["svg"]).decode()
 
 
 @dataclass(frozen=True)
@@ -85,35 +58,11 @@ def write_report(evaluation: str, output: str) -> list[str]:
 
     try:
         summary = strict_json.loads(filesystem.cat_file(file).decode())
-        names, real = labels(summary["saes"]), real_saes(summary["saes"])
-        naming = Naming(tuple(summary["store"]["modalities"]))
-        saes = [_sae_report(sae, summary, names[sae["name"]], table, naming) for sae in real]
-        graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
-        page = (
-            _environment(naming)
-            .get_template("page.html")
-            .render(
-                summary=summary,
-                labels=names,
-                saes=saes,
-                nulls=[sae for sae in summary["saes"] if is_null(sae)],
-                measures=tables.side_by_side(summary["saes"]),
-                stability=tables.stability(summary["stability"]),
-                rivals=rivals.rival_table(summary["original"], real, names),
-                rival_measures=rivals.MEASURES,
-                variants=rivals.VARIANTS,
-                headings=_CLASS_HEADINGS,
-                embeddings=("reconstructed", "bimodal", "unimodal"),
-                graph=graph,
-            )
-        )
+        page, drawings = (modalities_page if summary.get("kind") == KIND else _page)(summary, table)
     except InputError:  # the storage does not answer
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{evaluation} is not a whole evaluation ({error}); run `isoenergy evaluate` first") from error
-    drawings = {graph.name: graph}
-    for sae, shown in zip(real, saes, strict=True):
-        drawings |= {f"{sae['name']}-{each.name}": each for each in (*shown.rival_drawings, *shown.atom_drawings)}
     beside = "".join(output.rpartition("/")[:2])
     files = {
         f"{beside}figures/{name}.{kind}": data
@@ -128,18 +77,34 @@ def write_report(evaluation: str, output: str) -> list[str]:
     return [output, *files]
 
 
-def _environment(naming: Naming) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("isoenergy", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+def _page(summary: Mapping[str, Any], table: Callable[[str], pa.Table]) -> tuple[str, dict[str, Drawing]]:
+    """Return the page of the paper's evaluation, and its drawings by the names of their files."""
+    names, real = labels(summary["saes"]), real_saes(summary["saes"])
+    naming = Naming(tuple(summary["store"]["modalities"]))
+    saes = [_sae_report(sae, summary, names[sae["name"]], table, naming) for sae in real]
+    graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
+    page = (
+        environment(naming)
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            labels=names,
+            saes=saes,
+            nulls=[sae for sae in summary["saes"] if is_null(sae)],
+            measures=tables.side_by_side(summary["saes"]),
+            stability=tables.stability(summary["stability"]),
+            rivals=rivals.rival_table(summary["original"], real, names),
+            rival_measures=rivals.MEASURES,
+            variants=rivals.VARIANTS,
+            headings=_CLASS_HEADINGS,
+            embeddings=("reconstructed", "bimodal", "unimodal"),
+            graph=graph,
+        )
     )
-    environment.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
-    environment.filters["named"] = naming
-    return environment
-
-
-def _unbroken(sentence: str) -> str:
-    """Keep what stands in brackets on one line."""
-    return re.sub(r"\[[^]]*\]|\([^)]*\)", lambda bracketed: bracketed[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
+    drawings = {graph.name: graph}
+    for sae, shown in zip(real, saes, strict=True):
+        drawings |= {f"{sae['name']}-{each.name}": each for each in (*shown.rival_drawings, *shown.atom_drawings)}
+    return page, drawings
 
 
 def _sae_report(
