@@ -55,11 +55,11 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
     pq.write_table(atoms_table(statistics, load_paired(inputs["statistics"])), output / ATOMS_FILE)
     tops = dict(zip(MODALITIES, load_tops(inputs["tops"]), strict=True))
     best = {
-        (atom, modality): _first(part, atom, config.pairs_per_atom)
+        (atom, modality): first_pairs(part, atom, config.pairs_per_atom)
         for atom in strongest_atoms(statistics, config.atoms_per_class)
         for modality, part in tops.items()
     }
-    where = _pair_places(config.store, {pair for pairs in best.values() for pair, _ in pairs})
+    where = pair_places(config.store, {pair for pairs in best.values() for pair, _ in pairs})
     rows = [
         {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
         for (atom, modality), pairs in best.items()
@@ -142,13 +142,13 @@ def write_projection(config: ProjectionConfig, inputs: Inputs, output: Path) -> 
     return {"pairs": len(images)}
 
 
-def _first(tops: TopPairs, atom: int, count: int) -> list[tuple[int, float]]:
+def first_pairs(tops: TopPairs, atom: int, count: int) -> list[tuple[int, float]]:
     """Return the first `count` pairs of an atom, and their coefficients."""
     own = slice(*np.searchsorted(tops.atoms, (atom, atom + 1)))
     return list(zip(tops.pairs[own].tolist(), tops.values[own].tolist(), strict=True))[:count]
 
 
-def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
+def pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
     """Return each pair's key, caption, input file and row."""
     store = EmbeddingStore.open(reference.uri)
     wanted = np.array(sorted(pairs), np.int64)

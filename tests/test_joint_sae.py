@@ -10,6 +10,7 @@ import torch
 
 from isoenergy.errors import InputError
 from isoenergy.joint_sae import JointAutoencoder, load_autoencoder
+from isoenergy.objective import Cosine
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.sparse_encoders import JumpReLU
 from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches
@@ -51,7 +52,8 @@ def trained(widths: dict[str, int], config: TrainingConfig, folder: Path, resume
 
     def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
         assert all(np.isfinite(list(metrics.values())))
-        assert {f"beta-0.01/r2_{name}" for name in widths} <= metrics.keys() or config.null
+        first = next(iter(config.names))
+        assert [key for key in metrics if key.startswith(f"{first}/r2_")] == [f"{first}/r2_{name}" for name in widths]
         if save is not None:
             save(folder / str(step))
 
@@ -94,27 +96,25 @@ def test_two_dictionaries_of_one_start_and_codes_are_each_what_a_single_one_is()
     for name, part in zip(THREE, rows, strict=True):
         alone = sae.part(name)
         codes = alone.encode(alone.prepare(part, name))
-        errors += float(codes.residual.square().sum())
+        errors += codes.residual.detach().square().sum().item()
         entries += codes.residual.numel()
-    assert float(output.losses[0, 0]) == pytest.approx(errors / entries, rel=1e-5)
+    assert output.losses[0, 0].item() == pytest.approx(errors / entries, rel=1e-5)
 
 
 def test_alignment_makes_dictionaries_of_two_widths_share_their_atoms() -> None:
-    widths, found = {"vision": 12, "language": 20}, {}
-    rows = vectors(widths, 2000)
-    config = dataclasses.replace(CONFIG, epochs=40, batch_pairs=100, beta=(0.0, 5e-2))
+    widths, found = {"vision": 12, "language": 20}, []
+    rows = vectors(widths, 600)
+    config = dataclasses.replace(CONFIG, epochs=20, batch_pairs=60, beta=(0.0, 1e-1), alignment=Cosine())
     trainer = Trainer(config, batches_of(rows, config), widths)
     trainer.run(None)
-    for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True):
-        codes = [sae.part(m).encode(sae.prepare(torch.from_numpy(part), m)).to_dense(16) for m, part in rows.items()]
-        found[name] = float(torch.nn.functional.cosine_similarity(*codes, dim=1).mean())
-    assert found["beta-0.01" if "beta-0.01" in found else "beta-0.05"] > 0.8 > 0.5 > found["beta-0"]
+    for sae in trainer.group.saes:
+        codes = [sae.part(m).encode(sae.prepare(torch.from_numpy(x), m)).to_dense(16) for m, x in rows.items()]
+        found.append(torch.nn.functional.cosine_similarity(*codes, dim=1).mean().item())
+    assert found[1] > 2 * found[0]
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match="one dictionary cannot serve vectors of widths 8, 8, 6; give --dictionaries own"
-    ):
+    with pytest.raises(InputError, match="one dictionary cannot serve vectors of widths 8, 8, 6; give --dict"):
         dataclasses.replace(CONFIG, dictionaries="shared").saes(THREE)
     trained(THREE, dataclasses.replace(CONFIG, epochs=1), tmp_path)
     folder = tmp_path / "4" / "beta-0"

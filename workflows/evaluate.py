@@ -10,12 +10,14 @@ from isoenergy import strict_json
 from isoenergy.errors import InputError
 from isoenergy.evaluation.rows import Draw
 from isoenergy.files import open_filesystem, write_atomically
+from isoenergy.joint_sae import Autoencoder, load_autoencoder
 from isoenergy.pairs.splits import Split
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.store import EmbeddingStore
 from workflows import engine, steps, tracking
 from workflows.command import run_command
 from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
+from workflows.modalities_graph import ModalitiesGraph, modalities_summary
 from workflows.ray_steps import run_on_ray
 from workflows.run_files import log_file, require_writable
 from workflows.steps import Step
@@ -38,10 +40,6 @@ class EvaluateConfig:
     """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
     `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
     together."""
-    modalities: str = ""
-    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
-    skip_bad_rows: bool = False
-    """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
     output: str = "runs/evaluation"
     """Folder or fsspec URL for the steps and the summary, seen by all nodes. On an object store, which has no locks,
     one run at a time; nodes keep what they read of it below TMPDIR until the run ends."""
@@ -65,6 +63,10 @@ class EvaluateConfig:
     """Steps to do again, with all that follows from them; `*` stands for any text."""
     only: tuple[str, ...] = ()
     """Steps to do, with all that they need, such as `*/geometry`; nothing is summed up then."""
+    modalities: str = ""
+    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
+    skip_bad_rows: bool = False
+    """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
     dry_run: bool = False
     """Print the plan and stop."""
 
@@ -93,23 +95,15 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
     store.require_complete()
     if not store.pairs_in(config.split):
         raise InputError(f"{config.store} has no pairs in its {config.split} split; embed more pairs")
-    saes = {folder: SparseAutoencoder.load(folder) for folder in config.saes}
+    saes = {folder: load_autoencoder(folder) for folder in config.saes}
     for folder, sae in saes.items():
-        if sae.config.dim != store.manifest.dim:
-            raise InputError(
-                f"{folder} is for embeddings of width {sae.config.dim}, but {config.store} has {store.manifest.dim}"
-            )
-        if sae.config.modalities != tuple(store.manifest.modalities):
-            raise InputError(
-                f"{folder} is for {' and '.join(sae.config.modalities)}, but {config.store} has "
-                f"{' and '.join(store.manifest.modalities)}"
-            )
+        _require_fit(folder, sae, store)
     names = _names(saes)
     measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs)
-    graph = EvaluationGraph(measured, saes)
-    tasks = TaskSteps(config.tasks, store, config.split, config.seed, graph)
+    graph = _graph(measured, saes)
+    tasks = _tasks(config, store, graph)
     root = f"{output}/{STEPS_FOLDER}"
-    planned = steps.plan([*graph.targets, *tasks.targets], root, config.force, config.only)
+    planned = steps.plan([*graph.targets, *(tasks.targets if tasks else [])], root, config.force, config.only)
     if config.dry_run:
         print(steps.describe(planned))
         return None
@@ -122,13 +116,17 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
             run_on_ray(planned, root, "evaluate")
         if config.only:
             return None
-        summary = _summary(config, store, saes, names, graph, root)
-        summary["tasks"] = tasks.results(names, root)
+        summary = _heading(config, store)
+        if isinstance(graph, ModalitiesGraph):
+            summary |= modalities_summary(saes, names, graph, root)
+        else:
+            summary |= _summary(saes, names, graph, root)
+        summary["tasks"] = [] if tasks is None else tasks.results(names, root)
         summary["graph"] = [asdict(node) for node in steps.graph(planned, root)]
         file = f"{output}/{SUMMARY_FILE}"
         filesystem, path = open_filesystem(file)
         write_atomically(filesystem, path, strict_json.dumps(summary).encode())
-        stage.metrics(dict(_numbers(summary["original"], "original/")))
+        stage.metrics(dict(_numbers(summary.get("original", summary.get("vectors")), "original/")))
         for sae in summary["saes"]:
             stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
         stage.metrics(
@@ -146,19 +144,46 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
     return file
 
 
-def _summary(
-    config: EvaluateConfig,
-    store: EmbeddingStore,
-    saes: dict[str, SparseAutoencoder],
-    names: Mapping[str, str],
-    graph: EvaluationGraph,
-    root: str,
-) -> dict[str, Any]:
-    """Gather the steps' results, and where the report finds the rest; paths are relative to the evaluation."""
+def _require_fit(folder: str, sae: Autoencoder, store: EmbeddingStore) -> None:
+    """Raise InputError unless an SAE is for what the store holds."""
+    its = {name: sae.part(name).config.dim for name in sae.config.modalities}
+    there = store.manifest.modalities
+    if list(its.items()) == list(there.items()):
+        return
+    if len(set(its.values()) | set(there.values())) <= 2 and list(its) == list(there):
+        raise InputError(
+            f"{folder} is for embeddings of width {max(its.values())}, but {store.uri} has {store.manifest.dim}"
+        )
+    said = [", ".join(f"{name} of width {width}" for name, width in both.items()) for both in (its, there)]
+    raise InputError(f"{folder} is for {said[0]}, but {store.uri} has {said[1]}")
 
-    def results(step: Step) -> dict[str, Any]:
-        return steps.result(step, root)
 
+def _tasks(config: EvaluateConfig, store: EmbeddingStore, graph: EvaluationGraph | ModalitiesGraph) -> TaskSteps | None:
+    if isinstance(graph, EvaluationGraph):
+        return TaskSteps(config.tasks, store, config.split, config.seed, graph)
+    if config.tasks != TasksConfig():
+        raise InputError("tasks need two modalities in one space, and an SAE with one dictionary for both")
+    return None
+
+
+def _graph(measured: MeasuredPairs, saes: dict[str, Autoencoder]) -> EvaluationGraph | ModalitiesGraph:
+    """Return the graph of the paper's evaluation for two modalities with one dictionary, else that of any."""
+    shared = {
+        folder: sae
+        for folder, sae in saes.items()
+        if isinstance(sae, SparseAutoencoder) and len(sae.config.modalities) == 2
+    }
+    if len(shared) == len(saes):
+        return EvaluationGraph(measured, shared)
+    if shared:
+        raise InputError(
+            f"{next(iter(shared))} has one dictionary for both modalities, and others have one for each: what is "
+            f"measured differs; evaluate them apart"
+        )
+    return ModalitiesGraph(measured, saes)
+
+
+def _heading(config: EvaluateConfig, store: EmbeddingStore) -> dict[str, Any]:
     source = store.manifest.source_config
     return {
         "store": {
@@ -175,6 +200,18 @@ def _summary(
         },
         "split": config.split,
         "seed": config.seed,
+    }
+
+
+def _summary(
+    saes: Mapping[str, Autoencoder], names: Mapping[str, str], graph: EvaluationGraph, root: str
+) -> dict[str, Any]:
+    """Gather the steps' results, and where the report finds the rest; paths are relative to the evaluation."""
+
+    def results(step: Step) -> dict[str, Any]:
+        return steps.result(step, root)
+
+    return {
         "pairs": results(graph.embeddings.pairs),
         "fitted_on": results(graph.embeddings.fit),
         "original": {
@@ -214,7 +251,7 @@ def _summary(
     }
 
 
-def _names(saes: Mapping[str, SparseAutoencoder]) -> dict[str, str]:
+def _names(saes: Mapping[str, Autoencoder]) -> dict[str, str]:
     """Return the SAEs' names: the last part of the place, and part of the digest where several have the same.
 
     Raises InputError if one SAE is given twice under one name.

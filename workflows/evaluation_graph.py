@@ -47,6 +47,7 @@ from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
 from isoenergy.exemplars import ExemplarConfig, ProjectionConfig, write_exemplars, write_projection
 from isoenergy.files import absolute_uri
+from isoenergy.joint_sae import Autoencoder
 from isoenergy.pairs.splits import Split
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.sharing import HUB
@@ -301,7 +302,7 @@ class EvaluationGraph:
         return found + [step for parts in of_saes for step in vars(parts).values()]
 
 
-def sae_reference(place: str, sae: SparseAutoencoder) -> SaeReference:
+def sae_reference(place: str, sae: Autoencoder) -> SaeReference:
     """Return what a step knows of an SAE; the same weights with another k, say, are another SAE."""
     what = json.dumps([sae.digest, asdict(sae.config)], sort_keys=True)
     digest = hashlib.sha256(what.encode()).hexdigest()

@@ -84,6 +84,11 @@ class TorchEncoder:
         """SHA-256 of the weights."""
         return weights_digest(self._model)
 
+    @property
+    def model(self) -> nn.Module:
+        """The module that both towers are of, for hooks on its layers."""
+        return self._model
+
     def encode_pixels(self, pixels: Pixels) -> Tensor:
         """Encode preprocessed images."""
         if not len(pixels):

@@ -95,6 +95,16 @@ class PartConfig:
         units = set(self.units)
         return (found for found in split_units(store, self.store.split) if found[1] in units)
 
+    def vectors(self) -> Iterator[tuple[int, dict[str, Rows]]]:
+        """Yield vectors as stored, `(rows, width)` by modality, as `read` does images and texts."""
+        store, first = EmbeddingStore.open(self.store.uri), self.first_pair
+        for unit in self.units:
+            vectors = store.read_unit_vectors(unit, self.store.split)
+            pairs = len(next(iter(vectors.values())))
+            for start in range(0, pairs, READ_ROWS):
+                yield first + start, {name: rows[start : start + READ_ROWS] for name, rows in vectors.items()}
+            first += pairs
+
 
 def split_units(store: EmbeddingStore, split: Split) -> Iterator[tuple[int, str, int]]:
     """Yield, unit by unit, the number of its first pair of the split, its name, and its number of such pairs."""

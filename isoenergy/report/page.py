@@ -1,14 +1,11 @@
 """One self-contained HTML page from an evaluation, and its figures and tables as files beside it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from isoenergy import strict_json
 from isoenergy.errors import InputError
@@ -17,12 +14,12 @@ from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, SHOWN_ATOM_CLASSES
 from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.report import paper_table, rivals, tables
 from isoenergy.report.beta_figure import by_beta, has_betas
-from isoenergy.report.drawing import Drawing
+from isoenergy.report.drawing import Drawing, environment
 from isoenergy.report.explorer import Explorer
 from isoenergy.report.gap_figure import gaps
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.headline import headline
-from isoenergy.report.intervals import bounds, number
+from isoenergy.report.modalities_page import KIND, modalities_page
 from isoenergy.report.naming import Naming
 from isoenergy.report.published import published
 from isoenergy.report.sae_figures import ReadTable, atom_drawings, projection_drawing, rival_drawings
@@ -69,7 +66,8 @@ def write_report(evaluation: str, output: str) -> list[str]:
         return pq.read_table(pa.BufferReader(filesystem.cat_file(f"{root}/{name}")))
 
     try:
-        files = _files(strict_json.loads(filesystem.cat_file(file).decode()), table)
+        summary = strict_json.loads(filesystem.cat_file(file).decode())
+        files = (_modalities_files if summary.get("kind") == KIND else _files)(summary, table)
     except InputError:  # the storage does not answer
         raise
     except (OSError, ValueError, KeyError) as error:
@@ -120,7 +118,7 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     tasks = task_sections(summary["tasks"], names)
     drawings |= {drawing.name: drawing for task in tasks for drawing in task.drawings}
     page = (
-        _environment(naming)
+        environment(naming)
         .get_template("page.html")
         .render(
             summary=summary,
@@ -153,26 +151,20 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     curves = {sae["name"]: table(f"{sae['bridge_curves']}/{CURVES_FILE}") for sae in summary["saes"]}
     return {
         "": page.encode(),
-        **{
-            f"figures/{name}.{kind}": data for name, drawing in drawings.items() for kind, data in drawing.files.items()
-        },
+        **_figure_files(drawings),
         **{f"tables/{name}": data for name, data in as_files(report_tables(summary, atoms, curves)).items()},
     }
 
 
-def _environment(naming: Naming) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("isoenergy", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
-    environment.filters["named"] = naming
-    return environment
+def _modalities_files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
+    page, drawings = modalities_page(summary, table)
+    return {"": page.encode(), **_figure_files(drawings)}
 
 
-def _unbroken(sentence: str) -> Markup:
-    """Keep what stands in brackets on one line, and intervals in the background."""
-    kept = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
-    return Markup(re.sub(r"\[[^]]*\]", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))
+def _figure_files(drawings: Mapping[str, Drawing]) -> dict[str, bytes]:
+    return {
+        f"figures/{name}.{kind}": data for name, drawing in drawings.items() for kind, data in drawing.files.items()
+    }
 
 
 def _sae_report(

@@ -177,9 +177,7 @@ def test_columns_that_are_not_there_and_files_that_differ_are_refused(tmp_path: 
 def test_keys_that_stand_twice_are_refused_however_often_one_tries(tmp_path: Path) -> None:
     uri = write(tmp_path, key=["same"] * 2 + list(map(str, range(2, ROWS))))
     for _ in range(2):
-        with pytest.raises(
-            InputError, match=r"1 rows of .*vectors\.parquet have a key that stands before, such as 'same'"
-        ):
+        with pytest.raises(InputError, match=r"1 rows of .*vectors\.parquet have a key that stands before.* 'same'"):
             stored(uri, tmp_path)
 
 
