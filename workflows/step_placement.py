@@ -20,10 +20,13 @@ def place(steps: Sequence[Step], size: ClusterSize) -> dict[str, dict[str, Any]]
     nodes = [resources for way in size.ways for resources, _ in way]
     shapes: dict[tuple[float, ...], dict[str, Any]] = {}
     for step in steps:
-        shape = step.cpus, step.gpus, step.gpus_if_any, step.memory
-        if shape not in shapes:
-            shapes[shape] = _options(step, nodes)
-    return {step.name: shapes[step.cpus, step.gpus, step.memory] for step in steps}
+        if _shape(step) not in shapes:
+            shapes[_shape(step)] = _options(step, nodes)
+    return {step.name: shapes[_shape(step)] for step in steps}
+
+
+def _shape(step: Step) -> tuple[float, ...]:
+    return step.cpus, step.gpus, step.gpus_if_any, step.memory
 
 
 def _options(step: Step, nodes: Sequence[Resources]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from isoenergy.evaluation.variants import (
     rebuilding,
     sae_variants,
 )
-from isoenergy.metrics.retrieval import hits_of_any_partner
+from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 from isoenergy.tasks.linear_probe import probe
@@ -108,7 +108,7 @@ def measure_retrieval(config: MeasureConfig, inputs: Inputs, output: Path) -> Re
             ("image_to_text", images, texts, partners),
             ("text_to_image", texts, images, partners.T.tocsr()),
         ):
-            for rank, hits in hits_of_any_partner(queries, gallery, right, _RETRIEVAL_RANKS).items():
+            for rank, hits in hits_of_any_partner(queries, gallery, right, _RETRIEVAL_RANKS, TIE).items():
                 values[f"{direction}_r{rank}"] = _share(hits.numpy(), by_query[direction])
         rows.append(_row(name, values))
     return {"rows": _ordered(rows)}

@@ -90,13 +90,13 @@ def recall_of_any_partner(
 
 
 def hits_of_any_partner(
-    queries: Tensor, gallery: Tensor, partners: sparse.csr_array, ranks: Sequence[int]
+    queries: Tensor, gallery: Tensor, partners: sparse.csr_array, ranks: Sequence[int], tie: float = 0.0
 ) -> dict[int, Tensor]:
     """Return, for each r in `ranks`, `(n,)` chances that any of a query's partners is among the r nearest by cosine.
 
     queries: `(n, dim)`; gallery: `(m, dim)`; partners: `(n, m)` sparse, an entry where a gallery row is right for a
-    query. Rows exactly as near as the nearest partner are ordered at random, in expectation; a query without partners
-    is a miss. Exact; memory does not grow with n · m.
+    query. Rows as near as the nearest partner, to within `tie`, are ordered at random, in expectation; a query without
+    partners is a miss. Exact; memory does not grow with n · m.
     """
     if partners.shape != (len(queries), len(gallery)):
         raise ValueError(f"partners must be {(len(queries), len(gallery))}, queries × gallery, got {partners.shape}")
@@ -110,8 +110,8 @@ def hits_of_any_partner(
         rows, columns = (torch.from_numpy(index).long() for index in own.coords)
         right = similarity[rows, columns]
         nearest = similarity.new_full((len(similarity),), -torch.inf).scatter_reduce(0, rows, right, "amax")
-        nearer, as_near = nearer_and_as_near(similarity, nearest.unsqueeze(1))
-        right_as_near = torch.zeros_like(nearer).index_add(0, rows, (right == nearest[rows]).long())
+        nearer, as_near = nearer_and_as_near(similarity, nearest.unsqueeze(1), tie)
+        right_as_near = torch.zeros_like(nearer).index_add(0, rows, (right >= nearest[rows] - tie).long())
         for rank in ranks:
             hits[rank].append(chance_of_hit(nearer, as_near, rank, right_as_near))
     return {rank: torch.cat(parts) for rank, parts in hits.items()}

@@ -1,0 +1,116 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import ndcg_score
+from torch.nn.functional import normalize
+
+from isoenergy.metrics.retrieval import equal_rows
+from isoenergy.tasks import mixed_retrieval as module
+from isoenergy.tasks.mixed_retrieval import MixedGallery, Modality, draw_kinds, mixed_retrieval
+
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+
+
+def gallery_of(images: torch.Tensor, texts: torch.Tensor, labels: np.ndarray, **other: Any) -> MixedGallery:
+    given = {
+        "kinds": draw_kinds(len(images), 0),
+        "partner": np.arange(len(images)),
+        "image_label": labels,
+        "text_label": labels,
+        "image_same": equal_rows(images.numpy()),
+        "text_same": equal_rows(texts.numpy()),
+    }
+    return MixedGallery(**{**given, **other})
+
+
+def pairs(count: int, gap: float = 0.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Pairs of `count / 4` concepts; the modalities lie apart along the first axis."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % (count // 4)
+    concepts = generator.normal(size=(count // 4, 12))
+    rows = [concepts[labels] + 0.3 * generator.normal(size=(count, 12)) for _ in range(2)]
+    for side, part in zip((gap, -gap), rows, strict=True):
+        part[:, 0] += side
+    image, text = (torch.from_numpy(part).float() for part in rows)
+    return image, text, labels
+
+
+def test_the_kinds_are_a_third_each() -> None:
+    assert np.bincount(draw_kinds(301, 3)).tolist() == [101, 100, 100]
+    assert not np.array_equal(draw_kinds(300, 3), draw_kinds(300, 4))
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("block", [40, 16_000_000])
+def test_it_is_the_ndcg_of_others_on_the_documents_that_are_left(
+    modality: Modality, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
+    images, texts, labels = pairs(60, gap=0.5)
+    gallery = gallery_of(images, texts, labels)
+    queries = gallery.answerable(modality)
+    found = mixed_retrieval(gallery, images, texts, modality, queries)
+    unit = {"image": normalize(images, dim=1), "text": normalize(texts, dim=1)}
+    held = [(unit["image"],), (unit["text"],), tuple(unit.values())]
+    documents = normalize(
+        torch.stack([torch.stack([part[n] for part in held[kind]]).mean(0) for n, kind in enumerate(gallery.kinds)]),
+        dim=1,
+    )
+    for place, query in enumerate(queries):
+        others = np.arange(60) != query
+        scores = (unit[modality][query] @ documents.T).numpy()[others]
+        expected = ndcg_score([(labels == labels[query])[others]], [scores], k=10)
+        assert found.ndcg[place] == pytest.approx(expected, abs=1e-6)
+        first = np.argsort(-scores)[:10]
+        own = gallery.kinds[others][first] == module.KINDS.index(modality)
+        assert found.own_modality[place] == pytest.approx(own.mean())
+
+
+def test_rows_of_zeros_find_what_chance_finds() -> None:
+    labels = np.arange(30) % 3
+    images = texts = torch.zeros(30, 4)
+    gallery = gallery_of(images, texts, labels, image_same=np.arange(30), text_same=np.arange(30))
+    found = mixed_retrieval(gallery, images, texts, "text", np.arange(30))
+    generator = np.random.default_rng(0)
+    drawn = generator.permuted(np.tile(np.arange(29), (5000, 1)), axis=1)
+    by_chance = ndcg_score(np.tile(np.arange(29) < 9, (5000, 1)), drawn, k=10, ignore_ties=True)
+    np.testing.assert_allclose(found.ndcg, by_chance, atol=0.01)
+    assert found.own_modality.mean() == pytest.approx(1 / 3, abs=0.001)
+
+
+def test_a_document_that_holds_a_copy_of_the_query_is_left_out_and_so_is_its_own() -> None:
+    images, texts, _ = pairs(8)
+    texts[3] = texts[2]
+    labels = np.array([0, 0, 1, 1, 2, 2, 2, 3])
+    gallery = gallery_of(images, texts, labels, kinds=np.array([0, 1, 0, 1, 0, 1, 2, 2]))
+    right = gallery.right("text", np.arange(8))
+    assert np.flatnonzero(right[0]).tolist() == [1]  # its own, an image alone, is left out
+    assert not right[2].any()  # the other text is the same
+    assert np.flatnonzero(right[3]).tolist() == [2]  # the other document holds an image alone
+    assert np.flatnonzero(right[4]).tolist() == [5, 6]
+    assert gallery.answerable("text").tolist() == [0, 1, 3, 4, 5, 6]
+
+
+def test_a_gap_fills_the_first_ten_with_the_query_s_own_modality_and_centring_empties_them() -> None:
+    images, texts, labels = pairs(120, gap=8.0)
+    gallery = gallery_of(images, texts, labels)
+    queries = gallery.answerable("text")
+    before = mixed_retrieval(gallery, images, texts, "text", queries)
+    after = mixed_retrieval(gallery, images - images.mean(0), texts - texts.mean(0), "text", queries)
+    assert before.own_modality.mean() > 0.95
+    assert after.own_modality.mean() < 0.5
+    assert after.ndcg.mean() > before.ndcg.mean() + 0.2
+
+
+def test_a_text_that_stands_with_no_document_looks_its_image_s_up() -> None:
+    """As COCO's further captions do."""
+    images = torch.eye(6)
+    texts = torch.cat([torch.eye(6), torch.eye(6) + 0.01])
+    gallery = gallery_of(images, texts, np.arange(6), text_label=np.arange(12) % 6)
+    assert gallery.answerable("text").tolist() == list(range(6, 12))
+    assert gallery.answerable("image").tolist() == []
+    found = mixed_retrieval(gallery, images, texts, "text", np.arange(6, 12))
+    np.testing.assert_allclose(found.ndcg, 1)
+    assert len(mixed_retrieval(gallery, images, texts, "image", np.arange(0)).ndcg) == 0

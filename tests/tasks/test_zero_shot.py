@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+import torch
+
+from isoenergy.bootstrap import poisson_weights
+from isoenergy.tasks.zero_shot import by_class, class_hits, zero_shot
+
+
+def test_the_class_whose_prompts_are_nearest_wins() -> None:
+    classes = torch.eye(8)
+    labels = np.arange(40) % 8
+    images = 3 * classes[labels]
+    images[:10] = classes[(labels[:10] + 1) % 8] + 0.5 * classes[labels[:10]]  # second nearest
+    found = zero_shot(images, classes, labels, poisson_weights(40, 200, 0, 0))
+    assert found["top1"].value == pytest.approx(0.75)
+    assert found["top5"].value == 1
+    assert found["top1"].low < 0.75 < found["top1"].high
+
+
+def test_an_image_of_zeros_scores_chance() -> None:
+    hits = class_hits(torch.zeros(3, 4), torch.eye(4), np.array([0, 1, 2]), (1, 3))
+    np.testing.assert_allclose(hits[1], 0.25)
+    np.testing.assert_allclose(hits[3], 0.75)
+
+
+def test_five_of_five_classes_are_no_measure() -> None:
+    found = zero_shot(torch.eye(5), torch.eye(5), np.arange(5), np.ones((5, 3)))
+    assert set(found) == {"top1", "balanced"}
+
+
+def test_balanced_counts_every_class_alike_and_leaves_out_one_without_weight() -> None:
+    hits, labels = np.array([1.0, 1.0, 1.0, 0.0]), np.array([0, 0, 0, 1])
+    weights = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    np.testing.assert_allclose(by_class(hits, labels, weights), [0.5, 1.0])
