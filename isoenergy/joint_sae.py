@@ -57,10 +57,10 @@ class JointAutoencoder(nn.Module):
 
         rows: prepared, `(pairs, width)` by modality. Dictionaries that are drawn apart have nothing in common to align.
         """
-        for name in self.config.modalities:
-            dictionary = self.part(name).dictionary
-            chosen = rows[name][: len(dictionary)]
-            dictionary[: len(chosen)] = chosen / chosen.norm(dim=1, keepdim=True).clamp_min(_NORM_FLOOR)
+        for part, x in zip(self.dictionaries, map(rows.__getitem__, self.config.modalities), strict=True):
+            chosen = x[: self.config.atoms]
+            part.dictionary[: len(chosen)] = chosen / chosen.norm(dim=1, keepdim=True).clamp_min(_NORM_FLOOR)
+            part.encoder = self.config.sparse_encoder.build(part.dictionary.detach(), self.config.k)
 
     def project_atoms(self) -> None:
         """Rescale every atom to unit norm in each modality, unless atoms are free."""

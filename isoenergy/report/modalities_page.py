@@ -108,8 +108,8 @@ def _report(sae: Sae, label: str, modalities: Sequence[str], table: Callable[[st
     rows = table(f"{sae['atoms']}/{EXEMPLARS_FILE}").to_pylist()
     by_atom = {row["atom"]: row for row in atoms.to_pylist()}
     for number in dict.fromkeys(row["atom"] for row in rows):
-        own = [row for row in rows if row["atom"] == number]
-        fired = {name: [row for row in own if row["modality"] == name] for name in modalities}
+        its = [row for row in rows if row["atom"] == number]
+        fired = {name: [row for row in its if row["modality"] == name] for name in modalities}
         shown.setdefault(by_atom[number]["modalities"], []).append({**by_atom[number], "fired": fired})
     own = bool(sae["config"]["widths"])
     return ModalitiesReport(label, sae["results"], own, sae["not_defined"], drawings, shown)
