@@ -30,6 +30,8 @@ from isoenergy.sae import (
     weights_digest,
 )
 
+_NORM_FLOOR = 1e-8
+
 
 class JointAutoencoder(nn.Module):
     """A `SparseAutoencoder` for each modality, whose atoms of one number are one concept."""
@@ -48,6 +50,17 @@ class JointAutoencoder(nn.Module):
     def part(self, modality: str) -> SparseAutoencoder:
         """Return the part that serves a modality."""
         return self.dictionaries[self.config.modalities.index(modality)]
+
+    @torch.no_grad()
+    def start_from(self, rows: Mapping[str, Tensor]) -> None:
+        """Begin with atom j in the direction of the j-th of these pairs, in each modality; atoms beyond them stay.
+
+        rows: prepared, `(pairs, width)` by modality. Dictionaries that are drawn apart have nothing in common to align.
+        """
+        for part, x in zip(self.dictionaries, map(rows.__getitem__, self.config.modalities), strict=True):
+            chosen = x[: self.config.atoms]
+            part.dictionary[: len(chosen)] = chosen / chosen.norm(dim=1, keepdim=True).clamp_min(_NORM_FLOOR)
+            part.encoder = self.config.sparse_encoder.build(part.dictionary.detach(), self.config.k)
 
     def project_atoms(self) -> None:
         """Rescale every atom to unit norm in each modality, unless atoms are free."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from isoenergy.sae import SaeConfig
+from isoenergy.sae import MODALITIES, SaeConfig
 
 PLACEHOLDER = "hf:ORG/NAME"
 """Stands in a card for the place on the hub, which nobody knows before the autoencoder is shared."""
@@ -20,6 +20,9 @@ _MEASURES = {
 _SPLITS = """It splits what a
 vision-language model encodes into atoms that both modalities share and atoms of one modality alone (the Iso-Energy
 hypothesis, arXiv 2602.06218)."""
+_SPLITS_VECTORS = """It splits paired
+vectors into atoms that several modalities share and atoms of one modality alone (the Iso-Energy hypothesis, arXiv
+2602.06218)."""
 _NULL = """**It is a null
 model: each image was trained on with the text of another.** What its atoms seem to share between the modalities is the
 alignment term's own making, to be held against what the same β finds on true pairs (the Iso-Energy hypothesis, arXiv
@@ -35,9 +38,12 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
     the SAE's prefix.
     """
     kind, meaning = ("An aligned sparse autoencoder (SAE-A)" if config.beta > 0 else "A sparse autoencoder"), _SPLITS
+    if config.modalities != MODALITIES:
+        meaning = _SPLITS_VECTORS
     if config.null:
         kind, meaning = "A null model (a sparse autoencoder trained on shuffled pairs)", _NULL
-    what = {key: value for key, value in asdict(config).items() if key not in ("sparse_encoder", "alignment")}
+    left_out = ("sparse_encoder", "alignment", "modalities", "widths")
+    what = {key: value for key, value in asdict(config).items() if key not in left_out}
     settings = {**what, "alignment": config.alignment, "sparse_encoder": config.sparse_encoder, **training}
     of_each = {f"r2_{modality}": f"R², {modality}, last training steps" for modality in config.modalities}
     measures = {**of_each, **_MEASURES}
@@ -53,19 +59,36 @@ tags:
 
 # {kind} for {_plain(encoder)}
 
-{config.atoms:,} atoms over embeddings of width {config.dim}, k = {config.k}, β = {config.beta:g}. {meaning}
+{config.atoms:,} atoms over {_embeddings(config)}, k = {config.k}, β = {config.beta:g}. {meaning}
 
 ```python
-from isoenergy import SparseAutoencoder
-
-sae = SparseAutoencoder.load("{PLACEHOLDER}")  # or this folder
-codes = sae.encode(sae.prepare(embeddings, "image"))  # raw embeddings, (batch, {config.dim}), float32
+{_example(config)}
 ```
 
 {tables}
 
 Trained with [isoenergy](https://arxiv.org/abs/2602.06218). The weights are safetensors; nothing is unpickled.
 """
+
+
+def _embeddings(config: SaeConfig) -> str:
+    if not config.widths:
+        return f"embeddings of width {config.dim}"
+    each = zip(config.modalities, config.widths, strict=True)
+    return f"vectors with a dictionary each: {', '.join(f'{_plain(name)} of width {width}' for name, width in each)}"
+
+
+def _example(config: SaeConfig) -> str:
+    first = config.modalities[0]
+    if not config.widths:
+        return f"""from isoenergy import SparseAutoencoder
+
+sae = SparseAutoencoder.load("{PLACEHOLDER}")  # or this folder
+codes = sae.encode(sae.prepare(embeddings, "{first}"))  # raw embeddings, (batch, {config.dim}), float32"""
+    return f"""from isoenergy.joint_sae import JointAutoencoder
+
+sae = JointAutoencoder.load("{PLACEHOLDER}")  # or this folder
+codes = sae.encode(sae.prepare(vectors, "{first}"), "{first}")  # raw vectors, (batch, {config.widths[0]}), float32"""
 
 
 def _table(title: str, rows: Mapping[str, object]) -> str:

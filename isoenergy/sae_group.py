@@ -1,6 +1,6 @@
 """Several SAEs on the same batches: one for each β and seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from isoenergy.codes import Codes
 from isoenergy.distributed import NodeGroup
-from isoenergy.joint_sae import Autoencoder, Widths, build_autoencoder
+from isoenergy.joint_sae import Autoencoder, JointAutoencoder, Widths, build_autoencoder
 from isoenergy.objective import reconstruction_loss
 from isoenergy.pursuit import plan_pursuit
 from isoenergy.pursuit.shared_gram import SharedGram
@@ -65,10 +65,28 @@ class SaeGroup(nn.Module):
         self.saes: list[Autoencoder] = [
             build_autoencoder(sae, torch.Generator().manual_seed(seed)) for sae, seed in saes.values()
         ]
+        self._seeds = [seed for _, seed in saes.values()]
         self.modalities = self.saes[0].config.modalities
         self._registered = nn.ModuleList(self.saes)
         self._grams: dict[SparseAutoencoder, SharedGram] = {}
         self._node = NodeGroup()
+
+    def start_from(self, batches: Iterator[Sequence[Tensor]]) -> None:
+        """Let autoencoders with a dictionary for each modality begin with the directions of pairs, as many as atoms.
+
+        batches: raw vectors, `(pairs, width)` a modality. Those of one seed begin alike, whatever their β.
+        """
+        joint = [sae for sae in self.saes if isinstance(sae, JointAutoencoder)]
+        if not joint:
+            return
+        found: list[Sequence[Tensor]] = []
+        while sum(len(part[0]) for part in found) < joint[0].config.atoms and (batch := next(batches, None)):
+            found.append(batch)
+        device = joint[0].dictionaries[0].dictionary.device
+        vectors = [torch.cat(parts).to(device).float() for parts in zip(*found, strict=True)]
+        for sae, seed in zip(joint, self._seeds, strict=True):
+            order = torch.randperm(len(vectors[0]), generator=torch.Generator().manual_seed(seed)).to(device)
+            sae.start_from({m: sae.prepare(x[order], m) for m, x in zip(self.modalities, vectors, strict=True)})
 
     def share_grams(self, node: NodeGroup, pairs: int) -> None:
         """Compute Gram matrices once a node, for `pairs` pairs a process, if there are several and it pays."""

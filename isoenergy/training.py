@@ -91,6 +91,7 @@ class Trainer:
         self.group = SaeGroup(config, dim).to(self.device)
         if config.input == "centred":
             self._set_means(means)
+        self.group.start_from(batches.unshared().epoch(0))
         self._validation = validation
         self._module = wrap(self.group)
         self._atoms = config.atoms_for(dim)

@@ -113,6 +113,30 @@ def test_alignment_makes_dictionaries_of_two_widths_share_their_atoms() -> None:
     assert found[1] > 2 * found[0]
 
 
+@pytest.mark.parametrize("null", [False, True])
+def test_atoms_of_one_number_begin_as_one_pair_whatever_the_number_of_workers(null: bool) -> None:
+    config, rows = dataclasses.replace(CONFIG, null=null), vectors(THREE)
+    groups = []
+    for rank, workers in ((0, 1), (2, 3)):
+        batches = batches_of(rows, config)
+        parts = batches.parts if isinstance(batches, UnpairedBatches) else (batches,)
+        shared = tuple(dataclasses.replace(part, rank=rank, workers=workers) for part in parts)  # type: ignore[type-var]
+        if isinstance(batches, UnpairedBatches):
+            batches = dataclasses.replace(batches, parts=shared)
+        else:
+            (batches,) = shared
+        groups.append(Trainer(config, batches, THREE).group)
+    for one, other in zip(groups[0].saes, groups[1].saes, strict=True):
+        assert one.digest == other.digest
+    place = {}
+    for name, part in rows.items():
+        unit = torch.nn.functional.normalize(torch.from_numpy(part), dim=1)
+        cosine, place[name] = (groups[0].saes[-1].part(name).dictionary.detach() @ unit.T).max(dim=1)
+        torch.testing.assert_close(cosine, torch.ones(16))
+    same = place["sight"] == place["sound"]
+    assert not same.any() if null else same.all()
+
+
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one dictionary cannot serve vectors of widths 8, 8, 6; give --dict"):
         dataclasses.replace(CONFIG, dictionaries="shared").saes(THREE)

@@ -83,7 +83,7 @@ def test_settings_measures_and_fingerprints_are_rows() -> None:
     page = Page(model_card(config, "hf:openai/clip-vit-base-patch32", TRAINING, {"r2_image": 0.91234, "other": 1.0}))
     assert page.texts == ["A sparse autoencoder for hf:openai/clip-vit-base-patch32"]
     rows = {row[0]: row[1:] for row in page.rows}
-    assert rows["R², images, last training steps"] == ["0.9123"]
+    assert rows["R², image, last training steps"] == ["0.9123"]
     assert rows["atom_norm"] == ["unit"]
     assert rows["sparse_encoder"] == ["jump-relu:l0=0.3,threshold=0.05,bandwidth=0.05"]
     assert rows["store fingerprint"] == [TRAINING["store fingerprint"]]

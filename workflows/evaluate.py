@@ -126,7 +126,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
         file = f"{output}/{SUMMARY_FILE}"
         filesystem, path = open_filesystem(file)
         write_atomically(filesystem, path, strict_json.dumps(summary).encode())
-        stage.metrics(dict(_numbers(summary.get("original", summary.get("vectors")), "original/")))
+        stage.metrics(dict(_numbers(summary.get("original") or summary["vectors"], "original/")))
         for sae in summary["saes"]:
             stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
         stage.metrics(

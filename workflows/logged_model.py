@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoenergy.sae import CONFIG_FILE, MODALITIES, WEIGHTS_FILE, SparseAutoencoder
+from isoenergy.sae import CONFIG_FILE, WEIGHTS_FILE, SparseAutoencoder
 from workflows.tracking import Run
 from workflows.tracking_client import client, flat_parameters
 
@@ -51,13 +51,13 @@ def save_model(sae: SparseAutoencoder, folder: Path, model_id: str | None = None
                 TensorSpec(np.dtype(np.float32), (-1,), "reconstruction_error"),
             ]
         ),
-        params=ParamSchema([ParamSpec("modality", "string", MODALITIES[0])]),
+        params=ParamSchema([ParamSpec("modality", "string", sae.config.modalities[0])]),
     )
     mlflow.pyfunc.save_model(
         path=str(folder),
         python_model=str(_CODE),
         signature=signature,
-        input_example=(rows, {"modality": MODALITIES[0]}),
+        input_example=(rows, {"modality": sae.config.modalities[0]}),
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _NEEDED],
         metadata={"digest": sae.digest},
         mlflow_model=Model(artifact_path=MODEL_NAME, run_id=run_id, model_id=model_id),

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-from isoenergy.sae import MODALITIES, SparseAutoencoder
+from isoenergy.sae import SparseAutoencoder
 
 
 class ServedAutoencoder(PythonModel):
@@ -28,13 +28,13 @@ class ServedAutoencoder(PythonModel):
         """Return each row's atoms, their coefficients, and what they leave of the row.
 
         model_input: `(rows, dim)` float32, raw embeddings as an encoder makes them. params: `modality`, what was
-        embedded: `image`, the default, or `text`.
+        embedded: the first one of the autoencoder's, `image`, by default.
 
         Raises MlflowException, which a server answers with status 400, for rows that cannot be encoded.
         """
-        modality = (params or {}).get("modality", MODALITIES[0])
-        if modality not in MODALITIES:
-            raise _bad(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
+        modality = (params or {}).get("modality", self._sae.config.modalities[0])
+        if modality not in self._sae.config.modalities:
+            raise _bad(f"modality must be one of {', '.join(self._sae.config.modalities)}, got {modality!r}")
         rows = np.asarray(model_input, np.float32)
         dim = self._sae.config.dim
         if rows.ndim != 2 or rows.shape[1] != dim or not len(rows):

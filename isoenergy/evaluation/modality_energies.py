@@ -58,8 +58,9 @@ class ModalitySums(MergeableSums):
     def zeros(cls, modalities: int, atoms: int, replicates: int = REPLICATES) -> Self:
         """Return the sums of no pairs."""
         columns = 1 + replicates
-        of_each = (np.zeros((modalities, columns)) for _ in range(3))
-        return cls(np.zeros(columns), np.zeros((modalities, atoms, columns)), *of_each, np.zeros((modalities, atoms)))
+        errors, entries, squares = (np.zeros((modalities, columns)) for _ in range(3))
+        second, fires = np.zeros((modalities, atoms, columns)), np.zeros((modalities, atoms))
+        return cls(np.zeros(columns), second, errors, entries, squares, fires)
 
     def update(self, codes: Mapping[str, SparseCodes], rows: Mapping[str, torch.Tensor], weights: Floats) -> None:
         """Add pairs: codes with their residuals and the rows that were encoded, by modality; the pairs' weights."""
@@ -204,7 +205,7 @@ def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Resu
 
 def grams_of(sae: Autoencoder) -> dict[str, torch.Tensor | None]:
     """Return the Gram matrix of the dictionary that serves each modality, where one pays."""
-    found = {}
+    found: dict[str, torch.Tensor | None] = {}
     for part in sae.dictionaries:
         gram = part.gram_of_frozen(rows=READ_ROWS * len(part.config.modalities))
         found |= dict.fromkeys(part.config.modalities, gram)

@@ -172,16 +172,17 @@ def _hits(
     queries: sparse.csr_array | npt.NDArray[np.floating], gallery: sparse.csr_array | npt.NDArray[np.floating]
 ) -> dict[int, Floats]:
     """`(queries,)` chances that row i of the gallery, query i's own, is among the nearest, by rank."""
-    nearer, as_near = [], []
+    above: list[npt.NDArray[np.int64]] = []
+    level: list[npt.NDArray[np.int64]] = []
     for start in range(0, queries.shape[0], _QUERIES_AT_ONCE):
         block = queries[start : start + _QUERIES_AT_ONCE]
         product = block @ gallery.T
-        similarity = product.toarray() if sparse.issparse(product) else product
+        similarity = np.asarray(product.toarray() if isinstance(product, sparse.sparray) else product)
         partner = similarity[np.arange(len(similarity)), start + np.arange(len(similarity))][:, None]
-        nearer.append((similarity > partner).sum(axis=1))
-        as_near.append((similarity == partner).sum(axis=1))
-    counts = [torch.from_numpy(np.concatenate(part)) for part in (nearer, as_near)]
-    return {rank: chance_of_hit(*counts, rank).numpy() for rank in RANKS}
+        above.append((similarity > partner).sum(axis=1))
+        level.append((similarity == partner).sum(axis=1))
+    nearer, as_near = (torch.from_numpy(np.concatenate(part)) for part in (above, level))
+    return {rank: chance_of_hit(nearer, as_near, rank).numpy() for rank in RANKS}
 
 
 def _gallery(draw: Draw, pairs: int) -> npt.NDArray[np.int64]:

@@ -26,6 +26,8 @@ class ModalitiesReport:
 
     label: str
     results: Mapping[str, Any]
+    own: bool
+    """Whether each modality has its own dictionary."""
     not_defined: Mapping[str, str]
     drawings: Sequence[Drawing]
     atoms: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -106,10 +108,11 @@ def _report(sae: Sae, label: str, modalities: Sequence[str], table: Callable[[st
     rows = table(f"{sae['atoms']}/{EXEMPLARS_FILE}").to_pylist()
     by_atom = {row["atom"]: row for row in atoms.to_pylist()}
     for number in dict.fromkeys(row["atom"] for row in rows):
-        own = [row for row in rows if row["atom"] == number]
-        fired = {name: [row for row in own if row["modality"] == name] for name in modalities}
+        its = [row for row in rows if row["atom"] == number]
+        fired = {name: [row for row in its if row["modality"] == name] for name in modalities}
         shown.setdefault(by_atom[number]["modalities"], []).append({**by_atom[number], "fired": fired})
-    return ModalitiesReport(label, sae["results"], sae["not_defined"], drawings, shown)
+    own = bool(sae["config"]["widths"])
+    return ModalitiesReport(label, sae["results"], own, sae["not_defined"], drawings, shown)
 
 
 def _colour(name: str, classes: Mapping[str, Any]) -> Any:

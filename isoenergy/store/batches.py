@@ -6,7 +6,7 @@ batches, which stops DDP for ever (ray issue 66085).
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -58,6 +58,10 @@ class Batches(Protocol):
         """
         ...
 
+    def unshared(self) -> "Batches":
+        """Return the whole global batches, as one worker alone sees them."""
+        ...
+
 
 @dataclass(frozen=True)
 class PairBatches:
@@ -103,6 +107,10 @@ class PairBatches:
         for portion in _ahead(self.rows.take, self._portions(epoch, first_step)):
             tensors = [tensor.pin_memory() if _pins(tensor) else tensor for tensor in portion.values()]
             yield from zip(*tensors, strict=True)
+
+    def unshared(self) -> "PairBatches":
+        """Return the whole global batches, as one worker alone sees them."""
+        return replace(self, rank=0, workers=1)
 
     def _portions(self, epoch: int, first_step: int) -> Iterator[Positions]:
         """Positions of this worker's pairs, `(steps, local pairs)`, as many steps as are best taken at once."""
@@ -159,6 +167,10 @@ class UnpairedBatches:
         """Yield this worker's share of each batch from `first_step` on."""
         for rows in zip(*(part.epoch(epoch, first_step) for part in self.parts), strict=False):
             yield tuple(tensor for part in rows for tensor in part)
+
+    def unshared(self) -> "UnpairedBatches":
+        """Return the whole global batches, as one worker alone sees them."""
+        return replace(self, parts=tuple(part.unshared() for part in self.parts))
 
 
 def _pins(tensor: Tensor) -> bool:
