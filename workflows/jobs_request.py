@@ -17,6 +17,7 @@ from ray.job_submission import JobDetails
 from isoenergy.errors import InputError
 from workflows.code_version import git_commit
 from workflows.jobs_code import JobCode
+from workflows.task_config import TasksConfig
 
 _PLACES = ("store", "texts", "saes", "pairs", "images", "evaluation", "output")
 _DIGITS = 8
@@ -88,8 +89,10 @@ def require_stage_runs(stage: str, arguments: Sequence[str]) -> None:
     place that is not there once the job has ended.
     """
     config = stage_config(stage, arguments)
-    for name in _PLACES:
-        values = vars(config).get(name)
+    places = {name: vars(config).get(name) for name in _PLACES}
+    tasks = vars(config).get("tasks")
+    places |= tasks.places if isinstance(tasks, TasksConfig) else {}
+    for name, values in places.items():
         for value in values if isinstance(values, tuple) else (values,):
             if isinstance(value, str | Path) and _is_relative(str(value)):
                 raise InputError(

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.task_sets import BUNDLED, LABEL_COLUMNS, ColumnClasses
+from isoenergy.tasks.prompts import TEMPLATES
 
 _EMOJI_GROUPS = (
     "activities|animals & nature|flags|food & drink|objects|people & body|smileys & emotion|symbols|travel & places"
 )
+
+_PLACES = ("imagenet", "imagenet_names", "coco", "coco_images", "fashioniq")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,14 @@ class TasksConfig:
         both = [classes.column for name in ("zero_shot", "probe") for classes in self.classes(name)]
         labels = LABEL_COLUMNS if self.composed == BUNDLED else ()
         return tuple(dict.fromkeys([*both, *filter(None, [self.relevance]), *labels]))
+
+    @property
+    def places(self) -> dict[str, str]:
+        """The files and folders that are named, by option."""
+        named = {name: getattr(self, name) for name in _PLACES}
+        named |= {"composed": self.composed} if self.composed != BUNDLED else {}
+        named |= {"templates": self.templates} if self.templates not in TEMPLATES else {}
+        return {f"tasks.{name}": place for name, place in named.items() if place}
 
     @property
     def with_pairs(self) -> bool:

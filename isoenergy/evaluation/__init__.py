@@ -13,4 +13,6 @@ measured on pairs drawn at random, whose number is a setting, so that no step ho
     bridges      rho and FDA, with their controls
     dictionary   the dictionary's shape, and how few atoms carry a row
     comparison   SAEs against each other, and who wins
+    task_inputs, task_sets, outside_sets, task_measures
+                 what tasks are measured on, of the store and of others, and measuring them; see `isoenergy.tasks`
 """

@@ -33,7 +33,7 @@ def by_sorting(queries: torch.Tensor, gallery: torch.Tensor, rank: int) -> float
 
 @pytest.fixture(params=[1, 100, 10**9])
 def block_entries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "_BLOCK_ENTRIES", request.param)
+    monkeypatch.setattr(retrieval, "BLOCK_ENTRIES", request.param)
 
 
 @pytest.mark.usefixtures("block_entries")

@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from isoenergy.report.verdict import recall_at_10
 from workflows import pipeline, presets, tracking
 from workflows.pipeline import PipelineConfig
+from workflows.task_config import BUNDLED_TASKS, TasksConfig
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -52,6 +53,22 @@ def test_the_encoder_retrieves_and_has_a_gap(demo: Demo) -> None:
     assert original["geometry"]["original"]["difference_in_means"] >= 0.25
 
 
+def test_closing_the_gap_pays_where_both_modalities_are_in_one_gallery(demo: Demo) -> None:
+    (task,) = (task for task in demo.evaluation["tasks"] if task["task"] == "mixed_retrieval")
+    found = {(row["sae"], row["embeddings"]): row["values"] for row in task["rows"]}
+    aligned = demo.evaluation["saes"][1]["name"]
+    for better, worse in (((None, "centred"), (None, "original")), ((aligned, "bimodal"), (aligned, "reconstructed"))):
+        assert found[better]["ndcg_text"]["low"] > found[worse]["ndcg_text"]["high"]
+        assert found[better]["own_text"]["high"] < found[worse]["own_text"]["low"]
+
+
+def test_a_pipeline_has_the_bundled_pairs_tasks_for_them_alone() -> None:
+    assert PipelineConfig().evaluation(["sae"]).tasks == BUNDLED_TASKS
+    assert PipelineConfig(pairs="elsewhere").evaluation(["sae"]).tasks == TasksConfig()
+    own = TasksConfig(relevance="concept")
+    assert PipelineConfig(tasks=own).evaluation(["sae"]).tasks == own
+
+
 def test_bimodal_atoms_carry_retrieval_and_unimodal_atoms_the_gap(demo: Demo) -> None:
     aligned = demo.evaluation["saes"][1]
     assert aligned["config"]["beta"] > 0
@@ -70,6 +87,8 @@ def test_the_summary_names_every_figure(demo: Demo) -> None:
     for words in ("R² 0.", "p_acc 0.", "gap 0.", "R@1/5/10", "report.html", "mlflow ui --backend-store-uri"):
         assert words in demo.printed
     assert "a paired difference of" in demo.printed
+    for task in ("zero-shot/base", "probe/source", "mixed-retrieval", "composed-retrieval"):
+        assert f"\n{task}: " in demo.printed
     assert "where the same objective was given shuffled pairs" in demo.printed
 
 
@@ -142,3 +161,4 @@ def test_the_report_opens_in_a_browser(
     assert "Removing the unimodal atoms is number" in text
     assert "where the same objective was given shuffled pairs" in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "The evaluation, step by step" in text
+    assert "Composed retrieval: an image and a change" in text
