@@ -30,7 +30,7 @@ from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae import MODALITIES, SparseAutoencoder
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 from isoenergy.tasks.linear_probe import probe
-from isoenergy.tasks.mixed_retrieval import mixed_retrieval
+from isoenergy.tasks.mixed_retrieval import Modality, mixed_retrieval
 from isoenergy.tasks.prompts import class_embeddings
 from isoenergy.tasks.zero_shot import zero_shot
 
@@ -81,7 +81,7 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     """Look texts and images up among documents of both modalities."""
     del output
     given = MixedSet.load(inputs["set"])
-    queries: dict[str, npt.NDArray[np.int64]] = {"text": given.text_queries, "image": given.image_queries}
+    queries: dict[Modality, npt.NDArray[np.int64]] = {"text": given.text_queries, "image": given.image_queries}
     weights = {m: poisson_weights(len(q), REPLICATES, config.seed, n) for n, (m, q) in enumerate(queries.items())}
     rows = []
     for name, images, texts in _embeddings(config, inputs, given.images, given.texts, _ALL):
