@@ -15,4 +15,5 @@ def interval_columns(found: npt.NDArray[np.float64], most: float = math.inf) -> 
     found: `(points, 1 + replicates)`, none below 0. most: none can be above.
     """
     rows = [Interval.around(point[0], point[1:], least=0.0, most=most) for point in found]
-    return {name: pa.array([getattr(row, name) for row in rows], from_pandas=True) for name in ("value", "low", "high")}
+    columns = {name: [getattr(row, name) for row in rows] for name in ("value", "low", "high")}
+    return {name: pa.array(values, pa.float64(), from_pandas=True) for name, values in columns.items()}

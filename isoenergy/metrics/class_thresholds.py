@@ -18,12 +18,11 @@ def mass_with_bimodal_side(masses: Floats, scores: tuple[Floats, Floats], thresh
     """
     found = np.full((len(thresholds), masses.shape[1]), np.nan)
     for column, mass in enumerate(masses.T):
-        total = mass.sum()
+        largest = np.fmax(*(_largest_threshold(side[:, column]) for side in scores))
+        passed = np.searchsorted(thresholds, largest, side="right")
+        *held, total = np.bincount(passed, mass, len(thresholds) + 1)[::-1].cumsum()
         if total > 0:
-            largest = np.fmax(*(_largest_threshold(side[:, column]) for side in scores))
-            passed = np.searchsorted(thresholds, largest, side="right")
-            held = np.bincount(passed, mass, len(thresholds) + 1)
-            found[:, column] = held[::-1].cumsum()[-2::-1] / total
+            found[:, column] = np.array(held[::-1]) / total
     return found
 
 

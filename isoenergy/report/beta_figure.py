@@ -43,7 +43,8 @@ def by_beta(saes: Sequence[Sae]) -> Figure:
         axes.minorticks_off()
         axes.margins(0.08)
         plain(axes)
-    panels[0].legend(frameon=False, fontsize=9)
+    for axes in [axes for axes in panels if axes.containers][:1]:
+        axes.legend(frameon=False, fontsize=9)
     for axes in panels[2:]:
         axes.set_xlabel("weight of the alignment, β")
     return figure

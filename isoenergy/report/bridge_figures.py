@@ -19,7 +19,7 @@ def bridge_mass(curves: pa.Table, title: str) -> Figure:
 
     curves: as `isoenergy.evaluation.bridges.merge_bridge_parts` writes them.
     """
-    figure, axes = single_panel(5.2, 4.4, title)
+    figure, axes = single_panel(4.5, 4.0, title)
     for name, (label, colour, style) in _CURVES.items():
         curve = curves.filter(pc.equal(curves["of"], name))
         x, value, low, high = (curve[column].to_numpy() for column in ("epsilon", "value", "low", "high"))

@@ -13,7 +13,7 @@ def energy_densities(densities: pa.Table, title: str) -> Figure:
 
     densities: as `isoenergy.evaluation.spectra.densities` returns them.
     """
-    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(4.5, 4.0), layout="constrained")
     figure.suptitle(title, fontsize=11)
     panels = figure.subplots(2, 1, sharex=True, sharey=True)
     for axes, modality in zip(panels, MODALITIES, strict=True):

@@ -30,7 +30,7 @@ def energy_scatter(atoms: pa.Table, title: str) -> Figure:
     live = atoms.filter(pc.greater(atoms["energy"], 0))
     energies = [live[name].to_numpy() for name in ("image_energy", "text_energy")]
     floor = min((e[e > 0].min() for e in energies if (e > 0).any()), default=1e-9) / 3
-    figure, axes = single_panel(5.2, 4.4, title)
+    figure, axes = single_panel(4.5, 4.0, title)
     kind = np.array(live["class"].to_pylist())
     tested, unequal = np.isfinite(live["p_value"].to_numpy()), live["q_value"].to_numpy() < UNEQUAL_Q
     x, y = (np.maximum(energy, floor) for energy in energies)
@@ -61,7 +61,7 @@ def modality_score_histogram(scores: pa.Table, title: str) -> Figure:
     scores: as `isoenergy.evaluation.spectra.score_histogram` returns them.
     """
     low, high, share = (scores[name].to_numpy() for name in ("low_score", "high_score", "value"))
-    figure, axes = single_panel(5.2, 4.4, title)
+    figure, axes = single_panel(4.5, 4.0, title)
     middle = (low + high) / 2
     colours = [COLOURS["text_only" if m < EPSILON else "image_only" if m > 1 - EPSILON else "bimodal"] for m in middle]
     bars = np.maximum([share - scores["low"].to_numpy(), scores["high"].to_numpy() - share], 0)
@@ -77,7 +77,7 @@ def projection(points: pa.Table, results: Mapping[str, Any], title: str, stacked
 
     points: as `isoenergy.exemplars.write_projection` writes them. stacked: one below the other.
     """
-    size, grid = ((5.2, 8.4), (2, 1)) if stacked else ((10.4, 4.6), (1, 2))
+    size, grid = ((4.5, 7.6), (2, 1)) if stacked else ((10.4, 4.6), (1, 2))
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=12)
     panels = figure.subplots(*grid, sharex=True, sharey=True)
@@ -97,7 +97,9 @@ def projection(points: pa.Table, results: Mapping[str, Any], title: str, stacked
         axes.label_outer()
     panels[-1].set_xlabel("along the gap")
     panels[0].set_xlabel("along the gap" if not stacked else "")
-    panels[0].legend(frameon=False, fontsize=10, markerscale=4)
+    for handle in panels[0].legend(frameon=False, fontsize=10, markerscale=4).legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
     return figure
 
 

@@ -18,7 +18,7 @@ class Column:
 
     name: str
     measure: Measure
-    better: Literal["↑", "↓", "→ 0", ""] = ""
+    better: Literal["↑", "↓", "→\N{NO-BREAK SPACE}0", ""] = ""
 
 
 COLUMNS = (
@@ -37,7 +37,7 @@ COLUMNS = (
             "R@1 in batches of 256, bimodal atoms alone less all atoms",
             "+.3f",
         ),
-        "→ 0",
+        "→\N{NO-BREAK SPACE}0",
     ),
     Column("bimodal_energy", Measure("bimodal_energy_share", "bimodal energy", "0.05 ≤ μ ≤ 0.95", ".1%")),
     Column("image_only_energy", Measure("image_only_energy_share", "image-only energy", "μ > 0.95", ".1%")),

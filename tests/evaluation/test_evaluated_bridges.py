@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
-from isoenergy.metrics.bridges import region_masses, rho, sigma_bridge
+from isoenergy.evaluation.bridges import CURVES_FILE
+from isoenergy.metrics.bridges import gamma_bridge, region_masses, rho, sigma_bridge
 from isoenergy.sae import SaeConfig
 from isoenergy.statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
@@ -62,7 +64,9 @@ def bridges(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mapping[str, Any]
             for rows, modality in ((arrays.images, "image"), (arrays.texts, "text"))
         )
     statistics.update(images, texts)
-    return found["saes"][0]["results"]["bridges"], statistics, model.dictionary.detach().numpy()
+    bridges = found["saes"][0]["results"]["bridges"]
+    curves = pq.read_table(folder / "out" / found["saes"][0]["bridge_curves"] / CURVES_FILE)
+    return {**bridges, "curves": curves}, statistics, model.dictionary.detach().numpy()
 
 
 def test_rho_is_that_of_the_whole_and_lies_in_its_interval(bridges: tuple) -> None:
@@ -100,6 +104,25 @@ def test_the_interval_of_rho_does_not_depend_on_the_parts(bridges: tuple, tmp_pa
     sae = write_true_sae(tmp_path / "sae")
     whole = evaluated(store, [sae], tmp_path / "out", sample=100)["saes"][0]["results"]["bridges"]
     assert whole["rho_interval"] == pytest.approx(found["rho_interval"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sigma", "gamma", "energy"])
+def test_the_curves_are_the_masses_of_the_classes_at_each_cut(bridges: tuple, name: str) -> None:
+    found, statistics, dictionary = bridges
+    bridge = {"sigma": sigma_bridge, "gamma": gamma_bridge}
+    curve = [row for row in found["curves"].to_pylist() if row["of"] == name]
+    assert len(curve) > 10
+    for row in curve[::8]:
+        classes = statistics.classes(row["epsilon"])
+        if name == "energy":
+            expected = statistics.energy_share(classes.bimodal)
+        else:
+            masses = region_masses(bridge[name](statistics, dictionary), classes)
+            expected = masses.through_bimodal / (masses.through_bimodal + masses.unimodal)
+        assert row["value"] == pytest.approx(expected, rel=1e-6)
+        assert row["low"] <= row["value"] <= row["high"]
+    assert any(row["low"] < row["high"] for row in curve)
+    assert [row["value"] for row in curve] == sorted((row["value"] for row in curve), reverse=True)
 
 
 def test_fda_lies_in_its_interval(bridges: tuple) -> None:

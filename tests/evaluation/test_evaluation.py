@@ -150,14 +150,15 @@ def test_the_report_escapes_captions_and_does_without_pictures(store: Path, tmp_
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "\\u003cscript>alert(1)" in page
-    assert {file.suffix for file in files} == {".html", ".svg", ".png"}
-    assert all(file.stat().st_size > 1000 for file in files)
+    folders = {file.suffix: file.parent.name for file in files}
+    assert folders == {".html": "out", ".svg": "figures", ".png": "figures", ".csv": "tables", ".parquet": "tables"}
+    assert all(file.stat().st_size > 1000 for file in files if file.parent.name != "tables")
 
 
 def test_the_report_shows_a_null_beside_the_sae_whose_null_it_is(store: Path, tmp_path: Path) -> None:
     aligned = SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25)
     page, files = report(store, [aligned, replace(aligned, null=True)], tmp_path)
-    assert page.count('<section class="card">') == 1
+    assert page.count('<div class="card">') == 1
     assert "was given shuffled pairs" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert "null of SAE-A (β = 0.25)" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert not [file for file in files if file.name.startswith("sae-1")]
@@ -168,7 +169,8 @@ def test_the_report_shows_a_null_beside_the_sae_whose_null_it_is(store: Path, tm
 
 def test_the_report_shows_a_null_whose_sae_is_not_there(store: Path, tmp_path: Path) -> None:
     page, _ = report(store, [SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25, null=True)], tmp_path)
-    assert "<section" not in page
+    assert '<div class="card">' not in page
+    assert '<div class="headline">' not in page
     assert "null of SAE-A (β = 0.25)" in page.replace("\N{NO-BREAK SPACE}", " ")
 
 

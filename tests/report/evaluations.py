@@ -23,7 +23,7 @@ def part(names: tuple[str, ...], recall: Mapping[str, float], gap: Mapping[str, 
         value = recall.get(name, 0.2)
         retrieval[name] = {
             **{f"{kind}r{rank}": interval(value) for kind in ("", "in_batches_") for rank in (1, 5, 10)},
-            **{f"change_r{rank}": interval(value - first) for rank in (1, 5, 10)},
+            **{f"change_{kind}r{rank}": interval(value - first) for kind in ("", "in_batches_") for rank in (1, 5, 10)},
         }
         distance = gap.get(name, 0.4)
         geometry[name] = {
