@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import io
+import mimetypes
 import random
 from typing import Any
 
@@ -89,6 +90,11 @@ class RetryingS3FileSystem(S3FileSystem):
     async def _cat_file(self, path: str, **options: Any) -> bytes:
         """Return an object, or a range of it, with one request; s3fs would ask for its size first."""
         return await super()._cat_file(path, **({"max_concurrency": 1} | options))
+
+    async def _pipe_file(self, path: str, data: bytes, *arguments: Any, **options: Any) -> Any:
+        """Write an object of the type that its name says: a browser shows a page that is one, and would save others."""
+        kind, _ = mimetypes.guess_type(path)
+        return await super()._pipe_file(path, data, *arguments, **({"ContentType": kind} if kind else {}) | options)
 
     async def _isfile(self, path: str) -> bool:
         """Return whether there is an object; fsspec says no when the server cannot be asked."""

@@ -17,7 +17,7 @@ from isoenergy.pairs.source import PairSource, PairUnit
 
 PIXELS = 64
 _QUALITY, _STRIP_QUALITY = 90, 50
-_STRIP_PIXELS = (PIXELS, 56, 48, 40, 32, 28, 24)
+_STRIP_PIXELS = (PIXELS, 56, 48, 40, 36, 32, 28, 24)
 _AT_ONCE = 64
 _FILES_ARE_SOURCES = ("parquet", "urls", "webdataset")
 

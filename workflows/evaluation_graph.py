@@ -57,7 +57,7 @@ from workflows.steps import Step
 _GIGABYTE = 2**30
 _BYTES_A_MEETING = 40
 """Of atoms²: the cross moments, or a Gram matrix, and what is worked out from it."""
-_STRIP_BYTES = 20_000_000
+STRIP_BYTES = 21_500_000
 """Thumbnails in the report; base64 makes a third more of them."""
 _MOST_COMPARED = 6
 """SAEs of which every pair of dictionaries is compared; more are compared with the first alone."""
@@ -252,7 +252,7 @@ class ExplorerSteps:
         self.explorer = Step(
             f"{name}/explorer",
             gather_explorer,
-            ExplorerConfig(_STRIP_BYTES // explored),
+            ExplorerConfig(STRIP_BYTES // explored),
             {
                 "statistics": steps.statistics,
                 "tops": steps.top_pairs,

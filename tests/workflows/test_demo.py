@@ -1,7 +1,6 @@
 """The main job: `make demo`'s pipeline, its figures, its MLflow runs, and its report in a real browser."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,11 +10,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from isoenergy.report.verdict import recall_at_10
+from tests.browser import Watched, chromium
 from workflows import pipeline, presets, tracking
 from workflows.pipeline import PipelineConfig
 from workflows.task_config import BUNDLED_TASKS, TasksConfig
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 pytestmark = pytest.mark.ray
 
@@ -119,40 +117,24 @@ def test_a_second_run_does_nothing_twice(demo: Demo, capsys: pytest.CaptureFixtu
     assert summary in capsys.readouterr().out
 
 
-def browser() -> str:
-    """Return a Chromium on this machine."""
-    for name in BROWSERS:
-        if found := shutil.which(name):
-            return found
-    pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed (Debian: apt-get install chromium)")
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_report_opens_in_a_browser(
     demo: Demo, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    from playwright.sync_api import sync_playwright
-
-    troubles: list[str] = []
-    requests: list[str] = []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=browser(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
+    with chromium() as started:
+        page = started.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        watched = Watched(page)
         page.goto(Path(demo.config.output, "report.html").absolute().as_uri())
         pictures = page.evaluate("Array.from(document.images, i => [i.alt, i.complete && i.naturalWidth > 0])")
         overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         text = page.inner_text("body")
         page.screenshot(path=tmp_path / "report.png", full_page=True)
-        chromium.close()
-    assert troubles == []
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+        page.locator("#explorer").scroll_into_view_if_needed()
+        page.locator("#explorer-list > li").nth(23).wait_for()
+    assert watched.troubles == []
+    assert watched.requests_elsewhere == []
     assert len(pictures) > 2 * (6 + 8 * 8)
     assert [alt for alt, drawn in pictures if not drawn] == []
     assert overflow <= 0

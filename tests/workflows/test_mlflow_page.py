@@ -16,8 +16,8 @@ from PIL import Image
 from isoenergy.store.batches import PairBatches
 from isoenergy.synthetic import SyntheticConfig, generate
 from isoenergy.training import Metrics, SaveCheckpoint, Trainer, TrainingConfig
+from tests.browser import chromium
 from tests.workflows.mlflow_server import MlflowServer
-from tests.workflows.test_demo import browser
 from tests.workflows.test_search_tracking import children
 from workflows import tracking
 from workflows.search_tracking import SearchTracking
@@ -84,16 +84,11 @@ def train(
 
 
 def test_the_comparison_page_shows_the_runs_side_by_side(searched: Searched, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     picture = Path(os.environ.get("ISOENERGY_SCREENSHOT") or tmp_path / "comparison.png")
     ids = json.dumps(list(searched.runs.values()))
     address = f"{searched.server.uri}/#/compare-runs?runs={ids}&experiments={json.dumps([searched.parent.experiment])}"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=browser(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    with chromium() as started:
+        page = started.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.set_default_timeout(SECONDS_TO_LOAD * 1000)
         page.goto(address)
         page.get_by_text("bimodal_energy").first.wait_for()
@@ -103,7 +98,6 @@ def test_the_comparison_page_shows_the_runs_side_by_side(searched: Searched, tmp
         page.wait_for_timeout(2000)  # the plot is drawn again in its new width
         text = page.inner_text("body")
         page.screenshot(path=picture)
-        chromium.close()
     for words in (*searched.runs, "beta", "expansion", *SHOWN):
         assert words in text
     with Image.open(picture) as image:

@@ -1,0 +1,311 @@
+"""The report's explorer with 4,096 atoms and 18 pictures each, in a real browser.
+
+ISOENERGY_SCREENSHOTS=FOLDER keeps the pictures that the tests take.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser import Watched, chromium
+from tests.report.made_up_report import HOSTILE, NAMES, PAIRS_PER_ATOM, made_up_atoms, write_made_up_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+pytestmark = pytest.mark.browser
+
+ATOMS, A_PAGE = 4096, 24
+MADE_UP = NAMES[1]
+MOST_BYTES = 40e6
+SERIOUS = ("serious", "critical")
+
+
+@dataclass(frozen=True)
+class Opened:
+    file: Path
+    atoms: list[dict[str, Any]]
+    browser: "Browser"
+    watched: Watched
+
+    @property
+    def page(self) -> "Page":
+        return self.watched.page
+
+    @property
+    def url(self) -> str:
+        return self.file.as_uri()
+
+    def choose(self, **values: str) -> None:
+        for name, value in values.items():
+            self.page.select_option(f"#explorer-{name}", value)
+
+    def shown(self) -> list[int]:
+        """The numbers of the atoms on this page of the list."""
+        return [int(text.removeprefix("atom ")) for text in self.page.locator(".explorer-open").all_inner_texts()]
+
+    def count(self) -> str:
+        return self.page.inner_text("#explorer-count")
+
+    def dialog(self) -> "Locator":
+        return self.page.locator("#explorer-dialog[open]")
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    folder = tmp_path_factory.mktemp("made-up")
+    file = Path(write_made_up_report(folder, ATOMS))
+    with chromium() as browser:
+        watched = Watched(browser.new_page())
+        watched.page.goto(file.as_uri())
+        yield Opened(file, made_up_atoms(folder), browser, watched)
+
+
+@pytest.fixture(autouse=True)
+def anew(opened: Opened) -> Iterator[None]:
+    """The explorer as it is when the page has been opened, and nothing said or asked for in the end."""
+    page = opened.page
+    opened.watched.troubles.clear()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.evaluate("location.hash = ''")
+    page.locator("#explorer").scroll_into_view_if_needed()
+    page.locator("#explorer-count:not(:empty)").wait_for()
+    page.fill("#explorer-query", "")
+    opened.choose(sae=MADE_UP, sort="energy", test="", **{"class": ""})
+    if page.get_attribute("#explorer-direction", "aria-pressed") == "false":
+        page.click("#explorer-direction")
+    yield
+    assert opened.watched.troubles == []
+    assert opened.watched.requests_elsewhere == []
+
+
+def strongest(atoms: list[dict[str, Any]]) -> list[int]:
+    return [row["atom"] for row in sorted(atoms, key=lambda row: -row["energy"])]
+
+
+def texts(row: dict[str, Any]) -> str:
+    return "\n".join(row["image_captions"] + row["text_captions"]).lower()
+
+
+def test_it_holds_all_pictures_and_is_under_40_mb(opened: Opened) -> None:
+    assert opened.file.stat().st_size < MOST_BYTES
+    sizes = opened.page.evaluate(
+        """async () => {
+            const blocks = [...document.querySelectorAll(".explorer-strips")];
+            const strips = blocks.flatMap((block) => block.textContent.split("\\n"));
+            const some = strips.filter((strip, place) => strip && place % 97 === 0);
+            const decoded = await Promise.all(some.map(async (strip) => {
+                const image = new Image();
+                image.src = `data:image/webp;base64,${strip}`;
+                await image.decode();
+                return image.naturalWidth / image.naturalHeight;
+            }));
+            return [strips.filter((strip) => strip).length, ...decoded];
+        }"""
+    )
+    assert sizes[0] == ATOMS
+    assert set(sizes[1:]) == {2 * PAIRS_PER_ATOM}
+    assert opened.page.locator("*").count() < 4000
+
+
+def test_a_strip_is_decoded_only_when_its_card_is_near(opened: Opened) -> None:
+    from playwright.sync_api import expect
+
+    page, drawn = opened.page, re.compile(r'^url\("data:image/webp')
+    page.evaluate("document.getElementById('explorer').scrollIntoView()")
+    first, last = (page.locator("#explorer-list .explorer-picture").nth(place) for place in (0, -1))
+    expect(first).to_have_css("background-image", drawn)
+    expect(last).not_to_have_css("background-image", drawn)
+    last.scroll_into_view_if_needed()
+    expect(last).to_have_css("background-image", drawn)
+    strongest_first = next(row for row in opened.atoms if row["atom"] == opened.shown()[0])
+    expect(first).to_have_attribute("aria-label", strongest_first["image_captions"][0])
+
+
+def test_captions_are_searched(opened: Opened) -> None:
+    assert opened.count() == f"{ATOMS:,} atoms, 1–{A_PAGE} shown"
+    opened.page.fill("#explorer-query", "Lighthouse  STRIPED")
+    expected = [row for row in opened.atoms if all(word in texts(row) for word in ("lighthouse", "striped"))]
+    assert A_PAGE < len(expected) < ATOMS
+    assert opened.count().startswith(f"{len(expected):,} of {ATOMS:,} atoms")
+    assert opened.shown() == strongest(expected)[:A_PAGE]
+    opened.page.fill("#explorer-query", "no such words")
+    assert opened.count() == "No atom matches."
+    assert opened.shown() == []
+
+
+@pytest.mark.parametrize("query", ["77", "atom 77", "#77"])
+def test_an_atom_is_found_by_its_number(opened: Opened, query: str) -> None:
+    opened.page.fill("#explorer-query", query)
+    assert opened.shown()[0] == 77
+    opened.page.press("#explorer-query", "Enter")
+    assert opened.dialog().locator("h3").inner_text() == "Atom 77"
+
+
+@pytest.mark.parametrize("key", ["energy", "modality_score", "frequency", "sharedness", "q_value", "atom"])
+def test_atoms_are_sorted_both_ways(opened: Opened, key: str) -> None:
+    opened.choose(sort=key)
+    values = {row["atom"]: row[key] for row in opened.atoms}
+    known = sorted(value for value in values.values() if value is not None)
+    assert [values[atom] for atom in opened.shown()] == pytest.approx(known[::-1][:A_PAGE], rel=1e-3)
+    opened.page.click("#explorer-direction")
+    assert [values[atom] for atom in opened.shown()] == pytest.approx(known[:A_PAGE], rel=1e-3)
+
+
+def test_atoms_are_filtered_by_class_test_and_sae(opened: Opened) -> None:
+    opened.choose(**{"class": "text_only"}, test="rejected")
+    expected = [
+        row
+        for row in opened.atoms
+        if row["class"] == "text_only" and row["q_value"] is not None and row["q_value"] < 0.05
+    ]
+    assert opened.shown() == strongest(expected)[:A_PAGE]
+    opened.choose(**{"class": ""}, test="untested")
+    assert opened.count().startswith(f"{sum(row['q_value'] is None for row in opened.atoms):,} of")
+    opened.choose(test="", sae=NAMES[0])
+    few = int(opened.count().split()[0])
+    assert 0 < few <= 20
+    opened.choose(sae="")
+    assert opened.count().startswith(f"{ATOMS + few:,} atoms")
+
+
+def test_pages_turn(opened: Opened) -> None:
+    expected = strongest(opened.atoms)
+    opened.page.get_by_role("button", name="next →").first.click()
+    assert opened.shown() == expected[A_PAGE : 2 * A_PAGE]
+    assert opened.count().endswith("25–48 shown")
+    opened.page.get_by_role("button", name="← previous").last.click()
+    assert opened.shown() == expected[:A_PAGE]
+    assert opened.page.get_by_role("button", name="← previous").first.is_disabled()
+
+
+def test_a_link_opens_an_atom_and_the_back_button_closes_it(opened: Opened) -> None:
+    page = opened.page
+    row = next(row for row in opened.atoms if row["atom"] == 5)
+    page.goto(f"{opened.url}#{MADE_UP}/atom-5")
+    dialog = opened.dialog()
+    said = dialog.inner_text()
+    assert dialog.locator("h3").inner_text() == "Atom 5"
+    for caption in row["text_captions"]:
+        assert caption in said
+    labels = [picture.get_attribute("aria-label") for picture in dialog.locator(".explorer-picture[role=img]").all()]
+    assert labels[:PAIRS_PER_ATOM] == row["image_captions"]
+    assert f"{sum(row['image_histogram']):,} images fire it" in said
+    known = row["q_value"]
+    verdict = "Too few pairs" if known is None else "is rejected" if known < 0.05 else "is not rejected"
+    assert verdict in said
+    partner = row["partners"][0]
+    dialog.locator(".explorer-partners a").first.click()
+    page.wait_for_url(f"**#{MADE_UP}/atom-{partner}")
+    assert dialog.locator("h3").inner_text() == f"Atom {partner}"
+    page.go_back()
+    assert dialog.locator("h3").inner_text() == "Atom 5"
+    page.go_back()
+    dialog.wait_for(state="detached")
+
+
+def test_a_link_into_a_page_that_is_not_open_yet(opened: Opened) -> None:
+    page = opened.browser.new_page()
+    page.goto(f"{opened.url}#{MADE_UP}/atom-77")
+    assert page.locator("#explorer-dialog[open] h3").inner_text() == "Atom 77"
+    page.goto(f"{opened.url}#{MADE_UP}/atom-99999")
+    assert "no atom of this number" in page.locator("#explorer-dialog[open]").inner_text()
+    page.close()
+
+
+def test_all_is_reached_by_keys(opened: Opened) -> None:
+    page, expected = opened.page, strongest(opened.atoms)
+    page.focus("#explorer-query")
+
+    def after(*keys: str) -> str:
+        for key in keys:
+            page.keyboard.press(key)
+        return page.evaluate("document.activeElement.textContent")
+
+    assert after("ArrowDown") == f"atom {expected[0]}"
+    assert after("ArrowRight") == f"atom {expected[1]}"
+    columns = page.evaluate(
+        "(tops => tops.filter(top => top === tops[0]).length)"
+        "([...document.querySelectorAll('#explorer-list > li')].map(item => item.offsetTop))"
+    )
+    assert columns == 3
+    assert after("ArrowDown", "ArrowLeft") == f"atom {expected[columns]}"
+    assert after("End", "ArrowRight") == f"atom {expected[A_PAGE]}"
+    assert after("ArrowLeft") == f"atom {expected[A_PAGE - 1]}"
+    after("Home", "Enter")
+    dialog = opened.dialog()
+    dialog.wait_for()
+    assert page.evaluate("document.activeElement.textContent") == f"Atom {expected[0]}"
+    after("ArrowRight")
+    assert dialog.locator("h3").inner_text() == f"Atom {expected[1]}"
+    assert page.url.endswith(f"#{MADE_UP}/atom-{expected[1]}")
+    after("Escape")
+    dialog.wait_for(state="detached")
+    assert page.evaluate("document.activeElement.textContent") == f"atom {expected[0]}"
+    assert "#" not in page.url
+    after("ArrowUp")
+    assert page.evaluate("document.activeElement.id") == "explorer-query"
+
+
+def test_captions_are_text_whatever_they_hold(opened: Opened) -> None:
+    opened.page.fill("#explorer-query", "onerror=alert(1)></script>")
+    assert len(opened.shown()) == 1
+    opened.page.locator(".explorer-open").click()
+    labels = [each.get_attribute("aria-label") for each in opened.dialog().get_by_role("img").all()]
+    assert HOSTILE in labels
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_accessible_and_fits(
+    opened: Opened, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    page = opened.page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.evaluate("document.getElementById('explorer').scrollIntoView()")
+    for name, open_it in (("atoms", False), ("atom", True)):
+        if open_it:
+            page.locator(".explorer-open").first.click()
+            opened.dialog().wait_for()
+        overflow = "e => e.scrollWidth - e.clientWidth"
+        assert page.evaluate(f"({overflow})(document.documentElement)") <= 0
+        assert page.locator("#explorer-dialog").evaluate(overflow) <= 0
+        page.wait_for_timeout(300)  # pictures are decoded
+        opened.watched.screenshot(f"explorer-{name}-{width}-{scheme}", tmp_path)
+        found = Axe().run(page).response["violations"]
+        assert [
+            (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS
+        ] == []
+
+
+def test_without_scripts_the_strongest_atoms_are_there(opened: Opened) -> None:
+    page = opened.browser.new_context(java_script_enabled=False).new_page()
+    page.goto(opened.url)
+    assert page.locator("article.atom").count() > 10
+    assert not page.locator("#explorer-controls").is_visible()
+    assert "With scripts allowed" in page.locator("#explorer").inner_text()
+    page.context.close()
+
+
+def test_the_histogram_s_bars_are_its_counts(opened: Opened) -> None:
+    row = opened.atoms[0]
+    opened.page.goto(f"{opened.url}#{MADE_UP}/atom-{row['atom']}")
+    for modality in ("image", "text"):
+        bars = opened.dialog().locator(f".explorer-histogram rect.{modality}").all()
+        heights = [float(bar.get_attribute("height") or 0) for bar in bars]
+        counts = row[f"{modality}_histogram"]
+        filled = [place for place, count in enumerate(counts) if count]
+        expected = [math.log10(1 + count) for count in counts[filled[0] : filled[-1] + 1]]
+        scale = max(heights) / max(expected)
+        assert heights == pytest.approx([scale * each for each in expected], abs=1e-6)
+    assert re.search(
+        r"\d images fire it; .*\d captions fire it", opened.dialog().locator("svg").get_attribute("aria-label") or ""
+    )
