@@ -38,8 +38,9 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
     the SAE's prefix.
     """
     kind, meaning = ("An aligned sparse autoencoder (SAE-A)" if config.beta > 0 else "A sparse autoencoder"), _SPLITS
+    tag = "\n- vision-language"
     if config.modalities != MODALITIES:
-        meaning = _SPLITS_VECTORS
+        meaning, tag = _SPLITS_VECTORS, ""
     if config.null:
         kind, meaning = "A null model (a sparse autoencoder trained on shuffled pairs)", _NULL
     left_out = ("sparse_encoder", "alignment", "modalities", "widths")
@@ -53,8 +54,7 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
 library_name: isoenergy
 tags:
 - sparse-autoencoder
-- interpretability
-- vision-language
+- interpretability{tag}
 ---
 
 # {kind} for {_plain(encoder)}

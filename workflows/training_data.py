@@ -60,7 +60,7 @@ def prepare_indices(stores: TrainingStores, output: str, skip_bad_rows: bool) ->
             index = PairIndex.collect(store, "train", surveys, skip_bad_rows)
             write_atomically(filesystem, f"{root}/{name}", index.to_json().encode())
         indices.append(index)
-    if len(indices) > 1 and len({index.dim for index in indices}) > 1:
+    if len({index.dim for index in indices}) > 1:
         raise InputError(f"images and texts must have one width, got {' and '.join(str(i.dim) for i in indices)}")
     return indices
 

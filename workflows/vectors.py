@@ -95,9 +95,15 @@ def _copy_all(files: VectorFiles, writer: StoreWriter, units: Sequence[PairUnit]
 
 def _copy(files: VectorFiles, writer: StoreWriter, units: Sequence[PairUnit], skip_bad_rows: bool) -> None:
     """Commit some units of one file."""
-    digest = files.file_digest(units[0].file)
-    for rows in files.read(units[0].file, units, skip_bad_rows):
-        writer.commit(rows.unit, digest, rows.shard, rows.rejected)
+    try:
+        digest = files.file_digest(units[0].file)
+        for rows in files.read(units[0].file, units, skip_bad_rows):
+            writer.commit(rows.unit, digest, rows.shard, rows.rejected)
+    except OSError as error:
+        raise InputError(
+            f"{units[0].file} cannot be copied to {writer.uri} ({error}); make room or give another --output: the same "
+            f"command goes on from what is copied"
+        ) from error
 
 
 def _require_different_keys(store: EmbeddingStore) -> None:

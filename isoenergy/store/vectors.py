@@ -201,6 +201,8 @@ class VectorFiles:
 def holds_vectors(uri: str) -> bool:
     """Return whether Parquet files lie at `uri` that are not a store's, nor those of stores in a folder."""
     filesystem, root = open_filesystem(uri)
+    if filesystem.isfile(f"{root}/manifest.json"):  # a store may have many files
+        return False
     if filesystem.isfile(root):
         return root.lower().endswith(SUFFIX)
     files = find_files(filesystem, root) if filesystem.isdir(root) else []
