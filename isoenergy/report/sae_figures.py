@@ -116,6 +116,6 @@ def rival_drawings(original: Mapping[str, Any], sae: Sae, label: str) -> list[Dr
             rival_figures.sweeps(original, sae, label),
             wide=True,
             caption="Each curve starts at 0, nothing moved. The diamond is the removal of the unimodal atoms, with its "
-            "interval; a curve that passes above or left of it does better.",
+            "interval; a curve that passes above or left of it does better. The curves have none.",
         ),
     ]

@@ -84,6 +84,7 @@ def test_the_summary_names_every_figure(demo: Demo) -> None:
     assert "14,399 in, 14,399 embedded, rejected: none" in demo.printed
     for words in ("R² 0.", "p_acc 0.", "gap 0.", "R@1/5/10", "report.html", "mlflow ui --backend-store-uri"):
         assert words in demo.printed
+    assert demo.printed.index("Bimodal atoms of SAE-A") < demo.printed.index("pairs      14,399 in")
     assert "a paired difference of" in demo.printed
     for task in ("zero-shot/base", "probe/source", "mixed-retrieval", "composed-retrieval"):
         assert f"\n{task}: " in demo.printed
@@ -103,7 +104,9 @@ def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
     assert len(losses) > 10
     assert losses[-1].value < losses[0].value
     figures = [file.path for file in client.list_artifacts(runs["report"].info.run_id, "figures")]
-    assert "figures/beta-0-energy.png" in figures
+    assert {"figures/beta-0-energy.png", "figures/gaps.svg", "figures/beta-0.0025-atom-map.png"} <= set(figures)
+    tables = {file.path for file in client.list_artifacts(runs["report"].info.run_id, "tables")}
+    assert {"tables/paper.csv", "tables/paper.parquet", "tables/atoms-beta-0.0025.csv"} <= tables
     assert runs["train"].data.params["training.k"] == str(demo.config.training.k)
     assert runs["train"].data.tags["store_fingerprint"] == demo.evaluation["store"]["fingerprint"]
 
@@ -138,7 +141,7 @@ def test_the_report_opens_in_a_browser(
     assert len(pictures) > 2 * (6 + 8 * 8)
     assert [alt for alt, drawn in pictures if not drawn] == []
     assert overflow <= 0
-    assert "Removing the unimodal atoms closes the gap by" in text
+    assert text.index("Bimodal atoms of SAE-A") < text.index("Removing the unimodal atoms closes the gap by")
     assert "Bimodal atoms: what images and captions share" in text
     assert "Removing the unimodal atoms is number" in text
     assert "where the same objective was given shuffled pairs" in text.replace("\N{NO-BREAK SPACE}", " ")
