@@ -19,7 +19,7 @@ from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.intervals import bounds, number
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
 from isoenergy.report.sharedness import SharednessCounts, sharedness
-from isoenergy.report.task_tables import task_sections
+from isoenergy.report.task_tables import TaskReport
 from isoenergy.report.thumbnails import thumbnails
 from isoenergy.report.verdict import Finding, verdict
 
@@ -62,7 +62,7 @@ def write_report(evaluation: str, output: str) -> list[str]:
         names, real = labels(summary["saes"]), real_saes(summary["saes"])
         saes = [_sae_report(sae, summary, names[sae["name"]], table) for sae in real]
         graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
-        tasks = task_sections(summary["tasks"], names)
+        tasks = TaskReport.of(summary["tasks"], summary["saes"], names)
         page = (
             _environment()
             .get_template("page.html")
@@ -86,7 +86,7 @@ def write_report(evaluation: str, output: str) -> list[str]:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{evaluation} is not a whole evaluation ({error}); run `isoenergy evaluate` first") from error
-    drawings = {graph.name: graph, **{each.name: each for task in tasks for each in task.drawings}}
+    drawings = {graph.name: graph, **{each.name: each for each in tasks.drawings}}
     for sae, shown in zip(real, saes, strict=True):
         drawings |= {f"{sae['name']}-{each.name}": each for each in (*shown.rival_drawings, *shown.atom_drawings)}
     beside = "".join(output.rpartition("/")[:2])
