@@ -15,7 +15,8 @@ Task = Mapping[str, Any]
 
 _AS_THEY_ARE = "The embeddings themselves"
 _ALL = "all"
-_OVERVIEW = ("original", "centred", "reconstructed", "bimodal", "unimodal")
+_THEMSELVES = ("original", "centred")
+_REBUILT = ("reconstructed", "centred", "bimodal", "unimodal")
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class TaskReport:
     def of(cls, tasks: Sequence[Task], saes: Sequence[Sae], names: Mapping[str, str]) -> Self:
         """Gather the tasks; names: the SAEs' labels by name. The overview shows the last SAE trained on true pairs."""
         real = real_saes(saes)[-1:]
-        kinds: dict[tuple[str | None, str], str] = {(None, name): EMBEDDINGS[name] for name in _OVERVIEW[:2]}
+        kinds: dict[tuple[str | None, str], str] = {(None, name): EMBEDDINGS[name] for name in _THEMSELVES}
         for sae in real:
-            kinds |= {(sae["name"], name): f"{names[sae['name']]}, {EMBEDDINGS[name]}" for name in _OVERVIEW[1:]}
+            kinds |= {(sae["name"], name): f"{names[sae['name']]}, {EMBEDDINGS[name]}" for name in _REBUILT}
         rows = []
         for task in (task for task in tasks if "histogram" not in task):
             measure = task["measures"][0]
