@@ -68,6 +68,11 @@ class Interval:
         return cls(found.value, max(min(found.low, value), least), min(max(found.high, value), most))
 
     @classmethod
+    def of_share(cls, values: Floats) -> Self:
+        """Return the interval `around` a share, between 0 and 1, from `(1 + replicates,)`: it, then its replicates."""
+        return cls.around(float(values[0]), values[1:], least=0.0, most=1.0)
+
+    @classmethod
     def normal(cls, value: float, standard_error: float, level: float = 0.95, least: float = -math.inf) -> Self:
         """Return the interval of a value that varies normally. least: the measure cannot be below."""
         half = float(norm.ppf((1 + level) / 2)) * standard_error

@@ -189,11 +189,11 @@ class TaskSteps:
             for part, images in listed.items()
         }
         step = self._with_encoder("tasks/imagenet-zero-shot-set", make_imagenet_zero_shot, settings, parts["val"])
-        self._add("zero_shot", "zero-shot/imagenet", "Zero-shot classification, ImageNet folder", step)
+        self._add("zero_shot", "zero-shot/imagenet", "Zero-shot classification, ImageNet folder", step, 2 * _GIGABYTE)
         if "train" in parts:
             both = {**parts["train"], **parts["val"]}
-            step = Step("tasks/imagenet-probe-set", make_imagenet_probe, settings, both, memory=_GIGABYTE)
-            self._add("linear_probe", "probe/imagenet", "Linear probe, ImageNet folder", step)
+            step = Step("tasks/imagenet-probe-set", make_imagenet_probe, settings, both, memory=2 * _GIGABYTE)
+            self._add("linear_probe", "probe/imagenet", "Linear probe, ImageNet folder", step, 4 * _GIGABYTE)
 
     def _on_coco(self) -> None:
         config = self._config
@@ -230,14 +230,14 @@ class TaskSteps:
     def _with_encoder(self, name: str, function: StepFunction, config: Any, inputs: Mapping[str, Step]) -> Step:
         return Step(name, function, config, inputs, gpus_if_any=1, memory=2 * _GIGABYTE)
 
-    def _add(self, kind: str, name: str, title: str, made: Step) -> None:
+    def _add(self, kind: str, name: str, title: str, made: Step, memory: int = _GIGABYTE) -> None:
         measured = {
             place: Step(
                 f"{prefix}/{name}",
                 _MEASURES[kind],
                 MeasureConfig(sae, self._seed),
                 {"set": made, "fit": fit},
-                memory=_GIGABYTE,
+                memory=memory,
             )
             for place, (sae, prefix, fit) in self._fits.items()
         }

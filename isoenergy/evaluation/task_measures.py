@@ -13,7 +13,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from isoenergy.bootstrap import REPLICATES, Floats, Interval, poisson_weights, weighted_mean
+from isoenergy.bootstrap import REPLICATES, Interval, poisson_weights, weighted_mean
 from isoenergy.codes import SparseCodes, concatenate
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, Rows, SaeReference, tensor, unit_rows
@@ -88,8 +88,8 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
         values = {}
         for modality, asked in queries.items():
             found = mixed_retrieval(given.gallery, images, texts, modality, asked)
-            values[f"ndcg_{modality}"] = _share(found.ndcg, weights[modality])
-            values[f"own_{modality}"] = _share(found.own_modality, weights[modality])
+            values[f"ndcg_{modality}"] = Interval.of_share(weighted_mean(found.ndcg, weights[modality]))
+            values[f"own_{modality}"] = Interval.of_share(weighted_mean(found.own_modality, weights[modality]))
         rows.append(_row(name, values))
     return {"rows": _ordered(rows)}
 
@@ -109,7 +109,7 @@ def measure_retrieval(config: MeasureConfig, inputs: Inputs, output: Path) -> Re
             ("text_to_image", texts, images, partners.T.tocsr()),
         ):
             for rank, hits in hits_of_any_partner(queries, gallery, right, _RETRIEVAL_RANKS, TIE).items():
-                values[f"{direction}_r{rank}"] = _share(hits.numpy(), by_query[direction])
+                values[f"{direction}_r{rank}"] = Interval.of_share(weighted_mean(hits.numpy(), by_query[direction]))
         rows.append(_row(name, values))
     return {"rows": _ordered(rows)}
 
@@ -138,9 +138,11 @@ def measure_composed(config: MeasureConfig, inputs: Inputs, output: Path) -> Res
             by_query = weights[inside]
             youden = told_apart(real[inside], found.distance[inside], by_query)
             far = weighted_mean(found.distance[inside], by_query)
-            values = {f"r{rank}": _share(each[inside], by_query) for rank, each in hits.items()}
+            values = {
+                f"r{rank}": Interval.of_share(weighted_mean(each[inside], by_query)) for rank, each in hits.items()
+            }
             values["distance"] = Interval.around(far[0], far[1:], least=0.0, most=2.0)
-            values["told_apart"] = Interval.around(youden[0], youden[1:], least=0.0, most=1.0)
+            values["told_apart"] = Interval.of_share(youden)
             rows.append({**_row(name, values), "group": group, "queries": int(inside.sum())})
     return {"rows": _ordered(rows), "histogram": {"edges": _EDGES.tolist(), "shares": shares}}
 
@@ -202,11 +204,6 @@ def _partners(given: MixedSet) -> sparse.csr_array:
     """`(images, texts)`: texts by the number of their image."""
     count = len(given.texts)
     return sparse.csr_array((np.ones(count), (given.text_label, np.arange(count))), shape=(len(given.images), count))
-
-
-def _share(values: Floats, weights: Floats) -> Interval:
-    means = weighted_mean(values, weights)
-    return Interval.around(means[0], means[1:], least=0.0, most=1.0)
 
 
 def _row(name: str, values: dict[str, Interval]) -> Result:

@@ -26,7 +26,7 @@ from isoenergy.report.sae_figures import ReadTable, atom_drawings, projection_dr
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
 from isoenergy.report.sharedness import SharednessCounts
 from isoenergy.report.table_files import as_files, report_tables
-from isoenergy.report.task_tables import task_sections
+from isoenergy.report.task_tables import TaskReport
 from isoenergy.report.thumbnails import thumbnails
 from isoenergy.report.verdict import Finding, verdict
 
@@ -115,8 +115,8 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
             "only what lies apart from it needs pairs that belong together. Bars: 95% intervals, of one training each.",
         )
     drawings = {name: drawing.named(naming) for name, drawing in drawings.items()}
-    tasks = task_sections(summary["tasks"], names)
-    drawings |= {drawing.name: drawing for task in tasks for drawing in task.drawings}
+    tasks = TaskReport.of(summary["tasks"], summary["saes"], names)
+    drawings |= {drawing.name: drawing for drawing in tasks.drawings}
     page = (
         environment(naming)
         .get_template("page.html")

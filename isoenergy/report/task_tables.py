@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from isoenergy.report.drawing import Drawing
 from isoenergy.report.intervals import bounds, is_known, number, with_bounds
@@ -15,6 +15,8 @@ Task = Mapping[str, Any]
 
 _AS_THEY_ARE = "The embeddings themselves"
 _ALL = "all"
+_THEMSELVES = ("original", "centred")
+_REBUILT = ("reconstructed", "centred", "bimodal", "unimodal")
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,39 @@ class TaskSection:
     columns: Sequence[str]
     groups: Sequence[TaskGroup]
     drawings: Sequence[Drawing]
+    in_overview: bool
+    """Whether its first measure is in the overview."""
 
 
-def task_sections(tasks: Sequence[Task], names: Mapping[str, str]) -> list[TaskSection]:
-    """Return what the page shows of each task; names: the SAEs' labels by name."""
-    return [_section(task, names) for task in tasks]
+@dataclass(frozen=True)
+class TaskReport:
+    """The tasks as the page shows them."""
+
+    columns: Sequence[str]
+    """Of the overview: kinds of embeddings."""
+    overview: Sequence[TaskRow]
+    """The first measure of each task that is measured on the same kinds of embeddings."""
+    sections: Sequence[TaskSection]
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], saes: Sequence[Sae], names: Mapping[str, str]) -> Self:
+        """Gather the tasks; names: the SAEs' labels by name. The overview shows the last SAE trained on true pairs."""
+        real = real_saes(saes)[-1:]
+        kinds: dict[tuple[str | None, str], str] = {(None, name): EMBEDDINGS[name] for name in _THEMSELVES}
+        for sae in real:
+            kinds |= {(sae["name"], name): f"{names[sae['name']]}, {EMBEDDINGS[name]}" for name in _REBUILT}
+        rows = []
+        for task in (task for task in tasks if "histogram" not in task):
+            measure = task["measures"][0]
+            of = {(row["sae"], row["embeddings"]): row["values"][measure] for row in task["rows"]}
+            cells = [_cell(of[k], MEASURES[measure][1]) if k in of else TaskCell("", "") for k in kinds]
+            rows.append(TaskRow(f"{task['title']}: {MEASURES[measure][0]}", cells))
+        return cls(list(kinds.values()), rows, [_section(task, names) for task in tasks])
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """The figures of all tasks."""
+        return [drawing for section in self.sections for drawing in section.drawings]
 
 
 def task_line(task: Task, saes: Sequence[Sae], names: Mapping[str, str]) -> str:
@@ -95,6 +125,7 @@ def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
             for sae, rows in of.items()
         ],
         drawings=_drawings(task, names),
+        in_overview="histogram" not in task,
     )
 
 

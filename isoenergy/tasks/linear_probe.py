@@ -26,7 +26,7 @@ def probe(train: Rows, train_labels: Labels, test: Rows, test_labels: Labels, we
     """
     hits = probe_hits(train, train_labels, test, test_labels)
     shares = {"accuracy": weighted_mean(hits, weights), "balanced": by_class(hits, test_labels, weights)}
-    return {name: Interval.around(each[0], each[1:], least=0.0, most=1.0) for name, each in shares.items()}
+    return {name: Interval.of_share(each) for name, each in shares.items()}
 
 
 def probe_hits(train: Rows, train_labels: Labels, test: Rows, test_labels: Labels) -> npt.NDArray[np.float64]:

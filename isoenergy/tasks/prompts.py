@@ -37,7 +37,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "name": ("{}",),
     "photo": ("a photo of a {}.",),
     "clip": tuple(_CLIP.split("|")),
-    "icon": ("{}", "an icon of {}", "{} emoji", "a drawing of {}"),
+    "icon": ("{}", "an icon of {}", "{} emoji"),
 }
 """The class's name; CLIP's one sentence; CLIP's 80 for ImageNet, which the paper takes; the bundled pairs' own."""
 

@@ -23,8 +23,8 @@ def zero_shot(
     exactly as near as the right one are ordered at random, in expectation: an image of zeros scores chance.
     """
     hits = class_hits(images, classes, labels, [rank for rank in ranks if rank == 1 or rank < len(classes)])
-    measured = {f"top{rank}": _share(weighted_mean(each, weights)) for rank, each in hits.items()}
-    return {**measured, "balanced": _share(by_class(hits[1], labels, weights))}
+    measured = {f"top{rank}": Interval.of_share(weighted_mean(each, weights)) for rank, each in hits.items()}
+    return {**measured, "balanced": Interval.of_share(by_class(hits[1], labels, weights))}
 
 
 def class_hits(
@@ -51,7 +51,3 @@ def by_class(values: npt.NDArray[np.float64], labels: Labels, weights: Floats) -
     known = ~np.isnan(each)
     count = known.sum(0)
     return np.divide(np.where(known, each, 0).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
-
-
-def _share(values: Floats) -> Interval:
-    return Interval.around(values[0], values[1:], least=0.0, most=1.0)
