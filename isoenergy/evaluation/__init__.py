@@ -12,6 +12,8 @@ measured on pairs drawn at random, whose number is a setting, so that no step ho
     search       retrieval under each variant
     bridges      rho and FDA, with their controls
     dictionary   the dictionary's shape, and how few atoms carry a row
+    top_pairs    the pairs that fire each atom most, and how strongly atoms fire
+    explorer     what the report shows of every atom: these pairs with their pictures, and its partners
     comparison   SAEs against each other, and who wins
     task_inputs, task_sets, outside_sets, task_measures
                  what tasks are measured on, of the store and of others, and measuring them; see `isoenergy.tasks`

@@ -361,9 +361,7 @@
       : `only ${stronger} fire it`;
     if (q === null) return `Too few pairs fire it to test whether its energies are equal; here, ${lies}.`;
     const sure = q < 0.0001 ? "q < 0.0001" : `q = ${brief(q)}`;
-    return q < data.unequal_q
-      ? `Equal energy is rejected (${sure}): ${lies}.`
-      : `Equal energy is not rejected (${sure}): ${lies}, no more than chance explains.`;
+    return `Equal energy is ${q < data.unequal_q ? "rejected" : "not rejected"} (${sure}); ${lies}.`;
   }
 
   /** @param {Sae} sae @param {number} at */
@@ -474,7 +472,16 @@
   /** @returns {{saeName: string, atom: number} | null} What the hash names. */
   function named() {
     const hash = /^#([^/]+)\/atom-(\d+)$/.exec(location.hash);
-    return hash && { saeName: decodeURIComponent(hash[1]), atom: Number(hash[2]) };
+    return hash && { saeName: decoded(hash[1]), atom: Number(hash[2]) };
+  }
+
+  /** @param {string} text */
+  function decoded(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text; // a link that somebody broke
+    }
   }
 
   /** Show what the hash names, or nothing. */
@@ -603,7 +610,7 @@
     dialog.addEventListener("keydown", onDialogKey);
     dialog.addEventListener("close", closed);
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-    window.addEventListener("popstate", follow);
+    window.addEventListener("hashchange", follow);
   }
 
   listen();
