@@ -10,6 +10,7 @@ import torch
 
 from isoenergy.errors import InputError
 from isoenergy.joint_sae import JointAutoencoder, load_autoencoder
+from isoenergy.modality_shares import modality_shares, sharing_modalities, subset_name, subset_numbers
 from isoenergy.objective import Cosine
 from isoenergy.sae import SparseAutoencoder
 from isoenergy.sparse_encoders import JumpReLU
@@ -135,6 +136,30 @@ def test_atoms_of_one_number_begin_as_one_pair_whatever_the_number_of_workers(nu
         torch.testing.assert_close(cosine, torch.ones(16))
     same = place["sight"] == place["sound"]
     assert not same.any() if null else same.all()
+
+
+def test_three_modalities_with_one_dictionary_learn_which_of_them_share_what() -> None:
+    names = ("sight", "sound", "words")
+    sets = ["sight+sound+words"] * 3 + ["sight+sound", "sound+words", "words"]
+    generator = np.random.default_rng(0)
+    active = (generator.random((600, 6)) < 0.3) * generator.uniform(0.5, 1.5, (600, 6))
+    active[:, 0] += 0.7
+    atoms = np.linalg.qr(generator.normal(size=(12, 12)))[0][:6]
+    rows = {}
+    for name in names:
+        clean = (active * [name in its.split("+") for its in sets]) @ atoms
+        rows[name] = (clean + 0.03 * generator.normal(size=(600, 12))).astype(np.float32)
+    config = dataclasses.replace(CONFIG, beta=(1e-3,), atoms=12, epochs=15, batch_pairs=50)
+    trainer = Trainer(config, batches_of(rows, config), dict.fromkeys(names, 12))
+    trainer.run(None)
+    (sae,) = trainer.group.saes
+    assert isinstance(sae, SparseAutoencoder)
+    with torch.no_grad():
+        codes = [sae.encode(sae.prepare(torch.from_numpy(x), name)) for name, x in rows.items()]
+    energies = np.stack([code.energy(12).double().numpy() for code in codes])
+    numbers = subset_numbers(sharing_modalities(modality_shares(energies)))
+    nearest = (atoms @ sae.dictionary.detach().numpy().T).argmax(axis=1)
+    assert [subset_name(int(numbers[atom]), names) for atom in nearest] == sets
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -220,7 +220,8 @@ def _chosen(schema: pa.Schema, modalities: Sequence[str], uri: str) -> list[str]
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise InputError(
             f"{uri} has the columns {', '.join(schema.names)}, of vectors: {', '.join(names) or 'none'}; paired "
-            f"vectors are two or more different columns of lists of float16, float32 or float64"
+            f"vectors are two or more different columns of lists of float16, float32 or float64; images and texts are "
+            f"embedded first, by `isoenergy embed`"
         )
     for name in names:
         if name in OWN_COLUMNS or not MODALITY_NAME.fullmatch(name):
