@@ -31,7 +31,7 @@ class ValidationFigures:
     """Change of recall@1 over the gallery of these pairs when unimodal atoms are removed; in [-1, 1] (paper 1.9)."""
     always_on_energy: float
     """Share of the energy of atoms that fire in more than 90 % of all inputs; in [0, 1]."""
-    dead_atoms: float
+    dead_atom_share: float
     """Share of atoms that fire in none of these inputs; in [0, 1]."""
 
 
@@ -65,7 +65,7 @@ def validation_figures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) ->
         p_acc=probing_accuracy(image_rows, text_rows, sae.dictionary.double().cpu().numpy(), statistics),
         delta_r1=recall_change(rebuilt("reconstructed"), rebuilt("bimodal")).full_gallery,
         always_on_energy=shares.always_on,
-        dead_atoms=float(np.mean(classes.dead)),
+        dead_atom_share=float(np.mean(classes.dead)),
     )
     sae.train(was_training)
     return figures

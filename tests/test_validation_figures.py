@@ -45,7 +45,7 @@ def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -
         p_acc=float((total * np.nan_to_num(probe)).sum() / total.sum()),
         delta_r1=float(recall[1] - recall[0]),
         always_on_energy=float(total[always].sum() / total.sum()),
-        dead_atoms=float((total == 0).mean()),
+        dead_atom_share=float((total == 0).mean()),
     )
 
 

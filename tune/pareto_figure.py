@@ -14,6 +14,14 @@ from tune.findings import Findings, Trial
 from tune.objectives import Objective
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_LABELS: dict[Objective, str] = {
+    "r2": "R²",
+    "mse": "mean squared error",
+    "bimodal-energy": "bimodal energy",
+    "p-acc": "p_acc",
+    "delta-r1": "δ_r@1",
+    "always-on-energy": "always-on energy",
+}
 _AREA = 42
 _RECOMMENDED = "#c1121f"
 
@@ -55,8 +63,7 @@ def _draw(axes: Axes, findings: Findings, pair: tuple[Objective, Objective], mar
     if (best := findings.recommended) is not None:
         axes.scatter(*_point(findings, best, pair), s=170, facecolor="none", edgecolor=_RECOMMENDED, linewidth=1.6)
     axes.margins(0.12)
-    names = [findings.objectives.figure(name).replace("_", " ") for name in pair]
-    axes.set(xlabel=names[0], ylabel=names[1])
+    axes.set(xlabel=_LABELS[pair[0]], ylabel=_LABELS[pair[1]])
     plain(axes)
 
 

@@ -1,7 +1,7 @@
 """A search's table and pictures, beside its records and in MLflow."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -22,8 +22,9 @@ GROWTH = "cluster"
 
 def publish_findings(findings: Findings, run: tracking.Run) -> None:
     """Write the table of all trials and the picture of the front."""
-    _publish(findings.folder, run, {TABLE_FILE: findings.csv().encode(), **_pictures(FRONT, pareto_figure(findings))})
-    run.metrics({"hypervolume": findings.hypervolume, "trials": len(findings.trials)})
+    files = {TABLE_FILE: findings.csv().encode(), **_pictures(FRONT, pareto_figure(findings))}
+    figures = {"hypervolume": findings.hypervolume, "trials": len(findings.trials)}
+    _publish(findings.folder, run, files, figures)
 
 
 def publish_growth(
@@ -36,7 +37,7 @@ def publish_growth(
     kind = "GPU" if placement.gpus else "CPU"
     each = placement.resources[kind] * placement.workers
     figure = growth_figure(timeline.samples, types, kind, each, "The cluster while it searched")
-    _publish(folder, run, _pictures(GROWTH, figure))
+    _publish(folder, run, _pictures(GROWTH, figure), {})
 
 
 def growth_figure(samples: Sequence[ClusterSample], types: Sequence[str], kind: str, each: float, title: str) -> Figure:
@@ -58,9 +59,15 @@ def _pictures(name: str, figure: Figure) -> dict[str, bytes]:
     return {f"{name}.{kind}": as_bytes(figure, kind) for kind in ("png", "svg")}
 
 
-def _publish(folder: SearchFolder, run: tracking.Run, files: dict[str, bytes]) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        for name, data in files.items():
-            folder.write_file(name, data)
-            (Path(temporary) / name).write_bytes(data)
-            run.artifact(Path(temporary) / name)
+def _publish(folder: SearchFolder, run: tracking.Run, files: Mapping[str, bytes], figures: Mapping[str, float]) -> None:
+    for name, data in files.items():
+        folder.write_file(name, data)
+
+    def send() -> None:
+        run.metrics(figures)
+        with tempfile.TemporaryDirectory() as temporary:
+            for name, data in files.items():
+                (Path(temporary) / name).write_bytes(data)
+                run.artifact(Path(temporary) / name)
+
+    tracking.send_if_it_answers(run, f"{', '.join(files)}, which --resume sends", send)

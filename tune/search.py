@@ -76,6 +76,8 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
     """
     folder = SearchFolder(absolute_uri(config.folder))
     folder.remember_plan(config.plan() | {"store_fingerprint": store.fingerprint})
+    if parent is None:
+        tracking.require_server()
     engine.connect(dashboard=config.workers > 1)
     placement = PassPlacement.fit(config)
     stores = TrainingStores(store.uri, store.uri)
@@ -84,7 +86,8 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
     if validation is None:
         raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")
     inputs = _PassInputs(folder, Objectives(config.objectives), config.parts, placement, ray.put(validation), index)
-    with alone_in(folder.uri), tracking.stage("tune", config.plan(), folder.uri, parent) as run:
+    name = config.resume or config.name
+    with alone_in(folder.uri), tracking.stage("tune", config.plan(), folder.uri, parent, name) as run:
         proposals, total = proposals_of(config)
         known = folder.passes()
         for record in known:
@@ -92,7 +95,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
         pending = [record for record in known if record.outcome is None]
         left = total - len(known) + len(pending)
         print(f"tune: {left} of {total} passes to run; {placement}; to {config.folder}")
-        run.tags({"store_fingerprint": store.fingerprint, "search": config.resume or config.name})
+        run.tags({"store_fingerprint": store.fingerprint, "search": name})
         with Recorder(folder, run, store, proposals, total, config.parts) as recorder:
             recorder.replay(known)
             if left:
@@ -103,7 +106,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
                 publish_growth(timeline, placement, folder, run)
             findings = Findings.of(folder, inputs.objectives, config.within)
             if (best := findings.recommended) is not None:
-                recorder.register(best.record, best.saes[0], f"isoenergy-{config.resume or config.name}", _ALIAS)
+                recorder.register(best.record, best.saes[0], f"isoenergy-{name}", _ALIAS)
         publish_findings(findings, run)
     if findings.recommended is None:
         reasons = [trial.reason for trial in findings.trials if trial.reason]

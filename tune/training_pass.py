@@ -141,7 +141,7 @@ class _Attempt:
             return
         group = self._trainer.group
         figures = {name: self._figures(sae) for name, sae in zip(group.names, group.saes, strict=True)}
-        by_name = {f"{name}/{key}": value for name, each in figures.items() for key, value in each.items()}
+        by_name = {f"{name}/validation_{key}": value for name, each in figures.items() for key, value in each.items()}
         self._new[-1][1].update(by_name)
         self._history += self._new
         part = step * self._task.parts // self._trainer.steps

@@ -27,6 +27,7 @@ class ComparedRun:
     name: str
     """As MLflow has it; with part of the id where two runs have the same."""
     status: str
+    """MLflow's, and after what part of its training a search stopped it."""
     parameters: dict[str, str]
     metrics: dict[str, float]
     """The last value of each."""
@@ -118,11 +119,16 @@ def _compared(run: Any) -> ComparedRun:
     return ComparedRun(
         id=run.info.run_id,
         name=run.info.run_name or run.info.run_id[:8],
-        status=run.info.status,
+        status=_status(run),
         parameters=dict(run.data.params),
         metrics={name: _as_logged(value) for name, value in run.data.metrics.items()},
         datasets=", ".join(_datasets(run)),
     )
+
+
+def _status(run: Any) -> str:
+    stopped = run.data.tags.get("stopped_after")
+    return f"{run.info.status} after {stopped}" if stopped else str(run.info.status)
 
 
 def _datasets(run: Any) -> Iterator[str]:

@@ -56,9 +56,18 @@ def connect(dashboard: bool = False) -> dict[str, float]:
             else:
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
-                with _on_the_loopback():
+                with _on_the_loopback(), _started():
                     ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
     return dict(ray.cluster_resources())
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Ray raises bare ones, when this machine has too much to do
+        said = " ".join(str(error).split())
+        raise InputError(f"Ray did not start on this machine ({said[:200]}); run the same command again") from error
 
 
 @contextmanager

@@ -4,9 +4,10 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from workflows.tracking_client import (
     client,
     experiment_id,
     flat_parameters,
+    in_brief,
     tracking_uri,
 )
 from workflows.tracking_metrics import MetricStream
 
-__all__ = ["EXPERIMENT", "MetricStream", "Run", "stage", "tracking_uri"]
+__all__ = ["EXPERIMENT", "MetricStream", "Run", "require_server", "send_if_it_answers", "stage", "tracking_uri"]
 
 _BATCH = 1000
+_PATIENCE = 60.0
+_SECONDS_BETWEEN_TRIES = 5.0
 _LONGEST_DIGEST = 36
 
 
@@ -103,29 +107,62 @@ class Run:
 
 
 @contextmanager
-def stage(name: str, config: Any, output: str, parent: Run | None = None) -> Iterator[Run]:
+def stage(name: str, config: Any, output: str, parent: Run | None = None, run_name: str = "") -> Iterator[Run]:
     """Open the run of a stage, below `parent` if given, and end it FINISHED, FAILED or KILLED as the body ends.
 
-    config: a dataclass, logged as parameters. A run of the same stage, config and output that did not finish is
-    continued rather than started again.
+    config: a dataclass, logged as parameters. run_name: the run's name in MLflow, if it is not the stage's.
+    A run of the same stage, config and output that did not finish is continued rather than started again.
     """
-    run = _begin(name, config, output, parent)
+    run = _begin(name, config, output, parent, run_name or name)
     try:
         yield run
     except Exception:
-        client(run.uri).set_terminated(run.id, "FAILED")
+        send_if_it_answers(run, "that this run FAILED", partial(_end, run, "FAILED"), patience=0)
         raise
     except BaseException:
-        client(run.uri).set_terminated(run.id, "KILLED")
+        send_if_it_answers(run, "that this run was KILLED", partial(_end, run, "KILLED"), patience=0)
         raise
-    client(run.uri).set_terminated(run.id, "FINISHED")
+    send_if_it_answers(run, "that this run FINISHED", partial(_end, run, "FINISHED"))
 
 
-def _begin(name: str, config: Any, output: str, parent: Run | None) -> Run:
+def send_if_it_answers(run: Run, what: str, send: Callable[[], None], patience: float = _PATIENCE) -> bool:
+    """Tell MLflow something that what was done does not hang on; return whether it took it.
+
+    It is tried for `patience` seconds; then a line says what MLflow lacks.
+    """
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            send()
+            return True
+        except Exception as error:  # as in `_begin`
+            if time.monotonic() >= give_up:
+                reason = in_brief(error)
+                print(
+                    f"isoenergy: MLflow at {without_secrets(run.uri)} did not take {what} ({reason})", file=sys.stderr
+                )
+                return False
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def require_server() -> None:
+    """Raise InputError if the tracking server does not answer now, before work is done that it is to be told of."""
+    uri = tracking_uri()
+    try:
+        experiment_id(uri)
+    except Exception as error:  # as in `_begin`
+        raise cannot_be_used(uri, error) from error
+
+
+def _end(run: Run, status: str) -> None:
+    client(run.uri).set_terminated(run.id, status)
+
+
+def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: str) -> Run:
     uri = parent.uri if parent else tracking_uri()
     parameters = flat_parameters(asdict(config) if is_dataclass(config) and not isinstance(config, type) else config)
     identity = hashlib.sha256(json.dumps([name, output, parameters], sort_keys=True).encode()).hexdigest()
-    tags = {"isoenergy_identity": identity, "isoenergy_output": without_secrets(output), "mlflow.runName": name}
+    tags = {"isoenergy_identity": identity, "isoenergy_output": without_secrets(output), "mlflow.runName": run_name}
     tags |= source_tags(sys.argv[0])
     if parent:
         tags["mlflow.parentRunId"] = parent.id

@@ -4,6 +4,7 @@ import logging
 import os
 import posixpath
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def experiment_id(uri: str) -> str:
     if there is not None:
         return str(there.experiment_id)
     # MLflow's default for sqlite is a folder below whatever directory the process happens to be in.
-    artifacts = (_FOLDER.absolute() / "mlflow-artifacts").as_uri() if uri.startswith("sqlite") else None
+    file = uri.removeprefix("sqlite:///")
+    artifacts = None if file == uri else (Path(file).absolute().parent / "mlflow-artifacts").as_uri()
     return str(client(uri).create_experiment(EXPERIMENT, artifact_location=artifacts))
 
 
@@ -87,11 +89,16 @@ def text_without_secrets(text: str) -> str:
 
 def cannot_be_used(uri: str, error: Exception) -> InputError:
     """Return what the user is told when a server or file raises `error`."""
-    what = text_without_secrets(str(error))[:_LONGEST_ERROR]
     return InputError(
-        f"MLflow at {without_secrets(uri)} cannot be used ({type(error).__name__}: {what}); "
+        f"MLflow at {without_secrets(uri)} cannot be used ({in_brief(error)}); "
         f"set MLFLOW_TRACKING_URI to a server or a sqlite:////absolute/file.db that can"
     )
+
+
+def in_brief(error: Exception) -> str:
+    """Return the kind of an error and the beginning of what it says, on one line, without secrets."""
+    said = " ".join(text_without_secrets(str(error)).split())
+    return f"{type(error).__name__}: {textwrap.shorten(said, _LONGEST_ERROR, placeholder=' …')}"
 
 
 def flat_parameters(values: Any) -> dict[str, str]:

@@ -149,7 +149,7 @@ def test_a_pipeline_with_a_search_is_one_job_on_three_nodes(
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     assert {run.info.status for run in runs} == {"FINISHED"}
     names = [run.data.tags["mlflow.runName"] for run in runs]
-    assert {"pipeline", "embed", "tune", "evaluate", "report"} <= set(names)
+    assert {"pipeline", "embed", "search", "evaluate", "report"} <= set(names)
 
     before = {name: s3.filesystem.info(name)["LastModified"] for name in outcomes}
     again = nodes.isoenergy(*command)

@@ -22,7 +22,7 @@ THREE = Objectives(("r2", "bimodal-energy", "delta-r1"))
 def figures(r2: float, bimodal: float) -> dict[str, float]:
     return {
         "r2": r2, "mse": 1 - r2, "bimodal_energy": bimodal, "p_acc": 0.8, "delta_r1": -0.1, "always_on_energy": 0.0,
-        "dead_atoms": 0.1,
+        "dead_atom_share": 0.1,
     }  # fmt: skip
 
 

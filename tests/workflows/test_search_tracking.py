@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run
 
 from isoenergy import SparseAutoencoder
+from isoenergy.errors import InputError
 from tests.s3.proxy import Fault, FaultProxy, first, matching
 from tests.test_sharing import sae
 from tests.workflows.mlflow_server import MlflowServer
@@ -196,6 +197,30 @@ def test_a_server_that_stays_away_is_given_up_and_said(proxy: FaultProxy, caplog
         assert search.close(patience=0.5) == 5
         proxy.begin_anew()
     assert "did not take 5 of the search's reports" in caplog.text
+
+
+@pytest.mark.server
+def test_a_server_that_is_gone_at_the_end_hides_neither_what_was_done_nor_why_it_failed(
+    proxy: FaultProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracking.stage("tune", {}, "gone") as run:
+        proxy.rule = lambda _: Fault.RESET
+        assert not tracking.send_if_it_answers(run, "the table", lambda: run.metrics({"done": 1.0}), patience=0)
+        proxy.begin_anew()
+    assert "did not take the table" in capsys.readouterr().err
+    assert client().get_run(run.id).info.status == "FINISHED"
+
+    def fail() -> None:
+        proxy.rule = lambda _: Fault.RESET
+        raise ValueError("the reason")
+
+    with pytest.raises(ValueError, match="the reason"), tracking.stage("tune", {}, "gone too"):
+        fail()
+    assert "did not take that this run FAILED" in capsys.readouterr().err
+    with pytest.raises(InputError, match="cannot be used"):
+        tracking.require_server()
+    proxy.begin_anew()
+    tracking.require_server()
 
 
 @pytest.mark.server

@@ -73,10 +73,11 @@ def test_a_search_is_on_record_and_in_mlflow_and_is_not_run_again(store: Path, t
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
     client = MlflowClient(tracking.tracking_uri())
     assert client.get_run(parent).info.status == "FINISHED"
+    assert client.get_run(parent).info.run_name == "search"
     assert client.get_run(parent).data.metrics["hypervolume"] == pytest.approx(findings.hypervolume)
     for run in runs:
         assert {"beta", "expansion", "k", "epochs", "atoms"} <= run.data.params.keys()
-        assert {"r2", "bimodal_energy", "loss" if "loss" in run.data.metrics else "r2_image"} <= run.data.metrics.keys()
+        assert {"r2_image", "bimodal_energy", "validation_r2", "validation_bimodal_energy"} <= run.data.metrics.keys()
         assert any(name.startswith("system/") for name in run.data.metrics)
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "r2_image")]
         assert steps == sorted(set(steps))
