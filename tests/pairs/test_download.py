@@ -429,6 +429,7 @@ def dated(seconds: float) -> str:
 @pytest.mark.parametrize(
     ("value", "tries"),
     [("0", 2), ("3600", 1), ("9" * 400, 1), (dated(-60), 2), (dated(3600), 1), ("soon", 2), ("-5", 2), ("", 2)],
+    ids=["now", "an hour", "for ever", "a minute ago", "in an hour", "a word", "negative", "nothing"],
 )  # fmt: skip
 def test_a_server_that_asks_for_too_long_is_left(server: Server, value: str, tries: int) -> None:
     busy = answer(b"", "503 x", f"Retry-After: {value}")
