@@ -469,9 +469,30 @@
   /** @param {string} saeName @param {number} atom */
   const hashOf = (saeName, atom) => `#${encodeURIComponent(saeName)}/atom-${atom}`;
 
+  /** What is shown: the page's hash, but for pages that may not change theirs, as in MLflow's artifact viewer. */
+  let shownHash = "";
+
+  /** @param {string} hash @param {"pushState" | "replaceState"} [how] */
+  function go(hash, how = "pushState") {
+    try {
+      history[how](null, "", hash || location.href.split("#")[0]);
+    } catch {
+      // the browser lets a page without an address of its own change nothing of it
+    }
+    follow(hash);
+  }
+
+  /** @param {MouseEvent} event */
+  function onLink(event) {
+    const link = /** @type {Element} */ (event.target).closest?.("a[href^='#']");
+    if (!link || event.button || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(link.getAttribute("href") ?? "");
+  }
+
   /** @returns {{saeName: string, atom: number} | null} What the hash names. */
   function named() {
-    const hash = /^#([^/]+)\/atom-(\d+)$/.exec(location.hash);
+    const hash = /^#([^/]+)\/atom-(\d+)$/.exec(shownHash);
     return hash && { saeName: decoded(hash[1]), atom: Number(hash[2]) };
   }
 
@@ -484,8 +505,9 @@
     }
   }
 
-  /** Show what the hash names, or nothing. */
-  function follow() {
+  /** @param {string} hash Show what it names, or nothing. */
+  function follow(hash) {
+    shownHash = hash;
     const wanted = named();
     if (!wanted) {
       if (dialog.open) dialog.close();
@@ -515,13 +537,12 @@
     const place = found.findIndex(({ sae, at }) => sae.name === wanted?.saeName && sae.atom[at] === wanted.atom);
     const row = place < 0 ? undefined : found[place + step];
     if (!row) return;
-    history.replaceState(null, "", hashOf(row.sae.name, row.sae.atom[row.at]));
-    follow();
+    go(hashOf(row.sae.name, row.sae.atom[row.at]), "replaceState");
   }
 
   /** Leave the hash behind; the back button opens the atom again. */
   function closed() {
-    if (named()) history.pushState(null, "", location.href.split("#")[0]);
+    if (named()) go("");
   }
 
   // ---------------------------------------------------------------- keys
@@ -597,7 +618,7 @@
     controls.addEventListener("change", (event) => event.target === query || search());
     controls.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (found.length) location.hash = hashOf(found[0].sae.name, found[0].sae.atom[found[0].at]);
+      if (found.length) go(hashOf(found[0].sae.name, found[0].sae.atom[found[0].at]));
     });
     direction.addEventListener("click", () => {
       reverse(direction);
@@ -610,7 +631,8 @@
     dialog.addEventListener("keydown", onDialogKey);
     dialog.addEventListener("close", closed);
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-    window.addEventListener("hashchange", follow);
+    section.addEventListener("click", onLink);
+    window.addEventListener("hashchange", () => follow(location.hash));
   }
 
   listen();
@@ -620,5 +642,5 @@
     observer.disconnect();
     start();
   }, { rootMargin: "800px" }).observe(section);
-  follow();
+  follow(location.hash);
 })();
