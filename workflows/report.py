@@ -16,14 +16,15 @@ class ReportConfig:
 
     evaluation: str
     """The `evaluation.json` that `isoenergy evaluate` wrote, a path or an fsspec URL."""
-    output: str = "runs/report/report.html"
-    """HTML file to write, a path or an fsspec URL."""
+    output: str = ""
+    """HTML file to write, a path or an fsspec URL. Default: report.html beside the evaluation."""
 
 
 def run(config: ReportConfig, parent: tracking.Run | None = None) -> str:
     """Write the page and log it; return its place."""
-    with tracking.stage("report", config, config.output, parent) as stage:
-        page, *files = write_report(config.evaluation, config.output)
+    output = config.output or f"{''.join(config.evaluation.rpartition('/')[:2])}report.html"
+    with tracking.stage("report", config, output, parent) as stage:
+        page, *files = write_report(config.evaluation, output)
         log_file(stage, page)
         for file in files:
             log_file(stage, file, file.split("/")[-2])  # figures, tables

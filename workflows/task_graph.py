@@ -46,6 +46,7 @@ from isoenergy.files import absolute_uri, file_digest, open_filesystem
 from isoenergy.pairs.splits import Split
 from isoenergy.store import EmbeddingStore
 from isoenergy.tasks.prompts import load_templates
+from isoenergy.tasks.triplets import read_triplets
 from workflows import steps
 from workflows.evaluation_graph import EvaluationGraph, spread_units, step_prefix
 from workflows.steps import Step, StepFunction
@@ -127,8 +128,8 @@ class TaskSteps:
                     "task": task.kind,
                     "name": task.name,
                     "title": task.title,
-                    "what": made.pop("what"),
-                    "made": made,
+                    "what": measured[None].get("what", made["what"]),
+                    "made": {name: value for name, value in made.items() if name != "what"},
                     "measures": list(rows[0]["values"]),
                     "rows": rows,
                     **(
@@ -251,4 +252,5 @@ def _triplets(place: str) -> tuple[str, str]:
     filesystem, path = open_filesystem(place)
     if not filesystem.isfile(path):
         raise InputError(f"{place} does not exist; give {BUNDLED}, or a .parquet or .jsonl file of triplets")
+    read_triplets(place)  # what is wrong with it is said before anything is done
     return absolute_uri(place), file_digest(filesystem, path)

@@ -53,6 +53,8 @@ def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False
     _copy_all(files, writer, missing, skip_bad_rows)
     store = EmbeddingStore.open(place)
     store.require_complete()
+    if left_out := sum(store.rejected.values()):
+        print(f"vectors: {left_out} bad rows are left out; {place}/rejected names them")
     if files.key:
         _require_different_keys(store)
     writer.write_summary(json.dumps({"rows": store.rows_in, "rejected": store.rejected}))  # now it is known to be sound

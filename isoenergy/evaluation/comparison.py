@@ -86,5 +86,6 @@ def _compare(rivals: dict[str, dict[str, npt.NDArray[np.float64]]], measure: str
 
 
 def _difference(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> Interval:
+    """Not `around`: a mean's replicates are not biased, and to move those of a few hits would decide their sign."""
     difference = a - b
-    return Interval.around(difference[0], difference[1:])
+    return Interval.of(difference[0], difference[1:])

@@ -102,7 +102,7 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
         shown, measure = name.split(".")
         change = values - recalls[f"{reference}.{measure}"]
         found[shown][measure] = asdict(Interval.around(values[0], values[1:], least=0.0, most=1.0))
-        found[shown][f"change_{measure}"] = asdict(Interval.around(change[0], change[1:]))
+        found[shown][f"change_{measure}"] = asdict(Interval.of(change[0], change[1:]))
     return {**found, "sweeps": sweeps}
 
 

@@ -111,7 +111,11 @@ def measure_retrieval(config: MeasureConfig, inputs: Inputs, output: Path) -> Re
             for rank, hits in hits_of_any_partner(queries, gallery, right, _RETRIEVAL_RANKS, TIE).items():
                 values[f"{direction}_r{rank}"] = Interval.of_share(weighted_mean(hits.numpy(), by_query[direction]))
         rows.append(_row(name, values))
-    return {"rows": _ordered(rows)}
+    what = (
+        f"{len(given.images):,} images looked up among {len(given.texts):,} texts, and the other way round; right are "
+        f"all texts of an image"
+    )
+    return {"rows": _ordered(rows), "what": what}
 
 
 def measure_composed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result:

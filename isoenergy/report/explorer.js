@@ -50,7 +50,6 @@
 (() => {
   const ROWS_A_PAGE = 24;
   const CAPTIONS_A_CARD = 3;
-  const CLASS_NAMES = { bimodal: "bimodal", image_only: "image only", text_only: "text only" };
   const SVG = "http://www.w3.org/2000/svg";
   const MODALITIES = /** @type {Modality[]} */ (["image", "text"]);
 
@@ -61,6 +60,16 @@
   const dialog = /** @type {HTMLDialogElement} */ (part("dialog"));
   const section = /** @type {HTMLElement} */ (document.getElementById("explorer"));
   const [list, count, direction] = ["list", "count", "direction"].map(part);
+
+  /** @param {string} sentence Ours, of images and captions. @returns {string} It, of what the page's vectors are of. */
+  const named = (sentence) => {
+    const { first, second } = section.dataset;
+    if (first === "image") return sentence;
+    const name = (/** @type {string} */ _, /** @type {string} */ word, /** @type {string} */ many) =>
+      `${word.toLowerCase() === "image" ? first : second}${many ? " vectors" : ""}`;
+    return sentence.replace(/\b(image|text|caption)(s?)\b/gi, name);
+  };
+  const CLASS_NAMES = { bimodal: "bimodal", image_only: named("image only"), text_only: named("text only") };
   const turns = /** @type {HTMLButtonElement[]} */ ([...section.querySelectorAll("[data-step]")]);
 
   /** @type {Data} */
@@ -114,7 +123,7 @@
 
   /** @returns {(row: Row) => boolean} Whether an atom is the one that is asked for by number. */
   function isAskedFor() {
-    const number = /^(?:atom\s*|#)?(\d+)$/i.exec(query.value.trim());
+    const number = /^(?:atom[\s-]*|#)?(\d+)$/i.exec(query.value.trim());
     return number ? ({ sae, at }) => sae.atom[at] === Number(number[1]) : () => false;
   }
 
@@ -188,11 +197,11 @@
       `energy ${brief(sae.energy[at])} · μ ${sae.modality_score[at].toFixed(2)} · f ${brief(sae.frequency[at])}`,
     );
     item.append(title, numbers, scale(sae.modality_score[at]));
-    item.append(sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", "No image fires it."));
+    item.append(sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", named("No image fires it.")));
     item.append(
       sae.text_captions[at].length
         ? firstCaptions(row)
-        : element("p", "quiet explorer-captions", "No caption fires it."),
+        : element("p", "quiet explorer-captions", named("No caption fires it.")),
     );
     rowOf.set(item, row);
     return item;
@@ -280,9 +289,9 @@
       heading(sae, at, kind),
       facts(sae, at),
       element("p", "", verdict(sae, at)),
-      element("h4", "", "Images that fire it most"),
+      element("h4", "", named("Images that fire it most")),
       sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", "None does."),
-      element("h4", "", "Captions that fire it most"),
+      element("h4", "", named("Captions that fire it most")),
       sae.text_captions[at].length ? captions(row) : element("p", "quiet", "None does."),
       element("h4", "", "How strongly it fires"),
       histogram(sae, at, Math.min(dialog.clientWidth - 40, 680)),
@@ -333,9 +342,9 @@
     const sharedness = sae.sharedness[at];
     for (const [name, value] of [
       ["energy", brief(sae.energy[at])],
-      ["of images", brief(sae.image_energy[at])],
-      ["of captions", brief(sae.text_energy[at])],
-      ["μ, share of images", sae.modality_score[at].toFixed(3)],
+      [named("of images"), brief(sae.image_energy[at])],
+      [named("of captions"), brief(sae.text_energy[at])],
+      [named("μ, share of images"), sae.modality_score[at].toFixed(3)],
       ["frequency", `${brief(100 * sae.frequency[at])}%`],
       [
         "sharedness",
@@ -354,7 +363,7 @@
   /** @param {Sae} sae @param {number} at @returns {string} What the test of equal energy says. */
   function verdict(sae, at) {
     const [image, text, q] = [sae.image_energy[at], sae.text_energy[at], sae.q_value[at]];
-    const [stronger, weaker] = image > text ? ["images", "captions"] : ["captions", "images"];
+    const [stronger, weaker] = (image > text ? ["images", "captions"] : ["captions", "images"]).map(named);
     const ratio = Math.max(image, text) / Math.min(image, text);
     const lies = Number.isFinite(ratio)
       ? `its energy in ${stronger} is ${brief(ratio)} times that in ${weaker}`
@@ -375,7 +384,7 @@
       const link = /** @type {HTMLAnchorElement} */ (element("a", "", `atom ${atom}`));
       link.href = hashOf(sae.name, atom);
       const item = element("li", other ? data.classes[sae.class[other.at]] : "", link);
-      const side = sae.atom_is_image[at][rank] ? "this in the image, that in the caption" : "that in the image, this in the caption";
+      const side = named(sae.atom_is_image[at][rank] ? "this in the image, that in the caption" : "that in the image, this in the caption");
       item.append(element("span", "quiet", `${brief(weight)}, ${side}`), bar(Math.abs(weight) / most));
       const caption = other && [...sae.text_captions[other.at], ...sae.image_captions[other.at]][0];
       if (caption !== undefined) item.append(element("span", "explorer-hint", data.captions[caption]));
@@ -437,7 +446,7 @@
   }
 
   /** @param {{modality: Modality, total: number}} series */
-  const said = ({ modality, total }) => `${whole(total)} ${modality === "image" ? "images" : "captions"} fire it`;
+  const said = ({ modality, total }) => `${whole(total)} ${named(modality === "image" ? "images" : "captions")} fire it`;
 
   /** @param {number} most @returns {number[]} 1, 10, 100 … as far as there are so many. */
   function decades(most) {

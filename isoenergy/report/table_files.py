@@ -72,7 +72,7 @@ def _bounded(name: str, value: float | None, interval: Interval | None) -> Row:
 def _paper(saes: Sequence[Sae], encoder: str) -> pa.Table:
     rows: list[Row] = []
     for sae in saes:
-        row: Row = {"name": sae["name"], "kind": "null" if is_null(sae) else "trained"}
+        row: Row = {"name": sae["name"], "kind": "shuffled" if is_null(sae) else "trained"}
         row |= {name: sae["config"][name] for name in ("beta", "atoms", "k")}
         for column in COLUMNS:
             row |= _bounded(column.name, *reading(sae["results"], column.measure.path))
