@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --no-cache .
