@@ -96,7 +96,7 @@ def test_a_pass_reports_each_part_once_and_is_finished(tmp_path: Path) -> None:
     steps = [step for message in sent for step, _ in message["points"]]
     assert steps == sorted(set(steps))
     assert {2, 4, 18} <= set(steps)
-    assert sent[-1]["points"][-1][1]["beta-0.01/r2"] == record.reports[-1].figures["beta-0.01"]["r2"]
+    assert sent[-1]["points"][-1][1]["beta-0.01/validation_r2"] == record.reports[-1].figures["beta-0.01"]["r2"]
     assert "system/cpu_utilization_percentage" in sent[0]["points"][0][1]
 
 
