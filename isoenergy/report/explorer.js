@@ -62,14 +62,14 @@
   const [list, count, direction] = ["list", "count", "direction"].map(part);
 
   /** @param {string} sentence Ours, of images and captions. @returns {string} It, of what the page's vectors are of. */
-  const named = (sentence) => {
+  const inTheirWords = (sentence) => {
     const { first, second } = section.dataset;
     if (first === "image") return sentence;
     const name = (/** @type {string} */ _, /** @type {string} */ word, /** @type {string} */ many) =>
       `${word.toLowerCase() === "image" ? first : second}${many ? " vectors" : ""}`;
     return sentence.replace(/\b(image|text|caption)(s?)\b/gi, name);
   };
-  const CLASS_NAMES = { bimodal: "bimodal", image_only: named("image only"), text_only: named("text only") };
+  const CLASS_NAMES = { bimodal: "bimodal", image_only: inTheirWords("image only"), text_only: inTheirWords("text only") };
   const turns = /** @type {HTMLButtonElement[]} */ ([...section.querySelectorAll("[data-step]")]);
 
   /** @type {Data} */
@@ -197,11 +197,11 @@
       `energy ${brief(sae.energy[at])} · μ ${sae.modality_score[at].toFixed(2)} · f ${brief(sae.frequency[at])}`,
     );
     item.append(title, numbers, scale(sae.modality_score[at]));
-    item.append(sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", named("No image fires it.")));
+    item.append(sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", inTheirWords("No image fires it.")));
     item.append(
       sae.text_captions[at].length
         ? firstCaptions(row)
-        : element("p", "quiet explorer-captions", named("No caption fires it.")),
+        : element("p", "quiet explorer-captions", inTheirWords("No caption fires it.")),
     );
     rowOf.set(item, row);
     return item;
@@ -289,9 +289,9 @@
       heading(sae, at, kind),
       facts(sae, at),
       element("p", "", verdict(sae, at)),
-      element("h4", "", named("Images that fire it most")),
+      element("h4", "", inTheirWords("Images that fire it most")),
       sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", "None does."),
-      element("h4", "", named("Captions that fire it most")),
+      element("h4", "", inTheirWords("Captions that fire it most")),
       sae.text_captions[at].length ? captions(row) : element("p", "quiet", "None does."),
       element("h4", "", "How strongly it fires"),
       histogram(sae, at, Math.min(dialog.clientWidth - 40, 680)),
@@ -342,9 +342,9 @@
     const sharedness = sae.sharedness[at];
     for (const [name, value] of [
       ["energy", brief(sae.energy[at])],
-      [named("of images"), brief(sae.image_energy[at])],
-      [named("of captions"), brief(sae.text_energy[at])],
-      [named("μ, share of images"), sae.modality_score[at].toFixed(3)],
+      [inTheirWords("of images"), brief(sae.image_energy[at])],
+      [inTheirWords("of captions"), brief(sae.text_energy[at])],
+      [inTheirWords("μ, share of images"), sae.modality_score[at].toFixed(3)],
       ["frequency", `${brief(100 * sae.frequency[at])}%`],
       [
         "sharedness",
@@ -363,7 +363,7 @@
   /** @param {Sae} sae @param {number} at @returns {string} What the test of equal energy says. */
   function verdict(sae, at) {
     const [image, text, q] = [sae.image_energy[at], sae.text_energy[at], sae.q_value[at]];
-    const [stronger, weaker] = (image > text ? ["images", "captions"] : ["captions", "images"]).map(named);
+    const [stronger, weaker] = (image > text ? ["images", "captions"] : ["captions", "images"]).map(inTheirWords);
     const ratio = Math.max(image, text) / Math.min(image, text);
     const lies = Number.isFinite(ratio)
       ? `its energy in ${stronger} is ${brief(ratio)} times that in ${weaker}`
@@ -384,7 +384,7 @@
       const link = /** @type {HTMLAnchorElement} */ (element("a", "", `atom ${atom}`));
       link.href = hashOf(sae.name, atom);
       const item = element("li", other ? data.classes[sae.class[other.at]] : "", link);
-      const side = named(sae.atom_is_image[at][rank] ? "this in the image, that in the caption" : "that in the image, this in the caption");
+      const side = inTheirWords(sae.atom_is_image[at][rank] ? "this in the image, that in the caption" : "that in the image, this in the caption");
       item.append(element("span", "quiet", `${brief(weight)}, ${side}`), bar(Math.abs(weight) / most));
       const caption = other && [...sae.text_captions[other.at], ...sae.image_captions[other.at]][0];
       if (caption !== undefined) item.append(element("span", "explorer-hint", data.captions[caption]));
@@ -446,7 +446,7 @@
   }
 
   /** @param {{modality: Modality, total: number}} series */
-  const said = ({ modality, total }) => `${whole(total)} ${named(modality === "image" ? "images" : "captions")} fire it`;
+  const said = ({ modality, total }) => `${whole(total)} ${inTheirWords(modality === "image" ? "images" : "captions")} fire it`;
 
   /** @param {number} most @returns {number[]} 1, 10, 100 … as far as there are so many. */
   function decades(most) {
