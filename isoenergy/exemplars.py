@@ -1,5 +1,6 @@
 """Which images and captions fire an atom most, and where the pairs lie in two dimensions: what people look at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,22 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
         for atom in strongest_atoms(statistics, config.atoms_per_class)
         for modality, part in tops.items()
     }
-    where = pair_places(config.store, {pair for pairs in best.values() for pair, _ in pairs})
+    return {"rows": write_best(best, config.store, output)}
+
+
+def write_best(best: Mapping[tuple[int, str], list[tuple[int, float]]], store: StoreReference, output: Path) -> int:
+    """Write `exemplars.parquet`: a row a pair of each atom and modality, best first; return how many rows it has.
+
+    best: pairs and their coefficients by atom and modality.
+    """
+    where = _pair_places(store, {pair for pairs in best.values() for pair, _ in pairs})
     rows = [
         {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
         for (atom, modality), pairs in best.items()
         for rank, (pair, value) in enumerate(pairs)
     ]
     pq.write_table(pa.Table.from_pylist(rows), output / EXEMPLARS_FILE)
-    return {"rows": len(rows)}
+    return len(rows)
 
 
 def atoms_table(statistics: ConceptStatistics, paired: PairedEnergy) -> pa.Table:
@@ -148,7 +157,7 @@ def first_pairs(tops: TopPairs, atom: int, count: int) -> list[tuple[int, float]
     return list(zip(tops.pairs[own].tolist(), tops.values[own].tolist(), strict=True))[:count]
 
 
-def pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
+def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
     """Return each pair's key, caption, input file and row."""
     store = EmbeddingStore.open(reference.uri)
     wanted = np.array(sorted(pairs), np.int64)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from isoenergy.equal_energy import equal_energy_tests
 from isoenergy.evaluation.modality_energies import load_modality_codes, load_paired_energy, load_sums
 from isoenergy.evaluation.rows import Inputs, Result, SaeReference, StoreReference
-from isoenergy.exemplars import ATOMS_FILE, EXEMPLARS_FILE, first_pairs, pair_places
+from isoenergy.exemplars import ATOMS_FILE, first_pairs, write_best
 from isoenergy.joint_sae import load_autoencoder
 from isoenergy.metrics.stability import match_atoms, random_matching
 from isoenergy.modality_shares import (
@@ -85,14 +85,7 @@ def write_atoms(config: AtomsConfig, inputs: Inputs, output: Path) -> Result:
     best = {
         (atom, name): first_pairs(top, atom, config.pairs_per_atom) for atom in chosen for name, top in tops.items()
     }
-    where = pair_places(config.store, {pair for pairs_of in best.values() for pair, _ in pairs_of})
-    rows = [
-        {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
-        for (atom, modality), pairs_of in best.items()
-        for rank, (pair, value) in enumerate(pairs_of)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), output / EXEMPLARS_FILE)
-    return {"rows": len(rows)}
+    return {"rows": write_best(best, config.store, output)}
 
 
 def measure_modality_stability(config: ModalityStabilityConfig, inputs: Inputs, output: Path) -> Result:

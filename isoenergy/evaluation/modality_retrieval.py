@@ -16,7 +16,7 @@ from isoenergy.codes import SparseCodes
 from isoenergy.evaluation.modality_energies import load_modality_codes, load_sums
 from isoenergy.evaluation.rows import Draw, Inputs, PartConfig, Result, SaeReference, unit_rows
 from isoenergy.joint_sae import load_autoencoder
-from isoenergy.metrics.retrieval import chance_of_hit
+from isoenergy.metrics.retrieval import TIE, chance_of_hit
 from isoenergy.modality_shares import modality_shares, sharing_modalities
 from isoenergy.statistics import merged_code_matrix
 
@@ -26,8 +26,6 @@ Similarity = Mapping[str, sparse.csr_array | npt.NDArray[np.floating]]
 
 RANKS = (1, 5, 10)
 _QUERIES_AT_ONCE = 256
-_TIE = 1e-6
-"""Cosines nearer than this are one number: such rows are ordered at random, in expectation."""
 _DRAWN_FILE = "drawn.safetensors"
 
 
@@ -181,8 +179,8 @@ def _hits(
         product = block @ gallery.T
         similarity = np.asarray(product.toarray() if isinstance(product, sparse.sparray) else product)
         partner = similarity[np.arange(len(similarity)), start + np.arange(len(similarity))][:, None]
-        above.append((similarity > partner + _TIE).sum(axis=1))
-        level.append((abs(similarity - partner) <= _TIE).sum(axis=1))
+        above.append((similarity > partner + TIE).sum(axis=1))
+        level.append((abs(similarity - partner) <= TIE).sum(axis=1))
     nearer, as_near = (torch.from_numpy(np.concatenate(part)) for part in (above, level))
     return {rank: chance_of_hit(nearer, as_near, rank).numpy() for rank in RANKS}
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from isoenergy.report.drawing import Drawing
 from isoenergy.report.intervals import bounds, is_known, number, with_bounds
 from isoenergy.report.saes import Sae, real_saes
+from isoenergy.report.tables import Cell, Group, Row
 from isoenergy.report.task_figures import in_distribution, one_gallery
 from isoenergy.report.task_names import EMBEDDINGS, MEASURES
 
@@ -20,30 +21,6 @@ _REBUILT = ("reconstructed", "centred", "bimodal", "unimodal")
 
 
 @dataclass(frozen=True)
-class TaskCell:
-    """A number and its interval."""
-
-    text: str
-    interval: str
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """One kind of embeddings; a cell a column."""
-
-    title: str
-    cells: Sequence[TaskCell]
-
-
-@dataclass(frozen=True)
-class TaskGroup:
-    """The rows of the embeddings themselves, or of an SAE."""
-
-    heading: str
-    rows: Sequence[TaskRow]
-
-
-@dataclass(frozen=True)
 class TaskSection:
     """A task as the page shows it."""
 
@@ -53,7 +30,7 @@ class TaskSection:
     left_out: str
     """What could not be measured on; empty if nothing was left out."""
     columns: Sequence[str]
-    groups: Sequence[TaskGroup]
+    groups: Sequence[Group]
     drawings: Sequence[Drawing]
     in_overview: bool
     """Whether its first measure is in the overview."""
@@ -65,7 +42,7 @@ class TaskReport:
 
     columns: Sequence[str]
     """Of the overview: kinds of embeddings."""
-    overview: Sequence[TaskRow]
+    overview: Sequence[Row]
     """The first measure of each task that is measured on the same kinds of embeddings."""
     sections: Sequence[TaskSection]
 
@@ -80,8 +57,8 @@ class TaskReport:
         for task in (task for task in tasks if "histogram" not in task):
             measure = task["measures"][0]
             of = {(row["sae"], row["embeddings"]): row["values"][measure] for row in task["rows"]}
-            cells = [_cell(of[k], MEASURES[measure][1]) if k in of else TaskCell("", "") for k in kinds]
-            rows.append(TaskRow(f"{task['title']}: {MEASURES[measure][0]}", cells))
+            cells = [_cell(of[k], MEASURES[measure][1]) if k in of else Cell("") for k in kinds]
+            rows.append(Row(f"{task['title']}: {MEASURES[measure][0]}", "", cells))
         return cls(list(kinds.values()), rows, [_section(task, names) for task in tasks])
 
     @property
@@ -115,10 +92,10 @@ def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
         left_out=_left_out(task["made"]),
         columns=[f"{MEASURES[m][0]}{f', {group}' if group != _ALL else ''}" for m, group in columns],
         groups=[
-            TaskGroup(
+            Group(
                 _AS_THEY_ARE if sae is None else f"Rebuilt by {names[sae]}",
                 [
-                    TaskRow(EMBEDDINGS[name], [_cell(by_group[group][m], MEASURES[m][1]) for m, group in columns])
+                    Row(EMBEDDINGS[name], "", [_cell(by_group[group][m], MEASURES[m][1]) for m, group in columns])
                     for name, by_group in rows.items()
                 ],
             )
@@ -145,9 +122,9 @@ def _drawings(task: Task, names: Mapping[str, str]) -> list[Drawing]:
     return []
 
 
-def _cell(value: Mapping[str, float], form: str) -> TaskCell:
+def _cell(value: Mapping[str, float], form: str) -> Cell:
     text = number(value["value"], form)
-    return TaskCell(text, bounds(value, form) if is_known(value) and math.isfinite(value["value"]) else "")
+    return Cell(text, bounds(value, form) if is_known(value) and math.isfinite(value["value"]) else "")
 
 
 def _left_out(made: Mapping[str, Any]) -> str:
