@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -33,7 +34,9 @@ class _Counter:
 @contextmanager
 def remote_progress(what: str, unit: str) -> Iterator[Any]:
     """Yield an actor: a worker's `set.remote(done, total, text)` moves a bar here, its `say.remote(line)` prints."""
-    counter: Any = ray.remote(num_cpus=0)(_Counter).remote()
+    # On the driver's own node: on another, the loss of that node would end a run that can go on without it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    counter: Any = ray.remote(num_cpus=0)(_Counter).options(scheduling_strategy=here).remote()
     ended = threading.Event()
     with tqdm(desc=what, unit=f" {unit}") as bar:
 

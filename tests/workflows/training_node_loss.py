@@ -34,6 +34,9 @@ def main(store: str, output: str) -> None:
         steps = json.loads((Path(output) / "done.json").read_text())["steps"]
         assert not killed.is_alive(), "the run ended before a node could be killed"
         assert max(reached) < steps
+        (counter,) = (actor for actor in ray._private.state.actors().values() if actor["ActorClassName"] == "_Counter")
+        here = ray.get_runtime_context().get_node_id()
+        assert counter["Address"]["NodeID"] == here, "the progress bar's counter may die with a node"
 
 
 def _nodes_that_train() -> set[str]:
