@@ -208,4 +208,4 @@ def test_a_server_gets_runs_and_artifacts(
     record = MlflowClient(mlflow_server.uri).get_run(run.id)
     assert record.info.status == "FINISHED"
     assert record.data.metrics == {"loss": 0.5}
-    assert [path.read_text() for path in mlflow_server.artifacts.rglob("report.html")] == ["page"]
+    assert [path.read_text() for path in mlflow_server.artifacts.rglob(f"{run.id}/**/report.html")] == ["page"]
