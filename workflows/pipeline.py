@@ -198,7 +198,8 @@ def _summary(evaluation: dict[str, Any], page: str, run: tracking.Run) -> str:
     store, original = evaluation["store"], evaluation["original"]
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in store["rejected"].items()) or "none"
     names = labels(evaluation["saes"])
-    found = headline(evaluation["saes"], names)
+    chance = evaluation["pairs"]["chance_r10"]
+    found = headline(evaluation["saes"], names, chance)
     lines = [
         *(["", *found.sentences] if found else []),
         "",
@@ -226,7 +227,7 @@ def _summary(evaluation: dict[str, Any], page: str, run: tracking.Run) -> str:
             f"tested atoms (false discovery rate {UNEQUAL_Q:g})"
         )
         if not is_null(sae):
-            lines += [f"  {finding.mark} {finding.text}" for finding in verdict(sae, evaluation["saes"])]
+            lines += [f"  {finding.mark} {finding.text}" for finding in verdict(sae, evaluation["saes"], chance)]
     lines += [task_line(task, evaluation["saes"], names) for task in evaluation["tasks"]]
     programs = Path(os.path.relpath(Path(sys.executable).parent))
     lines += [

@@ -6,12 +6,14 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from isoenergy.bootstrap import REPLICATES, MeanSums, poisson_weights
 from isoenergy.evaluation.rows import Draw, Inputs, PartConfig, Result, Rows, StoreReference, split_units, unit_rows
+from isoenergy.metrics.retrieval import chance_of_hit
 from isoenergy.sae import MODALITIES
 from isoenergy.store import EmbeddingStore
 
@@ -92,12 +94,19 @@ def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Resul
         | {f"{name}.{key}": value for name, part in directions.items() for key, value in part.items()},
         output / _PLAN_FILE,
     )
+    gallery = {m: int(first.sum()) for m, first in zip(MODALITIES, in_gallery, strict=True)}
+    asked = [
+        _chance_r10(np.diff(directions[name]["starts"]), rows)
+        for name, rows in zip(DIRECTIONS, reversed(gallery.values()), strict=True)
+        if len(directions[name]["queries"])
+    ]
     return {
         "pairs": config.pairs,
         "sample": int(min(config.draw.sample, config.pairs)),
         "in_batches": int(min(config.draw.in_batches, config.pairs)),
         "queries": {name: len(part["queries"]) for name, part in directions.items()},
-        "gallery": {m: int(first.sum()) for m, first in zip(MODALITIES, in_gallery, strict=True)},
+        "gallery": gallery,
+        "chance_r10": float(np.mean(asked)) if asked else 0.0,
     }
 
 
@@ -168,6 +177,12 @@ def _first_of_each(labels: Labels) -> npt.NDArray[np.bool_]:
     first = np.zeros(len(labels), bool)
     first[np.unique(labels, return_index=True)[1]] = True
     return first
+
+
+def _chance_r10(right: npt.NDArray[np.int64], gallery: int) -> float:
+    """R@10 of a gallery in random order; right: `(n,)` how many of its rows are right for each query."""
+    ties = torch.full((len(right),), gallery)
+    return float(chance_of_hit(torch.zeros_like(ties), ties, 10, torch.from_numpy(right)).mean())
 
 
 def _directions(

@@ -11,6 +11,7 @@ from isoenergy.report.verdict import (
     ALWAYS_ON_SHARE,
     NULL_COMMAND,
     above,
+    at_chance,
     bimodal_share,
     closing,
     difference,
@@ -32,11 +33,11 @@ class Headline:
     sentences: tuple[str, str, str]
 
 
-def headline(saes: Sequence[Sae], labels: Mapping[str, str]) -> Headline | None:
+def headline(saes: Sequence[Sae], labels: Mapping[str, str], chance_r10: float) -> Headline | None:
     """Return the evaluation in three sentences, whichever way it went; None if all SAEs are null models.
 
     They are about the SAE with the largest β of those whose atoms are not always on: a rule that looks at no result
-    that they tell.
+    that they tell. chance_r10: R@10 of a gallery in random order.
     """
     real = real_saes(saes)
     if not real:
@@ -47,7 +48,7 @@ def headline(saes: Sequence[Sae], labels: Mapping[str, str]) -> Headline | None:
     if len(real) > 1:
         those = "whose atoms are not always on" if sound else "of which all have atoms that are always on"
         choice = f"{labels[sae['name']]}: the largest β of {len(real)} SAEs {those}."
-    sentences = _energy(sae, real, labels), _removal(sae["results"]), _against_null(sae, saes)
+    sentences = _energy(sae, real, labels), _removal(sae["results"], chance_r10), _against_null(sae, saes)
     return Headline(sae, labels[sae["name"]], choice, sentences)
 
 
@@ -71,24 +72,24 @@ def _energy(sae: Sae, real: Sequence[Sae], labels: Mapping[str, str]) -> str:
     )
 
 
-def _removal(results: Mapping[str, Any]) -> str:
+def _removal(results: Mapping[str, Any], chance_r10: float) -> str:
     """How far removing unimodal atoms closes the gap and what retrieval it keeps, and what centring does."""
     if math.isnan(gap_closed(results, "bimodal")["value"]):
         return "There is no gap between the reconstructed modalities that removing unimodal atoms could close."
     before, after = (
         results["geometry"][name]["difference_in_means_interval"]["value"] for name in ("reconstructed", "bimodal")
     )
+    nothing = at_chance(results, chance_r10)
     removal, centring = (
-        f"{closing(gap_closed(results, variant))}{moved} and {_keeping(recall_kept(results, variant))}"
+        f"{closing(gap_closed(results, variant))}{moved}{'' if nothing else _keeping(recall_kept(results, variant))}"
         for variant, moved in (("bimodal", f" (difference in means {before:.3f} → {after:.3f})"), ("centred", ""))
     )
-    return f"Removing the unimodal atoms {removal}; centring the same reconstruction {centring}."
+    found = f"Removing the unimodal atoms {removal}; centring the same reconstruction {centring}."
+    return f"{found} The reconstruction {nothing}." if nothing else found
 
 
 def _keeping(kept: Interval) -> str:
-    if math.isnan(kept["value"]):
-        return "there is no retrieval that it could keep"
-    return f"keeps {with_bounds(kept, '.0%')} of the reconstruction's R@10"
+    return f" and keeps {with_bounds(kept, '.0%')} of the reconstruction's R@10"
 
 
 def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:

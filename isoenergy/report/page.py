@@ -90,7 +90,7 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     shown = {
         sae["name"]: _sae_report(sae, summary, names[sae["name"]], atoms[sae["name"]], table, naming) for sae in real
     }
-    found = headline(summary["saes"], names)
+    found = headline(summary["saes"], names, summary["pairs"]["chance_r10"])
     narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming) if found else None
     drawings = {
         "graph": Drawing.of("graph", "", draw_graph(summary["graph"])),
@@ -174,7 +174,7 @@ def _sae_report(
     return SaeReport(
         label=label,
         results=sae["results"],
-        verdict=verdict(sae, summary["saes"]),
+        verdict=verdict(sae, summary["saes"], summary["pairs"]["chance_r10"]),
         rivals=rivals.rival_sentences(original, sae),
         rival_drawings=[drawing.named(naming) for drawing in rival_drawings(original, sae, label)],
         projection=projection_drawing(sae, label, table).named(naming),

@@ -38,13 +38,13 @@ def recall_at_10(retrieval: dict[str, float]) -> float:
     return (retrieval["image_to_text_r10"] + retrieval["text_to_image_r10"]) / 2
 
 
-def verdict(sae: Sae, saes: Sequence[Sae]) -> list[Finding]:
+def verdict(sae: Sae, saes: Sequence[Sae], chance_r10: float) -> list[Finding]:
     """Return what the hypothesis predicts of an SAE, and whether the intervals bear it out.
 
-    saes: all of the evaluation; its null models are among them.
+    saes: all of the evaluation; its null models are among them. chance_r10: R@10 of a gallery in random order.
     """
     results = sae["results"]
-    found = [_gap(results), *_retrieval(results), _always_on(results), _against_centring(results)]
+    found = [_gap(results), *_retrieval(results, chance_r10), _always_on(results), _against_centring(results)]
     return found + ([_null(sae, nulls_of(sae, saes))] if sae["config"]["beta"] else [])
 
 
@@ -80,6 +80,14 @@ def recall_kept(results: Mapping[str, Any], variant: str) -> Interval:
     return {name: 1 + value / whole if whole > 0 else math.nan for name, value in change.items()}
 
 
+def at_chance(results: Mapping[str, Any], chance_r10: float) -> str:
+    """Return how the reconstruction retrieves no better than chance does; nothing to say if it does."""
+    r10 = results["retrieval"]["reconstructed"]["r10"]
+    if r10["low"] > chance_r10:
+        return ""
+    return f"retrieves no better than a random order does (R@10 {with_bounds(r10)}; by chance {chance_r10:.3f})"
+
+
 def closing(closed: Interval) -> str:
     """Return `closes the gap by …`, or that it widens it."""
     if not closed["value"] < 0:
@@ -105,12 +113,12 @@ def _gap(results: Mapping[str, Any]) -> Finding:
     )
 
 
-def _retrieval(results: Mapping[str, Any]) -> list[Finding]:
+def _retrieval(results: Mapping[str, Any], chance_r10: float) -> list[Finding]:
     """Shares of the reconstruction's R@10, of which the value stands fixed; what is kept has a paired interval."""
     retrieval = {name: results["retrieval"][name] for name in ("reconstructed", "bimodal", "unimodal")}
     whole = retrieval["reconstructed"]["r10"]["value"]
-    if not whole > 0:
-        return [Finding("undecided", "The reconstruction retrieves nothing, so that no atoms could keep it.")]
+    if nothing := at_chance(results, chance_r10):
+        return [Finding("undecided", f"The reconstruction {nothing}: there is nothing that atoms could keep.")]
     kept = recall_kept(results, "bimodal")
     alone = {name: value / whole for name, value in retrieval["unimodal"]["r10"].items()}
     return [

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import hypergeom
 
 from isoenergy.bootstrap import Interval
 from isoenergy.evaluation.embeddings import HeldPairs, row_labels
@@ -42,6 +43,19 @@ def test_duplicates_and_several_captions_are_no_errors(tmp_path: Path, part_pair
         assert retrieval[f"image_to_text_r{rank}"] == pytest.approx(expected.image_to_text[rank], abs=1e-6)
         assert retrieval[f"text_to_image_r{rank}"] == pytest.approx(expected.text_to_image[rank], abs=1e-6)
         assert retrieval[f"r{rank}"]["value"] == pytest.approx(expected.mean[rank], abs=1e-6)
+
+
+def test_chance_is_a_random_orders_with_as_many_right_answers(tmp_path: Path) -> None:
+    images, texts = captioned(40, 5)
+    store = write_pairs(tmp_path / "store", images, texts, rows_a_unit=64)
+    sae = write_sae(tmp_path / "sae", SaeConfig(dim=DIM, atoms=24, k=4, beta=0.0))
+    found = evaluated(store, [sae], tmp_path / "out", sample=20)["pairs"]["chance_r10"]
+    labels = equal_rows(images), equal_rows(texts)
+    expected = []
+    for own, other in (labels, labels[::-1]):
+        right = [len(np.unique(other[own == label])) for label in np.unique(own)]
+        expected.append(np.mean([1 - hypergeom.pmf(0, len(np.unique(other)), n, 10) for n in right]))
+    assert found == pytest.approx(np.mean(expected))
 
 
 def test_drawn_queries_are_looked_for_in_the_whole_gallery(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from isoenergy.report.saes import labels
 from isoenergy.report.verdict import NULL_COMMAND
 from tests.report.evaluations import NAN, interval, sae
 
+CHANCE = 0.01
 KEPT = {"reconstructed": 0.5, "bimodal": 0.48, "centred": 0.6}
 CLOSED = {"reconstructed": 0.6, "bimodal": 0.2, "centred": 0.01}
 
@@ -13,7 +14,7 @@ def named(name: str, one: dict, r2: float = 0.8) -> dict:
 
 
 def of(*saes: dict) -> Headline:
-    found = headline(saes, labels(saes))
+    found = headline(saes, labels(saes), CHANCE)
     assert found is not None
     return found
 
@@ -79,7 +80,11 @@ def test_what_was_not_measured_is_said() -> None:
 def test_no_gap_and_no_retrieval_have_no_share() -> None:
     nothing = {"reconstructed": 0.0, "bimodal": 0.0, "centred": 0.0}
     assert of(named("one", sae(KEPT, nothing))).sentences[1].startswith("There is no gap")
-    assert "there is no retrieval that it could keep" in of(named("one", sae(nothing, CLOSED))).sentences[1]
+    removal = of(named("one", sae(nothing, CLOSED))).sentences[1]
+    assert removal.endswith(
+        "The reconstruction retrieves no better than a random order does (R@10 0.000 [−0.010, 0.010]; by chance 0.010)."
+    )
+    assert "keeps" not in removal
     unknown = of(named("one", sae(dict.fromkeys(KEPT, NAN), CLOSED, share=NAN), NAN))
     assert "nan" not in " ".join(unknown.sentences)
 
@@ -95,4 +100,4 @@ def test_they_are_about_the_largest_beta_without_collapse() -> None:
 
 def test_null_models_alone_have_no_headline() -> None:
     null = named("null", sae(null=True))
-    assert headline([null], labels([null])) is None
+    assert headline([null], labels([null]), CHANCE) is None
