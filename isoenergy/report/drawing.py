@@ -45,7 +45,7 @@ class Drawing:
     def files(self) -> Mapping[str, bytes]:
         """The figure by kind, `svg` and `png`."""
         self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")  # it is laid out: once for all kinds
+        self.figure.set_layout_engine(None)  # it is laid out, once for all kinds; after "none", each is drawn twice
         return {kind: as_bytes(self.figure, kind) for kind in KINDS}
 
     @property

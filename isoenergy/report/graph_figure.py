@@ -1,6 +1,7 @@
 """The graph of an evaluation's steps as a figure."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -108,6 +109,7 @@ def _width(place: Place) -> float:
     return max(_inches(name, _LETTERS), _inches(time, _SMALL)) + 2 * _PADDING
 
 
+@cache
 def _inches(text: str, size: float) -> float:
     return TextPath((0, 0), text, size=size).get_extents().width / 72
 

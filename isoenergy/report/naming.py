@@ -21,16 +21,22 @@ class Naming:
 
     def __call__(self, sentence: str) -> str:
         """Return the sentence with the modalities' names; as it is, if they are image and text."""
-        if tuple(self.modalities) == MODALITIES:
+        if self._changes_nothing:
             return sentence
         return _WORDS.sub(self._name, sentence)
 
     def in_figure(self, figure: Figure) -> Figure:
         """Return the figure, whose texts have the modalities' names."""
+        if self._changes_nothing:  # looking for all texts makes every tick anew
+            return figure
         for text in figure.findobj(Text):
             assert isinstance(text, Text)
             text.set_text(self(text.get_text()))
         return figure
+
+    @property
+    def _changes_nothing(self) -> bool:
+        return tuple(self.modalities) == MODALITIES
 
     def _name(self, word: re.Match[str]) -> str:
         return self.modalities[word[1] != "image"] + " vectors" * bool(word[2])
