@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from isoenergy.codes import SparseCodes
@@ -75,7 +75,7 @@ class Interval:
     @classmethod
     def normal(cls, value: float, standard_error: float, level: float = 0.95, least: float = -math.inf) -> Self:
         """Return the interval of a value that varies normally. least: the measure cannot be below."""
-        half = float(norm.ppf((1 + level) / 2)) * standard_error
+        half = float(ndtri((1 + level) / 2)) * standard_error
         return cls(value, value - half if math.isnan(half) else max(value - half, least), value + half)
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.stats import false_discovery_control, norm
+from scipy.special import ndtr, ndtri
 
 from isoenergy.codes import SparseCodes
 from isoenergy.statistics import merged_code_matrix
@@ -103,10 +103,10 @@ def equal_energy_tests(sums: PairedEnergy, level: float = 0.95) -> EnergyTests:
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (mean_u - mean_v) / np.sqrt(var_difference / n)
         z = np.where((mean_u == mean_v) & (sums.fires > 0), 0.0, z)
-        p_value = np.where(sums.fires >= _FEWEST_FIRES, 2 * norm.sf(np.abs(z)), np.nan)
+        p_value = np.where(sums.fires >= _FEWEST_FIRES, 2 * ndtr(-np.abs(z)), np.nan)
         ratio = np.log(mean_u / mean_v)
         error = np.sqrt((var_u / mean_u**2 + var_v / mean_v**2 - 2 * covariance / (mean_u * mean_v)) / n)
-        half = norm.ppf((1 + level) / 2) * error
+        half = ndtri((1 + level) / 2) * error
         sharedness = np.exp(-np.abs(ratio))
         low = np.exp(-(np.abs(ratio) + half))
         high = np.where(np.abs(ratio) <= half, 1.0, np.exp(-(np.abs(ratio) - half)))
@@ -115,6 +115,8 @@ def equal_energy_tests(sums: PairedEnergy, level: float = 0.95) -> EnergyTests:
     q_value = np.full_like(p_value, np.nan)
     tested = np.isfinite(p_value)
     if tested.any():
+        from scipy.stats import false_discovery_control  # half a second to import, which other workers need not spend
+
         q_value[tested] = false_discovery_control(p_value[tested])
     return EnergyTests(
         p_value,

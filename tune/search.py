@@ -3,13 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.fs
 import ray
 import ray.tune
-import torch
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -18,7 +16,6 @@ from isoenergy.files import absolute_uri, open_filesystem
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.order import require_batches
 from tune.config import SearchConfig
-from tune.distributed_pass import run_distributed_pass
 from tune.findings import Findings
 from tune.halving import JointHalving
 from tune.objectives import Objectives
@@ -28,16 +25,14 @@ from tune.proposals import GridProposals, Proposals, SampledProposals
 from tune.publishing import publish_findings, publish_growth
 from tune.recorder import Recorder
 from tune.shared_rows import SharedRows
-from tune.training_pass import PassData, PassTask, run_pass
+from tune.trainable import PassInputs, trainable
 from workflows import engine, tracking
 from workflows.cluster_timeline import cluster_timeline
 from workflows.lock import alone_in
-from workflows.training_data import TrainingStores, means_of, prepare_indices, validation_pairs
+from workflows.training_data import TrainingStores, prepare_indices, validation_pairs
 
 _STORAGE = ".ray"
 _ALIAS = "recommended"
-_WAITING = {"CPU": 0.0, "memory": 2.0**20}
-"""What the driver of a distributed pass asks for: no CPU, which would be one less for its workers."""
 
 
 def proposals_of(config: SearchConfig) -> tuple[Proposals, int]:
@@ -85,7 +80,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
     validation = validation_pairs(stores, config.training.validation_pairs)
     if validation is None:
         raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")
-    inputs = _PassInputs(folder, Objectives(config.objectives), config.parts, placement, ray.put(validation), index)
+    inputs = PassInputs(folder, Objectives(config.objectives), config.parts, placement, ray.put(validation), index)
     name = config.resume or config.name
     with alone_in(folder.uri), tracking.stage("tune", config.plan(), folder.uri, parent, name) as run:
         proposals, total = proposals_of(config)
@@ -116,7 +111,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
 
 def _fit(
     config: SearchConfig,
-    inputs: "_PassInputs",
+    inputs: PassInputs,
     searcher: Searcher,
     scheduler: TrialScheduler,
     recorder: Recorder,
@@ -126,7 +121,7 @@ def _fit(
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else verbose=0 still prints a box
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.concurrent)  # what waits makes a cluster grow
     tuner = ray.tune.Tuner(
-        _trainable(inputs, SharedRows.share(inputs.index) if placement.workers == 1 else None),
+        trainable(inputs, SharedRows.share(inputs.index) if placement.workers == 1 else None),
         tune_config=ray.tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -145,38 +140,6 @@ def _fit(
     )
     with _storage(folder):
         engine.interruptibly(tuner.fit)
-
-
-@dataclass(frozen=True)
-class _PassInputs:
-    folder: SearchFolder
-    objectives: Objectives
-    parts: int
-    placement: PassPlacement
-    validation: Any
-    index: Any
-
-
-def _trainable(inputs: _PassInputs, rows: SharedRows | None) -> Any:
-    def train(config: dict[str, Any]) -> None:
-        task = PassTask(inputs.folder, config["pass"], inputs.objectives, inputs.parts)
-        if rows is None:
-            run_distributed_pass(task, inputs.index, ray.get(inputs.validation), inputs.placement)
-            return
-        torch.set_num_threads(inputs.placement.cpus)
-        device = torch.device("cuda" if inputs.placement.gpus else "cpu")
-        data = PassData(
-            batches=rows.batches(device),
-            widths=rows.index.widths,
-            device=device,
-            means=means_of([rows.index]),
-            validation=ray.get(inputs.validation),
-        )
-        run_pass(task, data, ray.tune.report)
-
-    # the workers of a distributed pass are Ray Train's own, and its driver waits
-    resources = inputs.placement.resources if rows is not None else _WAITING
-    return ray.tune.with_resources(train, resources)
 
 
 class _PassSearcher(Searcher):
