@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --no-cache .
