@@ -20,6 +20,7 @@ from isoenergy.report.gap_figure import gaps
 from isoenergy.report.graph_figure import draw_graph
 from isoenergy.report.headline import headline
 from isoenergy.report.modalities_page import KIND, modalities_page
+from isoenergy.report.modality_tables import modality_tables
 from isoenergy.report.naming import Naming
 from isoenergy.report.published import published
 from isoenergy.report.sae_figures import ReadTable, atom_drawings, projection_drawing, rival_drawings
@@ -152,19 +153,24 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     return {
         "": page.encode(),
         **_figure_files(drawings),
-        **{f"tables/{name}": data for name, data in as_files(report_tables(summary, atoms, curves)).items()},
+        **_table_files(report_tables(summary, atoms, curves)),
     }
 
 
 def _modalities_files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     page, drawings = modalities_page(summary, table)
-    return {"": page.encode(), **_figure_files(drawings)}
+    atoms = {sae["name"]: table(f"{sae['atoms']}/{ATOMS_FILE}") for sae in summary["saes"]}
+    return {"": page.encode(), **_figure_files(drawings), **_table_files(modality_tables(summary, atoms))}
 
 
 def _figure_files(drawings: Mapping[str, Drawing]) -> dict[str, bytes]:
     return {
         f"figures/{name}.{kind}": data for name, drawing in drawings.items() for kind, data in drawing.files.items()
     }
+
+
+def _table_files(tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
+    return {f"tables/{name}": data for name, data in as_files(tables).items()}
 
 
 def _sae_report(

@@ -32,17 +32,17 @@ def report_tables(
     saes = summary["saes"]
     found = {
         "paper": _paper(saes, summary["store"]["encoder"]),
-        "gap-and-retrieval": _table(_variants(summary["original"], saes, _gap_and_retrieval)),
-        "rivals": _table(_variants(summary["original"], saes, _rivals)),
-        "measures": _table(_measures(saes)),
-        "stability": _table(summary["stability"]),
+        "gap-and-retrieval": as_table(_variants(summary["original"], saes, _gap_and_retrieval)),
+        "rivals": as_table(_variants(summary["original"], saes, _rivals)),
+        "measures": as_table(_measures(saes)),
+        "stability": as_table(summary["stability"]),
         "bridge-curves": pa.concat_tables(
             [table.add_column(0, "sae", [[name] * len(table)]) for name, table in curves.items()]
         ),
         **{f"atoms-{name}": table for name, table in atoms.items()},
     }
     if tasks := summary.get("tasks"):
-        found["tasks"] = _table(_tasks(tasks))
+        found["tasks"] = as_table(_tasks(tasks))
     return {name: table for name, table in found.items() if table.num_columns}
 
 
@@ -57,14 +57,15 @@ def as_files(tables: Mapping[str, pa.Table]) -> dict[str, bytes]:
     return files
 
 
-def _table(rows: Iterable[Row]) -> pa.Table:
+def as_table(rows: Iterable[Row]) -> pa.Table:
     """Return rows as a table; what a row lacks, and what is not a number, is null."""
     rows = list(rows)
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: pa.array([row.get(name) for row in rows], from_pandas=True) for name in names})
 
 
-def _bounded(name: str, value: float | None, interval: Interval | None) -> Row:
+def bounded(name: str, value: float | None, interval: Interval | None) -> Row:
+    """Return a number as `name`, and the bounds of its interval as `name_low` and `name_high`."""
     low, high = (interval[end] if interval else None for end in ("low", "high"))
     return {name: None if value is None else float(value), f"{name}_low": low, f"{name}_high": high}
 
@@ -75,11 +76,11 @@ def _paper(saes: Sequence[Sae], encoder: str) -> pa.Table:
         row: Row = {"name": sae["name"], "kind": "shuffled" if is_null(sae) else "trained"}
         row |= {name: sae["config"][name] for name in ("beta", "atoms", "k")}
         for column in COLUMNS:
-            row |= _bounded(column.name, *reading(sae["results"], column.measure.path))
+            row |= bounded(column.name, *reading(sae["results"], column.measure.path))
         rows.append(row)
     for name, values in published(encoder).items():
         rows.append({"name": name, "kind": "published", **values})
-    return _table(rows)
+    return as_table(rows)
 
 
 def _variants(
@@ -95,9 +96,9 @@ def _gap_and_retrieval(part: Mapping[str, Any], variant: str) -> Row:
     row: Row = {}
     gap, retrieval = part["geometry"][variant], part["retrieval"][variant]
     for name in ("difference_in_means", "optimal_transport", "relative_modality_gap"):
-        row |= _bounded(name, gap[f"{name}_interval"]["value"], gap[f"{name}_interval"])
+        row |= bounded(name, gap[f"{name}_interval"]["value"], gap[f"{name}_interval"])
     for name in _RETRIEVALS:
-        row |= _bounded(name, retrieval[name]["value"], retrieval[name])
+        row |= bounded(name, retrieval[name]["value"], retrieval[name])
     return row | {name: retrieval[name] for name in _DIRECTIONS}
 
 
@@ -105,7 +106,7 @@ def _rivals(part: Mapping[str, Any], variant: str) -> Row:
     row: Row = {"title": VARIANTS[variant][0], "control": variant in CONTROLS}
     for measure in MEASURES:
         interval = measure.of(part, variant)
-        row |= _bounded(measure.name, interval["value"], interval)
+        row |= bounded(measure.name, interval["value"], interval)
     return row
 
 
@@ -114,7 +115,7 @@ def _measures(saes: Sequence[Sae]) -> Iterable[Row]:
         for heading, measures in GROUPS.items():
             for measure in measures:
                 row = {"sae": sae["name"], "group": heading, "measure": measure.path, "control": measure.control}
-                yield row | _bounded("value", *reading(sae["results"], measure.path))
+                yield row | bounded("value", *reading(sae["results"], measure.path))
 
 
 def _tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
@@ -122,4 +123,4 @@ def _tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
         for row in task["rows"]:
             for measure, interval in row["values"].items():
                 what = {"task": task["name"], **{name: row.get(name) for name in ("sae", "embeddings", "group")}}
-                yield what | {"measure": measure} | _bounded("value", interval["value"], interval)
+                yield what | {"measure": measure} | bounded("value", interval["value"], interval)

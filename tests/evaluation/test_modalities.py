@@ -97,12 +97,33 @@ def test_shared_atoms_retrieve_and_the_rest_does_not(evaluation: Any) -> None:
 
 def test_the_page_names_the_modalities_and_what_is_not_defined(evaluation: Any) -> None:
     widths, sets, folder, _ = evaluation
-    page, *drawings = write_report(str(folder / "evaluation" / "evaluation.json"), str(folder / "report.html"))
+    page, *beside = write_report(str(folder / "evaluation" / "evaluation.json"), str(folder / "report.html"))
     text = Path(page).read_text()
     for said in (*widths, *sets, "Not defined here", "p_acc", "row 1"):
         assert said in text
     assert "image" not in text.split("<body>")[1].replace("data:image", "").replace("image/svg", "").split("<h2>How")[0]
-    assert any(drawing.endswith("ternary.svg") for drawing in drawings) == (len(widths) == 3)
+    assert any(file.endswith("ternary.svg") for file in beside) == (len(widths) == 3)
+
+
+def test_its_tables_have_the_numbers_with_their_bounds(evaluation: Any) -> None:
+    widths, sets, folder, summary = evaluation
+    write_report(str(folder / "evaluation" / "evaluation.json"), str(folder / "report.html"))
+    (sae,) = summary["saes"]
+    names = ("measures", "modalities-of-atoms", "equal-energy", "retrieval", f"atoms-{sae['name']}")
+    tables = {name: pq.read_table(folder / "tables" / f"{name}.parquet").to_pylist() for name in names}
+    assert {file.name for file in (folder / "tables").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("csv", "parquet")
+    }
+    (measures,) = tables["measures"]
+    assert [measures[f"r2_{end}"] for end in ("low", "high")] == [sae["results"]["r2"][end] for end in ("low", "high")]
+    assert {f"r2_of_{name}" for name in widths} < measures.keys()
+    shares = {row["modalities"]: row["energy_share"] for row in tables["modalities-of-atoms"]}
+    assert shares.keys() >= set(sets)
+    assert sum(shares.values()) == pytest.approx(1)
+    found = {(row["sae"], row["atoms"], row["between"]): row["r1"] for row in tables["retrieval"]}
+    for between, expected in sae["results"]["retrieval"].items():
+        assert found[sae["name"], "shared", between] == expected["shared"]["r1"]["value"]
+    assert len(found) == 3 * len(sae["results"]["retrieval"]) + len(summary["vectors"]["between"])
 
 
 def test_an_sae_for_other_modalities_is_refused(evaluation: Any, tmp_path: Path) -> None:
