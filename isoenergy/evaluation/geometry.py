@@ -66,16 +66,17 @@ def _by_variant(
     size: dict[str, int],
     seed: int,
 ) -> Result:
-    """Return the gap of each variant, and the sweeps' differences in means."""
+    """Return the gap of each variant, and the sweeps' differences in means, by step, with intervals."""
     drawn = max(size.values())
     weights = poisson_weights(size["in_batches"], REPLICATES, seed, 0)
     found: Result = {}
-    sweeps: dict[str, dict[str, float]] = {}
+    sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):
         gaps = norm_of_difference(_mapped(variant, means(variant.base)))
+        difference_in_means = asdict(Interval.around(gaps[0], gaps[1:], least=0.0))
         if variant.sweep:
             name, place = variant.sweep
-            sweeps.setdefault(name, {})[f"{place:g}"] = float(gaps[0])
+            sweeps.setdefault(name, {})[f"{place:g}"] = difference_in_means
             continue
         image, text = images.numpy(), texts.numpy()
         transport, error = transport_gap(image[: size["sample"]], text[: size["sample"]])
@@ -83,7 +84,7 @@ def _by_variant(
         relative = relative_modality_gap(*clouds, weights)
         found[variant.name] = {
             "difference_in_means": float(gaps[0]),
-            "difference_in_means_interval": asdict(Interval.around(gaps[0], gaps[1:], least=0.0)),
+            "difference_in_means_interval": difference_in_means,
             "optimal_transport": transport,
             "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
             "relative_modality_gap": float(relative[0]),

@@ -88,12 +88,14 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
             if direction in asked:
                 both = recalls.get(f"{shown}.r{rank}", 0.0)
                 recalls[f"{shown}.r{rank}"] = both + recall / len(asked)
-    sweeps: dict[str, dict[str, float]] = {}
+    sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in setup.variants.each(setup.held_rows):
         in_batches = _recall_in_batches(images[: config.draw.in_batches], texts[: config.draw.in_batches], weights)
         if variant.sweep:
             name, place = variant.sweep
-            sweeps.setdefault(name, {})[f"{place:g}"] = float(in_batches[1][0])
+            recall = in_batches[1]
+            interval = Interval.around(recall[0], recall[1:], least=0.0, most=1.0)
+            sweeps.setdefault(name, {})[f"{place:g}"] = asdict(interval)
         else:
             recalls |= {f"{variant.name}.in_batches_r{rank}": values for rank, values in in_batches.items()}
     save_file(recalls, output / _REPLICATES_FILE)

@@ -69,19 +69,21 @@ def sweeps(original: Mapping[str, Any], sae: Sae, label: str) -> Figure:
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     wanted: list[tuple[Axes, list[tuple[float, float]], list[str], list[Box]]] = []
     for axes, (sweep, title) in zip(panels, _SWEEPS.items(), strict=True):
-        points, steps = [], []
+        points, steps, bars = [], [], []
         for part, start, colour, what in (
             (original, "original", _ORIGINAL, "the embeddings themselves"),
             (sae["results"], "reconstructed", _REBUILT, "rebuilt by the SAE"),
         ):
             x, y = (part[kind]["sweeps"].get(sweep, {}) for kind in ("geometry", "retrieval"))
-            curve = [(gap.of(part, start)["value"], IN_BATCHES.of(part, start)["value"])]
-            curve += [(x[step], y[step]) for step in x]
-            axes.plot(*zip(*curve, strict=True), "-o", color=colour, markersize=4, linewidth=1.2, label=what)
+            measured = [(gap.of(part, start), IN_BATCHES.of(part, start)), *((x[step], y[step]) for step in x)]
+            curve = [(a["value"], b["value"]) for a, b in measured]
+            axes.plot(*zip(*curve, strict=True), "-", color=colour, linewidth=1.2, label=what)
+            for gap_and_recall in measured:
+                bars += _point(axes, *gap_and_recall, "o", colour)
             points += curve
             steps += ["0", *x]
         bimodal = gap.of(sae["results"], BIMODAL), IN_BATCHES.of(sae["results"], BIMODAL)
-        bars = _point(axes, *bimodal, *_STYLES[BIMODAL])
+        bars += _point(axes, *bimodal, *_STYLES[BIMODAL])
         marker, colour = _STYLES[BIMODAL]
         axes.plot([], [], marker, color=colour, label=f"rebuilt, {VARIANTS[BIMODAL][0]}")
         axes.set_title(title, fontsize=10)

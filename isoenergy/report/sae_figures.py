@@ -115,7 +115,7 @@ def rival_drawings(original: Mapping[str, Any], sae: Sae, label: str) -> list[Dr
             "difference in means against R@1 along the sweeps of step sizes and of gap dimensions",
             rival_figures.sweeps(original, sae, label),
             wide=True,
-            caption="Each curve starts at 0, nothing moved. The diamond is the removal of the unimodal atoms, with its "
-            "interval; a curve that passes above or left of it does better. The curves have none.",
+            caption="Each curve starts at 0, nothing moved. The diamond is the removal of the unimodal atoms; a curve "
+            "that passes above or left of it does better. Bars: 95% intervals.",
         ),
     ]

@@ -34,6 +34,7 @@ def report_tables(
         "paper": _paper(saes, summary["store"]["encoder"]),
         "gap-and-retrieval": as_table(_variants(summary["original"], saes, _gap_and_retrieval)),
         "rivals": as_table(_variants(summary["original"], saes, _rivals)),
+        "sweeps": as_table(_sweeps(summary["original"], saes)),
         "measures": as_table(_measures(saes)),
         "stability": as_table(summary["stability"]),
         "bridge-curves": pa.concat_tables(
@@ -108,6 +109,17 @@ def _rivals(part: Mapping[str, Any], variant: str) -> Row:
         interval = measure.of(part, variant)
         row |= bounded(measure.name, interval["value"], interval)
     return row
+
+
+def _sweeps(original: Mapping[str, Any], saes: Sequence[Sae]) -> Iterable[Row]:
+    """Yield a row a step of the embeddings' sweeps, and of those of what each SAE rebuilds."""
+    for name, part in (("", original), *((sae["name"], sae["results"]) for sae in saes)):
+        for sweep, gaps in part["geometry"]["sweeps"].items():
+            for step, gap in gaps.items():
+                recall = part["retrieval"]["sweeps"][sweep][step]
+                row = {"sae": name or None, "sweep": sweep, "step": float(step)}
+                row |= bounded("difference_in_means", gap["value"], gap)
+                yield row | bounded("in_batches_r1", recall["value"], recall)
 
 
 def _measures(saes: Sequence[Sae]) -> Iterable[Row]:

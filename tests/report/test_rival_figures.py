@@ -1,7 +1,9 @@
+import numpy as np
+
 from isoenergy.report.figures import as_bytes
 from isoenergy.report.rival_figures import sweeps, trade_off
 from isoenergy.report.rivals import NUMBERS, VARIANTS
-from tests.report.evaluations import NAN, ORIGINAL, REBUILT, original, sae
+from tests.report.evaluations import NAN, ORIGINAL, REBUILT, interval, original, sae
 
 
 def test_every_variant_is_a_numbered_point_but_the_unimodal_control() -> None:
@@ -18,12 +20,16 @@ def test_the_key_names_what_is_drawn() -> None:
 
 def test_a_sweep_is_a_curve_from_where_nothing_is_done() -> None:
     one, whole = sae({"reconstructed": 0.3}, {"reconstructed": 0.7}), original()
-    one["results"]["geometry"]["sweeps"] = {"midpoint_shift": {"0.5": 0.4, "1": 0.1}}
-    one["results"]["retrieval"]["sweeps"] = {"midpoint_shift": {"0.5": 0.5, "1": 0.6}}
+    gaps, recalls = {"0.5": interval(0.4), "1": interval(0.1)}, {"0.5": interval(0.5, 0.02), "1": interval(0.6)}
+    one["results"]["geometry"]["sweeps"] = {"midpoint_shift": gaps}
+    one["results"]["retrieval"]["sweeps"] = {"midpoint_shift": recalls}
     left = sweeps(whole, one, "SAE").axes[0]
     curve = next(line for line in left.lines if line.get_label() == "rebuilt by the SAE")
     assert curve.get_xydata().tolist() == [[0.7, 0.3], [0.4, 0.5], [0.1, 0.6]]
     assert [text.get_text() for text in left.texts] == ["0", "0", "0.5", "1"]
+    bars = [np.round(bar, 6).tolist() for drawn in left.collections for bar in drawn.get_segments()]
+    assert [[0.39, 0.5], [0.41, 0.5]] in bars
+    assert [[0.4, 0.48], [0.4, 0.52]] in bars
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:

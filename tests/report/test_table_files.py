@@ -50,6 +50,19 @@ def test_every_variant_has_its_gap_and_its_retrieval() -> None:
     assert controls == {"unimodal", "matched_removal"}
 
 
+def test_sweeps_are_rows_by_step_with_bounds() -> None:
+    assert "sweeps" not in tables()
+    one = measured()
+    one["results"]["geometry"]["sweeps"] = {"midpoint_shift": {"0.5": interval(0.4)}}
+    one["results"]["retrieval"] |= {"sweeps": {"midpoint_shift": {"0.5": interval(0.5, 0.25)}}}
+    for name, numbers in one["results"]["retrieval"].items():
+        if name != "sweeps":
+            numbers |= DIRECTIONS
+    (row,) = tables(saes=[one])["sweeps"].to_pylist()
+    assert (row["sae"], row["sweep"], row["step"]) == ("beta-0.001", "midpoint_shift", 0.5)
+    assert (row["in_batches_r1_low"], row["in_batches_r1"], row["in_batches_r1_high"]) == (0.25, 0.5, 0.75)
+
+
 def test_tasks_are_a_table_if_there_are_any() -> None:
     assert "tasks" not in tables()
     row = {"sae": None, "embeddings": "original", "values": {"R@1": interval(0.5), "R@10": interval(NAN)}}
