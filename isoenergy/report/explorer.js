@@ -137,7 +137,7 @@
     const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
     const [sae, kind, test, key] = ["sae", "class", "test", "sort"].map(chosen);
     const asked = isAskedFor();
-    found = rows.filter(
+    const matching = rows.filter(
       (row) =>
         (!sae || row.sae.name === sae) &&
         (!kind || data.classes[row.sae.class[row.at]] === kind) &&
@@ -145,7 +145,9 @@
         (words.every((word) => row.text.includes(word)) || asked(row)),
     );
     const sign = direction.getAttribute("aria-pressed") === "true" ? -1 : 1;
-    found.sort((a, b) => Number(asked(b)) - Number(asked(a)) || compared(valueOf(a, key), valueOf(b, key), sign));
+    const keyed = matching.map((row) => ({ row, first: asked(row), value: valueOf(row, key) }));
+    keyed.sort((a, b) => Number(b.first) - Number(a.first) || compared(a.value, b.value, sign));
+    found = keyed.map(({ row }) => row);
     show(0);
   }
 
