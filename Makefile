@@ -17,7 +17,8 @@ demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
 
 test: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not (ray or server)"
+	$(VENV)/bin/python -m pytest -m "ray or server"
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --no-cache .

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -6,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -17,6 +19,7 @@ from workflows import embed, engine
 from workflows.embed import EmbedConfig
 
 SECONDS_TO_START = 300
+SECONDS_TO_END = 30
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +60,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 
 
 def run_until(arguments: list[str], happened: Callable[[], bool]) -> None:
-    """Start `isoenergy …` in a process group of its own and kill the group, outright, once `happened()`."""
+    """Start `isoenergy …`, and once `happened()` kill it and all that it started, outright."""
     command = [sys.executable, "-m", "workflows.cli", *arguments]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -67,8 +70,20 @@ def run_until(arguments: list[str], happened: Callable[[], bool]) -> None:
             assert time.monotonic() < give_up, f"{command} came to nothing"
             time.sleep(0.02)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        started = _started_by(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for one in started:  # Ray's workers are in groups of their own, and would write on until they miss their node
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
+        psutil.wait_procs(started, timeout=SECONDS_TO_END)
+
+
+def _started_by(process: subprocess.Popen) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
 
 
 def files_in(folder: Path, pattern: str = "*") -> set[Path]:
