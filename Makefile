@@ -17,8 +17,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
 
 test: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not (ray or server)"
-	$(VENV)/bin/python -m pytest -m "ray or server"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --no-cache .

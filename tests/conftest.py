@@ -16,7 +16,15 @@ from isoenergy.bundled import BUNDLED_PAIRS
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory holds
 
+_LONG = ("ray", "server")
+
 RowsWriter = Callable[[list[dict], Path], Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes: of several processes, none is left with one of them at the end."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in _LONG)}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,7 +23,7 @@ _WORKERS = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_MMAP_MAX_": "0",
-    # Ray looks ten times a second for new files of what workers print, for drivers that want to be told; none here does.
+    # Ray looks ten times a second for new files of what workers print, to tell drivers; none here wants to be told.
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
     "LOG_NAME_UPDATE_INTERVAL_S": "3600",
     # Train looks every two seconds whether its workers have started or ended; here there are few, and it is near.
