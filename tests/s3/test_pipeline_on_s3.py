@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ class Runs:
     """Its folder for temporary files."""
     command: list[str]
     printed: str
+
+    def run(self, *arguments: str) -> str:
+        """Run `isoenergy …` where the first was started; return what it prints."""
+        return isoenergy(self.work, self.temporary, *arguments)
 
     def objects(self) -> dict[str, Any]:
         """ETag and time of each object by its path below the output."""
@@ -100,8 +106,8 @@ def without_places(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_report_and_its_figures_lie_beside_it(runs: Runs) -> None:
-    page = runs.server.filesystem.cat_file(f"{runs.uri.removeprefix('s3://')}/report.html").decode()
-    assert page.count('<div class="card">') == 1
+    page = page_of(runs, "report.html")
+    assert len(cards(page)) == 1
     assert "The evaluation, step by step" in page
     figures = {path.name for path in (runs.folder / "figures").iterdir()}
     assert {name.removeprefix("figures/") for name in runs.objects() if name.startswith("figures/")} == figures
@@ -109,8 +115,48 @@ def test_the_report_and_its_figures_lie_beside_it(runs: Runs) -> None:
     assert figures | {"report.html", "evaluation.json"} <= logged
 
 
-def test_a_plan_finds_all_of_it_done_and_writes_nothing(runs: Runs) -> None:
+def page_of(runs: Runs, name: str) -> str:
+    return runs.server.filesystem.cat_file(f"{runs.uri.removeprefix('s3://')}/{name}").decode()
+
+
+def test_a_second_run_does_nothing_again(runs: Runs) -> None:
     before = runs.objects()
-    plan = isoenergy(runs.work, runs.temporary, *runs.command, runs.uri, "--dry-run")
+    plan = runs.run(*runs.command, runs.uri, "--dry-run")
     assert runs.objects() == before
     assert plan.count(" done") > 20
+    printed = runs.run(*runs.command, runs.uri)
+    assert "evaluate: 0 of" in printed
+    after = runs.objects()
+    kept = ("store/shards/", "store/commits/", "saes/beta", "null-saes/null", "evaluation/steps/")
+    assert {name for name in after if after[name] != before.get(name) and name.startswith(kept)} == set()
+    assert after.keys() == before.keys()
+
+
+def test_a_forced_step_and_what_follows_it_are_done_again_and_a_report_is_drawn_anew(runs: Runs) -> None:
+    before, evaluation = records(runs), runs.evaluation(runs.uri)
+    evaluate = ["evaluate", "--store", f"{runs.uri}/store", "--output", f"{runs.uri}/evaluation", "--saes"]
+    saes = [f"{runs.uri}/saes/beta-0.001", f"{runs.uri}/null-saes/null-beta-0.001"]
+    plan = runs.run(*evaluate, *saes, "--dry-run", "--force", "embeddings/fit")
+    assert plan.count(" run\n") > 3
+    assert records(runs) == before
+    printed = runs.run(*evaluate, *saes, "--force", "*/exemplars")
+    assert "evaluate: 2 of" in printed
+    after = records(runs)
+    changed = {name for name, record in after.items() if record != before[name]}
+    assert len(changed) == 2
+    assert all("-exemplars-" in name for name in changed)
+    again = runs.evaluation(runs.uri)
+    assert without_places(again)["saes"] == without_places(evaluation)["saes"]
+    place = f"{runs.uri}/again/report.html"
+    assert place in runs.run("report", "--evaluation", f"{runs.uri}/evaluation/evaluation.json", "--output", place)
+    assert cards(page_of(runs, "again/report.html")) == cards(page_of(runs, "report.html"))
+    assert [path.name for path in runs.temporary.rglob("*") if path.is_file()] == []
+
+
+def records(runs: Runs) -> Mapping[str, Any]:
+    return {name: value for name, value in runs.objects().items() if name.endswith("/step.json")}
+
+
+def cards(page: str) -> list[str]:
+    """What the verdict says of each SAE."""
+    return re.findall(r'<div class="card">.*?</ul>', page, re.DOTALL)

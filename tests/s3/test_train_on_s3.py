@@ -31,7 +31,7 @@ def test_a_run_on_s3_survives_faults_and_a_kill(s3: S3Server, proxy: FaultProxy,
     s3.filesystem.put(str(local), f"{bucket}/store", recursive=True)
     subprocess.run(command(str(local), str(tmp_path / "saes")), check=True, capture_output=True)
 
-    proxy.rule = share(0.04, *PASSING)
+    proxy.rule = share(0.1, *PASSING)
     output = f"s3://{bucket}/saes"
     first = subprocess.Popen(command(f"s3://{bucket}/store", output), start_new_session=True, stdout=subprocess.DEVNULL)
     checkpoints = CheckpointFolder(f"{output}/checkpoints")
