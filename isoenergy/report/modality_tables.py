@@ -32,18 +32,17 @@ def _measures(saes: Sequence[Sae]) -> Iterable[Row]:
         row: Row = {"sae": sae["name"], **{name: config[name] for name in ("beta", "atoms", "k")}}
         row |= {"dead_atoms": results["dead_atoms"], "always_on_energy_share": results["always_on_energy_share"]}
         for name in ("r2", "shared_energy_share", "entropy"):
-            row |= bounded(name, results[name]["value"], results[name])
+            row |= bounded(name, results[name])
         for modality, interval in results["r2_by_modality"].items():
-            row |= bounded(f"r2_of_{modality}", interval["value"], interval)
+            row |= bounded(f"r2_of_{modality}", interval)
         yield row | {f"l0_of_{modality}": mean for modality, mean in results["l0_by_modality"].items()}
 
 
 def _classes(saes: Sequence[Sae]) -> Iterable[Row]:
     for sae in saes:
         for name, found in sae["results"]["classes"].items():
-            share = found["energy_share"]
             row = {"sae": sae["name"], "modalities": name, "atoms": found["atoms"]}
-            yield row | bounded("energy_share", share["value"], share)
+            yield row | bounded("energy_share", found["energy_share"])
 
 
 def _equal_energy(saes: Sequence[Sae]) -> Iterable[Row]:
@@ -54,22 +53,21 @@ def _equal_energy(saes: Sequence[Sae]) -> Iterable[Row]:
 
 def _retrieval(vectors: Mapping[str, Any], saes: Sequence[Sae]) -> Iterable[Row]:
     for between, found in vectors.items():
-        gap = found["difference_in_means"]
         row = {"sae": None, "atoms": None, "between": between} | _recalls(found)
-        yield row | bounded("difference_in_means", gap["value"], gap)
+        yield row | bounded("difference_in_means", found["difference_in_means"])
     for sae in saes:
         for between, found in sae["results"]["retrieval"].items():
             for kind in _KINDS:
                 row = {"sae": sae["name"], "atoms": kind, "between": between} | _recalls(found[kind])
                 for name in _COSINES if kind == "all" else ():
-                    row |= bounded(name, found[name]["value"], found[name])
+                    row |= bounded(name, found[name])
                 yield row
 
 
 def _recalls(found: Mapping[str, Any]) -> Row:
     row: Row = {}
     for rank in _RECALLS:
-        row |= bounded(rank, found[rank]["value"], found[rank])
+        row |= bounded(rank, found[rank])
     return row
 
 

@@ -65,8 +65,12 @@ def as_table(rows: Iterable[Row]) -> pa.Table:
     return pa.table({name: pa.array([row.get(name) for row in rows], from_pandas=True) for name in names})
 
 
-def bounded(name: str, value: float | None, interval: Interval | None) -> Row:
+def bounded(name: str, interval: Interval) -> Row:
     """Return a number as `name`, and the bounds of its interval as `name_low` and `name_high`."""
+    return _bounded(name, interval["value"], interval)
+
+
+def _bounded(name: str, value: float | None, interval: Interval | None) -> Row:
     low, high = (interval[end] if interval else None for end in ("low", "high"))
     return {name: None if value is None else float(value), f"{name}_low": low, f"{name}_high": high}
 
@@ -77,49 +81,55 @@ def _paper(saes: Sequence[Sae], encoder: str) -> pa.Table:
         row: Row = {"name": sae["name"], "kind": "shuffled" if is_null(sae) else "trained"}
         row |= {name: sae["config"][name] for name in ("beta", "atoms", "k")}
         for column in COLUMNS:
-            row |= bounded(column.name, *reading(sae["results"], column.measure.path))
+            row |= _bounded(column.name, *reading(sae["results"], column.measure.path))
         rows.append(row)
     for name, values in published(encoder).items():
         rows.append({"name": name, "kind": "published", **values})
     return as_table(rows)
 
 
+def _parts(original: Mapping[str, Any], saes: Sequence[Sae]) -> Iterable[tuple[str | None, Mapping[str, Any]]]:
+    """Yield what was measured of the embeddings themselves, and of what each SAE rebuilds, by the SAE's name."""
+    yield None, original
+    for sae in saes:
+        yield sae["name"], sae["results"]
+
+
 def _variants(
     original: Mapping[str, Any], saes: Sequence[Sae], numbers: Callable[[Mapping[str, Any], str], Row]
 ) -> Iterable[Row]:
     """Yield a row a variant of the embeddings, and of what each SAE rebuilds."""
-    for name, part in (("", original), *((sae["name"], sae["results"]) for sae in saes)):
+    for name, part in _parts(original, saes):
         for variant in (variant for variant in VARIANTS if variant in part["retrieval"]):
-            yield {"sae": name or None, "embeddings": variant, **numbers(part, variant)}
+            yield {"sae": name, "embeddings": variant, **numbers(part, variant)}
 
 
 def _gap_and_retrieval(part: Mapping[str, Any], variant: str) -> Row:
     row: Row = {}
     gap, retrieval = part["geometry"][variant], part["retrieval"][variant]
     for name in ("difference_in_means", "optimal_transport", "relative_modality_gap"):
-        row |= bounded(name, gap[f"{name}_interval"]["value"], gap[f"{name}_interval"])
+        row |= bounded(name, gap[f"{name}_interval"])
     for name in _RETRIEVALS:
-        row |= bounded(name, retrieval[name]["value"], retrieval[name])
+        row |= bounded(name, retrieval[name])
     return row | {name: retrieval[name] for name in _DIRECTIONS}
 
 
 def _rivals(part: Mapping[str, Any], variant: str) -> Row:
     row: Row = {"title": VARIANTS[variant][0], "control": variant in CONTROLS}
     for measure in MEASURES:
-        interval = measure.of(part, variant)
-        row |= bounded(measure.name, interval["value"], interval)
+        row |= bounded(measure.name, measure.of(part, variant))
     return row
 
 
 def _sweeps(original: Mapping[str, Any], saes: Sequence[Sae]) -> Iterable[Row]:
     """Yield a row a step of the embeddings' sweeps, and of those of what each SAE rebuilds."""
-    for name, part in (("", original), *((sae["name"], sae["results"]) for sae in saes)):
+    for name, part in _parts(original, saes):
         for sweep, gaps in part["geometry"]["sweeps"].items():
             for step, gap in gaps.items():
                 recall = part["retrieval"]["sweeps"][sweep][step]
-                row = {"sae": name or None, "sweep": sweep, "step": float(step)}
-                row |= bounded("difference_in_means", gap["value"], gap)
-                yield row | bounded("in_batches_r1", recall["value"], recall)
+                row = {"sae": name, "sweep": sweep, "step": float(step)}
+                row |= bounded("difference_in_means", gap)
+                yield row | bounded("in_batches_r1", recall)
 
 
 def _measures(saes: Sequence[Sae]) -> Iterable[Row]:
@@ -127,7 +137,7 @@ def _measures(saes: Sequence[Sae]) -> Iterable[Row]:
         for heading, measures in GROUPS.items():
             for measure in measures:
                 row = {"sae": sae["name"], "group": heading, "measure": measure.path, "control": measure.control}
-                yield row | bounded("value", *reading(sae["results"], measure.path))
+                yield row | _bounded("value", *reading(sae["results"], measure.path))
 
 
 def _tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
@@ -135,4 +145,4 @@ def _tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterable[Row]:
         for row in task["rows"]:
             for measure, interval in row["values"].items():
                 what = {"task": task["name"], **{name: row.get(name) for name in ("sae", "embeddings", "group")}}
-                yield what | {"measure": measure} | bounded("value", interval["value"], interval)
+                yield what | {"measure": measure} | bounded("value", interval)
