@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from isoenergy.codes import Codes
+from isoenergy.codes.sparse_codes import Codes
 from isoenergy.distributed import rows_of_all, sum_of_all
-from isoenergy.variants import Variant
+from isoenergy.settings.variants import Variant
 
 _COSINE_FLOOR = 1e-8
 _ENERGY_FLOOR = 1e-5

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from isoenergy import SparseCodes
-from isoenergy.codes import Codes, DenseCodes
+from isoenergy.codes.sparse_codes import Codes, DenseCodes
 from isoenergy.objective import (
     Alignment,
     Cosine,

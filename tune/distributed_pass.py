@@ -14,12 +14,12 @@ from torch import nn
 from isoenergy.distributed import NodeGroup
 from isoenergy.store.batches import Batches
 from isoenergy.store.index import PairIndex
-from isoenergy.training import RawPairs
-from isoenergy.training_config import TrainingConfig
+from isoenergy.training.trainer import RawPairs
+from isoenergy.training.training_config import TrainingConfig
 from tune.placement import PassPlacement
 from tune.training_pass import PassData, PassTask, run_pass
-from workflows.training_data import means_of, open_batches
-from workflows.training_workers import distributed
+from workflows.training.training_data import means_of, open_batches
+from workflows.training.training_workers import distributed
 
 
 def run_distributed_pass(task: PassTask, index: PairIndex, validation: RawPairs, placement: PassPlacement) -> None:

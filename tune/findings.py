@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from isoenergy.variants import number_text
+from isoenergy.settings.variants import number_text
 from tune.objectives import Objectives
 from tune.passes import PassRecord, SearchFolder
 

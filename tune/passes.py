@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from isoenergy.checkpoints import CheckpointFolder
-from isoenergy.differences import differing_fields
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem, write_atomically
-from isoenergy.training_config import TrainingConfig
+from isoenergy.settings.differences import differing_fields
+from isoenergy.storage.files import open_filesystem, write_atomically
+from isoenergy.training.checkpoints import CheckpointFolder
+from isoenergy.training.training_config import TrainingConfig
 
 Status = Literal["finished", "stopped", "failed"]
 CHECKPOINTS = "checkpoints"

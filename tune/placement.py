@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from isoenergy.errors import InputError
-from tune.config import SearchConfig
-from workflows.cluster_size import ClusterSize, Resources
+from tune.search_config import SearchConfig
+from workflows.cluster.cluster_size import ClusterSize, Resources
 
 
 @dataclass(frozen=True)

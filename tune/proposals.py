@@ -9,7 +9,7 @@ import optuna
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from isoenergy.training_config import TrainingConfig
+from isoenergy.training.training_config import TrainingConfig
 from tune.objectives import Objectives
 from tune.passes import PassRecord
 from tune.space import BETA, SearchSpace, settings_of

@@ -6,30 +6,28 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from isoenergy.report.cluster_growth import cluster_growth
-from isoenergy.report.figures import as_bytes
+from isoenergy.report.figures.cluster_growth import cluster_growth
+from isoenergy.report.figures.figures import as_bytes
 from tune.findings import Findings
 from tune.pareto_figure import pareto_figure
 from tune.passes import SearchFolder
 from tune.placement import PassPlacement
-from workflows import tracking
-from workflows.cluster_timeline import ClusterSample, ClusterTimeline
+from workflows.cluster.cluster_timeline import ClusterSample, ClusterTimeline
+from workflows.tracking.mlflow_runs import Run, send_if_it_answers
 
 TABLE_FILE = "trials.csv"
 FRONT = "front"
 GROWTH = "cluster"
 
 
-def publish_findings(findings: Findings, run: tracking.Run) -> None:
+def publish_findings(findings: Findings, run: Run) -> None:
     """Write the table of all trials and the picture of the front."""
     files = {TABLE_FILE: findings.csv().encode(), **_pictures(FRONT, pareto_figure(findings))}
     figures = {"hypervolume": findings.hypervolume, "trials": len(findings.trials)}
     _publish(findings.folder, run, files, figures)
 
 
-def publish_growth(
-    timeline: ClusterTimeline, placement: PassPlacement, folder: SearchFolder, run: tracking.Run
-) -> None:
+def publish_growth(timeline: ClusterTimeline, placement: PassPlacement, folder: SearchFolder, run: Run) -> None:
     """Draw the nodes, what waited and what ran while this driver searched; on a cluster that has worker nodes."""
     types = sorted({name for sample in timeline.samples for name in sample.nodes})
     if not types:
@@ -59,7 +57,7 @@ def _pictures(name: str, figure: Figure) -> dict[str, bytes]:
     return {f"{name}.{kind}": as_bytes(figure, kind) for kind in ("png", "svg")}
 
 
-def _publish(folder: SearchFolder, run: tracking.Run, files: Mapping[str, bytes], figures: Mapping[str, float]) -> None:
+def _publish(folder: SearchFolder, run: Run, files: Mapping[str, bytes], figures: Mapping[str, float]) -> None:
     for name, data in files.items():
         folder.write_file(name, data)
 
@@ -70,4 +68,4 @@ def _publish(folder: SearchFolder, run: tracking.Run, files: Mapping[str, bytes]
                 (Path(temporary) / name).write_bytes(data)
                 run.artifact(Path(temporary) / name)
 
-    tracking.send_if_it_answers(run, f"{', '.join(files)}, which --resume sends", send)
+    send_if_it_answers(run, f"{', '.join(files)}, which --resume sends", send)

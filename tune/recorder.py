@@ -10,13 +10,13 @@ from typing import Any, Self
 import ray.tune
 from tqdm import tqdm
 
-from isoenergy.files import open_filesystem
+from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore
 from tune.passes import Outcome, PassRecord, SearchFolder, Status
 from tune.proposals import Proposals
 from tune.training_pass import HISTORY_FILE
-from workflows import tracking
-from workflows.search_tracking import SearchTracking
+from workflows.tracking import mlflow_runs
+from workflows.tracking.search_tracking import SearchTracking
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} parts [{elapsed}<{remaining}{postfix}]"
 _LONGEST_REASON = 500
@@ -28,7 +28,7 @@ class Recorder(ray.tune.Callback):
     def __init__(
         self,
         folder: SearchFolder,
-        run: tracking.Run,
+        run: mlflow_runs.Run,
         store: EmbeddingStore,
         proposals: Proposals,
         total: int,

@@ -12,10 +12,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from isoenergy.errors import InputError
-from isoenergy.files import absolute_uri, open_filesystem
+from isoenergy.storage.files import absolute_uri, open_filesystem
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.order import require_batches
-from tune.config import SearchConfig
 from tune.findings import Findings
 from tune.halving import JointHalving
 from tune.objectives import Objectives
@@ -24,12 +23,14 @@ from tune.placement import PassPlacement
 from tune.proposals import GridProposals, Proposals, SampledProposals
 from tune.publishing import publish_findings, publish_growth
 from tune.recorder import Recorder
+from tune.search_config import SearchConfig
 from tune.shared_rows import SharedRows
 from tune.trainable import PassInputs, trainable
-from workflows import engine, tracking
-from workflows.cluster_timeline import cluster_timeline
-from workflows.lock import alone_in
-from workflows.training_data import TrainingStores, prepare_indices, validation_pairs
+from workflows.cluster import engine
+from workflows.cluster.cluster_timeline import cluster_timeline
+from workflows.cluster.lock import alone_in
+from workflows.tracking import mlflow_runs
+from workflows.training.training_data import TrainingStores, prepare_indices, validation_pairs
 
 _STORAGE = ".ray"
 _ALIAS = "recommended"
@@ -63,7 +64,7 @@ def open_store(config: SearchConfig) -> EmbeddingStore:
     return store
 
 
-def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | None = None) -> Findings:
+def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run | None = None) -> Findings:
     """Run every pass that is not on record as ended; write the table and the picture; return what was found.
 
     Cut short, all that was reported is kept, and the same call goes on from there. Raises InputError if no trial was
@@ -72,7 +73,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
     folder = SearchFolder(absolute_uri(config.folder))
     folder.remember_plan(config.plan() | {"store_fingerprint": store.fingerprint})
     if parent is None:
-        tracking.require_server()
+        mlflow_runs.require_server()
     engine.connect(dashboard=config.workers > 1)
     placement = PassPlacement.fit(config)
     stores = TrainingStores(store.uri, store.uri)
@@ -82,7 +83,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: tracking.Run | N
         raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")
     inputs = PassInputs(folder, Objectives(config.objectives), config.parts, placement, ray.put(validation), index)
     name = config.resume or config.name
-    with alone_in(folder.uri), tracking.stage("tune", config.plan(), folder.uri, parent, name) as run:
+    with alone_in(folder.uri), mlflow_runs.stage("tune", config.plan(), folder.uri, parent, name) as run:
         proposals, total = proposals_of(config)
         known = folder.passes()
         for record in known:

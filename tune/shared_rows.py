@@ -11,8 +11,8 @@ from isoenergy.distributed import NodeGroup
 from isoenergy.store.batches import Batches, PairBatches
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder
-from isoenergy.store.rows import ArrayRows, PairRows, open_rows, read_rows
-from isoenergy.training_config import TrainingConfig
+from isoenergy.store.row_sources import ArrayRows, PairRows, open_rows, read_rows
+from isoenergy.training.training_config import TrainingConfig
 
 _SHARE_OF_OBJECT_STORE = 0.5
 _SHARE_OF_DEVICE = 0.25

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from isoenergy.errors import InputError
 from isoenergy.objective import Alignment, MaskedCosine
-from isoenergy.training_config import TrainingConfig
-from isoenergy.variants import number_text
+from isoenergy.settings.variants import number_text
+from isoenergy.training.training_config import TrainingConfig
 
 BETA = "beta"
 _WHOLE = ("expansion", "k", "batch_pairs")

@@ -13,7 +13,7 @@ from tune.passes import SearchFolder
 from tune.placement import PassPlacement
 from tune.shared_rows import SharedRows
 from tune.training_pass import PassData, PassTask, run_pass
-from workflows.training_data import means_of
+from workflows.training.training_data import means_of
 
 _WAITING = {"CPU": 0.0, "memory": 2.0**20}
 """What the driver of a distributed pass asks for: no CPU, which would be one less for its workers."""

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoenergy.checkpoints import CheckpointFolder
 from isoenergy.errors import InputError
-from isoenergy.joint_sae import Autoencoder
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.joint import Autoencoder
 from isoenergy.store.batches import Batches
-from isoenergy.training import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
-from isoenergy.training_config import TrainingConfig
-from isoenergy.validation_figures import validation_figures
+from isoenergy.training.checkpoints import CheckpointFolder
+from isoenergy.training.trainer import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
+from isoenergy.training.training_config import TrainingConfig
+from isoenergy.training.validation import validation_figures
 from tune.objectives import Objectives
 from tune.passes import CHECKPOINTS, Outcome, PassRecord, Report, SearchFolder
-from workflows.system_metrics import system_metrics
+from workflows.tracking.system_metrics import system_metrics
 
 HISTORY_FILE = "history.json"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from isoenergy.training_config import Beta, beta_text, parse_beta
-from isoenergy.variants import Variant
-from workflows.training_placement import Workers
+from isoenergy.settings.variants import Variant
+from isoenergy.training.training_config import Beta, beta_text, parse_beta
+from workflows.training.training_placement import Workers
 
 REGISTRY = ConstructorRegistry()
 

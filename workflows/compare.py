@@ -13,11 +13,11 @@ from typing import Annotated
 import tyro
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem, write_atomically
-from isoenergy.report.figures import as_bytes
-from isoenergy.report.metric_curves import metric_curves
+from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.metric_curves import metric_curves
+from isoenergy.storage.files import open_filesystem, write_atomically
 from workflows.command import run_command
-from workflows.compared_runs import ComparedRun, find_runs, history
+from workflows.tracking.compared_runs import ComparedRun, find_runs, history
 
 TABLE_FILE = "runs.csv"
 CURVES_FILE = "curves.png"

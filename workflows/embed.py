@@ -15,22 +15,23 @@ from tqdm import tqdm
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.encoders import DualEncoder, Precision, load_encoder
 from isoenergy.errors import InputError
-from isoenergy.files import without_secrets
-from isoenergy.pairs.download import DownloadConfig, Downloader
+from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.opening import SourceConfig, open_source
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import Format, PairColumns, PairSource, PairUnit
+from isoenergy.storage.files import without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.retry import retriable_pairs
-from workflows import engine, tracking
+from workflows.cluster import engine
 from workflows.command import run_command
-from workflows.extraction import TIMES_TRIED, Extraction, Progress, Task, duplicates_within
-from workflows.extraction_duplicates import Records, duplicate_rows
-from workflows.extraction_placement import Placement
-from workflows.extraction_plan import plan
-from workflows.extraction_summary import Figures, progress_text, summary_json, table
-from workflows.extraction_workers import Stores
+from workflows.extraction.extraction_duplicates import Records, duplicate_rows
+from workflows.extraction.extraction_graph import TIMES_TRIED, Extraction, Progress, Task, duplicates_within
+from workflows.extraction.extraction_placement import Placement
+from workflows.extraction.extraction_plan import plan
+from workflows.extraction.extraction_summary import Figures, progress_text, summary_json, table
+from workflows.extraction.extraction_workers import Stores
+from workflows.tracking import mlflow_runs
 
 _ROUNDS_WITHOUT_A_COMMIT = 2
 _FILES_AT_ONCE = 32
@@ -103,7 +104,7 @@ class EmbedConfig:
         return [f"{self.output.rstrip('/')}/{slug}" for slug in slugs]
 
 
-def run(config: EmbedConfig, parent: tracking.Run | None = None) -> list[EmbeddingStore]:
+def run(config: EmbedConfig, parent: mlflow_runs.Run | None = None) -> list[EmbeddingStore]:
     """Embed what the stores lack and return them, whole, one an encoder; none after a dry run."""
     place = SourceConfig(config.pairs, config.format, config.columns, config.images)
     source = open_source(place, Downloader(config.download).fetch)
@@ -131,7 +132,7 @@ def run(config: EmbedConfig, parent: tracking.Run | None = None) -> list[Embeddi
         return []
     for writer, manifest in zip(writers, manifests, strict=True):
         writer.begin(manifest, files)
-    with tracking.stage("embed", config, config.output, parent) as stage:
+    with mlflow_runs.stage("embed", config, config.output, parent) as stage:
         figures = Figures()
         if tasks:
             if duplicates is None:
@@ -249,7 +250,7 @@ def _is_spoilt(record: CommitRecord) -> bool:
     return Reason.UNREADABLE_FILE in record.rejected_by_reason
 
 
-def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: tracking.Run) -> Figures:
+def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: mlflow_runs.Run) -> Figures:
     """Embed until nothing is missing; return the run's figures. Raises InputError if something stays missing."""
     progress, start = Progress(), time.perf_counter()
     next_point = start + _SECONDS_BETWEEN_POINTS

@@ -6,24 +6,26 @@ from typing import Any
 
 import tyro
 
-from isoenergy import strict_json
 from isoenergy.errors import InputError
-from isoenergy.evaluation.rows import Draw
-from isoenergy.files import open_filesystem, write_atomically
-from isoenergy.joint_sae import Autoencoder, load_autoencoder
+from isoenergy.evaluation.measured_rows import Draw
 from isoenergy.pairs.splits import Split
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.joint import Autoencoder, load_autoencoder
+from isoenergy.storage import strict_json
+from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
-from workflows import engine, steps, tracking
+from workflows.cluster import engine
 from workflows.command import run_command
-from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
-from workflows.modalities_graph import ModalitiesGraph, modalities_summary
-from workflows.ray_steps import run_on_ray
-from workflows.run_files import log_file, require_writable
-from workflows.steps import Step
-from workflows.task_config import TasksConfig
-from workflows.task_graph import TaskSteps
-from workflows.vectors import store_of
+from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
+from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
+from workflows.evaluation.task_config import TasksConfig
+from workflows.evaluation.task_graph import TaskSteps
+from workflows.steps import step_plan
+from workflows.steps.on_ray import run_on_ray
+from workflows.steps.step_plan import Step
+from workflows.tracking import mlflow_runs
+from workflows.tracking.run_files import log_file, require_writable
+from workflows.training.vector_stores import store_of
 
 SUMMARY_FILE = "evaluation.json"
 STEPS_FOLDER = "steps"
@@ -85,7 +87,7 @@ class EvaluateConfig:
         return Draw(self.sample, self.in_batches, self.queries, self.seed)
 
 
-def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | None:
+def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | None:
     """Run what is not done and write `evaluation.json`; return its place, or None if dry or only some steps."""
     output = config.output.rstrip("/")
     place = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
@@ -103,13 +105,13 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
     graph = _graph(measured, saes)
     tasks = _tasks(config, store, graph)
     root = f"{output}/{STEPS_FOLDER}"
-    planned = steps.plan([*graph.targets, *(tasks.targets if tasks else [])], root, config.force, config.only)
+    planned = step_plan.plan([*graph.targets, *(tasks.targets if tasks else [])], root, config.force, config.only)
     if config.dry_run:
-        print(steps.describe(planned))
+        print(step_plan.describe(planned))
         return None
     require_writable(output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
-    with tracking.stage("evaluate", config, config.output, parent) as stage:
+    with mlflow_runs.stage("evaluate", config, config.output, parent) as stage:
         stage.dataset(store.uri, store.fingerprint, store.uri.rstrip("/").rsplit("/", 1)[-1], "evaluation")
         if any(item.due for item in planned):
             engine.connect()
@@ -122,7 +124,7 @@ def run(config: EvaluateConfig, parent: tracking.Run | None = None) -> str | Non
         else:
             summary |= _summary(saes, names, graph, root)
         summary["tasks"] = [] if tasks is None else tasks.results(names, root)
-        summary["graph"] = [asdict(node) for node in steps.graph(planned, root)]
+        summary["graph"] = [asdict(node) for node in step_plan.graph(planned, root)]
         file = f"{output}/{SUMMARY_FILE}"
         filesystem, path = open_filesystem(file)
         write_atomically(filesystem, path, strict_json.dumps(summary).encode())
@@ -209,7 +211,7 @@ def _summary(
     """Gather the steps' results, and where the report finds the rest; paths are relative to the evaluation."""
 
     def results(step: Step) -> dict[str, Any]:
-        return steps.result(step, root)
+        return step_plan.result(step, root)
 
     return {
         "pairs": results(graph.embeddings.pairs),
@@ -234,14 +236,14 @@ def _summary(
                     },
                     "dictionary": results(graph.saes[folder].dictionary),
                 },
-                "exemplars": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].exemplars, root)}",
-                "projection": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].projection, root)}",
-                "spectra": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].spectra, root)}",
-                "bridge_curves": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].bridge_intervals, root)}",
-                "atom_map": f"{STEPS_FOLDER}/{steps.files(graph.saes[folder].atom_map, root)}",
+                "exemplars": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].exemplars, root)}",
+                "projection": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].projection, root)}",
+                "spectra": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].spectra, root)}",
+                "bridge_curves": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].bridge_intervals, root)}",
+                "atom_map": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].atom_map, root)}",
                 "explorer": None
                 if sae.config.null
-                else f"{STEPS_FOLDER}/{steps.files(graph.explorers[folder].explorer, root)}",
+                else f"{STEPS_FOLDER}/{step_plan.files(graph.explorers[folder].explorer, root)}",
             }
             for folder, sae in saes.items()
         ],

@@ -13,8 +13,8 @@ import tyro
 from tqdm import tqdm
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
 from isoenergy.metrics.geometry import difference_in_means
+from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.verification import faults
 from workflows.command import run_command

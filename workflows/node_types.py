@@ -1,8 +1,8 @@
 """`python -m workflows.node_types CONFIG`: tell a cluster what it may grow to.
 
 The autoscaler that `ray up` starts keeps its node types to itself. Ray Train, Ray Data and our stages look them up
-where this puts them (`workflows.cluster_size`); without it, a cluster whose workers are all yet to be started has no
-room.
+where this puts them (`workflows.cluster.cluster_size`); without it, a cluster whose workers are all yet to be started
+has no room.
 """
 
 import json
@@ -20,7 +20,7 @@ from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig  # 
 from ray.experimental.internal_kv import _internal_kv_put
 
 from isoenergy.errors import InputError
-from workflows import engine
+from workflows.cluster import engine
 from workflows.command import run_command
 
 

@@ -11,26 +11,27 @@ from typing import Annotated, Any
 import tyro
 from fsspec.implementations.local import LocalFileSystem
 
-from isoenergy import strict_json
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
-from isoenergy.files import open_filesystem, without_secrets
 from isoenergy.pairs.source import PairColumns
-from isoenergy.report.headline import headline
 from isoenergy.report.intervals import bounds, with_bounds
+from isoenergy.report.page.headline import headline
+from isoenergy.report.page.verdict import verdict
 from isoenergy.report.saes import is_null, labels
-from isoenergy.report.task_tables import task_line
-from isoenergy.report.verdict import verdict
-from isoenergy.sae import SparseAutoencoder
-from isoenergy.training import TrainingConfig
-from tune.config import SearchConfig
+from isoenergy.report.tables.task_tables import task_line
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.storage import strict_json
+from isoenergy.storage.files import open_filesystem, without_secrets
+from isoenergy.training.trainer import TrainingConfig
+from tune.search_config import SearchConfig
 from tune.space import SearchSpace
-from workflows import embed, evaluate, presets, report, tracking, train, tune
+from workflows import embed, evaluate, presets, report, train, tune
 from workflows.command import run_command
-from workflows.run_files import log_file
-from workflows.task_config import BUNDLED_TASKS, TasksConfig
-from workflows.training_placement import AUTOMATIC, Workers
+from workflows.evaluation.task_config import BUNDLED_TASKS, TasksConfig
+from workflows.tracking import mlflow_runs
+from workflows.tracking.run_files import log_file
+from workflows.training.training_placement import AUTOMATIC, Workers
 
 _SEARCH = "search"
 
@@ -136,7 +137,7 @@ def run(config: PipelineConfig) -> None:
     if config.dry_run:
         _print_plan(config)
         return
-    with tracking.stage("pipeline", config, config.output) as parent:
+    with mlflow_runs.stage("pipeline", config, config.output) as parent:
         embed.run(config.embedding(), parent)
         if config.tune:
             saes, config = _tuned(config, parent)
@@ -157,7 +158,7 @@ def _betas(config: PipelineConfig, saes: Sequence[str]) -> Sequence[float]:
     return config.training.betas if config.tune else [SparseAutoencoder.load(place).config.beta for place in saes]
 
 
-def _tuned(config: PipelineConfig, parent: tracking.Run) -> tuple[list[str], PipelineConfig]:
+def _tuned(config: PipelineConfig, parent: mlflow_runs.Run) -> tuple[list[str], PipelineConfig]:
     """Return the SAEs of the front, and a config whose training is that of the trial to take."""
     findings = tune.run(config.search(), parent)
     assert findings is not None
@@ -194,7 +195,7 @@ def _print_plan(config: PipelineConfig) -> None:
     print("report:\n  one HTML page, always written anew")
 
 
-def _summary(evaluation: dict[str, Any], page: str, run: tracking.Run) -> str:
+def _summary(evaluation: dict[str, Any], page: str, run: mlflow_runs.Run) -> str:
     store, original = evaluation["store"], evaluation["original"]
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in store["rejected"].items()) or "none"
     names = labels(evaluation["saes"])

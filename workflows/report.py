@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import tyro
 
-from isoenergy.report.page import write_report
-from workflows import tracking
+from isoenergy.report.page.page import write_report
 from workflows.command import run_command
-from workflows.run_files import log_file
+from workflows.tracking import mlflow_runs
+from workflows.tracking.run_files import log_file
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class ReportConfig:
     """HTML file to write, a path or an fsspec URL. Default: report.html beside the evaluation."""
 
 
-def run(config: ReportConfig, parent: tracking.Run | None = None) -> str:
+def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
     """Write the page and log it; return its place."""
     output = config.output or f"{''.join(config.evaluation.rpartition('/')[:2])}report.html"
-    with tracking.stage("report", config, output, parent) as stage:
+    with mlflow_runs.stage("report", config, output, parent) as stage:
         page, *files = write_report(config.evaluation, output)
         log_file(stage, page)
         for file in files:

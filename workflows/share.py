@@ -9,9 +9,9 @@ from typing import Annotated
 import tyro
 
 from isoenergy.errors import InputError
-from isoenergy.files import without_secrets
-from isoenergy.sae import CARD_FILE, SparseAutoencoder
-from isoenergy.sharing import HUB, card_of, hub_name, upload, write_for_hub
+from isoenergy.sae.autoencoder import CARD_FILE, SparseAutoencoder
+from isoenergy.sae.sharing import HUB, card_of, hub_name, upload, write_for_hub
+from isoenergy.storage.files import without_secrets
 from workflows.command import run_command
 
 _SHOWN_LINES = 12

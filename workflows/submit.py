@@ -13,14 +13,14 @@ from typing import Annotated
 import tyro
 
 from isoenergy.errors import InputError
-from isoenergy.files import without_secrets
+from isoenergy.storage.files import without_secrets
 from workflows.cli import STAGES
 from workflows.command import Terminated, run_command
-from workflows.jobs_client import JobClient, dashboard_address, find_or_submit, job_called, open_client, understood
-from workflows.jobs_code import job_code
-from workflows.jobs_following import Log, OutOfSight, exit_code, follow, outcome, say, wait_for_end
-from workflows.jobs_request import JobRequest, metadata, require_stage_runs
-from workflows.jobs_secrets import job_environment, require_no_secrets
+from workflows.jobs.jobs_client import JobClient, dashboard_address, find_or_submit, job_called, open_client, understood
+from workflows.jobs.jobs_code import job_code
+from workflows.jobs.jobs_following import Log, OutOfSight, exit_code, follow, outcome, say, wait_for_end
+from workflows.jobs.jobs_request import JobRequest, metadata, require_stage_runs
+from workflows.jobs.jobs_secrets import job_environment, require_no_secrets
 
 _CHATTY = (
     "_private.runtime_env.packaging",

@@ -12,23 +12,26 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem, write_atomically
 from isoenergy.objective import Alignment, Cosine, GroupSparse, IsoEnergy, MaskedCosine
-from isoenergy.recovery_experiment import RecoveryConfig, measure_recovery
-from isoenergy.report.figures import as_bytes
-from isoenergy.report.over_seeds import SeedResults
-from isoenergy.report.phase_diagram import has_phases, phase_diagram
-from isoenergy.report.recovery_figures import recovery_by_beta
-from isoenergy.report.recovery_table import markdown, summarise
+from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.synthetic.over_seeds import SeedResults
+from isoenergy.report.synthetic.phase_diagram import has_phases, phase_diagram
+from isoenergy.report.synthetic.recovery_figures import recovery_by_beta
+from isoenergy.report.synthetic.recovery_table import markdown, summarise
+from isoenergy.settings.variants import number_text
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, ReLU, SparseEncoder, TopK
+from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store.order import require_batches
-from isoenergy.synthetic import SyntheticConfig
-from isoenergy.variants import number_text
-from workflows import engine, presets, steps, tracking
+from isoenergy.synthetic.generator import SyntheticConfig
+from isoenergy.synthetic.recovery_experiment import RecoveryConfig, measure_recovery
+from workflows import presets
+from workflows.cluster import engine
 from workflows.command import run_command
-from workflows.ray_steps import run_on_ray
-from workflows.run_files import log_file, require_writable
-from workflows.steps import Step
+from workflows.steps import step_plan
+from workflows.steps.on_ray import run_on_ray
+from workflows.steps.step_plan import Step
+from workflows.tracking import mlflow_runs
+from workflows.tracking.run_files import log_file, require_writable
 
 SUMMARY_FILE = "synthetic.json"
 TABLE_FILE = "synthetic.md"
@@ -169,7 +172,7 @@ numbers near those of 500 in an eighth of the time. The phase diagram takes
 some ten minutes on two cores."""
 
 
-def run(config: SyntheticTableConfig, parent: tracking.Run | None = None) -> str | None:
+def run(config: SyntheticTableConfig, parent: mlflow_runs.Run | None = None) -> str | None:
     """Run the seeds that are not done and write the table; return its place, or None after a dry run."""
     seeds = range(config.seed, config.seed + config.seeds)
     by_sweep = [
@@ -180,13 +183,13 @@ def run(config: SyntheticTableConfig, parent: tracking.Run | None = None) -> str
     root = f"{output}/steps"
     # by seed, not by τ₁: what is there after an interruption is as good for every τ₁
     due = [step for seed in zip(*(own for _, own in by_sweep), strict=True) for step in seed]
-    planned = steps.plan(due, root, config.force)
+    planned = step_plan.plan(due, root, config.force)
     if config.dry_run:
-        print(steps.describe(planned))
+        print(step_plan.describe(planned))
         return None
     require_writable(output)
     print(f"synthetic: {sum(item.due for item in planned)} of {len(planned)} seeds to run, in {config.output}")
-    with tracking.stage("synthetic", config, config.output, parent) as stage:
+    with mlflow_runs.stage("synthetic", config, config.output, parent) as stage:
         if any(item.due for item in planned):
             engine.connect()
             run_on_ray(planned, root, "synthetic")
@@ -196,7 +199,7 @@ def run(config: SyntheticTableConfig, parent: tracking.Run | None = None) -> str
                     sweep.instance_cosine,
                     str(sweep.sparse_encoder),
                     str(sweep.alignment),
-                    [steps.result(step, root) for step in own],
+                    [step_plan.result(step, root) for step in own],
                 )
                 for sweep, own in by_sweep
             ]

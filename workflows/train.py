@@ -14,29 +14,31 @@ import ray.train.torch
 import tyro
 from fsspec import AbstractFileSystem
 
-from isoenergy.beta_search import AutomaticBeta
-from isoenergy.checkpoints import CheckpointFolder
-from isoenergy.differences import differing_fields
 from isoenergy.errors import InputError
-from isoenergy.files import absolute_uri, open_filesystem, write_atomically
-from isoenergy.model_card import model_card
-from isoenergy.report.curves import training_curves
-from isoenergy.report.figures import as_bytes
-from isoenergy.sae import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.training_curves import training_curves
+from isoenergy.sae.autoencoder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from isoenergy.sae.model_card import model_card
+from isoenergy.settings.differences import differing_fields
+from isoenergy.storage.files import absolute_uri, open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.order import require_batches
-from isoenergy.store.rows import Residence
-from isoenergy.training import Metrics, TrainingConfig
-from isoenergy.training_config import with_defaults
-from workflows import engine, presets, tracking
+from isoenergy.store.row_sources import Residence
+from isoenergy.training.beta_search import AutomaticBeta
+from isoenergy.training.checkpoints import CheckpointFolder
+from isoenergy.training.trainer import Metrics, TrainingConfig
+from isoenergy.training.training_config import with_defaults
+from workflows import presets
+from workflows.cluster import engine
+from workflows.cluster.lock import alone_in
+from workflows.cluster.progress import remote_progress
 from workflows.command import causes, run_command
-from workflows.lock import alone_in
-from workflows.progress import remote_progress
-from workflows.training_data import TrainingStores, prepare_indices
-from workflows.training_placement import AUTOMATIC, TrainingPlacement, Workers
-from workflows.training_plan import training_plan
-from workflows.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
-from workflows.vectors import store_of
+from workflows.tracking import mlflow_runs
+from workflows.training.training_data import TrainingStores, prepare_indices
+from workflows.training.training_placement import AUTOMATIC, TrainingPlacement, Workers
+from workflows.training.training_plan import training_plan
+from workflows.training.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
+from workflows.training.vector_stores import store_of
 
 _RESTARTS_WITHOUT_PROGRESS = 3
 _PLAN_FILE = "training.json"
@@ -88,7 +90,7 @@ class TrainConfig:
         return TrainingStores(absolute_uri(self.store), absolute_uri(self.texts or self.store))
 
 
-def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
+def run(config: TrainConfig, parent: mlflow_runs.Run | None = None) -> list[str]:
     """Train, or continue, or find it done; return the SAEs' places in the order of seeds and betas; none if dry."""
     output = absolute_uri(config.output)
     found = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
@@ -118,7 +120,7 @@ def run(config: TrainConfig, parent: tracking.Run | None = None) -> list[str]:
             print(f"train: {sum(map(len, index.skipped.values()))} bad pairs of {index.store} are left out")
     print(f"train: {_what(config.training, indices)}; {placement}; to {config.output}")
     name = "train-null" if config.training.null else "train"
-    with alone_in(output), tracking.stage(name, config, output, parent) as stage:
+    with alone_in(output), mlflow_runs.stage(name, config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         for store in stores:
             stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "training")
@@ -230,7 +232,7 @@ def _done(output: str) -> list[str] | None:
     return [f"{output}/{name}" for name in names] if there else None
 
 
-def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], stage: tracking.Run) -> list[str]:
+def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], stage: mlflow_runs.Run) -> list[str]:
     """Put each SAE of the last checkpoint to its place, with its card, and the curves; then say that all is done."""
     filesystem, root = open_filesystem(output)
     with tempfile.TemporaryDirectory() as temporary:

@@ -8,21 +8,23 @@ from itertools import pairwise
 from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from isoenergy.errors import InputError
-from isoenergy.files import absolute_uri
+from isoenergy.storage.files import absolute_uri
 from isoenergy.store import EmbeddingStore
-from isoenergy.training import TrainingConfig
-from tune.config import SearchConfig
+from isoenergy.training.trainer import TrainingConfig
 from tune.findings import Findings
 from tune.passes import SearchFolder
 from tune.placement import PassPlacement
 from tune.publishing import FRONT, TABLE_FILE
 from tune.search import open_store, proposals_of, search
+from tune.search_config import SearchConfig
 from tune.space import Dimension, SearchSpace
-from workflows import engine, presets, tracking
+from workflows import presets
 from workflows.arguments import REGISTRY, one_word
+from workflows.cluster import engine
 from workflows.command import run_command
-from workflows.training_data import TrainingStores, prepare_indices
-from workflows.training_plan import duration, probed
+from workflows.tracking import mlflow_runs
+from workflows.training.training_data import TrainingStores, prepare_indices
+from workflows.training.training_plan import duration, probed
 
 DEMO_SPACE = SearchSpace(
     beta=Dimension(2e-4, 1e-2),
@@ -39,7 +41,7 @@ def _dimensions(info: PrimitiveTypeInfo) -> "PrimitiveConstructorSpec[Dimension]
     return one_word("LOW..HIGH|A,B,C", Dimension.parse, Dimension) if info.type is Dimension else None
 
 
-def run(config: SearchConfig, parent: tracking.Run | None = None) -> Findings | None:
+def run(config: SearchConfig, parent: mlflow_runs.Run | None = None) -> Findings | None:
     """Search, or go on with a search; print the front; None if dry."""
     if config.resume:
         config = _resumed(config)

@@ -1,15 +1,5 @@
 """Dual encoders behind one protocol."""
 
-from isoenergy.encoders.loading import load_encoder, load_preprocessor
-from isoenergy.encoders.precision import CosineToFloat32, cosine_to_float32
-from isoenergy.encoders.protocol import DualEncoder, Precision, Preprocessor
+import lazy_loader
 
-__all__ = [
-    "CosineToFloat32",
-    "DualEncoder",
-    "Precision",
-    "Preprocessor",
-    "cosine_to_float32",
-    "load_encoder",
-    "load_preprocessor",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from isoenergy.bundled import BUNDLED_ENCODER
+from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor
 from isoenergy.encoders.precision import require_precision
-from isoenergy.encoders.protocol import DualEncoder, Precision, Preprocessor
 from isoenergy.errors import InputError
 
 ALIASES = {
@@ -35,7 +35,7 @@ def load_encoder(
     name: one of `ALIASES`; `hf:ID` on the Hugging Face hub or `hf:FOLDER`, with CLIP, SigLIP or another model of an
         image and a text tower that transformers loads; `open_clip:FOLDER` with `open_clip_config.json` and
         `open_clip_model.safetensors`; `open_clip:ARCH:PRETRAINED` with one of open_clip's architectures and one of its
-        tags or the path of a safetensors file; `python:MODULE`, see `isoenergy.encoders.protocol`.
+        tags or the path of a safetensors file; `python:MODULE`, see `isoenergy.encoders.dual_encoder`.
     device: default: the CPU.
     precision: bfloat16 is autocast over float32 weights; outputs are float32 either way.
     compile: compile both towers with torch.compile, each at its first batch.

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from isoenergy.encoders import hub
+from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.messages import in_brief
-from isoenergy.encoders.protocol import Pixels, Precision
 from isoenergy.encoders.resizing import require_resizable
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
 from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary

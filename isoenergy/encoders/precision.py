@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 from torch.nn.functional import cosine_similarity
 
-from isoenergy.encoders.protocol import ComparableEncoder, DualEncoder, Pixels, Precision, Tokens
+from isoenergy.encoders.dual_encoder import ComparableEncoder, DualEncoder, Pixels, Precision, Tokens
 from isoenergy.errors import InputError
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from isoenergy.encoders.digest import weights_digest
+from isoenergy.encoders.dual_encoder import Pixels, Precision, Preprocessor, Tokens
 from isoenergy.encoders.messages import in_brief
 from isoenergy.encoders.precision import autocast
-from isoenergy.encoders.protocol import Pixels, Precision, Preprocessor, Tokens
 from isoenergy.errors import InputError
 
 Tower = Callable[..., Tensor]

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor
 from isoenergy.encoders.messages import in_brief
-from isoenergy.encoders.protocol import DualEncoder, Precision, Preprocessor
 from isoenergy.errors import InputError
 
 
@@ -42,7 +42,7 @@ def _module(name: str) -> Any:
         ) from error
     for function in ("load_encoder", "load_preprocessor"):
         if not callable(getattr(module, function, None)):
-            raise InputError(f"module {name} has no function {function}; see isoenergy.encoders.protocol")
+            raise InputError(f"module {name} has no function {function}; see isoenergy.encoders.dual_encoder")
     return module
 
 
@@ -50,5 +50,5 @@ def _require(thing: object, protocol: type, module: str) -> None:
     if not isinstance(thing, protocol):
         raise InputError(
             f"module {module} returned a {type(thing).__name__}, which is no {protocol.__name__}; "
-            f"see isoenergy.encoders.protocol"
+            f"see isoenergy.encoders.dual_encoder"
         )

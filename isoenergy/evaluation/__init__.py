@@ -3,18 +3,21 @@
 The map steps read a part of the store each and write sums; the reduce steps merge them. What cannot be had from sums is
 measured on pairs drawn at random, whose number is a setting, so that no step holds the data.
 
-    rows         which pairs are measured, and reading them
-    embeddings   the embeddings alone: means, the pairs that are drawn, the queries and what is right for them
-    fit          what is fitted, on pairs of the train split: the classes of atoms, moments for the baselines
-    concepts     codes, and the sums over them
-    variants     embeddings as they are, rebuilt, without classes of atoms, moved by baselines
-    geometry     the gap under each variant, p_acc
-    search       retrieval under each variant
-    bridges      rho and FDA, with their controls
-    dictionary   the dictionary's shape, and how few atoms carry a row
-    top_pairs    the pairs that fire each atom most, and how strongly atoms fire
-    explorer     what the report shows of every atom: these pairs with their pictures, and its partners
-    comparison   SAEs against each other, and who wins
-    task_inputs, task_sets, outside_sets, task_measures
-                 what tasks are measured on, of the store and of others, and measuring them; see `isoenergy.tasks`
+    measured_rows       which pairs are measured, and reading them
+    embeddings          the embeddings alone: means, the pairs that are drawn, the queries and what is right for them
+    fit                 what is fitted, on pairs of the train split: the classes of atoms, moments for the baselines
+    concepts            codes, and the sums over them
+    embedding_variants  embeddings as they are, rebuilt, without classes of atoms, moved by baselines
+    measured_geometry   the gap under each variant, p_acc
+    measured_retrieval  retrieval under each variant
+    measured_bridges    rho and FDA, with their controls
+    spectra             where the energy lies, over the energies of atoms
+    dictionary          the dictionary's shape, and how few atoms carry a row
+    atom_map            the dictionary in two dimensions, with the bridges between its atoms
+    top_pairs           the pairs that fire each atom most, and how strongly atoms fire
+    exemplars           atoms as a table, their strongest pairs, and pairs along the gap and across it
+    explorer_atoms      what the report shows of every atom: these pairs with their pictures, and its partners
+    comparison          SAEs against each other, and who wins
+    modalities/         any number of modalities
+    tasks/              what tasks are measured on, of the store and of others, and measuring them; see `isoenergy.tasks`
 """

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from isoenergy.evaluation.concepts import load_statistics
-from isoenergy.evaluation.rows import Inputs, Result, SaeReference
+from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference
 from isoenergy.metrics.atom_places import principal_places, umap_places
 from isoenergy.metrics.bridges import sigma_bridge
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
 
 PLACES_FILE = "places.parquet"
 EDGES_FILE = "edges.parquet"

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from isoenergy.bootstrap import Interval
 from isoenergy.evaluation.concepts import load_statistics
-from isoenergy.evaluation.rows import Inputs, Result, SaeReference
-from isoenergy.evaluation.search import load_recalls
+from isoenergy.evaluation.measured_retrieval import load_recalls
+from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference
 from isoenergy.metrics.stability import energy_transport, match_atoms, permuted_transport, random_matching
-from isoenergy.sae import SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.bootstrap import Interval
 
 MEASURES = ("r1", "in_batches_r1")
 CONTROLS = ("unimodal", "matched_removal")

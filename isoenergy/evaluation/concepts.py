@@ -12,12 +12,9 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
-from isoenergy import bootstrap as bootstrap_measures
-from isoenergy.bootstrap import REPLICATES, BootstrapSums, poisson_weights
-from isoenergy.codes import SparseCodes, concatenate
-from isoenergy.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.embeddings import HeldPairs
-from isoenergy.evaluation.rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
+from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
 from isoenergy.metrics.energy import (
     energy_shares,
     frequency_matched_energies,
@@ -25,8 +22,11 @@ from isoenergy.metrics.energy import (
     score_spread,
 )
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
-from isoenergy.sae import MODALITIES, SparseAutoencoder
-from isoenergy.statistics import ConceptStatistics, classes_of_scores, modality_score
+from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.statistics import bootstrap as bootstrap_measures
+from isoenergy.statistics.bootstrap import REPLICATES, BootstrapSums, poisson_weights
+from isoenergy.statistics.concept_statistics import ConceptStatistics, classes_of_scores, modality_score
+from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
 
 UNEQUAL_Q = 0.05
 """Below this false discovery rate an atom counts as one whose energies differ."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from isoenergy.evaluation.concepts import load_codes, load_statistics
 from isoenergy.evaluation.embeddings import HeldPairs
-from isoenergy.evaluation.rows import Draw, Inputs, Result, SaeReference, tensor
+from isoenergy.evaluation.measured_rows import Draw, Inputs, Result, SaeReference, tensor
 from isoenergy.metrics.attribution import faithfulness_curves
 from isoenergy.metrics.dictionaries import (
     babel,
@@ -18,8 +18,8 @@ from isoenergy.metrics.dictionaries import (
     negative_interference,
     stable_rank,
 )
-from isoenergy.sae import SparseAutoencoder
-from isoenergy.statistics import merged_code_matrix
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.concept_statistics import merged_code_matrix
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,19 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from isoenergy.bootstrap import REPLICATES, MeanSums, poisson_weights
-from isoenergy.evaluation.rows import Draw, Inputs, PartConfig, Result, Rows, StoreReference, split_units, unit_rows
+from isoenergy.evaluation.measured_rows import (
+    Draw,
+    Inputs,
+    PartConfig,
+    Result,
+    Rows,
+    StoreReference,
+    split_units,
+    unit_rows,
+)
 from isoenergy.metrics.retrieval import chance_of_hit
-from isoenergy.sae import MODALITIES
+from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.statistics.bootstrap import REPLICATES, MeanSums, poisson_weights
 from isoenergy.store import EmbeddingStore
 
 DIRECTIONS = ("image_to_text", "text_to_image")

@@ -6,10 +6,18 @@ from typing import Self
 
 import torch
 
-from isoenergy.evaluation.rows import READ_ROWS, Inputs, Result, SaeReference, StoreReference, tensor, unit_rows
-from isoenergy.pair_moments import PairMoments
-from isoenergy.sae import SparseAutoencoder
-from isoenergy.statistics import AtomClasses, ConceptStatistics
+from isoenergy.evaluation.measured_rows import (
+    READ_ROWS,
+    Inputs,
+    Result,
+    SaeReference,
+    StoreReference,
+    tensor,
+    unit_rows,
+)
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
+from isoenergy.statistics.pair_moments import PairMoments
 from isoenergy.store import EmbeddingStore
 
 _MOMENTS_FILE = "moments.safetensors"

@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isoenergy.bootstrap import BootstrapSums, modality_scores
 from isoenergy.evaluation.concepts import load_bootstrap
-from isoenergy.evaluation.curves import interval_columns
-from isoenergy.evaluation.rows import Inputs, Result
+from isoenergy.evaluation.interval_columns import interval_columns
+from isoenergy.evaluation.measured_rows import Inputs, Result
 from isoenergy.metrics.energy_density import decades, energy_density
-from isoenergy.sae import MODALITIES
-from isoenergy.statistics import classes_of_scores
+from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.statistics.bootstrap import BootstrapSums, modality_scores
+from isoenergy.statistics.concept_statistics import classes_of_scores
 
 DENSITIES_FILE = "densities.parquet"
 SCORES_FILE = "scores.parquet"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from isoenergy.activation_histogram import ActivationHistogram
 from isoenergy.evaluation.concepts import load_codes
-from isoenergy.evaluation.rows import Inputs, Result
-from isoenergy.sae import MODALITIES
-from isoenergy.top_pairs import TopPairs
+from isoenergy.evaluation.measured_rows import Inputs, Result
+from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.statistics.activation_histogram import ActivationHistogram
+from isoenergy.statistics.top_entries import TopPairs
 
 PAIRS_PER_ATOM = 9
 _TOPS_FILE = "top-pairs.safetensors"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
-from isoenergy.metrics.gram import row_panels, unit_rows
+from isoenergy.metrics.gram_panels import row_panels, unit_rows
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.floating]

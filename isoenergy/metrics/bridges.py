@@ -6,9 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from isoenergy.metrics.gram import gram_at, gram_quantile, quantile_rank
+from isoenergy.metrics.gram_panels import gram_at, gram_quantile, quantile_rank
 from isoenergy.metrics.transport import transport_plan
-from isoenergy.statistics import EPSILON, AtomClasses, ConceptStatistics, classes_of_scores, modality_score
+from isoenergy.statistics.concept_statistics import (
+    EPSILON,
+    AtomClasses,
+    ConceptStatistics,
+    classes_of_scores,
+    modality_score,
+)
 
 Floats = npt.NDArray[np.float64]
 

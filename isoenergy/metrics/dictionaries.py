@@ -5,7 +5,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 
-from isoenergy.metrics.gram import gram_at, row_panels, unit_rows
+from isoenergy.metrics.gram_panels import gram_at, row_panels, unit_rows
 
 Floats = npt.NDArray[np.float64]
 Dictionary = npt.NDArray[np.floating]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.metrics.gap import mean_cosine_within
-from isoenergy.statistics import (
+from isoenergy.statistics.concept_statistics import (
     ALWAYS_ON_FREQUENCY,
     EPSILON,
     ConceptStatistics,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from isoenergy.metrics.gram import unit_rows
+from isoenergy.metrics.gram_panels import unit_rows
 
 Rows = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]

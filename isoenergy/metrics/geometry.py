@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.metrics.transport import transport_plan
-from isoenergy.statistics import AtomClasses, ConceptStatistics
+from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 
 Floats = npt.NDArray[np.floating]
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from isoenergy.sums import MergeableSums
+from isoenergy.statistics.sums import MergeableSums
 
 _PAPER_FLOOR = 1e-6
 

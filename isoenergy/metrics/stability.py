@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from isoenergy.metrics.gram import unit_rows
+from isoenergy.metrics.gram_panels import unit_rows
 from isoenergy.metrics.transport import transport_plan
 
 Floats = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from isoenergy.metrics.gram import unit_rows
+from isoenergy.metrics.gram_panels import unit_rows
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.floating]

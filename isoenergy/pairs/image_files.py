@@ -12,10 +12,10 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
 from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
 from isoenergy.pairs.reach import Unreachable, open_file, unreachable
 from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.storage.files import open_filesystem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 Image = bytes | Rejected

@@ -9,23 +9,23 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
 from isoenergy.pairs.beside import counted
-from isoenergy.pairs.coco import SUFFIX as COCO_SUFFIX
-from isoenergy.pairs.coco import CocoPairs
 from isoenergy.pairs.columns import usual_column
-from isoenergy.pairs.folder import FolderPairs, has_sidecars
+from isoenergy.pairs.formats.coco import SUFFIX as COCO_SUFFIX
+from isoenergy.pairs.formats.coco import CocoPairs
+from isoenergy.pairs.formats.folder import FolderPairs, has_sidecars
+from isoenergy.pairs.formats.listed import Fetch
+from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs
+from isoenergy.pairs.formats.parquet import SUFFIX as PARQUET_SUFFIX
+from isoenergy.pairs.formats.schemas import ROLES, plain_schema
+from isoenergy.pairs.formats.table import TablePairs, is_of_its_folder, tables_among
+from isoenergy.pairs.formats.urls import UrlPairs
+from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
+from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.image_files import IMAGE_SUFFIXES
-from isoenergy.pairs.listed import Fetch
-from isoenergy.pairs.parquet import SPOILT, ParquetPairs
-from isoenergy.pairs.parquet import SUFFIX as PARQUET_SUFFIX
 from isoenergy.pairs.reach import ending, find_files, open_file
-from isoenergy.pairs.schemas import ROLES, plain_schema
 from isoenergy.pairs.source import Format, PairColumns, PairSource
-from isoenergy.pairs.table import TablePairs, is_of_its_folder, tables_among
-from isoenergy.pairs.urls import UrlPairs
-from isoenergy.pairs.webdataset import SUFFIXES as TAR_SUFFIXES
-from isoenergy.pairs.webdataset import WebDatasetPairs
+from isoenergy.storage.files import open_filesystem
 
 _WITH_COLUMNS = ("parquet", "urls", "table")
 _WITH_IMAGES = ("coco", "table")

@@ -7,7 +7,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
+from isoenergy.storage.files import open_filesystem
 
 
 class Unreachable(OSError):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from isoenergy.codes import SparseCodes
+from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.pursuit import oracle
 from isoenergy.pursuit.autograd import MatchingPursuit
 from isoenergy.pursuit.checks import check_arguments, check_gram, in_working_precision

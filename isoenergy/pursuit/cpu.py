@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoenergy.pursuit.compiled import compiled
+from isoenergy.compiling.compiled import compiled
+from isoenergy.compiling.threads import in_parallel
 from isoenergy.pursuit.gram import correlations, empty_on_huge_pages
 from isoenergy.pursuit.policy import PursuitPolicy
-from isoenergy.pursuit.threads import in_parallel
-from isoenergy.pursuit.vectors import (
+from isoenergy.pursuit.vector_code import (
     PANEL_LINES,
     find_in_panel,
     find_in_panel_absolute,

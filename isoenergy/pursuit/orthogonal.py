@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from isoenergy.codes import SparseCodes
+from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.pursuit.checks import check_arguments, in_working_precision
 from isoenergy.pursuit.gram import matmul_precision
 from isoenergy.pursuit.policy import PursuitPolicy

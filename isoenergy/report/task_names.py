@@ -15,7 +15,7 @@ MEASURES = {
     "distance": ("distance", ".3f"),
     "told_apart": ("J", ".2f"),
 }
-"""Title and format of each measure of `isoenergy.evaluation.task_measures`."""
+"""Title and format of each measure of `isoenergy.evaluation.tasks.task_measures`."""
 
 EMBEDDINGS = {
     "original": "as they are",

@@ -3,11 +3,6 @@
 All decode alike, by the sum of the code's atoms, with no bias; so every metric and intervention is the same for all.
 """
 
-from isoenergy.sparse_encoders.batch_top_k import BatchTopK
-from isoenergy.sparse_encoders.jump_relu import JumpReLU
-from isoenergy.sparse_encoders.matching_pursuit import MatchingPursuit
-from isoenergy.sparse_encoders.protocol import EncoderModule, SparseEncoder
-from isoenergy.sparse_encoders.relu import ReLU
-from isoenergy.sparse_encoders.top_k import TopK
+import lazy_loader
 
-__all__ = ["BatchTopK", "EncoderModule", "JumpReLU", "MatchingPursuit", "ReLU", "SparseEncoder", "TopK"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

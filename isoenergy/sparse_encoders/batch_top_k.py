@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from isoenergy.codes import DenseCodes
+from isoenergy.codes.sparse_codes import DenseCodes
 from isoenergy.distributed import largest_of_all, rows_of_all
 from isoenergy.sparse_encoders.learned import LearnedEncoder
-from isoenergy.sparse_encoders.protocol import EncoderModule, SparseEncoder
+from isoenergy.sparse_encoders.sparse_encoder import EncoderModule, SparseEncoder
 
 _FOLLOWS = 0.01
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoenergy.codes import DenseCodes
+from isoenergy.codes.sparse_codes import DenseCodes
 from isoenergy.errors import InputError
 from isoenergy.sparse_encoders.learned import LearnedEncoder
-from isoenergy.sparse_encoders.protocol import EncoderModule, SparseEncoder
+from isoenergy.sparse_encoders.sparse_encoder import EncoderModule, SparseEncoder
 
 
 @dataclass(frozen=True)

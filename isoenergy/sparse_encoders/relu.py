@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from isoenergy.codes import DenseCodes
+from isoenergy.codes.sparse_codes import DenseCodes
 from isoenergy.errors import InputError
 from isoenergy.sparse_encoders.learned import LearnedEncoder
-from isoenergy.sparse_encoders.protocol import EncoderModule, SparseEncoder
+from isoenergy.sparse_encoders.sparse_encoder import EncoderModule, SparseEncoder
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from isoenergy.codes import SparseCodes
+from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.sparse_encoders.learned import LearnedEncoder
-from isoenergy.sparse_encoders.protocol import EncoderModule, SparseEncoder
+from isoenergy.sparse_encoders.sparse_encoder import EncoderModule, SparseEncoder
 
 
 @dataclass(frozen=True)

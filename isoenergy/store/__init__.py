@@ -30,20 +30,15 @@ This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` 
 `summary.json`
     What the store holds and what the last run took; it informs.
 
-A store that was made of vectors (`isoenergy.store.vectors`) has, in place of `image` and `text`, a column for each
-modality under the name that it has in the source, as the manifest's `widths` say; a `split` that the source gave is
-kept.
+A store that was made of vectors (`isoenergy.store.paired_vectors`) has, in place of `image` and `text`, a column for
+each modality under the name that it has in the source, as the manifest's `widths` say; a `split` that the source gave
+is kept.
 
 Every file is written whole: locally under a hidden temporary name, synced and renamed; on an object store by one PUT,
 or one completed upload in parts. A pair that is tried again gives its unit a shard with a digest in its name, a new
 record, and only then is the old shard removed. A run that ends well removes what no record names.
 """
 
-from isoenergy.store.arrays import PairArrays
-from isoenergy.store.batches import PairBatches
-from isoenergy.store.index import PairIndex
-from isoenergy.store.manifest import Manifest
-from isoenergy.store.reader import EmbeddingStore
-from isoenergy.store.writer import StoreWriter
+import lazy_loader
 
-__all__ = ["EmbeddingStore", "Manifest", "PairArrays", "PairBatches", "PairIndex", "StoreWriter"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

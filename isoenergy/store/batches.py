@@ -17,7 +17,7 @@ from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder, Positions, require_batches
-from isoenergy.store.rows import ArrayRows, PairRows, open_rows
+from isoenergy.store.row_sources import ArrayRows, PairRows, open_rows
 from isoenergy.store.wrong_texts import WrongTextOrder
 
 Item = TypeVar("Item")

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
 from isoenergy.pairs.splits import Split, split_of
+from isoenergy.storage.files import open_filesystem
 from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.reader import EmbeddingStore, embedding_rows
 

@@ -4,16 +4,16 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
-from isoenergy.differences import differing_fields
-from isoenergy.encoders.protocol import Precision
+from isoenergy.encoders.dual_encoder import Precision
 from isoenergy.errors import InputError
 from isoenergy.pairs.opening import SourceConfig
 from isoenergy.pairs.source import Format, PairColumns
+from isoenergy.settings.differences import differing_fields
 
 FORMAT = 3
 StoredDtype = Literal["float16", "float32"]
 VECTORS: Literal["vectors"] = "vectors"
-"""The format of a source whose embeddings were there already; see `isoenergy.store.vectors`."""
+"""The format of a source whose embeddings were there already; see `isoenergy.store.paired_vectors`."""
 _INFORMATIVE = {"encoder", "source", "source_images", "units", "software"}
 
 

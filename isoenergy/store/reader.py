@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import absolute_uri, open_filesystem
 from isoenergy.pairs.splits import SPLITS, Split
+from isoenergy.storage.files import absolute_uri, open_filesystem
 from isoenergy.store.arrays import PairArrays
 from isoenergy.store.manifest import CommitRecord, Manifest
 from isoenergy.store.writer import StoreWriter

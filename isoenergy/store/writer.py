@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import absolute_uri, open_filesystem, write_atomically
 from isoenergy.pairs.source import PairUnit
+from isoenergy.storage.files import absolute_uri, open_filesystem, write_atomically
 from isoenergy.store.manifest import CommitRecord, Manifest
 from isoenergy.store.schema import REJECTED
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from isoenergy.bootstrap import Floats
 from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, chance_of_hit, nearer_and_as_near
+from isoenergy.statistics.bootstrap import Floats
 
 NEIGHBOUR = 5
 """Which neighbour: the paper's code takes the 5th."""

@@ -8,8 +8,8 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
 from isoenergy.pairs.image_files import IMAGE_SUFFIXES
+from isoenergy.storage.files import open_filesystem
 from isoenergy.tasks.triplets import Triplet
 
 CATEGORIES = ("dress", "shirt", "toptee")

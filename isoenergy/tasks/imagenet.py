@@ -10,8 +10,8 @@ import numpy as np
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
 from isoenergy.pairs.image_files import IMAGE_SUFFIXES
+from isoenergy.storage.files import open_filesystem
 
 _PARTS = ("train", "val")
 

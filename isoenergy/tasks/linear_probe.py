@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from isoenergy.bootstrap import Floats, Interval, weighted_mean
 from isoenergy.errors import InputError
+from isoenergy.statistics.bootstrap import Floats, Interval, weighted_mean
 from isoenergy.tasks.zero_shot import by_class
 
 _ITERATIONS = 200

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
+from isoenergy.storage.files import open_filesystem
 
 PLACE = "{}"
 """Where a template takes the class's name."""

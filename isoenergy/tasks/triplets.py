@@ -12,7 +12,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from isoenergy.errors import InputError
-from isoenergy.files import open_filesystem
+from isoenergy.storage.files import open_filesystem
 
 COLUMNS = ("source", "target", "added", "removed", "group")
 _REQUIRED = COLUMNS[:3]

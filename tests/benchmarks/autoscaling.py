@@ -3,9 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from isoenergy.report.figures import as_bytes
-from tests.workflows.autoscaled_sweep import CPUS_A_TRIAL, TRIALS, autoscaled_sweep
-from tests.workflows.fake_cluster import CLUSTER
+from isoenergy.report.figures.figures import as_bytes
+from tests.workflows.cluster.autoscaled_sweep import CPUS_A_TRIAL, TRIALS, autoscaled_sweep
+from tests.workflows.cluster.fake_cluster import CLUSTER
 from tune.publishing import growth_figure
 
 _PICTURE = Path(__file__).parents[2] / "docs" / "autoscaling.png"

@@ -19,16 +19,17 @@ import torch
 import tyro
 
 from isoenergy.evaluation.concepts import load_codes, load_statistics
-from isoenergy.evaluation.rows import unit_rows
+from isoenergy.evaluation.measured_rows import unit_rows
 from isoenergy.metrics.bridges import gamma_bridge, sigma_bridge
-from isoenergy.sae import SaeConfig, SparseAutoencoder
-from isoenergy.statistics import ConceptStatistics
+from isoenergy.sae.autoencoder import SaeConfig, SparseAutoencoder
+from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks.dense_evaluation import Clock, DenseEvaluation
 from tests.benchmarks.planted_store import planted_modalities, write_planted_store
 from tests.benchmarks.results import add_figures
 from tests.benchmarks.worker_memory import WorkerMemory
-from workflows import engine, evaluate
+from workflows import evaluate
+from workflows.cluster import engine
 from workflows.evaluate import SUMMARY_FILE, EvaluateConfig
 
 _RESULTS = Path("docs/benchmarks/evaluation.json")

@@ -19,9 +19,9 @@ import ray
 import torch
 import tyro
 
-from isoenergy.embedding import PIXELS, encode, encoder_inputs, prepare
 from isoenergy.encoders import load_encoder, load_preprocessor
-from isoenergy.pairs.webdataset import WebDatasetPairs
+from isoenergy.extraction.embedding import PIXELS, encode, encoder_inputs, prepare
+from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks import extraction_cluster
 from tests.benchmarks.random_clip import make_open_clip_folder

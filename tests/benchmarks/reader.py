@@ -19,7 +19,7 @@ from torch import Tensor
 from isoenergy.distributed import NodeGroup
 from isoenergy.store import EmbeddingStore, PairBatches, PairIndex
 from isoenergy.store.order import PairOrder
-from isoenergy.store.rows import PairRows, ShardRows, open_rows
+from isoenergy.store.row_sources import PairRows, ShardRows, open_rows
 from tests.benchmarks.planted_store import write_planted_store
 from tests.benchmarks.results import add_figures
 

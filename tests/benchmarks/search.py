@@ -19,13 +19,14 @@ from ray.tune.schedulers import TrialScheduler
 
 from isoenergy.bundled.preset import DEMO_TRAINING
 from tests.benchmarks.results import add_figures
-from tune.config import SearchConfig
 from tune.findings import Findings
 from tune.halving import JointHalving
 from tune.objectives import Objectives
 from tune.passes import PassRecord, SearchFolder
+from tune.search_config import SearchConfig
 from tune.space import Dimension, SearchSpace
-from workflows import embed, engine, tune
+from workflows import embed, tune
+from workflows.cluster import engine
 
 _RESULTS = Path("docs/benchmarks/search.json")
 _GRID = SearchSpace(

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from isoenergy.encoders import Precision
-from isoenergy.encoders.protocol import Pixels, Tokens
+from isoenergy.encoders.dual_encoder import Pixels, Tokens
 
 NAME = "python:tests.benchmarks.sleeping_encoder"
 DIM = 768

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import tyro
 
-from isoenergy.checkpoints import CheckpointFolder
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.batches import PairBatches
-from isoenergy.training import Metrics, SaveCheckpoint, Trainer, TrainingConfig
+from isoenergy.training.checkpoints import CheckpointFolder
+from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer, TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.benchmarks.results import add_figures
 from workflows import train
 from workflows.train import TrainConfig
-from workflows.training_placement import Workers
+from workflows.training.training_placement import Workers
 
 _RESULTS = Path("docs/benchmarks/training.json")
 _DIM = 512

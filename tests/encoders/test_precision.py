@@ -8,7 +8,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.functional import cosine_similarity
 
 from isoenergy.encoders import CosineToFloat32, cosine_to_float32, load_encoder
-from isoenergy.encoders.protocol import Pixels
+from isoenergy.encoders.dual_encoder import Pixels
 from isoenergy.encoders.torch_encoder import TorchEncoder
 from isoenergy.errors import InputError
 from tests.encoders import checkpoints

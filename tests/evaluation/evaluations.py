@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from isoenergy import SparseAutoencoder, strict_json
+from isoenergy import SparseAutoencoder
 from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import Split, split_of
-from isoenergy.sae import SaeConfig
+from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.storage import strict_json
 from isoenergy.store import StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
 from tests.store.test_store import FILES, MANIFEST

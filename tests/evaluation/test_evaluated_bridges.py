@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
-from isoenergy.evaluation.bridges import CURVES_FILE
+from isoenergy.evaluation.measured_bridges import CURVES_FILE
 from isoenergy.metrics.bridges import gamma_bridge, region_masses, rho, sigma_bridge
-from isoenergy.sae import SaeConfig
-from isoenergy.statistics import ConceptStatistics
+from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs
 
@@ -47,9 +47,10 @@ def write_true_sae(folder: Path) -> Path:
 def bridges(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mapping[str, Any], ConceptStatistics, np.ndarray]:
     folder = tmp_path_factory.mktemp("bridges")
     with pytest.MonkeyPatch.context() as patch:
-        from workflows import evaluate, steps
+        from workflows import evaluate
+        from workflows.steps import step_plan
 
-        patch.setattr(evaluate, "run_on_ray", lambda planned, root, _: steps.run_here(planned, root))
+        patch.setattr(evaluate, "run_on_ray", lambda planned, root, _: step_plan.run_here(planned, root))
         patch.setattr(evaluate.engine, "connect", dict)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         store = write_pairs(folder / "store", *concepts(600, 0), rows_a_unit=150)

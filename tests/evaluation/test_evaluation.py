@@ -11,14 +11,14 @@ from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
-from isoenergy.evaluation.search import RANKS
-from isoenergy.interventions import intervene, kept_atoms
+from isoenergy.evaluation.measured_retrieval import RANKS
+from isoenergy.interventions.removal import intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import recall_at
-from isoenergy.report.page import write_report
-from isoenergy.sae import SaeConfig
+from isoenergy.report.page.page import write_report
+from isoenergy.sae.autoencoder import SaeConfig
 from isoenergy.sparse_encoders import ReLU
-from isoenergy.statistics import ConceptStatistics
+from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
 from workflows import evaluate

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from isoenergy import SparseAutoencoder
-from isoenergy.activation_histogram import BINS
-from isoenergy.evaluation.explorer import CAPTIONS_FILE, EXPLORER_FILE
-from isoenergy.evaluation.rows import unit_rows
-from isoenergy.sae import SaeConfig
+from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
+from isoenergy.evaluation.measured_rows import unit_rows
+from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.statistics.activation_histogram import BINS
 from isoenergy.store import EmbeddingStore
 from tests.conftest import encoded_image, written_rows
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae

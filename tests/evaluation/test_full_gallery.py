@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.stats import hypergeom
 
-from isoenergy.bootstrap import Interval
 from isoenergy.evaluation.embeddings import HeldPairs, row_labels
-from isoenergy.evaluation.rows import Draw
-from isoenergy.evaluation.search import RANKS
+from isoenergy.evaluation.measured_retrieval import RANKS
+from isoenergy.evaluation.measured_rows import Draw
 from isoenergy.metrics.retrieval import equal_rows, full_gallery_recall, recall_in_batches
-from isoenergy.report.page import write_report
-from isoenergy.sae import SaeConfig
+from isoenergy.report.page.page import write_report
+from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.statistics.bootstrap import Interval
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
 
 DIM = 8

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from isoenergy.statistics import ConceptStatistics, ModalityStatistics
+from isoenergy.statistics.concept_statistics import ConceptStatistics, ModalityStatistics
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from scipy import sparse
 from isoenergy.metrics import attribution
 from isoenergy.metrics.attribution import faithfulness_curves, integrated_gradients
 from isoenergy.pursuit import matching_pursuit
-from isoenergy.statistics import code_matrix
+from isoenergy.statistics.concept_statistics import code_matrix
 from tests.metrics.cases import random_codes, random_dictionary
 
 ATOMS, DIM, ROWS = 20, 6, 15

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_side
-from isoenergy.statistics import classes_of_scores
+from isoenergy.statistics.concept_statistics import classes_of_scores
 
 NAN = float("nan")
 

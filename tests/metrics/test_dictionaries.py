@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from isoenergy.metrics import dictionaries, gram
+from isoenergy.metrics import dictionaries, gram_panels
 from isoenergy.metrics.dictionaries import (
     babel,
     coactivation,
@@ -17,7 +17,7 @@ from tests.metrics.cases import random_codes, random_dictionary, unit
 
 @pytest.fixture(params=[1, 90, 4_000_000])
 def panel_entries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gram, "_PANEL_ENTRIES", request.param)
+    monkeypatch.setattr(gram_panels, "_PANEL_ENTRIES", request.param)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from isoenergy.metrics.geometry import difference_in_means, optimal_transport_gap, probing_accuracy
-from isoenergy.statistics import ConceptStatistics
+from isoenergy.statistics.concept_statistics import ConceptStatistics
 
 
 def test_difference_in_means() -> None:

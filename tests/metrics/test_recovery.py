@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from isoenergy.codes import SparseCodes
+from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.metrics.recovery import (
     Concepts,
     code_cosines,
@@ -18,8 +18,8 @@ from isoenergy.metrics.recovery import (
     recovery,
     transport,
 )
-from isoenergy.statistics import merged_code_matrix
-from isoenergy.synthetic import SyntheticConfig, generate
+from isoenergy.statistics.concept_statistics import merged_code_matrix
+from isoenergy.synthetic.generator import SyntheticConfig, generate
 
 RANDOM = np.random.default_rng(0)
 

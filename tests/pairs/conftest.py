@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pairs.server import Server
+from tests.pairs.download.server import Server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.download import DownloadConfig, Downloader
+from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.opening import SourceConfig, open_source, recognised
 from isoenergy.pairs.source import Format, PairColumns, PairSource
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from isoenergy.pairs.download import DownloadConfig, Downloader
+from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.opening import SourceConfig, open_source
 from isoenergy.pairs.source import PairSource, RawPairs
-from tests.pairs.server import Server, answer
+from tests.pairs.download.server import Server, answer
 
 FILES = [7, 3]
 """Pairs in each file of a source."""

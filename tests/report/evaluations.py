@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from isoenergy.evaluation.comparison import CONTROLS
-from isoenergy.report.rivals import VARIANTS
+from isoenergy.report.tables.rivals import VARIANTS
 
 NAN = float("nan")
 ORIGINAL = ("original", *list(VARIANTS)[5:13])

@@ -14,15 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from isoenergy import strict_json
-from isoenergy.activation_histogram import BINS
-from isoenergy.evaluation.explorer import CAPTIONS_FILE, EXPLORER_FILE
-from isoenergy.report.page import write_report
-from isoenergy.sae import SaeConfig
-from isoenergy.thumbnails import PIXELS, fitting_pixels, strip, thumbnail
+from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
+from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, strip, thumbnail
+from isoenergy.report.page.page import write_report
+from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.statistics.activation_histogram import BINS
+from isoenergy.storage import strict_json
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
-from workflows import evaluate, steps
-from workflows.evaluation_graph import STRIP_BYTES
+from workflows import evaluate
+from workflows.evaluation.evaluation_graph import STRIP_BYTES
+from workflows.steps import step_plan
 
 NAMES = ("beta-0", "beta-0.0025")
 """The SAEs; the second's atoms are made up."""
@@ -43,7 +44,7 @@ def write_made_up_report(folder: Path, atoms: int = 4096, output: str = "") -> s
     """Evaluate two small SAEs, put `atoms` made-up ones in the place of the second's, and write the page."""
     evaluation = folder / "evaluation"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "run_on_ray", lambda planned, root, _: steps.run_here(planned, root))
+        patch.setattr(evaluate, "run_on_ray", lambda planned, root, _: step_plan.run_here(planned, root))
         patch.setattr(evaluate.engine, "connect", dict)
         store = write_pairs(folder / "store", *shifted_pairs(120, _DIM), rows_a_unit=120)
         configs = [SaeConfig(dim=_DIM, atoms=20, k=3, beta=beta) for beta in (0.0, 0.0025)]

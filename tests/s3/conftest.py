@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from isoenergy.s3 import RetryingS3FileSystem
+from isoenergy.storage.s3 import RetryingS3FileSystem
 from tests.s3.proxy import FaultProxy
 
 SECONDS_TO_START = 60

@@ -4,10 +4,10 @@ import json
 import sys
 from pathlib import Path
 
-from tests.workflows.cluster import cluster_of
-from tests.workflows.number_steps import Number, add, add_and_tell_where, read
-from workflows import ray_steps, steps
-from workflows.step import Step
+from tests.workflows.cluster.nodes import cluster_of
+from tests.workflows.steps.number_steps import Number, add, add_and_tell_where, read
+from workflows.steps import on_ray, step_plan
+from workflows.steps.step import Step
 
 NODES, PARTS = 3, 9
 
@@ -30,9 +30,9 @@ def main(root: str, folder: str) -> None:
             temporary.mkdir()
             cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(temporary)})
         cluster.wait_for_nodes()
-        ray_steps.run_on_ray(steps.plan([target], root), root, "test")
+        on_ray.run_on_ray(step_plan.plan([target], root), root, "test")
     parts = [step for name, step in target.inputs.items() if name != "first"]
-    print(json.dumps([steps.result(step, root)["input"] for step in parts]))
+    print(json.dumps([step_plan.result(step, root)["input"] for step in parts]))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from isoenergy import s3 as s3_module
-from isoenergy.checkpoints import CheckpointFolder
 from isoenergy.errors import InputError
+from isoenergy.storage import s3 as s3_module
+from isoenergy.training.checkpoints import CheckpointFolder
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, share
-from tests.test_checkpoints import FILES, put, restored
+from tests.training.test_checkpoints import FILES, put, restored
 
 pytestmark = pytest.mark.server
 

@@ -16,7 +16,8 @@ from isoenergy.store import EmbeddingStore, StoreWriter
 from tests.conftest import encoded_image
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, Request, share
-from workflows import embed, engine
+from workflows import embed
+from workflows.cluster import engine
 from workflows.embed import EmbedConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.server]

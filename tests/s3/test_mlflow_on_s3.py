@@ -9,11 +9,19 @@ import pytest
 
 from isoenergy import SparseAutoencoder
 from tests.s3.conftest import S3Server
-from tests.test_sharing import sae
-from tests.workflows.mlflow_server import MlflowServer
-from tests.workflows.test_search_tracking import FINGERPRINT, PARAMETERS, STORE, children, client, models_of, tell
-from workflows import search_tracking, tracking
-from workflows.search_tracking import SearchTracking
+from tests.sae.test_sharing import sae
+from tests.workflows.tracking.mlflow_server import MlflowServer
+from tests.workflows.tracking.test_search_tracking import (
+    FINGERPRINT,
+    PARAMETERS,
+    STORE,
+    children,
+    client,
+    models_of,
+    tell,
+)
+from workflows.tracking import mlflow_runs, search_tracking
+from workflows.tracking.search_tracking import SearchTracking
 
 pytestmark = pytest.mark.server
 
@@ -35,7 +43,7 @@ def test_an_outage_holds_up_no_caller_and_loses_and_doubles_nothing(
     server: MlflowServer, s3: S3Server, tmp_path: Path
 ) -> None:
     sae().save(tmp_path / "sae")
-    with tracking.stage("tune", {}, "outage") as parent:
+    with mlflow_runs.stage("tune", {}, "outage") as parent:
         search = SearchTracking(parent, "outage", STORE, FINGERPRINT)
         search.begin("one", PARAMETERS)
         for step in range(200):

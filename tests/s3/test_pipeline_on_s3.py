@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import ray
 
-from isoenergy.files import open_filesystem
+from isoenergy.storage.files import open_filesystem
 from tests.conftest import written_rows
 from tests.s3.conftest import S3Server
 

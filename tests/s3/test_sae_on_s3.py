@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from isoenergy import SparseAutoencoder
-from isoenergy import s3 as s3_module
 from isoenergy.errors import InputError
-from isoenergy.s3 import RetryingS3FileSystem
+from isoenergy.storage import s3 as s3_module
+from isoenergy.storage.s3 import RetryingS3FileSystem
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, matching, share
-from tests.test_sharing import sae
+from tests.sae.test_sharing import sae
 from workflows.share import ShareConfig, run
 
 pytestmark = pytest.mark.server

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from isoenergy import s3 as s3_module
 from isoenergy.errors import InputError
 from isoenergy.pairs.opening import SourceConfig, open_source
 from isoenergy.pairs.source import PairSource, RawPairs
-from isoenergy.s3 import RetryingS3FileSystem, S3Error
+from isoenergy.storage import s3 as s3_module
+from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
 from tests.pairs.conftest import server  # noqa: F401
-from tests.pairs.server import Server
+from tests.pairs.download.server import Server
 from tests.pairs.test_sources import FETCH, WRITERS, Place
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, share

@@ -10,7 +10,7 @@ import ray
 
 from tests.s3.conftest import S3Server
 from tests.s3.steps_on_nodes import NODES, PARTS, total
-from workflows import steps
+from workflows.steps import step_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.server]
 
@@ -25,5 +25,5 @@ def test_nodes_that_share_no_folder_make_one_result_and_keep_nothing(s3: S3Serve
     assert len(copies) == PARTS
     assert {place.parts[0] for place in copies} == {f"node-{number}" for number in range(NODES)}
     assert len(set(copies)) == NODES
-    assert steps.result(total(), root) == {"sum": 100 + sum(100 + n for n in range(PARTS))}
+    assert step_plan.result(total(), root) == {"sum": 100 + sum(100 + n for n in range(PARTS))}
     assert [path for path in tmp_path.rglob("*") if "isoenergy-steps" in path.name] == []

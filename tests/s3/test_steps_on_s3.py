@@ -13,14 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from isoenergy import s3 as s3_module
 from isoenergy.errors import InputError
+from isoenergy.storage import s3 as s3_module
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, Request, matching, share
-from tests.workflows.number_steps import Number, add, due, fail, read, run, sum_of_parts, sum_of_two, sum_with_a_wait
-from workflows import step_bucket, steps
-from workflows.step import Step
-from workflows.step_storage import storage_at
+from tests.workflows.steps.number_steps import (
+    Number,
+    add,
+    due,
+    fail,
+    read,
+    run,
+    sum_of_parts,
+    sum_of_two,
+    sum_with_a_wait,
+)
+from workflows.steps import step_bucket, step_plan
+from workflows.steps.step import Step
+from workflows.steps.step_storage import storage_at
 
 pytestmark = pytest.mark.server
 
@@ -84,13 +94,13 @@ def test_results_are_those_of_a_folder_and_nothing_is_left_on_the_disk(
     assert root.files() == {}
     run(target, root.uri)
     run(target, tmp_path / "here")
-    assert steps.result(target, root.uri) == steps.result(target, tmp_path / "here") == {"sum": 66}
+    assert step_plan.result(target, root.uri) == step_plan.result(target, tmp_path / "here") == {"sum": 66}
     assert due(target, root.uri) == []
-    for item in steps.plan([target], root.uri):
+    for item in step_plan.plan([target], root.uri):
         here = json.loads((tmp_path / "here" / item.step.folder / "step.json").read_text())
         there = json.loads(root.record(item.step))
         assert {**there, "provenance": 0} == {**here, "provenance": 0, "stored": there["stored"]}
-    nodes = [steps.graph(steps.plan([target], place), place) for place in (root.uri, tmp_path / "here")]
+    nodes = [step_plan.graph(step_plan.plan([target], place), place) for place in (root.uri, tmp_path / "here")]
     assert [node.name for node in nodes[0]] == [node.name for node in nodes[1]]
     assert list(temporary.iterdir()) == []
 
@@ -99,24 +109,24 @@ def test_a_second_run_and_a_plan_write_nothing(root: Root, proxy: FaultProxy) ->
     run(sum_of_two(), root.uri)
     proxy.begin_anew()
     run(sum_of_two(), root.uri)
-    assert steps.describe(steps.plan([sum_of_two()], root.uri, force=("sum",))).count(" run") == 1
+    assert step_plan.describe(step_plan.plan([sum_of_two()], root.uri, force=("sum",))).count(" run") == 1
     assert {request.method for request in proxy.requests} == {"GET"}
 
 
 def test_what_is_forced_replaces_what_was_and_only_that_is_left(root: Root) -> None:
     run(sum_of_two(), root.uri)
     a, b = sum_of_two().inputs.values()
-    before = {step.name: steps.files(step, root.uri) for step in (a, b)}
+    before = {step.name: step_plan.files(step, root.uri) for step in (a, b)}
     run(sum_of_two(), root.uri, force=("read/b",))
-    assert steps.files(a, root.uri) == before["read/a"]
-    assert steps.files(b, root.uri) != before["read/b"]
-    assert set(root.files(b)) == {"step.json", f"{steps.files(b, root.uri).removeprefix(f'{b.folder}/')}/number"}
+    assert step_plan.files(a, root.uri) == before["read/a"]
+    assert step_plan.files(b, root.uri) != before["read/b"]
+    assert set(root.files(b)) == {"step.json", f"{step_plan.files(b, root.uri).removeprefix(f'{b.folder}/')}/number"}
     run(sum_of_two(), root.uri, force=("read/b",), only=("read/b",))
     assert due(sum_of_two(), root.uri) == ["sum"]
 
 
 def test_a_failed_step_leaves_nothing(root: Root, temporary: Path) -> None:
-    with pytest.raises(steps.StepError, match="step fail: RuntimeError: no luck"):
+    with pytest.raises(step_plan.StepError, match="step fail: RuntimeError: no luck"):
         run(Step("sum", add, None, {"bad": Step("fail", fail, None), **sum_of_two().inputs}), root.uri)
     assert due(sum_of_two(), root.uri) == ["sum"]
     assert not any("fail" in name for name in root.files())
@@ -125,7 +135,7 @@ def test_a_failed_step_leaves_nothing(root: Root, temporary: Path) -> None:
 
 def killed_when(root: Root, marker: Path, happened: Callable[[], bool]) -> None:
     """Run the sum of three in a process of its own and kill it once `happened()`."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.workflows.number_steps", root.uri, str(marker)])
+    process = subprocess.Popen([sys.executable, "-m", "tests.workflows.steps.number_steps", root.uri, str(marker)])
     try:
         give_up = time.monotonic() + SECONDS_TO_START
         while not happened():
@@ -160,10 +170,10 @@ def test_a_run_that_is_killed_while_it_puts_a_result_up_goes_on(
     assert [name.rpartition("/")[2] for name in root.files(waits)] == left
     assert list(temporary.iterdir()) != []
     assert due(target, root.uri) == ["waits", "total"]
-    done = {step.name: steps.files(step, root.uri) for step in sum_of_two().inputs.values()}
+    done = {step.name: step_plan.files(step, root.uri) for step in sum_of_two().inputs.values()}
     run(target, root.uri)
-    assert steps.result(target, root.uri) == {"sum": 24}
-    assert {step.name: steps.files(step, root.uri) for step in sum_of_two().inputs.values()} == done
+    assert step_plan.result(target, root.uri) == {"sum": 24}
+    assert {step.name: step_plan.files(step, root.uri) for step in sum_of_two().inputs.values()} == done
     assert len(root.files(waits)) == 2
     assert list(temporary.iterdir()) == []
 
@@ -206,7 +216,7 @@ def test_a_record_that_is_not_whole_is_none(root: Root, spoilt: bytes) -> None:
     root.put(f"{sum_of_two().folder}/step.json", spoilt)
     assert due(sum_of_two(), root.uri) == ["sum"]
     run(sum_of_two(), root.uri)
-    assert steps.result(sum_of_two(), root.uri) == {"sum": 21}
+    assert step_plan.result(sum_of_two(), root.uri) == {"sum": 21}
 
 
 @pytest.mark.parametrize(
@@ -218,7 +228,7 @@ def test_a_result_that_is_not_what_its_record_says_is_made_again(
 ) -> None:
     b = sum_of_two().inputs["b"]
     run(sum_of_two(), root.uri)
-    file = f"{steps.files(b, root.uri)}/number"
+    file = f"{step_plan.files(b, root.uri)}/number"
     if spoilt is None:
         root.remove(file)
     else:
@@ -228,7 +238,7 @@ def test_a_result_that_is_not_what_its_record_says_is_made_again(
         run(again, root.uri)
     assert due(again, root.uri) == ["read/b", "again"]
     run(again, root.uri)
-    assert steps.result(again, root.uri) == {"sum": 21}
+    assert step_plan.result(again, root.uri) == {"sum": 21}
     assert list(temporary.iterdir()) == []
 
 
@@ -264,12 +274,12 @@ def test_a_making_that_another_has_swept_away_gives_way(root: Root, proxy: Fault
                 root.remove(f"{step.folder}/{name}")
 
     proxy.rule = sweep
-    steps.run_step(step, root.uri)
+    step_plan.run_step(step, root.uri)
     proxy.rule = lambda _: None
     assert root.record(step) == other
     assert set(root.files(step)) == {steps_of(other), "step.json"}
     run(sum_of_two(), root.uri)
-    assert steps.result(sum_of_two(), root.uri) == {"sum": 21}
+    assert step_plan.result(sum_of_two(), root.uri) == {"sum": 21}
 
 
 def steps_of(record: bytes) -> str:
@@ -281,7 +291,7 @@ def test_runs_at_once_in_one_place_do_not_break_each_other(root: Root, temporary
     target = Step("all", add, None, sum_of_parts(6).inputs)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: run(target, root.uri), range(3)))
-    assert steps.result(target, root.uri) == {"sum": 15}
+    assert step_plan.result(target, root.uri) == {"sum": 15}
     run(target, root.uri)
     assert due(target, root.uri) == []
     assert list(temporary.iterdir()) == []
@@ -320,7 +330,7 @@ def test_faults_that_pass_change_nothing(root: Root, proxy: FaultProxy) -> None:
     run(target, root.uri)
     assert sum(proxy.done[fault] for fault in PASSING) > 1
     assert due(target, root.uri) == []
-    assert steps.result(target, root.uri) == {"sum": 49}
+    assert step_plan.result(target, root.uri) == {"sum": 49}
 
 
 def test_an_outage_is_an_error_and_not_steps_that_are_due(

@@ -11,10 +11,10 @@ import pytest
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from isoenergy import s3 as s3_module
 from isoenergy.errors import InputError
-from isoenergy.files import file_digest, open_filesystem, write_atomically
-from isoenergy.s3 import RetryingS3FileSystem, S3Error
+from isoenergy.storage import s3 as s3_module
+from isoenergy.storage.files import file_digest, open_filesystem, write_atomically
+from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
 from isoenergy.store import EmbeddingStore, StoreWriter
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, first, matching, share

@@ -10,7 +10,7 @@ import ray
 import torch
 
 from isoenergy import SparseAutoencoder
-from isoenergy.checkpoints import CheckpointFolder
+from isoenergy.training.checkpoints import CheckpointFolder
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, share

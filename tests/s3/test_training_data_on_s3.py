@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from isoenergy import s3 as s3_module
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
-from isoenergy.s3 import S3Error
+from isoenergy.storage import s3 as s3_module
+from isoenergy.storage.s3 import S3Error
 from isoenergy.store import EmbeddingStore, PairBatches, PairIndex, StoreWriter
 from isoenergy.store.order import PairOrder
-from isoenergy.store.rows import ShardRows, open_rows
+from isoenergy.store.row_sources import ShardRows, open_rows
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, matching, share
 from tests.store.stores import rewrite, with_row, write_store

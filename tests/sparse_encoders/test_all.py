@@ -8,10 +8,10 @@ import torch
 from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder, SparseCodes
-from isoenergy.sae import SaeConfig
+from isoenergy.sae.autoencoder import SaeConfig
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.store.batches import PairBatches
-from isoenergy.training import Metrics, Trainer, TrainingConfig
+from isoenergy.training.trainer import Metrics, Trainer, TrainingConfig
 
 ENCODERS = [member() for member in SparseEncoder.members().values()]
 CONFIG = TrainingConfig(beta=(0.0, 1e-3), expansion=4, k=3, epochs=40, batch_pairs=20, learning_rate=1e-2, log_every=2)

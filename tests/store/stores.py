@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from isoenergy.files import open_filesystem
 from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import split_of
+from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.schema import shard_schema

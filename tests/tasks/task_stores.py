@@ -13,17 +13,17 @@ import torch
 from isoenergy import SparseAutoencoder
 from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import Split
-from isoenergy.sae import SaeConfig
+from isoenergy.sae.autoencoder import SaeConfig
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
 from tests.evaluation.evaluations import keys_of
 from tests.store.test_store import FILES, MANIFEST
 from tests.workflows.pixel_encoder import load_encoder
-from workflows import steps
 from workflows.evaluate import EvaluateConfig
-from workflows.evaluation_graph import EvaluationGraph, MeasuredPairs
-from workflows.task_config import TasksConfig
-from workflows.task_graph import TaskSteps
+from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs
+from workflows.evaluation.task_config import TasksConfig
+from workflows.evaluation.task_graph import TaskSteps
+from workflows.steps import step_plan
 
 ENCODER = load_encoder(torch.device("cpu"), "float32", False)
 DIM = ENCODER.dim
@@ -105,7 +105,7 @@ def measured(store: Path, sae: Path, tasks: TasksConfig, root: Path) -> dict[str
     config = EvaluateConfig(str(store), tuple(saes))
     pairs = MeasuredPairs.of(opened, "test", config.draw, config.fit_pairs, config.part_pairs)
     planned = TaskSteps(tasks, opened, "test", 0, EvaluationGraph(pairs, saes))
-    steps.run_here(steps.plan(planned.targets, root), root)
+    step_plan.run_here(step_plan.plan(planned.targets, root), root)
     return {task["name"]: task for task in planned.results({str(sae): "sae"}, str(root))}
 
 

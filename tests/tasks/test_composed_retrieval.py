@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from isoenergy.bootstrap import poisson_weights
+from isoenergy.statistics.bootstrap import poisson_weights
 from isoenergy.tasks import composed_retrieval as module
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 

@@ -10,7 +10,7 @@ import pytest
 from isoenergy.errors import InputError
 from tests.tasks.data_sets import picture, write, write_coco, write_fashioniq, write_imagenet
 from tests.tasks.task_stores import measured, values, write_planted, write_planted_sae
-from workflows.task_config import TasksConfig
+from workflows.evaluation.task_config import TasksConfig
 
 Tasks = dict[str, dict[str, Any]]
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from isoenergy.errors import InputError
-from isoenergy.report.page import write_report
+from isoenergy.report.page.page import write_report
 from isoenergy.store import EmbeddingStore
 from tests.evaluation.evaluations import evaluated
 from tests.tasks.task_stores import (
@@ -23,9 +23,11 @@ from tests.tasks.task_stores import (
     write_planted,
     write_planted_sae,
 )
-from workflows import evaluate, steps, tracking
-from workflows.steps import PlannedStep
-from workflows.task_config import TasksConfig
+from workflows import evaluate
+from workflows.evaluation.task_config import TasksConfig
+from workflows.steps import step_plan
+from workflows.steps.step_plan import PlannedStep
+from workflows.tracking import mlflow_runs
 
 Tasks = dict[str, dict[str, Any]]
 
@@ -111,7 +113,7 @@ def test_an_evaluation_holds_the_tasks_and_so_do_its_report_and_mlflow(
     place: Path, tasks: TasksConfig, found: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(planned: Sequence[PlannedStep], root: str, _what: str) -> None:
-        steps.run_here(planned, root)
+        step_plan.run_here(planned, root)
 
     monkeypatch.setattr(evaluate, "run_on_ray", run)
     monkeypatch.setattr(evaluate.engine, "connect", dict)
@@ -125,8 +127,8 @@ def test_an_evaluation_holds_the_tasks_and_so_do_its_report_and_mlflow(
         assert task["title"] in Path(page).read_text()
     assert "Left out: 1 keys that no image has: gone." in Path(page).read_text()
     assert {Path(file).name for file in files} >= {"task-mixed-retrieval.svg", "task-composed-retrieval.png"}
-    client = MlflowClient(tracking.tracking_uri())
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    client = MlflowClient(mlflow_runs.tracking_uri())
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
     assert experiment is not None
     last = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
     assert last.data.metrics["tasks/composed-retrieval/sae/bimodal_sum/R/r1/value"] >= 0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from isoenergy.bootstrap import poisson_weights
+from isoenergy.statistics.bootstrap import poisson_weights
 from isoenergy.tasks.zero_shot import by_class, class_hits, zero_shot
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.report.figures import as_bytes
-from isoenergy.training_config import TrainingConfig
+from isoenergy.report.figures.figures import as_bytes
+from isoenergy.training.training_config import TrainingConfig
 from tune.findings import Findings
 from tune.objectives import Objectives
 from tune.pareto_figure import pareto_figure

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from isoenergy.training_config import TrainingConfig
+from isoenergy.training.training_config import TrainingConfig
 from tests.tune.test_objectives import trial
 from tune.halving import JointHalving, best_together
 from tune.objectives import Objectives

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from isoenergy.training_config import TrainingConfig
+from isoenergy.training.training_config import TrainingConfig
 from tune.objectives import Objectives
 from tune.passes import Outcome, PassRecord, Report
 from tune.proposals import GridProposals, Proposals, SampledProposals

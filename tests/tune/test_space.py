@@ -5,8 +5,8 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.objective import Cosine, IsoEnergy, MaskedCosine
-from isoenergy.training_config import TrainingConfig
-from tune.config import SearchConfig
+from isoenergy.training.training_config import TrainingConfig
+from tune.search_config import SearchConfig
 from tune.space import Dimension, SearchSpace, settings_of
 
 

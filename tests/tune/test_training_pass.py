@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
-from isoenergy.checkpoints import CheckpointFolder
 from isoenergy.store.batches import Batches, PairBatches
-from isoenergy.training_config import TrainingConfig
-from tests.test_training import planted
+from isoenergy.training.checkpoints import CheckpointFolder
+from isoenergy.training.training_config import TrainingConfig
+from tests.training.test_trainer import planted
 from tune.objectives import Objectives
 from tune.passes import CHECKPOINTS, PassRecord, SearchFolder
 from tune.training_pass import HISTORY_FILE, PassData, PassTask, run_pass

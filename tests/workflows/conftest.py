@@ -14,8 +14,9 @@ import ray
 from isoenergy.store import EmbeddingStore
 from tests.conftest import written_rows
 from tests.workflows.embedding_stores import settings_of
-from tests.workflows.mlflow_server import MlflowServer
-from workflows import embed, engine
+from tests.workflows.tracking.mlflow_server import MlflowServer
+from workflows import embed
+from workflows.cluster import engine
 from workflows.embed import EmbedConfig
 
 SECONDS_TO_START = 300

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Collection, Iterator
 
-from isoenergy.pairs.parquet import ParquetPairs
+from isoenergy.pairs.formats.parquet import ParquetPairs
 from isoenergy.pairs.source import PairColumns, PairUnit, RawPairs
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.workflows.cluster import cluster_of, kill_node_once
+from tests.workflows.cluster.nodes import cluster_of, kill_node_once
 from tests.workflows.conftest import files_in
 from tests.workflows.embedding_stores import ENCODER
 from workflows import embed

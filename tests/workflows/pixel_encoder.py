@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from isoenergy.encoders.protocol import Pixels, Precision, Tokens
+from isoenergy.encoders.dual_encoder import Pixels, Precision, Tokens
 
 
 class PixelPreprocessor:

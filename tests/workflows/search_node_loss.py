@@ -6,8 +6,8 @@ from pathlib import Path
 
 import ray
 
-from isoenergy.training import TrainingConfig
-from tests.workflows.cluster import cluster_of, kill_node_once
+from isoenergy.training.trainer import TrainingConfig
+from tests.workflows.cluster.nodes import cluster_of, kill_node_once
 from tests.workflows.conftest import files_in
 from tests.workflows.searches import SEARCH
 from workflows import tune

@@ -1,7 +1,7 @@
 """A search that takes seconds."""
 
-from isoenergy.training import TrainingConfig
-from tune.config import SearchConfig
+from isoenergy.training.trainer import TrainingConfig
+from tune.search_config import SearchConfig
 from tune.space import Dimension, SearchSpace
 
 SPACE = SearchSpace(

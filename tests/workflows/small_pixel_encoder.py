@@ -2,7 +2,7 @@
 
 import torch
 
-from isoenergy.encoders.protocol import Precision
+from isoenergy.encoders.dual_encoder import Precision
 from tests.workflows.pixel_encoder import PixelEncoder, PixelPreprocessor
 
 

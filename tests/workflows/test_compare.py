@@ -9,9 +9,10 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from isoenergy.errors import InputError
-from tests.workflows.mlflow_server import MlflowServer
-from workflows import compare, tracking
+from tests.workflows.tracking.mlflow_server import MlflowServer
+from workflows import compare
 from workflows.compare import CompareConfig, best
+from workflows.tracking import mlflow_runs
 
 FINGERPRINT = "feedbeef" * 8
 
@@ -22,11 +23,11 @@ def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
 
 
-def search(losses: dict[str, list[float]]) -> tracking.Run:
+def search(losses: dict[str, list[float]]) -> mlflow_runs.Run:
     """Make a run called `tune` with a run below it for each series of losses."""
-    with tracking.stage("tune", {"sampler": "grid"}, "out") as parent:
+    with mlflow_runs.stage("tune", {"sampler": "grid"}, "out") as parent:
         for number, (name, series) in enumerate(losses.items()):
-            with tracking.stage(name, {"beta": 10.0**-number, "k": 20}, "out", parent) as run:
+            with mlflow_runs.stage(name, {"beta": 10.0**-number, "k": 20}, "out", parent) as run:
                 run.dataset("/data/clip", FINGERPRINT, "clip", "training")
                 run.metric_history([(step, {"loss": loss, "r2": 1 - loss}) for step, loss in enumerate(series)])
                 run.metrics({"system/cpu_utilization_percentage": 50.0, "l0": 20.0})
@@ -59,7 +60,7 @@ def test_the_runs_below_a_run_are_shown_side_by_side() -> None:
 def test_runs_are_named_in_any_way_and_shown_once_in_that_order() -> None:
     search({"one": [0.9, 0.5], "two": [0.9]})
     ids = {name: rows(compare.run(CompareConfig((name,))))["id"] for name in ("one", "two")}
-    whole = {run.info.run_name: run.info.run_id for run in MlflowClient(tracking.tracking_uri()).search_runs(["1"])}
+    whole = {run.info.run_name: run.info.run_id for run in MlflowClient(mlflow_runs.tracking_uri()).search_runs(["1"])}
     table = rows(compare.run(CompareConfig(("two", whole["one"], "tune/*", "one"))))
     assert table["run"] == ["two", "one"]
     assert table["id"] == [*ids["two"], *ids["one"]]
@@ -102,7 +103,7 @@ def test_metrics_are_chosen_by_pattern() -> None:
 def test_what_is_not_there_is_refused_with_what_is_near() -> None:
     with pytest.raises(InputError, match=r"there are no runs at sqlite:.*set MLFLOW_TRACKING_URI"):
         compare.run(CompareConfig(("one",)))
-    assert not Path(tracking.tracking_uri().removeprefix("sqlite:///")).exists()
+    assert not Path(mlflow_runs.tracking_uri().removeprefix("sqlite:///")).exists()
     parent = search({"candidate-one": [0.5], "candidate-two": [0.5], "it's": [0.5]})
     with pytest.raises(InputError, match="has no run 'canddate-one'; the nearest are candidate-one, candidate-two"):
         compare.run(CompareConfig(("candidate-two", "canddate-one")))
@@ -120,11 +121,11 @@ def test_what_is_not_there_is_refused_with_what_is_near() -> None:
 
 def test_a_name_that_several_runs_have_is_refused_with_their_ids() -> None:
     for number in range(2):
-        with tracking.stage("train", {"beta": number}, "out") as run:
+        with mlflow_runs.stage("train", {"beta": number}, "out") as run:
             pass
     with pytest.raises(InputError, match=rf"2 runs are called 'train'; give the id.*{run.id} \(FINISHED, 20"):
         compare.run(CompareConfig(("train",)))
-    ids = [run.info.run_id for run in MlflowClient(tracking.tracking_uri()).search_runs(["1"])]
+    ids = [run.info.run_id for run in MlflowClient(mlflow_runs.tracking_uri()).search_runs(["1"])]
     text = compare.run(CompareConfig(tuple(ids)))
     assert all(f"train {id[:8]}" in text for id in ids)
 

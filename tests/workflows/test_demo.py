@@ -9,11 +9,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from isoenergy.report.verdict import recall_at_10
+from isoenergy.report.page.verdict import recall_at_10
 from tests.browser import Watched, chromium
-from workflows import pipeline, presets, tracking
+from workflows import pipeline, presets
+from workflows.evaluation.task_config import BUNDLED_TASKS, TasksConfig
 from workflows.pipeline import PipelineConfig
-from workflows.task_config import BUNDLED_TASKS, TasksConfig
+from workflows.tracking import mlflow_runs
 
 pytestmark = pytest.mark.ray
 
@@ -92,8 +93,8 @@ def test_the_summary_names_every_figure(demo: Demo) -> None:
 
 
 def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
-    client = MlflowClient(tracking.tracking_uri())
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    client = MlflowClient(mlflow_runs.tracking_uri())
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
     assert experiment is not None
     runs: dict[str, Run] = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == {"pipeline", "embed", "train", "train-null", "evaluate", "report"}

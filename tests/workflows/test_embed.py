@@ -10,7 +10,7 @@ import pytest
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore
 from tests.conftest import RowsWriter, bad_rows, encoded_image, written_rows
-from tests.pairs.test_webdataset import tar_of
+from tests.pairs.formats.test_webdataset import tar_of
 from tests.workflows.embedding_stores import SMALL_ENCODER, keys, keys_of, settings_of, times
 from workflows import embed
 from workflows.embed import EmbedConfig

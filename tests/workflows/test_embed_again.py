@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.download import DownloadConfig
+from isoenergy.pairs.download.downloader import DownloadConfig
 from tests.conftest import RowsWriter, encoded_image
 from tests.workflows.embedding_stores import ENCODER, SMALL_ENCODER, keys, keys_of, times
 from workflows import embed

@@ -14,8 +14,9 @@ from tests.workflows.conftest import files_in, run_until
 from tests.workflows.deadly import DeadlyPairs
 from tests.workflows.embedding_stores import keys, keys_of
 from tests.workflows.killed_workers import kill_a_worker_once
-from workflows import embed, extraction
+from workflows import embed
 from workflows.embed import EmbedConfig
+from workflows.extraction import extraction_graph
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
@@ -66,7 +67,7 @@ def test_an_image_that_ends_its_process_costs_its_unit_alone_and_is_told(
     source = DeadlyPairs(settings["pairs"], "b.parquet", row=30)
     with monkeypatch.context() as patch:
         patch.setattr(embed, "open_source", lambda *_: source)
-        patch.setattr(extraction, "TIMES_TRIED", 2)
+        patch.setattr(extraction_graph, "TIMES_TRIED", 2)
         told = r"^1 of 6 units could not .*b-\w+-0+: its process ended .* leave .* pairs 0 to 49 of b\.parquet, or the"
         with pytest.raises(InputError, match=told):
             embed.run(EmbedConfig(**settings))

@@ -10,16 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from isoenergy import SparseAutoencoder, strict_json
+from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
-from isoenergy.joint_sae import load_autoencoder
-from isoenergy.report.page import write_report
-from isoenergy.training import TrainingConfig
+from isoenergy.report.page.page import write_report
+from isoenergy.sae.joint import load_autoencoder
+from isoenergy.storage import strict_json
+from isoenergy.training.trainer import TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs
-from workflows import evaluate, tracking, train
+from workflows import evaluate, train
 from workflows.evaluate import EvaluateConfig
+from workflows.tracking import mlflow_runs
 from workflows.train import TrainConfig
-from workflows.training_placement import Workers
+from workflows.training.training_placement import Workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
@@ -58,7 +60,7 @@ def test_two_columns_of_one_width_have_the_papers_evaluation_under_their_names(
     assert trained(vectors, tmp_path / "saes", "audio,text") == places
     assert SparseAutoencoder.load(places[0]).config.modalities == ("audio", "text")
     done = json.loads((tmp_path / "saes/done.json").read_text())
-    run = MlflowClient(tracking.tracking_uri()).get_run(done["mlflow_run"])
+    run = MlflowClient(mlflow_runs.tracking_uri()).get_run(done["mlflow_run"])
     assert {"beta-0/r2_audio", "beta-0/r2_text"} <= run.data.metrics.keys()
     assert "R², audio" in (Path(places[0]) / "README.md").read_text()
 

@@ -9,9 +9,9 @@ import pytest
 
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
-from isoenergy.model_card import model_card
+from isoenergy.sae.model_card import model_card
 from tests.encoders.fake_hub import Hub
-from tests.test_sharing import CONFIG, READER, hub, sae  # noqa: F401
+from tests.sae.test_sharing import CONFIG, READER, hub, sae  # noqa: F401
 from tests.workflows.test_commands import refused  # noqa: F401
 from workflows import cli, share
 from workflows.share import ShareConfig

@@ -11,15 +11,17 @@ from mlflow import MlflowClient
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.objective import Cosine, IsoEnergy, MaskedCosine
-from isoenergy.recovery_experiment import RecoveryConfig, measure_recovery, train_saes
-from isoenergy.report.over_seeds import SeedResults, interval_text, mean_and_interval
-from isoenergy.report.recovery_figures import recovery_by_beta
-from isoenergy.report.recovery_table import PUBLISHED, markdown, summarise
+from isoenergy.report.synthetic.over_seeds import SeedResults, interval_text, mean_and_interval
+from isoenergy.report.synthetic.recovery_figures import recovery_by_beta
+from isoenergy.report.synthetic.recovery_table import PUBLISHED, markdown, summarise
 from isoenergy.sparse_encoders import ReLU, TopK
-from isoenergy.synthetic import generate
+from isoenergy.synthetic.generator import generate
+from isoenergy.synthetic.recovery_experiment import RecoveryConfig, measure_recovery, train_saes
 from tests.workflows.conftest import files_in, run_until
-from workflows import steps, synthetic, tracking
+from workflows import synthetic
+from workflows.steps import step_plan
 from workflows.synthetic import PRESETS, SyntheticTableConfig
+from workflows.tracking import mlflow_runs
 
 SMALL = SyntheticTableConfig(
     seeds=2, epochs=3, pairs=300, dim=60, instances=20, atoms=30, k=4, batch_pairs=50, betas=(0.0, 1e-2)
@@ -104,8 +106,8 @@ def test_a_finished_seed_is_not_run_again_and_more_seeds_are_added(
 
 @pytest.mark.ray
 def test_a_table_is_in_mlflow(table: Path) -> None:
-    client = MlflowClient(tracking.tracking_uri())
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    client = MlflowClient(mlflow_runs.tracking_uri())
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
     run = client.search_runs([experiment.experiment_id], f"tags.isoenergy_output = '{table}'")[-1]
     assert run.info.status == "FINISHED"
     assert {"tau-0.5/beta-0.01/bimodal_energy", "tau-0.99/beta-0/transport/instances"} <= set(run.data.metrics)
@@ -120,8 +122,8 @@ def test_a_table_is_in_mlflow(table: Path) -> None:
 def test_a_seed_in_a_ray_task_is_the_seed_here(table: Path, tmp_path: Path) -> None:
     config = experiment(SMALL, 0.5, 1)
     here = measure_recovery(config, {}, tmp_path)
-    step = steps.Step("tau-0.5/seed-1", measure_recovery, config)
-    there = steps.result(step, table / "steps")
+    step = step_plan.Step("tau-0.5/seed-1", measure_recovery, config)
+    there = step_plan.result(step, table / "steps")
     assert there["saes"] == here["saes"]
     assert there["ideals"] == here["ideals"]
     assert SparseAutoencoder.load(table / "steps" / step.folder / "beta-0.01").config.atoms == 30

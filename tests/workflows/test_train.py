@@ -12,17 +12,18 @@ import torch
 from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
-from isoenergy.beta_search import AutomaticBeta
 from isoenergy.errors import InputError
 from isoenergy.objective import IsoEnergy
-from isoenergy.training import TrainingConfig
-from isoenergy.training_config import parse_beta
+from isoenergy.training.beta_search import AutomaticBeta
+from isoenergy.training.trainer import TrainingConfig
+from isoenergy.training.training_config import parse_beta
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.workflows.conftest import files_in, run_until
 from tests.workflows.killed_workers import kill_a_worker_once
-from workflows import tracking, train
+from workflows import train
+from workflows.tracking import mlflow_runs
 from workflows.train import TrainConfig
-from workflows.training_placement import Workers
+from workflows.training.training_placement import Workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
@@ -129,7 +130,7 @@ def test_an_output_is_not_reused_for_another_training(store: Path, finished: Pat
 def test_a_run_leaves_its_metrics_and_curves_in_mlflow(finished: Path) -> None:
     done = json.loads((finished / "done.json").read_text())
     assert done["saes"] == ["beta-0-seed-0", "beta-0.001-seed-0", "beta-0-seed-1", "beta-0.001-seed-1"]
-    client = MlflowClient(tracking.tracking_uri())
+    client = MlflowClient(mlflow_runs.tracking_uri())
     logged = client.get_run(done["mlflow_run"])
     assert logged.info.status == "FINISHED"
     assert logged.data.params["training.sparse_encoder.name"] == "matching-pursuit"
@@ -176,7 +177,7 @@ def test_a_null_run_trains_the_aligned_sae_alone_and_says_everywhere_what_it_is(
     assert sae.config.null
     assert Path(two, "README.md").read_text().split("---")[2].startswith("\n\n# A null model")
     done = json.loads((tmp_path / "two" / "done.json").read_text())
-    logged = MlflowClient(tracking.tracking_uri()).get_run(done["mlflow_run"])
+    logged = MlflowClient(mlflow_runs.tracking_uri()).get_run(done["mlflow_run"])
     assert logged.data.tags["null"] == "true"
     assert "null-beta-0.001/alignment" in logged.data.metrics
 

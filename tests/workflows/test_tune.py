@@ -22,11 +22,12 @@ from tests.workflows.conftest import files_in, run_until
 from tests.workflows.killed_workers import kill_a_worker_once
 from tests.workflows.search_node_loss import NODE_LOSS
 from tests.workflows.searches import SEARCH, SPACE
-from tune.config import SearchConfig
 from tune.findings import Findings
 from tune.passes import SearchFolder
+from tune.search_config import SearchConfig
 from tune.space import Dimension
-from workflows import tracking, tune
+from workflows import tune
+from workflows.tracking import mlflow_runs
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 TRIAL = "ImplicitFunc"
@@ -45,9 +46,9 @@ def search(store: Path, output: Path, config: SearchConfig = SEARCH) -> Findings
 
 
 def child_runs(folder: Path) -> list[Run]:
-    uri = tracking.tracking_uri()
+    uri = mlflow_runs.tracking_uri()
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], f"tags.search = '{folder}'", max_results=1000)
     return [run for run in runs if "mlflow.parentRunId" in run.data.tags]
@@ -71,7 +72,7 @@ def test_a_search_is_on_record_and_in_mlflow_and_is_not_run_again(store: Path, t
     assert len(runs) == 8
     assert {run.info.status for run in runs} == {"FINISHED"}
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
-    client = MlflowClient(tracking.tracking_uri())
+    client = MlflowClient(mlflow_runs.tracking_uri())
     assert client.get_run(parent).info.status == "FINISHED"
     assert client.get_run(parent).info.run_name == "search"
     assert client.get_run(parent).data.metrics["hypervolume"] == pytest.approx(findings.hypervolume)
@@ -86,7 +87,7 @@ def test_a_search_is_on_record_and_in_mlflow_and_is_not_run_again(store: Path, t
     trial = findings.recommended
     assert trial is not None
     version = client.get_model_version_by_alias("isoenergy-search", "recommended")
-    mlflow.set_tracking_uri(tracking.tracking_uri())
+    mlflow.set_tracking_uri(mlflow_runs.tracking_uri())
     model = mlflow.pyfunc.load_model(version.source)
     assert model.metadata.signature is not None
     place = findings.places([trial])[0]
@@ -137,7 +138,7 @@ def test_a_search_whose_driver_was_killed_runs_nothing_twice(store: Path, tmp_pa
     runs = child_runs(folder)
     assert len(runs) == 8
     assert {run.info.status for run in runs} == {"FINISHED"}
-    client = MlflowClient(tracking.tracking_uri())
+    client = MlflowClient(mlflow_runs.tracking_uri())
     for run in runs:
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "r2_image")]
         assert steps == sorted(set(steps))

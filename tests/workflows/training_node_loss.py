@@ -6,12 +6,12 @@ from pathlib import Path
 
 import ray
 
-from isoenergy.training import TrainingConfig
-from tests.workflows.cluster import cluster_of, kill_node_once
+from isoenergy.training.trainer import TrainingConfig
+from tests.workflows.cluster.nodes import cluster_of, kill_node_once
 from tests.workflows.conftest import files_in
 from workflows import train
 from workflows.train import TrainConfig
-from workflows.training_placement import Workers
+from workflows.training.training_placement import Workers
 
 TRAINING = TrainingConfig(
     beta=(0.0, 1e-3), expansion=2, k=4, epochs=200, batch_pairs=60, learning_rate=5e-3, checkpoint_every=40

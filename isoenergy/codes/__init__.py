@@ -1,0 +1,5 @@
+"""Sparse codes, and what is computed on them without ever making them dense."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""Code compiled for CPUs at its first use, and the threads that run it."""

@@ -1,0 +1,151 @@
+"""The embeddings under comparison: as they are, rebuilt, without classes of atoms, and moved by baselines."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.evaluation.fit import Fitted
+from isoenergy.interventions.gap_closing import (
+    Affine,
+    GapClosing,
+    canonical_correlation,
+    centring,
+    coral,
+    midpoint_shift,
+    random_shift,
+    whitening,
+    without_gap_dimensions,
+    without_gap_direction,
+)
+from isoenergy.interventions.removal import AtomSubspace, kept_atoms, matched_atoms
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.pair_moments import PairMoments
+
+STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+"""Of Liang's sweep, as shares of the gap."""
+GAP_DIMENSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Of Schrodi's sweep."""
+_HEADLINE_DIMENSIONS = 8
+_AS_THEY_ARE = GapClosing(Affine(), Affine())
+
+ORIGINAL = "original"
+RECONSTRUCTED = "reconstructed"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Embeddings from some atoms, and an affine map of each modality after that."""
+
+    name: str
+    base: str
+    """Which rows are mapped: the embeddings, or those rebuilt from one of a set's choices of atoms."""
+    closing: GapClosing = field(default=_AS_THEY_ARE, repr=False)
+    sweep: tuple[str, float] | None = None
+    """A point of a sweep: its name and place. It is not looked for in the full gallery."""
+
+
+@dataclass(frozen=True)
+class VariantSet:
+    """Variants of one kind of embeddings."""
+
+    variants: tuple[Variant, ...]
+    atoms: Mapping[str, Tensor] = field(default_factory=dict)
+    """`(atoms,)` masks of the atoms that are kept, by base; none for the embeddings themselves."""
+
+    @property
+    def reference(self) -> str:
+        """The variant that the others are compared with."""
+        return self.variants[0].name
+
+    def each(
+        self, rows: Callable[[str], tuple[Tensor, Tensor]], full_gallery: bool = False
+    ) -> Iterator[tuple[Variant, Tensor, Tensor]]:
+        """Yield each variant and its images and texts; those of one base follow each other.
+
+        rows: returns a base's images and texts. full_gallery: leave the sweeps out.
+        """
+        base, current = "", None
+        for variant in sorted(self.variants, key=lambda variant: variant.base):
+            if full_gallery and variant.sweep:
+                continue
+            if current is None or variant.base != base:
+                base, current = variant.base, rows(variant.base)
+            yield variant, *variant.closing(*current)
+
+
+def original_variants(fitted: Fitted, seed: int) -> VariantSet:
+    """Return the embeddings as they are, and each baseline on them."""
+    return VariantSet((Variant(ORIGINAL, ORIGINAL), *_baselines(ORIGINAL, fitted.moments, seed)))
+
+
+def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSet:
+    """Return what an SAE rebuilds: from all atoms, classes of them, controls, and each baseline on the reconstruction.
+
+    reconstructed, bimodal, unimodal: from all, the bimodal, the unimodal atoms. matched_removal: without as many atoms
+    as are unimodal, of the same frequencies and energies but drawn at random. bimodal_subspace: the reconstruction
+    projected to the directions that hold 95 % of the bimodal atoms' energy. without_unimodal_subspace: outside those of
+    the unimodal atoms.
+    """
+    classes, known = fitted.classes, fitted.known
+    dictionary = sae.dictionary.detach()
+    matched = matched_atoms(classes.unimodal, known.energy, known.frequency, seed)
+    atoms = {
+        RECONSTRUCTED: torch.ones(known.atoms, dtype=torch.bool),
+        "bimodal": kept_atoms("bimodal", classes),
+        "unimodal": kept_atoms("unimodal", classes),
+        "matched": torch.from_numpy(~np.asarray(matched)),
+    }
+    inside = AtomSubspace.of(dictionary, known.energy, classes.bimodal).projector()
+    outside = AtomSubspace.of(dictionary, known.energy, classes.unimodal).rejector()
+    return VariantSet(
+        (
+            Variant(RECONSTRUCTED, RECONSTRUCTED),
+            Variant("bimodal", "bimodal"),
+            Variant("unimodal", "unimodal"),
+            Variant("matched_removal", "matched"),
+            Variant("bimodal_subspace", RECONSTRUCTED, GapClosing(inside, inside)),
+            Variant("without_unimodal_subspace", RECONSTRUCTED, GapClosing(outside, outside)),
+            *_baselines(RECONSTRUCTED, fitted.moments, seed),
+        ),
+        atoms,
+    )
+
+
+def rebuilding(
+    sae: SparseAutoencoder, codes: tuple[SparseCodes, SparseCodes], atoms: Mapping[str, Tensor]
+) -> Callable[[str], tuple[Tensor, Tensor]]:
+    """Return the function that rebuilds images and texts from a base's atoms, for `VariantSet.each`."""
+
+    @torch.no_grad()
+    def rows(base: str) -> tuple[Tensor, Tensor]:
+        image, text = (sae.decode(part.keep(atoms[base])) for part in codes)
+        return image, text
+
+    return rows
+
+
+def _baselines(base: str, moments: PairMoments, seed: int) -> list[Variant]:
+    dim = moments.dim
+    headline = min(_HEADLINE_DIMENSIONS, dim - 1)
+    maps = {
+        "centred": centring(moments),
+        "midpoint_shift": midpoint_shift(moments),
+        "random_shift": random_shift(moments, seed),
+        "without_gap_dimensions": without_gap_dimensions(moments, headline),
+        "without_gap_direction": without_gap_direction(moments),
+        "canonical_correlation": canonical_correlation(moments, dim),
+        "whitened": whitening(moments),
+        "coral": coral(moments),
+    }
+    sweeps = [
+        *((("midpoint_shift", step), midpoint_shift(moments, step)) for step in STEPS),
+        *((("without_gap_dimensions", k), without_gap_dimensions(moments, k)) for k in GAP_DIMENSIONS if k < dim),
+    ]
+    return [
+        *(Variant(name, base, closing) for name, closing in maps.items()),
+        *(Variant(f"{sweep[0]}_{sweep[1]:g}", base, closing, sweep) for sweep, closing in sweeps),
+    ]

@@ -1,0 +1,165 @@
+"""Which images and captions fire an atom most, and where the pairs lie in two dimensions: what people look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from isoenergy.evaluation.concepts import load_codes, load_paired, load_statistics
+from isoenergy.evaluation.fit import Fitted
+from isoenergy.evaluation.measured_rows import Inputs, SaeReference, StoreReference, read_places, split_units
+from isoenergy.evaluation.top_pairs import load_tops
+from isoenergy.interventions.removal import INTERVENTIONS, intervene, kept_atoms
+from isoenergy.metrics.energy import frequency_matched_energies
+from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.statistics.concept_statistics import ConceptStatistics, modality_score
+from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.statistics.top_entries import TopPairs
+from isoenergy.store import EmbeddingStore
+
+ATOMS_FILE = "atoms.parquet"
+EXEMPLARS_FILE = "exemplars.parquet"
+PROJECTION_FILE = "projection.parquet"
+SHOWN_ATOM_CLASSES = ("bimodal", "image_only", "text_only")
+
+
+@dataclass(frozen=True)
+class ExemplarConfig:
+    """How many atoms of each class are shown, by energy, and how many pairs for each."""
+
+    store: StoreReference
+    atoms_per_class: int = 8
+    pairs_per_atom: int = 8
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """Which of the drawn pairs are shown."""
+
+    sae: SaeReference
+    sample: int
+
+
+def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dict[str, Any]:
+    """Write a table of all atoms, and the pairs whose image or caption fires the strongest atoms of each class most.
+
+    `exemplars.parquet` has a row an (atom, modality, rank): the pair's key, caption, input file and row, and the
+    coefficient.
+    """
+    statistics = load_statistics(inputs["statistics"])
+    pq.write_table(atoms_table(statistics, load_paired(inputs["statistics"])), output / ATOMS_FILE)
+    tops = dict(zip(MODALITIES, load_tops(inputs["tops"]), strict=True))
+    best = {
+        (atom, modality): first_pairs(part, atom, config.pairs_per_atom)
+        for atom in strongest_atoms(statistics, config.atoms_per_class)
+        for modality, part in tops.items()
+    }
+    return {"rows": write_best(best, config.store, output)}
+
+
+def write_best(best: Mapping[tuple[int, str], list[tuple[int, float]]], store: StoreReference, output: Path) -> int:
+    """Write `exemplars.parquet`: a row a pair of each atom and modality, best first; return how many rows it has.
+
+    best: pairs and their coefficients by atom and modality.
+    """
+    where = _pair_places(store, {pair for pairs in best.values() for pair, _ in pairs})
+    rows = [
+        {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
+        for (atom, modality), pairs in best.items()
+        for rank, (pair, value) in enumerate(pairs)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), output / EXEMPLARS_FILE)
+    return len(rows)
+
+
+def atoms_table(statistics: ConceptStatistics, paired: PairedEnergy) -> pa.Table:
+    """Return a row an atom: energies, frequency, modality score (null if dead), class, what the test of equal energy
+    says (see `isoenergy.statistics.equal_energy.EnergyTests`), and the score that it would have at equal frequencies.
+    """
+    tests = vars(equal_energy_tests(paired))
+    classes = np.full(statistics.atoms, "dead", dtype=object)
+    for name, mask in vars(statistics.classes()).items():
+        classes[mask] = name
+    return pa.table(
+        {
+            "atom": np.arange(statistics.atoms),
+            "energy": statistics.energy,
+            "image_energy": statistics.image.energy,
+            "text_energy": statistics.text.energy,
+            "frequency": statistics.frequency,
+            "modality_score": pa.array(statistics.modality_score, from_pandas=True),
+            "class": pa.array(classes.tolist(), pa.string()),
+            **{name: pa.array(values, from_pandas=True) for name, values in tests.items()},
+            "frequency_matched_score": pa.array(
+                modality_score(*frequency_matched_energies(statistics)), from_pandas=True
+            ),
+        }
+    )
+
+
+def strongest_atoms(statistics: ConceptStatistics, per_class: int) -> list[int]:
+    """Return the strongest atoms of each class: unimodal ones by energy, bimodal ones by that of their weaker side."""
+    classes = vars(statistics.classes())
+    both_give = np.minimum(statistics.image.energy, statistics.text.energy)
+    chosen: list[int] = []
+    for name in SHOWN_ATOM_CLASSES:
+        strength = both_give if name == "bimodal" else statistics.energy
+        members = np.flatnonzero(classes[name])
+        chosen += members[np.argsort(-strength[members], kind="stable")][:per_class].tolist()
+    return chosen
+
+
+def write_projection(config: ProjectionConfig, inputs: Inputs, output: Path) -> dict[str, Any]:
+    """Write the reconstructed pairs in two dimensions, before and after removing unimodal atoms.
+
+    The first axis is the direction of the gap (the difference in means before), the second the principal axis of what
+    is orthogonal to it. Both clouds are drawn in these axes, so that they can be compared.
+    """
+    sae, classes = SparseAutoencoder.load(config.sae.place), Fitted.load(inputs["fit"]).classes
+    codes = load_codes(inputs["held"])
+    rebuilt = {}
+    for name in INTERVENTIONS[:2]:
+        keep = kept_atoms(name, classes)
+        rebuilt[name] = [intervene(sae, part.split(config.sample)[0], keep) for part in codes]
+    images, texts = rebuilt["reconstructed"]
+    before = torch.cat([images, texts])
+    centre = before.mean(0)
+    gap = torch.nn.functional.normalize(images.mean(0) - texts.mean(0), dim=0)
+    orthogonal = before - centre - torch.outer((before - centre) @ gap, gap)
+    axes = torch.stack([gap, torch.linalg.eigh(orthogonal.T @ orthogonal).eigenvectors[:, -1]])
+    rows: list[pa.Table] = []
+    for name in ("reconstructed", "bimodal"):
+        for modality, embeddings in zip(("image", "text"), rebuilt[name], strict=True):
+            places: Tensor = (embeddings - centre) @ axes.T
+            rows.append(
+                pa.table(
+                    {
+                        "embeddings": [name] * len(places),
+                        "modality": [modality] * len(places),
+                        "x": places[:, 0].numpy(),
+                        "y": places[:, 1].numpy(),
+                    }
+                )
+            )
+    pq.write_table(pa.concat_tables(rows), output / PROJECTION_FILE)
+    return {"pairs": len(images)}
+
+
+def first_pairs(tops: TopPairs, atom: int, count: int) -> list[tuple[int, float]]:
+    """Return the first `count` pairs of an atom, and their coefficients."""
+    own = slice(*np.searchsorted(tops.atoms, (atom, atom + 1)))
+    return list(zip(tops.pairs[own].tolist(), tops.values[own].tolist(), strict=True))[:count]
+
+
+def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
+    """Return each pair's key, caption, input file and row."""
+    store = EmbeddingStore.open(reference.uri)
+    wanted = np.array(sorted(pairs), np.int64)
+    found = read_places(store, reference.split, split_units(store, reference.split), wanted).to_pylist()
+    return {row.pop("pair"): row for row in found}

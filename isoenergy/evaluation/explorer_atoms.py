@@ -1,0 +1,147 @@
+"""What the report's explorer shows of every live atom: its partners, and its strongest pairs with their pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isoenergy.evaluation.concepts import load_paired, load_statistics
+from isoenergy.evaluation.exemplars import atoms_table
+from isoenergy.evaluation.measured_rows import Inputs, PartConfig, Result, SaeReference, read_places
+from isoenergy.evaluation.top_pairs import load_histogram, load_tops
+from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
+from isoenergy.metrics.partners import strongest_partners
+from isoenergy.pairs.thumbnails import fitting_pixels, read_thumbnails, strip
+from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.statistics.top_entries import TopPairs
+from isoenergy.store import EmbeddingStore
+
+EXPLORER_FILE = "explorer.parquet"
+CAPTIONS_FILE = "captions.parquet"
+_PARTNERS_FILE = "partners.parquet"
+_PICTURES_FILE = "pictures.parquet"
+_UNCUT = BridgeThresholds(gram=0.0, cross=0.0)
+_LETTERS = 240
+"""Of a caption; what is longer is cut."""
+_SAMPLED_STRIPS = 32
+
+
+@dataclass(frozen=True)
+class PartnersConfig:
+    """How many partners of each atom are kept."""
+
+    sae: SaeReference
+    partners: int = 5
+
+
+@dataclass(frozen=True)
+class PicturesConfig:
+    """A part of the pairs."""
+
+    part: PartConfig
+
+
+@dataclass(frozen=True)
+class ExplorerConfig:
+    """How many bytes the strips of all atoms may take: thumbnails are as large as that allows."""
+
+    strip_bytes: int
+
+
+def find_partners(config: PartnersConfig, inputs: Inputs, output: Path) -> Result:
+    """Find each atom's strongest partners across C ∘ A, whole: the paper's cuts leave most atoms none."""
+    statistics = load_statistics(inputs["statistics"])
+    bridge = sigma_bridge(statistics, SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy(), _UNCUT)
+    found = strongest_partners(bridge, config.partners)
+    pq.write_table(pa.table(dict(vars(found))), output / _PARTNERS_FILE)
+    return {"partners": len(found.atoms)}
+
+
+def picture_part(config: PicturesConfig, inputs: Inputs, output: Path) -> Result:
+    """Read the captions of the strongest pairs that lie in a part, and make thumbnails of their images.
+
+    An image that cannot be read or decoded now has none; force the step to try again.
+    """
+    wanted = np.unique(np.concatenate([part.pairs for part in load_tops(inputs["tops"])]))
+    store = EmbeddingStore.open(config.part.store.uri)
+    pairs = read_places(store, config.part.store.split, config.part.unit_starts(store), wanted)
+    places = list(zip(pairs["file"].to_pylist(), pairs["row"].to_pylist(), strict=True))
+    rows: dict[str, list[int]] = {}
+    for file, row in places:
+        rows.setdefault(file, []).append(row)
+    source = store.manifest.source_config
+    found = {} if source is None else read_thumbnails(source, rows)
+    captions = [
+        caption if len(caption) <= _LETTERS else f"{caption[:_LETTERS]}…" for caption in pairs["caption"].to_pylist()
+    ]
+    table = pa.table(
+        {
+            "pair": pairs["pair"],
+            "caption": pa.array(captions, pa.string()),
+            "picture": pa.array([found.get(place) for place in places], pa.binary()),
+        }
+    )
+    pq.write_table(table, output / _PICTURES_FILE)
+    return {"pairs": len(table), "pictures": len(found)}
+
+
+def gather_explorer(config: ExplorerConfig, inputs: Inputs, output: Path) -> Result:
+    """Write what is shown of each live atom, a row an atom, and the captions of the pairs that are named.
+
+    `explorer.parquet` has the columns of `atoms_table`; for each modality the strongest pairs, their coefficients,
+    their cells in the strip (-1: no picture) and the histogram of activations; the partners; and the strip, thumbnails
+    side by side as one WebP.
+    """
+    statistics = load_statistics(inputs["statistics"])
+    atoms = atoms_table(statistics, load_paired(inputs["statistics"]))
+    live = np.flatnonzero(statistics.energy > 0)
+    tops, histogram = load_tops(inputs["tops"]), load_histogram(inputs["tops"])
+    shown = pa.concat_tables(
+        [pq.read_table(folder / _PICTURES_FILE) for name, folder in inputs.items() if name.startswith("part")]
+    ).combine_chunks()
+    cells, strips = _strips(live, tops, shown, config.strip_bytes)
+    columns: dict[str, pa.Array] = {name: atoms[name].take(live) for name in atoms.column_names}
+    for modality, part, in_strip in zip(MODALITIES, tops, cells, strict=True):
+        for name, values in (("pairs", part.pairs), ("values", part.values), ("cells", in_strip)):
+            columns[f"{modality}_{name}"] = _lists(part.atoms, live, values)
+        columns[f"{modality}_histogram"] = pa.array(list(getattr(histogram, modality)[live]))
+    partners = pq.read_table(inputs["bridge"] / _PARTNERS_FILE)
+    for name in ("partners", "weights", "atom_is_image"):
+        columns[name] = _lists(partners["atoms"].to_numpy(), live, partners[name].combine_chunks())
+    columns["strip"] = pa.array(strips, pa.binary())
+    pq.write_table(pa.table(columns), output / EXPLORER_FILE)
+    pq.write_table(shown.select(["pair", "caption"]), output / CAPTIONS_FILE)
+    return {"atoms": len(live), "pictures": len(shown) - shown["picture"].null_count}
+
+
+def _lists(sorted_atoms: npt.NDArray[np.integer], live: npt.NDArray[np.int64], values: pa.Array) -> pa.ListArray:
+    """Return the values of each live atom; those of all come in the order of their atoms."""
+    ends = np.searchsorted(sorted_atoms, live, "right")
+    return pa.ListArray.from_arrays(pa.array([0, *ends], pa.int32()), pa.array(values))
+
+
+def _strips(
+    live: npt.NDArray[np.int64], tops: Sequence[TopPairs], shown: pa.Table, most_bytes: int
+) -> tuple[list[npt.NDArray[np.int64]], list[bytes | None]]:
+    """Return the cell of each of the top pairs, by modality, and the strip of each live atom.
+
+    A pair that stands in both lists of an atom has one cell. Thumbnails are as large as their number allows.
+    """
+    pairs, pictures = shown["pair"].to_numpy(), shown["picture"].combine_chunks()
+    place = [np.searchsorted(pairs, part.pairs) for part in tops]
+    cells = [np.full(len(part.pairs), -1) for part in tops]
+    chosen: list[list[bytes]] = []
+    for atom in live:
+        own: dict[int, int] = {}
+        for number, part in enumerate(tops):
+            for entry in range(*np.searchsorted(part.atoms, (atom, atom + 1))):
+                if pictures[(picture := int(place[number][entry]))].is_valid:
+                    cells[number][entry] = own.setdefault(picture, len(own))
+        chosen.append([pictures[picture].as_py() for picture in own])
+    samples = [own for own in chosen[:: max(1, len(chosen) // _SAMPLED_STRIPS)] if own]
+    pixels = fitting_pixels(samples, sum(map(len, chosen)), most_bytes)
+    return cells, [strip(own, pixels) if own else None for own in chosen]

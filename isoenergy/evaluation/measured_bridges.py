@@ -1,0 +1,228 @@
+"""ρ and FDA: whether bimodal atoms are those that connect the modalities, with intervals and controls."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics, part_weights
+from isoenergy.evaluation.interval_columns import interval_columns
+from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, Result, SaeReference
+from isoenergy.interventions.removal import permuted_classes
+from isoenergy.metrics.bridges import (
+    fda,
+    gamma_bridge,
+    region_masses,
+    rho,
+    score_agreement,
+    shuffled_bridge,
+    sigma_bridge,
+    transport_bridge,
+)
+from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_side
+from isoenergy.metrics.gram_panels import gram_at
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.bootstrap import REPLICATES, BootstrapSums, Interval, modality_scores
+from isoenergy.statistics.concept_statistics import classes_of_scores, merged_code_matrix
+
+CURVES_FILE = "curves.parquet"
+_GAMMA_FILE = "gamma.npy"
+_PATTERN_FILE = "pattern.safetensors"
+_SUMS_FILE = "sums.safetensors"
+_PERMUTATIONS = 200
+_TRANSPORT_REPLICATES = 50
+_TRANSPORT_BUDGET = 3e7
+"""Replicates times live atoms²: each is an exact transport problem; 4,096 atoms take half a minute."""
+_FEWEST_REPLICATES = 8
+_SUMS_BUDGET = 2e7
+"""Replicates times entries of the Σ-bridge, 8 bytes each."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BridgesConfig:
+    """The SAE whose atoms are connected."""
+
+    sae: SaeReference
+    sample: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class BridgePartConfig:
+    """A part of the pairs, for the interval of ρ."""
+
+    first_pair: int
+    seed: int
+
+
+def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Result:
+    """Measure ρ and FDA, both also of what should show nothing: shuffled pairs, and shuffled classes.
+
+    Shuffled classes: live atoms of like frequency and energy swap their labels, 200 times. Written for the step that
+    gives ρ its interval: where the Σ-bridge has entries, and the Γ-bridge's curve (see `merge_bridge_parts`).
+    """
+    statistics, bootstrap = load_statistics(inputs["statistics"]), load_bootstrap(inputs["statistics"])
+    dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
+    classes, share = statistics.classes(), statistics.energy_share(statistics.classes().bimodal)
+    sigma, gamma = sigma_bridge(statistics, dictionary), gamma_bridge(statistics, dictionary)
+    _save_pattern(sigma, dictionary, output / _PATTERN_FILE)
+    permuted = [
+        permuted_classes(classes, statistics.frequency, statistics.energy, config.seed + number)
+        for number in range(_PERMUTATIONS)
+    ]
+    shares = [statistics.energy_share(each.bimodal) for each in permuted]
+    rho_permuted = np.array([rho(region_masses(sigma, each)) for each in permuted])
+    fda_permuted = np.array(
+        [fda(region_masses(gamma, each), part) for each, part in zip(permuted, shares, strict=True)]
+    )
+    found_fda = fda(region_masses(gamma, classes), share)
+    fda_replicates, through_bimodal = _gamma_replicates(gamma, dictionary, bootstrap)
+    np.save(output / _GAMMA_FILE, through_bimodal)
+    return {
+        "rho": rho(region_masses(sigma, classes)),
+        "rho_shuffled_pairs": rho(region_masses(shuffled_bridge(statistics, dictionary), classes)),
+        "rho_shuffled_classes": asdict(Interval.of(float(np.median(rho_permuted)), rho_permuted)),
+        "fda": found_fda,
+        "fda_interval": asdict(_fda_interval(found_fda, fda_replicates)),
+        "fda_shuffled_classes": asdict(Interval.of(float(np.median(fda_permuted)), fda_permuted)),
+        "sigma_agreement": asdict(score_agreement(sigma, statistics)),
+        "gamma_agreement": asdict(score_agreement(gamma, statistics)),
+        **_code_cosines(load_codes(inputs["held"]), config.sample),
+    }
+
+
+def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> Result:
+    """Sum z_image z_text at each entry of the Σ-bridge under bootstrap weights.
+
+    The entries are those of the whole, so that parts add up; the weights are those under which the energies were
+    summed, so that masses and classes are of one draw of pairs.
+    """
+    image, text = load_codes(inputs["codes"])
+    pattern = load_file(inputs["bridges"] / _PATTERN_FILE)
+    entries, atoms = len(pattern["row"]), int(pattern["atoms"])
+    replicates = int(min(REPLICATES, _SUMS_BUDGET // max(entries, 1)))
+    choose = [
+        sparse.csr_array((np.ones(entries), (pattern[side], np.arange(entries))), (atoms, entries))
+        for side in ("row", "column")
+    ]
+    sums = np.zeros((entries, 1 + replicates))
+    weights = part_weights(inputs["codes"], len(image), config.first_pair, config.seed)
+    for start in range(0, len(image), READ_ROWS):
+        rows = slice(start, start + READ_ROWS)
+        at_entries = [
+            merged_code_matrix(codes.rows(rows), atoms) @ chosen
+            for codes, chosen in zip((image, text), choose, strict=True)
+        ]
+        sums += at_entries[0].multiply(at_entries[1]).T @ weights[rows, : 1 + replicates]
+    save_file({"sums": sums}, output / _SUMS_FILE)
+    return {"pairs": len(image), "replicates": replicates}
+
+
+def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
+    """Return the interval of ρ: masses and the atoms' classes vary, the entries that are kept do not.
+
+    `curves.parquet`: what has a bimodal side at each cut between the classes, as a share with its interval: of the
+    Σ-bridge's mass (`of` is `sigma`), of the Γ-bridge's (`gamma`), and of the energy (`energy`).
+    """
+    del config
+    parts = [load_file(folder / _SUMS_FILE)["sums"] for name, folder in inputs.items() if name.startswith("part")]
+    total = np.sum(parts, axis=0)
+    pattern, bootstrap = load_file(inputs["bridges"] / _PATTERN_FILE), load_bootstrap(inputs["statistics"])
+    all_scores = modality_scores(bootstrap)
+    score = all_scores[:, : total.shape[1]]
+    bimodal = classes_of_scores(score).bimodal
+    masses = np.abs(total) * pattern["gram"][:, None]
+    through = np.where(bimodal[pattern["row"]] | bimodal[pattern["column"]], masses, 0).sum(0)
+    share = np.divide(through, masses.sum(0), out=np.full(len(through), np.nan), where=masses.sum(0) > 0)
+    found = Interval.around(share[0], share[1:], least=0.0, most=1.0)
+    curves = {
+        "sigma": mass_with_bimodal_side(masses, (score[pattern["row"]], score[pattern["column"]])),
+        "gamma": np.load(inputs["bridges"] / _GAMMA_FILE),
+        "energy": mass_with_bimodal_side(bootstrap.image_second + bootstrap.text_second, (all_scores, all_scores)),
+    }
+    tables = [
+        pa.table({"of": [name] * len(THRESHOLDS), "epsilon": THRESHOLDS, **interval_columns(curve, most=1.0)})
+        for name, curve in curves.items()
+    ]
+    pq.write_table(pa.concat_tables(tables), output / CURVES_FILE)
+    return {"rho_interval": asdict(Interval(*map(_odds, vars(found).values())))}
+
+
+def _odds(share: float) -> float:
+    return float("inf") if share == 1 else share / (1 - share)
+
+
+def _save_pattern(sigma: sparse.csr_array, dictionary: npt.NDArray[np.floating], file: Path) -> None:
+    """Write where the Σ-bridge has entries, and |A| there."""
+    arrays = {
+        "atoms": np.array(sigma.shape[0]),
+        "row": np.repeat(np.arange(sigma.shape[0]), np.diff(sigma.indptr)),
+        "column": sigma.indices.astype(np.int64),
+        "gram": np.abs(gram_at(dictionary, sigma)),
+    }
+    save_file(arrays, file)
+
+
+def _gamma_replicates(
+    gamma: sparse.csr_array, dictionary: npt.NDArray[np.floating], sums: BootstrapSums
+) -> tuple[list[float], Floats]:
+    """Return FDA in some replicates, none for too many atoms, and the Γ-bridge's curve, itself first.
+
+    Each replicate, whose classes are its own, is a transport problem: the cost grows faster than live atoms².
+    """
+    live = int((sums.image_second[:, 0] + sums.text_second[:, 0] > 0).sum())
+    replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
+    replicates = replicates if replicates >= _FEWEST_REPLICATES else 0
+    scores = modality_scores(sums)
+    found, curves = [], [_curve(gamma, scores[:, 0])]
+    for column in range(1, 1 + replicates):
+        image, text, score = sums.image_second[:, column], sums.text_second[:, column], scores[:, column]
+        bridge, classes, total = (
+            transport_bridge(dictionary, image, text),
+            classes_of_scores(score),
+            (image + text).sum(),
+        )
+        share = (image + text)[classes.bimodal].sum() / total if total else math.nan
+        found.append(fda(region_masses(bridge, classes), float(share)))
+        curves.append(_curve(bridge, score))
+    return found, np.concatenate(curves, axis=1)
+
+
+def _curve(bridge: sparse.csr_array, score: Floats) -> Floats:
+    entries = bridge.tocoo()
+    sides = score[entries.coords[0], None], score[entries.coords[1], None]
+    return mass_with_bimodal_side(np.abs(entries.data)[:, None], sides)
+
+
+def _fda_interval(value: float, replicates: list[float]) -> Interval:
+    """Return the interval of FDA, normal in log FDA; none without replicates that all have a number."""
+    if not replicates or not all(np.isfinite(number) and number > 0 for number in (value, *replicates)):
+        return Interval(value, float("nan"), float("nan"))
+    spread = Interval.normal(float(np.log(value)), float(np.std(np.log(replicates), ddof=1)))
+    return Interval(value, float(np.exp(spread.low)), float(np.exp(spread.high)))
+
+
+def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int) -> Result:
+    """Return the mean cosine of the codes of a pair, and of an image and the text of the next pair."""
+    image, text = (
+        SparseCodes(part.indices[:sample], part.merged_values()[:sample], part.residual[:sample]) for part in codes
+    )
+    norms = [part.values.double().norm(dim=1) for part in (image, text)]
+    count = len(image)
+    order = np.roll(np.arange(count), 1)
+    other = SparseCodes(text.indices[order], text.values[order], text.residual[order])
+    real = image.inner(text).double() / (norms[0] * norms[1]).clamp(min=1e-12)
+    shuffled = image.inner(other).double() / (norms[0] * norms[1][order]).clamp(min=1e-12)
+    return {
+        name: asdict(Interval.normal(float(values.mean()), float(values.std()) / count**0.5 if count > 1 else math.nan))
+        for name, values in (("pair_code_cosine", real), ("shuffled_code_cosine", shuffled))
+    }

@@ -1,0 +1,134 @@
+"""Where the modalities lie under each variant, and the atoms as probes of it."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics
+from isoenergy.evaluation.embedding_variants import (
+    Variant,
+    VariantSet,
+    original_variants,
+    rebuilding,
+    sae_variants,
+)
+from isoenergy.evaluation.embeddings import HeldPairs, load_means
+from isoenergy.evaluation.fit import Fitted
+from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, Result, tensor, unit_rows
+from isoenergy.interventions.gap_closing import Affine
+from isoenergy.metrics.gap import cone_statistics, l2i
+from isoenergy.metrics.transport import transport_gap
+from isoenergy.metrics.weighted_measures import probing_accuracy, relative_modality_gap
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.bootstrap import (
+    REPLICATES,
+    BootstrapSums,
+    Interval,
+    norm_of_difference,
+    poisson_weights,
+    rebuilt_means,
+)
+
+Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
+    """Measure the gap under each variant and, of an SAE, p_acc.
+
+    The difference in means is of all pairs; relative gap, distances and cones of those drawn for batches; optimal
+    transport of the sample.
+    """
+    del output
+    held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
+    size = {"sample": min(config.draw.sample, config.drawn), "in_batches": min(config.draw.in_batches, config.drawn)}
+    seed = config.draw.seed
+    if config.sae is None:
+        variants = original_variants(fitted, seed)
+        unit = unit_rows(held.images), unit_rows(held.texts)
+        sums = load_means(inputs["pairs"])
+        return size | _by_variant(variants, lambda _: unit, lambda _: sums.means, size, seed)
+    sae = SparseAutoencoder.load(config.sae.place)
+    variants = sae_variants(fitted, sae, seed)
+    bootstrap = load_bootstrap(inputs["statistics"])
+    dictionary = sae.dictionary.detach().numpy()
+    kept = {base: mask.numpy() for base, mask in variants.atoms.items()}
+    rows = rebuilding(sae, load_codes(inputs["held"]), variants.atoms)
+    probing = _probing_accuracy(held, sae, inputs, bootstrap, size["sample"], seed)
+    means = {base: rebuilt_means(bootstrap, dictionary, mask) for base, mask in kept.items()}
+    return (
+        size
+        | {"p_acc": probing.value, "p_acc_interval": asdict(probing)}
+        | _by_variant(variants, rows, means.__getitem__, size, seed)
+    )
+
+
+def _by_variant(
+    variants: VariantSet,
+    rows: Callable[[str], tuple[torch.Tensor, torch.Tensor]],
+    means: Callable[[str], Means],
+    size: dict[str, int],
+    seed: int,
+) -> Result:
+    """Return the gap of each variant, and the sweeps' differences in means, by step, with intervals."""
+    drawn = max(size.values())
+    weights = poisson_weights(size["in_batches"], REPLICATES, seed, 0)
+    found: Result = {}
+    sweeps: dict[str, dict[str, dict[str, float]]] = {}
+    for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):
+        gaps = norm_of_difference(_mapped(variant, means(variant.base)))
+        difference_in_means = asdict(Interval.around(gaps[0], gaps[1:], least=0.0))
+        if variant.sweep:
+            name, place = variant.sweep
+            sweeps.setdefault(name, {})[f"{place:g}"] = difference_in_means
+            continue
+        image, text = images.numpy(), texts.numpy()
+        transport, error = transport_gap(image[: size["sample"]], text[: size["sample"]])
+        clouds = image[: size["in_batches"]], text[: size["in_batches"]]
+        relative = relative_modality_gap(*clouds, weights)
+        found[variant.name] = {
+            "difference_in_means": float(gaps[0]),
+            "difference_in_means_interval": difference_in_means,
+            "optimal_transport": transport,
+            "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
+            "relative_modality_gap": float(relative[0]),
+            "relative_modality_gap_interval": asdict(Interval.around(relative[0], relative[1:], least=0.0, most=1.0)),
+            "l2i": l2i(*clouds),
+            "cones": asdict(cone_statistics(*clouds)),
+        }
+    return found | {"sweeps": sweeps}
+
+
+def _first(rows: tuple[torch.Tensor, torch.Tensor], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return rows[0][:count], rows[1][:count]
+
+
+def _mapped(variant: Variant, means: Means) -> Means:
+    image, text = map(_mean_under, (variant.closing.image, variant.closing.text), means)
+    return image, text
+
+
+def _mean_under(affine: Affine, means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """`(out, 1 + replicates)`: the mean of mapped rows is the mean, mapped."""
+    return affine(torch.from_numpy(means.T)).numpy().T
+
+
+def _probing_accuracy(
+    held: HeldPairs, sae: SparseAutoencoder, inputs: Inputs, bootstrap: BootstrapSums, sample: int, seed: int
+) -> Interval:
+    images, texts = (
+        sae.prepare(tensor(rows[:sample]), m).numpy()
+        for rows, m in zip((held.images, held.texts), sae.config.modalities, strict=True)
+    )
+    values = probing_accuracy(
+        images,
+        texts,
+        sae.dictionary.detach().numpy(),
+        load_statistics(inputs["statistics"]),
+        bootstrap.image_second + bootstrap.text_second,
+        poisson_weights(sample, REPLICATES, seed, 1),
+    )
+    return Interval.around(values[0], values[1:], least=0.0, most=1.0)

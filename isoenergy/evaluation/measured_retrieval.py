@@ -1,0 +1,202 @@
+"""Retrieval under each variant: queries against the full gallery, part by part, and the paper's batches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from isoenergy.evaluation.concepts import PairCodes, load_codes
+from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
+from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
+from isoenergy.evaluation.fit import Fitted
+from isoenergy.evaluation.measured_rows import READ_ROWS, DrawnConfig, Inputs, PartConfig, Result, unit_rows
+from isoenergy.metrics.retrieval import PAPER_BATCH, TIE, chance_of_hit, hits_in_batches, nearer_and_as_near
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights, weighted_mean
+
+RANKS = (1, 5, 10)
+_COUNTS_FILE = "counts.safetensors"
+_REPLICATES_FILE = "recall.safetensors"
+
+BaseRows = Callable[[str], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A part of the gallery."""
+
+    part: PartConfig
+    retrieval: DrawnConfig
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """The queries of one direction under one variant."""
+
+    queries: Tensor
+    """`(n, out)` unit rows."""
+    nearest: Tensor
+    """`(n, 1)` cosine with the nearest of what is right."""
+    right: Tensor
+    """`(n,)` how many right rows are that near."""
+
+
+def search_part(config: SearchConfig, inputs: Inputs, output: Path) -> Result:
+    """Count, for each query and variant, the gallery rows of this part that are nearer than what is right."""
+    setup = _Setup.of(config.retrieval, inputs)
+    sought = setup.sought()
+    counts: dict[str, npt.NDArray[np.int64]] = {}
+    for first, rows, pairs in setup.gallery(config.part, inputs):
+        inside = [torch.from_numpy(gallery_rows(inputs["pairs"], m, first, pairs)) for m in ("text", "image")]
+        for variant, images, texts in setup.variants.each(rows, full_gallery=True):
+            for direction, gallery, chosen in zip(DIRECTIONS, (texts, images), inside, strict=True):
+                name = f"{variant.name}.{direction}"
+                found = _count(sought[name], normalize(gallery[chosen], dim=1))
+                counts[name] = counts.get(name, 0) + found
+    save_file(counts, output / _COUNTS_FILE)
+    return {"variants": len(counts) // len(DIRECTIONS)}
+
+
+def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
+    """Return each variant's recall in the full gallery and in the paper's batches, with intervals over pairs.
+
+    A direction without queries, as each caption is that of hundreds of images, has none: the mean is of the other.
+    Writes the recalls under every bootstrap weight, so that those of other SAEs, on the same pairs, can be compared.
+    """
+    setup = _Setup.of(config, inputs)
+    parts = [load_file(folder / _COUNTS_FILE) for name, folder in inputs.items() if name.startswith("part")]
+    weights = poisson_weights(config.drawn, REPLICATES, config.draw.seed, 2)
+    found: dict[str, Result] = {}
+    recalls: dict[str, npt.NDArray[np.float64]] = {}
+    asked = [name for name in DIRECTIONS if len(setup.held.directions[name].queries)]
+    for name, sought in setup.sought().items():
+        shown, direction = name.split(".")
+        nearer, as_near = (torch.from_numpy(c) for c in np.sum([part[name] for part in parts if name in part], axis=0))
+        by_pair = weights[setup.held.directions[direction].queries]
+        for rank in RANKS:
+            hits = chance_of_hit(nearer, as_near.maximum(sought.right), rank, sought.right).numpy()
+            recall = weighted_mean(hits, by_pair)
+            found.setdefault(shown, {})[f"{direction}_r{rank}"] = float(recall[0])
+            if direction in asked:
+                both = recalls.get(f"{shown}.r{rank}", 0.0)
+                recalls[f"{shown}.r{rank}"] = both + recall / len(asked)
+    sweeps: dict[str, dict[str, dict[str, float]]] = {}
+    for variant, images, texts in setup.variants.each(setup.held_rows):
+        in_batches = _recall_in_batches(images[: config.draw.in_batches], texts[: config.draw.in_batches], weights)
+        if variant.sweep:
+            name, place = variant.sweep
+            recall = in_batches[1]
+            interval = Interval.around(recall[0], recall[1:], least=0.0, most=1.0)
+            sweeps.setdefault(name, {})[f"{place:g}"] = asdict(interval)
+        else:
+            recalls |= {f"{variant.name}.in_batches_r{rank}": values for rank, values in in_batches.items()}
+    save_file(recalls, output / _REPLICATES_FILE)
+    reference = setup.variants.reference
+    for name, values in recalls.items():
+        shown, measure = name.split(".")
+        change = values - recalls[f"{reference}.{measure}"]
+        found[shown][measure] = asdict(Interval.around(values[0], values[1:], least=0.0, most=1.0))
+        found[shown][f"change_{measure}"] = asdict(Interval.of(change[0], change[1:]))
+    return {**found, "sweeps": sweeps}
+
+
+def load_recalls(folder: Path) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """Return `(1 + replicates,)` recalls by variant and measure, as `merge_search` wrote them."""
+    found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    for name, values in load_file(folder / _REPLICATES_FILE).items():
+        variant, measure = name.split(".")
+        found.setdefault(variant, {})[measure] = values
+    return found
+
+
+@dataclass(frozen=True)
+class _Setup:
+    held: HeldPairs
+    variants: VariantSet
+    held_rows: BaseRows
+    sae: SparseAutoencoder | None
+
+    @classmethod
+    def of(cls, config: DrawnConfig, inputs: Inputs) -> "_Setup":
+        held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
+        if config.sae is None:
+            unit = unit_rows(held.images), unit_rows(held.texts)
+            return cls(held, original_variants(fitted, config.draw.seed), lambda _: unit, None)
+        sae = SparseAutoencoder.load(config.sae.place)
+        variants = sae_variants(fitted, sae, config.draw.seed)
+        return cls(held, variants, rebuilding(sae, load_codes(inputs["held"]), variants.atoms), sae)
+
+    def sought(self) -> dict[str, _Sought]:
+        """The queries by `variant.direction`."""
+        found = {}
+        for variant, images, texts in self.variants.each(self._asked_rows, full_gallery=True):
+            images, texts = normalize(images, dim=1), normalize(texts, dim=1)
+            for name, queries, others in zip(DIRECTIONS, (images, texts), (texts, images), strict=True):
+                found[f"{variant.name}.{name}"] = _sought(self._among_asked(name), queries, others)
+        return found
+
+    @cached_property
+    def _asked(self) -> npt.NDArray[np.int64]:
+        """Positions of the held pairs that are queries, or right for one."""
+        directions = self.held.directions.values()
+        return np.unique(np.concatenate([part for d in directions for part in (d.queries, d.partners.indices)]))
+
+    def _asked_rows(self, base: str) -> tuple[Tensor, Tensor]:
+        images, texts = self.held_rows(base)
+        asked = torch.from_numpy(self._asked)
+        return images[asked], texts[asked]
+
+    def _among_asked(self, name: str) -> Direction:
+        direction = self.held.directions[name]
+        partners = direction.partners.tocoo()
+        columns = np.searchsorted(self._asked, partners.coords[1])
+        shape = (len(direction.queries), len(self._asked))
+        chosen = sparse.csr_array((partners.data, (partners.coords[0], columns)), shape)
+        return Direction(np.searchsorted(self._asked, direction.queries), chosen)
+
+    def gallery(self, part: PartConfig, inputs: Inputs) -> Iterator[tuple[int, BaseRows, int]]:
+        """Yield a few thousand pairs of the part at a time: the first one's number, their rows, how many they are."""
+        if self.sae is None:
+            for first, images, texts in part.read():
+                unit = unit_rows(images), unit_rows(texts)
+                yield first, lambda _, unit=unit: unit, len(images)  # type: ignore[misc]
+            return
+        image, text = load_codes(inputs["codes"])
+        for start in range(0, len(image), READ_ROWS):
+            block = slice(start, start + READ_ROWS)
+            codes: PairCodes = image.rows(block), text.rows(block)
+            yield part.first_pair + start, rebuilding(self.sae, codes, self.variants.atoms), len(codes[0])
+
+
+def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
+    asking = queries[torch.from_numpy(direction.queries)]
+    partners = direction.partners.tocoo()
+    query, partner = (torch.from_numpy(np.asarray(index, np.int64)) for index in partners.coords)
+    cosine = (asking[query] * others[partner]).sum(1)
+    nearest = torch.full((len(asking),), -torch.inf).scatter_reduce(0, query, cosine, "amax")
+    as_near = (cosine >= nearest[query] - TIE).long()
+    return _Sought(
+        asking, nearest.unsqueeze(1), torch.zeros(len(asking), dtype=torch.long).index_add(0, query, as_near)
+    )
+
+
+def _count(sought: _Sought, gallery: Tensor) -> npt.NDArray[np.int64]:
+    """`(2, n)`: how many gallery rows are nearer than what is right, and how many are as near."""
+    return np.stack([part.numpy() for part in nearer_and_as_near(sought.queries @ gallery.T, sought.nearest, TIE)])
+
+
+def _recall_in_batches(
+    images: Tensor, texts: Tensor, weights: npt.NDArray[np.float64]
+) -> dict[int, npt.NDArray[np.float64]]:
+    """Recall by rank, `(1 + replicates,)`, both directions averaged; the pairs are in random order already."""
+    hits = hits_in_batches(images, texts, RANKS)
+    used = weights[: len(images) // PAPER_BATCH * PAPER_BATCH]
+    return {rank: weighted_mean(each.mean(1).numpy(), used) for rank, each in hits.items()}

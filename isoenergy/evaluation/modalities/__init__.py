@@ -1,0 +1,1 @@
+"""The steps of an evaluation of any number of modalities."""

@@ -1,0 +1,149 @@
+"""From raw rows to a shard, in three plain functions: prepare (CPU), embed (accelerator), separate (writer).
+
+Every row that goes in comes out, embedded or with the reason why not.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from isoenergy.encoders import DualEncoder, Preprocessor
+from isoenergy.encoders.dual_encoder import Pixels, Tokens
+from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
+from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.pairs.source import PairUnit, RawPairs
+from isoenergy.pairs.splits import split_of
+from isoenergy.store.manifest import StoredDtype
+from isoenergy.store.schema import REJECTED, shard_schema, stored_name
+
+PIXELS = "pixels/"
+_VERDICT = ("reason", "detail")
+
+
+def prepare(raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[str, Preprocessor]) -> pa.Table:
+    """Decode raw pairs: key and caption to text, the image, once, to the pixels that each encoder wants.
+
+    duplicates: numbers of the pairs whose key stands earlier in the source.
+    preprocessors: by the name of the column that gets their output, which starts with `PIXELS`.
+    Returns the pass-through columns and `row`, `key`, `caption`, a column a preprocessor (bytes of a uint8
+    `(height, width, 3)` array), and `reason` and `detail`, null but for rejected pairs.
+    """
+    prepared: dict[str, list] = {name: [] for name in ("row", "key", "caption", *_VERDICT, *preprocessors)}
+    pairs = zip(raw.rows, raw.keys, raw.captions, raw.images, raw.rejections, strict=True)
+    for row, raw_key, raw_caption, raw_image, rejection in pairs:
+        key = caption = reason = detail = None
+        pixels: list[bytes | None] = [None] * len(preprocessors)
+        try:
+            if raw_key is None and rejection is not None:
+                raise rejection
+            key = decode_key(raw_key)
+            if rejection is not None:
+                raise rejection
+            if row in duplicates:
+                raise Rejected(Reason.DUPLICATE_KEY, "the key stands earlier in the source")
+            caption = decode_caption(raw_caption)
+            image = decode_image(raw_image)
+            pixels = [preprocess(image).tobytes() for preprocess in preprocessors.values()]
+        except Rejected as rejected:
+            reason, detail = str(rejected.reason), rejected.detail
+        for name, value in zip(prepared, (row, key, caption, reason, detail, *pixels), strict=True):
+            prepared[name].append(value)
+    types = {"row": pa.int64()} | dict.fromkeys(preprocessors, pa.large_binary())
+    columns = {name: pa.array(values, types.get(name, pa.string())) for name, values in prepared.items()}
+    passed_through = {stored_name(name): raw.passed_through[name] for name in raw.passed_through.schema.names}
+    return pa.table({**columns, **passed_through})
+
+
+@dataclass(frozen=True)
+class EncoderInputs:
+    """What an encoder takes of a batch: of the pairs that are not rejected, in their order."""
+
+    pixels: Pixels
+    """`(n, height, width, 3)`."""
+    tokens: Tokens
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def first(self, count: int) -> Self:
+        """Return those of the first pairs."""
+        return type(self)(self.pixels[:count], tuple(part[:count] for part in self.tokens))
+
+
+def encoder_inputs(prepared: pa.Table, pixels: str, encoder: DualEncoder) -> EncoderInputs:
+    """Take the pixels out of their column and tokenise the captions."""
+    chosen = prepared.filter(prepared["reason"].is_null())
+    column = chosen[pixels].combine_chunks()
+    _, offsets, data = column.buffers()
+    images = np.zeros((len(column), *encoder.preprocessor.shape), np.uint8)
+    if not len(column):
+        return EncoderInputs(images, ())
+    first = np.frombuffer(offsets, np.int64)[column.offset]
+    images.ravel()[:] = np.frombuffer(data, np.uint8)[first : first + images.size]
+    return EncoderInputs(images, encoder.tokenise(chosen["caption"].to_pylist()))
+
+
+def embed(prepared: pa.Table, pixels: str, encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
+    """Return `with_embeddings` of what `encoder` makes of the column `pixels` and the captions."""
+    return with_embeddings(prepared, *encode(encoder, encoder_inputs(prepared, pixels, encoder), dtype))
+
+
+def encode(encoder: DualEncoder, inputs: EncoderInputs, dtype: StoredDtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the raw `(n, dim)` image and text embeddings in `dtype`; what is beyond it becomes infinite."""
+    if not len(inputs):
+        return np.zeros((0, encoder.dim), dtype), np.zeros((0, encoder.dim), dtype)
+    with np.errstate(over="ignore"):
+        images, texts = encoder.encode_pixels(inputs.pixels), encoder.encode_tokens(inputs.tokens)
+        return images.numpy().astype(dtype), texts.numpy().astype(dtype)
+
+
+def with_embeddings(prepared: pa.Table, images: np.ndarray, texts: np.ndarray) -> pa.Table:
+    """Replace all pixels by the columns `image` and `text`, `(dim,)` a row; null where the pair is rejected.
+
+    images, texts: `(n, dim)`, of the pairs not rejected, in their order. A pair with an embedding that is not finite is
+    rejected.
+    """
+    accepted = np.flatnonzero(prepared["reason"].is_null().to_numpy(zero_copy_only=False))
+    finite = np.isfinite(images).all(axis=1) & np.isfinite(texts).all(axis=1)
+    place = np.full(len(prepared), -1)
+    place[accepted[finite]] = np.flatnonzero(finite)
+    reason, detail = (prepared[name].to_pylist() for name in _VERDICT)
+    for row in accepted[~finite]:
+        reason[row], detail[row] = str(Reason.NON_FINITE_EMBEDDING), f"in {images.dtype}"
+
+    all_pixels = [name for name in prepared.schema.names if name.startswith(PIXELS)]
+    embedded = prepared.drop_columns([*all_pixels, *_VERDICT])
+    for name, rows in (("image", images), ("text", texts)):
+        embedded = embedded.append_column(name, _vectors(rows, place))
+    for name, values in (("reason", reason), ("detail", detail)):
+        embedded = embedded.append_column(name, pa.array(values, pa.string()))
+    return embedded
+
+
+def separate(
+    rows: pa.Table, unit: PairUnit, dim: int, dtype: StoredDtype, passed_through: pa.Schema
+) -> tuple[pa.Table, pa.Table]:
+    """Return the shard and the rejected pairs of a whole unit, each in the order of the input.
+
+    rows: the unit's `embed` outputs, in any order.
+    """
+    rows = rows.sort_by("row")
+    accepted = rows["reason"].is_null()
+    shard = rows.filter(accepted)
+    shard = shard.append_column("split", pa.array([split_of(key) for key in shard["key"].to_pylist()], pa.string()))
+    schema = shard_schema(dim, dtype, passed_through)
+    rejected = rows.filter(pc.invert(accepted))
+    rejected = rejected.append_column("file", pa.array([unit.file] * len(rejected), pa.string()))
+    return shard.select(schema.names).cast(schema), rejected.select(REJECTED.names).cast(REJECTED)
+
+
+def _vectors(rows: np.ndarray, place: np.ndarray) -> pa.FixedSizeListArray:
+    """Row `place[i]` of `rows` at i, null where it is negative."""
+    missing = place < 0
+    filled = np.zeros((len(place), rows.shape[1]), rows.dtype)
+    filled[~missing] = rows[place[~missing]]
+    return pa.FixedSizeListArray.from_arrays(filled.ravel(), rows.shape[1], mask=pa.array(missing))

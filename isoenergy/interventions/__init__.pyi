@@ -1,0 +1,11 @@
+from .removal import ATOM_CLASSES as ATOM_CLASSES
+from .removal import INTERVENTIONS as INTERVENTIONS
+from .removal import AtomClass as AtomClass
+from .removal import AtomSubspace as AtomSubspace
+from .removal import Intervention as Intervention
+from .removal import atoms_of as atoms_of
+from .removal import composed_query as composed_query
+from .removal import intervene as intervene
+from .removal import kept_atoms as kept_atoms
+from .removal import matched_atoms as matched_atoms
+from .removal import permuted_classes as permuted_classes

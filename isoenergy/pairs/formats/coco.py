@@ -1,0 +1,120 @@
+"""Pairs from a COCO captions file and a folder or zip of its images."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from fsspec import AbstractFileSystem
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.beside import Beside
+from isoenergy.pairs.formats.listed import Listing, among, fetched, printable, raw_text, read_listed
+from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.reach import source_files
+from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut
+from isoenergy.storage.files import absolute_uri, file_digest
+
+SUFFIX = ".json"
+_INT64 = range(-(2**63), 2**63)
+
+
+class CocoPairs:
+    """`annotations` with captions and the `images` that they are of; each caption is its own pair; see `PairSource`.
+
+    A pair's key is the id of its annotation; `image_id` and `file_name` pass through.
+    """
+
+    format: ClassVar[Format] = "coco"
+    keys_may_repeat = True
+    passed_through = pa.schema([("image_id", pa.int64()), ("file_name", pa.string())])
+
+    def __init__(self, uri: str, images: str) -> None:
+        """Read the captions; `images` is the folder or zip of the images.
+
+        Raises InputError if either is not there or not what it should be.
+        """
+        self.uri = absolute_uri(uri)
+        self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
+        self.beside = Beside.of(self.files, others)
+        if not images:
+            raise InputError(f"{uri} names image files: say where they lie with --images FOLDER or --images FILE.zip")
+        if len(self.files) > 1:
+            raise InputError(f"{uri} holds {len(self.files)} {SUFFIX} files, such as {self.files[0]}; give one of them")
+        self._images = ImageFolder.at(images)
+        listing = self._listing(self.files[0])
+        self._rows = len(listing)
+        if all(caption is None for caption in listing.captions):
+            raise InputError(f"{uri} holds no pairs: none of its annotations has a caption; give a captions file")
+
+    def file_digest(self, file: str) -> str:
+        """Return a digest of the file's size and both its ends."""
+        return file_digest(self._filesystem, self._path(file))
+
+    def units(self, rows_per_unit: int) -> list[PairUnit]:
+        """Cut the annotations into units, in their order."""
+        return cut(self.files[0], self._rows, rows_per_unit)
+
+    def keys(self, file: str) -> pa.ChunkedArray:
+        """Return the ids of all annotations."""
+        return pa.chunked_array([pa.array(self._listing(file).keys, pa.binary())])
+
+    def read(self, unit: PairUnit, rows_per_batch: int, rows: Collection[int] | None = None) -> Iterator[RawPairs]:
+        """Yield the unit's pairs in order."""
+        return read_listed(self._listing(unit.file), self._rows, self._images.fetch, unit, rows_per_batch, rows)
+
+    def images(self, file: str, rows: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the images of some annotations, by their number."""
+        return fetched(among(self._listing(file).names, rows), self._images.fetch)
+
+    def annotations(self) -> Listing:
+        """Return all annotations with the names of their images, which are not read."""
+        return self._listing(self.files[0])
+
+    def _listing(self, file: str) -> Listing:
+        return _listing(self._filesystem, self._path(file), self.file_digest(file))
+
+    def _path(self, file: str) -> str:
+        return f"{self._root}/{file}"
+
+
+@lru_cache(maxsize=2)
+def _listing(filesystem: AbstractFileSystem, path: str, digest: str) -> Listing:
+    del digest  # so that a file that is written again is read again
+    content = filesystem.cat_file(path)
+    try:
+        parsed = json.loads(content)
+        images = {entry["id"]: entry["file_name"] for entry in parsed["images"] if _is_image(entry)}
+        annotations = [entry if isinstance(entry, dict) else {} for entry in parsed["annotations"]]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not a COCO captions file ({type(error).__name__}: {error}); expected `images` with id and "
+            f"file_name, and `annotations` with id, image_id and caption"
+        ) from error
+    ids = [entry.get("image_id") for entry in annotations]
+    names = [images.get(i) if isinstance(i, int | str) else None for i in ids]
+    columns = [
+        pa.array([i if isinstance(i, int) and i in _INT64 else None for i in ids], pa.int64()),
+        pa.array([None if name is None else printable(name) for name in names], pa.string()),
+    ]
+    return Listing(
+        keys=[raw_text(_key(entry.get("id"))) for entry in annotations],
+        names=names,
+        captions=[raw_text(_text(entry.get("caption"))) for entry in annotations],
+        rejections={},
+        passed_through=pa.table(columns, CocoPairs.passed_through),
+    )
+
+
+def _is_image(entry: Any) -> bool:
+    has_id = isinstance(entry, dict) and isinstance(entry.get("id"), int | str)
+    return has_id and isinstance(entry.get("file_name"), str)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _key(value: Any) -> str | None:
+    return str(value) if isinstance(value, int) else _text(value)

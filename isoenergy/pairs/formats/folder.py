@@ -1,0 +1,150 @@
+"""Pairs from folders of images, each with a text file of the same name beside it."""
+
+import hashlib
+import posixpath
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import pyarrow as pa
+from fsspec import AbstractFileSystem
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.beside import Beside
+from isoenergy.pairs.decoding import MAX_CAPTION_BYTES
+from isoenergy.pairs.formats.listed import among, fetched, printable, require_same_length, with_images
+from isoenergy.pairs.image_files import IMAGE_SUFFIXES, ImageFolder
+from isoenergy.pairs.reach import ending, find_files, require_utf8
+from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut
+from isoenergy.storage.files import absolute_uri, open_filesystem
+
+_CAPTION_SUFFIXES = (".txt", ".caption")
+
+
+def has_sidecars(files: Sequence[str]) -> bool:
+    """Return whether any image among a folder's files has a caption beside it."""
+    with_caption = {_stem(file) for file in files if file.lower().endswith(_CAPTION_SUFFIXES)}
+    return any(_stem(file) in with_caption for file in files if file.lower().endswith(IMAGE_SUFFIXES))
+
+
+class FolderPairs:
+    """Images with sidecar captions, `a.jpg` and `a.txt`, in a folder and those below it; see `PairSource`.
+
+    A pair is an image, and its key the image's path; a text without an image is none. Every folder is a file of the
+    source, so that new folders may be added.
+    """
+
+    format: ClassVar[Format] = "folder"
+    keys_may_repeat = False
+    passed_through = pa.schema([("path", pa.string())])
+
+    def __init__(self, uri: str) -> None:
+        """List the images. Raises InputError if there are none, or none has a caption."""
+        self._filesystem, self._root = open_filesystem(uri)
+        self.uri = absolute_uri(uri)
+        found = find_files(self._filesystem, self._root)
+        images = ending(found, IMAGE_SUFFIXES)
+        if not has_sidecars(found):
+            raise InputError(
+                f"{uri} holds {len(images)} images ({', '.join(IMAGE_SUFFIXES)}), none with a caption beside it; "
+                f"expected a.txt for a.jpg. If a list has the captions, give the list: a .csv, .tsv or .jsonl, or "
+                f"COCO's .json with --images"
+            )
+        self._rows = dict(sorted(Counter(posixpath.dirname(file) or "." for file in images).items()))
+        self.files = list(self._rows)
+        require_utf8(uri, self.files)
+        stems = set(map(_stem, images))
+        captions = {file for file in ending(found, _CAPTION_SUFFIXES) if _stem(file) in stems}
+        others = [file for file in ending(found, IMAGE_SUFFIXES, False) if file not in captions]
+        self.beside = Beside.of([*images, *self.files], others)
+        self._images = ImageFolder(self._filesystem, self._root)
+        self._opened = uuid.uuid4().hex
+
+    def file_digest(self, file: str) -> str:
+        """Return a digest of the names and sizes of what is in the folder."""
+        return self._listed(file).digest
+
+    def units(self, rows_per_unit: int) -> list[PairUnit]:
+        """Cut every folder into units, in the order of the names."""
+        return [unit for file, rows in self._rows.items() for unit in cut(file, rows, rows_per_unit)]
+
+    def keys(self, file: str) -> pa.ChunkedArray:
+        """Never asked: paths cannot repeat."""
+        raise NotImplementedError
+
+    def read(self, unit: PairUnit, rows_per_batch: int, rows: Collection[int] | None = None) -> Iterator[RawPairs]:
+        """Yield the unit's pairs in order."""
+        listed = self._listed(unit.file)
+        require_same_length(unit.file, self._rows[unit.file], len(listed.images))
+        wanted = unit.chosen(rows, len(listed.images) if unit.stop is None else unit.stop)
+        batches = (wanted[first : first + rows_per_batch] for first in range(0, len(wanted), rows_per_batch))
+        return with_images((self._captioned(unit.file, listed, batch) for batch in batches), self._images.fetch)
+
+    def images(self, file: str, rows: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the images of some pairs of one folder, by their place in the order of names."""
+        return fetched(among([_joined(file, name) for name in self._listed(file).images], rows), self._images.fetch)
+
+    def _captioned(self, file: str, listed: "_Listed", rows: Sequence[int]) -> tuple[RawPairs, list[str]]:
+        """Return pairs without their images, and the paths of these."""
+        names = [listed.images[row] for row in rows]
+        sidecars = [listed.captions.get(_stem(name)) for name in names]
+        paths = [None if name is None else _joined(file, name) for name in sidecars]
+        (texts,) = self._images.fetch([paths], MAX_CAPTION_BYTES)
+        images = [_joined(file, name) for name in names]
+        raw = RawPairs(
+            rows=list(rows),
+            keys=[path.encode("utf-8", "surrogateescape") for path in images],
+            images=[None] * len(rows),
+            captions=[None if isinstance(text, Rejected) else text for text in texts],
+            rejections=[_why_none(text) if path else None for path, text in zip(paths, texts, strict=True)],
+            passed_through=pa.table([pa.array([printable(path) for path in images])], self.passed_through),
+        )
+        return raw, images
+
+    def _listed(self, file: str) -> "_Listed":
+        return _list_folder(self._filesystem, self._root if file == "." else f"{self._root}/{file}", self._opened)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What is in one folder."""
+
+    images: list[str]
+    """Names, sorted."""
+    captions: dict[str, str]
+    """Names by the image's name without its suffix."""
+    digest: str
+
+
+@lru_cache(maxsize=4)
+def _list_folder(filesystem: AbstractFileSystem, folder: str, opened: str) -> _Listed:
+    """List a folder once a process for each source that was `opened`."""
+    del opened
+    found = filesystem.ls(folder, detail=True)
+    sizes = {posixpath.basename(entry["name"]): entry["size"] for entry in found if entry["type"] != "directory"}
+    names = sorted(name for name in sizes if not name.startswith("."))
+    listing = "\n".join(f"{name}\0{sizes[name]}" for name in names)
+    return _Listed(
+        images=[name for name in names if name.lower().endswith(IMAGE_SUFFIXES)],
+        captions={_stem(name): name for name in reversed(names) if name.lower().endswith(_CAPTION_SUFFIXES)},
+        digest=hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
+    )
+
+
+def _why_none(caption: bytes | Rejected) -> Rejected | None:
+    if not isinstance(caption, Rejected):
+        return None
+    too_long = caption.reason == Reason.IMAGE_TOO_LARGE
+    return Rejected(Reason.CAPTION_TOO_LONG, caption.detail) if too_long else caption
+
+
+def _joined(folder: str, name: str) -> str:
+    return posixpath.normpath(f"{folder}/{name}")
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]

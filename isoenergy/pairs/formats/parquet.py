@@ -1,0 +1,237 @@
+"""Pairs from Parquet files that hold the image bytes."""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.beside import Beside
+from isoenergy.pairs.columns import given_column, no_column, usual_column
+from isoenergy.pairs.formats.schemas import ROLES, common_schema, plain_schema
+from isoenergy.pairs.reach import ReachedFile, Unreachable, open_file, source_files
+from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
+from isoenergy.storage.files import absolute_uri, file_digest
+
+SUFFIX = ".parquet"
+SPOILT = (pa.ArrowException, OSError, ValueError)
+"""What reading a spoilt file raises; ValueError: a column's name is not UTF-8."""
+_FOOTERS_AT_ONCE = 32
+_BUFFER_BYTES = 8 * 2**20  # of a column, so that a row group of any size is read in bounded memory
+_IMAGES_AT_ONCE = 64
+_KEYS_AT_ONCE = 2**16
+
+Part: TypeAlias = pa.Table | str  # some rows, or why they cannot be read
+
+
+class ParquetPairs:
+    """A file or a folder of Parquet files with image bytes, on any filesystem that fsspec opens; see `PairSource`.
+
+    The images are bytes, or Hugging Face's structs of bytes and path. Without a key column, a pair's key is its file
+    and row. A file without a readable footer is one pair, rejected; so is every row that cannot be read.
+    """
+
+    format: ClassVar[Format] = "parquet"
+    _image_role: ClassVar[str] = "image"
+
+    def __init__(self, uri: str, columns: PairColumns) -> None:
+        """List the files and check their schemas; no rows are read.
+
+        Raises InputError for a missing or empty source, one without a readable file, files with different columns, or
+        a column that is not there.
+        """
+        self.uri = absolute_uri(uri)
+        self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
+        self.beside = Beside.of(self.files, others)
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            footers = dict(zip(self.files, pool.map(self._footer, self.files), strict=True))
+        self.rows = {file: footer[0] if isinstance(footer, tuple) else None for file, footer in footers.items()}
+        schemas = {footer[1]: file for file, footer in reversed(footers.items()) if isinstance(footer, tuple)}
+        if not schemas:
+            raise InputError(f"{uri} holds no readable Parquet file: {footers[self.files[0]]}")
+        self._schema = common_schema(dict(reversed(schemas.items())))
+        if not any(rows is None or rows for rows in self.rows.values()):
+            raise InputError(f"{uri} holds no pairs: its {len(self.files)} Parquet files have no rows")
+        self._key = self._column("key", columns.key, "key")
+        self._image = self._required(self._image_role, columns.image, "image")
+        self._caption = self._required("caption", columns.caption, "caption")
+        taken = self._taken()
+        self.passed_through = pa.schema([field for field in self._schema if field.name not in taken])
+        self.keys_may_repeat = self._key is not None
+
+    def file_digest(self, file: str) -> str:
+        """Return a digest of the file's size and both its ends, of which one is the footer."""
+        return file_digest(self._filesystem, self._path(file))
+
+    def units(self, rows_per_unit: int) -> list[PairUnit]:
+        """Cut every file into units of at most `rows_per_unit` rows."""
+        return [
+            unit
+            for file, rows in self.rows.items()
+            for unit in ([PairUnit(file, 0, None)] if rows is None else cut(file, rows, rows_per_unit))
+        ]
+
+    def read(self, unit: PairUnit, rows_per_batch: int, rows: Collection[int] | None = None) -> Iterator[RawPairs]:
+        """Yield the unit's rows in order; only the row groups that hold them are read."""
+        if unit.stop is None:
+            if rows is None or unit.start in rows:
+                yield self._spoilt(unit)
+            return
+        wanted = unit.chosen(rows, unit.stop)
+        columns = [name for name in (self._key, self._image, self._caption, *self.passed_through.names) if name]
+        parts = self._parts(unit.file, wanted, rows_per_batch, list(dict.fromkeys(columns)))
+        yield from full_batches((self._raw(unit.file, *part) for part in parts), rows_per_batch)
+
+    def images(self, file: str, rows: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the image bytes of some rows of one file; only the row groups that hold them are read, once."""
+        wanted = PairUnit(file, 0, None).chosen(rows, self.rows[file] or 0)
+        found: dict[int, bytes | None] = {}
+        for numbers, part in self._parts(file, wanted, _IMAGES_AT_ONCE, [self._image]):
+            values = [None] * len(numbers) if isinstance(part, str) else _bytes(part[self._image])
+            found |= zip(numbers, values, strict=True)
+        return found
+
+    def keys(self, file: str) -> pa.ChunkedArray:
+        """Return one file's key column, as binary; null where it cannot be read."""
+        assert self._key is not None
+        parts = self._parts(file, range(self.rows[file] or 0), _KEYS_AT_ONCE, [self._key])
+        keys = [[None] * len(rows) if isinstance(part, str) else _bytes(part[self._key]) for rows, part in parts]
+        return pa.chunked_array([pa.array(some, pa.binary()) for some in keys], pa.binary())
+
+    def _parts(
+        self, file: str, wanted: Sequence[int], rows_at_once: int, columns: list[str]
+    ) -> Iterator[tuple[Sequence[int], Part]]:
+        """Yield the wanted rows of a file in order, with their numbers."""
+        if not wanted:
+            return
+        with open_file(self._filesystem, self._path(file), cache_type="none") as stream:
+            parquet = _opened(stream)
+            if parquet.metadata.num_rows != self.rows[file]:
+                raise Unreachable(
+                    f"{file} had {self.rows[file]} rows when it was listed, now {parquet.metadata.num_rows}"
+                )
+            first = 0
+            for group in range(parquet.num_row_groups):
+                stop = first + parquet.metadata.row_group(group).num_rows
+                within = wanted[bisect_left(wanted, first) : bisect_left(wanted, stop)]
+                batches = parquet.iter_batches(rows_at_once, [group], columns) if within else iter(())
+                yield from _read_group(batches, first, within)
+                first = stop
+
+    def _raw(self, file: str, rows: Sequence[int], part: Part) -> RawPairs:
+        if isinstance(part, str):
+            return self._unreadable(file, rows, part)
+        keys = [place_key(file, row) for row in rows] if self._key is None else _bytes(part[self._key])
+        return RawPairs(
+            rows=list(rows),
+            keys=list(keys),
+            images=_bytes(part[self._image]),
+            captions=_bytes(part[self._caption]),
+            rejections=[None] * len(rows),
+            passed_through=part.select(self.passed_through.names).cast(self.passed_through),
+        )
+
+    def _unreadable(self, file: str, rows: Sequence[int], detail: str) -> RawPairs:
+        nothing: list[None] = [None] * len(rows)
+        return RawPairs(
+            rows=list(rows),
+            keys=[place_key(file, row) for row in rows],
+            images=list(nothing),
+            captions=list(nothing),
+            rejections=[Rejected(Reason.UNREADABLE_FILE, detail) for _ in rows],
+            passed_through=pa.table([pa.nulls(len(rows), f.type) for f in self.passed_through], self.passed_through),
+        )
+
+    def _spoilt(self, unit: PairUnit) -> RawPairs:
+        """Return the one pair that says that the file has no readable footer."""
+        footer = self._footer(unit.file)
+        if isinstance(footer, tuple):
+            raise OSError("it was not readable when the run began, and is now; run the same command again")
+        if isinstance(footer, Unreachable):
+            raise footer
+        return self._unreadable(unit.file, [unit.start], str(footer))
+
+    def _footer(self, file: str) -> tuple[int, pa.Schema] | Exception:
+        """Return how many rows a file has, and its schema; or why it cannot be read."""
+        try:
+            with open_file(self._filesystem, self._path(file), cache_type="none") as stream:
+                parquet = _opened(stream)
+                return parquet.metadata.num_rows, plain_schema(parquet.schema_arrow)
+        except SPOILT as error:
+            return error
+
+    def _column(self, role: str, given: str, option: str) -> str | None:
+        """Return the column for `role`: the one given, else the first usual one that holds what such a column holds."""
+        fits, what = ROLES[role]
+        types = {field.name: field.type for field in self._schema}
+        if not given:
+            return usual_column([name for name, kind in types.items() if fits(kind)], role)
+        name = given_column(list(types), role, given, self.uri, option)
+        if not fits(types[name]):
+            raise InputError(f"{self.uri}: column {name!r} holds {types[name]}; that for the {role} must hold {what}")
+        return name
+
+    def _required(self, role: str, given: str, option: str) -> str:
+        name = self._column(role, given, option)
+        if name is None:
+            there = [f"{field.name} ({field.type})" for field in self._schema]
+            raise no_column(there, role, self.uri, option, f" of {ROLES[role][1]}")
+        return name
+
+    def _taken(self) -> tuple[str | None, ...]:
+        """The columns that do not pass through."""
+        return (self._key, self._image, self._caption)
+
+    def _path(self, file: str) -> str:
+        return f"{self._root}/{file}"
+
+
+def _opened(stream: ReachedFile) -> pq.ParquetFile:
+    return pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+
+
+def _read_group(
+    batches: Iterable[pa.RecordBatch], first: int, wanted: Sequence[int]
+) -> Iterator[tuple[Sequence[int], Part]]:
+    """Yield the wanted rows of one row group, of which `first` is the first; those after a spoilt place are unreadable.
+
+    Raises Unreachable if it is not the file that fails but what it lies on.
+    """
+    detail = "its row group ends early"
+    pieces = iter(batches)
+    while wanted:
+        try:
+            piece = next(pieces, None)
+        except Unreachable:
+            raise
+        except SPOILT as error:
+            piece, detail = None, str(error)
+        if piece is None:
+            yield wanted, detail
+            return
+        within = wanted[: bisect_left(wanted, first + len(piece))]
+        if within:
+            yield within, _taken(pa.Table.from_batches([piece]), [row - first for row in within])
+        wanted, first = wanted[len(within) :], first + len(piece)
+
+
+def _taken(table: pa.Table, places: list[int]) -> pa.Table:
+    start, stop = places[0], places[-1] + 1
+    return table.slice(start, len(places)) if len(places) == stop - start else table.take(places)
+
+
+def _bytes(column: pa.ChunkedArray) -> list[bytes | None]:
+    """Return strings as their bytes, whatever they are: only decoding a row may find fault with it."""
+    kind = column.type
+    if pa.types.is_struct(kind):
+        return _bytes(pc.struct_field(column, "bytes"))
+    if pa.types.is_dictionary(kind):
+        return _bytes(column.cast(kind.value_type))
+    if pa.types.is_integer(kind):
+        column = column.cast(pa.string())
+    return column.cast(pa.large_binary()).to_pylist()

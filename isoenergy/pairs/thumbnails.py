@@ -1,0 +1,84 @@
+"""Small square pictures of pairs, read again from their source, and strips of them."""
+
+import io
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+
+from PIL import Image, ImageOps
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.decoding import decode_image
+from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.opening import SourceConfig, open_source
+from isoenergy.pairs.rejection import Rejected
+from isoenergy.pairs.source import PairSource, PairUnit
+
+PIXELS = 64
+_QUALITY, _STRIP_QUALITY = 90, 50
+_STRIP_PIXELS = (PIXELS, 56, 48, 40, 36, 32, 28, 24)
+_AT_ONCE = 64
+_FILES_ARE_SOURCES = ("parquet", "urls", "webdataset")
+
+
+def read_thumbnails(source: SourceConfig, wanted: Mapping[str, Collection[int]]) -> dict[tuple[str, int], bytes]:
+    """Return the thumbnail of each file and row that can be read and decoded.
+
+    Each file is read once, in order, a few images at a time. A file that cannot be opened or read now, and an image
+    that is not one or too large (see `isoenergy.pairs.decoding`), have no thumbnail.
+    """
+    fetch = Downloader(DownloadConfig()).fetch
+
+    @cache
+    def opened(config: SourceConfig) -> PairSource:
+        return open_source(config, fetch)
+
+    found: dict[tuple[str, int], bytes] = {}
+    for file, rows in wanted.items():
+        unit = PairUnit(file, min(rows), max(rows) + 1)
+        with suppress(InputError, OSError):
+            for raw in opened(_narrowed(source, file)).read(unit, _AT_ONCE, rows):
+                for row, image in zip(raw.rows, raw.images, strict=True):
+                    with suppress(Rejected):
+                        found[file, row] = thumbnail(decode_image(image))
+    return found
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """Return a WebP of PIXELS × PIXELS, cut from the middle."""
+    return _webp(ImageOps.fit(image, (PIXELS, PIXELS), Image.Resampling.LANCZOS), _QUALITY)
+
+
+def strip(pictures: Sequence[bytes], pixels: int) -> bytes:
+    """Return thumbnails side by side as one WebP, each `pixels` wide and high."""
+    joined = Image.new("RGB", (pixels * len(pictures), pixels))
+    for place, picture in enumerate(pictures):
+        with Image.open(io.BytesIO(picture), formats=("WEBP",)) as image:
+            joined.paste(image.resize((pixels, pixels), Image.Resampling.LANCZOS), (place * pixels, 0))
+    return _webp(joined, _STRIP_QUALITY)
+
+
+def fitting_pixels(samples: Sequence[Sequence[bytes]], thumbnails: int, most_bytes: int) -> int:
+    """Return how large thumbnails may be so that, in strips like the `samples`, so many take at most `most_bytes`.
+
+    The least size is taken where even that does not fit.
+    """
+    share = thumbnails / max(sum(map(len, samples)), 1)
+
+    def fits(pixels: int) -> bool:
+        return share * sum(len(strip(pictures, pixels)) for pictures in samples) <= most_bytes
+
+    return next(filter(fits, _STRIP_PIXELS), _STRIP_PIXELS[-1])
+
+
+def _narrowed(source: SourceConfig, file: str) -> SourceConfig:
+    """Return the file as a source of its own, where it can be one: thousands need not be listed to read one."""
+    alone = source.format in _FILES_ARE_SOURCES and not f"/{source.uri}".endswith(f"/{file}")
+    return replace(source, uri=f"{source.uri.rstrip('/')}/{file}") if alone else source
+
+
+def _webp(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()

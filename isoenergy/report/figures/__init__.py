@@ -1,0 +1,1 @@
+"""The figures, each a function from measures to a picture."""

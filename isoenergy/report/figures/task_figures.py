@@ -1,0 +1,83 @@
+"""The tasks' figures: what is found in one gallery, and whether composed queries lie where images lie."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from isoenergy.report.figures.figures import COLOURS, plain
+from isoenergy.report.task_names import EMBEDDINGS
+
+_LINES = {
+    "targets": ("their targets", "#1c1c22", "-"),
+    "source": ("source alone", "#8a8a94", "-"),
+    "text": ("text alone", COLOURS["text"], "-"),
+    "sum": ("sum", "#d9822b", "-"),
+    "bimodal_sum": ("source + text’s bimodal atoms", COLOURS["bimodal"], "-"),
+}
+_STYLES = ("-", "--", ":", "-.")
+_MODALITIES = {"text": COLOURS["text"], "image": COLOURS["image"]}
+
+
+def one_gallery(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
+    """Draw NDCG@10, and how much of the first ten is of the query's own modality, a row a kind of embeddings."""
+    rows = task["rows"]
+    figure = Figure(figsize=(10.4, 1.4 + 0.27 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = [
+        EMBEDDINGS[row["embeddings"]] if row["sae"] is None else f"{names[row['sae']]}: {EMBEDDINGS[row['embeddings']]}"
+        for row in rows
+    ]
+    for axes, measure, title in zip(
+        panels, ("ndcg", "own"), ("NDCG@10", "share of the query’s own modality"), strict=True
+    ):
+        for offset, (modality, colour) in zip((-0.12, 0.12), _MODALITIES.items(), strict=True):
+            _points(
+                axes, [row["values"][f"{measure}_{modality}"] for row in rows], offset, colour, f"{modality} queries"
+            )
+        axes.set(xlabel=title, xlim=(0, 1))
+        plain(axes)
+    panels[1].axvline(1 / 3, color="#888888", linewidth=1, linestyle="--")
+    panels[0].set_yticks(range(len(rows)), titles, fontsize=8)
+    panels[0].invert_yaxis()
+    for before, after in zip(range(len(rows)), range(1, len(rows)), strict=False):
+        if rows[before]["sae"] != rows[after]["sae"]:
+            for axes in panels:
+                axes.axhline(after - 0.5, color="#cccccc", linewidth=0.8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def in_distribution(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
+    """Draw the distances of queries, and of their targets, to the k-th nearest image."""
+    figure = Figure(figsize=(10.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    edges = np.array(task["histogram"]["edges"])
+    middle, seen = (edges[:-1] + edges[1:]) / 2, 0
+    last = 0.0
+    shown = [entry for entry in task["histogram"]["shares"] if entry["embeddings"] in _LINES]
+    for entry in sorted(shown, key=lambda entry: list(_LINES).index(entry["embeddings"])):
+        title, colour, style = _LINES[entry["embeddings"]]
+        if entry["sae"] is not None:
+            title, style, seen = f"{title}, {names[entry['sae']]}", _STYLES[seen % len(_STYLES)], seen + 1
+        shares = np.array(entry["shares"])
+        axes.plot(middle, shares, style, color=colour, linewidth=1.6, drawstyle="steps-mid", label=title)
+        if entry["embeddings"] == "targets":
+            axes.fill_between(middle, shares, step="mid", color=colour, alpha=0.12, linewidth=0)
+        last = max(last, edges[1:][shares > 0].max(initial=0.0))
+    axes.set(xlabel="cosine distance to the 5th nearest image", ylabel="share of the queries", xlim=(0, last or 1))
+    axes.set_ylim(bottom=0)
+    plain(axes)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _points(axes: Axes, values: list[Mapping[str, float]], offset: float, colour: str, label: str) -> None:
+    x = np.array([each["value"] for each in values])
+    ends = np.abs(np.array([[each["low"] for each in values], [each["high"] for each in values]]) - x)
+    axes.errorbar(
+        x, np.arange(len(x)) + offset, xerr=ends, fmt="o", color=colour, markersize=4.5, linewidth=1, label=label
+    )

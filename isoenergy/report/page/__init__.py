@@ -1,0 +1,1 @@
+"""The page: its verdict, its sections, and the explorer of every atom."""

@@ -1,0 +1,73 @@
+"""What pages are made of: figures as files and on the page, and the templates' surroundings."""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.intervals import bounds, number
+from isoenergy.report.naming import Naming
+from isoenergy.sae.autoencoder import MODALITIES
+
+KINDS = ("svg", "png")
+PLAIN = Naming(MODALITIES)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as files, and on the page."""
+
+    name: str
+    alt: str
+    """What it shows, for those who do not see it."""
+    caption: str
+    """How to read it."""
+    figure: Figure
+    wide: bool
+
+    @classmethod
+    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False, caption: str = "") -> Self:
+        """Return the drawing of a figure; wide: it takes both columns of the page."""
+        return cls(name, alt, caption, figure, wide)
+
+    def named(self, naming: Naming) -> Self:
+        """Return it with the modalities' names."""
+        return replace(self, alt=naming(self.alt), caption=naming(self.caption), figure=naming.in_figure(self.figure))
+
+    @cached_property
+    def files(self) -> Mapping[str, bytes]:
+        """The figure by kind, `svg` and `png`."""
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine(None)  # it is laid out, once for all kinds; after "none", each is drawn twice
+        return {kind: as_bytes(self.figure, kind) for kind in KINDS}
+
+    @property
+    def url(self) -> str:
+        """The figure as a data URL."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.files["svg"]).decode()
+
+
+def environment(naming: Naming = PLAIN) -> Environment:
+    """Return what renders the templates: all data is escaped, what is not there is an error."""
+    found = Environment(
+        loader=PackageLoader("isoenergy", "report/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    found.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
+    found.filters["named"] = naming
+    return found
+
+
+def _unbroken(sentence: str) -> Markup:
+    """Keep what stands in brackets on one line, and intervals in the background."""
+    kept = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
+    return Markup(re.sub(r"\[[^]]*\]", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))

@@ -1,0 +1,1 @@
+"""What the synthetic experiment came to: figures and tables over seeds."""

@@ -1,0 +1,1 @@
+"""The tables, on the page and as files."""

@@ -1,0 +1,238 @@
+"""Removing unimodal atoms against simpler ways to close the gap: who wins, on which measure, by how much."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoenergy.evaluation.comparison import CONTROLS
+from isoenergy.metrics.retrieval import PAPER_BATCH
+from isoenergy.report.intervals import Interval, bounds, number, with_bounds
+from isoenergy.report.saes import Sae
+
+BIMODAL = "bimodal"
+_FORM = ".3f"
+
+VARIANTS = {
+    "original": ("as they are", "the embeddings, of unit norm"),
+    "reconstructed": ("all atoms", "what the SAE rebuilds of them: reconstruction alone"),
+    "bimodal": ("unimodal atoms removed", "rebuilt from the bimodal atoms alone: the paper’s intervention"),
+    "bimodal_subspace": (
+        "inside the bimodal subspace",
+        "the reconstruction projected to the directions that hold 95% of the bimodal atoms’ energy",
+    ),
+    "without_unimodal_subspace": (
+        "outside the unimodal subspace",
+        "the reconstruction without the directions that hold 95% of the unimodal atoms’ energy",
+    ),
+    "centred": ("centring", "each modality minus its mean (GR-CLIP)"),
+    "midpoint_shift": ("midpoint shift", "both moved along the gap until their means meet (Liang et al. 2022)"),
+    "random_shift": ("centring + random shift", "each minus its mean, plus one random unit vector, the same for both"),
+    "without_gap_dimensions": (
+        "without gap dimensions",
+        "the 8 coordinates in which the means differ most set to 0 (Schrodi et al. 2025)",
+    ),
+    "without_gap_direction": ("without the gap direction", "projected onto the complement of the gap vector"),
+    "canonical_correlation": ("CCA", "each mapped to the directions in which they correlate most, scaled by that"),
+    "whitened": ("whitening", "each minus its mean, its covariance brought towards the identity"),
+    "coral": ("CORAL", "images given the mean and covariance of the texts"),
+    "unimodal": ("bimodal atoms removed", "control: rebuilt from the unimodal atoms alone; should retrieve nothing"),
+    "matched_removal": (
+        "matched atoms removed",
+        "control: without as many random atoms of the unimodal ones’ frequencies and energies",
+    ),
+}
+"""Title and definition of each of `isoenergy.evaluation.embedding_variants`."""
+
+NUMBERS = {name: place for place, name in enumerate(VARIANTS, 1)}
+"""What a variant is called in figures."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column: where its interval lies, and which end is better."""
+
+    name: str
+    path: tuple[str, str]
+    """`geometry` or `retrieval`, and the name of the interval."""
+    highest_wins: bool
+
+    def of(self, part: Mapping[str, Any], variant: str) -> Interval:
+        """Return the number of a variant and its interval; part: the results of an SAE, or of the embeddings."""
+        found: Interval = part[self.path[0]][variant][self.path[1]]
+        return found
+
+    def best(self, values: Iterable[float]) -> float:
+        """Return the best of numbers; NaN if none is known."""
+        known = filter(math.isfinite, values)
+        return (max if self.highest_wins else min)(known, default=math.nan)
+
+    def ranked(self, values: Mapping[Any, Interval]) -> list[Any]:
+        """Return the keys, the best first, without those that were not measured."""
+        known = [key for key, interval in values.items() if math.isfinite(interval["value"])]
+        return sorted(known, key=lambda key: values[key]["value"], reverse=self.highest_wins)
+
+
+R1 = Measure("R@1", ("retrieval", "r1"), highest_wins=True)
+IN_BATCHES = Measure(f"R@1 in batches of {PAPER_BATCH}", ("retrieval", "in_batches_r1"), highest_wins=True)
+GAPS = (
+    Measure("DiM", ("geometry", "difference_in_means_interval"), highest_wins=False),
+    Measure("OT", ("geometry", "optimal_transport_interval"), highest_wins=False),
+    Measure("RMG", ("geometry", "relative_modality_gap_interval"), highest_wins=False),
+)
+RELATIVE_GAP = GAPS[2]
+MEASURES = (R1, IN_BATCHES, *GAPS)
+
+
+@dataclass(frozen=True)
+class RivalCell:
+    """A number of a variant, its interval, and whether it wins."""
+
+    text: str
+    interval: str
+    best: bool = False
+    """Of its group."""
+    winner: bool = False
+    """Of all groups."""
+
+
+@dataclass(frozen=True)
+class RivalRow:
+    """A variant."""
+
+    number: int
+    title: str
+    change: RivalCell
+    """Of R@1, paired, against the first of its kind."""
+    cells: Sequence[RivalCell]
+    """By measure."""
+
+
+@dataclass(frozen=True)
+class RivalGroup:
+    """Variants of one kind of embeddings, or its controls."""
+
+    heading: str
+    rows: Sequence[RivalRow]
+
+
+def rival_table(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mapping[str, str]) -> list[RivalGroup]:
+    """Return all variants, first of the embeddings themselves, then what each SAE rebuilds, controls apart.
+
+    Controls do not compete. Numbers that are shown alike win together.
+    """
+    parts = {"The embeddings themselves": original}
+    parts |= {f"Rebuilt by {labels[sae['name']]}": sae["results"] for sae in saes}
+    best = {
+        heading: {m.name: m.best(m.of(part, name)["value"] for name in _rivals(part)) for m in MEASURES}
+        for heading, part in parts.items()
+    }
+    overall = {m.name: m.best(values[m.name] for values in best.values()) for m in MEASURES}
+    groups = []
+    for heading, part in parts.items():
+        controls = [name for name in CONTROLS if name in part["retrieval"]]
+        wanted = {name: (value, overall[name]) for name, value in best[heading].items()}
+        groups.append(RivalGroup(heading, [_row(part, name, wanted) for name in _rivals(part)]))
+        if controls:
+            groups.append(RivalGroup(f"{heading}: controls", [_row(part, name, {}) for name in controls]))
+    return groups
+
+
+def rival_sentences(original: Mapping[str, Any], sae: Sae) -> list[str]:
+    """Return, a sentence or two a measure, who wins, by how much, and where removing the unimodal atoms stands."""
+    results = sae["results"]
+    values = {
+        measure.name: {
+            **{f"original/{name}": measure.of(original, name) for name in _rivals(original)},
+            **{name: measure.of(results, name) for name in _rivals(results)},
+        }
+        for measure in MEASURES
+    }
+    sentences = [
+        _of_recall("R@1 in the full gallery", results["rivals"]["r1"], values[R1.name]),
+        _of_recall(IN_BATCHES.name, results["rivals"]["in_batches_r1"], values[IN_BATCHES.name]),
+        *(
+            _of_gap(title, measure, values[measure.name])
+            for title, measure in zip(("Difference in means", "Optimal transport", "Relative gap"), GAPS, strict=True)
+        ),
+    ]
+    gap, recall = values[RELATIVE_GAP.name], values[R1.name]
+    better = [
+        name
+        for name in gap
+        if gap[name]["value"] < gap[BIMODAL]["value"] and recall[name]["value"] > recall[BIMODAL]["value"]
+    ]
+    listed = [
+        f"{kind} {', '.join(VARIANTS[name.rpartition('/')[2]][0] for name in names)}"
+        for kind, names in (
+            ("of the embeddings", [name for name in better if "/" in name]),
+            ("rebuilt", [name for name in better if "/" not in name]),
+        )
+        if names
+    ]
+    return [
+        *sentences,
+        f"Both a smaller relative gap and a higher R@1 than removing the unimodal atoms: {len(better)} of "
+        f"{len(gap) - 1} rivals{': ' * bool(listed)}{'; '.join(listed)}.",
+    ]
+
+
+def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interval]) -> str:
+    if not math.isfinite(values[BIMODAL]["value"]):
+        return f"{title}: not measured on so few pairs."
+    ahead, place = found["ahead_of_bimodal"], found["place_of_bimodal"]
+    ranked = list(ahead)
+    ranked.insert(place - 1, BIMODAL)
+    winner, second = ranked[:2]
+    text = (
+        f"{title}: {_called(winner)} wins with {with_bounds(values[winner])}, {with_bounds(found['lead'])} ahead of "
+        f"{_called(second)}{': too close to call' if found['lead']['low'] <= 0 else ''}."
+    )
+    if winner == BIMODAL:
+        return text
+    text += (
+        f" Removing the unimodal atoms is number {place} of {found['rivals']}, {with_bounds(ahead[winner])} behind the "
+        f"winner; "
+    )
+    same = next(name for name in ahead if "/" not in name)
+    best = VARIANTS[same][0]
+    if ahead[same]["value"] > 0:
+        return f"{text}among what the same SAE rebuilds {best} is best, {with_bounds(ahead[same])} ahead of it."
+    behind = {"value": -ahead[same]["value"], "low": -ahead[same]["high"], "high": -ahead[same]["low"]}
+    return f"{text}among what the same SAE rebuilds it is best, {with_bounds(behind)} ahead of {best}."
+
+
+def _of_gap(title: str, measure: Measure, values: Mapping[str, Interval]) -> str:
+    if not math.isfinite(values[BIMODAL]["value"]):
+        return f"{title}: not measured on so few pairs."
+    winner, second, *_ = ranked = measure.ranked(values)
+    apart = values[winner]["high"] < values[second]["low"]
+    return (
+        f"{title}: smallest for {_called(winner)}, {with_bounds(values[winner])}; next {_called(second)}, "
+        f"{with_bounds(values[second])}: {'apart' if apart else 'too close to call'}. Removing the unimodal atoms: "
+        f"{with_bounds(values[BIMODAL])}, number {ranked.index(BIMODAL) + 1} of {len(ranked)}."
+    )
+
+
+def _called(name: str) -> str:
+    kind, _, variant = name.rpartition("/")
+    return f"{VARIANTS[variant][0]} ({'embeddings' if kind else 'rebuilt'})"
+
+
+def _rivals(part: Mapping[str, Any]) -> list[str]:
+    measured = part["retrieval"]
+    return [name for name in VARIANTS if name in measured and name not in CONTROLS]
+
+
+def _row(part: Mapping[str, Any], name: str, best: Mapping[str, tuple[float, float]]) -> RivalRow:
+    """best: of its group and of all, by measure; none for a control."""
+    cells = []
+    for measure in MEASURES:
+        interval = measure.of(part, name)
+        text = number(interval["value"], _FORM)
+        of_group, of_all = (number(value, _FORM) == text != "–" for value in best.get(measure.name, (math.nan,) * 2))
+        cells.append(RivalCell(text, bounds(interval) if text != "–" else "", of_group, of_all))
+    change = part["retrieval"][name]["change_r1"]
+    nothing = change["low"] == change["high"] == 0
+    changed = RivalCell("", "") if nothing else RivalCell(number(change["value"], "+.3f"), bounds(change, "+.3f"))
+    return RivalRow(NUMBERS[name], VARIANTS[name][0], changed, cells)

@@ -1,0 +1,10 @@
+from .autoencoder import MODALITIES as MODALITIES
+from .autoencoder import AtomNorm as AtomNorm
+from .autoencoder import Input as Input
+from .autoencoder import SaeConfig as SaeConfig
+from .autoencoder import SparseAutoencoder as SparseAutoencoder
+from .group import SaeGroup as SaeGroup
+from .joint import Autoencoder as Autoencoder
+from .joint import JointAutoencoder as JointAutoencoder
+from .joint import build_autoencoder as build_autoencoder
+from .joint import load_autoencoder as load_autoencoder

@@ -1,0 +1,243 @@
+"""The sparse autoencoder: a dictionary and the encoder that chooses its atoms; save, load, share."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from isoenergy.codes.sparse_codes import Codes, SparseCodes
+from isoenergy.errors import InputError
+from isoenergy.objective import Alignment, MaskedCosine
+from isoenergy.pursuit import gram_matrix, plan_pursuit
+from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
+
+WEIGHTS_FILE = "sae.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
+"""What reading an autoencoder raises that is none."""
+_NORM_FLOOR = 1e-8
+MODALITY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+AtomNorm = Literal["unit", "free"]
+Input = Literal["normalised", "centred", "raw"]
+MODALITIES = ("image", "text")
+"""Of a vision-language model; of other pairs they are the names of their columns."""
+
+
+@dataclass(frozen=True)
+class SaeConfig:
+    """What a sparse autoencoder is, apart from its weights."""
+
+    dim: int
+    """Width of the embeddings; if each modality has its own dictionary, of all of them together."""
+    atoms: int
+    """Size of the dictionary."""
+    k: int
+    """Rounds of Matching Pursuit, hence the most atoms in a row's code; of other encoders see `sparse_encoders`."""
+    beta: float
+    """Weight of the alignment term that it was trained with; 0 for a standard SAE."""
+    sparse_encoder: SparseEncoder = field(default_factory=MatchingPursuit)
+    """How atoms are chosen."""
+    atom_norm: AtomNorm = "unit"
+    """unit: atoms are kept at norm 1. free: they are not."""
+    input: Input = "normalised"
+    """normalised: rows of unit norm. centred: those minus their modality's mean. raw: rows as they are."""
+    null: bool = False
+    """Whether it was trained on shuffled pairs: what it shows is the objective's own making."""
+    alignment: Alignment = field(default_factory=MaskedCosine)
+    """What β weighed."""
+    modalities: tuple[str, ...] = MODALITIES
+    """Of what it was trained on, in order."""
+    widths: tuple[int, ...] = ()
+    """Width of each modality, if each has its own dictionary; empty: one dictionary serves all."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "atoms", "k"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
+        if not self.beta >= 0:
+            raise InputError(f"beta must be 0 or more, got {self.beta}")
+        for name, allowed in (("atom_norm", get_args(AtomNorm)), ("input", get_args(Input))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not isinstance(self.null, bool):
+            raise InputError(f"null must be true or false, got {self.null!r}")
+        if not all(isinstance(name, str) and MODALITY_NAME.fullmatch(name) for name in self.modalities):
+            raise InputError(f"modalities must be names of letters, digits, _ and -, got {self.modalities!r}")
+        if self.widths and (len(self.widths) != len(self.modalities) or sum(self.widths) != self.dim):
+            raise InputError(
+                f"widths must be one for each of {', '.join(self.modalities)}, {self.dim} together, got {self.widths}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `dataclasses.asdict` made `values` of; raises InputError, TypeError or ValueError for others."""
+        families = {"sparse_encoder": SparseEncoder, "alignment": Alignment}
+        chosen = {name: family.from_dict(values[name]) for name, family in families.items() if name in values}
+        listed = {name: tuple(values[name]) for name in ("modalities", "widths") if name in values}
+        return cls(**{**values, **chosen, **listed})
+
+
+class SparseAutoencoder(nn.Module):
+    """A learned dictionary `(atoms, dim)` float32, and an encoder; a row is rebuilt as the sum of its code's atoms.
+
+    With Matching Pursuit, the default, there are no weights beside the dictionary, and no bias (paper 1.3).
+    """
+
+    def __init__(self, config: SaeConfig, generator: torch.Generator | None = None) -> None:
+        """Draw a Xavier-uniform dictionary from `generator`; project its atoms to unit norm, unless they are free."""
+        super().__init__()
+        self.config = config
+        self.dictionary = nn.Parameter(torch.empty(config.atoms, config.dim))
+        nn.init.xavier_uniform_(self.dictionary, generator=generator)
+        self.project_atoms()
+        self.encoder = config.sparse_encoder.build(self.dictionary.detach(), config.k)
+        if config.input == "centred":
+            for modality in config.modalities:
+                self.register_buffer(f"{modality}_mean", torch.zeros(config.dim))
+
+    @property
+    def dictionaries(self) -> "list[SparseAutoencoder]":
+        """The parts that have one dictionary each, and the modalities that it serves in their config: itself alone."""
+        return [self]
+
+    def part(self, modality: str) -> "SparseAutoencoder":
+        """Return the part that serves a modality."""
+        del modality
+        return self
+
+    @torch.no_grad()
+    def project_atoms(self) -> None:
+        """Rescale every atom to unit norm, in place and without gradient, unless atoms are free.
+
+        The trainer calls it after each step.
+        """
+        if self.config.atom_norm == "unit":
+            self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True) + _NORM_FLOOR)
+
+    def prepare(self, embeddings: Tensor, modality: str) -> Tensor:
+        """Return `(batch, dim)` raw embeddings of one modality as the rows that `encode` expects: see `Input`."""
+        if self.config.input == "raw":
+            return embeddings
+        rows = normalize(embeddings, dim=1)
+        return rows - getattr(self, f"{modality}_mean") if self.config.input == "centred" else rows
+
+    def forward(self, x: Tensor, gram: Tensor | None = None) -> Codes:
+        """Encode prepared `(batch, dim)` rows, for training; the reconstruction is `x - codes.residual`."""
+        return self.encoder(x, self.dictionary, gram)
+
+    def encode(self, x: Tensor, gram: Tensor | None = None) -> SparseCodes:
+        """Encode prepared `(batch, dim)` rows. With `gram_of_frozen`, many batches share one Gram matrix."""
+        return self(x, gram).to_sparse()
+
+    def gram_of_frozen(self, rows: int) -> Tensor | None:
+        """Return the Gram matrix, to encode `rows` rows in batches while the dictionary stays; None if none pays."""
+        if not isinstance(self.config.sparse_encoder, MatchingPursuit):
+            return None
+        plan = plan_pursuit(rows, self.config.dim, self.config.atoms, self.config.k, self.dictionary.device)
+        return None if plan.form == "residual" else gram_matrix(self.dictionary)
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        """Return the `(batch, dim)` sum of the codes' atoms."""
+        return nn.functional.embedding_bag(codes.indices, self.dictionary, per_sample_weights=codes.values, mode="sum")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights: the same for the same autoencoder, wherever it is."""
+        return weights_digest(self)
+
+    def save(self, folder: Path) -> None:
+        """Write `sae.safetensors` and `config.json` into `folder`, which is made if need be."""
+        save_weights(self, self.config, folder)
+
+    @classmethod
+    def load(cls, place: str | Path) -> Self:
+        """Read what `save` wrote: from a folder, `s3://…` or another fsspec URL, or the hub: `hf:ORG/NAME`.
+
+        Nothing is unpickled.
+        Raises InputError if there is nothing, a file is missing or unreadable, or the two files disagree.
+        """
+        from isoenergy.sae.sharing import local_copy  # the hub's client takes a second to import
+
+        with tempfile.TemporaryDirectory() as temporary:
+            return cls._load_folder(local_copy(str(place), Path(temporary)), str(place))
+
+    @classmethod
+    def _load_folder(cls, folder: Path, place: str) -> Self:
+        try:
+            config = SaeConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text()))
+            if config.widths:
+                raise InputError("it has a dictionary for each modality: JointAutoencoder.load takes it")
+            require_shapes(folder, {"dictionary": [config.atoms, config.dim]})
+            with torch.device("meta"):
+                sae = cls(config)
+            load_weights(sae, folder)
+        except UNREADABLE as error:
+            raise not_a_checkpoint(place, error) from error
+        return sae
+
+    def push_to_hub(self, name: str, card: str | None = None, private: bool = True) -> str:
+        """Upload to the Hugging Face hub as `name` (`ORG/NAME`) and return the URL.
+
+        card: the README; `isoenergy train` writes one beside each SAE, and `isoenergy share` takes that. Default: one
+        that says what the SAE is.
+        Raises InputError if the hub does not take it: no network, no token, no such organisation.
+        """
+        from isoenergy.sae.sharing import upload, write_for_hub
+
+        with tempfile.TemporaryDirectory() as temporary:
+            write_for_hub(self, card, name, Path(temporary))
+            return upload(Path(temporary), name, private)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(module: nn.Module, config: SaeConfig, folder: Path) -> None:
+    """Write a module's weights and its configuration into `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n")
+
+
+def require_shapes(folder: Path, shapes: Mapping[str, list[int]]) -> None:
+    """Raise InputError unless the weights have these shapes: before memory for what a config says is asked for."""
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
+        for name, expected in shapes.items():
+            shape = list(weights.get_slice(name).get_shape())
+            if shape != expected:
+                raise InputError(f"{WEIGHTS_FILE} has a {name} of {shape}, {CONFIG_FILE} says otherwise")
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Give a module on the meta device its weights, float32, ready to be used or trained on."""
+    module.load_state_dict(load_file(folder / WEIGHTS_FILE), assign=True)
+    module.requires_grad_()
+    module.float().eval()
+
+
+def not_a_checkpoint(place: str, error: Exception) -> InputError:
+    """Return the error to raise for one that reading an autoencoder raised."""
+    what = " ".join(str(error).split())
+    return InputError(
+        f"{place} is not a checkpoint ({what}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
+        f"as `isoenergy train` writes"
+    )

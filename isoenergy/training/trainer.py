@@ -1,0 +1,297 @@
+"""The training loop: batches in, `report(step, metrics, save)` out; it knows no engine.
+
+One pass over the data trains one SAE for each β and seed on the same batches. It runs alone, under DDP (pass `wrap`),
+in a notebook or in a test. Source: paper 1.3, 1.4, 3.3.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from isoenergy.distributed import add_up, from_first, processes
+from isoenergy.errors import InputError
+from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
+from isoenergy.sae.group import SaeGroup
+from isoenergy.sae.joint import Autoencoder, Widths, load_autoencoder
+from isoenergy.settings.differences import differing_fields
+from isoenergy.store.batches import Batches
+from isoenergy.training.training_config import TrainingConfig, sae_name, with_defaults
+from isoenergy.training.training_metrics import Metrics, StepSums, largest_squared_norm
+
+__all__ = ["Metrics", "SaveCheckpoint", "Trainer", "TrainingConfig", "sae_name"]
+
+STATE_FILE = "trainer.safetensors"
+STATE_JSON = "trainer.json"
+_IDLE_STEPS = "idle_steps"
+
+SaveCheckpoint = Callable[[Path], None]
+Report = Callable[[int, Metrics, SaveCheckpoint | None], None]
+RawPairs = tuple[Tensor, ...]
+"""Raw vectors, `(pairs, width)` a modality, images and texts say; row i of all belongs to one pair."""
+
+
+class DivergedError(InputError):
+    """A loss or a weight is not finite."""
+
+    def __init__(self, message: str, sae: str = "") -> None:
+        """sae: the name of the SAE that it is of."""
+        super().__init__(message, sae)
+        self.sae = sae
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Trainer:
+    """A group of SAEs, their optimizer and their position in the data; saved and loaded as a whole.
+
+    All randomness is a function of (seed, epoch, step): the position is the random state.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        batches: Batches,
+        dim: Widths,
+        device: torch.device | None = None,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        means: dict[str, Tensor] | None = None,
+        validation: RawPairs | None = None,
+    ) -> None:
+        """Draw the SAEs.
+
+        dim: the embeddings' width, or each modality's by name, in the order in which batches have them.
+        wrap: makes a module distributed, if it is to be.
+        means: `(width,)` mean unit row by modality, for centred input.
+        validation: pairs on which each checkpoint is measured, by the first worker.
+        Raises InputError if the batches are of unpaired rows and the alignment needs pairs, if only one of settings and
+        batches is of shuffled pairs, or if means are missing.
+        """
+        if not batches.paired and config.alignment.needs_pairs and any(config.betas):
+            raise InputError(
+                f"{config.alignment} compares the codes of a pair, and these images and texts are not paired; "
+                f"give --alignment iso-energy"
+            )
+        if config.null != batches.null:
+            raise InputError(
+                f"null is {config.null} in the settings and {batches.null} of the batches; "
+                f"give TrainingConfig(null=True) and UnpairedBatches.shuffled(…), or neither"
+            )
+        self.config, self.batches, self.step = config, batches, 0
+        self.device = device or torch.device("cpu")
+        self.group = SaeGroup(config, dim).to(self.device)
+        if config.input == "centred":
+            self._set_means(means)
+        self.group.start_from(batches.unshared().epoch(0))
+        self._validation = validation
+        self._module = wrap(self.group)
+        self._atoms = config.atoms_for(dim)
+        self._idle_steps = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.int32, device=self.device)
+        self._betas = torch.tensor([sae.config.beta for sae in self.group.saes], device=self.device)
+        self._sums = StepSums()
+        self._optimizer = torch.optim.Adam(self.group.parameters(), lr=config.learning_rate, fused=True)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, config.learning_rate, total_steps=self.steps
+        )
+        self._since, self._waited, self._rows = time.perf_counter(), 0.0, 0
+
+    @property
+    def steps(self) -> int:
+        """Steps in the whole run."""
+        return self.config.epochs * self.batches.steps
+
+    def run(self, report: Report | None) -> None:
+        """Train from the current position to the end.
+
+        `report(step, metrics, save)` is called every `log_every` steps, every `checkpoint_every` and at the end, by all
+        workers alike; `save` is None but every `checkpoint_every` steps and at the end, when `save(folder)` writes a
+        checkpoint. Raises DivergedError when a report finds a loss or a weight that is not finite.
+        Without a report nothing is measured on the way, which short steps gain a third by: there are no checkpoints,
+        atoms are only watched for dying if revival needs it, and weights that are not finite are found at the end.
+        """
+        self._since, self._waited, self._rows = time.perf_counter(), 0.0, 0
+        while self.step < self.steps:
+            epoch, first_step = divmod(self.step, self.batches.steps)
+            with closing(self._timed(self.batches.epoch(epoch, first_step))) as batches:
+                for vectors in batches:
+                    self._step(vectors, measured=report is not None or self.config.revival > 0)
+                    if report is not None:
+                        self._report_if_due(report)
+        if report is None:
+            self._require_finite_weights()
+
+    def _report_if_due(self, report: Report) -> None:
+        checkpoint_due = self.step == self.steps or self.step % self.config.checkpoint_every == 0
+        if checkpoint_due or self.step % self.config.log_every == 0:
+            metrics = self._metrics()
+            if checkpoint_due and self._validation is not None:
+                metrics |= self.validate()
+            report(self.step, metrics, self.save if checkpoint_due else None)
+
+    def _timed(self, batches: Iterator[RawPairs]) -> Generator[RawPairs]:
+        """Yield the batches; note how long they kept the loop waiting."""
+        for _ in range(self.batches.steps):
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def _step(self, vectors: RawPairs, measured: bool) -> None:
+        vectors = tuple(part.to(self.device, non_blocking=True).float() for part in vectors)
+        try:
+            output = self._module(vectors, self._dead_atoms(), measured)
+        except ValueError:  # a pursuit refuses atoms that are not finite
+            self._require_finite_weights()
+            raise
+        # DDP averages over workers; their shares of the batch may differ by a pair.
+        share = len(vectors[0]) * self.batches.workers / self.batches.batch_pairs
+        reconstruction, alignment, penalty, revival = output.losses.T
+        own = reconstruction + penalty + self.config.revival * revival
+        weight = 1.0 if self.config.alignment.over_all else share
+        objective = share * own.sum() + weight * (self._betas * alignment).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        objective.backward()
+        self.group.clip_gradients(self.config.gradient_clip)
+        self._optimizer.step()
+        self._schedule.step()
+        self.group.project_atoms()
+        if output.sums is not None:
+            used = output.sums.fires.sum(1)
+            add_up(used)
+            self._idle_steps = torch.where(used > 0, 0, self._idle_steps + 1)
+            self._sums.add(output.losses, output.sums)
+        self._rows += sum(map(len, vectors))
+        self.step += 1
+
+    def _dead_atoms(self) -> Tensor:
+        return self._idle_steps >= self.config.dead_after
+
+    def _metrics(self) -> Metrics:
+        """Return the metrics of all workers' rows since the last report."""
+        names = self.group.names
+        metrics = self._sums.metrics(names, self.group.modalities)
+        for name, dead, sae in zip(names, self._dead_atoms().sum(dim=1).tolist(), self.group.saes, strict=True):
+            metrics[f"{name}/dead_atoms"] = float(dead)
+            if self.config.atom_norm == "free":
+                metrics[f"{name}/largest_squared_norm"] = largest_squared_norm(sae)
+            if not all(math.isfinite(value) for key, value in metrics.items() if key.startswith(f"{name}/")):
+                raise self._diverged(name, "loss is")
+        self._require_finite_weights()
+        now = time.perf_counter()
+        seconds = max(now - self._since, 1e-9)
+        metrics |= {
+            "epoch": self.step / self.batches.steps,
+            "learning_rate": float(self._schedule.get_last_lr()[0]),
+            "rows_per_second": self._rows * self.batches.workers / seconds,
+            "waiting_for_data": self._waited / seconds,
+        }
+        self._since, self._waited, self._rows = now, 0.0, 0
+        return metrics
+
+    def _require_finite_weights(self) -> None:
+        for name, sae in zip(self.group.names, self.group.saes, strict=True):
+            if not all(parameter.isfinite().all() for parameter in sae.parameters()):
+                raise self._diverged(name, "weights are")
+
+    def _diverged(self, name: str, what: str) -> DivergedError:
+        steps = min(self.config.log_every, self.step)
+        return DivergedError(
+            f"{name}: the {what} not finite within {steps} steps before step {self.step}; "
+            f"give a smaller --learning-rate or --beta; checkpoints of earlier steps are whole",
+            name,
+        )
+
+    @torch.no_grad()
+    def validate(self) -> Metrics:
+        """Return each SAE's R² on the validation pairs, as measured by the first worker."""
+        if self._validation is None:
+            return {}
+        figures = torch.zeros(len(self.group.saes), device=self.device)
+        if processes() == 1 or torch.distributed.get_rank() == 0:
+            for number, sae in enumerate(self.group.saes):
+                figures[number] = _mean_r2(sae, self._validation, self.device)
+        values = from_first(figures).tolist()
+        return {f"{name}/validation_r2": r2 for name, r2 in zip(self.group.names, values, strict=True)}
+
+    def save(self, folder: Path) -> None:
+        """Write each SAE to a folder of its name, and what an exact resume needs beside them; no pickle."""
+        for name, sae in zip(self.group.names, self.group.saes, strict=True):
+            sae.save(folder / name)
+        optimizer = self._optimizer.state_dict()
+        tensors = {
+            f"{index}.{name}": value.cpu().contiguous()
+            for index, state in optimizer["state"].items()
+            for name, value in state.items()
+        }
+        save_file(tensors | {_IDLE_STEPS: self._idle_steps.cpu()}, folder / STATE_FILE)
+        schedule = {k: v for k, v in self._schedule.state_dict().items() if isinstance(v, int | float | bool | list)}
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "steps": self.steps,
+            "param_groups": optimizer["param_groups"],
+            "schedule": schedule,
+        }
+        (folder / STATE_JSON).write_text(json.dumps(state, indent=2) + "\n")
+
+    def load(self, folder: Path) -> None:
+        """Continue from a checkpoint: the steps that follow are those of a run that was never interrupted.
+
+        Raises InputError if it is unreadable, or was made with another config, naming the fields that differ.
+        """
+        try:
+            state = json.loads((folder / STATE_JSON).read_text())
+            tensors = load_file(folder / STATE_FILE)
+            idle_steps = tensors.pop(_IDLE_STEPS)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(f"{folder} is not a training checkpoint ({error})") from error
+        here = asdict(self.config) | {"steps": self.steps}
+        differences = differing_fields(with_defaults(state["config"]) | {"steps": state["steps"]}, here)
+        if differences:
+            raise InputError(f"{folder} was trained otherwise: {differences}; restore these settings or start anew")
+        self._idle_steps = idle_steps.to(self.device)
+        for name, sae in zip(self.group.names, self.group.saes, strict=True):
+            sae.load_state_dict(load_autoencoder(folder / name).state_dict())
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = value
+        self._optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+        self._schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+
+    def _set_means(self, means: dict[str, Tensor] | None) -> None:
+        if means is None:
+            raise InputError(
+                "centred input needs the mean of each modality's unit rows: give means, `(dim,)` tensors by modality, "
+                "as PairIndex.build(store, 'train').means has them"
+            )
+        for sae in self.group.saes:
+            for modality in sae.config.modalities:
+                getattr(sae.part(modality), f"{modality}_mean").copy_(means[modality])
+
+
+def _mean_r2(sae: Autoencoder, pairs: RawPairs, device: torch.device) -> float:
+    """Mean over modalities of R² (paper 1.6)."""
+    was_training = sae.training
+    sae.eval()
+    figures = []
+    for modality, vectors in zip(sae.config.modalities, pairs, strict=True):
+        part = sae.part(modality)
+        rows = part.prepare(vectors.to(device).float(), modality)
+        sums = ReconstructionSums.zeros(part.config.dim)
+        sums.update(rows.cpu(), part(rows).residual.cpu())
+        figures.append(sums)
+    sae.train(was_training)
+    return r2_paper(*figures)

@@ -1,0 +1,150 @@
+"""What a training says of itself: sums over the steps between two reports, as numbers, and what to make of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from isoenergy.distributed import add_up
+from isoenergy.sae.group import LOSSES, RowSums
+from isoenergy.sae.joint import Autoencoder
+from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, EPSILON
+
+Metrics = dict[str, float]
+
+_VARIANCE_FLOOR = 1e-6
+_UNSTABLE_SQUARED_NORM = 2.0
+_MANY_DEAD = 0.5
+_MUCH_ALWAYS_ON = 0.05
+_R2_LOSS = 0.05
+
+
+class StepSums:
+    """Sums over steps, on the device that trains; read, and brought together over all workers, once a report."""
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []
+
+    def add(self, losses: Tensor, sums: RowSums) -> None:
+        """Add a step of this worker: `GroupOutput.losses` and `sums`."""
+        rows = sums.inputs[:, 0].sum()
+        parts = [losses.detach() * rows, sums.squared_errors, sums.fires, sums.energies, sums.inputs]
+        self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
+
+    def metrics(self, names: list[str], modalities: Sequence[str]) -> Metrics:
+        """Return the metrics of all SAEs over all workers since the last call; all workers must call it together."""
+        flat = torch.cat([part.flatten() for part in self._sums])
+        add_up(flat)
+        parts = flat.cpu().double().split([part.numel() for part in self._sums])
+        losses, errors, fires, energies, inputs = (
+            part.view(like.shape) for part, like in zip(parts, self._sums, strict=True)
+        )
+        self._sums = []
+        entries, total, squares, rows = inputs.T
+        variance = squares / entries - (total / entries).square()
+        metrics: Metrics = {}
+        for number, name in enumerate(names):
+            weighted = dict(zip(LOSSES, (losses[number] / entries.sum()).tolist(), strict=True))
+            r2 = 1 - (errors[number] / entries) / (variance + _VARIANCE_FLOOR)
+            by_atom = energies[number]
+            energy = by_atom.sum(0)
+            held = max(float(energy.sum()), 1e-30)
+            always_on = fires[number].sum(0) > ALWAYS_ON_FREQUENCY * rows.sum()
+            shares = by_atom / rows[:, None]
+            shares = shares / shares.sum(0).clamp_min(1e-30)
+            shared = (energy > 0) & (shares.max(0).values <= 1 - EPSILON)
+            metrics |= {f"{name}/{key}": value for key, value in weighted.items()}
+            metrics |= {
+                **{f"{name}/r2_{modality}": float(value) for modality, value in zip(modalities, r2, strict=True)},
+                f"{name}/l0": float(fires[number].sum() / rows.sum()),
+                f"{name}/always_on_atoms": float(always_on.sum()),
+                f"{name}/always_on_energy": float(energy[always_on].sum()) / held,
+                f"{name}/bimodal_energy": float(energy[shared].sum()) / held,
+            }
+        return metrics
+
+
+def r2_by_modality(metrics: Mapping[str, float], name: str) -> dict[str, float]:
+    """Return an SAE's R² on each modality, in their order."""
+    start = f"{name}/r2_"
+    return {key.removeprefix(start): value for key, value in metrics.items() if key.startswith(start)}
+
+
+def mean_r2(metrics: Mapping[str, float], name: str) -> float:
+    """Return an SAE's R², averaged over modalities; NaN if it was not measured."""
+    found = r2_by_modality(metrics, name).values()
+    return sum(found) / len(found) if found else math.nan
+
+
+def largest_squared_norm(sae: Autoencoder) -> float:
+    """Return the largest squared norm of an atom."""
+    return max(float(part.dictionary.detach().square().sum(1).max()) for part in sae.dictionaries)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a user should know of a running training."""
+
+    sae: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.sae}: {self.message}"
+
+
+def notices(metrics: Metrics, names: list[str], atoms: int, baseline: str | None, warming_up: bool) -> list[Notice]:
+    """Return what to make of a report's metrics.
+
+    baseline: the SAE with β = 0 that the others' R² is compared with. warming_up: whether atoms have not yet had the
+    time to die or to come alive.
+    """
+    found = []
+    for name in names:
+
+        def of(key: str, name: str = name) -> float:
+            return metrics.get(f"{name}/{key}", math.nan)
+
+        r2 = mean_r2(metrics, name)
+        if of("always_on_energy") > _MUCH_ALWAYS_ON and not warming_up:
+            found.append(
+                Notice(
+                    name,
+                    "always-on",
+                    f"{of('always_on_atoms'):.0f} atoms fire on more than {ALWAYS_ON_FREQUENCY:.0%} of all inputs and "
+                    f"hold {of('always_on_energy'):.0%} of the energy: beta is past the point at which codes collapse; "
+                    f"give a smaller one, or --beta auto",
+                )
+            )
+        if of("dead_atoms") > _MANY_DEAD * atoms and not warming_up:
+            found.append(
+                Notice(
+                    name,
+                    "dead",
+                    f"{of('dead_atoms'):.0f} of {atoms} atoms are dead; give a smaller --expansion, or --revival 0.03",
+                )
+            )
+        if of("largest_squared_norm") >= _UNSTABLE_SQUARED_NORM:
+            found.append(
+                Notice(
+                    name,
+                    "norm",
+                    f"an atom has a squared norm of {of('largest_squared_norm'):.2f}: from "
+                    f"{_UNSTABLE_SQUARED_NORM:.0f} on a round of pursuit makes the residual larger; give "
+                    f"--atom-norm unit, or a smaller --learning-rate",
+                )
+            )
+        if baseline is not None and baseline != name and not warming_up:
+            best = mean_r2(metrics, baseline)
+            if best - r2 > _R2_LOSS:
+                found.append(
+                    Notice(
+                        name,
+                        "r2",
+                        f"R² is {r2:.3f}, and {best:.3f} with beta = 0: alignment is bought with reconstruction; give "
+                        f"a smaller beta, or --beta auto",
+                    )
+                )
+    return found

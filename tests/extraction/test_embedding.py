@@ -1,0 +1,95 @@
+"""Every row that goes in comes out, embedded or with the reason why not."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from isoenergy.encoders import DualEncoder, load_encoder
+from isoenergy.extraction.embedding import PIXELS, embed, encode, encoder_inputs, prepare, separate
+from isoenergy.pairs.formats.parquet import ParquetPairs
+from isoenergy.pairs.source import PairColumns, RawPairs
+from isoenergy.store.manifest import StoredDtype
+from tests.conftest import RowsWriter, bad_rows, encoded_image
+
+
+@pytest.fixture(scope="module")
+def encoder(other_encoder: Path) -> DualEncoder:
+    return load_encoder(f"open_clip:{other_encoder}")
+
+
+def embedded(batch: RawPairs, duplicates: Collection[int], encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
+    prepared = prepare(batch, duplicates, {f"{PIXELS}0": encoder.preprocessor})
+    return embed(prepared, f"{PIXELS}0", encoder, dtype)
+
+
+def shard_and_rejected(source: ParquetPairs, encoder: DualEncoder, rows_per_batch: int) -> tuple[pa.Table, pa.Table]:
+    (unit,) = source.units(1000)
+    duplicates = {len(bad_rows()) - 1}
+    rows = [embedded(batch, duplicates, encoder, "float16") for batch in source.read(unit, rows_per_batch)]
+    return separate(pa.concat_tables(rows[::-1]), unit, encoder.dim, "float16", source.passed_through)
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 5, 100])
+def test_each_bad_row_gets_its_reason(
+    tmp_path: Path, write_rows: RowsWriter, encoder: DualEncoder, rows_per_batch: int
+) -> None:
+    rows = bad_rows()
+    write_rows(list(rows.values()), tmp_path / "pairs.parquet")
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    shard, rejected = shard_and_rejected(source, encoder, rows_per_batch)
+    assert shard["key"].to_pylist() == ["good"]
+    assert rejected["reason"].to_pylist() == [reason for reason in rows if reason != "good"]
+    assert rejected["row"].to_pylist() == list(range(1, len(rows)))
+
+
+def test_embeddings_are_the_encoder_s(tmp_path: Path, write_rows: RowsWriter, encoder: DualEncoder) -> None:
+    rows = [{"key": str(n), "image": encoded_image(seed=n), "caption": f"picture {n}"} for n in range(4)]
+    write_rows(rows, tmp_path / "pairs.parquet")
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    (unit,) = source.units(10)
+    (batch,) = source.read(unit, 10)
+    table = embedded(batch, (), encoder, "float32")
+    texts = np.stack(table["text"].to_pylist())
+    torch.testing.assert_close(
+        torch.tensor(texts, dtype=torch.float32), encoder.encode_texts([f"picture {n}" for n in range(4)])
+    )
+
+
+def test_an_embedding_that_is_not_finite_is_rejected(
+    tmp_path: Path, write_rows: RowsWriter, encoder: DualEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"key": str(n), "image": encoded_image(seed=n), "caption": "c"} for n in range(3)]
+    write_rows(rows, tmp_path / "pairs.parquet")
+    whole = encoder.encode_pixels
+
+    def overflowing(pixels: np.ndarray) -> torch.Tensor:
+        rows = whole(pixels)
+        rows[1, 0] = 1e6  # finite in float32, not in float16
+        return rows
+
+    monkeypatch.setattr(encoder, "encode_pixels", overflowing)
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    (unit,) = source.units(10)
+    (batch,) = source.read(unit, 10)
+    table = embedded(batch, (), encoder, "float16")
+    assert table["reason"].to_pylist() == [None, "non_finite_embedding", None]
+
+
+def test_a_batch_with_nothing_to_encode_and_pixels_of_a_part(encoder: DualEncoder) -> None:
+    nothing = pa.array([None], pa.large_binary())
+    bad = pa.table({"reason": ["empty_image"], "detail": [""], "caption": [None], f"{PIXELS}0": nothing})
+    inputs = encoder_inputs(bad, f"{PIXELS}0", encoder)
+    assert inputs.pixels.shape == (0, *encoder.preprocessor.shape)
+    assert [rows.shape for rows in encode(encoder, inputs, "float16")] == [(0, encoder.dim)] * 2
+
+    pixels = [np.full(encoder.preprocessor.shape, value, np.uint8).tobytes() for value in range(5)]
+    reasons = [None, None, "empty_image", None, None]
+    table = pa.table({"reason": reasons, "caption": list("abcde"), "p": pa.array(pixels, pa.large_binary())})
+    inputs = encoder_inputs(table.slice(1), "p", encoder)
+    assert inputs.pixels[:, 0, 0, 0].tolist() == [1, 3, 4]
+    torch.testing.assert_close(encoder.encode_tokens(inputs.tokens), encoder.encode_texts(["b", "d", "e"]))
+    assert len(inputs.first(2).tokens[0]) == len(inputs.first(2)) == 2

@@ -1,0 +1,217 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.decoding import decode_caption
+from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.formats.table import TablePairs
+from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.pairs.source import PairColumns, RawPairs
+from tests.pairs.download.server import Server, answer
+
+FETCH = Downloader(DownloadConfig(allow_loopback=True, retries=0)).fetch
+
+
+def opened(path: Path, images: Path | str = "", **columns: str) -> TablePairs:
+    return TablePairs(str(path), PairColumns(**columns), FETCH, str(images))
+
+
+def pairs_of(path: Path, content: str | bytes, images: Path | str = "", **columns: str) -> RawPairs:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return everything(opened(path, images, **columns))
+
+
+def everything(source: TablePairs) -> RawPairs:
+    return RawPairs.joined([batch for unit in source.units(100) for batch in source.read(unit, 100)])
+
+
+def reasons(pairs: RawPairs) -> list[Reason | None]:
+    return [rejection and rejection.reason for rejection in pairs.rejections]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With a.jpg, b.jpg and c.jpg."""
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_bytes(f"image {name}".encode())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", 'Image,Caption,size\na.jpg,"one, and ""two""",3\n"b.jpg","over\nlines",\n'),
+        ("t.csv", '\ufeffImage,Caption,size\r\na.jpg,"one, and ""two""",3\r\n\r\nb.jpg,"over\nlines",""\r\n'),
+        ("t.TSV", 'Image\tCaption\tsize\na.jpg\tone, and "two"\t3\nb.jpg\t"over\nlines"\t\n'),
+        ("t.jsonl", '{"Image": "a.jpg", "Caption": "one, and \\"two\\"", "size": 3}\n\n  \n'
+                    '{"Image": "b.jpg", "Caption": "over\\nlines", "size": ""}'),
+    ],
+)  # fmt: skip
+def test_every_form_of_a_table_gives_the_same_pairs(folder: Path, name: str, content: str) -> None:
+    pairs = pairs_of(folder / name, content)
+    assert pairs.keys == [f"{name}/000000000".encode(), f"{name}/000000001".encode()]
+    assert pairs.images == [b"image a", b"image b"]
+    assert pairs.captions == [b'one, and "two"', b"over\nlines"]
+    assert reasons(pairs) == [None, None]
+    assert pairs.passed_through.to_pylist() == [{"Image": "a.jpg", "size": "3"}, {"Image": "b.jpg", "size": ""}]
+
+
+def test_keys_and_names_can_be_given(folder: Path) -> None:
+    content = "pic,words,uid\na.jpg,x,7\nb.jpg,y,\n"
+    pairs = pairs_of(folder / "t.csv", content, image="pic", caption="words")
+    assert (pairs.keys, pairs.captions) == ([b"7", b""], [b"x", b"y"])
+    assert opened(folder / "t.csv", image="pic", caption="words").keys_may_repeat
+    with pytest.raises(InputError, match="no column 'TEXT' for the caption; it has pic, words, uid"):
+        opened(folder / "t.csv", image="pic", caption="TEXT")
+    with pytest.raises(InputError, match=r"no column for the path: none of .* among pic, words, uid"):
+        opened(folder / "t.csv", caption="words")
+
+
+def test_a_row_with_too_few_or_too_many_cells_is_rejected_alone(folder: Path) -> None:
+    pairs = pairs_of(folder / "t.csv", "image,caption\na.jpg\nb.jpg,a cat, sitting\nc.jpg,a dog,,\n")
+    assert (pairs.images, pairs.captions) == ([b"image a", None, b"image c"], [None, None, b"a dog"])
+    assert reasons(pairs) == [None, Reason.UNREADABLE_ROW, None]
+    assert "line 3: 3 cells, but there are 2 columns" in str(pairs.rejections[1])
+
+
+@pytest.mark.parametrize("bad", ['b.jpg,"never closed', 'b.jpg,"closed" too early', '"b.jpg,x'])
+def test_quotes_that_do_not_match_cost_one_row(folder: Path, bad: str) -> None:
+    pairs = pairs_of(folder / "t.csv", f'image,caption\na.jpg,"fine"\n{bad}\nc.jpg,"fine\ntoo"\n')
+    assert pairs.images == [b"image a", None, b"image c"]
+    assert pairs.captions == [b"fine", None, b"fine\ntoo"]
+    assert reasons(pairs) == [None, Reason.UNREADABLE_ROW, None]
+    assert pairs.keys[1] == b"t.csv/000000001"
+    assert str(pairs.rejections[1].detail).startswith("line 3: ")
+
+
+def test_a_cell_that_is_too_long_costs_one_row(folder: Path) -> None:
+    pairs = pairs_of(folder / "t.csv", f"image,caption\na.jpg,{'x' * 200_000}\nb.jpg,fine\n")
+    assert reasons(pairs) == [Reason.UNREADABLE_ROW, None]
+    assert pairs.captions == [None, b"fine"]
+
+
+@pytest.mark.parametrize("bad", ['{"image": "b.jpg", "caption"', "[1]", "7", "[" * 100_000, "\x00", '{"a": 1}}'])
+def test_a_line_that_is_no_object_is_rejected_alone(folder: Path, bad: str) -> None:
+    good = [json.dumps({"image": f"{name}.jpg", "caption": name, "id": n}) for n, name in enumerate("ac")]
+    pairs = pairs_of(folder / "t.jsonl", f"{good[0]}\n{bad}\n{good[1]}")
+    assert pairs.images == [b"image a", None, b"image c"]
+    assert reasons(pairs) == [None, Reason.UNREADABLE_ROW, None]
+    assert pairs.keys == [b"0", b"t.jsonl/000000001", b"1"]
+    assert pairs.passed_through.to_pylist() == [{"image": "a.jpg"}, {"image": None}, {"image": "c.jpg"}]
+    assert str(pairs.rejections[1].detail).startswith("line 2: ")
+
+
+def test_line_separators_within_json_strings_are_no_line_ends(folder: Path) -> None:
+    line = json.dumps({"image": "a.jpg", "caption": "one\u2028two\x85three\x0bfour"}, ensure_ascii=False)
+    pairs = pairs_of(folder / "t.jsonl", line + "\r\n")
+    assert pairs.captions == ["one\u2028two\x85three\x0bfour".encode()]
+
+
+def test_values_that_are_not_text(folder: Path) -> None:
+    rows = [
+        {"image": "a.jpg", "caption": ["x"], "id": True, "tags": ["u", 1]},
+        {"image": ["b.jpg"], "caption": 5, "id": 1.5, "tags": None},
+        {"image": "c.jpg", "caption": None, "id": 12, "tags": "\ud800"},
+        {"other": 1},
+    ]
+    pairs = pairs_of(folder / "t.jsonl", "\n".join(map(json.dumps, rows)))
+    assert pairs.captions == [None] * 4
+    assert pairs.images == [b"image a", None, b"image c", None]
+    assert pairs.keys == [None, None, b"12", None]
+    assert pairs.passed_through["tags"].to_pylist() == ['["u", 1]', None, "?", None]
+    assert reasons(pairs) == [None, Reason.MISSING_IMAGE, None, Reason.MISSING_IMAGE]
+
+
+def test_text_that_is_not_utf8_costs_its_own_pair(folder: Path) -> None:
+    os.rename(folder / "b.jpg", os.fsencode(folder) + b"/caf\xe9.jpg")
+    content = b"image,caption,by\na.jpg,caf\xe9,Andr\xe9\ncaf\xe9.jpg,fine,x\nc.jpg,n\x00l,y\n"
+    pairs = pairs_of(folder / "t.csv", content)
+    assert pairs.images == [b"image a", b"image b", b"image c"]
+    assert pairs.captions[1:] == [b"fine", b"n\x00l"]
+    with pytest.raises(Rejected, match="caption_not_utf8"):
+        decode_caption(pairs.captions[0])
+    assert pairs.passed_through["by"].to_pylist() == ["Andr?", "x", "y"]
+
+
+def test_the_header_of_a_csv_must_name_each_column_once(folder: Path) -> None:
+    with pytest.raises(InputError, match="two columns of one name among image, caption, caption"):
+        pairs_of(folder / "t.csv", "image,caption,caption\na.jpg,x,y\n")
+    assert pairs_of(folder / "u.csv", ",image, caption\n0,a.jpg,x\n").passed_through.schema.names == [
+        "column_0",
+        "image",
+    ]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+@pytest.mark.parametrize("content", ["", "\n\n", "image,caption\n", '"image,caption'])
+def test_a_table_without_rows_is_an_error(folder: Path, name: str, content: str) -> None:
+    with pytest.raises(InputError, match=r"no rows|not a readable table"):
+        pairs_of(folder / name, content)
+
+
+def test_names_that_leave_the_folder_get_nothing(folder: Path) -> None:
+    inside = folder / "inside"
+    (inside / "sub").mkdir(parents=True)
+    (folder / "secret").write_bytes(b"secret")
+    (inside / "good.jpg").write_bytes(b"good")
+    os.symlink(folder / "secret", inside / "link.jpg")
+    os.symlink(folder, inside / "out")
+    os.symlink("good.jpg", inside / "inner-link.jpg")
+    os.symlink("gone", inside / "dangling.jpg")
+    os.symlink("round", inside / "round")
+    os.mkfifo(inside / "pipe.jpg")
+    unsafe = ["../secret", "sub/../../secret", "/etc/passwd", f"{folder}/secret", "link.jpg", "out/secret", "..",
+              "a\0b", "file:///etc/passwd", "memory://x", "..\\secret", "C:\\secret"]  # fmt: skip
+    missing = ["nowhere.jpg", "sub", ".", "good.jpg/x", "dangling.jpg", "round", "pipe.jpg", "x" * 300]
+    good = ["good.jpg", "./good.jpg", "sub/../good.jpg", "sub\\..\\good.jpg", "inner-link.jpg"]
+    rows = [json.dumps({"image": name, "caption": "c"}) for name in [*unsafe, *missing, *good]]
+    pairs = pairs_of(inside / "t.jsonl", "\n".join(rows))
+    assert pairs.images == [None] * len(unsafe + missing) + [b"good"] * len(good)
+    expected = [Reason.UNSAFE_PATH] * len(unsafe) + [Reason.MISSING_IMAGE] * len(missing) + [None] * len(good)
+    assert reasons(pairs) == expected
+
+
+def test_images_may_lie_in_another_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "t.csv"
+    assert pairs_of(elsewhere, "image,caption\na.jpg,x\n", images=folder).images == [b"image a"]
+    with pytest.raises(InputError, match="no folder and no zip of images"):
+        opened(elsewhere, images=folder / "nowhere")
+
+
+def test_images_may_be_urls(folder: Path, server: Server) -> None:
+    server.answers = {"/a": answer(b"from the web"), "/gone": answer(status="404 Not Found")}
+    content = f"url,caption\n{server.url('/a')},x\n{server.url('/gone')},y\na.jpg,z\n,w\n"
+    pairs = pairs_of(folder / "t.csv", content)
+    assert pairs.images == [b"from the web", None, None, None]
+    assert reasons(pairs) == [None, Reason.HTTP_CLIENT_ERROR, Reason.BAD_URL, Reason.MISSING_IMAGE]
+    assert opened(folder / "t.csv").images("t.csv", [0, 1]) == {0: b"from the web", 1: None}
+
+
+def test_a_folder_of_tables_is_a_source_and_one_named_for_it_is_preferred(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "d.jpg").write_bytes(b"image d")
+    (folder / "1.csv").write_text("image,caption,by\na.jpg,x,me\n")
+    (folder / "sub" / "2.jsonl").write_text('{"file_name": "d.jpg", "text": "y", "id": "k"}')
+    source = opened(folder)
+    pairs = everything(source)
+    assert source.files == ["1.csv", "sub/2.jsonl"]
+    assert source.keys_may_repeat
+    assert (pairs.keys, pairs.images) == ([b"1.csv/000000000", b"k"], [b"image a", b"image d"])
+    assert pairs.passed_through.to_pylist() == [
+        {"image": "a.jpg", "by": "me", "file_name": None}, {"image": None, "by": None, "file_name": "d.jpg"}
+    ]  # fmt: skip
+    (folder / "sub" / "metadata.csv").write_text("file_name,text\nd.jpg,z\n")
+    assert opened(folder).files == ["sub/metadata.csv"]
+    assert everything(opened(folder)).captions == [b"z"]
+
+
+def test_a_table_that_changes_while_it_is_read_is_an_error_of_its_unit(folder: Path) -> None:
+    (folder / "t.csv").write_text("image,caption\na.jpg,x\nb.jpg,y\n")
+    source = opened(folder / "t.csv")
+    (unit,) = source.units(9)
+    (folder / "t.csv").write_text("image,caption\na.jpg,x\n")
+    with pytest.raises(OSError, match="had 2 pairs when the source was opened and has 1 now"):
+        list(source.read(unit, 9))

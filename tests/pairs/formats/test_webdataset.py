@@ -1,0 +1,253 @@
+import gzip
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
+from isoenergy.pairs.formats.webdataset import WebDatasetPairs
+from isoenergy.pairs.rejection import Reason
+from isoenergy.pairs.source import RawPairs
+from tests.pairs.download.faulty import Faulty
+
+Members = list[tuple[str, bytes | tarfile.TarInfo]]
+MEMBER_BYTES = {"jpg": 3000, "txt": 40, "json": 300}
+
+
+def tar_of(members: Members) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", errors="surrogateescape") as tar:
+        for name, content in members:
+            if isinstance(content, bytes):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+            else:
+                content.name = name
+                tar.addfile(content)
+    return sink.getvalue()
+
+
+def read(folder: Path, content: bytes, name: str = "a.tar") -> RawPairs:
+    (folder / name).write_bytes(content)
+    source = WebDatasetPairs(str(folder / name))
+    (unit,) = source.units(1)
+    return RawPairs.joined(list(source.read(unit, 100)))
+
+
+def reasons(pairs: RawPairs) -> list[Reason | None]:
+    return [rejection and rejection.reason for rejection in pairs.rejections]
+
+
+def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo()
+    member.type, member.linkname = kind, target
+    return member
+
+
+def test_members_of_a_key_are_a_pair_in_whatever_order_they_stand(tmp_path: Path) -> None:
+    described = json.dumps({"caption": "not this", "width": 3}).encode()
+    pairs = read(tmp_path, tar_of([
+        ("0.jpg", b"i0"), ("0.txt", b"t0"), ("0.json", described),
+        ("1.json", described), ("1.txt", b"t1"), ("1.JPG", b"i1"),
+        ("2.cls", b"9"), ("2.Txt", b"t2"), ("2.seg.png", b"mask"), ("2.webp", b"i2"), ("2.npy", b"x"),
+    ]))  # fmt: skip
+    assert pairs.keys == [b"a.tar/0", b"a.tar/1", b"a.tar/2"]
+    assert pairs.images == [b"i0", b"i1", b"i2"]
+    assert pairs.captions == [b"t0", b"t1", b"t2"]
+    assert pairs.passed_through.to_pylist() == [
+        {"json": described.decode()},
+        {"json": described.decode()},
+        {"json": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("described", "caption"),
+    [
+        ('{"caption": "c"}', b"c"), ('{"TEXT": "c"}', b"c"), ('{"caption": null}', None), ('{"caption": 7}', None),
+        ("{}", None), ("[1]", None), ("7", None), ("{", None), ("[" * 100_000, None),
+        ('{"caption": "\\ud800"}', b"\xed\xa0\x80"),
+    ],
+)  # fmt: skip
+def test_without_a_text_the_caption_is_the_json_s(tmp_path: Path, described: str, caption: bytes | None) -> None:
+    pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("0.json", described.encode())]))
+    assert pairs.captions == [caption]
+    assert pairs.passed_through["json"].to_pylist() == [described]
+
+
+def test_json_that_is_not_utf8_passes_through_as_text(tmp_path: Path) -> None:
+    pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("0.json", b'{"a": "\xff"}')]))
+    assert pairs.passed_through["json"].to_pylist() == ['{"a": "\ufffd"}']
+
+
+def test_folders_are_part_of_a_key_and_what_has_no_key_is_passed_over(tmp_path: Path) -> None:
+    pairs = read(tmp_path, tar_of([
+        ("./x.y/0.jpg", b"i"), ("./x.y/._0.txt", b"a Mac's"), ("./x.y/0.txt", b"t"), (".hidden", b"h"),
+        ("README", b"r"), ("x.y/dir.jpg", special(tarfile.DIRTYPE)),
+    ]))  # fmt: skip
+    assert (pairs.keys, pairs.images, pairs.captions) == ([b"a.tar/x.y/0"], [b"i"], [b"t"])
+
+
+def test_only_the_suffix_from_the_first_dot_counts(tmp_path: Path) -> None:
+    pairs = read(tmp_path, tar_of([("a.cls.txt", b"9"), ("a.jpg.json", b"{}"), ("a.jpg", b"i"), ("a.txt", b"t")]))
+    assert (pairs.keys, pairs.images, pairs.captions) == ([b"a.tar/a"], [b"i"], [b"t"])
+    assert pairs.passed_through["json"].to_pylist() == [None]
+
+
+def test_links_and_devices_have_no_content(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    pairs = read(tmp_path, tar_of([
+        ("0.jpg", special(tarfile.SYMTYPE, str(tmp_path / "secret.txt"))), ("0.txt", b"t0"),
+        ("1.jpg", b"i1"), ("1.txt", special(tarfile.LNKTYPE, "0.txt")),
+        ("2.jpg", special(tarfile.CHRTYPE)), ("2.txt", b"t2"),
+        ("3.jpg", special(tarfile.FIFOTYPE)), ("3.txt", b"t3"),
+    ]))  # fmt: skip
+    assert pairs.images == [None, b"i1", None, None]
+    assert pairs.captions == [b"t0", None, b"t2", b"t3"]
+
+
+def test_a_sample_without_an_image_or_a_caption_is_still_a_pair(tmp_path: Path) -> None:
+    pairs = read(tmp_path, tar_of([("0.jpg", b"i0"), ("1.txt", b"t1"), ("2.cls", b"3")]))
+    assert (pairs.images, pairs.captions, reasons(pairs)) == ([b"i0", None, None], [None, b"t1", None], [None] * 3)
+
+
+def test_a_key_that_comes_again_is_a_pair_of_its_own_and_rejected(tmp_path: Path) -> None:
+    first, second = [("0.jpg", b"i"), ("0.txt", b"t")], [("1.jpg", b"j"), ("1.txt", b"u")]
+    pairs = read(tmp_path, tar_of([*first, *first, *second, *first]))
+    assert pairs.keys == [b"a.tar/0", b"a.tar/0", b"a.tar/1", b"a.tar/0"]
+    assert reasons(pairs) == [None, Reason.DUPLICATE_KEY, None, Reason.DUPLICATE_KEY]
+
+
+def test_members_sorted_by_suffix_lose_nothing_silently(tmp_path: Path) -> None:
+    pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("1.jpg", b"j"), ("0.txt", b"t"), ("1.txt", b"u")]))
+    assert pairs.captions == [None, None, b"t", b"u"]
+    assert reasons(pairs) == [None, None, Reason.DUPLICATE_KEY, Reason.DUPLICATE_KEY]
+
+
+def test_a_name_that_is_not_utf8_is_a_key_that_is_not(tmp_path: Path) -> None:
+    pairs = read(tmp_path, tar_of([("caf\udce9.jpg", b"i"), ("caf\udce9.txt", b"t")]))
+    assert pairs.keys == [b"a.tar/caf\xe9"]
+
+
+def test_tars_may_number_their_samples_alike(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("a.tar", "a.tar.gz", "b/a.TAR"):
+        (tmp_path / name).write_bytes(tar_of([("0.jpg", b"i"), ("0.txt", b"t")]))
+    source = WebDatasetPairs(str(tmp_path))
+    keys = [key for unit in source.units(9) for batch in source.read(unit, 9) for key in batch.keys]
+    assert keys == [b"a.tar/0", b"a.tar.gz/0", b"b/a.TAR/0"]
+    assert not source.keys_may_repeat
+
+
+def test_what_img2dataset_leaves_beside_its_tars_is_no_tar(tmp_path: Path) -> None:
+    for name in ("00000.tar", "00000.parquet", "00000_stats.json", "._00000.tar", "_tmp/0.tar", "00001.tar.tmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert WebDatasetPairs(str(tmp_path)).files == ["00000.tar"]
+    (tmp_path / "00000.tar").unlink()
+    with pytest.raises(InputError, match=r"holds no \.tar or"):
+        WebDatasetPairs(str(tmp_path))
+
+
+def test_an_image_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, size in (("0.jpg", MAX_IMAGE_BYTES + 1), ("0.txt", 2), ("1.jpg", 2), ("1.txt", 2**16 + 1)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            tar.addfile(member, io.BytesIO(bytes(size)))
+    source = WebDatasetPairs(str(tmp_path))
+    (pairs,) = source.read(source.units(1)[0], 9)
+    assert reasons(pairs) == [Reason.IMAGE_TOO_LARGE, Reason.CAPTION_TOO_LONG]
+    assert (pairs.images, pairs.captions) == ([None, bytes(2)], [bytes(2), None])
+
+
+# --- spoilt tars ---------------------------------------------------------------------------------------------------
+
+FOUR = tar_of([m for n in range(4) for m in ((f"{n}.jpg", b"i" * 600), (f"{n}.txt", b"t"))])
+SAMPLE = 512 + 1024 + 512 + 512
+CUT = {
+    "empty": 0,
+    "within a header": SAMPLE + 100,
+    "within an image": SAMPLE + 512 + 100,
+    "within a caption's padding": 2 * SAMPLE - 5,
+    "between samples, without an end mark": 2 * SAMPLE,
+    "between members": 2 * SAMPLE + 512 + 1024,
+}
+
+
+@pytest.mark.parametrize("place", CUT)
+def test_a_tar_cut_short_keeps_what_is_whole_and_says_so_once(tmp_path: Path, place: str) -> None:
+    pairs = read(tmp_path, FOUR[: CUT[place]])
+    whole = CUT[place] // SAMPLE + (place == "within a caption's padding")
+    good = [key for key, image, text in zip(pairs.keys, pairs.images, pairs.captions, strict=True) if image and text]
+    assert good == [f"a.tar/{n}".encode() for n in range(whole)]
+    assert reasons(pairs).count(Reason.UNREADABLE_FILE) == 1
+    assert len(pairs) == whole + 1 + (place == "between members")
+    assert len(set(pairs.keys)) == len(pairs)
+
+
+def test_a_spoilt_member_costs_its_own_pair_alone(tmp_path: Path) -> None:
+    spoilt = FOUR[:SAMPLE] + os.urandom(512) + FOUR[SAMPLE + 512 :]
+    pairs = read(tmp_path, spoilt)
+    assert pairs.keys == [b"a.tar/unreadable-000000000", b"a.tar/0", b"a.tar/1", b"a.tar/2", b"a.tar/3"]
+    assert reasons(pairs) == [Reason.UNREADABLE_FILE, None, None, None, None]
+    assert pairs.images == [None, b"i" * 600, None, b"i" * 600, b"i" * 600]
+    assert pairs.captions == [None, b"t", b"t", b"t", b"t"]
+    source = WebDatasetPairs(str(tmp_path))
+    assert source.images("a.tar", [1, 2]) == {1: b"i" * 600, 2: None}
+
+
+def test_a_pair_whose_caption_lies_behind_a_spoilt_place_is_kept(tmp_path: Path) -> None:
+    spoilt = FOUR[: SAMPLE + 512 + 1024] + b"?" * 512 + FOUR[SAMPLE + 512 + 1024 :]
+    pairs = read(tmp_path, spoilt)
+    assert len(pairs) == 5
+    assert pairs.images.count(b"i" * 600) == pairs.captions.count(b"t") == 4
+
+
+def test_a_gzipped_tar_cut_short_keeps_what_is_whole(tmp_path: Path) -> None:
+    plain = tar_of([m for n in range(4) for m in ((f"{n}.jpg", os.urandom(30_000)), (f"{n}.txt", b"t"))])
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as zipped, tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        for member in tar:
+            zipped.addfile(member, tar.extractfile(member))
+    assert len(read(tmp_path, sink.getvalue(), "a.tgz")) == 4
+    pairs = read(tmp_path, sink.getvalue()[:-20_000], "a.tar.gz")
+    assert sum(1 for image, text in zip(pairs.images, pairs.captions, strict=True) if image and text) == 3
+    assert reasons(pairs).count(Reason.UNREADABLE_FILE) == 1
+
+
+def test_a_tar_that_is_gone_is_an_error_of_its_unit(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / name).write_bytes(FOUR)
+    source = WebDatasetPairs(str(tmp_path))
+    (tmp_path / "a.tar").unlink()
+    first, second = source.units(9)
+    with pytest.raises(OSError, match=r"a\.tar"):
+        list(source.read(first, 9))
+    assert len(next(source.read(second, 9))) == 4
+
+
+def test_pairs_are_estimated_from_the_size_of_tars(tmp_path: Path) -> None:
+    for number in range(40):
+        samples = [(f"{row:05d}.{suffix}", bytes(size)) for row in range(100) for suffix, size in MEMBER_BYTES.items()]
+        (tmp_path / f"{number:05d}.tar").write_bytes(tar_of(samples))
+    estimated = WebDatasetPairs(str(tmp_path)).estimated_pairs(sum(MEMBER_BYTES.values()))
+    assert estimated == pytest.approx(4000, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_storage_that_fails_on_the_way_is_not_taken_for_a_spoilt_tar(name: str) -> None:
+    place = Faulty.place()
+    content = tar_of([(f"{n}.jpg", os.urandom(10_000)) for n in range(100)])
+    Faulty().pipe_file(f"{place}/{name}", gzip.compress(content) if name.endswith("gz") else content)
+    source = WebDatasetPairs(f"faulty://{place}")
+    (unit,) = source.units(9)
+    assert sum(len(batch) for batch in source.read(unit, 9)) == 100
+    Faulty.broken = range(600_000, 600_001)
+    with pytest.raises(OSError, match="LookupError: no such luck"):
+        list(source.read(unit, 9))

@@ -1,0 +1,70 @@
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from isoenergy.pairs.opening import SourceConfig
+from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, read_thumbnails, strip, thumbnail
+from tests.conftest import bad_rows, encoded_image, written_rows
+
+ROWS = [{"key": str(n), "image": encoded_image(seed=n), "caption": f"picture {n}"} for n in range(30)]
+COLOURS = ("red", "lime", "blue")
+
+
+def opened(picture: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(picture)).convert("RGB")
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> SourceConfig:
+    for name in ("a", "b"):
+        written_rows(ROWS, tmp_path / "pairs" / f"{name}.parquet")
+    return SourceConfig(f"{tmp_path}/pairs", "parquet")
+
+
+def test_those_asked_for_are_read(two_files: SourceConfig) -> None:
+    found = read_thumbnails(two_files, {"a.parquet": [3, 29], "b.parquet": [0]})
+    assert set(found) == {("a.parquet", 3), ("a.parquet", 29), ("b.parquet", 0)}
+    assert {opened(picture).size for picture in found.values()} == {(PIXELS, PIXELS)}
+    with Image.open(io.BytesIO(ROWS[29]["image"])) as image:  # type: ignore[arg-type]
+        assert found["a.parquet", 29] == thumbnail(image.convert("RGB"))
+
+
+def test_a_source_of_one_file_and_one_that_is_gone(two_files: SourceConfig, tmp_path: Path) -> None:
+    alone = SourceConfig(f"{two_files.uri}/a.parquet", "parquet")
+    assert set(read_thumbnails(alone, {"a.parquet": [1]})) == {("a.parquet", 1)}
+    assert read_thumbnails(SourceConfig(f"{tmp_path}/gone", "parquet"), {"a.parquet": [1]}) == {}
+    assert set(read_thumbnails(two_files, {"gone.parquet": [1], "b.parquet": [2]})) == {("b.parquet", 2)}
+
+
+def test_an_image_that_is_none_or_a_bomb_has_no_thumbnail(tmp_path: Path) -> None:
+    rows = bad_rows()
+    written_rows(list(rows.values()), tmp_path / "pairs.parquet")
+    found = read_thumbnails(SourceConfig(f"{tmp_path}/pairs.parquet", "parquet"), {"pairs.parquet": range(len(rows))})
+    names = list(rows)
+    without = {name for row, name in enumerate(names) if ("pairs.parquet", row) not in found}
+    assert without == {"truncated_image", "empty_image", "image_too_large", "unreadable_image", "missing_image"}
+
+
+def test_a_thumbnail_is_cut_from_the_middle() -> None:
+    wide = Image.new("RGB", (300, 100))
+    for place, colour in enumerate(COLOURS):
+        wide.paste(colour, (100 * place, 0, 100 * place + 100, 100))
+    red, green, blue = opened(thumbnail(wide)).getpixel((PIXELS // 2, PIXELS // 2))
+    assert green > 200 > 60 > max(red, blue)
+
+
+def test_a_strip_has_its_thumbnails_in_order() -> None:
+    made = opened(strip([thumbnail(Image.new("RGB", (80, 80), colour)) for colour in COLOURS], 32))
+    assert made.size == (96, 32)
+    assert [max(range(3), key=lambda c, x=x: made.getpixel((x, 16))[c]) for x in (16, 48, 80)] == [0, 1, 2]
+
+
+def test_thumbnails_are_as_large_as_fits() -> None:
+    pictures = [thumbnail(Image.open(io.BytesIO(encoded_image(size=(64, 64), seed=n)))) for n in range(8)]
+    samples = [pictures[:4], pictures[4:]]
+    sizes = [fitting_pixels(samples, 8, most) for most in (10**9, 8_000, 10)]
+    assert sizes[0] == PIXELS > sizes[1] > sizes[2] == 24
+    assert sum(len(strip(sample, sizes[1])) for sample in samples) <= 8_000
+    assert fitting_pixels([], 0, 1000) == PIXELS

@@ -1,0 +1,42 @@
+import numpy as np
+
+from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.rival_figures import sweeps, trade_off
+from isoenergy.report.tables.rivals import NUMBERS, VARIANTS
+from tests.report.evaluations import NAN, ORIGINAL, REBUILT, interval, original, sae
+
+
+def test_every_variant_is_a_numbered_point_but_the_unimodal_control() -> None:
+    axes = trade_off(original(), sae(), "SAE").axes[0]
+    shown = [*ORIGINAL, *(name for name in REBUILT if name != "unimodal")]
+    assert sorted(int(text.get_text()) for text in axes.texts) == sorted(NUMBERS[name] for name in shown)
+
+
+def test_the_key_names_what_is_drawn() -> None:
+    key = trade_off(original(), sae(), "SAE").axes[1]
+    said = {text.get_text() for text in key.texts}
+    assert {title for name, (title, _) in VARIANTS.items() if name != "unimodal"} <= said
+
+
+def test_a_sweep_is_a_curve_from_where_nothing_is_done() -> None:
+    one, whole = sae({"reconstructed": 0.3}, {"reconstructed": 0.7}), original()
+    gaps, recalls = {"0.5": interval(0.4), "1": interval(0.1)}, {"0.5": interval(0.5, 0.02), "1": interval(0.6)}
+    one["results"]["geometry"]["sweeps"] = {"midpoint_shift": gaps}
+    one["results"]["retrieval"]["sweeps"] = {"midpoint_shift": recalls}
+    left = sweeps(whole, one, "SAE").axes[0]
+    curve = next(line for line in left.lines if line.get_label() == "rebuilt by the SAE")
+    assert curve.get_xydata().tolist() == [[0.7, 0.3], [0.4, 0.5], [0.1, 0.6]]
+    assert [text.get_text() for text in left.texts] == ["0", "0", "0.5", "1"]
+    bars = [np.round(bar, 6).tolist() for drawn in left.collections for bar in drawn.get_segments()]
+    assert [[0.39, 0.5], [0.41, 0.5]] in bars
+    assert [[0.4, 0.48], [0.4, 0.52]] in bars
+
+
+def test_what_was_not_measured_is_not_drawn() -> None:
+    one, whole = sae(), original()
+    for part in (one["results"], whole):
+        for name, measured in part["retrieval"].items():
+            if name != "sweeps":
+                measured["in_batches_r1"] = measured["r1"] = dict.fromkeys(("value", "low", "high"), NAN)
+    assert as_bytes(sweeps(whole, one, "SAE"), "svg")
+    assert as_bytes(trade_off(whole, one, "SAE"), "svg")

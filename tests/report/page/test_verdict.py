@@ -1,0 +1,87 @@
+import pytest
+
+from isoenergy.report.page.verdict import NULL_COMMAND, Finding, above, below, verdict
+from tests.report.evaluations import NAN, interval, sae
+
+GOOD = {"reconstructed": 0.5, "bimodal": 0.5, "unimodal": 0.01, "centred": 0.4}
+CLOSED = {"reconstructed": 0.6, "bimodal": 0.2}
+
+
+def states(findings: list[Finding]) -> str:
+    return "".join(finding.mark for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "state"),
+    [(0.6, 0.05, "holds"), (0.6, 0.2, "undecided"), (0.4, 0.05, "fails"), (NAN, 1, "undecided")],
+)
+def test_a_number_is_above_only_with_its_whole_interval(value: float, half: float, state: str) -> None:
+    assert above(interval(value, half), 0.5) == state
+    opposite = {"holds": "fails", "fails": "holds", "undecided": "undecided"}[state]
+    assert below(interval(value, half), 0.5) == opposite
+
+
+def test_all_holds_where_every_interval_says_so() -> None:
+    real, null = sae(GOOD, CLOSED), sae(share=0.3, null=True)
+    assert states(verdict(real, [real, null], 0.0)) == "✓✓✓✓✓✓"
+
+
+def test_all_fails_where_every_interval_says_so() -> None:
+    recall = {"reconstructed": 0.5, "bimodal": 0.2, "unimodal": 0.4, "centred": 0.4}
+    real, null = sae(recall, {"reconstructed": 0.2, "bimodal": 0.6}, share=0.3), sae(share=0.8, null=True)
+    real["results"]["always_on_energy_share"] = 0.5
+    findings = verdict(real, [null, real], 0.0)
+    assert states(findings) == "✗✗✗✗✗✗"
+    assert findings[0].text.startswith("Removing the unimodal atoms widens the gap by 200% [")
+
+
+def test_nothing_is_decided_where_the_intervals_have_both_sides() -> None:
+    recall = {"reconstructed": 0.1, "bimodal": 0.09, "unimodal": 0.01, "centred": 0.095}
+    real, null = sae(recall, {"reconstructed": 0.4, "bimodal": 0.2}), sae(share=0.79, null=True)
+    assert states(verdict(real, [real, null], 0.0)) == "???✓??"
+
+
+def test_the_difference_to_centring_is_signed_from_the_side_of_the_bimodal_atoms() -> None:
+    text = verdict(sae({"bimodal": 0.1, "centred": 0.4}), [], 0.0)[4].text
+    assert "loses to centring" in text
+    assert "−0.300 [−0.310, −0.290]" in text
+
+
+def test_the_gap_that_is_closed_has_the_worst_ends_of_both_intervals() -> None:
+    text = verdict(sae(gap={"reconstructed": 0.5, "bimodal": 0.2}), [], 0.0)[0].text
+    assert "closes the gap by 60% [57%, 63%]" in text
+
+
+def test_retrieval_at_chance_is_said_and_decides_nothing() -> None:
+    real = sae({"reconstructed": 0.05, "bimodal": 0.05, "unimodal": 0.05, "centred": 0.05}, CLOSED)
+    findings = verdict(real, [], 0.045)
+    assert states(findings)[1] == "?"
+    assert "no better than a random order does (R@10 0.050 [0.040, 0.060]; by chance 0.045)" in findings[1].text
+    assert "keep 100%" in verdict(real, [], 0.039)[1].text
+
+
+def test_a_reconstruction_that_retrieves_nothing_or_has_no_gap_decides_nothing() -> None:
+    findings = verdict(sae(dict.fromkeys(GOOD, 0.0), {"reconstructed": 0.0, "bimodal": 0.0}), [], 0.0)
+    assert states(findings) == "??✓??"
+    assert "nan" not in " ".join(finding.text for finding in findings)
+
+
+def test_a_null_that_was_not_measured_is_asked_for() -> None:
+    real, other = sae(), sae(beta=0.5, null=True)
+    finding = verdict(real, [real, other], 0.0)[-1]
+    assert finding.state == "undecided"
+    assert "was not measured" in finding.text
+    assert NULL_COMMAND in finding.text
+
+
+def test_of_several_nulls_the_strictest_counts() -> None:
+    real = sae(share=0.8)
+    nulls = [sae(share=share, null=True) for share in (0.1, 0.9, 0.2)]
+    finding = verdict(real, [real, *nulls], 0.0)[-1]
+    assert finding.state == "fails"
+    assert "90.0% [89.0%, 91.0%]" in finding.text
+
+
+def test_an_sae_that_never_looks_at_pairs_needs_no_null() -> None:
+    plain = sae(beta=0.0)
+    assert len(verdict(plain, [plain], 0.0)) == 5

@@ -1,0 +1,211 @@
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow.data
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from isoenergy.errors import InputError
+from isoenergy.storage.files import without_secrets
+from tests.workflows.tracking.mlflow_server import MlflowServer
+from workflows.command import Terminated
+from workflows.tracking import code_version, mlflow_runs
+from workflows.tracking.tracking_client import allowed_name, allowed_tags
+
+
+@dataclass(frozen=True)
+class Inner:
+    k: int = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    inner: Inner = Inner()
+    name: str = "x" * 1000
+
+
+def client() -> MlflowClient:
+    return MlflowClient(mlflow_runs.tracking_uri())
+
+
+def test_parameters_metrics_and_parents(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("text")
+    with (
+        mlflow_runs.stage("pipeline", Settings(), "out-1") as parent,
+        mlflow_runs.stage("train", Settings(), "out-1", parent) as run,
+    ):
+        run.metric_history([(step, {"loss": 1 / step}) for step in range(1, 1501)])
+        run.metrics({"beta-1e+06@v1/r2": 0.5})
+        run.tags({"sae/beta-1e+06@v1": "digest"})
+        run.artifact(tmp_path / "file.txt")
+        assert client().get_run(run.id).info.status == "RUNNING"
+    record = client().get_run(run.id)
+    assert record.data.params["inner.k"] == "3"
+    assert record.data.tags["mlflow.parentRunId"] == parent.id
+    assert record.data.metrics["beta-1e_06_v1/r2"] == 0.5
+    assert record.data.tags["sae/beta-1e_06_v1"] == "digest"
+    assert len(client().get_metric_history(run.id, "loss")) == 1500
+    assert [file.path for file in client().list_artifacts(run.id)] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED"), (Terminated, "KILLED")]
+)
+def test_the_final_status_is_true_and_an_unfinished_run_goes_on(error: type[BaseException], status: str) -> None:
+    output = f"out-{error.__name__}"
+    with pytest.raises(error), mlflow_runs.stage("embed", Settings(), output) as first:
+        raise error
+    assert client().get_run(first.id).info.status == status
+    with mlflow_runs.stage("embed", Settings(), output) as second:
+        pass
+    assert second.id == first.id
+    assert client().get_run(first.id).info.status == "FINISHED"
+    with mlflow_runs.stage("embed", Settings(), output) as third:
+        pass
+    assert third.id != first.id
+
+
+def test_a_run_goes_on_with_the_parameters_that_its_last_life_did_not_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_short(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_runs.Run, "parameters", cut_short)
+        with pytest.raises(KeyboardInterrupt), mlflow_runs.stage("embed", Settings(), "cut short"):
+            pass
+    (left,) = runs_of("cut short")
+    assert (left.info.status, left.data.params) == ("RUNNING", {})
+    with mlflow_runs.stage("embed", Settings(), "cut short") as run:
+        pass
+    assert run.id == left.info.run_id
+    assert client().get_run(run.id).data.params["inner.k"] == "3"
+
+
+def runs_of(output: str) -> list[Run]:
+    experiment = client().get_experiment_by_name(mlflow_runs.EXPERIMENT)
+    assert experiment is not None
+    return list(client().search_runs([experiment.experiment_id], f"tags.isoenergy_output = '{output}'"))
+
+
+def test_a_run_names_what_it_reads_once_and_mlflow_finds_it_there() -> None:
+    fingerprint = "0123456789abcdef" * 4
+    with mlflow_runs.stage("train", Settings(), "reads") as run:
+        for _ in range(2):
+            run.dataset("/data/stores/clip", fingerprint, "clip", "training")
+        run.dataset("s3://user:secret@bucket/store", fingerprint[::-1], "other", "evaluation")
+    local, remote = client().get_run(run.id).inputs.dataset_inputs
+    assert (local.dataset.name, local.dataset.digest) == ("clip", fingerprint[:36])
+    assert json.loads(local.dataset.profile) == {"fingerprint": fingerprint}
+    assert mlflow.data.get_source(local.dataset).uri == "/data/stores/clip"
+    assert mlflow.data.get_source(remote.dataset).uri == "s3://bucket/store"
+    assert [tag.value for used in (local, remote) for tag in used.tags] == ["training", "evaluation"]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    answer = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit of one file, where this program's code is then looked for."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "code_version.py").write_text("one")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "one")
+    monkeypatch.setattr(code_version, "_FILE", folder / "code_version.py")
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    return folder
+
+
+def test_a_run_has_the_commit_of_its_code_and_says_if_files_have_changed(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somebody/s/venv/bin/isoenergy", "train"])
+    commit = git(checkout, "rev-parse", "HEAD")
+    (checkout / "untracked").write_text("")
+    for output, dirty in (("clean", "false"), ("changed", "true")):
+        with mlflow_runs.stage("train", Settings(), output) as run:
+            pass
+        tags = client().get_run(run.id).data.tags
+        assert tags["mlflow.source.git.commit"] == commit
+        assert tags["mlflow.source.git.dirty"] == dirty
+        assert tags["mlflow.source.name"] == "isoenergy"
+        (checkout / "code_version.py").write_text("two")
+
+
+def test_the_commit_is_that_of_the_job_where_there_is_no_repository_and_absent_if_nobody_knows(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "venv").mkdir()
+    (checkout / "venv" / "code_version.py").write_text("installed into a folder of somebody else's repository")
+    monkeypatch.setattr(code_version, "_FILE", checkout / "venv" / "code_version.py")
+    assert code_version.git_commit() is None
+    for config in ("", "[]", "{}", '{"metadata": null}', '{"metadata": {"git_commit": "unknown"}}'):
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", config)
+        assert code_version.git_commit() is None
+        assert "mlflow.source.git.commit" not in code_version.source_tags("train.py")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"git_commit": "abc-dirty"}}')
+    assert code_version.source_tags("/job/workflows/train.py") == {
+        "mlflow.source.name": "train.py",
+        "mlflow.source.type": "JOB",
+        "mlflow.source.git.commit": "abc",
+        "mlflow.source.git.dirty": "true",
+    }
+    monkeypatch.setenv("PATH", "")
+    assert code_version.git_commit() == "abc-dirty"
+
+
+@pytest.mark.parametrize(
+    "name", ["β = 1e+06", "../../x", "..", ".", "/a", "a//b/", "a/../../b", "x" * 300, "a" * 249 + "/b", "é/ü"]
+)
+def test_every_name_is_made_one_that_mlflow_takes(name: str) -> None:
+    with mlflow_runs.stage("names", {name: 1}, name) as run:
+        run.metrics({name: 0.5})
+        run.tags({name: "there"})
+    record = client().get_run(run.id).data
+    assert record.metrics == {allowed_name(name): 0.5}
+    assert record.params == {allowed_name(name): "1"}
+    assert record.tags[allowed_name(name)] == "there"
+
+
+def test_tags_are_cut_and_hold_no_password() -> None:
+    given = {"reason": "of s3://user:secret@host/a and https://user@host/b?c@d", "long": "x" * 10_000}
+    assert allowed_tags(given) == {"reason": "of s3://host/a and https://host/b?c@d", "long": "x" * 5000}
+
+
+def test_a_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:1")
+    with (
+        pytest.raises(InputError, match=r"MLflow at http://127\.0\.0\.1:1 cannot be used") as refused,
+        mlflow_runs.stage("train", Settings(), "out"),
+    ):
+        pass
+    assert "secret" not in str(refused.value)
+    assert without_secrets("postgresql://user:secret@host/db") == "postgresql://host/db"
+    assert without_secrets("https://user:pw@host:81/a@b?X-Amz-Signature=abc") == "https://host:81/a@b"
+    for plain in ("/a/b@c?d", "s3://bucket/a b?c", "sqlite:////a/b.db"):
+        assert without_secrets(plain) == plain
+
+
+@pytest.mark.server
+def test_a_server_gets_runs_and_artifacts(
+    mlflow_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    (tmp_path / "report.html").write_text("page")
+    with mlflow_runs.stage("report", Settings(), "out") as run:
+        run.metrics({"loss": 0.5})
+        run.artifact(tmp_path / "report.html")
+    record = MlflowClient(mlflow_server.uri).get_run(run.id)
+    assert record.info.status == "FINISHED"
+    assert record.data.metrics == {"loss": 0.5}
+    assert [path.read_text() for path in mlflow_server.artifacts.rglob(f"{run.id}/**/report.html")] == ["page"]

@@ -1,0 +1,1 @@
+"""Ray's start, a cluster's size and growth, progress bars and locks."""

@@ -1,0 +1,1 @@
+"""What `isoenergy evaluate` runs: the graphs of steps, and which tasks they measure."""

@@ -1,0 +1,1 @@
+"""What `isoenergy embed` runs on the cluster: its plan, placement, graph and workers."""

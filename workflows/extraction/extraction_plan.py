@@ -1,0 +1,68 @@
+"""The plan of `isoenergy embed`, printed before anything is done."""
+
+from collections.abc import Sequence
+
+from isoenergy.pairs.formats.webdataset import WebDatasetPairs
+from isoenergy.pairs.source import PairSource, PairUnit
+from isoenergy.storage.files import without_secrets
+from workflows.extraction.extraction_graph import Task
+from workflows.extraction.extraction_placement import Placement
+from workflows.extraction.extraction_probe import Probe, probe
+from workflows.extraction.extraction_workers import Stores
+
+
+def plan(
+    source: PairSource,
+    units: Sequence[PairUnit],
+    tasks: Sequence[Task],
+    stores: Stores,
+    placement: Placement,
+    probing: bool,
+) -> str:
+    """Return the plan's text; with `probing`, some pairs are read and encoded for it.
+
+    Raises InputError if none can be read.
+    """
+    places = ", ".join(writer.uri for writer in stores.writers)
+    encoders = ", ".join(f"{m.encoder} ({m.dim}, {m.precision}, stored as {m.dtype})" for m in stores.manifests)
+    device = f"{placement.gpus_per_actor:g} GPU" if placement.gpus_per_actor else "CPU"
+    measured = probe([task.unit for task in tasks], source, stores, placement) if probing and tasks else None
+    total, how = _pairs(source, units, measured)
+    lines = [
+        f"source     {without_secrets(source.uri)}: {source.format}, {len(source.files):,} files{source.beside}",
+        f"pairs      {how}" if total is None else f"pairs      {total:,} ({how})",
+        f"units      {len(units):,}, of which {len(tasks):,} are to be done",
+        f"encoders   {encoders}",
+        f"store      {places}",
+        f"resources  {placement.actors[0]} to {placement.actors[1]} encoder actors on {device}, "
+        f"{placement.cpus:g} CPUs for them and for decoding",
+    ]
+    if measured is not None:
+        known = [task.pairs for task in tasks if task.pairs is not None]
+        left = sum(known) if len(known) == len(tasks) else None if total is None else total * len(tasks) // len(units)
+        lines += _expected(measured, left, placement)
+    return "\n".join(lines)
+
+
+def _pairs(source: PairSource, units: Sequence[PairUnit], measured: Probe | None) -> tuple[int | None, str]:
+    if not isinstance(source, WebDatasetPairs):  # a file that cannot be read is one pair, rejected
+        return sum(1 if unit.stop is None else unit.stop - unit.start for unit in units), "exact"
+    if measured is None:
+        return None, "only reading the tars will count them; --dry-run estimates"
+    return source.estimated_pairs(measured.raw_bytes / measured.pairs), "estimated from the tars' size"
+
+
+def _expected(measured: Probe, pairs: int | None, placement: Placement) -> list[str]:
+    rate = measured.pairs_per_second(placement)
+    stages = " ".join(f"{stage} {seconds / measured.pairs * 1e3:.2f}" for stage, seconds in measured.seconds.items())
+    lines = [
+        f"probe      {measured.pairs} pairs, {measured.rejected} rejected; ms a pair: {stages}; "
+        f"lowest cosine to float32 {measured.cosine:.5f}"
+    ]
+    if pairs is not None:
+        stored = measured.stored_bytes / measured.pairs * pairs
+        lines.append(
+            f"expected   {rate:,.0f} pairs/s, {pairs / rate / 3600:,.2f} hours for about {pairs:,} pairs; "
+            f"{stored / 1e9:,.3f} GB to store"
+        )
+    return lines

@@ -1,0 +1,117 @@
+"""What a few pairs take: the figures of `isoenergy embed --dry-run`, measured before anything is written."""
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+import ray
+import torch
+
+from isoenergy.encoders.precision import cosine_to_float32
+from isoenergy.errors import InputError
+from isoenergy.extraction.embedding import encode, encoder_inputs, prepare, separate, with_embeddings
+from isoenergy.pairs.source import PairSource, PairUnit, RawPairs
+from isoenergy.store.writer import parquet_bytes
+from workflows.extraction.extraction_placement import Placement
+from workflows.extraction.extraction_workers import PAIRS_TO_COMPARE, Stores, cpus_of_this_node
+
+PAIRS = 200
+_WARM_UP_PAIRS = 8
+_DECODING_CPUS_BESIDE_AN_ENCODER = 1.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What some pairs took, on one worker."""
+
+    pairs: int
+    rejected: int
+    seconds: dict[str, float]
+    """Of read, decode and encode."""
+    stored_bytes: int
+    """In all stores."""
+    raw_bytes: int
+    """Of keys, images and captions, as found."""
+    cosine: float
+    """The lowest of an embedding to itself in float32."""
+
+    def pairs_per_second(self, placement: Placement) -> float:
+        """Return what the whole cluster may come to: its slowest stage, where each has its own processors."""
+        preparing = (self.seconds["read"] + self.seconds["decode"]) / self.pairs
+        encoding = self.seconds["encode"] / self.pairs
+        if not placement.gpus_per_actor:  # the encoder takes every core, and so does decoding
+            return placement.actors[1] / (encoding + preparing / max(1.0, placement.cpus / placement.actors[1]))
+        cpus = max(_DECODING_CPUS_BESIDE_AN_ENCODER, placement.cpus - placement.actors[1])
+        return min(placement.actors[1] / encoding, cpus / preparing)
+
+
+def probe(units: list[PairUnit], source: PairSource, stores: Stores, placement: Placement) -> Probe:
+    """Measure on the cluster, with the resources of an encoder actor; `units` are read until there are enough pairs.
+
+    Raises what reading raises.
+    """
+    task = ray.remote(num_cpus=1, num_gpus=placement.gpus_per_actor, max_retries=0)(_probe)
+    measured: Probe = ray.get(task.remote(units, source, stores, placement.gpus_per_actor > 0))
+    return measured
+
+
+def _probe(units: list[PairUnit], source: PairSource, stores: Stores, on_gpu: bool) -> Probe:
+    if not on_gpu:
+        torch.set_num_threads(cpus_of_this_node())
+    preprocessors = stores.load_preprocessors()
+    raw, read_seconds = _read(units, source)
+    start = time.perf_counter()
+    prepared = [prepare(part, (), preprocessors) for part in raw]
+    decode_seconds = time.perf_counter() - start
+    encoders = stores.load_encoders(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"))
+    pairs = sum(map(len, raw))
+    rejected = stored = 0
+    encode_seconds, cosine = 0.0, 1.0
+    for encoder, manifest in zip(encoders, stores.manifests, strict=True):
+        for part in prepared:
+            inputs = encoder_inputs(part, stores.pixels[encoder.name], encoder)
+            encode(encoder, inputs.first(_WARM_UP_PAIRS), manifest.dtype)
+            start = time.perf_counter()
+            vectors = encode(encoder, inputs, manifest.dtype)
+            encode_seconds += time.perf_counter() - start
+            if len(inputs):
+                some = inputs.first(PAIRS_TO_COMPARE)
+                compared = cosine_to_float32(encoder, some.pixels, some.tokens)
+                cosine = min(cosine, compared.image, compared.text)
+            unit = PairUnit("probe", 0, None)
+            shard, refused = separate(
+                with_embeddings(part, *vectors), unit, manifest.dim, manifest.dtype, stores.passed_through
+            )
+            stored += len(parquet_bytes(shard)) + len(parquet_bytes(refused))
+            rejected += len(refused)
+    return Probe(
+        pairs=pairs,
+        rejected=rejected // len(encoders),
+        seconds={"read": read_seconds, "decode": decode_seconds, "encode": encode_seconds},
+        stored_bytes=stored,
+        raw_bytes=sum(_bytes(part) for part in raw),
+        cosine=cosine,
+    )
+
+
+def _read(units: list[PairUnit], source: PairSource) -> tuple[list[RawPairs], float]:
+    """Return the first pairs, and the seconds of reading them; units that cannot be read are passed over."""
+    parts: list[RawPairs] = []
+    trouble: Exception | None = None
+    start = time.perf_counter()
+    for unit in units:
+        wanted = PAIRS - sum(map(len, parts))
+        if wanted <= 0:
+            break
+        try:
+            parts += islice(source.read(unit, wanted), 1)
+        except (OSError, pa.ArrowException) as error:
+            trouble = error
+    if not parts:
+        raise InputError(f"none of the first {len(units)} units of {source.uri} can be read ({trouble})")
+    return parts, time.perf_counter() - start
+
+
+def _bytes(part: RawPairs) -> int:
+    return sum(len(item or b"") for item in (*part.images, *part.captions)) + part.passed_through.nbytes

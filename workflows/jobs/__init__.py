@@ -1,0 +1,1 @@
+"""Submitting a stage as a job to a Ray cluster, and following it to its end."""

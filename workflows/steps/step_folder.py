@@ -1,0 +1,100 @@
+"""Results of steps in a folder that all nodes see: made beside their place, and renamed to it when they are whole."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from isoenergy.errors import InputError
+from workflows.steps.step import RECORD_FILE, FixedStep
+
+_TEMPORARY = ".step-"
+
+
+class StepFolder:
+    """A `StepStorage` in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Write nothing yet."""
+        self._root = root
+
+    def record(self, folder: str) -> dict[str, Any]:
+        """Return the record of a result."""
+        return json.loads((self._root / folder / RECORD_FILE).read_text())
+
+    def files(self, folder: str) -> str:
+        """Return the folder itself."""
+        return folder
+
+    @contextmanager
+    def inputs(self, folders: Collection[str]) -> Iterator[Mapping[str, tuple[dict[str, Any], Path]]]:
+        """Lend the results themselves."""
+        yield {folder: (self.record(folder), self._root / folder) for folder in folders}
+
+    def put(self, step: FixedStep, make: Callable[[Path], dict[str, Any]]) -> None:
+        """Have `make` fill a temporary folder and put that in the step's place when it is whole."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=self._root, prefix=f"{_temporary(step.name)}-", ignore_cleanup_errors=True
+        ) as temporary:
+            output = Path(temporary, "output")
+            output.mkdir()
+            record = make(output)
+            (output / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+            _put_in_place(output, self._root / step.folder, Path(temporary))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out for as long as this process lives, and clear away what killed ones left.
+
+        Where the filesystem has no locks no one is kept out, and nothing cleared away.
+
+        Raises InputError if another run is at work.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        with open(self._root / ".lock", "w") as file:
+            with contextlib.suppress(OSError):  # no locks here
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise InputError(
+                        f"another run is at work in {self._root}; wait for it, or give another --output"
+                    ) from error
+                for leftover in self._root.glob(f"{_TEMPORARY}*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            yield
+
+    def at_work(self, names: set[str]) -> list[str]:
+        """Return which of the steps have a temporary folder."""
+        entries = [entry.name for entry in os.scandir(self._root) if entry.name.startswith(_TEMPORARY)]
+        temporaries = {name.rpartition("-")[0] for name in entries}
+        return sorted(name for name in names if _temporary(name) in temporaries)
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+def _temporary(name: str) -> str:
+    return f"{_TEMPORARY}{name.replace('/', '-')}"
+
+
+def _put_in_place(output: Path, place: Path, aside: Path) -> None:
+    """Rename `output` to `place`, also where a task that was given up for lost puts its own there at this moment."""
+    for attempt in range(100):
+        with contextlib.suppress(FileNotFoundError):
+            place.rename(aside / f"replaced-{attempt}")
+        try:
+            output.rename(place)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            return
+    raise FileExistsError(f"{place} is taken again as often as it is emptied")

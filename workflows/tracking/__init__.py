@@ -1,0 +1,1 @@
+"""MLflow: runs, metrics, models and comparisons. No other room knows it."""

@@ -1,0 +1,185 @@
+"""MLflow: one run a pipeline, a child run a stage, each with its true final status."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from isoenergy.errors import InputError
+from isoenergy.storage.files import without_secrets
+from workflows.tracking.code_version import source_tags
+from workflows.tracking.metric_stream import MetricStream
+from workflows.tracking.tracking_client import (
+    EXPERIMENT,
+    allowed_name,
+    allowed_tags,
+    cannot_be_used,
+    client,
+    experiment_id,
+    flat_parameters,
+    in_brief,
+    tracking_uri,
+)
+
+__all__ = ["EXPERIMENT", "MetricStream", "Run", "require_server", "send_if_it_answers", "stage", "tracking_uri"]
+
+_BATCH = 1000
+_PATIENCE = 60.0
+_SECONDS_BETWEEN_TRIES = 5.0
+_LONGEST_DIGEST = 36
+
+
+@dataclass(frozen=True)
+class Run:
+    """A reference to an MLflow run; it may be sent to a Ray worker."""
+
+    uri: str
+    experiment: str
+    id: str
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers at a step."""
+        self.metric_history([(step, values)])
+
+    def metric_history(self, history: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log numbers at many steps, in batches."""
+        now = int(time.time() * 1000)
+        self.points([(name, float(value), now, step) for step, values in history for name, value in values.items()])
+
+    def points(self, points: Sequence[tuple[str, float, int, int]]) -> None:
+        """Log `(name, value, milliseconds since 1970, step)`, in batches; MLflow keeps one of points that are equal."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(allowed_name(name), value, moment, step) for name, value, moment, step in points]
+        for start in range(0, len(metrics), _BATCH):
+            client(self.uri).log_batch(self.id, metrics=metrics[start : start + _BATCH])
+
+    def last_step(self, metric: str) -> int:
+        """Return the last step at which a metric was logged; -1 if it never was, or the server does not answer."""
+        try:
+            history = client(self.uri).get_metric_history(self.id, allowed_name(metric))
+        except Exception:  # as in `_begin`
+            return -1
+        return max((point.step for point in history), default=-1)
+
+    def parameters(self, values: Mapping[str, str]) -> None:
+        """Log what `flat_parameters` made."""
+        from mlflow.entities import Param
+
+        client(self.uri).log_batch(self.id, params=[Param(name, value) for name, value in values.items()])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(name, value) for name, value in allowed_tags(values).items()]
+        client(self.uri).log_batch(self.id, tags=tags)
+
+    def dataset(self, store_uri: str, fingerprint: str, name: str, context: str) -> None:
+        """Say what the run reads; saying it again changes nothing.
+
+        fingerprint: the store's; MLflow's digest is as much of it as MLflow takes, and the dataset's profile has it in
+        full. context: what the run does with it, such as `training`.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        place = without_secrets(store_uri)
+        scheme, separator, _ = place.partition("://")
+        data = Dataset(
+            name=name,
+            digest=fingerprint[:_LONGEST_DIGEST],
+            source_type=scheme if separator and scheme != "file" else "local",
+            source=json.dumps({"uri": place}),
+            profile=json.dumps({"fingerprint": fingerprint}),
+        )
+        used = DatasetInput(data, tags=[InputTag("mlflow.data.context", context)])
+        client(self.uri).log_inputs(self.id, datasets=[used])
+
+    def artifact(self, file: Path, folder: str | None = None) -> None:
+        """Upload a file."""
+        client(self.uri).log_artifact(self.id, str(file), folder)
+
+
+@contextmanager
+def stage(name: str, config: Any, output: str, parent: Run | None = None, run_name: str = "") -> Iterator[Run]:
+    """Open the run of a stage, below `parent` if given, and end it FINISHED, FAILED or KILLED as the body ends.
+
+    config: a dataclass, logged as parameters. run_name: the run's name in MLflow, if it is not the stage's.
+    A run of the same stage, config and output that did not finish is continued rather than started again.
+    """
+    run = _begin(name, config, output, parent, run_name or name)
+    try:
+        yield run
+    except Exception:
+        send_if_it_answers(run, "that this run FAILED", partial(_end, run, "FAILED"), patience=0)
+        raise
+    except BaseException:
+        send_if_it_answers(run, "that this run was KILLED", partial(_end, run, "KILLED"), patience=0)
+        raise
+    send_if_it_answers(run, "that this run FINISHED", partial(_end, run, "FINISHED"))
+
+
+def send_if_it_answers(run: Run, what: str, send: Callable[[], None], patience: float = _PATIENCE) -> bool:
+    """Tell MLflow something that what was done does not hang on; return whether it took it.
+
+    It is tried for `patience` seconds; then a line says what MLflow lacks.
+    """
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            send()
+            return True
+        except Exception as error:  # as in `_begin`
+            if time.monotonic() >= give_up:
+                reason = in_brief(error)
+                print(
+                    f"isoenergy: MLflow at {without_secrets(run.uri)} did not take {what} ({reason})", file=sys.stderr
+                )
+                return False
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def require_server() -> None:
+    """Raise InputError if the tracking server does not answer now, before work is done that it is to be told of."""
+    uri = tracking_uri()
+    try:
+        experiment_id(uri)
+    except Exception as error:  # as in `_begin`
+        raise cannot_be_used(uri, error) from error
+
+
+def _end(run: Run, status: str) -> None:
+    client(run.uri).set_terminated(run.id, status)
+
+
+def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: str) -> Run:
+    uri = parent.uri if parent else tracking_uri()
+    parameters = flat_parameters(asdict(config) if is_dataclass(config) and not isinstance(config, type) else config)
+    identity = hashlib.sha256(json.dumps([name, output, parameters], sort_keys=True).encode()).hexdigest()
+    tags = {"isoenergy_identity": identity, "isoenergy_output": without_secrets(output), "mlflow.runName": run_name}
+    tags |= source_tags(sys.argv[0])
+    if parent:
+        tags["mlflow.parentRunId"] = parent.id
+    try:
+        experiment = parent.experiment if parent else experiment_id(uri)
+        unfinished = client(uri).search_runs(
+            [experiment], f"tags.isoenergy_identity = '{identity}' and attributes.status != 'FINISHED'", max_results=1
+        )
+        if unfinished:
+            run = Run(uri, experiment, unfinished[0].info.run_id)
+            client(uri).update_run(run.id, status="RUNNING")
+            run.tags(tags)
+        else:
+            run = Run(uri, experiment, client(uri).create_run(experiment, tags=tags).info.run_id)
+        run.parameters(parameters)  # again, as the last life may have ended before it came to them
+    except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a server or file that cannot be used
+        if isinstance(error, InputError):
+            raise
+        raise cannot_be_used(uri, error) from error
+    return run

@@ -1,0 +1,260 @@
+"""What runs in each of Ray Train's workers."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.actor import ActorHandle
+from torch import nn
+
+from isoenergy.distributed import NodeGroup
+from isoenergy.sae.group import SaeGroup
+from isoenergy.storage.files import open_filesystem, write_atomically
+from isoenergy.store.batches import Batches
+from isoenergy.store.row_sources import Residence
+from isoenergy.training.beta_search import AutomaticBeta, BetaCurve, BetaFigures, search_beta
+from isoenergy.training.checkpoints import CheckpointFolder
+from isoenergy.training.trainer import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
+from isoenergy.training.training_config import TrainingConfig, beta_text
+from isoenergy.training.training_metrics import mean_r2, notices, r2_by_modality
+from workflows.tracking import mlflow_runs
+from workflows.training.training_data import (
+    TrainingStores,
+    means_of,
+    open_batches,
+    read_indices,
+    validation_pairs,
+    widths_of,
+)
+
+CHECKPOINTS = "checkpoints"
+CURVE_FILE = "beta-search.json"
+HISTORY_FILE = "history.json"
+_POINTS_KEPT = 4000
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """What a worker is to do."""
+
+    stores: TrainingStores
+    output: str
+    training: TrainingConfig
+    residence: Residence
+    validates: bool
+    keep_checkpoints: int
+    run: mlflow_runs.Run
+    progress: ActorHandle
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Look for β if that is asked for, then train from the newest checkpoint, or the beginning, to the end."""
+    task: WorkerTask = settings["task"]
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    node, device = NodeGroup.form(), ray.train.torch.get_device()
+    indices = read_indices(task.stores, task.output)
+    batches = open_batches(indices, task.training, task.residence, device, node, rank, workers)
+    widths = widths_of(indices)
+    validation: RawPairs | None = None
+    if task.validates:
+        empty = tuple(torch.empty(0, width) for width in widths.values())
+        validation = validation_pairs(task.stores, task.training.validation_pairs) if rank == 0 else empty
+    worker = _Worker(task, batches, widths, device, node, means_of(indices), validation, rank)
+    training = task.training
+    if isinstance(training.beta, AutomaticBeta):
+        training = replace(training, beta=worker.find_beta(training.beta))
+    worker.train(training)
+
+
+@dataclass
+class _Worker:
+    task: WorkerTask
+    batches: Batches
+    widths: dict[str, int]
+    device: torch.device
+    node: NodeGroup
+    means: dict[str, torch.Tensor]
+    validation: RawPairs | None
+    rank: int
+
+    def train(self, config: TrainingConfig) -> None:
+        """Train to the end; the first worker reports and keeps checkpoints."""
+        trainer = self._trainer(config)
+        checkpoints = CheckpointFolder(f"{self.task.output}/{CHECKPOINTS}", self.task.keep_checkpoints)
+        history = History(self.task.run) if self.rank == 0 else None
+        with tempfile.TemporaryDirectory() as folder:
+            record = checkpoints.restore(Path(folder))
+            if record is not None:
+                trainer.load(Path(folder))
+            if record is not None and history is not None:
+                history.load(Path(folder))
+                newest = max(known.step for known in checkpoints.records())
+                spoilt = f"; the checkpoint of step {newest} is spoilt" if newest > record.step else ""
+                self.task.progress.say.remote(f"going on from step {record.step} of {trainer.steps}{spoilt}")
+        seen: set[tuple[str, str]] = set()
+
+        def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
+            if history is None:
+                return
+            history.add(step, metrics)
+            self.task.progress.set.remote(step, trainer.steps, progress_text(metrics, trainer.group.names))
+            baseline = next(
+                (n for n, s in zip(trainer.group.names, trainer.group.saes, strict=False) if s.config.beta == 0), None
+            )
+            warming_up = step < max(2 * config.dead_after, trainer.steps // 10)
+            for notice in notices(metrics, trainer.group.names, config.atoms_for(self.widths), baseline, warming_up):
+                if (notice.sae, notice.code) not in seen:
+                    seen.add((notice.sae, notice.code))
+                    self.task.progress.say.remote(f"warning, step {step}: {notice}")
+            if save is not None:
+                with tempfile.TemporaryDirectory() as folder:
+                    save(Path(folder))
+                    history.save(Path(folder))
+                    checkpoints.put(step, Path(folder), score(metrics, trainer.group.names), self.task.run.id)
+
+        trainer.run(report)
+        if history is not None:
+            history.close()
+
+    def find_beta(self, settings: AutomaticBeta) -> tuple[float, ...]:
+        """Return 0 and the β that the search chose; what it has tried is kept, and not tried again."""
+        filesystem, root = open_filesystem(self.task.output)
+        path = f"{root}/{CURVE_FILE}"
+        known: dict[str, list[dict[str, float]]] = {}
+        if filesystem.exists(path):
+            known = json.loads(filesystem.cat_file(path))["attempts"]
+
+        def attempt(betas: Sequence[float]) -> list[BetaFigures]:
+            name = beta_text(tuple(betas))
+            if name not in known:
+                known[name] = [asdict(figures) for figures in self._short_training(tuple(betas), settings.epochs)]
+                if self.rank == 0:
+                    text = json.dumps({"attempts": known}, indent=2)
+                    write_atomically(filesystem, path, text.encode())
+            return [BetaFigures(**figures) for figures in known[name]]
+
+        curve: BetaCurve = search_beta(settings, attempt)
+        if self.rank == 0:
+            text = json.dumps({"attempts": known, "chosen": curve.chosen}, indent=2)
+            write_atomically(filesystem, path, text.encode())
+            found = f"beta = {curve.chosen:g}" if curve.chosen else "no beta above 0 keeps within the bounds"
+            self.task.progress.say.remote(f"{found}, by short trainings:\n{curve.table()}")
+        return (0.0, curve.chosen) if curve.chosen > 0 else (0.0,)
+
+    def _short_training(self, betas: tuple[float, ...], epochs: int) -> list[BetaFigures]:
+        config = replace(self.task.training, beta=betas, epochs=epochs, seeds=1)
+        trainer = self._trainer(config)
+        last: Metrics = {}
+
+        def report(step: int, metrics: Metrics, _save: SaveCheckpoint | None) -> None:
+            last.update(metrics)
+            if self.rank == 0:
+                text = f"looking for beta among {beta_text(betas)}"
+                self.task.progress.set.remote(step, trainer.steps, text)
+
+        try:
+            trainer.run(report)
+        except DivergedError:  # all workers have seen the same; which β was to blame, each alone will tell
+            if len(betas) > 1:
+                return [figures for beta in betas for figures in self._short_training((beta,), epochs)]
+            return [BetaFigures(betas[0], math.nan, math.nan, math.nan)]
+        return [
+            BetaFigures(
+                beta=beta,
+                r2=last.get(f"{name}/validation_r2", mean_r2(last, name)),
+                always_on_energy=last[f"{name}/always_on_energy"],
+                bimodal_energy=last[f"{name}/bimodal_energy"],
+            )
+            for beta, name in zip(betas, trainer.group.names, strict=True)
+        ]
+
+    def _trainer(self, config: TrainingConfig) -> Trainer:
+        def wrap(module: nn.Module) -> nn.Module:
+            return distributed(module, self.device, self.node, self.batches.workers, config.batch_pairs)
+
+        return Trainer(config, self.batches, self.widths, self.device, wrap, self.means, self.validation)
+
+
+def distributed(module: nn.Module, device: torch.device, node: NodeGroup, workers: int, batch_pairs: int) -> nn.Module:
+    """Return a module that `workers` processes train together, on `batch_pairs` pairs a step.
+
+    On CPUs those of a node compute one Gram matrix together.
+    """
+    if isinstance(module, SaeGroup) and device.type == "cpu":
+        module.share_grams(node, pairs=-(-batch_pairs // workers))
+    if workers == 1:
+        return module
+    return nn.parallel.DistributedDataParallel(
+        module,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+class History:
+    """The metrics of a run by step, thinned out when they are many; sent to MLflow from a thread of its own."""
+
+    def __init__(self, run: mlflow_runs.Run) -> None:
+        self.points: list[tuple[int, Metrics]] = []
+        self._sent = run.last_step("epoch")
+        self._stream = mlflow_runs.MetricStream(run)
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        """Add a report."""
+        self.points.append((step, metrics))
+        if step > self._sent:  # else a run that was cut short has sent it
+            self._stream.add(step, metrics)
+        if len(self.points) > _POINTS_KEPT:
+            self.points = [*self.points[:-1:2], self.points[-1]]
+
+    def save(self, folder: Path) -> None:
+        """Write what there is beside a checkpoint, and what MLflow has not taken yet."""
+        state = {"points": self.points, "unsent": self._stream.unsent()}
+        (folder / HISTORY_FILE).write_text(json.dumps(state))
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote."""
+        state = json.loads((folder / HISTORY_FILE).read_text())
+        self.points = [(step, metrics) for step, metrics in state["points"]]
+        for step, metrics in state["unsent"]:
+            if step > self._sent:
+                self._stream.add(step, metrics)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._stream.close()
+
+
+def score(metrics: Metrics, names: Sequence[str]) -> float:
+    """Return the mean R² of the SAEs: on the validation pairs, or on the last training steps where there are none."""
+
+    def one(name: str) -> float:
+        return metrics.get(f"{name}/validation_r2", mean_r2(metrics, name))
+
+    return sum(map(one, names)) / len(names)
+
+
+def progress_text(metrics: Metrics, names: Sequence[str]) -> str:
+    """Return what the progress line says: the last SAE's figures, the one that is aligned most, and the speed."""
+    name = names[-1]
+
+    def of(key: str) -> float:
+        return metrics[f"{name}/{key}"]
+
+    r2 = "/".join(f"{value:.3f}" for value in r2_by_modality(metrics, name).values())
+    return (
+        f"{name}: loss {of('reconstruction_loss'):.3g} R² {r2} l0 {of('l0'):.1f} "
+        f"dead {of('dead_atoms'):.0f} align {of('alignment'):+.3f}, {metrics['rows_per_second']:,.0f} rows/s, "
+        f"waiting {metrics['waiting_for_data']:.0%}"
+    )
