@@ -194,15 +194,15 @@ def test_code_that_changes_during_a_run_does_not_break_it_and_is_not_taken_for_t
     tmp_path: Path, package: Path
 ) -> None:
     root, target = tmp_path / "root", sum_of_two()
-    old = (package / "sae.py").read_text()
+    old = (package / "objective.py").read_text()
     a, b, total = (item.step.fixed(root) for item in step_plan.plan([target], root))
     step_execution.execute(a)
-    (package / "sae.py").write_text(f"{old}\n# changed\n")
+    (package / "objective.py").write_text(f"{old}\n# changed\n")
     code_version.cache_clear()  # as in a worker that starts now
     for step in (b, total):
         step_execution.execute(step)
     assert step_plan.result(target, root) == {"sum": 21}
     assert due(sum_of_two(), root) == ["read/a", "read/b", "sum"]
-    (package / "sae.py").write_text(old)
+    (package / "objective.py").write_text(old)
     code_version.cache_clear()
     assert due(sum_of_two(), root) == ["read/b", "sum"]
