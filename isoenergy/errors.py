@@ -1,4 +1,9 @@
-"""The one exception for input that the user can mend."""
+"""The one exception for input that the user can mend, and other libraries' errors in a line."""
+
+import re
+
+_LONGEST = 300
+_SECRET = re.compile(r"(?<=Bearer )[^'\"]+|(?<=://)[^/\s@]+(?=@)")
 
 
 class InputError(Exception):
@@ -6,3 +11,9 @@ class InputError(Exception):
 
     The command line prints the message on one line and exits with code 2.
     """
+
+
+def in_brief(error: BaseException) -> str:
+    """Return the error's type and text on one line of bearable length, without tokens and passwords."""
+    text = _SECRET.sub("…", " ".join(str(error).split()))
+    return f"{type(error).__name__}: {text if len(text) <= _LONGEST else text[:_LONGEST] + ' …'}"

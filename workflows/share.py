@@ -9,8 +9,10 @@ from typing import Annotated
 import tyro
 
 from isoenergy.errors import InputError
-from isoenergy.sae.autoencoder import CARD_FILE, SparseAutoencoder
-from isoenergy.sae.sharing import HUB, card_of, hub_name, upload, write_for_hub
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.fetching import HUB, card_of, hub_name
+from isoenergy.sae.sae_config import CARD_FILE
+from isoenergy.sae.sharing import upload, write_card
 from isoenergy.storage.files import without_secrets
 from workflows.command import run_command
 
@@ -47,7 +49,8 @@ def run(config: ShareConfig) -> str:
     sae = SparseAutoencoder.load(config.sae)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_for_hub(sae, card_of(config.sae), name, folder)
+        sae.save(folder)
+        write_card(sae.config, card_of(config.sae), name, folder)
         if config.dry_run:
             return "\n".join(_planned(config, name, sae, folder))
         return upload(folder, name, private=not config.public)

@@ -17,8 +17,8 @@ from fsspec import AbstractFileSystem
 from isoenergy.errors import InputError
 from isoenergy.report.figures.figures import as_bytes
 from isoenergy.report.figures.training_curves import training_curves
-from isoenergy.sae.autoencoder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.sae.model_card import model_card
+from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.settings.differences import differing_fields
 from isoenergy.storage.files import absolute_uri, open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore, PairIndex

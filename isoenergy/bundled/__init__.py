@@ -1,6 +1,5 @@
 """The demo pairs and the small dual encoder that the package ships, and the programs that made them."""
 
-from pathlib import Path
+from isoenergy.storage.bundled_files import BUNDLED_ENCODER, BUNDLED_PAIRS
 
-BUNDLED_PAIRS = Path(__file__).parent / "pairs"
-BUNDLED_ENCODER = Path(__file__).parent / "encoder"
+__all__ = ["BUNDLED_ENCODER", "BUNDLED_PAIRS"]

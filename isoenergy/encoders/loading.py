@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from isoenergy.bundled import BUNDLED_ENCODER
 from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor
 from isoenergy.encoders.precision import require_precision
 from isoenergy.errors import InputError
+from isoenergy.storage.bundled_files import BUNDLED_ENCODER
 
 ALIASES = {
     "bundled": f"open_clip:{BUNDLED_ENCODER}",

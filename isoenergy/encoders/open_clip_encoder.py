@@ -16,13 +16,12 @@ from open_clip.utils import to_2tuple
 from PIL import Image
 from torch import Tensor
 
-from isoenergy.encoders import hub
 from isoenergy.encoders.dual_encoder import Pixels, Precision
-from isoenergy.encoders.messages import in_brief
 from isoenergy.encoders.resizing import require_resizable
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
 from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
+from isoenergy.storage import hub
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from isoenergy.encoders.digest import weights_digest
 from isoenergy.encoders.dual_encoder import Pixels, Precision, Preprocessor, Tokens
-from isoenergy.encoders.messages import in_brief
 from isoenergy.encoders.precision import autocast
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
 
 Tower = Callable[..., Tensor]
 

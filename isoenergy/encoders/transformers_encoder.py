@@ -19,13 +19,12 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.utils import logging
 
-from isoenergy.encoders import hub
 from isoenergy.encoders.dual_encoder import Pixels, Precision
-from isoenergy.encoders.messages import in_brief
 from isoenergy.encoders.resizing import require_resizable
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
 from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
+from isoenergy.storage import hub
 
 _CONFIG = ("config.json",)
 _PREPROCESSING = ("preprocessor_config.json", "processor_config.json")

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor
-from isoenergy.encoders.messages import in_brief
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
 
 
 def load_encoder(

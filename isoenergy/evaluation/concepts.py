@@ -22,7 +22,8 @@ from isoenergy.metrics.energy import (
     score_spread,
 )
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
-from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics import bootstrap as bootstrap_measures
 from isoenergy.statistics.bootstrap import REPLICATES, BootstrapSums, poisson_weights
 from isoenergy.statistics.concept_statistics import ConceptStatistics, classes_of_scores, modality_score

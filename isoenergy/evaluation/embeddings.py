@@ -22,7 +22,7 @@ from isoenergy.evaluation.measured_rows import (
     unit_rows,
 )
 from isoenergy.metrics.retrieval import chance_of_hit
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.bootstrap import REPLICATES, MeanSums, poisson_weights
 from isoenergy.store import EmbeddingStore
 

@@ -17,7 +17,8 @@ from isoenergy.evaluation.measured_rows import Inputs, SaeReference, StoreRefere
 from isoenergy.evaluation.top_pairs import load_tops
 from isoenergy.interventions.removal import INTERVENTIONS, intervene, kept_atoms
 from isoenergy.metrics.energy import frequency_matched_energies
-from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.concept_statistics import ConceptStatistics, modality_score
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
 from isoenergy.statistics.top_entries import TopPairs

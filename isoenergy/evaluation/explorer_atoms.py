@@ -16,7 +16,8 @@ from isoenergy.evaluation.top_pairs import load_histogram, load_tops
 from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
 from isoenergy.metrics.partners import strongest_partners
 from isoenergy.pairs.thumbnails import fitting_pixels, read_thumbnails, strip
-from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.top_entries import TopPairs
 from isoenergy.store import EmbeddingStore
 

@@ -11,7 +11,7 @@ from isoenergy.evaluation.concepts import load_bootstrap
 from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.measured_rows import Inputs, Result
 from isoenergy.metrics.energy_density import decades, energy_density
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.bootstrap import BootstrapSums, modality_scores
 from isoenergy.statistics.concept_statistics import classes_of_scores
 

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from isoenergy.evaluation.concepts import load_codes
 from isoenergy.evaluation.measured_rows import Inputs, Result
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.activation_histogram import ActivationHistogram
 from isoenergy.statistics.top_entries import TopPairs
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 
 _WORDS = re.compile(r"\b(image|text|caption)(s?)\b")
 

@@ -1,10 +1,10 @@
-from .autoencoder import MODALITIES as MODALITIES
-from .autoencoder import AtomNorm as AtomNorm
-from .autoencoder import Input as Input
-from .autoencoder import SaeConfig as SaeConfig
 from .autoencoder import SparseAutoencoder as SparseAutoencoder
 from .group import SaeGroup as SaeGroup
 from .joint import Autoencoder as Autoencoder
 from .joint import JointAutoencoder as JointAutoencoder
 from .joint import build_autoencoder as build_autoencoder
 from .joint import load_autoencoder as load_autoencoder
+from .sae_config import MODALITIES as MODALITIES
+from .sae_config import AtomNorm as AtomNorm
+from .sae_config import Input as Input
+from .sae_config import SaeConfig as SaeConfig

@@ -1,6 +1,6 @@
 """Several SAEs on the same batches: one for each β and seed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -13,9 +13,9 @@ from isoenergy.objective import reconstruction_loss
 from isoenergy.pursuit import plan_pursuit
 from isoenergy.pursuit.shared_gram import SharedGram
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.sae.joint import Autoencoder, JointAutoencoder, Widths, build_autoencoder
+from isoenergy.sae.joint import Autoencoder, JointAutoencoder, build_autoencoder
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import MatchingPursuit
-from isoenergy.training.training_config import TrainingConfig
 
 _NORM_FLOOR = 1e-6
 LOSSES = ("reconstruction_loss", "alignment", "sparsity_penalty", "revival_loss")
@@ -57,10 +57,14 @@ class _Encoded:
 class SaeGroup(nn.Module):
     """SAEs of one size; those of one seed start from the same initialisation, whatever their β."""
 
-    def __init__(self, config: TrainingConfig, dim: Widths) -> None:
+    def __init__(self, saes: Mapping[str, tuple[SaeConfig, int]], revival: float = 0.0) -> None:
+        """Draw the SAEs anew.
+
+        saes: each one's configuration and the seed of its initialisation, by name.
+        revival: weight of the loss by which dead atoms learn what the others leave; 0: it is not computed.
+        """
         super().__init__()
-        self._config = config
-        saes = config.saes(dim)
+        self._revival = revival
         self.names = list(saes)
         self.saes: list[Autoencoder] = [
             build_autoencoder(sae, torch.Generator().manual_seed(seed)) for sae, seed in saes.values()
@@ -135,12 +139,12 @@ class SaeGroup(nn.Module):
         alignment = zero
         if measured or sae.config.beta > 0:
             with torch.set_grad_enabled(torch.is_grad_enabled() and sae.config.beta > 0):
-                terms = [self._config.alignment(*pair, sae.config.atoms) for pair in combinations(codes, 2)]
+                terms = [sae.config.alignment(*pair, sae.config.atoms) for pair in combinations(codes, 2)]
                 alignment = _mean(terms)
         reconstruction = _over_entries(encoded, lambda block: reconstruction_loss(block.codes))
         penalty = _over_entries(encoded, lambda block: block.sae.encoder.penalty(block.codes, block.sae.dictionary))
         revival = zero
-        if self._config.revival:
+        if self._revival:
             revival = _over_entries(
                 encoded,
                 lambda block: block.sae.encoder.revival(block.rows, block.codes, block.sae.dictionary, dead),

@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError
 from isoenergy.sae.autoencoder import (
-    CONFIG_FILE,
     UNREADABLE,
-    SaeConfig,
     SparseAutoencoder,
     load_weights,
     not_a_checkpoint,
@@ -29,6 +27,8 @@ from isoenergy.sae.autoencoder import (
     save_weights,
     weights_digest,
 )
+from isoenergy.sae.fetching import local_copy
+from isoenergy.sae.sae_config import CONFIG_FILE, SaeConfig
 
 _NORM_FLOOR = 1e-8
 
@@ -107,8 +107,6 @@ class JointAutoencoder(nn.Module):
 
 
 Autoencoder = SparseAutoencoder | JointAutoencoder
-Widths = int | Mapping[str, int]
-"""The width of images and texts, or that of each modality by name."""
 
 
 def build_autoencoder(config: SaeConfig, generator: torch.Generator | None = None) -> Autoencoder:
@@ -118,8 +116,6 @@ def build_autoencoder(config: SaeConfig, generator: torch.Generator | None = Non
 
 def load_autoencoder(place: str | Path) -> Autoencoder:
     """Read an autoencoder of either kind; raises InputError as `SparseAutoencoder.load` does."""
-    from isoenergy.sae.sharing import local_copy  # the hub's client takes a second to import
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = local_copy(str(place), Path(temporary))
         try:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from isoenergy.sae.autoencoder import MODALITIES, SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
+from isoenergy.settings.modalities import MODALITIES
 
 PLACEHOLDER = "hf:ORG/NAME"
 """Stands in a card for the place on the hub, which nobody knows before the autoencoder is shared."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -19,3 +20,9 @@ class PairArrays:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+def embedding_rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating]:
+    """Return a column of embeddings as `(pairs, dim)`, as stored."""
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, dim)

@@ -17,8 +17,9 @@ from fsspec import AbstractFileSystem
 from isoenergy.errors import InputError
 from isoenergy.pairs.splits import Split, split_of
 from isoenergy.storage.files import open_filesystem
+from isoenergy.store.arrays import embedding_rows
+from isoenergy.store.contents import StoreContents
 from isoenergy.store.manifest import CommitRecord, StoredDtype
-from isoenergy.store.reader import EmbeddingStore, embedding_rows
 
 _SHOWN = 3
 
@@ -93,7 +94,7 @@ class PairIndex:
 
     @classmethod
     def collect(
-        cls, store: EmbeddingStore, split: Split, surveys: Iterable[Survey], skip_bad_rows: bool = False
+        cls, store: StoreContents, split: Split, surveys: Iterable[Survey], skip_bad_rows: bool = False
     ) -> Self:
         """Return the index that the surveys of all the store's shards, in their order, make.
 
@@ -123,7 +124,7 @@ class PairIndex:
         )
 
     @classmethod
-    def build(cls, store: EmbeddingStore, split: Split, skip_bad_rows: bool = False) -> Self:
+    def build(cls, store: StoreContents, split: Split, skip_bad_rows: bool = False) -> Self:
         """Survey every shard in this process."""
         manifest = store.manifest
         surveys = (
@@ -223,7 +224,7 @@ def _unit_rows(table: pa.Table, name: str, width: int, place: str, bad: dict[int
     return unit
 
 
-def _require_none_bad(store: EmbeddingStore, shards: Sequence[ShardSurvey]) -> None:
+def _require_none_bad(store: StoreContents, shards: Sequence[ShardSurvey]) -> None:
     faults = [f"{store.uri}/shards/{shard.shard}, {why}" for shard in shards for why in shard.bad.values()]
     if faults:
         shown = "; ".join(faults[:_SHOWN]) + "; …" * (len(faults) > _SHOWN)

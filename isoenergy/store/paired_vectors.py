@@ -26,7 +26,7 @@ from isoenergy.pairs.reach import ending, find_files, open_file, source_files
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, cut, place_key
 from isoenergy.pairs.splits import SPLITS, split_of
-from isoenergy.sae.autoencoder import MODALITY_NAME
+from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import absolute_uri, file_digest, open_filesystem, without_secrets
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
 from isoenergy.store.schema import OWN_COLUMNS, REJECTED, stored_name, vectors_schema

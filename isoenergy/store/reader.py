@@ -1,6 +1,5 @@
 """Reading a store."""
 
-import hashlib
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -11,25 +10,26 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.splits import SPLITS, Split
-from isoenergy.storage.files import absolute_uri, open_filesystem
-from isoenergy.store.arrays import PairArrays
+from isoenergy.storage.files import open_filesystem
+from isoenergy.store.arrays import PairArrays, embedding_rows
+from isoenergy.store.contents import StoreContents
+from isoenergy.store.index import PairIndex
 from isoenergy.store.manifest import CommitRecord, Manifest
 from isoenergy.store.writer import StoreWriter
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # needs torch
     from isoenergy.store.batches import PairBatches
-
 
 _SHOWN = 3
 
 
-class EmbeddingStore:
+class EmbeddingStore(StoreContents):
     """A store on any filesystem that fsspec opens: `shards`, `rejected`, `commits` and `manifest.json`."""
 
     def __init__(
         self, uri: str, filesystem: AbstractFileSystem, root: str, manifest: Manifest, commits: list[CommitRecord]
     ) -> None:
-        self.uri, self.manifest, self.commits = absolute_uri(uri), manifest, commits
+        super().__init__(uri, manifest, commits)
         self._filesystem, self._root = filesystem, root
         self._records = {record.unit: record for record in commits}
 
@@ -50,33 +50,6 @@ class EmbeddingStore:
             raise InputError(f"{uri}/manifest.json is not a manifest ({error})") from error
         commits = sorted(StoreWriter(uri).committed().values(), key=lambda record: record.unit)
         return cls(uri, filesystem, root, manifest, commits)
-
-    def __len__(self) -> int:
-        """Return the number of embedded pairs."""
-        return sum(record.embedded for record in self.commits)
-
-    @property
-    def rows_in(self) -> int:
-        """Pairs that were read, embedded or rejected."""
-        return sum(record.rows_in for record in self.commits)
-
-    def pairs_in(self, split: Split) -> int:
-        """Return the number of embedded pairs of a split."""
-        return sum(record.embedded_by_split.get(split, 0) for record in self.commits)
-
-    @property
-    def rejected(self) -> dict[str, int]:
-        """Rejected pairs by reason."""
-        total: dict[str, int] = {}
-        for record in self.commits:
-            for reason, count in record.rejected_by_reason.items():
-                total[reason] = total.get(reason, 0) + count
-        return total
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of what is committed: equal stores, equal fingerprints."""
-        return hashlib.sha256("".join(record.shard_sha256 for record in self.commits).encode()).hexdigest()
 
     def require_complete(self) -> None:
         """Raise InputError unless every unit of the source is committed."""
@@ -151,13 +124,6 @@ class EmbeddingStore:
 
         Raises InputError, naming shard and row, for pairs that cannot be trained on.
         """
-        from isoenergy.store.batches import PairBatches
-        from isoenergy.store.index import PairIndex
+        from isoenergy.store.batches import PairBatches  # needs torch, and most readers do not
 
         return PairBatches.of_index(PairIndex.build(self, split), batch_pairs, seed, rank, workers)
-
-
-def embedding_rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating]:
-    """Return a column of embeddings as `(pairs, dim)`, as stored."""
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(-1, dim)

@@ -18,9 +18,9 @@ from torch import Tensor
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
 from isoenergy.storage.files import open_filesystem
+from isoenergy.store.arrays import embedding_rows
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import Positions
-from isoenergy.store.reader import embedding_rows
 
 Residence = Literal["auto", "device", "memory", "stream"]
 Arrays = dict[str, npt.NDArray[np.floating]]

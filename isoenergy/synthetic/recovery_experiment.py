@@ -12,7 +12,8 @@ from isoenergy.metrics.geometry import probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
 from isoenergy.metrics.recovery import Concepts, collapse_rate, recoveries
 from isoenergy.objective import Alignment, MaskedCosine
-from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.settings.variants import number_text
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics, merged_code_matrix

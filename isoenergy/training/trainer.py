@@ -21,8 +21,9 @@ from isoenergy.distributed import add_up, from_first, processes
 from isoenergy.errors import InputError
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
 from isoenergy.sae.group import SaeGroup
-from isoenergy.sae.joint import Autoencoder, Widths, load_autoencoder
+from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.settings.differences import differing_fields
+from isoenergy.settings.modalities import Widths
 from isoenergy.store.batches import Batches
 from isoenergy.training.training_config import TrainingConfig, sae_name, with_defaults
 from isoenergy.training.training_metrics import Metrics, StepSums, largest_squared_norm
@@ -88,7 +89,7 @@ class Trainer:
             )
         self.config, self.batches, self.step = config, batches, 0
         self.device = device or torch.device("cpu")
-        self.group = SaeGroup(config, dim).to(self.device)
+        self.group = SaeGroup(config.saes(dim), config.revival).to(self.device)
         if config.input == "centred":
             self._set_means(means)
         self.group.start_from(batches.unshared().epoch(0))

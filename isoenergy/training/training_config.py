@@ -8,8 +8,8 @@ from typing import Any, Literal, Self, get_args
 
 from isoenergy.errors import InputError
 from isoenergy.objective import Alignment, MaskedCosine
-from isoenergy.sae.autoencoder import MODALITIES, AtomNorm, Input, SaeConfig
-from isoenergy.sae.joint import Widths
+from isoenergy.sae.sae_config import AtomNorm, Input, SaeConfig
+from isoenergy.settings.modalities import MODALITIES, Widths
 from isoenergy.settings.variants import number_text
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.training.beta_search import AutomaticBeta, BetaRule

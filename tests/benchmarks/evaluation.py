@@ -21,7 +21,8 @@ import tyro
 from isoenergy.evaluation.concepts import load_codes, load_statistics
 from isoenergy.evaluation.measured_rows import unit_rows
 from isoenergy.metrics.bridges import gamma_bridge, sigma_bridge
-from isoenergy.sae.autoencoder import SaeConfig, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks.dense_evaluation import Clock, DenseEvaluation

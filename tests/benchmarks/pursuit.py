@@ -31,7 +31,7 @@ from tqdm import tqdm
 from isoenergy import SparseAutoencoder
 from isoenergy.objective import masked_cosine_alignment, reconstruction_loss
 from isoenergy.pursuit import gram_matrix, matching_pursuit, plan_pursuit
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 
 BETA = 4e-4
 LEARNING_RATE = 5e-4

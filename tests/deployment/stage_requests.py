@@ -12,7 +12,8 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.fit import FitConfig
 from isoenergy.evaluation.measured_rows import PartConfig, StoreReference
 from isoenergy.pairs.source import PairUnit
-from isoenergy.sae.autoencoder import SaeConfig, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.sae_config import SaeConfig
 from tune.placement import PassPlacement
 from tune.search_config import SearchConfig
 from workflows.cluster.cluster_size import ClusterSize, Resources

@@ -3,7 +3,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from isoenergy.encoders import hub
+from isoenergy.storage import hub
 from tests.encoders import checkpoints
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from isoenergy.encoders import hub, load_encoder, load_preprocessor
+from isoenergy.encoders import load_encoder, load_preprocessor
 from isoenergy.errors import InputError
+from isoenergy.storage import hub
 from tests.encoders.fake_hub import Hub, at_this_hub
 
 CLIP = "openai/clip-vit-base-patch32"

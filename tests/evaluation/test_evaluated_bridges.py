@@ -12,7 +12,7 @@ import torch
 from isoenergy import SparseAutoencoder
 from isoenergy.evaluation.measured_bridges import CURVES_FILE
 from isoenergy.metrics.bridges import gamma_bridge, region_masses, rho, sigma_bridge
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs

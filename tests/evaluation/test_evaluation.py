@@ -16,7 +16,7 @@ from isoenergy.interventions.removal import intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.report.page.page import write_report
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import ReLU
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore

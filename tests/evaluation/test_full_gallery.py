@@ -12,7 +12,7 @@ from isoenergy.evaluation.measured_retrieval import RANKS
 from isoenergy.evaluation.measured_rows import Draw
 from isoenergy.metrics.retrieval import equal_rows, full_gallery_recall, recall_in_batches
 from isoenergy.report.page.page import write_report
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.bootstrap import Interval
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
 

@@ -15,7 +15,7 @@ from isoenergy.interventions.removal import (
     matched_atoms,
     permuted_classes,
 )
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import AtomClasses
 from tests.metrics.cases import random_dictionary
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, strip, thumbnail
 from isoenergy.report.page.page import write_report
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.activation_histogram import BINS
 from isoenergy.storage import strict_json
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.objective import GroupSparse, MaskedCosine
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder
 
 CONFIG = SaeConfig(dim=6, atoms=15, k=4, beta=0.0)

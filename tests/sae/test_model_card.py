@@ -7,8 +7,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from isoenergy.sae.autoencoder import SaeConfig
 from isoenergy.sae.model_card import PLACEHOLDER, model_card
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import JumpReLU
 
 CONFIG = SaeConfig(dim=512, atoms=4096, k=20, beta=0.0025)

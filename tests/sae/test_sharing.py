@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from isoenergy import SparseAutoencoder
-from isoenergy.encoders import hub as hub_module
 from isoenergy.errors import InputError
-from isoenergy.sae.autoencoder import SaeConfig
-from isoenergy.sae.sharing import hub_name
+from isoenergy.sae.fetching import hub_name
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import JumpReLU
+from isoenergy.storage import hub as hub_module
 from tests.encoders.fake_hub import Account, Hub, at_this_hub
 
 CONFIG = SaeConfig(dim=6, atoms=15, k=4, beta=0.0025)

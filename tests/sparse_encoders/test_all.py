@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder, SparseCodes
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.store.batches import PairBatches
 from isoenergy.training.trainer import Metrics, Trainer, TrainingConfig

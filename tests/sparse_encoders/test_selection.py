@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from isoenergy import SparseAutoencoder
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import BatchTopK, ReLU, SparseEncoder, TopK
 
 DIM, ATOMS, K = 6, 20, 4

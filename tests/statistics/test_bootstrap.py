@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 from isoenergy import SparseAutoencoder
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.metrics import reconstruction
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.bootstrap import (
     BootstrapSums,
     Interval,

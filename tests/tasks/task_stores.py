@@ -13,7 +13,7 @@ import torch
 from isoenergy import SparseAutoencoder
 from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import Split
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
 from tests.evaluation.evaluations import keys_of

@@ -10,8 +10,8 @@ import torch
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.objective import Alignment, Cosine, GroupSparse, IsoEnergy
-from isoenergy.sae.autoencoder import SaeConfig
 from isoenergy.sae.group import SaeGroup
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder
 from isoenergy.store import PairArrays
 from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches
@@ -130,7 +130,7 @@ def test_a_run_without_reports_still_says_that_it_diverged(pairs: PairArrays) ->
 
 def test_gradients_are_clipped_as_torch_clips_those_of_each_sae() -> None:
     config = dataclasses.replace(CONFIG, sparse_encoder=JumpReLU())
-    groups = [SaeGroup(config, 8) for _ in range(2)]
+    groups = [SaeGroup(config.saes(8)) for _ in range(2)]
     for group in groups:
         generator = torch.Generator().manual_seed(0)
         for number, sae in enumerate(group.saes):  # the first is below the bound, the second above
@@ -178,7 +178,7 @@ def test_dead_atoms_are_counted_and_revived(pairs: PairArrays) -> None:
 def test_a_pursuits_step_keeps_nothing_of_the_size_of_dense_codes(
     pairs: PairArrays, revival: float, alignment: Alignment
 ) -> None:
-    group = SaeGroup(dataclasses.replace(CONFIG, expansion=400, revival=revival, alignment=alignment), 8)
+    group = SaeGroup(dataclasses.replace(CONFIG, expansion=400, alignment=alignment).saes(8), revival)
     images, texts = (torch.from_numpy(rows).float() for rows in (pairs.images, pairs.texts))
     dead = torch.zeros(2, 3200, dtype=torch.bool)
     dead[:, ::2] = True

@@ -114,7 +114,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_end_with_the_weights_of_one(runs: dict[int, Path], workers: int, name: str) -> None:
     alone = load_file(runs[1] / f"{name}-0.safetensors")
-    untrained = SaeGroup(CASES[name], DIM).state_dict()
+    untrained = SaeGroup(CASES[name].saes(DIM)).state_dict()
     for rank in range(workers):
         found = load_file(runs[workers] / f"{name}-{rank}.safetensors")
         assert found.keys() == alone.keys()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from isoenergy.codes.sparse_codes import Codes, SparseCodes
-from isoenergy.sae.autoencoder import MODALITIES
 from isoenergy.sae.group import GroupOutput, SaeGroup
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.sparse_encoders import JumpReLU, MatchingPursuit, ReLU, SparseEncoder
 from isoenergy.store.batches import PairBatches
 from isoenergy.training.trainer import Metrics, Trainer, TrainingConfig
@@ -38,7 +38,7 @@ def merged(values: list[Codes]) -> Tensor:
 @pytest.mark.parametrize("encoder", [MatchingPursuit(), ReLU(), JumpReLU()], ids=str)
 @torch.no_grad()
 def test_metrics_are_those_of_a_direct_computation_over_all_steps(encoder: SparseEncoder) -> None:
-    group = SaeGroup(replace(CONFIG, sparse_encoder=encoder), DIM)
+    group = SaeGroup(replace(CONFIG, sparse_encoder=encoder).saes(DIM), CONFIG.revival)
     dead = torch.zeros(2, 24, dtype=torch.bool)
     dead[1, 3:9] = True
     sums = StepSums()
@@ -77,7 +77,7 @@ def test_metrics_are_those_of_a_direct_computation_over_all_steps(encoder: Spars
 
 @torch.no_grad()
 def test_a_report_begins_anew() -> None:
-    group, dead, sums = SaeGroup(CONFIG, DIM), torch.zeros(2, 24, dtype=torch.bool), StepSums()
+    group, dead, sums = SaeGroup(CONFIG.saes(DIM), CONFIG.revival), torch.zeros(2, 24, dtype=torch.bool), StepSums()
     add(sums, group(batch(0), dead))
     first = sums.metrics(NAMES, MODALITIES)
     for step in (1, 0):
@@ -88,7 +88,7 @@ def test_a_report_begins_anew() -> None:
 
 @torch.no_grad()
 def test_an_atom_on_in_all_rows_is_counted_and_its_energy_weighed() -> None:
-    group = SaeGroup(replace(CONFIG, k=1), DIM)
+    group = SaeGroup(replace(CONFIG, k=1).saes(DIM), CONFIG.revival)
     direction = torch.nn.functional.normalize(torch.ones(DIM), dim=0)
     for sae in group.saes:
         sae.dictionary[5] = direction

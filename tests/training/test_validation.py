@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from isoenergy.metrics.retrieval import recall_at
-from isoenergy.sae.autoencoder import SaeConfig, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.training.validation import ValidationFigures, validation_figures
 from tests.training.test_trainer import planted
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isoenergy import SparseAutoencoder
-from isoenergy.sae.autoencoder import SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
 from tests.conftest import RowsWriter, bad_rows
 from tests.store.test_store import MANIFEST, filled  # noqa: F401
 from workflows import cli

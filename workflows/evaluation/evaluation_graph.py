@@ -48,8 +48,8 @@ from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
 from isoenergy.pairs.splits import Split
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.fetching import HUB
 from isoenergy.sae.joint import Autoencoder
-from isoenergy.sae.sharing import HUB
 from isoenergy.storage.files import absolute_uri
 from isoenergy.store import EmbeddingStore
 from workflows.steps.step_plan import Step

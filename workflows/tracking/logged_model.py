@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isoenergy.sae.autoencoder import CONFIG_FILE, WEIGHTS_FILE, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE
 from workflows.tracking.mlflow_runs import Run
 from workflows.tracking.tracking_client import client, flat_parameters
 

@@ -4,18 +4,15 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from isoenergy.storage.files import without_secrets
-
-if TYPE_CHECKING:
-    from workflows.tracking.mlflow_runs import Run
+from workflows.tracking.mlflow_runs import Run
 
 
 class MetricStream:
     """Sends metrics to a run from a thread of its own, in batches: a slow or absent server holds nothing up."""
 
-    def __init__(self, run: "Run", seconds_between: float = 5.0) -> None:
+    def __init__(self, run: Run, seconds_between: float = 5.0) -> None:
         self._run, self._between = run, seconds_between
         self._waiting: list[tuple[int, Mapping[str, float]]] = []
         self._lock, self._ended = threading.Lock(), threading.Event()

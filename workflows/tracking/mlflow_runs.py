@@ -14,7 +14,6 @@ from typing import Any
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
 from workflows.tracking.code_version import source_tags
-from workflows.tracking.metric_stream import MetricStream
 from workflows.tracking.tracking_client import (
     EXPERIMENT,
     allowed_name,
@@ -27,7 +26,7 @@ from workflows.tracking.tracking_client import (
     tracking_uri,
 )
 
-__all__ = ["EXPERIMENT", "MetricStream", "Run", "require_server", "send_if_it_answers", "stage", "tracking_uri"]
+__all__ = ["EXPERIMENT", "Run", "require_server", "send_if_it_answers", "stage", "tracking_uri"]
 
 _BATCH = 1000
 _PATIENCE = 60.0

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches

@@ -26,6 +26,7 @@ from isoenergy.training.trainer import DivergedError, Metrics, RawPairs, SaveChe
 from isoenergy.training.training_config import TrainingConfig, beta_text
 from isoenergy.training.training_metrics import mean_r2, notices, r2_by_modality
 from workflows.tracking import mlflow_runs
+from workflows.tracking.metric_stream import MetricStream
 from workflows.training.training_data import (
     TrainingStores,
     means_of,
@@ -208,7 +209,7 @@ class History:
     def __init__(self, run: mlflow_runs.Run) -> None:
         self.points: list[tuple[int, Metrics]] = []
         self._sent = run.last_step("epoch")
-        self._stream = mlflow_runs.MetricStream(run)
+        self._stream = MetricStream(run)
 
     def add(self, step: int, metrics: Metrics) -> None:
         """Add a report."""

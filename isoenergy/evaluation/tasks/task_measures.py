@@ -26,7 +26,8 @@ from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, Result, Rows, SaeReference, tensor, unit_rows
 from isoenergy.evaluation.tasks.task_sets import ComposedSet, MixedSet, ProbeSet, ZeroShotSet
 from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
-from isoenergy.sae.autoencoder import MODALITIES, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights, weighted_mean
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 from isoenergy.tasks.linear_probe import probe

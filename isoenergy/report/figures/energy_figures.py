@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from isoenergy.report.figures.figures import COLOURS, LABELS, plain
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 
 
 def energy_densities(densities: pa.Table, title: str) -> Figure:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from isoenergy.report.figures.figures import as_bytes
 from isoenergy.report.intervals import bounds, number
 from isoenergy.report.naming import Naming
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 
 KINDS = ("svg", "png")
 PLAIN = Naming(MODALITIES)

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.report.saes import Sae
-from isoenergy.sae.autoencoder import MODALITIES
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.activation_histogram import BINS_AN_OCTAVE, LEAST_OCTAVE
 
 _MOST_PICTURE_BYTES = 22_000_000

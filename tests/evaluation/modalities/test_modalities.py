@@ -13,8 +13,8 @@ import torch
 from isoenergy.errors import InputError
 from isoenergy.evaluation.modalities.modality_energies import ModalitySums
 from isoenergy.report.page.page import write_report
-from isoenergy.sae.autoencoder import SaeConfig
 from isoenergy.sae.joint import Autoencoder, build_autoencoder
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.bootstrap import poisson_weights
 from isoenergy.store import EmbeddingStore
 from tests.evaluation.conftest import run_steps_here

@@ -3,7 +3,8 @@ import torch
 from isoenergy.evaluation.embedding_variants import original_variants, sae_variants
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.report.tables.rivals import MEASURES, VARIANTS, RivalCell, rival_sentences, rival_table
-from isoenergy.sae.autoencoder import SaeConfig, SparseAutoencoder
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_moments import PairMoments
 from tests.report.evaluations import NAN, original, sae

@@ -22,7 +22,8 @@ from mlflow.exceptions import MlflowException
 
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
-from isoenergy.sae.autoencoder import MODALITIES, SaeConfig
+from isoenergy.sae.sae_config import SaeConfig
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.sparse_encoders import JumpReLU
 from tests.sae.test_sharing import CONFIG, sae
 from tests.workflows.tracking.mlflow_server import wait_for

@@ -6,8 +6,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import CacheNotFound, HFValidationError, RepositoryNotFoundError
 
-from isoenergy.encoders.messages import in_brief
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
 
 _TIMEOUT = 10.0
 _CONVERTER = "SFconvertbot"

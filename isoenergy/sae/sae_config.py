@@ -1,0 +1,72 @@
+"""What a sparse autoencoder is, apart from its weights; the files that hold one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from isoenergy.errors import InputError
+from isoenergy.objective import Alignment, MaskedCosine
+from isoenergy.settings.modalities import MODALITIES as MODALITIES
+from isoenergy.settings.modalities import MODALITY_NAME
+from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
+
+WEIGHTS_FILE = "sae.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+
+AtomNorm = Literal["unit", "free"]
+Input = Literal["normalised", "centred", "raw"]
+
+
+@dataclass(frozen=True)
+class SaeConfig:
+    """What a sparse autoencoder is, apart from its weights."""
+
+    dim: int
+    """Width of the embeddings; if each modality has its own dictionary, of all of them together."""
+    atoms: int
+    """Size of the dictionary."""
+    k: int
+    """Rounds of Matching Pursuit, hence the most atoms in a row's code; of other encoders see `sparse_encoders`."""
+    beta: float
+    """Weight of the alignment term that it was trained with; 0 for a standard SAE."""
+    sparse_encoder: SparseEncoder = field(default_factory=MatchingPursuit)
+    """How atoms are chosen."""
+    atom_norm: AtomNorm = "unit"
+    """unit: atoms are kept at norm 1. free: they are not."""
+    input: Input = "normalised"
+    """normalised: rows of unit norm. centred: those minus their modality's mean. raw: rows as they are."""
+    null: bool = False
+    """Whether it was trained on shuffled pairs: what it shows is the objective's own making."""
+    alignment: Alignment = field(default_factory=MaskedCosine)
+    """What β weighed."""
+    modalities: tuple[str, ...] = MODALITIES
+    """Of what it was trained on, in order."""
+    widths: tuple[int, ...] = ()
+    """Width of each modality, if each has its own dictionary; empty: one dictionary serves all."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "atoms", "k"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
+        if not self.beta >= 0:
+            raise InputError(f"beta must be 0 or more, got {self.beta}")
+        for name, allowed in (("atom_norm", get_args(AtomNorm)), ("input", get_args(Input))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not isinstance(self.null, bool):
+            raise InputError(f"null must be true or false, got {self.null!r}")
+        if not all(isinstance(name, str) and MODALITY_NAME.fullmatch(name) for name in self.modalities):
+            raise InputError(f"modalities must be names of letters, digits, _ and -, got {self.modalities!r}")
+        if self.widths and (len(self.widths) != len(self.modalities) or sum(self.widths) != self.dim):
+            raise InputError(
+                f"widths must be one for each of {', '.join(self.modalities)}, {self.dim} together, got {self.widths}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `dataclasses.asdict` made `values` of; raises InputError, TypeError or ValueError for others."""
+        families = {"sparse_encoder": SparseEncoder, "alignment": Alignment}
+        chosen = {name: family.from_dict(values[name]) for name, family in families.items() if name in values}
+        listed = {name: tuple(values[name]) for name in ("modalities", "widths") if name in values}
+        return cls(**{**values, **chosen, **listed})
