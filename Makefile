@@ -1,5 +1,6 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
 # make test: set everything up and pass the tests.   make check: lint, format, types.
+# make docs: the documentation, into site/.
 # make bench: the pursuit against its public peers; some 12 minutes on 2 cores.
 # make bench-evaluate: evaluation against dense codes, and by the number of pairs; some 45 minutes.
 # make bench-embed: the pipeline against the bare encoder, and on a cluster that loses a node; some 20 minutes.
@@ -11,7 +12,7 @@ export MALLOC_TRIM_THRESHOLD_ := 100000000000
 export MALLOC_MMAP_MAX_ := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench bench-embed bench-evaluate clean
+.PHONY: demo test check docs bench bench-embed bench-evaluate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
@@ -23,6 +24,9 @@ check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --no-cache .
 	$(VENV)/bin/ruff format --no-cache --check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m tests.benchmarks.pursuit
@@ -38,7 +42,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[test,check]"
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[test,check,docs]"
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[docs]"
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed
@@ -50,4 +58,4 @@ bench-evaluate: $(VENV)/installed-bench $(VENV)/installed-test
 	$(VENV)/bin/python -m tests.benchmarks.evaluation scale
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site
