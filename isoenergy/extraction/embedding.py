@@ -18,7 +18,7 @@ from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit, RawPairs
 from isoenergy.pairs.splits import split_of
 from isoenergy.store.manifest import StoredDtype
-from isoenergy.store.schema import REJECTED, shard_schema, stored_name
+from isoenergy.store.schema import REJECTED, shard_schema, stored_names
 
 PIXELS = "pixels/"
 _VERDICT = ("reason", "detail")
@@ -48,14 +48,19 @@ def prepare(raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[s
             caption = decode_caption(raw_caption)
             image = decode_image(raw_image)
             pixels = [preprocess(image).tobytes() for preprocess in preprocessors.values()]
-        except Rejected as rejected:
+        except Exception as error:  # whatever a row raises is its own
+            rejected = error if isinstance(error, Rejected) else _unexpected(error)
             reason, detail = str(rejected.reason), rejected.detail
         for name, value in zip(prepared, (row, key, caption, reason, detail, *pixels), strict=True):
             prepared[name].append(value)
     types = {"row": pa.int64()} | dict.fromkeys(preprocessors, pa.large_binary())
     columns = {name: pa.array(values, types.get(name, pa.string())) for name, values in prepared.items()}
-    passed_through = {stored_name(name): raw.passed_through[name] for name in raw.passed_through.schema.names}
-    return pa.table({**columns, **passed_through})
+    stored = raw.passed_through.rename_columns(stored_names(raw.passed_through.schema.names))
+    return pa.table(columns | dict(zip(stored.schema.names, stored.columns, strict=True)))
+
+
+def _unexpected(error: Exception) -> Rejected:
+    return Rejected(Reason.UNEXPECTED_ERROR, f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,33 @@ def encoder_inputs(prepared: pa.Table, pixels: str, encoder: DualEncoder) -> Enc
     return EncoderInputs(images, encoder.tokenise(chosen["caption"].to_pylist()))
 
 
+def taken_by(prepared: pa.Table, pixels: str, encoder: DualEncoder) -> tuple[pa.Table, EncoderInputs]:
+    """Return the pairs and their `encoder_inputs`; a caption that the tokeniser fails on is its pair's rejection."""
+    try:
+        return prepared, encoder_inputs(prepared, pixels, encoder)
+    except Exception:  # a tokeniser may be anybody's
+        prepared = _without_untokenised(prepared, encoder)
+        return prepared, encoder_inputs(prepared, pixels, encoder)
+
+
+def _without_untokenised(prepared: pa.Table, encoder: DualEncoder) -> pa.Table:
+    verdicts: dict[str, list[str | None]] = {name: prepared[name].to_pylist() for name in _VERDICT}
+    for row, caption in enumerate(prepared["caption"].to_pylist()):
+        if verdicts["reason"][row] is None:
+            try:
+                encoder.tokenise([caption])
+            except Exception as error:
+                rejected = _unexpected(error)
+                verdicts["reason"][row], verdicts["detail"][row] = str(rejected.reason), rejected.detail
+    for name, values in verdicts.items():
+        prepared = prepared.set_column(prepared.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return prepared
+
+
 def embed(prepared: pa.Table, pixels: str, encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
     """Return `with_embeddings` of what `encoder` makes of the column `pixels` and the captions."""
-    return with_embeddings(prepared, *encode(encoder, encoder_inputs(prepared, pixels, encoder), dtype))
+    prepared, inputs = taken_by(prepared, pixels, encoder)
+    return with_embeddings(prepared, *encode(encoder, inputs, dtype))
 
 
 def encode(encoder: DualEncoder, inputs: EncoderInputs, dtype: StoredDtype) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+_LONGEST_DETAIL = 500
+
 
 class Reason(StrEnum):
     """The reason codes of the `rejected` files; their text is part of the store's format."""
@@ -34,6 +36,7 @@ class Reason(StrEnum):
     UNREADABLE_ROW = "unreadable_row"
     NON_FINITE_EMBEDDING = "non_finite_embedding"
     UNUSABLE_ROW = "unusable_row"
+    UNEXPECTED_ERROR = "unexpected_error"
 
 
 RETRIABLE = frozenset(
@@ -50,9 +53,24 @@ RETRIABLE = frozenset(
 
 
 class Rejected(Exception):
-    """A pair cannot be embedded, for `reason`; `detail` says more to a person."""
+    """A pair cannot be embedded, for `reason`; `detail` says more to a person, on one line that can be printed."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
+        detail = printed(detail)
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+
+
+def printed(text: str) -> str:
+    """Return a text of untrusted origin so that it can be shown and stored anywhere.
+
+    What is not printable, such as half of a surrogate pair or a control character, is escaped as in Python; what is
+    longer than 500 characters is cut.
+    """
+    plain = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[:_LONGEST_DETAIL])
+    return plain + "…" * (len(text) > _LONGEST_DETAIL)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")

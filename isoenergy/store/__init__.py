@@ -15,7 +15,8 @@ This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` 
     `key` string, unique in the store; `row` int64, its number in the input file; `split` string: train, validation or
     test, from the SHA-256 of the key; `caption` string; `image` and `text`, the raw outputs of the encoder, not
     normalised, as fixed_size_list<float16 or float>[dim]. None of these is null. Then what passes through from the
-    source, under its own name, or `source_NAME` if that is one of the store's.
+    source, under its own name, or `source_NAME` if that is one of the store's (with a number behind it, as
+    `source_text_2`, where the source has a column of that name too; `source_unnamed` for one without a name).
 
 `rejected/UNIT.parquet`
     The other pairs of the unit, if there are any: `key` (null if there is none that can be read), `file`, `row`,

@@ -29,7 +29,7 @@ from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import absolute_uri, file_digest, open_filesystem, without_secrets
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
-from isoenergy.store.schema import OWN_COLUMNS, REJECTED, stored_name, vectors_schema
+from isoenergy.store.schema import OWN_COLUMNS, REJECTED, stored_names, vectors_schema
 
 ROWS_A_UNIT = 8192
 _FOOTERS_AT_ONCE = 32
@@ -158,7 +158,12 @@ class VectorFiles:
             "split": splits,
             "caption": [caption or key for caption, key in zip(captions, keys, strict=True)],
             **{name: pa.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1]) for name, rows in vectors.items()},
-            **{stored_name(f.name): table[f.name].cast(f.type) for f in self.passed_through},
+            **{
+                name: table[field.name].cast(field.type)
+                for name, field in zip(
+                    stored_names(self.passed_through.names, self.widths), self.passed_through, strict=True
+                )
+            },
         }
         good = pa.array([row for row in range(len(table)) if row not in faults], pa.int64())
         rejected = [

@@ -1,6 +1,7 @@
 """The columns of shards and of rejected files."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 
 import pyarrow as pa
 
@@ -29,9 +30,29 @@ def vectors_schema(widths: Mapping[str, int], dtype: StoredDtype, passed_through
         pa.field("caption", pa.string(), nullable=False),
         *(pa.field(name, pa.list_(number, width), nullable=False) for name, width in widths.items()),
     ]
-    return pa.schema(own + [field.with_name(stored_name(field.name)) for field in passed_through])
+    names = stored_names(passed_through.names, widths)
+    return pa.schema(own + [field.with_name(name) for field, name in zip(passed_through, names, strict=True)])
 
 
-def stored_name(column: str) -> str:
-    """Return the name under which a source's extra column is stored: its own, unless the store needs that."""
-    return f"source_{column}" if column in _OWN or "/" in column else column
+def stored_names(columns: Sequence[str], vectors: Collection[str] = ()) -> list[str]:
+    """Return the names under which a source's extra columns are stored, each once.
+
+    A column keeps its name unless the store needs that or it has none; then it is `source_NAME`, and with a number
+    behind it where there is such a column already.
+    vectors: the names of the columns of embeddings.
+    """
+    kept = {*vectors, *filter(_may_stay, columns)}
+    names = []
+    for column in columns:
+        name = column
+        if not _may_stay(column):
+            wanted = f"source_{column or 'unnamed'}"
+            free = (wanted if number == 1 else f"{wanted}_{number}" for number in count(1))
+            name = next(name for name in free if name not in kept)
+            kept.add(name)
+        names.append(name)
+    return names
+
+
+def _may_stay(column: str) -> bool:
+    return column != "" and column not in _OWN and "/" not in column

@@ -1,4 +1,6 @@
 import dataclasses
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -16,6 +18,7 @@ from isoenergy.store.manifest import CommitRecord
 from isoenergy.store.retry import merge
 from isoenergy.store.schema import REJECTED, shard_schema
 from isoenergy.store.verification import faults
+from isoenergy.store.writer import parquet_bytes
 
 DIM = 3
 MANIFEST = Manifest(
@@ -230,3 +233,26 @@ def test_verification_names_what_is_spoilt(filled: Path) -> None:
         [f"shards/{second} is not there"],
         [f"rejected/{third} is not the file that was committed: its SHA-256 differs"],
     ]
+
+
+def test_verification_opens_a_shard_as_its_users_do(filled: Path) -> None:
+    store = EmbeddingStore.open(str(filled))
+    first, second, third = store.commits
+    recommit(filled, first, lambda table: table.append_column("text", table["text"]))
+    recommit(filled, second, lambda table: table.append_column("extra", table["key"]))
+    recommit(filled, third, lambda table: table.drop_columns(["caption"]))
+    store = EmbeddingStore.open(str(filled))
+    found = [" ".join(faults(store, record)) for record in store.commits]
+    assert found[0].startswith(f"shards/{first.shard} cannot be read as a table (")
+    assert "text" in found[0]
+    differ = "has other columns than the manifest says"
+    assert found[1] == f"shards/{second.shard} {differ}: extra (string) on one side alone"
+    assert found[2] == f"shards/{third.shard} {differ}: caption (string) on one side alone"
+
+
+def recommit(folder: Path, record: CommitRecord, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change a shard and what its commit record says of its bytes."""
+    data = parquet_bytes(change(pq.read_table(folder / "shards" / record.shard)))
+    (folder / "shards" / record.shard).write_bytes(data)
+    told = dataclasses.replace(record, shard_bytes=len(data), shard_sha256=hashlib.sha256(data).hexdigest())
+    (folder / "commits" / f"{record.unit}.json").write_text(told.to_json())

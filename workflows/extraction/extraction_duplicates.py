@@ -71,7 +71,7 @@ def _scan_keys(source: PairSource, files: list[_File], parts: int) -> list[Any]:
     for number, file, stored in files:
         try:
             keys = source.keys(file) if stored is None else _stored_keys(stored)
-        except (OSError, pa.ArrowException) as error:
+        except Exception as error:  # each filesystem has exceptions of its own
             raise InputError(
                 f"the keys of {file} cannot be read ({error}), and without them no one knows which pairs stand twice; "
                 f"mend or remove it and run the same command again"

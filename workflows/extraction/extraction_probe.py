@@ -4,13 +4,12 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
-import pyarrow as pa
 import ray
 import torch
 
 from isoenergy.encoders.precision import cosine_to_float32
 from isoenergy.errors import InputError
-from isoenergy.extraction.embedding import encode, encoder_inputs, prepare, separate, with_embeddings
+from isoenergy.extraction.embedding import encode, prepare, separate, taken_by, with_embeddings
 from isoenergy.pairs.source import PairSource, PairUnit, RawPairs
 from isoenergy.store.writer import parquet_bytes
 from workflows.extraction.extraction_placement import Placement
@@ -70,7 +69,7 @@ def _probe(units: list[PairUnit], source: PairSource, stores: Stores, on_gpu: bo
     encode_seconds, cosine = 0.0, 1.0
     for encoder, manifest in zip(encoders, stores.manifests, strict=True):
         for part in prepared:
-            inputs = encoder_inputs(part, stores.pixels[encoder.name], encoder)
+            taken, inputs = taken_by(part, stores.pixels[encoder.name], encoder)
             encode(encoder, inputs.first(_WARM_UP_PAIRS), manifest.dtype)
             start = time.perf_counter()
             vectors = encode(encoder, inputs, manifest.dtype)
@@ -81,7 +80,7 @@ def _probe(units: list[PairUnit], source: PairSource, stores: Stores, on_gpu: bo
                 cosine = min(cosine, compared.image, compared.text)
             unit = PairUnit("probe", 0, None)
             shard, refused = separate(
-                with_embeddings(part, *vectors), unit, manifest.dim, manifest.dtype, stores.passed_through
+                with_embeddings(taken, *vectors), unit, manifest.dim, manifest.dtype, stores.passed_through
             )
             stored += len(parquet_bytes(shard)) + len(parquet_bytes(refused))
             rejected += len(refused)
@@ -106,10 +105,11 @@ def _read(units: list[PairUnit], source: PairSource) -> tuple[list[RawPairs], fl
             break
         try:
             parts += islice(source.read(unit, wanted), 1)
-        except (OSError, pa.ArrowException) as error:
+        except Exception as error:  # as in a run, it costs the unit alone
             trouble = error
     if not parts:
-        raise InputError(f"none of the first {len(units)} units of {source.uri} can be read ({trouble})")
+        why = " ".join(str(trouble).split())
+        raise InputError(f"none of the first {len(units)} units of {source.uri} can be read ({why})")
     return parts, time.perf_counter() - start
 
 

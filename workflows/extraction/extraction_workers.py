@@ -27,11 +27,12 @@ from isoenergy.extraction.embedding import (
     PIXELS,
     EncoderInputs,
     encode,
-    encoder_inputs,
     prepare,
     separate,
+    taken_by,
     with_embeddings,
 )
+from isoenergy.pairs.rejection import printed
 from isoenergy.pairs.source import PairSource, PairUnit
 from isoenergy.store import Manifest, StoreWriter
 from isoenergy.store.retry import merge, retriable_rows
@@ -139,8 +140,8 @@ class Decode:
             unit = PairUnit(**item)
             try:
                 yield from self._messages(unit, work, duplicates)
-            except (OSError, pa.ArrowException) as error:
-                yield _message(unit, work, error=f"{unit.file} cannot be read ({type(error).__name__}: {error})")
+            except Exception as error:  # what a unit raises costs that unit alone
+                yield _message(unit, work, error=f"{unit.file} cannot be read ({_in_one_line(error)})")
 
     def _messages(self, unit: PairUnit, work: Work, duplicates: frozenset[int]) -> Iterator[pa.Table]:
         preprocessors = self._stores.load_preprocessors()
@@ -165,6 +166,10 @@ class Decode:
         if self._source.file_digest(unit.file) != file_digest:
             raise OSError("it was written again while it was read")
         yield _message(unit, work, **waiting, unit_rows=count)
+
+
+def _in_one_line(error: Exception) -> str:
+    return printed(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _message(unit: PairUnit, work: Work, **values: Any) -> pa.Table:
@@ -212,7 +217,12 @@ class Encode:
         if row["error"]:
             ray.get(writer.forget.remote(unit.name))
         else:
-            embedded = self._embed(message["batch"][0], outcome)
+            try:
+                embedded = self._embed(message["batch"][0], outcome)
+            except Exception as error:  # as above
+                ray.get(writer.forget.remote(unit.name))
+                outcome["error"] = f"{unit.name} cannot be encoded ({_in_one_line(error)})"
+                return pa.Table.from_pylist([outcome], OUTCOME)
             if embedded:
                 outcome["pairs"] = len(embedded[0])
                 outcome["rejected"] = len(embedded[0]) - embedded[0]["reason"].null_count
@@ -226,7 +236,8 @@ class Encode:
         if not batch.is_valid:
             return []
         prepared = pa.ipc.open_stream(batch.as_buffer()).read_all()
-        inputs = [encoder_inputs(prepared, self._pixels[encoder.name], encoder) for encoder in self._encoders]
+        taken = [taken_by(prepared, self._pixels[encoder.name], encoder) for encoder in self._encoders]
+        inputs = [given for _, given in taken]
         with self._turn:
             start = time.perf_counter()
             vectors = [
@@ -238,7 +249,7 @@ class Encode:
             if not self._compared and len(inputs[0]):
                 outcome["cosines"], self._compared = self._compare(inputs), True
             self._last = time.perf_counter()
-        return [with_embeddings(prepared, *pair) for pair in vectors]
+        return [with_embeddings(pairs, *both) for (pairs, _), both in zip(taken, vectors, strict=True)]
 
     def _compare(self, inputs: list[EncoderInputs]) -> list[float]:
         some = [given.first(PAIRS_TO_COMPARE) for given in inputs]

@@ -83,7 +83,9 @@ class ParquetPairs:
                 yield self._spoilt(unit)
             return
         wanted = unit.chosen(rows, unit.stop)
-        columns = [name for name in (self._key, self._image, self._caption, *self.passed_through.names) if name]
+        columns = [
+            name for name in (self._key, self._image, self._caption, *self.passed_through.names) if name is not None
+        ]
         parts = self._parts(unit.file, wanted, rows_per_batch, list(dict.fromkeys(columns)))
         yield from full_batches((self._raw(unit.file, *part) for part in parts), rows_per_batch)
 
@@ -125,7 +127,15 @@ class ParquetPairs:
 
     def _raw(self, file: str, rows: Sequence[int], part: Part) -> RawPairs:
         if isinstance(part, str):
-            return self._unreadable(file, rows, part)
+            return self._unreadable(file, rows, Rejected(Reason.UNREADABLE_FILE, part))
+        try:
+            passed_through = part.select(self.passed_through.names).cast(self.passed_through)
+        except pa.ArrowException as error:  # a value that the common type of all files cannot hold
+            if len(rows) == 1:
+                return self._unreadable(file, rows, Rejected(Reason.UNREADABLE_ROW, str(error)))
+            half = len(rows) // 2
+            parts = (rows[:half], part.slice(0, half)), (rows[half:], part.slice(half))
+            return RawPairs.joined([self._raw(file, *each) for each in parts])
         keys = [place_key(file, row) for row in rows] if self._key is None else _bytes(part[self._key])
         return RawPairs(
             rows=list(rows),
@@ -133,17 +143,17 @@ class ParquetPairs:
             images=_bytes(part[self._image]),
             captions=_bytes(part[self._caption]),
             rejections=[None] * len(rows),
-            passed_through=part.select(self.passed_through.names).cast(self.passed_through),
+            passed_through=passed_through,
         )
 
-    def _unreadable(self, file: str, rows: Sequence[int], detail: str) -> RawPairs:
+    def _unreadable(self, file: str, rows: Sequence[int], why: Rejected) -> RawPairs:
         nothing: list[None] = [None] * len(rows)
         return RawPairs(
             rows=list(rows),
             keys=[place_key(file, row) for row in rows],
             images=list(nothing),
             captions=list(nothing),
-            rejections=[Rejected(Reason.UNREADABLE_FILE, detail) for _ in rows],
+            rejections=[why for _ in rows],
             passed_through=pa.table([pa.nulls(len(rows), f.type) for f in self.passed_through], self.passed_through),
         )
 
@@ -154,7 +164,7 @@ class ParquetPairs:
             raise OSError("it was not readable when the run began, and is now; run the same command again")
         if isinstance(footer, Unreachable):
             raise footer
-        return self._unreadable(unit.file, [unit.start], str(footer))
+        return self._unreadable(unit.file, [unit.start], Rejected(Reason.UNREADABLE_FILE, str(footer)))
 
     def _footer(self, file: str) -> tuple[int, pa.Schema] | Exception:
         """Return how many rows a file has, and its schema; or why it cannot be read."""
