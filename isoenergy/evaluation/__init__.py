@@ -19,9 +19,5 @@ measured on pairs drawn at random, whose number is a setting, so that no step ho
     explorer_atoms      what the report shows of every atom: these pairs with their pictures, and its partners
     comparison          SAEs against each other, and who wins
     modalities/         any number of modalities
-<<<<<<< Updated upstream
     tasks/              what tasks are measured on, of the store and of others; and measuring them
-=======
-    tasks/              what tasks are measured on, and measuring them; see `isoenergy.tasks`
->>>>>>> Stashed changes
 """
