@@ -1,5 +1,7 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
-# make test: set everything up and pass the tests.   make check: lint, format, types.
+# make test: set everything up and pass the tests of the first tier; at most 12 minutes on 2 idle cores.
+# make test-all: those of the second, at most 40 minutes more.   make test-soak: those of the third.
+# make check: lint, format, types.
 # make docs: the documentation, into site/.
 # make bench: the pursuit against its public peers; some 12 minutes on 2 cores.
 # make bench-evaluate: evaluation against dense codes, and by the number of pairs; some 45 minutes.
@@ -11,14 +13,21 @@ VENV := .venv
 export MALLOC_TRIM_THRESHOLD_ := 100000000000
 export MALLOC_MMAP_MAX_ := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test check docs bench bench-embed bench-evaluate clean
+.PHONY: demo test test-all test-soak check docs bench bench-embed bench-evaluate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
 
 test: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-all: $(VENV)/installed-test
+	$(PYTEST) -m slow
+
+test-soak: $(VENV)/installed-test
+	$(PYTEST) -m soak -n 0
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --no-cache .

@@ -1,30 +1,38 @@
-import io
+"""What tests of several folders share, and which of them one process runs after the other.
+
+What a session has one of (Ray, an MLflow server, a browser; SeaweedFS) is used by tests of one process each, which
+begin with it; the tests of any other file stay together, for the sake of what they make once.
+"""
+
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import open_clip
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from safetensors.torch import save_file
 
 from isoenergy.bundled import BUNDLED_PAIRS
+from tests.pairs.made_up_pairs import RowsWriter, written_rows
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory holds
 
-_LONG = ("ray", "server")
-
-RowsWriter = Callable[[list[dict], Path], Path]
+_SERVICES = {"on_ray": "ray", "mlflow_server": "ray", "s3": "s3"}
+"""The group of tests, and so the process, that a fixture of the session belongs to."""
+_TIERS = ("slow", "soak")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes: of several processes, none is left with one of them at the end."""
-    long = {item.path for item in items if any(item.get_closest_marker(name) for name in _LONG)}
-    items.sort(key=lambda item: item.path not in long)
+    """Put each test into the group that one process runs; begin with those that take longest."""
+    groups = [*dict.fromkeys(_SERVICES.values()), ""]
+    places = {}
+    for item in items:
+        tiers = [tier for tier in _TIERS if item.get_closest_marker(tier)]
+        assert len(tiers) <= 1, f"{item.nodeid} is of one tier, and says {' and '.join(tiers)}"
+        used = [group for name, group in _SERVICES.items() if name in getattr(item, "fixturenames", ())]
+        places[item] = max(map(groups.index, used), default=len(groups) - 1)
+        item.add_marker(pytest.mark.xdist_group(groups[places[item]] or str(item.path)))
+    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +45,9 @@ def tracking_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def other_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A randomly initialised CLIP in open_clip's folder format."""
+    import open_clip  # some seconds, which few tests are about
+    from safetensors.torch import save_file
+
     folder = tmp_path_factory.mktemp("other-encoder")
     model = {
         "embed_dim": 24,
@@ -58,48 +69,3 @@ def bundled_rows() -> list[dict]:
 @pytest.fixture
 def write_rows() -> RowsWriter:
     return written_rows
-
-
-def written_rows(rows: list[dict], file: Path) -> Path:
-    """Write `key`, `image` and `caption` as raw bytes, as a hostile source may hold them."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    raw = {name: [_raw(row[name]) for row in rows] for name in ("key", "image", "caption")}
-    table = pa.table({name: pa.array(values, pa.binary()) for name, values in raw.items()})
-    pq.write_table(table, file, row_group_size=7)
-    return file
-
-
-def _raw(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
-
-
-def encoded_image(kind: str = "PNG", size: tuple[int, int] = (40, 30), seed: int = 0) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def decompression_bomb() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def bad_rows() -> dict[str, dict]:
-    """A row for each way in which a pair can be bad, by the reason that it must get; `good` is the one kept."""
-    image = encoded_image()
-    return {
-        "good": {"key": "good", "image": image, "caption": "a good pair"},
-        "truncated_image": {"key": "truncated", "image": image[: len(image) // 2], "caption": "cut short"},
-        "empty_image": {"key": "zero-byte", "image": b"", "caption": "no bytes"},
-        "image_too_large": {"key": "bomb", "image": decompression_bomb(), "caption": "a bomb"},
-        "unreadable_image": {"key": "not-an-image", "image": b"<html>not found</html>", "caption": "a page"},
-        "missing_image": {"key": "no-image", "image": None, "caption": "no image"},
-        "missing_caption": {"key": "no-caption", "image": image, "caption": None},
-        "empty_caption": {"key": "empty-caption", "image": image, "caption": " \n"},
-        "caption_not_utf8": {"key": "latin-1", "image": image, "caption": "café".encode("latin-1")},
-        "missing_key": {"key": None, "image": image, "caption": "no key"},
-        "key_not_utf8": {"key": b"\xff\xfe", "image": image, "caption": "a broken key"},
-        "duplicate_key": {"key": "good", "image": image, "caption": "the same key again"},
-    }

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks import sleeping_encoder
-from tests.conftest import encoded_image
+from tests.pairs.made_up_pairs import encoded_image
 from tests.workflows.cluster.nodes import cluster_of, kill_node_once
 from workflows import embed
 from workflows.embed import EmbedConfig

@@ -15,8 +15,8 @@ from isoenergy.bundled import BUNDLED_ENCODER
 from isoenergy.encoders import load_encoder, load_preprocessor
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
-from tests.conftest import encoded_image
 from tests.encoders.fake_hub import Hub, at_this_hub
+from tests.pairs.made_up_pairs import encoded_image
 
 TINY = "isoenergy-tiny"
 

@@ -15,8 +15,8 @@ from isoenergy.evaluation.measured_rows import unit_rows
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.activation_histogram import BINS
 from isoenergy.store import EmbeddingStore
-from tests.conftest import encoded_image, written_rows
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
+from tests.pairs.made_up_pairs import encoded_image, written_rows
 
 DIM, PAIRS, SHOWN = 6, 120, 9
 LONG, UNREADABLE = 7, 11

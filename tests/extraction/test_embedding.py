@@ -17,7 +17,7 @@ from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairColumns, RawPairs
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.writer import parquet_bytes
-from tests.conftest import RowsWriter, bad_rows, encoded_image
+from tests.pairs.made_up_pairs import RowsWriter, bad_rows, encoded_image
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import pytest
 
 from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
 from isoenergy.pairs.rejection import Reason, Rejected
-from tests.conftest import decompression_bomb, encoded_image
+from tests.pairs.made_up_pairs import decompression_bomb, encoded_image
 
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 

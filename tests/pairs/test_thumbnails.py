@@ -6,7 +6,7 @@ from PIL import Image
 
 from isoenergy.pairs.opening import SourceConfig
 from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, read_thumbnails, strip, thumbnail
-from tests.conftest import bad_rows, encoded_image, written_rows
+from tests.pairs.made_up_pairs import bad_rows, encoded_image, written_rows
 
 ROWS = [{"key": str(n), "image": encoded_image(seed=n), "caption": f"picture {n}"} for n in range(30)]
 COLOURS = ("red", "lime", "blue")

@@ -1,7 +1,6 @@
 """`isoenergy embed` from tars in a bucket to a store in a bucket, through faults: every pair once, the same bytes."""
 
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -10,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from isoenergy.store import EmbeddingStore, StoreWriter
-from tests.conftest import encoded_image
+from tests.pairs.made_up_pairs import encoded_image
 from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, Request, share
+from tests.workflows.cluster.own_ray import joined_ray
 from workflows import embed
-from workflows.cluster import engine
 from workflows.embed import EmbedConfig
 
-pytestmark = [pytest.mark.ray, pytest.mark.server]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.server]
 TARS, PAIRS = 6, 40
 PASSING = [Fault.SLOW_DOWN, Fault.CUT, Fault.LOST, Fault.TORN, Fault.RESET]
 BEFORE_THE_OUTAGE = 2
@@ -48,12 +46,10 @@ def bucket(s3: S3Server) -> str:
 def on_ray(s3: S3Server) -> Iterator[None]:
     """Ray whose workers have the server's keys: one that was started earlier need not."""
     del s3
-    ray.shutdown()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_MAX_ATTEMPTS", "3")
-        engine.connect()
-        yield
-    ray.shutdown()
+        with joined_ray():
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +85,7 @@ def test_through_faults_and_an_outage_the_same_command_completes_the_same_store(
     options = settings(bucket, "disturbed", other_encoder)
     words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "workflows.cli", "embed", *words]
-    environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-    stopped = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
     assert stopped.returncode == 2, stopped.stderr
     assert "Traceback" not in stopped.stderr
     message = stopped.stderr.strip().splitlines()[-1]

@@ -23,7 +23,7 @@ from tests.workflows.tracking.test_search_tracking import (
 from workflows.tracking import mlflow_runs, search_tracking
 from workflows.tracking.search_tracking import SearchTracking
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
 @pytest.fixture(params=["--artifacts-destination", "--default-artifact-root"])

@@ -18,11 +18,11 @@ import pytest
 from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
-from tests.conftest import written_rows
+from tests.pairs.made_up_pairs import written_rows
 from tests.s3.conftest import S3Server
 from tests.workflows.processes import end_session, free_ports
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.server]
+pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.cluster, pytest.mark.server]
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-three-nodes-0123456789"

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from isoenergy.storage.files import open_filesystem
-from tests.conftest import written_rows
+from tests.pairs.made_up_pairs import written_rows
 from tests.s3.conftest import S3Server
+from tests.workflows.processes import without_ray_address
 
-pytestmark = [pytest.mark.ray, pytest.mark.server]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.server]
 
 SMALL = ["--beta=0.001", "--expansion=2", "--k=4", "--epochs=2", "--batch-pairs=60", "--workers=1"]
 MLFLOW = {"mlflow.db", "mlflow-artifacts"}
@@ -53,7 +53,7 @@ class Runs:
 
 
 def isoenergy(work: Path, temporary: Path, *arguments: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment = {name: value for name, value in without_ray_address().items() if name != "MLFLOW_TRACKING_URI"}
     environment |= {
         "TMPDIR": str(temporary),
         "RAY_TMPDIR": "/tmp",
@@ -67,7 +67,6 @@ def isoenergy(work: Path, temporary: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def runs(s3: S3Server, tmp_path_factory: pytest.TempPathFactory, bundled_rows: list[dict], other_encoder: Path) -> Runs:
-    ray.shutdown()  # each command has a Ray of its own
     folder = tmp_path_factory.mktemp("pipeline")
     pairs = written_rows(bundled_rows[:500], folder / "pairs.parquet")
     command = ["pipeline", "--pairs", str(pairs), "--encoder", f"open_clip:{other_encoder}", *SMALL, "--output"]

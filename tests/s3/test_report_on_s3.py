@@ -8,7 +8,7 @@ from tests.browser import Watched, chromium
 from tests.report.made_up_report import NAMES, write_made_up_report
 from tests.s3.conftest import S3Server
 
-pytestmark = [pytest.mark.server, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.browser]
 
 
 def test_a_report_on_s3_is_a_page_with_its_explorer(s3: S3Server, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from tests.workflows.cluster.nodes import cluster_of, kill_node_once
-from tests.workflows.conftest import files_in
 from tests.workflows.embedding_stores import ENCODER
+from tests.workflows.processes import files_in
 from workflows import embed
 from workflows.embed import EmbedConfig
 

@@ -8,7 +8,7 @@ import ray
 
 from isoenergy.training.trainer import TrainingConfig
 from tests.workflows.cluster.nodes import cluster_of, kill_node_once
-from tests.workflows.conftest import files_in
+from tests.workflows.processes import files_in
 from tests.workflows.searches import SEARCH
 from workflows import tune
 

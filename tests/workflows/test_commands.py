@@ -8,7 +8,7 @@ import pytest
 
 from isoenergy import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
-from tests.conftest import RowsWriter, bad_rows
+from tests.pairs.made_up_pairs import RowsWriter, bad_rows
 from tests.store.test_store import MANIFEST, filled  # noqa: F401
 from workflows import cli
 

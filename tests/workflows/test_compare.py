@@ -130,6 +130,7 @@ def test_a_name_that_several_runs_have_is_refused_with_their_ids() -> None:
     assert all(f"train {id[:8]}" in text for id in ids)
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_server_s_runs_are_compared_and_one_that_is_away_is_one_line(
     mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch

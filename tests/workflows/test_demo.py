@@ -16,7 +16,7 @@ from workflows.evaluation.task_config import BUNDLED_TASKS, TasksConfig
 from workflows.pipeline import PipelineConfig
 from workflows.tracking import mlflow_runs
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 @dataclass(frozen=True)

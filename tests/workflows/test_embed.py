@@ -9,13 +9,13 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore
-from tests.conftest import RowsWriter, bad_rows, encoded_image, written_rows
 from tests.pairs.formats.test_webdataset import tar_of
+from tests.pairs.made_up_pairs import RowsWriter, bad_rows, encoded_image, written_rows
 from tests.workflows.embedding_stores import SMALL_ENCODER, keys, keys_of, settings_of, times
 from workflows import embed
 from workflows.embed import EmbedConfig
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.downloader import DownloadConfig
-from tests.conftest import RowsWriter, encoded_image
+from tests.pairs.made_up_pairs import RowsWriter, encoded_image
 from tests.workflows.embedding_stores import ENCODER, SMALL_ENCODER, keys, keys_of, times
 from workflows import embed
 from workflows.embed import EmbedConfig
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 
 def test_spoilt_files_are_rejected_and_once_mended_taken_in(

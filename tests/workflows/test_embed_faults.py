@@ -9,16 +9,16 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore
-from tests.conftest import RowsWriter
-from tests.workflows.conftest import files_in, run_until
+from tests.pairs.made_up_pairs import RowsWriter
 from tests.workflows.deadly import DeadlyPairs
 from tests.workflows.embedding_stores import keys, keys_of
 from tests.workflows.killed_workers import kill_a_worker_once
+from tests.workflows.processes import files_in, run_until
 from workflows import embed
 from workflows.embed import EmbedConfig
 from workflows.extraction import extraction_graph
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 
 def options(settings: dict) -> list[str]:

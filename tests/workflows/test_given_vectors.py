@@ -23,7 +23,7 @@ from workflows.tracking import mlflow_runs
 from workflows.train import TrainConfig
 from workflows.training.training_placement import Workers
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 TRAINING = TrainingConfig(beta=(0.0, 1e-2), expansion=2, k=4, epochs=2, batch_pairs=60, learning_rate=5e-3)
 

@@ -17,7 +17,7 @@ from isoenergy.report.synthetic.recovery_table import PUBLISHED, markdown, summa
 from isoenergy.sparse_encoders import ReLU, TopK
 from isoenergy.synthetic.generator import generate
 from isoenergy.synthetic.recovery_experiment import RecoveryConfig, measure_recovery, train_saes
-from tests.workflows.conftest import files_in, run_until
+from tests.workflows.processes import files_in, run_until
 from workflows import synthetic
 from workflows.steps import step_plan
 from workflows.synthetic import PRESETS, SyntheticTableConfig
@@ -129,6 +129,7 @@ def test_a_seed_in_a_ray_task_is_the_seed_here(table: Path, tmp_path: Path) -> N
     assert SparseAutoencoder.load(table / "steps" / step.folder / "beta-0.01").config.atoms == 30
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_table_that_was_killed_goes_on_from_what_is_done(tmp_path: Path) -> None:
     settings = "--seeds 3 --epochs 3 --pairs 300 --dim 60 --instances 20 --atoms 30 --k 4 --batch-pairs 50"
@@ -222,6 +223,7 @@ def test_alignments_without_a_beta_above_zero_are_one_run() -> None:
     assert [sweep.name for sweep in config.sweep] == ["tau-0.99/masked-cosine", "tau-0.5/masked-cosine"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_grid_has_a_phase_diagram(on_ray: None, tmp_path: Path) -> None:  # noqa: ARG001
     arguments = "phase --seeds 1 --epochs 1 --pairs 100 --dim 60 --instances 20 --atoms 30 --k 4 --batch-pairs 50"

@@ -18,14 +18,14 @@ from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.trainer import TrainingConfig
 from isoenergy.training.training_config import parse_beta
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
-from tests.workflows.conftest import files_in, run_until
 from tests.workflows.killed_workers import kill_a_worker_once
+from tests.workflows.processes import files_in, run_until
 from workflows import train
 from workflows.tracking import mlflow_runs
 from workflows.train import TrainConfig
 from workflows.training.training_placement import Workers
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 TRAINING = TrainingConfig(
     beta=(0.0, 1e-3), expansion=2, k=4, epochs=100, batch_pairs=60, learning_rate=5e-3, checkpoint_every=50

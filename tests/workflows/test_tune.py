@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +16,8 @@ from mlflow.entities import Run
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
-from tests.workflows.conftest import files_in, run_until
 from tests.workflows.killed_workers import kill_a_worker_once
-from tests.workflows.search_node_loss import NODE_LOSS
+from tests.workflows.processes import files_in, run_until
 from tests.workflows.searches import SEARCH, SPACE
 from tune.findings import Findings
 from tune.passes import SearchFolder
@@ -29,7 +26,7 @@ from tune.space import Dimension
 from workflows import tune
 from workflows.tracking import mlflow_runs
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 TRIAL = "ImplicitFunc"
 """What Ray Tune calls the actor of a function."""
 
@@ -158,17 +155,6 @@ def test_a_pass_whose_process_is_killed_goes_on_from_its_checkpoint(store: Path,
     for one, other in zip(findings.trials, undisturbed.trials, strict=True):
         assert one.figures == other.figures
     assert {run.info.status for run in child_runs(folder)} == {"FINISHED"}
-
-
-@pytest.mark.cluster
-def test_a_search_outlives_a_node(store: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.workflows.search_node_loss", str(store), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    records = SearchFolder(str(tmp_path / "search")).passes()
-    assert len(records) == NODE_LOSS.passes
-    assert all(record.outcome is not None and record.outcome.status == "finished" for record in records)
-    assert all([report.part for report in record.reports] == list(range(1, 10)) for record in records)
 
 
 def test_what_fails_is_on_record_with_its_reason_and_the_rest_goes_on(store: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import ray
 
 from isoenergy.training.trainer import TrainingConfig
 from tests.workflows.cluster.nodes import cluster_of, kill_node_once
-from tests.workflows.conftest import files_in
+from tests.workflows.processes import files_in
 from workflows import train
 from workflows.train import TrainConfig
 from workflows.training.training_placement import Workers

@@ -7,7 +7,7 @@ import pytest
 from tests.workflows.cluster.autoscaled_sweep import CPUS_A_TRIAL, TRIALS, AutoscaledSweep, autoscaled_sweep
 from tests.workflows.cluster.fake_cluster import CLUSTER
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster]
+pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.cluster]
 
 TYPES = CLUSTER["available_node_types"]
 

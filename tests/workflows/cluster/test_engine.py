@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.ray
+from tests.workflows.processes import without_ray_address
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 LISTENING = """
 import ipaddress, json, psutil, ray, sys
-from workflows import engine
+from workflows.cluster import engine
 
 engine.connect(dashboard=sys.argv[1] == "dashboard")
 
@@ -33,9 +35,14 @@ print(json.dumps({"address": address, **{kind: sorted(names) for kind, names in 
 """
 
 
+def ran(program: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, env=without_ray_address(), capture_output=True, text=True, timeout=300)
+
+
 @pytest.mark.parametrize("dashboard", ["dashboard", "none"])
 def test_a_ray_that_is_started_here_listens_on_the_loopback_alone(dashboard: str) -> None:
-    done = subprocess.run([sys.executable, "-c", LISTENING, dashboard], capture_output=True, text=True, timeout=300)
+    done = ran(LISTENING, dashboard)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["elsewhere"] == []
@@ -46,7 +53,7 @@ def test_a_ray_that_is_started_here_listens_on_the_loopback_alone(dashboard: str
 JOINED = """
 import os, subprocess, sys
 import ray
-from workflows import engine
+from workflows.cluster import engine
 
 if "RAY_ADDRESS" not in os.environ:
     engine.connect()
@@ -58,6 +65,6 @@ else:
 
 
 def test_another_program_can_join_it() -> None:
-    done = subprocess.run([sys.executable, "-c", JOINED], capture_output=True, text=True, timeout=300)
+    done = ran(JOINED)
     assert done.returncode == 0, done.stderr
     assert "joined, and sees True" in done.stdout

@@ -1,6 +1,5 @@
 """A run's secrets come by its environment, and are nowhere in what it leaves behind."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 
 from isoenergy.errors import InputError
 from tests.store.test_store import filled  # noqa: F401
-from tests.workflows.processes import free_ports
+from tests.workflows.processes import free_ports, without_ray_address
 from tests.workflows.tracking.mlflow_server import MlflowServer
 from workflows.tracking import mlflow_runs
 
@@ -49,6 +48,7 @@ def files_that_hold(folders: list[Path], words: str) -> list[Path]:
     return [file for file in files if words.encode() in file.read_bytes()]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.server
 def test_no_secret_is_in_what_a_run_prints_logs_or_leaves(
@@ -75,7 +75,7 @@ def test_no_secret_is_in_what_a_run_prints_logs_or_leaves(
         }
         done = subprocess.run(
             [*command, *size],
-            env=os.environ | SECRETS | tracked,
+            env=without_ray_address() | SECRETS | tracked,
             capture_output=True,
             text=True,
             cwd=tmp_path,

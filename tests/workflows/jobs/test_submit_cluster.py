@@ -24,7 +24,7 @@ import pytest
 from tests.store.test_store import filled  # noqa: F401
 from tests.workflows.processes import SECONDS, end_session, free_ports, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-that-nobody-may-see-0123456789"

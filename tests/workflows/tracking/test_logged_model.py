@@ -192,6 +192,7 @@ def ask(served: str) -> Ask:
     return send
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_server_answers_with_codes(ask: Ask) -> None:
     status, answer = ask({"inputs": ROWS.tolist(), "params": {"modality": "text"}})
@@ -216,6 +217,7 @@ def test_a_server_answers_with_codes(ask: Ask) -> None:
         ({"rows": ROWS.tolist()}, "inputs"),
     ],
 )
+@pytest.mark.slow
 def test_a_server_says_what_is_wrong_with_a_request(ask: Ask, body: Any, words: str) -> None:
     status, answer = ask(body)
     assert status == 400

@@ -16,7 +16,7 @@ from workflows.compare import CompareConfig
 from workflows.tracking import mlflow_runs
 from workflows.tracking.search_tracking import SearchTracking
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.soak, pytest.mark.server]
 
 
 @pytest.fixture

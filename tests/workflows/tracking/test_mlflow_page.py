@@ -22,7 +22,7 @@ from tests.workflows.tracking.test_search_tracking import children
 from workflows.tracking import mlflow_runs, system_metrics
 from workflows.tracking.search_tracking import SearchTracking
 
-pytestmark = [pytest.mark.server, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.browser]
 
 BETAS, EXPANSIONS = (0.0, 1e-3, 1e-2), (2, 4)
 SHOWN = ("reconstruction_loss", "r2_image", "r2_text", "bimodal_energy", "always_on_energy", "l0")

@@ -9,7 +9,7 @@ from tests.report.made_up_report import write_made_up_report
 from tests.workflows.tracking.mlflow_server import MlflowServer
 from workflows.tracking import mlflow_runs
 
-pytestmark = [pytest.mark.server, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.browser]
 
 SECONDS_TO_LOAD = 240
 
