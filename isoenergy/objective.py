@@ -1,7 +1,6 @@
 """Reconstruction and alignment, on codes alone: with sparse codes nothing here is batch × atoms (paper 1.4)."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +8,6 @@ from torch.autograd.function import once_differentiable
 
 from isoenergy.codes.sparse_codes import Codes
 from isoenergy.distributed import rows_of_all, sum_of_all
-from isoenergy.settings.variants import Variant
 
 _COSINE_FLOOR = 1e-8
 _ENERGY_FLOOR = 1e-5
@@ -56,69 +54,6 @@ def iso_energy_penalty(image: Codes, text: Codes, atoms: int) -> Tensor:
 def group_sparsity(image: Codes, text: Codes) -> Tensor:
     """Return the mean over pairs of Σ_j ‖(z_image[j], z_text[j])‖₂: it is least where both modalities share atoms."""
     return image.group_norms(text).mean()
-
-
-class Alignment(Variant):
-    """What β weighs: a term that is smaller the more both modalities use the same atoms."""
-
-    noun: ClassVar[str] = "alignment"
-    needs_pairs: ClassVar[bool] = True
-    """Whether row i of both codes must belong to one pair."""
-    over_all: ClassVar[bool] = False
-    """Whether the term is that of the rows of all processes, not the mean over this one's."""
-
-    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
-        """Return the term, a scalar to be minimised."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class MaskedCosine(Alignment):
-    """Minus the cosine of paired codes, each modality's top atom exempt: as in the paper's code."""
-
-    name: str = field(default="masked-cosine", init=False)
-
-    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
-        """Return the term."""
-        del atoms
-        return masked_cosine_alignment(image, text)
-
-
-@dataclass(frozen=True)
-class Cosine(Alignment):
-    """Minus the cosine of paired codes: as in the paper's text."""
-
-    name: str = field(default="cosine", init=False)
-
-    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
-        """Return the term."""
-        del atoms
-        return cosine_alignment(image, text)
-
-
-@dataclass(frozen=True)
-class IsoEnergy(Alignment):
-    """The difference of both modalities' energies, atom by atom: needs no pairs."""
-
-    name: str = field(default="iso-energy", init=False)
-    needs_pairs: ClassVar[bool] = False
-    over_all: ClassVar[bool] = True
-
-    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
-        """Return the term."""
-        return iso_energy_penalty(image, text, atoms)
-
-
-@dataclass(frozen=True)
-class GroupSparse(Alignment):
-    """The norm of a pair's two coefficients, summed over atoms: sparse over the pair rather than over each row."""
-
-    name: str = field(default="group-sparse", init=False)
-
-    def __call__(self, image: Codes, text: Codes, atoms: int) -> Tensor:
-        """Return the term."""
-        del atoms
-        return group_sparsity(image, text)
 
 
 def _paired_cosine(image: Codes, text: Codes) -> Tensor:

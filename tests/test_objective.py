@@ -4,16 +4,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from isoenergy import SparseCodes
+from isoenergy.alignments import Alignment, Cosine, GroupSparse, IsoEnergy, MaskedCosine
 from isoenergy.codes.sparse_codes import Codes, DenseCodes
-from isoenergy.objective import (
-    Alignment,
-    Cosine,
-    GroupSparse,
-    IsoEnergy,
-    MaskedCosine,
-    masked_cosine_alignment,
-    reconstruction_loss,
-)
+from isoenergy.objective import masked_cosine_alignment, reconstruction_loss
 
 ATOMS = 6
 KINDS = ["sparse", "dense"]

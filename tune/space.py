@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Alignment, MaskedCosine
 from isoenergy.settings.variants import number_text
 from isoenergy.training.training_config import TrainingConfig
 

@@ -16,9 +16,9 @@ from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.encoders import DualEncoder, Precision, load_encoder
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.opening import SourceConfig, open_source
+from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Reason
-from isoenergy.pairs.source import Format, PairColumns, PairSource, PairUnit
+from isoenergy.pairs.source import Format, PairColumns, PairSource, PairUnit, SourceConfig
 from isoenergy.storage.files import without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import CommitRecord, StoredDtype
@@ -29,8 +29,8 @@ from workflows.extraction.extraction_duplicates import Records, duplicate_rows
 from workflows.extraction.extraction_graph import TIMES_TRIED, Extraction, Progress, Task, duplicates_within
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_plan import plan
+from workflows.extraction.extraction_stores import Stores
 from workflows.extraction.extraction_summary import Figures, progress_text, summary_json, table
-from workflows.extraction.extraction_workers import Stores
 from workflows.tracking import mlflow_runs
 
 _ROUNDS_WITHOUT_A_COMMIT = 2

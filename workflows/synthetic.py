@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
+from isoenergy.alignments import Alignment, Cosine, GroupSparse, IsoEnergy, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Alignment, Cosine, GroupSparse, IsoEnergy, MaskedCosine
 from isoenergy.report.figures.figures import as_bytes
 from isoenergy.report.synthetic.over_seeds import SeedResults
 from isoenergy.report.synthetic.phase_diagram import has_phases, phase_diagram

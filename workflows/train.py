@@ -20,10 +20,10 @@ from isoenergy.report.figures.training_curves import training_curves
 from isoenergy.sae.model_card import model_card
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.settings.differences import differing_fields
+from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import absolute_uri, open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.order import require_batches
-from isoenergy.store.row_sources import Residence
 from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import Metrics, TrainingConfig

@@ -9,15 +9,19 @@ The encoder's `name` is `python:MODULE`; its `preprocessor` describes itself as 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from torch import Tensor
+
+from isoenergy.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
-Tokens = tuple[Tensor, ...]
+Tokens: TypeAlias = "tuple[Tensor, ...]"
 """Tensors whose first axis is that of the texts."""
 Precision = Literal["float32", "bfloat16"]
 """What the towers compute in; weights, normalised pixels and outputs are float32 either way."""
@@ -32,7 +36,7 @@ class Preprocessor(Protocol):
         """`(height, width, 3)` of its output."""
         ...
 
-    def __call__(self, image: Image.Image) -> Pixels:
+    def __call__(self, image: "Image.Image") -> Pixels:
         """Return `(height, width, 3)` uint8 pixels of the model's input size, from an RGB image of any size.
 
         Raises Rejected for an image that cannot be resized within reasonable memory.
@@ -77,15 +81,15 @@ class DualEncoder(Protocol):
         """The image tower's preprocessing."""
         ...
 
-    def encode_pixels(self, pixels: Pixels) -> Tensor:
+    def encode_pixels(self, pixels: Pixels) -> "Tensor":
         """Encode `(n, height, width, 3)` preprocessed images as `(n, dim)` float32 rows on the CPU."""
         ...
 
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+    def encode_images(self, images: "Sequence[Image.Image]") -> "Tensor":
         """Preprocess and encode images as `(n, dim)` float32 rows on the CPU."""
         ...
 
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+    def encode_texts(self, texts: Sequence[str]) -> "Tensor":
         """Tokenise and encode texts as `(n, dim)` float32 rows on the CPU."""
         ...
 
@@ -93,7 +97,7 @@ class DualEncoder(Protocol):
         """Return what the text tower takes of n texts, on the CPU; may run while another thread encodes."""
         ...
 
-    def encode_tokens(self, tokens: Tokens) -> Tensor:
+    def encode_tokens(self, tokens: Tokens) -> "Tensor":
         """Encode tokenised texts as `(n, dim)` float32 rows on the CPU."""
         ...
 
@@ -105,3 +109,9 @@ class ComparableEncoder(DualEncoder, Protocol):
     def in_float32(self) -> DualEncoder:
         """Return an encoder on the same weights, not copied, that computes in float32."""
         ...
+
+
+def require_precision(precision: str) -> None:
+    """Raise InputError unless `precision` is one of `Precision`."""
+    if precision not in get_args(Precision):
+        raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")

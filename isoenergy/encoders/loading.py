@@ -1,14 +1,15 @@
 """From an encoder's name to the encoder."""
 
-from importlib import import_module
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor
-from isoenergy.encoders.precision import require_precision
+from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor, require_precision
 from isoenergy.errors import InputError
 from isoenergy.storage.bundled_files import BUNDLED_ENCODER
+
+if TYPE_CHECKING:
+    import torch
 
 ALIASES = {
     "bundled": f"open_clip:{BUNDLED_ENCODER}",
@@ -24,11 +25,10 @@ KNOWN = (
     f"one of {', '.join(ALIASES)}; hf:ID or hf:FOLDER for a CLIP or SigLIP that transformers loads; open_clip:FOLDER; "
     f"open_clip:ARCH:PRETRAINED with a tag or the path of a safetensors file; or python:MODULE for a module of your own"
 )
-_FAMILIES = {"hf": "transformers_encoder", "open_clip": "open_clip_encoder", "python": "user_encoder"}
 
 
 def load_encoder(
-    name: str, device: torch.device | None = None, precision: Precision = "float32", compile: bool = False
+    name: str, device: "torch.device | None" = None, precision: Precision = "float32", compile: bool = False
 ) -> DualEncoder:
     """Load the encoder `name`, and try it on an image and a text.
 
@@ -41,6 +41,8 @@ def load_encoder(
     compile: compile both towers with torch.compile, each at its first batch.
     Raises InputError for an unknown name, and for a model that is no dual encoder, cannot be had or is not whole.
     """
+    import torch  # what only prepares pixels, or writes, loads no weights
+
     require_precision(precision)
     family, place, alias = _family(name)
     return family.load_encoder(place, alias, device or torch.device("cpu"), precision, compile)
@@ -57,5 +59,25 @@ def _family(name: str) -> tuple[Any, str, str | None]:
     family, _, place = ALIASES.get(name, name).partition(":")
     if family not in _FAMILIES or not place:
         raise InputError(f"unknown encoder {name!r}; expected {KNOWN}")
-    # a family's library takes seconds to import
-    return import_module(f"isoenergy.encoders.{_FAMILIES[family]}"), place, name if name in ALIASES else None
+    return _FAMILIES[family](), place, name if name in ALIASES else None
+
+
+def _transformers() -> ModuleType:
+    from isoenergy.encoders import transformers_encoder  # takes seconds to import, as open_clip does
+
+    return transformers_encoder
+
+
+def _open_clip() -> ModuleType:
+    from isoenergy.encoders import open_clip_encoder
+
+    return open_clip_encoder
+
+
+def _users_own() -> ModuleType:
+    from isoenergy.encoders import user_encoder
+
+    return user_encoder
+
+
+_FAMILIES: dict[str, Callable[[], ModuleType]] = {"hf": _transformers, "open_clip": _open_clip, "python": _users_own}

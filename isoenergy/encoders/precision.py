@@ -1,7 +1,6 @@
 """What the towers compute in, and what that costs."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch.nn.functional import cosine_similarity
@@ -40,9 +39,3 @@ def cosine_to_float32(encoder: DualEncoder, pixels: Pixels, tokens: Tokens) -> C
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Return the context in which the towers compute."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def require_precision(precision: str) -> None:
-    """Raise InputError unless `precision` is one of `Precision`."""
-    if precision not in get_args(Precision):
-        raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")

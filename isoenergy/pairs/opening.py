@@ -1,7 +1,6 @@
 """From a place to the source of pairs that it holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import get_args
 
 import pyarrow as pa
@@ -24,23 +23,11 @@ from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.image_files import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import ending, find_files, open_file
-from isoenergy.pairs.source import Format, PairColumns, PairSource
+from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 from isoenergy.storage.files import open_filesystem
 
 _WITH_COLUMNS = ("parquet", "urls", "table")
 _WITH_IMAGES = ("coco", "table")
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """Where the pairs are."""
-
-    uri: str
-    format: Format | None = None
-    """None: recognised from the path and from what is there."""
-    columns: PairColumns = field(default_factory=PairColumns)
-    images: str = ""
-    """Where image files lie that a list of captions names."""
 
 
 def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:

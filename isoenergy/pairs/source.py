@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import pyarrow as pa
@@ -29,6 +29,18 @@ class PairColumns:
     """Encoded image bytes, their URL, or the path of an image file."""
     caption: str = ""
     """Text of the pair."""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where the pairs are."""
+
+    uri: str
+    format: Format | None = None
+    """None: recognised from the path and from what is there."""
+    columns: PairColumns = field(default_factory=PairColumns)
+    images: str = ""
+    """Where image files lie that a list of captions names."""
 
 
 @dataclass(frozen=True)

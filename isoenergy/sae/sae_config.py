@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
+from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Alignment, MaskedCosine
 from isoenergy.settings.modalities import MODALITIES as MODALITIES
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder

@@ -1,30 +1,16 @@
 """BatchTopK: the largest scores of a whole batch, k a row on average (Bussmann et al. 2024, 2412.06410)."""
 
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor
 
 from isoenergy.codes.sparse_codes import DenseCodes
 from isoenergy.distributed import largest_of_all, rows_of_all
 from isoenergy.sparse_encoders.learned import LearnedEncoder
-from isoenergy.sparse_encoders.sparse_encoder import EncoderModule, SparseEncoder
 
 _FOLLOWS = 0.01
 
 
-@dataclass(frozen=True)
-class BatchTopK(SparseEncoder):
-    """The k × rows largest positive scores of the global batch; afterwards those above the usual threshold."""
-
-    name: str = field(default="batch-top-k", init=False)
-
-    def build(self, dictionary: Tensor, k: int) -> EncoderModule:
-        """Return the module."""
-        return _BatchTopK(dictionary, k)
-
-
-class _BatchTopK(LearnedEncoder[DenseCodes]):
+class BatchTopKModule(LearnedEncoder[DenseCodes]):
     """In training the threshold is the batch's; a running mean of it serves evaluation, where rows are alone."""
 
     threshold: Tensor
@@ -34,6 +20,7 @@ class _BatchTopK(LearnedEncoder[DenseCodes]):
         self.register_buffer("threshold", dictionary.new_full((), -1.0))
 
     def forward(self, x: Tensor, dictionary: Tensor, gram: Tensor | None = None) -> DenseCodes:
+        """Encode with the threshold of the batch, or the usual one."""
         del gram
         scores = self.scores(x).relu()
         threshold = self._batch_threshold(scores.detach()) if self.training else self.threshold

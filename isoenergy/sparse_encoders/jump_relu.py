@@ -1,51 +1,26 @@
 """JumpReLU: a learned threshold an atom, a penalty on the number of atoms (Rajamanoharan et al. 2024, 2407.14435)."""
 
-import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isoenergy.codes.sparse_codes import DenseCodes
-from isoenergy.errors import InputError
 from isoenergy.sparse_encoders.learned import LearnedEncoder
-from isoenergy.sparse_encoders.sparse_encoder import EncoderModule, SparseEncoder
 
 
-@dataclass(frozen=True)
-class JumpReLU(SparseEncoder):
-    """Every atom whose score passes its own learned threshold; the number of them is penalised, k is its scale."""
+class JumpReLUModule(LearnedEncoder[DenseCodes]):
+    """A threshold an atom, learned through a window around it."""
 
-    name: str = field(default="jump-relu", init=False)
-    l0: float = 0.1
-    """Weight of a row's number of atoms, in multiples of k, relative to its squared error summed over its entries."""
-    threshold: float = 0.05
-    """Where the thresholds start, on the scale of the rows' norm."""
-    bandwidth: float = 0.05
-    """Width of the window around a threshold in which scores move it."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.l0 < math.inf:
-            raise InputError(f"l0 must be 0 or more, got {self.l0}")
-        for name in ("threshold", "bandwidth"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-
-    def build(self, dictionary: Tensor, k: int) -> EncoderModule:
-        """Return the module."""
-        return _JumpReLU(dictionary, k, self)
-
-
-class _JumpReLU(LearnedEncoder[DenseCodes]):
-    def __init__(self, dictionary: Tensor, k: int, settings: JumpReLU) -> None:
+    def __init__(self, dictionary: Tensor, k: int, l0: float, threshold: float, bandwidth: float) -> None:
         super().__init__(dictionary, k)
-        self._l0, self._bandwidth = settings.l0, settings.bandwidth
-        start = torch.full_like(dictionary[:, 0], settings.threshold)
+        self._l0, self._bandwidth = l0, bandwidth
+        start = torch.full_like(dictionary[:, 0], threshold)
         self.log_threshold = nn.Parameter(start.log())
         self._fires: Tensor | None = None
 
     def forward(self, x: Tensor, dictionary: Tensor, gram: Tensor | None = None) -> DenseCodes:
+        """Encode each row by itself."""
         del gram
         scores, threshold = self.scores(x).relu(), self.log_threshold.exp()
         values = _Jump.apply(scores, threshold, self._bandwidth)

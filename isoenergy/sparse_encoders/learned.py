@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from isoenergy.sparse_encoders.sparse_encoder import CodesT, EncoderModule
+from isoenergy.sparse_encoders.encoder_module import CodesT, EncoderModule
 
 
 class LearnedEncoder(EncoderModule[CodesT]):

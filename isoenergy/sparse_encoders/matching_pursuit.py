@@ -1,32 +1,21 @@
 """Matching Pursuit: no weights beside the dictionary, no bias (paper 1.3)."""
 
-from dataclasses import dataclass, field
-
 from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.pursuit import matching_pursuit
-from isoenergy.sparse_encoders.sparse_encoder import EncoderModule, SparseEncoder
+from isoenergy.sparse_encoders.encoder_module import EncoderModule
 
 
-@dataclass(frozen=True)
-class MatchingPursuit(SparseEncoder):
-    """k rounds, each of which takes the atom with the largest correlation: the paper's."""
+class PursuitModule(EncoderModule[SparseCodes]):
+    """Rounds of pursuit over the autoencoder's own dictionary."""
 
-    name: str = field(default="matching-pursuit", init=False)
-
-    def build(self, dictionary: Tensor, k: int) -> EncoderModule:
-        """Return the module."""
-        del dictionary
-        return _Pursuit(k)
-
-
-class _Pursuit(EncoderModule[SparseCodes]):
     def __init__(self, k: int) -> None:
         super().__init__()
         self.k = k
 
     def forward(self, x: Tensor, dictionary: Tensor, gram: Tensor | None = None) -> SparseCodes:
+        """Encode by pursuit."""
         return matching_pursuit(x, dictionary, self.k, gram=gram)
 
     def revival(self, x: Tensor, codes: SparseCodes, dictionary: Tensor, dead: Tensor) -> Tensor:

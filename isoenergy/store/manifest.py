@@ -6,8 +6,7 @@ from typing import Any, Literal, Self
 
 from isoenergy.encoders.dual_encoder import Precision
 from isoenergy.errors import InputError
-from isoenergy.pairs.opening import SourceConfig
-from isoenergy.pairs.source import Format, PairColumns
+from isoenergy.pairs.source import Format, PairColumns, SourceConfig
 from isoenergy.settings.differences import differing_fields
 
 FORMAT = 3

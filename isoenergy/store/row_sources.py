@@ -6,7 +6,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
+from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store.arrays import embedding_rows
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import Positions
 
-Residence = Literal["auto", "device", "memory", "stream"]
 Arrays = dict[str, npt.NDArray[np.floating]]
 
 _SHARE_OF_MEMORY = 0.5

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.metrics.geometry import probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
 from isoenergy.metrics.recovery import Concepts, collapse_rate, recoveries
-from isoenergy.objective import Alignment, MaskedCosine
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.settings.variants import number_text

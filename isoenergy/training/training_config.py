@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from typing import Any, Literal, Self, get_args
 
+from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Alignment, MaskedCosine
 from isoenergy.sae.sae_config import AtomNorm, Input, SaeConfig
 from isoenergy.settings.modalities import MODALITIES, Widths
 from isoenergy.settings.variants import number_text

@@ -11,8 +11,8 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.opening import SourceConfig, open_source, recognised
-from isoenergy.pairs.source import Format, PairColumns, PairSource
+from isoenergy.pairs.opening import open_source, recognised
+from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 
 FETCH = Downloader(DownloadConfig()).fetch
 LAION = {

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.opening import SourceConfig, open_source
-from isoenergy.pairs.source import PairSource, RawPairs
+from isoenergy.pairs.opening import open_source
+from isoenergy.pairs.source import PairSource, RawPairs, SourceConfig
 from tests.pairs.download.server import Server, answer
 
 FILES = [7, 3]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from isoenergy.pairs.opening import SourceConfig
+from isoenergy.pairs.source import SourceConfig
 from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, read_thumbnails, strip, thumbnail
 from tests.pairs.made_up_pairs import bad_rows, encoded_image, written_rows
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.opening import SourceConfig, open_source
-from isoenergy.pairs.source import PairSource, RawPairs
+from isoenergy.pairs.opening import open_source
+from isoenergy.pairs.source import PairSource, RawPairs, SourceConfig
 from isoenergy.storage import s3 as s3_module
 from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
 from tests.pairs.conftest import server  # noqa: F401

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder
+from isoenergy.alignments import GroupSparse, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import GroupSparse, MaskedCosine
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from isoenergy.alignments import Cosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Cosine
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.joint import JointAutoencoder, load_autoencoder
 from isoenergy.sparse_encoders import JumpReLU

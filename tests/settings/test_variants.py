@@ -3,8 +3,8 @@ from typing import ClassVar
 
 import pytest
 
+from isoenergy.alignments import Alignment, GroupSparse, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Alignment, GroupSparse, MaskedCosine
 from isoenergy.settings.variants import Variant, number_text
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, ReLU, SparseEncoder, TopK
 from isoenergy.training.beta_search import AutomaticBeta, BetaRule

@@ -8,10 +8,11 @@ import torch
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
+from isoenergy.settings.residence import Residence
 from isoenergy.store import PairBatches, PairIndex
 from isoenergy.store.batches import UnpairedBatches
 from isoenergy.store.order import PairOrder
-from isoenergy.store.row_sources import DeviceRows, PairRows, Residence, ShardRows, open_rows
+from isoenergy.store.row_sources import DeviceRows, PairRows, ShardRows, open_rows
 from tests.store.stores import numbers, train_numbers, write_store
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
+from isoenergy.alignments import Alignment, Cosine, GroupSparse, IsoEnergy
 from isoenergy.errors import InputError
-from isoenergy.objective import Alignment, Cosine, GroupSparse, IsoEnergy
 from isoenergy.sae.group import SaeGroup
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder

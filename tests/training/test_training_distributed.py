@@ -12,8 +12,8 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from isoenergy.alignments import Cosine, GroupSparse, IsoEnergy
 from isoenergy.distributed import NodeGroup, from_first, largest_of_all, rows_of_all, sum_of_all
-from isoenergy.objective import Cosine, GroupSparse, IsoEnergy
 from isoenergy.sae.group import SaeGroup
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, ReLU, TopK
 from isoenergy.store.batches import PairBatches

@@ -3,8 +3,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from isoenergy.alignments import Cosine, IsoEnergy, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Cosine, IsoEnergy, MaskedCosine
 from isoenergy.training.training_config import TrainingConfig
 from tune.search_config import SearchConfig
 from tune.space import Dimension, SearchSpace, settings_of

@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
+from isoenergy.alignments import Cosine, IsoEnergy, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.objective import Cosine, IsoEnergy, MaskedCosine
 from isoenergy.report.synthetic.over_seeds import SeedResults, interval_text, mean_and_interval
 from isoenergy.report.synthetic.recovery_figures import recovery_by_beta
 from isoenergy.report.synthetic.recovery_table import PUBLISHED, markdown, summarise

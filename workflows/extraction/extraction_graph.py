@@ -20,8 +20,11 @@ from ray.util.annotations import RayDeprecationWarning
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit
+from workflows.extraction.extraction_decoding import Decode
+from workflows.extraction.extraction_encoding import Encode
 from workflows.extraction.extraction_placement import Placement
-from workflows.extraction.extraction_workers import Decode, Encode, Stores, Work, Writer
+from workflows.extraction.extraction_stores import Stores, Work
+from workflows.extraction.extraction_writing import Writer
 
 STAGES = ("read", "decode", "encode", "write")
 _NO_PROGRESS_SECONDS = 600

@@ -8,7 +8,7 @@ from isoenergy.storage.files import without_secrets
 from workflows.extraction.extraction_graph import Task
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_probe import Probe, probe
-from workflows.extraction.extraction_workers import Stores
+from workflows.extraction.extraction_stores import Stores
 
 
 def plan(

@@ -12,8 +12,9 @@ from isoenergy.errors import InputError
 from isoenergy.extraction.embedding import encode, prepare, separate, taken_by, with_embeddings
 from isoenergy.pairs.source import PairSource, PairUnit, RawPairs
 from isoenergy.store.writer import parquet_bytes
+from workflows.extraction.extraction_encoding import PAIRS_TO_COMPARE, cpus_of_this_node
 from workflows.extraction.extraction_placement import Placement
-from workflows.extraction.extraction_workers import PAIRS_TO_COMPARE, Stores, cpus_of_this_node
+from workflows.extraction.extraction_stores import Stores
 
 PAIRS = 200
 _WARM_UP_PAIRS = 8

@@ -12,12 +12,13 @@ from tqdm import tqdm
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
 from isoenergy.settings.modalities import MODALITIES
+from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches
 from isoenergy.store.index import PairIndex, Survey, survey_shards
 from isoenergy.store.order import PairOrder
-from isoenergy.store.row_sources import Residence, open_rows
+from isoenergy.store.row_sources import open_rows
 from isoenergy.training.trainer import RawPairs
 from isoenergy.training.training_config import TrainingConfig
 

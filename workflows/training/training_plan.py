@@ -10,10 +10,11 @@ import numpy as np
 import ray
 import torch
 
+from isoenergy.settings.residence import Residence
 from isoenergy.store.batches import PairBatches
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder
-from isoenergy.store.row_sources import ArrayRows, Residence, ShardRows, available_memory
+from isoenergy.store.row_sources import ArrayRows, ShardRows, available_memory
 from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.trainer import Trainer, TrainingConfig
 from workflows.training.training_data import means_of, widths_of

@@ -17,9 +17,9 @@ from torch import nn
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.sae.group import SaeGroup
+from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store.batches import Batches
-from isoenergy.store.row_sources import Residence
 from isoenergy.training.beta_search import AutomaticBeta, BetaCurve, BetaFigures, search_beta
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer

@@ -10,9 +10,9 @@ from PIL import Image
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.opening import SourceConfig, open_source
+from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
-from isoenergy.pairs.source import PairColumns
+from isoenergy.pairs.source import PairColumns, SourceConfig
 
 _PIXELS = 96
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.opening import SourceConfig, open_source
-from isoenergy.pairs.source import PairSource
+from isoenergy.pairs.opening import open_source
+from isoenergy.pairs.source import PairSource, SourceConfig
 from tests.pairs.made_up_pairs import encoded_image, written_rows
 from workflows.extraction import extraction_duplicates
 from workflows.extraction.extraction_duplicates import duplicate_rows

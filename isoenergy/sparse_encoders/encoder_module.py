@@ -1,11 +1,10 @@
-"""What every sparse encoder is: a setting that builds a module."""
+"""What every sparse encoder is: a module that chooses atoms."""
 
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
 from isoenergy.codes.sparse_codes import Codes
-from isoenergy.settings.variants import Variant
 
 CodesT = TypeVar("CodesT", bound=Codes)
 
@@ -27,14 +26,4 @@ class EncoderModule(nn.Module, Generic[CodesT]):
 
         It says how much of the residual they leave; nothing but them has a gradient. 0 without dead atoms.
         """
-        raise NotImplementedError
-
-
-class SparseEncoder(Variant):
-    """A family of settings: which encoder, and what it needs beside k."""
-
-    noun: ClassVar[str] = "sparse encoder"
-
-    def build(self, dictionary: Tensor, k: int) -> EncoderModule:
-        """Return a fresh module for an autoencoder of this `(atoms, dim)` dictionary."""
         raise NotImplementedError

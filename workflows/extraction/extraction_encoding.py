@@ -1,0 +1,106 @@
+"""The encoder actors of `isoenergy embed`."""
+
+import threading
+import time
+import zlib
+from typing import Any
+
+import pyarrow as pa
+import ray
+import torch
+
+from isoenergy.encoders.precision import cosine_to_float32
+from isoenergy.extraction.embedding import EncoderInputs, encode, taken_by, with_embeddings
+from isoenergy.pairs.source import PairUnit
+from workflows.extraction.extraction_stores import Stores, in_one_line
+
+PAIRS_TO_COMPARE = 32
+"""Of bfloat16 embeddings with float32 ones."""
+OUTCOME = pa.schema(
+    [
+        ("unit", pa.string()),
+        ("number", pa.int64()),  # of the batch in its unit
+        ("error", pa.string()),
+        ("hopeless", pa.bool_()),  # no unit could be written
+        ("pairs", pa.int64()),
+        ("rejected", pa.int64()),
+        *((f"{stage}_seconds", pa.float64()) for stage in ("read", "decode", "encode", "write")),
+        ("wait_seconds", pa.float64()),  # in which the encoder had nothing to do
+        ("cosines", pa.list_(pa.float64())),  # of bfloat16 to float32, the least of each encoder, once an actor
+    ]
+)
+"""What becomes of a message: small, for the driver."""
+
+
+class Encode:
+    """Holds the encoders; hands what they make to the unit's writer.
+
+    Several threads may call it: while one computes, the others unpack their input and hand over their output.
+    """
+
+    def __init__(self, stores: Stores, writers: list[Any]) -> None:
+        on_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
+        if not on_gpu:
+            torch.set_num_threads(cpus_of_this_node())
+        self._stores, self._writers, self._pixels = stores, writers, stores.pixels
+        self._encoders = stores.load_encoders(torch.device("cuda" if on_gpu else "cpu"))
+        self._turn = threading.Lock()
+        self._last = time.perf_counter()
+        self._compared = all(manifest.precision == "float32" for manifest in stores.manifests)
+
+    def __call__(self, message: pa.Table) -> pa.Table:
+        """Take one message; return its outcome."""
+        (row,) = message.drop_columns(["batch"]).to_pylist()
+        unit = PairUnit(row["file"], row["start"], row["stop"])
+        outcome = {"unit": unit.name, "pairs": 0, "rejected": 0} | {n: row[n] for n in OUTCOME.names if n in row}
+        writer = self._writers[zlib.crc32(unit.name.encode()) % len(self._writers)]
+        if row["error"]:
+            ray.get(writer.forget.remote(unit.name))
+        else:
+            try:
+                embedded = self._embed(message["batch"][0], outcome)
+            except Exception as error:  # what a unit raises costs that unit alone
+                ray.get(writer.forget.remote(unit.name))
+                outcome["error"] = f"{unit.name} cannot be encoded ({in_one_line(error)})"
+                return pa.Table.from_pylist([outcome], OUTCOME)
+            if embedded:
+                outcome["pairs"] = len(embedded[0])
+                outcome["rejected"] = len(embedded[0]) - embedded[0]["reason"].null_count
+            refused, seconds = ray.get(
+                writer.add.remote(unit, row["work"], embedded, row["unit_rows"], row["file_digest"])
+            )
+            outcome |= {"error": refused, "hopeless": refused is not None, "write_seconds": seconds}
+        return pa.Table.from_pylist([outcome], OUTCOME)
+
+    def _embed(self, batch: pa.Scalar, outcome: dict[str, Any]) -> list[pa.Table]:
+        if not batch.is_valid:
+            return []
+        prepared = pa.ipc.open_stream(batch.as_buffer()).read_all()
+        taken = [taken_by(prepared, self._pixels[encoder.name], encoder) for encoder in self._encoders]
+        inputs = [given for _, given in taken]
+        with self._turn:
+            start = time.perf_counter()
+            vectors = [
+                encode(encoder, given, manifest.dtype)
+                for encoder, given, manifest in zip(self._encoders, inputs, self._stores.manifests, strict=True)
+            ]
+            end = time.perf_counter()
+            outcome["encode_seconds"], outcome["wait_seconds"] = end - start, max(0.0, start - self._last)
+            if not self._compared and len(inputs[0]):
+                outcome["cosines"], self._compared = self._compare(inputs), True
+            self._last = time.perf_counter()
+        return [with_embeddings(pairs, *both) for (pairs, _), both in zip(taken, vectors, strict=True)]
+
+    def _compare(self, inputs: list[EncoderInputs]) -> list[float]:
+        some = [given.first(PAIRS_TO_COMPARE) for given in inputs]
+        cosines = [
+            cosine_to_float32(encoder, given.pixels, given.tokens)
+            for encoder, given in zip(self._encoders, some, strict=True)
+        ]
+        return [min(cosine.image, cosine.text) for cosine in cosines]
+
+
+def cpus_of_this_node() -> int:
+    """Return how many CPUs Ray has given to the node that this runs on."""
+    here = ray.get_runtime_context().get_node_id()
+    return max(1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["NodeID"] == here))
