@@ -47,12 +47,17 @@ class Step:
         """Digest of what the step is."""
         what = {
             "name": self.name,
-            "function": f"{self.function.__module__}.{self.function.__qualname__}",
+            "function": self.made_by,
             "config": _identity(self.config),
             "inputs": {name: needed.fingerprint for name, needed in self.inputs.items()},
             "code": code_version(),
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def made_by(self) -> str:
+        """Name of the function, with its module."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
 
     @property
     def folder(self) -> str:

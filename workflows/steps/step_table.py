@@ -17,6 +17,8 @@ class GraphNode:
     parts: int
     inputs: tuple[str, ...]
     """Names of the nodes that it is made from."""
+    function: str
+    """What makes it, with its module."""
     state: str
     """`ran` in this run, as any part of it did, or `cached`."""
     seconds: float
@@ -72,6 +74,7 @@ def graph(planned: Sequence[PlannedStep], root: str | Path) -> list[GraphNode]:
             name=name,
             parts=len(items),
             inputs=tuple(inputs),
+            function=items[0].step.made_by,
             state="ran" if any(item.due for item in items) else "cached",
             seconds=sum(seconds[item.step.name] for item in items),
             cpus=max(item.step.cpus for item in items),

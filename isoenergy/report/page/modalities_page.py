@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from isoenergy.evaluation.exemplars import ATOMS_FILE, EXEMPLARS_FILE
 from isoenergy.report.figures.figures import single_panel
-from isoenergy.report.figures.graph_figure import draw_graph
 from isoenergy.report.page.drawing import Drawing, environment
 from isoenergy.report.saes import Sae, labels
+from isoenergy.report.tables.evaluation_steps import step_rows
 
 KIND = "modalities"
 _BINS = 41
@@ -38,13 +38,13 @@ def modalities_page(summary: Mapping[str, Any], table: Callable[[str], pa.Table]
     """Return the page, and its drawings by the names of their files; `table` reads one of the evaluation's."""
     names, modalities = labels(summary["saes"]), list(summary["store"]["modalities"])
     saes = [_report(sae, names[sae["name"]], modalities, table) for sae in summary["saes"]]
-    graph = Drawing.of("graph", "", draw_graph(summary["graph"]))
+    steps = step_rows(summary["graph"])
     page = (
         environment()
         .get_template("modalities.html")
-        .render(summary=summary, modalities=modalities, labels=names, saes=saes, graph=graph)
+        .render(summary=summary, modalities=modalities, labels=names, saes=saes, steps=steps)
     )
-    drawings = {graph.name: graph}
+    drawings: dict[str, Drawing] = {}
     for sae, shown in zip(summary["saes"], saes, strict=True):
         drawings |= {f"{sae['name']}-{each.name}": each for each in shown.drawings}
     return page, drawings

@@ -12,7 +12,6 @@ from isoenergy.evaluation.exemplars import ATOMS_FILE, EXEMPLARS_FILE, SHOWN_ATO
 from isoenergy.evaluation.measured_bridges import CURVES_FILE
 from isoenergy.report.figures.beta_figure import by_beta, has_betas
 from isoenergy.report.figures.gap_figure import gaps
-from isoenergy.report.figures.graph_figure import draw_graph
 from isoenergy.report.figures.sharedness import SharednessCounts
 from isoenergy.report.naming import Naming
 from isoenergy.report.page.drawing import Drawing, environment
@@ -24,6 +23,7 @@ from isoenergy.report.page.shown_pictures import thumbnails
 from isoenergy.report.page.verdict import Finding, verdict
 from isoenergy.report.saes import Sae, is_null, labels, real_saes
 from isoenergy.report.tables import paper_table, rivals, sae_tables
+from isoenergy.report.tables.evaluation_steps import step_rows
 from isoenergy.report.tables.modality_tables import modality_tables
 from isoenergy.report.tables.published import published
 from isoenergy.report.tables.table_files import as_files, report_tables
@@ -94,7 +94,6 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
     found = headline(summary["saes"], names, summary["pairs"]["chance_r10"])
     narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming) if found else None
     drawings = {
-        "graph": Drawing.of("graph", "", draw_graph(summary["graph"])),
         "gaps": Drawing.of(
             "gaps",
             "difference in means and optimal transport of the embeddings and of what each SAE rebuilds, as they are "
@@ -141,7 +140,7 @@ def _files(summary: Mapping[str, Any], table: ReadTable) -> dict[str, bytes]:
             embeddings=("reconstructed", "bimodal", "unimodal"),
             gaps=drawings["gaps"],
             by_beta=drawings.get("by-beta"),
-            graph=drawings["graph"],
+            steps=step_rows(summary["graph"]),
             tasks=tasks,
             explorer=Explorer.of(real, names, table),
         )

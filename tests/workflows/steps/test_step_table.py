@@ -78,6 +78,7 @@ def test_a_graph_says_what_ran_and_how_long_everything_took(tmp_path: Path) -> N
         "last": "ran",
     }
     assert nodes["last"].inputs == ("sae-1/sum", "sum")
+    assert nodes["last"].function == "tests.workflows.steps.number_steps.read"
     assert nodes["sae-1/sum"].inputs == ("sae-1/numbers",)
     numbers = nodes["sae-1/numbers"]
     assert (numbers.parts, numbers.cpus, numbers.gpus, numbers.memory) == (4, 2, 0, 5)
