@@ -13,6 +13,8 @@ import isoenergy
 from isoenergy.storage.files import absolute_uri
 
 RECORD_FILE = "step.json"
+NO_RECORD = (FileNotFoundError, NotADirectoryError, ValueError)
+"""What reading a record raises where nothing whole lies."""
 
 StepFunction = Callable[[Any, Mapping[str, Path], Path], dict[str, Any]]
 

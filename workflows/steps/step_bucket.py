@@ -9,7 +9,7 @@ import json
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,8 @@ from workflows.steps.step_cache import StepCache
 
 _FETCHES = 8
 """Inputs fetched at a time."""
+_SWEEPS = 16
+"""Results swept at a time."""
 _RANGE = 16 * 2**20
 """Bytes asked for at a time."""
 _ATTEMPTS = 3
@@ -85,18 +87,32 @@ class StepBucket:
 
     def put(self, step: FixedStep, make: Callable[[Path], dict[str, Any]]) -> None:
         """Have `make` fill a folder of this node's copies, and put that up: the files, then the record."""
-        making = uuid.uuid4().hex
+        making, replaced = uuid.uuid4().hex, self._record_bytes(step.folder)
 
         def fill(output: Path) -> None:
             record = make(output)
-            self._put_up(step.folder, Stored(making, self._upload(output, f"{step.folder}/{making}")), record)
+            there = self._record_bytes(step.folder)
+            if there == replaced or _making(there) is None:
+                self._put_up(step.folder, making, output, record)
 
         with self._cache.folder(making, fill):
             pass
 
-    def alone(self) -> nullcontext[None]:
-        """Keep no one out and clear nothing away: there are no locks."""
-        return nullcontext()
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep no one out: there are no locks. Of what was there before, remove at the end what does not count.
+
+        What has come meanwhile stays, also if it does not count: a task that was given up for lost, or another run, may
+        be about to write the record that names it.
+        """
+        before = self._listed()
+        yield
+        now = self._listed()
+        doubtful = {
+            name: its for name, its in before.items() if RECORD_FILE not in (left := now.get(name, {})) or len(left) > 2
+        }
+        with ThreadPoolExecutor(_SWEEPS, thread_name_prefix="sweep") as pool:
+            list(pool.map(self._sweep, doubtful, doubtful.values()))
 
     def at_work(self, names: set[str]) -> list[str]:
         """Nothing is to be seen of a step before it is done."""
@@ -118,7 +134,8 @@ class StepBucket:
             else:
                 return record, path
         with suppress(FileNotFoundError):
-            self._filesystem.rm_file(f"{self._root}/{folder}/{RECORD_FILE}")
+            if self.record(folder) == record:  # not another that has just come
+                self._filesystem.rm_file(f"{self._root}/{folder}/{RECORD_FILE}")
         raise InputError(
             f"{without_secrets(self._uri)}/{folder} is not what its record says ({reason}); the same command makes it "
             f"again"
@@ -151,25 +168,62 @@ class StepBucket:
             files[inner] = len(data), hashlib.sha256(data).hexdigest()
         return files
 
-    def _put_up(self, folder: str, stored: Stored, record: dict[str, Any]) -> None:
-        """Write the record and remove what other makings have left.
+    def _put_up(self, folder: str, making: str, output: Path, record: dict[str, Any]) -> None:
+        """Put up the files, then the record that names them.
 
-        A task that was given up for lost may do the same at this moment, and take this making for such a leftover; its
-        own is then the result.
+        The sweep of another run may take this making, whose record is not there yet, for what a kill has left: then
+        that run's own is the result, or, if the record came after the sweep, the files are put up again.
         """
-        there = self._sizes(folder)
-        own = {f"{stored.making}/{inner}": size for inner, (size, _) in stored.files.items()}
-        if not own.items() <= there.items():
+        files = self._upload(output, f"{folder}/{making}")
+        if not self._has(folder, making, files):
             return
-        stands = {_STORED: {"making": stored.making, "files": stored.files}}
-        text = json.dumps({**record, **stands}, indent=2) + "\n"
+        text = json.dumps({**record, _STORED: {"making": making, "files": files}}, indent=2) + "\n"
         write_atomically(self._filesystem, f"{self._root}/{folder}/{RECORD_FILE}", text.encode())
-        for inner in there.keys() - own.keys() - {RECORD_FILE}:
+        if not self._has(folder, making, files):
+            self._upload(output, f"{folder}/{making}")
+
+    def _has(self, folder: str, making: str, files: Mapping[str, tuple[int, str]]) -> bool:
+        there = self._sizes(f"{folder}/{making}")
+        return {inner: size for inner, (size, _) in files.items()}.items() <= there.items()
+
+    def _sweep(self, folder: str, parts: Mapping[str, list[str]]) -> None:
+        """Remove the makings among the parts of a result that do not count, and see to it that none comes to count."""
+        standing = self._record_bytes(folder)
+        swept = parts.keys() - {_making(standing), RECORD_FILE}
+        for path in (path for making in swept for path in parts[making]):
             with suppress(FileNotFoundError):
-                self._filesystem.rm_file(f"{self._root}/{folder}/{inner}")
+                self._filesystem.rm_file(path)
+        if _making(self._record_bytes(folder)) not in swept:
+            return
+        path = f"{self._root}/{folder}/{RECORD_FILE}"  # names what is gone: it was written after it had been read
+        if standing is None:
+            self._filesystem.rm_file(path)
+        else:
+            write_atomically(self._filesystem, path, standing)
+
+    def _listed(self) -> dict[str, dict[str, list[str]]]:
+        """Return the objects of each result by the making that they are of; its record is by itself."""
+        listed: dict[str, dict[str, list[str]]] = {}
+        for path in self._filesystem.find(self._root):
+            folder, _, inner = path.removeprefix(f"{self._root}/").partition("/")
+            listed.setdefault(folder, {}).setdefault(inner.partition("/")[0], []).append(path)
+        return listed
+
+    def _record_bytes(self, folder: str) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return self._filesystem.cat_file(f"{self._root}/{folder}/{RECORD_FILE}")
+        return None
 
     def _sizes(self, folder: str) -> dict[str, int]:
         """Return the size of each object below a folder, by its path there."""
         place = f"{self._root}/{folder}"
         found = self._filesystem.find(place, detail=True)
         return {path.removeprefix(f"{place}/"): int(info["size"]) for path, info in found.items()}
+
+
+def _making(record: bytes | None) -> str | None:
+    """Return the making that a record names; None for what is no record of a result."""
+    try:
+        return Stored.of(json.loads(record or b"")).making
+    except ValueError:
+        return None

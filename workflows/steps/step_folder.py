@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from isoenergy.errors import InputError
-from workflows.steps.step import RECORD_FILE, FixedStep
+from workflows.steps.step import NO_RECORD, RECORD_FILE, FixedStep
 
 _TEMPORARY = ".step-"
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 class StepFolder:
@@ -40,6 +41,7 @@ class StepFolder:
 
     def put(self, step: FixedStep, make: Callable[[Path], dict[str, Any]]) -> None:
         """Have `make` fill a temporary folder and put that in the step's place when it is whole."""
+        replaced = self._record_if_any(step.folder)
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=self._root, prefix=f"{_temporary(step.name)}-", ignore_cleanup_errors=True
@@ -48,7 +50,7 @@ class StepFolder:
             output.mkdir()
             record = make(output)
             (output / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
-            _put_in_place(output, self._root / step.folder, Path(temporary))
+            self._put_in_place(output, step.folder, replaced, Path(temporary))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -80,21 +82,29 @@ class StepFolder:
     def forget(self) -> None:
         """Nothing is kept."""
 
+    def _put_in_place(self, output: Path, folder: str, replaced: dict[str, Any] | None, aside: Path) -> None:
+        """Rename `output` to its place, unless a task that was given up for lost has put its own there meanwhile."""
+        place = self._root / folder
+        for attempt in range(100):
+            try:
+                output.rename(place)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+            else:
+                return
+            there = self._record_if_any(folder)
+            if there is not None and there != replaced:
+                return
+            with contextlib.suppress(FileNotFoundError):
+                place.rename(aside / f"replaced-{attempt}")
+        raise FileExistsError(f"{place} is taken again as often as it is emptied")
+
+    def _record_if_any(self, folder: str) -> dict[str, Any] | None:
+        with contextlib.suppress(*NO_RECORD):
+            return self.record(folder)
+        return None
+
 
 def _temporary(name: str) -> str:
     return f"{_TEMPORARY}{name.replace('/', '-')}"
-
-
-def _put_in_place(output: Path, place: Path, aside: Path) -> None:
-    """Rename `output` to `place`, also where a task that was given up for lost puts its own there at this moment."""
-    for attempt in range(100):
-        with contextlib.suppress(FileNotFoundError):
-            place.rename(aside / f"replaced-{attempt}")
-        try:
-            output.rename(place)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        else:
-            return
-    raise FileExistsError(f"{place} is taken again as often as it is emptied")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.storage.files import open_filesystem
-from workflows.steps.step import FixedStep
+from workflows.steps.step import NO_RECORD, FixedStep
 from workflows.steps.step_bucket import StepBucket
 from workflows.steps.step_folder import StepFolder
 
@@ -22,7 +22,7 @@ class StepStorage(Protocol):
     """The results below a root: a folder each, with a record. A result without one does not exist."""
 
     def record(self, folder: str) -> Record:
-        """Return the record of a result; raises what `records` takes for there being none."""
+        """Return the record of a result; raises one of `NO_RECORD` if there is none."""
         ...
 
     def files(self, folder: str) -> str:
@@ -34,11 +34,14 @@ class StepStorage(Protocol):
         ...
 
     def put(self, step: FixedStep, make: Callable[[Path], Record]) -> None:
-        """Have `make` fill a local folder and return its record; put both in place, whole or not at all."""
+        """Have `make` fill a local folder and return its record; put both in place, whole or not at all.
+
+        What another task has put there meanwhile stays: others may have begun to work with it.
+        """
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other runs out, where there are locks, and clear away what killed ones left."""
+        """Keep other runs out, where there are locks, and clear away what earlier ones left."""
         ...
 
     def at_work(self, names: set[str]) -> list[str]:
@@ -62,7 +65,7 @@ def records(storage: StepStorage, folders: Iterable[str]) -> list[Record | None]
     def read(folder: str) -> Record | None:
         try:
             return storage.record(folder)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+        except NO_RECORD:
             return None
 
     with ThreadPoolExecutor(_READERS) as readers:
