@@ -30,6 +30,7 @@ from workflows.cluster import engine
 from workflows.cluster.cluster_timeline import cluster_timeline
 from workflows.cluster.lock import alone_in
 from workflows.tracking import mlflow_runs
+from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import TrainingStores, prepare_indices, validation_pairs
 
 _STORAGE = ".ray"
@@ -77,7 +78,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run 
     engine.connect(dashboard=config.workers > 1)
     placement = PassPlacement.fit(config)
     stores = TrainingStores(store.uri, store.uri)
-    index = prepare_indices(stores, folder.uri, skip_bad_rows=False)[0]
+    index = prepare_indices(stores, folder.uri, skip_bad_rows=False, engine=RayTraining())[0]
     validation = validation_pairs(stores, config.training.validation_pairs)
     if validation is None:
         raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")

@@ -1,16 +1,13 @@
-"""`isoenergy train`: standard and aligned sparse autoencoders on a store, on Ray Train."""
+"""`isoenergy train`: standard and aligned sparse autoencoders on a store."""
 
 import json
 import sys
 import tempfile
-import uuid
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow.fs
-import ray.train
-import ray.train.torch
 import tyro
 from fsspec import AbstractFileSystem
 
@@ -29,12 +26,11 @@ from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import Metrics, TrainingConfig
 from isoenergy.training.training_config import with_defaults
 from workflows import presets
-from workflows.cluster import engine
 from workflows.cluster.lock import alone_in
-from workflows.cluster.progress import remote_progress
-from workflows.command import causes, run_command
+from workflows.command import run_command
 from workflows.tracking import mlflow_runs
 from workflows.training.training_data import TrainingStores, prepare_indices
+from workflows.training.training_engine import TrainingEngine, WorkersLostError
 from workflows.training.training_placement import AUTOMATIC, TrainingPlacement, Workers
 from workflows.training.training_plan import training_plan
 from workflows.training.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
@@ -90,8 +86,11 @@ class TrainConfig:
         return TrainingStores(absolute_uri(self.store), absolute_uri(self.texts or self.store))
 
 
-def run(config: TrainConfig, parent: mlflow_runs.Run | None = None) -> list[str]:
-    """Train, or continue, or find it done; return the SAEs' places in the order of seeds and betas; none if dry."""
+def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: TrainingEngine | None = None) -> list[str]:
+    """Train, or continue, or find it done; return the SAEs' places in the order of seeds and betas; none if dry.
+
+    engine: what it runs on; Ray, if not given.
+    """
     output = absolute_uri(config.output)
     found = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
     if found is None:
@@ -106,14 +105,14 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None) -> list[str]
         if (done := _done(output)) is not None:
             print(f"train: done before, in {config.output}")
             return done
-    engine.connect()
-    placement = TrainingPlacement.fit(config.workers)
+    engine = engine or _ray()
+    placement = engine.place(config.workers)
     if config.dry_run:
         with tempfile.TemporaryDirectory() as temporary:
-            indices = prepare_indices(config.stores, temporary, config.skip_bad_rows)
-            print(training_plan(config.training, indices, config.residence, placement, output))
+            indices = prepare_indices(config.stores, temporary, config.skip_bad_rows, engine)
+            print(training_plan(config.training, indices, config.residence, placement, output, engine))
         return []
-    indices = prepare_indices(config.stores, output, config.skip_bad_rows)
+    indices = prepare_indices(config.stores, output, config.skip_bad_rows, engine)
     for index in indices:
         require_batches(len(index), config.training.batch_pairs, placement.fewest)
         if index.skipped:
@@ -126,7 +125,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None) -> list[str]
             stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "training")
         if config.training.null:
             stage.tags({"null": "true"})
-        with remote_progress("train", "steps") as progress:
+        with engine.progress("train", "steps") as progress:
             task = WorkerTask(
                 stores=config.stores,
                 output=output,
@@ -137,7 +136,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None) -> list[str]
                 run=stage,
                 progress=progress,
             )
-            _fit(task, placement, output)
+            _fit(task, placement, engine)
         return _publish(config, output, stores, stage)
 
 
@@ -148,61 +147,26 @@ def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:
     return f"{names}, on {pairs} {'shuffled ' * training.null}pairs, {training.epochs} epochs{left_out}"
 
 
-def _fit(task: WorkerTask, placement: TrainingPlacement, output: str) -> None:
-    """Train to the end. What kills a worker or its node starts all workers again from the last checkpoint.
+def _ray() -> TrainingEngine:
+    from workflows.training.ray_training import RayTraining
 
-    Checkpoints are ours, not Ray's: whole on any storage, with or without an engine. So is the decision to start again:
-    Ray would also repeat a run that input has made impossible.
-    """
-    checkpoints = CheckpointFolder(f"{output}/{CHECKPOINTS}")
+    return RayTraining()
+
+
+def _fit(task: WorkerTask, placement: TrainingPlacement, engine: TrainingEngine) -> None:
+    """Train to the end. What kills a worker or its node starts all workers again from the last checkpoint."""
+    checkpoints = CheckpointFolder(f"{task.output}/{CHECKPOINTS}")
     failures, reached = 0, -1
     while True:
         try:
-            _fit_once(task, placement, output)
+            engine.train(partial(train_worker, task), placement, task.output)
             return
-        except ray.train.TrainingFailedError as error:
-            if is_bad_input(error):
-                raise
+        except WorkersLostError as error:
             step = max((record.step for record in checkpoints.records()), default=-1)
             failures, reached = (0 if step > reached else failures + 1), max(step, reached)
             if failures >= _RESTARTS_WITHOUT_PROGRESS:
                 raise
-            print(f"train: a worker was lost ({_in_brief(error)}); going on from step {max(step, 0)}", file=sys.stderr)
-
-
-def _fit_once(task: WorkerTask, placement: TrainingPlacement, output: str) -> None:
-    filesystem, root = open_filesystem(f"{output}/.ray")
-    try:
-        trainer = ray.train.torch.TorchTrainer(
-            train_worker,
-            train_loop_config={"task": task},
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=placement.num_workers,  # type: ignore[arg-type]
-                use_gpu=placement.gpu,
-                resources_per_worker=placement.resources,
-                placement_strategy="SPREAD" if placement.cpus > 1 else "PACK",
-            ),
-            run_config=ray.train.RunConfig(
-                name=uuid.uuid4().hex,
-                storage_path=root,
-                storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
-                failure_config=ray.train.FailureConfig(max_failures=0),
-            ),
-        )
-        engine.interruptibly(trainer.fit)
-    finally:
-        if filesystem.exists(root):
-            filesystem.rm(root, recursive=True)
-
-
-def is_bad_input(error: BaseException) -> bool:
-    """Return whether a run failed for a reason that starting again does not mend."""
-    return any(isinstance(cause, InputError) for cause in causes(error))
-
-
-def _in_brief(error: BaseException) -> str:
-    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
-    return " ".join(str(failures[0]).split())[:200]
+            print(f"train: a worker was lost ({error}); going on from step {max(step, 0)}", file=sys.stderr)
 
 
 def _remember_plan(config: TrainConfig, output: str, stores: list[EmbeddingStore]) -> None:

@@ -23,6 +23,7 @@ from workflows.arguments import REGISTRY, one_word
 from workflows.cluster import engine
 from workflows.command import run_command
 from workflows.tracking import mlflow_runs
+from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import TrainingStores, prepare_indices
 from workflows.training.training_plan import duration, probed
 
@@ -108,8 +109,8 @@ def _time(
     config: SearchConfig, store: EmbeddingStore, placement: PassPlacement, first: TrainingConfig, total: int
 ) -> str:
     with tempfile.TemporaryDirectory() as temporary:
-        indices = prepare_indices(TrainingStores(store.uri, store.uri), temporary, skip_bad_rows=False)
-    probe = probed(first, indices, placement.cpus, placement.gpus)
+        indices = prepare_indices(TrainingStores(store.uri, store.uri), temporary, False, RayTraining())
+    probe = probed(first, indices, placement.cpus, placement.gpus, RayTraining())
     seconds = _steps(first, store.pairs_in("train")) / probe.steps_per_second / placement.workers
     rounds = -(-total // placement.concurrent)
     text = f"{duration(seconds)} for the first pass at best, {duration(seconds * rounds)} for all at its pace"

@@ -4,13 +4,32 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of this process."""
+
+    what: str
+    bar: Any
+
+    def set(self, done: int, total: int, text: str = "") -> None:
+        """Move it to `done` of `total`, with a text behind it."""
+        self.bar.total = total or None
+        self.bar.set_postfix_str(text, refresh=False)
+        if done != self.bar.n or sys.stderr.isatty():
+            self.bar.update(done - self.bar.n)
+            self.bar.refresh()
+
+    def say(self, line: str) -> None:
+        """Print a line above it."""
+        tqdm.write(f"{self.what}: {line}", file=sys.stderr)
 
 
 class _Counter:
@@ -31,24 +50,39 @@ class _Counter:
         return self._done, self._total, self._text, said
 
 
+@dataclass(frozen=True)
+class RemoteBar:
+    """A bar of the driver, as a worker has it."""
+
+    counter: Any
+
+    def set(self, done: int, total: int, text: str = "") -> None:
+        """Move it; does not wait."""
+        self.counter.set.remote(done, total, text)
+
+    def say(self, line: str) -> None:
+        """Print a line above it; does not wait."""
+        self.counter.say.remote(line)
+
+
 @contextmanager
-def remote_progress(what: str, unit: str) -> Iterator[Any]:
-    """Yield an actor: a worker's `set.remote(done, total, text)` moves a bar here, its `say.remote(line)` prints."""
+def remote_progress(what: str, unit: str) -> Iterator[RemoteBar]:
+    """Open a bar here that workers move."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     # On the driver's own node: on another, the loss of that node would end a run that can go on without it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     counter: Any = ray.remote(num_cpus=0)(_Counter).options(scheduling_strategy=here).remote()
     ended = threading.Event()
     with tqdm(desc=what, unit=f" {unit}") as bar:
+        shown = Bar(what, bar)
 
         def look() -> None:
             done, total, text, said = ray.get(counter.get.remote())
             for line in said:
-                tqdm.write(f"{what}: {line}", file=sys.stderr)
-            bar.total = total or None
-            bar.set_postfix_str(text, refresh=False)
-            if done != bar.n or sys.stderr.isatty():
-                bar.update(done - bar.n)
-                bar.refresh()
+                shown.say(line)
+            shown.set(done, total, text)
 
         def watch() -> None:
             while not ended.wait(_SECONDS_BETWEEN_LOOKS):
@@ -57,7 +91,7 @@ def remote_progress(what: str, unit: str) -> Iterator[Any]:
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            yield counter
+            yield RemoteBar(counter)
         finally:
             ended.set()
             watcher.join()

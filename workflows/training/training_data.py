@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from tqdm import tqdm
 
@@ -21,9 +20,9 @@ from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import open_rows
 from isoenergy.training.trainer import RawPairs
 from isoenergy.training.training_config import TrainingConfig
+from workflows.training.training_engine import TrainingEngine
 
 _SHARDS_A_TASK = 16
-_TASKS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,12 @@ class TrainingStores:
         return [("index-images.json", self.images, MODALITIES[:1]), ("index-texts.json", self.texts, MODALITIES[1:])]
 
 
-def prepare_indices(stores: TrainingStores, output: str, skip_bad_rows: bool) -> list[PairIndex]:
+def prepare_indices(
+    stores: TrainingStores, output: str, skip_bad_rows: bool, engine: TrainingEngine
+) -> list[PairIndex]:
     """Survey the train split of the stores, unless that was done before, and leave the indices in `output`.
 
+    engine: what shards are looked at on.
     Raises InputError, naming shard and row, for what cannot be trained on.
     """
     filesystem, root = open_filesystem(output)
@@ -57,7 +59,7 @@ def prepare_indices(stores: TrainingStores, output: str, skip_bad_rows: bool) ->
         store = EmbeddingStore.open(uri)
         index = _known(filesystem, f"{root}/{name}", store, skip_bad_rows)
         if index is None:
-            surveys = _surveys(store, modalities)
+            surveys = _surveys(store, modalities, engine)
             index = PairIndex.collect(store, "train", surveys, skip_bad_rows)
             write_atomically(filesystem, f"{root}/{name}", index.to_json().encode())
         indices.append(index)
@@ -146,24 +148,14 @@ def _known(filesystem: Any, path: str, store: EmbeddingStore, skip_bad_rows: boo
     return index if index.fingerprint == store.fingerprint and (skip_bad_rows or not index.skipped) else None
 
 
-def _surveys(store: EmbeddingStore, modalities: Sequence[str]) -> Iterator[Survey]:
-    """Yield the surveys of all shards in the store's order, made by parallel tasks."""
-    run: Any = ray.remote(num_cpus=1, max_retries=3)(survey_shards)
+def _surveys(store: EmbeddingStore, modalities: Sequence[str], engine: TrainingEngine) -> Iterator[Survey]:
+    """Yield the surveys of all shards in the store's order."""
     widths, given = _read_of(store, modalities), store.manifest.splits_given
     tasks = [
         (store.uri, widths, store.commits[start : start + _SHARDS_A_TASK], "train", given)
         for start in range(0, len(store.commits), _SHARDS_A_TASK)
     ]
-    pending: list[Any] = []
     with tqdm(total=len(store.commits), desc="check", unit=" shards", leave=False) as bar:
-        for task in tasks:
-            if len(pending) == _TASKS_AT_ONCE:
-                yield _count(ray.get(pending.pop(0)), bar)
-            pending.append(run.remote(*task))
-        for reference in pending:
-            yield _count(ray.get(reference), bar)
-
-
-def _count(survey: Survey, bar: Any) -> Survey:
-    bar.update(len(survey.shards))
-    return survey
+        for survey in engine.each(survey_shards, tasks):
+            bar.update(len(survey.shards))
+            yield survey

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from isoenergy.settings.residence import Residence
@@ -18,6 +17,7 @@ from isoenergy.store.row_sources import ArrayRows, ShardRows, available_memory
 from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.trainer import Trainer, TrainingConfig
 from workflows.training.training_data import means_of, widths_of
+from workflows.training.training_engine import TrainingEngine
 from workflows.training.training_placement import TrainingPlacement
 
 _PROBE_STEPS = 20
@@ -36,20 +36,26 @@ class Probe:
     threads: int
 
 
-def probed(config: TrainingConfig, indices: list[PairIndex], cpus: int, gpus: float) -> Probe:
+def probed(config: TrainingConfig, indices: list[PairIndex], cpus: int, gpus: float, engine: TrainingEngine) -> Probe:
     """Train a few steps on one worker's resources, and throw them away."""
-    return ray.get(ray.remote(num_cpus=cpus, num_gpus=gpus)(_probe).remote(config, indices, cpus))
+    probe: Probe = engine.once(_probe, config, indices, cpus, gpus > 0, cpus=cpus, gpus=gpus)
+    return probe
 
 
 def training_plan(
-    config: TrainingConfig, indices: list[PairIndex], residence: Residence, placement: TrainingPlacement, output: str
+    config: TrainingConfig,
+    indices: list[PairIndex],
+    residence: Residence,
+    placement: TrainingPlacement,
+    output: str,
+    engine: TrainingEngine,
 ) -> str:
     """Return the plan as text; trains a few steps, on one worker's resources, and throws them away."""
     pairs = min(len(index) for index in indices)
     steps = pairs // config.batch_pairs * config.epochs
     search = isinstance(config.beta, AutomaticBeta)
     trained = replace(config, beta=(0.0, 1e-4)) if search else config
-    probe = probed(trained, indices, placement.cpus, 1 if placement.gpu else 0)
+    probe = probed(trained, indices, placement.cpus, 1 if placement.gpu else 0, engine)
     saes = len(trained.names)
     named = str(saes) if search else f"{saes} ({', '.join(config.names)})"
     atoms = config.atoms_for(widths_of(indices))
@@ -90,8 +96,8 @@ def training_plan(
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
 
-def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int) -> Probe:
-    device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
+def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int, gpu: bool) -> Probe:
+    device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
     torch.set_num_threads(threads)
     rows = {name: part for index in indices for name, part in _first_rows(index, config.batch_pairs).items()}
     count = min(map(len, rows.values()))

@@ -1,18 +1,13 @@
-"""What runs in each of Ray Train's workers."""
+"""What each worker of a training does, wherever it runs."""
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import ray.train
-import ray.train.torch
 import torch
-from ray.actor import ActorHandle
 from torch import nn
 
 from isoenergy.distributed import NodeGroup
@@ -35,6 +30,7 @@ from workflows.training.training_data import (
     validation_pairs,
     widths_of,
 )
+from workflows.training.training_engine import Progress, Seat
 
 CHECKPOINTS = "checkpoints"
 CURVE_FILE = "beta-search.json"
@@ -53,18 +49,14 @@ class WorkerTask:
     validates: bool
     keep_checkpoints: int
     run: mlflow_runs.Run
-    progress: ActorHandle
+    progress: Progress
 
 
-def train_worker(settings: dict[str, Any]) -> None:
+def train_worker(task: WorkerTask, seat: Seat) -> None:
     """Look for β if that is asked for, then train from the newest checkpoint, or the beginning, to the end."""
-    task: WorkerTask = settings["task"]
-    context = ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
-    node, device = NodeGroup.form(), ray.train.torch.get_device()
+    node, device, rank = NodeGroup.form(), seat.device, seat.rank
     indices = read_indices(task.stores, task.output)
-    batches = open_batches(indices, task.training, task.residence, device, node, rank, workers)
+    batches = open_batches(indices, task.training, task.residence, device, node, rank, seat.workers)
     widths = widths_of(indices)
     validation: RawPairs | None = None
     if task.validates:
@@ -101,14 +93,14 @@ class _Worker:
                 history.load(Path(folder))
                 newest = max(known.step for known in checkpoints.records())
                 spoilt = f"; the checkpoint of step {newest} is spoilt" if newest > record.step else ""
-                self.task.progress.say.remote(f"going on from step {record.step} of {trainer.steps}{spoilt}")
+                self.task.progress.say(f"going on from step {record.step} of {trainer.steps}{spoilt}")
         seen: set[tuple[str, str]] = set()
 
         def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
             if history is None:
                 return
             history.add(step, metrics)
-            self.task.progress.set.remote(step, trainer.steps, progress_text(metrics, trainer.group.names))
+            self.task.progress.set(step, trainer.steps, progress_text(metrics, trainer.group.names))
             baseline = next(
                 (n for n, s in zip(trainer.group.names, trainer.group.saes, strict=False) if s.config.beta == 0), None
             )
@@ -116,7 +108,7 @@ class _Worker:
             for notice in notices(metrics, trainer.group.names, config.atoms_for(self.widths), baseline, warming_up):
                 if (notice.sae, notice.code) not in seen:
                     seen.add((notice.sae, notice.code))
-                    self.task.progress.say.remote(f"warning, step {step}: {notice}")
+                    self.task.progress.say(f"warning, step {step}: {notice}")
             if save is not None:
                 with tempfile.TemporaryDirectory() as folder:
                     save(Path(folder))
@@ -149,7 +141,7 @@ class _Worker:
             text = json.dumps({"attempts": known, "chosen": curve.chosen}, indent=2)
             write_atomically(filesystem, path, text.encode())
             found = f"beta = {curve.chosen:g}" if curve.chosen else "no beta above 0 keeps within the bounds"
-            self.task.progress.say.remote(f"{found}, by short trainings:\n{curve.table()}")
+            self.task.progress.say(f"{found}, by short trainings:\n{curve.table()}")
         return (0.0, curve.chosen) if curve.chosen > 0 else (0.0,)
 
     def _short_training(self, betas: tuple[float, ...], epochs: int) -> list[BetaFigures]:
@@ -161,7 +153,7 @@ class _Worker:
             last.update(metrics)
             if self.rank == 0:
                 text = f"looking for beta among {beta_text(betas)}"
-                self.task.progress.set.remote(step, trainer.steps, text)
+                self.task.progress.set(step, trainer.steps, text)
 
         try:
             trainer.run(report)

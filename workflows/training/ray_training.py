@@ -1,0 +1,97 @@
+"""Training on a Ray cluster: data-parallel workers of Ray Train, tasks for what can be done beside each other."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pyarrow.fs
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from isoenergy.errors import InputError
+from isoenergy.storage.files import open_filesystem
+from workflows.cluster import engine
+from workflows.cluster.progress import remote_progress
+from workflows.command import causes
+from workflows.training.training_engine import Progress, Seat, WorkersLostError
+from workflows.training.training_placement import TrainingPlacement, Workers
+
+_TASKS_AT_ONCE = 64
+_LONGEST_REASON = 200
+
+
+class RayTraining:
+    """A `TrainingEngine`: the cluster that this process belongs to, or a Ray that is started on this machine."""
+
+    def place(self, workers: Workers) -> TrainingPlacement:
+        """Connect to Ray, and lay workers out on the cluster."""
+        engine.connect()
+        return TrainingPlacement.fit(workers)
+
+    def each(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """Yield what `function(*task)` returns, in order; each is a task of one CPU, repeated if its worker is lost."""
+        run: Any = ray.remote(num_cpus=1, max_retries=3)(function)
+        pending: list[Any] = []
+        for task in tasks:
+            if len(pending) == _TASKS_AT_ONCE:
+                yield ray.get(pending.pop(0))
+            pending.append(run.remote(*task))
+        for reference in pending:
+            yield ray.get(reference)
+
+    def once(self, function: Callable[..., Any], *arguments: Any, cpus: int, gpus: float) -> Any:
+        """Return what `function(*arguments)` returns as a task with these resources."""
+        run: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(function)
+        return ray.get(run.remote(*arguments))
+
+    def progress(self, what: str, unit: str) -> AbstractContextManager[Progress]:
+        """Open a bar here that workers anywhere move."""
+        return remote_progress(what, unit)
+
+    def train(self, work: Callable[[Seat], None], placement: TrainingPlacement, output: str) -> None:
+        """Call `work` in the workers of one run of Ray Train.
+
+        Checkpoints are ours, not Ray's: whole on any storage, with or without an engine. So is the decision to start
+        again: Ray would also repeat a run that input has made impossible.
+        """
+        filesystem, root = open_filesystem(f"{output}/.ray")
+        try:
+            trainer = ray.train.torch.TorchTrainer(
+                _in_a_worker,
+                train_loop_config={"work": work},
+                scaling_config=ray.train.ScalingConfig(
+                    num_workers=placement.num_workers,  # type: ignore[arg-type]
+                    use_gpu=placement.gpu,
+                    resources_per_worker=placement.resources,
+                    placement_strategy="SPREAD" if placement.cpus > 1 else "PACK",
+                ),
+                run_config=ray.train.RunConfig(
+                    name=uuid.uuid4().hex,
+                    storage_path=root,
+                    storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
+                    failure_config=ray.train.FailureConfig(max_failures=0),
+                ),
+            )
+            engine.interruptibly(trainer.fit)
+        except ray.train.TrainingFailedError as error:
+            if any(isinstance(cause, InputError) for cause in causes(error)):
+                raise
+            raise WorkersLostError(_in_brief(error)) from error
+        finally:
+            if filesystem.exists(root):
+                filesystem.rm(root, recursive=True)
+
+
+def _in_a_worker(settings: dict[str, Any]) -> None:
+    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    context = ray.train.get_context()
+    settings["work"](Seat(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
+
+
+def _in_brief(error: BaseException) -> str:
+    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    return " ".join(str(failures[0]).split())[:_LONGEST_REASON]
