@@ -18,12 +18,14 @@ from isoenergy.training.trainer import TrainingConfig
 from isoenergy.training.training_config import parse_beta
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.workflows.embedding_stores import spoil_a_train_pair
-from tests.workflows.killed_workers import kill_a_worker_once
 from tests.workflows.processes import files_in, run_until
+from tests.workflows.training.ended_training import EndedAt, kill_this_process
 from workflows import train
 from workflows.command import causes
 from workflows.tracking import mlflow_runs
 from workflows.train import TrainConfig
+from workflows.training.ray_training import RayTraining
+from workflows.training.training_engine import TrainingEngine
 from workflows.training.training_placement import Workers
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
@@ -54,11 +56,18 @@ def finished(on_ray: None, store: Path, tmp_path_factory: pytest.TempPathFactory
     return output
 
 
-def run(store: Path, output: Path, training: TrainingConfig, workers: int = 2, **settings: object) -> list[str]:
+def run(
+    store: Path,
+    output: Path,
+    training: TrainingConfig,
+    workers: int = 2,
+    engine: TrainingEngine | None = None,
+    **settings: object,
+) -> list[str]:
     config = TrainConfig(
         store=str(store), output=str(output), workers=Workers(workers, workers), training=training, **settings
     )
-    return train.run(config)
+    return train.run(config, engine=engine)
 
 
 def dictionaries(places: list[str]) -> list[torch.Tensor]:
@@ -98,10 +107,12 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 def test_a_worker_that_is_killed_is_replaced_within_the_run(
     store: Path, tmp_path: Path, whole: list[torch.Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed = kill_a_worker_once(lambda: len(checkpoints(tmp_path)) >= 2, "RayTrainWorker")
-    places = run(store, tmp_path, TRAINING)
-    assert not killed.is_alive(), "the run ended before a worker could be killed"
-    assert "a worker was lost" in capsys.readouterr().err
+    killed = tmp_path / "killed"
+    places = run(store, tmp_path, TRAINING, engine=EndedAt(RayTraining(), 120, kill_this_process, killed))
+    assert killed.exists()
+    said = capsys.readouterr().err
+    assert re.search(r"a worker was lost \(.*\); going on from step 100\n", said)
+    assert "train: going on from step 100 of 400" in said
     for ours, theirs in zip(dictionaries(places), whole, strict=True):
         assert torch.equal(ours, theirs)
 
