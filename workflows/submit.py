@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,23 +10,19 @@ from signal import SIGINT, SIGTERM
 from typing import Annotated
 
 import tyro
+from ray.job_submission import JobSubmissionClient
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
 from workflows.cli import STAGES
+from workflows.cluster.ray_internals import quiet_uploads
 from workflows.command import Terminated, run_command
-from workflows.jobs.jobs_client import JobClient, dashboard_address, find_or_submit, job_called, open_client, understood
+from workflows.jobs.jobs_client import dashboard_address, find_or_submit, job_called, open_client, understood
 from workflows.jobs.jobs_code import job_code
 from workflows.jobs.jobs_following import Log, OutOfSight, exit_code, follow, outcome, say, wait_for_end
 from workflows.jobs.jobs_request import JobRequest, metadata, require_stage_runs
 from workflows.jobs.jobs_secrets import job_environment, require_no_secrets
 
-_CHATTY = (
-    "_private.runtime_env.packaging",
-    "_private.runtime_env.working_dir",
-    "dashboard.modules.dashboard_sdk",
-    "dashboard.modules.job.sdk",
-)
 _HERE_ONLY = {"submit": "it submits the others", "share": "it needs the token of a person"}
 
 
@@ -137,7 +132,7 @@ def _plan(request: JobRequest, address: str) -> str:
     return "\n".join(lines + [f"environment  {name}={value}" for name, value in sorted(request.environment.items())])
 
 
-def _followed(client: JobClient, name: str, config: SubmitConfig) -> int:
+def _followed(client: JobSubmissionClient, name: str, config: SubmitConfig) -> int:
     """Follow a job to its end or until the user leaves it; return the exit code."""
     log = Log()
     try:
@@ -162,7 +157,7 @@ def _followed(client: JobClient, name: str, config: SubmitConfig) -> int:
     return exit_code(job)
 
 
-def _stopped(client: JobClient, name: str) -> int:
+def _stopped(client: JobSubmissionClient, name: str) -> int:
     with understood(client.get_address()):
         client.stop_job(name)
         say(outcome(name, wait_for_end(client, name)))
@@ -178,12 +173,12 @@ def _user_stops(name: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _detached(client: JobClient, name: str, code: int) -> int:
+def _detached(client: JobSubmissionClient, name: str, code: int) -> int:
     say(f"job {name} goes on; {_later(client, name)}")
     return code
 
 
-def _later(client: JobClient, name: str) -> str:
+def _later(client: JobSubmissionClient, name: str) -> str:
     there = f"isoenergy submit --address {shlex.quote(without_secrets(client.get_address()))}"
     return f"to follow it: {there} --attach {name}; to end it: {there} --stop {name}"
 
@@ -206,8 +201,7 @@ def _stages() -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line, submit, and exit as the job does."""
-    for name in _CHATTY:
-        logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
+    quiet_uploads()
     command = list(arguments or [])
     own, stage, rest = split(command)
     about = f"{inspect.getdoc(SubmitConfig)}\n\nstages: {', '.join(_stages())}"

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import ray
-from ray._private.state import state as ray_state
+
+from workflows.cluster import ray_internals
 
 _UNBOUNDED = 1000
 
@@ -22,9 +23,8 @@ class ClusterSize:
     def of_this_one(cls) -> "ClusterSize":
         """Return the size of the cluster that this process is connected to."""
         now = [(dict(node["Resources"]), 1) for node in ray.nodes() if node["Alive"]]
-        config = ray_state.get_cluster_config()
-        groups = [] if config is None else [(dict(g.resources), g.max_count) for g in config.node_group_configs]
-        return cls(now, [(resources, _UNBOUNDED if count < 0 else count) for resources, count in groups])
+        growth = ray_internals.growth()
+        return cls(now, [(resources, _UNBOUNDED if count < 0 else count) for resources, count in growth])
 
     @property
     def ways(self) -> tuple[list[tuple[Resources, int]], ...]:

@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import ray
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
-from ray.autoscaler.v2.sdk import get_cluster_resource_state
-from ray.core.generated.autoscaler_pb2 import ClusterResourceState, NodeStatus  # type: ignore[attr-defined]
+from workflows.cluster.ray_internals import HEAD, cluster_states, is_dead
 
 _SECONDS_BETWEEN_SAMPLES = 1.0
-_HEAD = "node:__internal_head__"
 
 
 @dataclass(frozen=True)
@@ -44,13 +41,13 @@ def cluster_timeline() -> Iterator[ClusterTimeline]:
     A moment at which the cluster does not answer is left out.
     """
     timeline, ended, began = ClusterTimeline(), threading.Event(), time.monotonic()
-    client = GcsClient(ray.get_runtime_context().gcs_address)
+    state_now = cluster_states()
 
     def record() -> None:
         while True:
             last = ended.is_set()
             try:
-                state = get_cluster_resource_state(client)
+                state = state_now()
             except Exception:  # Ray's own kinds; a head under load answers late, and the run goes on
                 state = None
             if state is not None:
@@ -74,10 +71,10 @@ def cluster_timeline() -> Iterator[ClusterTimeline]:
         thread.join()
 
 
-def cluster_sample(state: ClusterResourceState, seconds: float) -> ClusterSample:
-    """Return what the cluster's state says at `seconds`."""
-    alive = [node for node in state.node_states if node.status != NodeStatus.DEAD]
-    workers = [node for node in alive if _HEAD not in node.total_resources]
+def cluster_sample(state: Any, seconds: float) -> ClusterSample:
+    """Return what the cluster's state, a `ClusterResourceState` of Ray's, says at `seconds`."""
+    alive = [node for node in state.node_states if not is_dead(node)]
+    workers = [node for node in alive if HEAD not in node.total_resources]
     in_use = {
         kind: sum(node.total_resources.get(kind, 0.0) - node.available_resources.get(kind, 0.0) for node in alive)
         for kind in ("CPU", "GPU")

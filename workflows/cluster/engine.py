@@ -11,9 +11,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
-from ray._private import ray_constants
 
 from isoenergy.errors import InputError
+from workflows.cluster.ray_internals import on_the_loopback
 
 _WORKERS = {
     # Ray's own is 15, next to the 19 of tasks that are to give way to an encoder on the same cores.
@@ -54,12 +54,12 @@ def connect(dashboard: bool = False) -> dict[str, float]:
             warnings.simplefilter("ignore")
             if address := os.environ.get("RAY_ADDRESS"):
                 _require_answer(address)
-                with _on_the_loopback() if _is_on_the_loopback_alone(address) else nullcontext():
+                with on_the_loopback() if _is_on_the_loopback_alone(address) else nullcontext():
                     ray.init(**quiet)
             else:
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
-                with _on_the_loopback(), _started():
+                with on_the_loopback(), _started():
                     ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
     return dict(ray.cluster_resources())
 
@@ -73,29 +73,8 @@ def _started() -> Iterator[None]:
         raise InputError(f"Ray did not start on this machine ({said[:200]}); run the same command again") from error
 
 
-@contextmanager
-def _on_the_loopback() -> Iterator[None]:
-    """Let the Ray that is started in the body listen on the loopback alone, as it does on macOS and Windows.
-
-    There is no other way: `_node_ip_address="127.0.0.1"` is taken to mean the machine's address in its network. A
-    process that joins such a Ray must do so in the body too, or it waits for ever.
-    """
-    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
-    given = os.environ.get(name)
-    os.environ[name] = "0"  # for the processes that it starts
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-        if given is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = given
-
-
 def _is_on_the_loopback_alone(address: str) -> bool:
-    """Return whether the Ray at an address is one that `_on_the_loopback` started."""
+    """Return whether the Ray at an address is one that `on_the_loopback` started."""
     place = _PLAIN_ADDRESS.fullmatch(address)
     if place is None or place[1] not in ("127.0.0.1", "localhost"):
         return False

@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -14,6 +13,7 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
+from workflows.cluster.ray_internals import job_client
 from workflows.jobs.jobs_following import say
 from workflows.jobs.jobs_request import JobRequest
 
@@ -24,13 +24,6 @@ _SECONDS_TO_ANSWER = 120.0
 _SECONDS_BETWEEN_TRIES = 1.0
 _NOT_YET = "No available agent"
 """What a dashboard says for some seconds after its cluster was started."""
-
-
-class JobClient(JobSubmissionClient):
-    """Ray's client, which by itself waits for ever for an answer."""
-
-    def _do_request(self, method: str, endpoint: str, **rest: Any) -> Any:
-        return super()._do_request(method, endpoint, **{"timeout": (_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER), **rest})
 
 
 def dashboard_address(given: str) -> str:
@@ -45,7 +38,7 @@ def dashboard_address(given: str) -> str:
     return (urls or [LOCAL_ADDRESS])[0].rstrip("/")
 
 
-def open_client(address: str) -> JobClient:
+def open_client(address: str) -> JobSubmissionClient:
     """Connect to a dashboard; raise InputError, saying what to do, if nobody answers or the token is missing."""
     os.environ[_VARIABLES[0]] = address  # Ray takes the environment's before the one that it is given
     with understood(address):
@@ -53,7 +46,7 @@ def open_client(address: str) -> JobClient:
             place = urlsplit(address)
             port = place.port or (443 if place.scheme == "https" else 80)
             socket.create_connection((place.hostname or "", port), _SECONDS_TO_CONNECT).close()
-            return JobClient(address)
+            return job_client(address, (_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER))
         except (requests.HTTPError, RuntimeError, ValueError, KeyError, OverflowError) as error:
             raise InputError(f"{without_secrets(address)} is not the dashboard of a Ray cluster ({error})") from error
 

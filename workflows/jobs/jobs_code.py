@@ -6,11 +6,9 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
-from ray._private.ray_constants import get_runtime_env_default_excludes
-from ray._private.runtime_env.packaging import _dir_travel, _get_excludes, get_uri_for_directory
-
 from isoenergy.errors import InputError
 from isoenergy.storage.files import absolute_uri
+from workflows.cluster.ray_internals import packed_files, packed_uri
 
 _MOST_BYTES = 100 * 2**20
 _SHOWN = 5
@@ -51,26 +49,14 @@ def job_code(place: str) -> JobCode:
         )
     if not (folder / "workflows" / "__init__.py").is_file():
         raise InputError(f"--code {place} holds no package `workflows`; expected a checkout of isoenergy, or image")
-    sizes = _sizes(folder)
+    sizes = packed_files(folder)
     if sum(sizes.values()) > _MOST_BYTES:
         raise InputError(
             f"{folder} holds {sum(sizes.values()) / _MIB:,.0f} MiB to send to the cluster, and a job's code may have "
             f"{_MOST_BYTES // _MIB} MiB: {_largest(sizes)}; name what the job does not need in "
             f"{folder / '.rayignore'}, and read data from storage that the cluster sees"
         )
-    uri = get_uri_for_directory(str(folder), include_gitignore=True, excludes=get_runtime_env_default_excludes())
-    return JobCode(folder, sizes, sha256(uri.encode()).hexdigest())
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    sizes = {}
-
-    def add(path: Path) -> None:
-        if path.is_file():
-            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
-
-    _dir_travel(folder, [_get_excludes(folder, get_runtime_env_default_excludes())], add, include_gitignore=True)
-    return sizes
+    return JobCode(folder, sizes, sha256(packed_uri(folder).encode()).hexdigest())
 
 
 def _largest(sizes: dict[str, int]) -> str:

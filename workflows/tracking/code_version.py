@@ -1,13 +1,12 @@
 """Which code runs: its git commit, from the checkout or from what the job that brought it here says."""
 
-import json
 import os
 import subprocess
 from pathlib import Path
 
+from workflows.cluster.ray_internals import job_metadata
+
 _FILE = Path(__file__)
-_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets it for the driver of a submitted job; it is the name of the variable indeed."""
 _DIRTY = "-dirty"
 
 
@@ -25,7 +24,7 @@ def source_tags(program: str) -> dict[str, str]:
     program: what was run, as people see it beside the run.
     """
     tags = {"mlflow.source.name": Path(program).name, "mlflow.source.type": "LOCAL"}
-    if _JOB_CONFIG in os.environ:
+    if job_metadata() is not None:
         tags["mlflow.source.type"] = "JOB"
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit.removesuffix(_DIRTY)
@@ -51,8 +50,5 @@ def _git(*arguments: str) -> str | None:
 
 
 def _of_job() -> str | None:
-    try:
-        commit = json.loads(os.environ[_JOB_CONFIG])["metadata"]["git_commit"]
-    except (KeyError, TypeError, ValueError):
-        return None
+    commit = (job_metadata() or {}).get("git_commit")
     return commit if isinstance(commit, str) and commit != "unknown" else None

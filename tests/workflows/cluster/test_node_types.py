@@ -51,7 +51,7 @@ def test_stages_plan_for_what_a_cluster_was_told_it_may_grow_to(told: subprocess
 
 
 def test_the_head_is_no_worker_and_no_kind_outgrows_the_cluster() -> None:
-    assert [(group.name, group.min_count, group.max_count) for group in node_groups(CONFIG)] == [
+    assert [(group["name"], group["min_count"], group["max_count"]) for group in node_groups(CONFIG)] == [
         ("gpu", 0, 4),
         ("cpu", 0, 6),
         ("any", 0, 6),

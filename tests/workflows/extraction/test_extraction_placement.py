@@ -1,22 +1,18 @@
 """What a run of `isoenergy embed` takes of a cluster that grows."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from isoenergy.errors import InputError
-from workflows.cluster.cluster_size import ClusterSize, ray_state
+from workflows.cluster import ray_internals
+from workflows.cluster.cluster_size import ClusterSize
 from workflows.extraction.extraction_placement import Placement
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 
 def test_a_cluster_counts_as_large_as_it_may_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = [
-        SimpleNamespace(resources={"CPU": 8, "GPU": 1}, max_count=8),
-        SimpleNamespace(resources={"CPU": 32}, max_count=0),
-    ]
-    monkeypatch.setattr(ray_state, "get_cluster_config", lambda: SimpleNamespace(node_group_configs=groups))
+    growth = [({"CPU": 8, "GPU": 1}, 8), ({"CPU": 32}, 0)]
+    monkeypatch.setattr(ray_internals, "growth", lambda: growth)
     assert Placement.fit(None, 1.0).actors == (1, 8)
     placement = Placement.fit((2, 12), 0.5)
     assert (placement.actors, placement.gpus_per_actor, placement.cpus) == ((2, 12), 0.5, 64)
@@ -24,9 +20,9 @@ def test_a_cluster_counts_as_large_as_it_may_grow(monkeypatch: pytest.MonkeyPatc
         Placement.fit((17, 20), 0.5)
     with pytest.raises(InputError, match=r"of 2 GPU, and there is room for 0"):
         Placement.fit(None, 2.0)
-    groups[0].max_count = -1
+    growth[0] = {"CPU": 8, "GPU": 1}, -1
     assert Placement.fit(None, 1.0).actors == (1, 1000)
-    groups[0].resources = {"CPU": 8}
+    growth[0] = {"CPU": 8}, -1
     assert Placement.fit((4, 8), 1.0).gpus_per_actor == 0
 
 
