@@ -20,7 +20,7 @@ from tests.workflows.tracking.test_search_tracking import (
     models_of,
     tell,
 )
-from workflows.tracking import mlflow_runs, search_tracking
+from workflows.tracking import mlflow_runs, outbox
 from workflows.tracking.search_tracking import SearchTracking
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
@@ -31,7 +31,7 @@ def server(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[MlflowServer]:
     """A server through which artifacts go to a bucket, or which sends its clients there."""
-    monkeypatch.setattr(search_tracking, "_SECONDS_BETWEEN", 0.05)
+    monkeypatch.setattr(outbox, "_SECONDS_BETWEEN", 0.05)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", s3.endpoint)
     with MlflowServer(tmp_path, request.param, f"s3://{s3.bucket()}/artifacts").running() as server:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from isoenergy.errors import InputError
-from workflows.tracking.code_version import source_tags
 from workflows.tracking.logged_model import delete_if_there, log_model, logged_models
-from workflows.tracking.mlflow_runs import Run
+from workflows.tracking.mlflow_runs import Run, source_tags
 from workflows.tracking.tracking_client import allowed_name, allowed_tags, client, flat_parameters
 
 Point = tuple[str, float, int, int]

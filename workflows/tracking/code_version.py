@@ -7,7 +7,8 @@ from pathlib import Path
 from workflows.cluster.ray_internals import job_metadata
 
 _FILE = Path(__file__)
-_DIRTY = "-dirty"
+DIRTY = "-dirty"
+"""What a commit ends in if tracked files differ from it."""
 
 
 def git_commit() -> str | None:
@@ -16,20 +17,6 @@ def git_commit() -> str | None:
     The code that `isoenergy submit` sends to a cluster has no repository there; the job's metadata has the commit.
     """
     return _of_checkout() or _of_job()
-
-
-def source_tags(program: str) -> dict[str, str]:
-    """Return MLflow's own tags for what made a run.
-
-    program: what was run, as people see it beside the run.
-    """
-    tags = {"mlflow.source.name": Path(program).name, "mlflow.source.type": "LOCAL"}
-    if job_metadata() is not None:
-        tags["mlflow.source.type"] = "JOB"
-    if commit := git_commit():
-        tags["mlflow.source.git.commit"] = commit.removesuffix(_DIRTY)
-        tags["mlflow.source.git.dirty"] = str(commit.endswith(_DIRTY)).lower()
-    return tags
 
 
 def _of_checkout() -> str | None:

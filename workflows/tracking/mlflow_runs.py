@@ -13,7 +13,9 @@ from typing import Any
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
-from workflows.tracking.code_version import source_tags
+from workflows.cluster.ray_internals import job_metadata
+from workflows.tracking.code_version import DIRTY, git_commit
+from workflows.tracking.outbox import Message, Outbox
 from workflows.tracking.tracking_client import (
     EXPERIMENT,
     allowed_name,
@@ -22,7 +24,6 @@ from workflows.tracking.tracking_client import (
     client,
     experiment_id,
     flat_parameters,
-    in_brief,
     tracking_uri,
 )
 
@@ -30,7 +31,6 @@ __all__ = ["EXPERIMENT", "Run", "require_server", "send_if_it_answers", "stage",
 
 _BATCH = 1000
 _PATIENCE = 60.0
-_SECONDS_BETWEEN_TRIES = 5.0
 _LONGEST_DIGEST = 36
 
 
@@ -129,19 +129,9 @@ def send_if_it_answers(run: Run, what: str, send: Callable[[], None], patience: 
 
     It is tried for `patience` seconds; then a line says what MLflow lacks.
     """
-    give_up = time.monotonic() + patience
-    while True:
-        try:
-            send()
-            return True
-        except Exception as error:  # as in `_begin`
-            if time.monotonic() >= give_up:
-                reason = in_brief(error)
-                print(
-                    f"isoenergy: MLflow at {without_secrets(run.uri)} did not take {what} ({reason})", file=sys.stderr
-                )
-                return False
-        time.sleep(_SECONDS_BETWEEN_TRIES)
+    outbox = Outbox(run.uri, run.experiment, what)
+    outbox.put(Message(what, frozenset([run.id]), send))
+    return outbox.close(patience) == 0
 
 
 def require_server() -> None:
@@ -151,6 +141,20 @@ def require_server() -> None:
         experiment_id(uri)
     except Exception as error:  # as in `_begin`
         raise cannot_be_used(uri, error) from error
+
+
+def source_tags(program: str) -> dict[str, str]:
+    """Return MLflow's own tags for what made a run.
+
+    program: what was run, as people see it beside the run.
+    """
+    tags = {"mlflow.source.name": Path(program).name, "mlflow.source.type": "LOCAL"}
+    if job_metadata() is not None:
+        tags["mlflow.source.type"] = "JOB"
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit.removesuffix(DIRTY)
+        tags["mlflow.source.git.dirty"] = str(commit.endswith(DIRTY)).lower()
+    return tags
 
 
 def _end(run: Run, status: str) -> None:

@@ -151,9 +151,9 @@ def test_the_commit_is_that_of_the_job_where_there_is_no_repository_and_absent_i
     for config in ("", "[]", "{}", '{"metadata": null}', '{"metadata": {"git_commit": "unknown"}}'):
         monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", config)
         assert code_version.git_commit() is None
-        assert "mlflow.source.git.commit" not in code_version.source_tags("train.py")
+        assert "mlflow.source.git.commit" not in mlflow_runs.source_tags("train.py")
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"git_commit": "abc-dirty"}}')
-    assert code_version.source_tags("/job/workflows/train.py") == {
+    assert mlflow_runs.source_tags("/job/workflows/train.py") == {
         "mlflow.source.name": "train.py",
         "mlflow.source.type": "JOB",
         "mlflow.source.git.commit": "abc",

@@ -16,7 +16,7 @@ from isoenergy.errors import InputError
 from tests.s3.proxy import Fault, FaultProxy, first, matching
 from tests.sae.test_sharing import sae
 from tests.workflows.tracking.mlflow_server import MlflowServer
-from workflows.tracking import mlflow_runs, search_tracking
+from workflows.tracking import mlflow_runs, outbox
 from workflows.tracking.search_tracking import SearchTracking
 
 STORE, FINGERPRINT = "s3://user:secret@bucket/store", "0123456789abcdef" * 4
@@ -25,8 +25,8 @@ PARAMETERS = {"beta": 1e-4, "sae": {"k": 20, "expansion": 4}, "notes": "x" * 100
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_tracking, "_SECONDS_BETWEEN", 0.05)
-    monkeypatch.setattr(search_tracking, "_LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(outbox, "_SECONDS_BETWEEN", 0.05)
+    monkeypatch.setattr(outbox, "_LONGEST_WAIT", 0.2)
 
 
 @pytest.fixture
@@ -201,13 +201,13 @@ def test_a_server_that_stays_away_is_given_up_and_said(proxy: FaultProxy, caplog
 
 @pytest.mark.server
 def test_a_server_that_is_gone_at_the_end_hides_neither_what_was_done_nor_why_it_failed(
-    proxy: FaultProxy, capsys: pytest.CaptureFixture[str]
+    proxy: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mlflow_runs.stage("tune", {}, "gone") as run:
         proxy.rule = lambda _: Fault.RESET
         assert not mlflow_runs.send_if_it_answers(run, "the table", lambda: run.metrics({"done": 1.0}), patience=0)
         proxy.begin_anew()
-    assert "did not take the table" in capsys.readouterr().err
+    assert "did not take the table" in caplog.text
     assert client().get_run(run.id).info.status == "FINISHED"
 
     def fail() -> None:
@@ -216,7 +216,7 @@ def test_a_server_that_is_gone_at_the_end_hides_neither_what_was_done_nor_why_it
 
     with pytest.raises(ValueError, match="the reason"), mlflow_runs.stage("tune", {}, "gone too"):
         fail()
-    assert "did not take that this run FAILED" in capsys.readouterr().err
+    assert "did not take that this run FAILED" in caplog.text
     with pytest.raises(InputError, match="cannot be used"):
         mlflow_runs.require_server()
     proxy.begin_anew()
