@@ -81,7 +81,7 @@ def _run_all(
             for done in finished:
                 name = running.pop(done)
                 try:
-                    by_other_code += ray.get(done) != code_version()
+                    by_other_code += ray.get(done) != code_version(due[numbers[name]].function.__module__)
                 except Exception as error:
                     if failure is None:
                         failure = _failure(name, error)
@@ -112,7 +112,7 @@ def _run(step: FixedStep, cpus: float) -> str:
     with _threads(max(1, int(cpus))):
         execute(step)
     _give_back_memory()
-    return code_version()
+    return code_version(step.function.__module__)
 
 
 def _forget_on_all_nodes(root: str | Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
@@ -11,6 +12,7 @@ from typing import Any
 
 import isoenergy
 from isoenergy.storage.files import absolute_uri
+from workflows.steps.import_closure import SourceTree
 
 RECORD_FILE = "step.json"
 NO_RECORD = (FileNotFoundError, NotADirectoryError, ValueError)
@@ -52,7 +54,7 @@ class Step:
             "function": self.made_by,
             "config": _identity(self.config),
             "inputs": {name: needed.fingerprint for name, needed in self.inputs.items()},
-            "code": code_version(),
+            "code": code_version(self.function.__module__),
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -78,7 +80,7 @@ class Step:
             folder=self.folder,
             inputs={name: needed.folder for name, needed in self.inputs.items()},
             input_fingerprints={name: needed.fingerprint for name, needed in self.inputs.items()},
-            code=code_version(),
+            code=code_version(self.function.__module__),
         )
 
 
@@ -128,14 +130,37 @@ def grouped(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 @cache
-def code_version() -> str:
-    """Return a digest of the science layer's source: a result is only as old as the code that made it."""
-    package = Path(isoenergy.__file__).parent
+def code_version(module: str) -> str:
+    """Return a digest of the source of a step function's module and of all that it imports, however deep.
+
+    A result is only as old as the code that made it: what counts is the science layer, and the package that the
+    function is in.
+    """
+    tree = _sources(module.partition(".")[0])
     digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        if "report" not in file.relative_to(package).parts and "bundled" not in file.relative_to(package).parts:
+    for name in sorted(tree.closure(module)):
+        if (file := tree.file(name)) is not None:
+            digest.update(f"{name}\0".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _sources(package: str) -> SourceTree:
+    """Return the science layer's source and that of a package, as this process has them."""
+    roots = {"isoenergy": Path(isoenergy.__file__).parent}
+    if package not in roots:
+        module = sys.modules[package]
+        place = next(iter(getattr(module, "__path__", ())), None) or module.__file__
+        if place is not None:  # a notebook's functions are in no file
+            roots[package] = Path(place)
+    return SourceTree(roots)
+
+
+def forget_code() -> None:
+    """Read the source anew when it is asked for next: as a worker does that starts now."""
+    code_version.cache_clear()
+    _sources.cache_clear()
 
 
 def _identity(value: Any) -> Any:

@@ -71,7 +71,7 @@ def _execute(step: FixedStep) -> None:
                 "result": result,
                 "provenance": {
                     **_software(),
-                    "code": code_version(),
+                    "code": code_version(step.function.__module__),
                     "started": started,
                     "seconds": time.perf_counter() - clock,
                     "inputs_started": {

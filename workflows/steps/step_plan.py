@@ -142,7 +142,7 @@ def _matching(patterns: Collection[str], names: Collection[str]) -> set[str]:
 def _is_current(step: Step, made: Mapping[str, Made | None]) -> bool:
     """Return whether this code made the result, and of the inputs that are there."""
     own = made[step.name]
-    if own is None or own.code != code_version():
+    if own is None or own.code != code_version(step.function.__module__):
         return False
     inputs = {name: made[needed.name] for name, needed in step.inputs.items()}
     return own.inputs == {name: its.started for name, its in inputs.items() if its is not None}

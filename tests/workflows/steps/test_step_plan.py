@@ -8,6 +8,7 @@ import pytest
 
 import isoenergy
 from isoenergy.errors import InputError
+from isoenergy.evaluation.atom_map import write_atom_map
 from tests.workflows.steps.number_steps import (
     Number,
     add,
@@ -20,7 +21,7 @@ from tests.workflows.steps.number_steps import (
     sum_of_two,
 )
 from workflows.steps import step_execution, step_plan
-from workflows.steps.step import Step, code_version
+from workflows.steps.step import Step, forget_code
 
 
 def test_inputs_run_first_and_done_steps_are_skipped(tmp_path: Path) -> None:
@@ -185,24 +186,56 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     copy = tmp_path / "isoenergy"
     shutil.copytree(Path(isoenergy.__file__).parent, copy, ignore=shutil.ignore_patterns("bundled", "__pycache__"))
     monkeypatch.setattr(isoenergy, "__file__", str(copy / "__init__.py"))
-    code_version.cache_clear()
+    forget_code()
     yield copy
-    code_version.cache_clear()
+    forget_code()
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("evaluation/atom_map.py", True),
+        ("evaluation/__init__.py", True),
+        ("sparse_encoders/top_k.py", True),  # imported within a function
+        ("codes/sparse_codes.py", True),  # by a name that a package offers
+        ("pairs/formats/tar.py", False),
+        ("encoders/open_clip_encoder.py", False),
+        ("report/page/page.py", False),
+        ("evaluation/dictionary.py", False),
+    ],
+)
+def test_a_step_is_another_when_code_that_it_needs_changes_and_only_then(
+    package: Path, file: str, counts: bool
+) -> None:
+    before = Step("map", write_atom_map, Number(1)).fingerprint
+    (package / file).write_text(f"{(package / file).read_text()}\n# a comment\n")
+    forget_code()
+    assert (Step("map", write_atom_map, Number(1)).fingerprint != before) == counts
+
+
+def test_a_functions_own_package_counts_beside_the_science(package: Path) -> None:
+    before = Step("read", read, Number(1)).fingerprint
+    (package / "objective.py").write_text("")  # the tests' steps need none of it
+    forget_code()
+    assert Step("read", read, Number(1)).fingerprint == before
+    (package / "errors.py").write_text("")
+    forget_code()
+    assert Step("read", read, Number(1)).fingerprint != before
 
 
 def test_code_that_changes_during_a_run_does_not_break_it_and_is_not_taken_for_the_planned(
     tmp_path: Path, package: Path
 ) -> None:
     root, target = tmp_path / "root", sum_of_two()
-    old = (package / "objective.py").read_text()
+    old = (package / "errors.py").read_text()
     a, b, total = (item.step.fixed(root) for item in step_plan.plan([target], root))
     step_execution.execute(a)
-    (package / "objective.py").write_text(f"{old}\n# changed\n")
-    code_version.cache_clear()  # as in a worker that starts now
+    (package / "errors.py").write_text(f"{old}\n# changed\n")
+    forget_code()  # as in a worker that starts now
     for step in (b, total):
         step_execution.execute(step)
     assert step_plan.result(target, root) == {"sum": 21}
     assert due(sum_of_two(), root) == ["read/a", "read/b", "sum"]
-    (package / "objective.py").write_text(old)
-    code_version.cache_clear()
+    (package / "errors.py").write_text(old)
+    forget_code()
     assert due(sum_of_two(), root) == ["read/b", "sum"]
