@@ -26,7 +26,7 @@ from isoenergy.store.retry import retriable_pairs
 from workflows.cluster import engine
 from workflows.command import run_command
 from workflows.extraction.extraction_duplicates import Records, duplicate_rows
-from workflows.extraction.extraction_graph import TIMES_TRIED, Extraction, Progress, Task, duplicates_within
+from workflows.extraction.extraction_graph import TIMES_TRIED, Extraction, ExtractionProgress, Task, duplicates_within
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_plan import plan
 from workflows.extraction.extraction_stores import Stores
@@ -252,7 +252,7 @@ def _is_spoilt(record: CommitRecord) -> bool:
 
 def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: mlflow_runs.Run) -> Figures:
     """Embed until nothing is missing; return the run's figures. Raises InputError if something stays missing."""
-    progress, start = Progress(), time.perf_counter()
+    progress, start = ExtractionProgress(), time.perf_counter()
     next_point = start + _SECONDS_BETWEEN_POINTS
     known = [task.pairs for task in tasks if task.pairs is not None]
     with tqdm(total=sum(known) if len(known) == len(tasks) else None, desc="embed", unit=" pairs") as bar:
@@ -278,14 +278,14 @@ def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: m
     return Figures.of(progress, time.perf_counter() - start)
 
 
-def _not_done(tasks: list[Task], stores: Stores, progress: Progress) -> list[Task]:
+def _not_done(tasks: list[Task], stores: Stores, progress: ExtractionProgress) -> list[Task]:
     everywhere = set.intersection(*(set(writer.committed()) for writer in stores.writers))
     return [
         task for task in tasks if task.unit.name not in (everywhere if task.work == "new" else progress.committed_again)
     ]
 
 
-def _shortfall(missing: list[Task], progress: Progress, units: int) -> str:
+def _shortfall(missing: list[Task], progress: ExtractionProgress, units: int) -> str:
     lost = progress.failures.get("lost")
     reasons = [
         progress.failures.get(task.unit.name, f"{task.unit.name}: {lost or _deadly(task.unit)}") for task in missing

@@ -37,7 +37,7 @@ RECONSTRUCTED = "reconstructed"
 
 
 @dataclass(frozen=True)
-class Variant:
+class EmbeddingVariant:
     """Embeddings from some atoms, and an affine map of each modality after that."""
 
     name: str
@@ -52,7 +52,7 @@ class Variant:
 class VariantSet:
     """Variants of one kind of embeddings."""
 
-    variants: tuple[Variant, ...]
+    variants: tuple[EmbeddingVariant, ...]
     atoms: Mapping[str, Tensor] = field(default_factory=dict)
     """`(atoms,)` masks of the atoms that are kept, by base; none for the embeddings themselves."""
 
@@ -63,7 +63,7 @@ class VariantSet:
 
     def each(
         self, rows: Callable[[str], tuple[Tensor, Tensor]], full_gallery: bool = False
-    ) -> Iterator[tuple[Variant, Tensor, Tensor]]:
+    ) -> Iterator[tuple[EmbeddingVariant, Tensor, Tensor]]:
         """Yield each variant and its images and texts; those of one base follow each other.
 
         rows: returns a base's images and texts. full_gallery: leave the sweeps out.
@@ -79,7 +79,7 @@ class VariantSet:
 
 def original_variants(fitted: Fitted, seed: int) -> VariantSet:
     """Return the embeddings as they are, and each baseline on them."""
-    return VariantSet((Variant(ORIGINAL, ORIGINAL), *_baselines(ORIGINAL, fitted.moments, seed)))
+    return VariantSet((EmbeddingVariant(ORIGINAL, ORIGINAL), *_baselines(ORIGINAL, fitted.moments, seed)))
 
 
 def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSet:
@@ -103,12 +103,12 @@ def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSe
     outside = AtomSubspace.of(dictionary, known.energy, classes.unimodal).rejector()
     return VariantSet(
         (
-            Variant(RECONSTRUCTED, RECONSTRUCTED),
-            Variant("bimodal", "bimodal"),
-            Variant("unimodal", "unimodal"),
-            Variant("matched_removal", "matched"),
-            Variant("bimodal_subspace", RECONSTRUCTED, GapClosing(inside, inside)),
-            Variant("without_unimodal_subspace", RECONSTRUCTED, GapClosing(outside, outside)),
+            EmbeddingVariant(RECONSTRUCTED, RECONSTRUCTED),
+            EmbeddingVariant("bimodal", "bimodal"),
+            EmbeddingVariant("unimodal", "unimodal"),
+            EmbeddingVariant("matched_removal", "matched"),
+            EmbeddingVariant("bimodal_subspace", RECONSTRUCTED, GapClosing(inside, inside)),
+            EmbeddingVariant("without_unimodal_subspace", RECONSTRUCTED, GapClosing(outside, outside)),
             *_baselines(RECONSTRUCTED, fitted.moments, seed),
         ),
         atoms,
@@ -128,7 +128,7 @@ def rebuilding(
     return rows
 
 
-def _baselines(base: str, moments: PairMoments, seed: int) -> list[Variant]:
+def _baselines(base: str, moments: PairMoments, seed: int) -> list[EmbeddingVariant]:
     dim = moments.dim
     headline = min(_HEADLINE_DIMENSIONS, dim - 1)
     maps = {
@@ -146,6 +146,6 @@ def _baselines(base: str, moments: PairMoments, seed: int) -> list[Variant]:
         *((("without_gap_dimensions", k), without_gap_dimensions(moments, k)) for k in GAP_DIMENSIONS if k < dim),
     ]
     return [
-        *(Variant(name, base, closing) for name, closing in maps.items()),
-        *(Variant(f"{sweep[0]}_{sweep[1]:g}", base, closing, sweep) for sweep, closing in sweeps),
+        *(EmbeddingVariant(name, base, closing) for name, closing in maps.items()),
+        *(EmbeddingVariant(f"{sweep[0]}_{sweep[1]:g}", base, closing, sweep) for sweep, closing in sweeps),
     ]

@@ -10,7 +10,7 @@ import torch
 
 from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics
 from isoenergy.evaluation.embedding_variants import (
-    Variant,
+    EmbeddingVariant,
     VariantSet,
     original_variants,
     rebuilding,
@@ -106,7 +106,7 @@ def _first(rows: tuple[torch.Tensor, torch.Tensor], count: int) -> tuple[torch.T
     return rows[0][:count], rows[1][:count]
 
 
-def _mapped(variant: Variant, means: Means) -> Means:
+def _mapped(variant: EmbeddingVariant, means: Means) -> Means:
     image, text = map(_mean_under, (variant.closing.image, variant.closing.text), means)
     return image, text
 

@@ -30,7 +30,7 @@ BaseRows = Callable[[str], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchPartConfig:
     """A part of the gallery."""
 
     part: PartConfig
@@ -49,7 +49,7 @@ class _Sought:
     """`(n,)` how many right rows are that near."""
 
 
-def search_part(config: SearchConfig, inputs: Inputs, output: Path) -> Result:
+def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Result:
     """Count, for each query and variant, the gallery rows of this part that are nearer than what is right."""
     setup = _Setup.of(config.retrieval, inputs)
     sought = setup.sought()

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.pursuit import oracle
-from isoenergy.pursuit.autograd import MatchingPursuit
+from isoenergy.pursuit.autograd import DifferentiablePursuit
 from isoenergy.pursuit.checks import check_arguments, check_gram, in_working_precision
 from isoenergy.pursuit.gram import gram_matrix, matmul_precision
 from isoenergy.pursuit.orthogonal import orthogonal_matching_pursuit
@@ -63,7 +63,7 @@ def matching_pursuit(
         with matmul_precision(precision):
             indices, values, residual = oracle.pursue(x, dictionary, k, policy)
     else:
-        indices, values, residual = MatchingPursuit.apply(x, dictionary, k, policy, form, precision, gram)
+        indices, values, residual = DifferentiablePursuit.apply(x, dictionary, k, policy, form, precision, gram)
     if policy.stops:
         indices = indices.clamp_min(0)
     return SparseCodes(indices, values.to(dtype), residual.to(dtype))

@@ -13,7 +13,7 @@ from isoenergy.pursuit.policy import Precision, PursuitPolicy
 from isoenergy.pursuit.reverse import reverse
 
 
-class MatchingPursuit(torch.autograd.Function):
+class DifferentiablePursuit(torch.autograd.Function):
     """Keeps, for backward, 4 bytes of index and the value of each atom chosen, the final residual, and no graph."""
 
     @staticmethod

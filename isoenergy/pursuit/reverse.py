@@ -15,7 +15,7 @@ def reverse(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of x, `(batch, dim)`, and of the dictionary, `(atoms, dim)`.
 
-    indices: `(batch, k)` int32, -1 where a row had stopped; the others as `autograd.MatchingPursuit` saves them.
+    indices: `(batch, k)` int32, -1 where a row had stopped; the others as `autograd.DifferentiablePursuit` saves them.
     """
     grad, restored = grad_residual.clone(), residual.clone()
     grad_dictionary = torch.zeros_like(dictionary)

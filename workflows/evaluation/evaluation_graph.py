@@ -42,7 +42,7 @@ from isoenergy.evaluation.measured_bridges import (
     sum_bridge_part,
 )
 from isoenergy.evaluation.measured_geometry import measure_geometry
-from isoenergy.evaluation.measured_retrieval import SearchConfig, merge_search, search_part
+from isoenergy.evaluation.measured_retrieval import SearchPartConfig, merge_search, search_part
 from isoenergy.evaluation.measured_rows import Draw, DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
 from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
@@ -131,7 +131,7 @@ class EmbeddingSteps:
         inputs = {"pairs": self.pairs, "fit": self.fit}
 
         def search(name: str, _: str, part: PartConfig) -> Step:
-            return Step(name, search_part, SearchConfig(part, on_drawn), inputs, memory=_GIGABYTE)
+            return Step(name, search_part, SearchPartConfig(part, on_drawn), inputs, memory=_GIGABYTE)
 
         self.geometry = Step("embeddings/geometry", measure_geometry, on_drawn, inputs, memory=_GIGABYTE)
         self.retrieval = Step(
@@ -158,7 +158,7 @@ class SaeSteps:
 
         def search(step: str, key: str, part: PartConfig) -> Step:
             inputs = {**drawn, "codes": codes[key]}
-            return Step(step, search_part, SearchConfig(part, on_drawn), inputs, memory=_GIGABYTE)
+            return Step(step, search_part, SearchPartConfig(part, on_drawn), inputs, memory=_GIGABYTE)
 
         self.retrieval = Step(
             f"{name}/retrieval", merge_search, on_drawn, {**drawn, **measured.each(f"{name}/search", search)}

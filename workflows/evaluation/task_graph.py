@@ -63,7 +63,7 @@ _MEASURES: dict[str, StepFunction] = {
 
 
 @dataclass(frozen=True)
-class Task:
+class MeasuredTask:
     """A task on one set of rows: the step that makes these, and those that measure it."""
 
     kind: str
@@ -90,7 +90,7 @@ class TaskSteps:
             sae: SaeReference = measured.fit.config.sae
             self._fits[place] = sae, step_prefix(sae), measured.fit
         self._encoder = StoreEncoder(store.uri, store.manifest.encoder_digest, store.manifest.precision)
-        self.tasks: list[Task] = []
+        self.tasks: list[MeasuredTask] = []
         if config.with_pairs:
             require_columns(store, config.columns)
             self._on_pairs(self._pairs("tasks/pairs", split), split)
@@ -242,7 +242,7 @@ class TaskSteps:
             )
             for place, (sae, prefix, fit) in self._fits.items()
         }
-        self.tasks.append(Task(kind, name, title, made, measured))
+        self.tasks.append(MeasuredTask(kind, name, title, made, measured))
 
 
 def _triplets(place: str) -> tuple[str, str]:

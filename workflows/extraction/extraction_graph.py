@@ -54,7 +54,7 @@ class Task:
 
 
 @dataclass
-class Progress:
+class ExtractionProgress:
     """What has been done so far. A pair counts once, however often a lost worker makes it be done again."""
 
     pairs: int = 0
@@ -84,7 +84,9 @@ class Extraction:
     batch_rows: int
     placement: Placement
 
-    def run(self, tasks: Sequence[Task], progress: Progress, report: Callable[[], None], passing_over: bool) -> None:
+    def run(
+        self, tasks: Sequence[Task], progress: ExtractionProgress, report: Callable[[], None], passing_over: bool
+    ) -> None:
         """Read, decode, encode and commit; `report()` is called whenever `progress` has changed.
 
         passing_over: go on without the units whose tasks fail as a whole, which otherwise ends the round.
@@ -170,7 +172,7 @@ def duplicates_within(duplicates: dict[str, list[int]], unit: PairUnit) -> list[
     return rows[bisect_left(rows, unit.start) : None if unit.stop is None else bisect_left(rows, unit.stop)]
 
 
-def _count(outcome: dict[str, Any], progress: Progress) -> None:
+def _count(outcome: dict[str, Any], progress: ExtractionProgress) -> None:
     _require_hope(outcome["error"] if outcome["hopeless"] else None)
     if _is_first(outcome, progress):
         progress.pairs += outcome["pairs"]
@@ -185,7 +187,7 @@ def _count(outcome: dict[str, Any], progress: Progress) -> None:
         progress.failures[outcome["unit"]] = outcome["error"]
 
 
-def _is_first(outcome: dict[str, Any], progress: Progress) -> bool:
+def _is_first(outcome: dict[str, Any], progress: ExtractionProgress) -> bool:
     """Mark the outcome's batch as counted; return whether it was not."""
     if outcome["number"] is None:
         return False

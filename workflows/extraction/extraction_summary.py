@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from isoenergy.store import EmbeddingStore
-from workflows.extraction.extraction_graph import STAGES, Progress
+from workflows.extraction.extraction_graph import STAGES, ExtractionProgress
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Figures:
     """The lowest seen, by encoder, if they compute in bfloat16."""
 
     @classmethod
-    def of(cls, progress: Progress, seconds: float) -> Self:
+    def of(cls, progress: ExtractionProgress, seconds: float) -> Self:
         """Take what has been counted."""
         return cls(
             progress.pairs,
@@ -63,7 +63,7 @@ class Figures:
         }
 
 
-def progress_text(progress: Progress) -> str:
+def progress_text(progress: ExtractionProgress) -> str:
     """Return the rejected pairs and the split of the work, short enough for a progress line."""
     return f"{progress.rejected:,} rejected, {_split(progress.seconds)}"
 

@@ -27,7 +27,7 @@ _ADAM_COPIES = 4
 
 
 @dataclass(frozen=True)
-class Probe:
+class StepProbe:
     """What a few steps of a training showed."""
 
     steps_per_second: float
@@ -36,9 +36,11 @@ class Probe:
     threads: int
 
 
-def probed(config: TrainingConfig, indices: list[PairIndex], cpus: int, gpus: float, engine: TrainingEngine) -> Probe:
+def probed(
+    config: TrainingConfig, indices: list[PairIndex], cpus: int, gpus: float, engine: TrainingEngine
+) -> StepProbe:
     """Train a few steps on one worker's resources, and throw them away."""
-    probe: Probe = engine.once(_probe, config, indices, cpus, gpus > 0, cpus=cpus, gpus=gpus)
+    probe: StepProbe = engine.once(_probe, config, indices, cpus, gpus > 0, cpus=cpus, gpus=gpus)
     return probe
 
 
@@ -96,7 +98,7 @@ def training_plan(
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
 
-def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int, gpu: bool) -> Probe:
+def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int, gpu: bool) -> StepProbe:
     device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
     torch.set_num_threads(threads)
     rows = {name: part for index in indices for name, part in _first_rows(index, config.batch_pairs).items()}
@@ -120,7 +122,7 @@ def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int, gpu: 
     seconds = np.median(np.diff(times[_WARM_UP_STEPS - 1 :])) if len(times) > _WARM_UP_STEPS else float("nan")
     parameters = sum(parameter.numel() for parameter in trainer.group.parameters())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU of {os.uname().nodename}"
-    return Probe(float(1 / seconds), parameters, name, torch.get_num_threads())
+    return StepProbe(float(1 / seconds), parameters, name, torch.get_num_threads())
 
 
 class _EnoughError(Exception):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from isoenergy.report.figures.figures import COLOURS, bars, plain
 from isoenergy.report.saes import Sae
-from isoenergy.report.tables.rivals import BIMODAL, GAPS, VARIANTS, Measure
+from isoenergy.report.tables.rivals import BIMODAL, GAPS, VARIANTS, RivalMeasure
 
 SHOWN = (
     "original",
@@ -59,7 +59,7 @@ def gaps(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mapping[str, 
     return figure
 
 
-def _points(axes: Axes, gap: Measure, part: Mapping[str, Any], offset: float, **style: Any) -> None:
+def _points(axes: Axes, gap: RivalMeasure, part: Mapping[str, Any], offset: float, **style: Any) -> None:
     found = {name: gap.of(part, name) for name in SHOWN if name in part["geometry"]}
     row = {name: SHOWN.index(name) + offset for name in found}
     values = [interval["value"] for interval in found.values()]

@@ -49,7 +49,7 @@ NUMBERS = {name: place for place, name in enumerate(VARIANTS, 1)}
 
 
 @dataclass(frozen=True)
-class Measure:
+class RivalMeasure:
     """A column: where its interval lies, and which end is better."""
 
     name: str
@@ -73,12 +73,12 @@ class Measure:
         return sorted(known, key=lambda key: values[key]["value"], reverse=self.highest_wins)
 
 
-R1 = Measure("R@1", ("retrieval", "r1"), highest_wins=True)
-IN_BATCHES = Measure(f"R@1 in batches of {PAPER_BATCH}", ("retrieval", "in_batches_r1"), highest_wins=True)
+R1 = RivalMeasure("R@1", ("retrieval", "r1"), highest_wins=True)
+IN_BATCHES = RivalMeasure(f"R@1 in batches of {PAPER_BATCH}", ("retrieval", "in_batches_r1"), highest_wins=True)
 GAPS = (
-    Measure("DiM", ("geometry", "difference_in_means_interval"), highest_wins=False),
-    Measure("OT", ("geometry", "optimal_transport_interval"), highest_wins=False),
-    Measure("RMG", ("geometry", "relative_modality_gap_interval"), highest_wins=False),
+    RivalMeasure("DiM", ("geometry", "difference_in_means_interval"), highest_wins=False),
+    RivalMeasure("OT", ("geometry", "optimal_transport_interval"), highest_wins=False),
+    RivalMeasure("RMG", ("geometry", "relative_modality_gap_interval"), highest_wins=False),
 )
 RELATIVE_GAP = GAPS[2]
 MEASURES = (R1, IN_BATCHES, *GAPS)
@@ -202,7 +202,7 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
     return f"{text}among what the same SAE rebuilds it is best, {with_bounds(behind)} ahead of {best}."
 
 
-def _of_gap(title: str, measure: Measure, values: Mapping[str, Interval]) -> str:
+def _of_gap(title: str, measure: RivalMeasure, values: Mapping[str, Interval]) -> str:
     if not math.isfinite(values[BIMODAL]["value"]):
         return f"{title}: not measured on so few pairs."
     winner, second, *_ = ranked = measure.ranked(values)
