@@ -1,17 +1,22 @@
 """One raw pair to a key, a caption and an RGB image, or the reason why not. Every byte is untrusted."""
 
+import importlib
 import io
 import warnings
 
 from PIL import Image, UnidentifiedImageError
 
+from isoenergy.pairs.jpeg_xl import jpeg_xl_size
+from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
 from isoenergy.pairs.rejection import Reason, Rejected
 
 MAX_CAPTION_BYTES = 2**16
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_IMAGE_PIXELS = 50_000_000
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
+_JPEG_2000_END = b"\xff\xd9"
+_PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif"), "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin")}
+"""Modules that decode what Pillow alone does not, and the packages that they come in."""
 
 
 def decode_key(raw: bytes | None) -> str:
@@ -43,7 +48,8 @@ def decode_image(raw: bytes | None) -> Image.Image:
     """Return the image in RGB.
 
     Raises Rejected if it is missing, empty, over 64 MiB or 50 million pixels (checked before any pixel is decoded),
-    cut short, or not a JPEG, PNG, WebP, GIF, BMP or TIFF that decodes.
+    cut short, or not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000 that decodes; HEIC and JPEG XL are decoded
+    where pillow-heif and pillow-jxl-plugin are installed.
     """
     if raw is None:
         raise Rejected(Reason.MISSING_IMAGE)
@@ -54,32 +60,58 @@ def decode_image(raw: bytes | None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(raw), formats=_formats_for(raw)) as image:
                 width, height = image.size
-                if width * height > MAX_IMAGE_PIXELS:
-                    raise Rejected(
-                        Reason.IMAGE_TOO_LARGE, f"{width} × {height} pixels, at most {MAX_IMAGE_PIXELS:,} are decoded"
-                    )
+                _require_few_pixels(width, height)
                 return image.convert("RGB")
     except Rejected:
         raise
     except Image.DecompressionBombError as error:
         raise Rejected(Reason.IMAGE_TOO_LARGE, str(error)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
-        raise Rejected(_why_undecodable(raw, error), _describe(error)) from error
+        raise Rejected(_why_undecodable(raw, error), _describe(raw, error)) from error
+
+
+def _formats_for(raw: bytes) -> tuple[str, ...]:
+    """Return what may be tried, with the decoder of a kind that needs one more; raises Rejected if it is not there."""
+    kind = image_kind(raw[:HEAD_BYTES])
+    if kind not in _PLUGINS:
+        return _FORMATS
+    module, package = _PLUGINS[kind]
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        what = f"it is {kind}, which is decoded where the package {package} is installed"
+        raise Rejected(Reason.UNREADABLE_IMAGE, what) from error
+    if kind == "JPEG XL":
+        width, height = jpeg_xl_size(raw)  # the plugin decodes what it opens
+        _require_few_pixels(width, height)
+        return ("JXL",)
+    plugin.register_heif_opener()
+    return ("HEIF",)
+
+
+def _require_few_pixels(width: int, height: int) -> None:
+    if width * height > MAX_IMAGE_PIXELS:
+        what = f"{width} × {height} pixels, at most {MAX_IMAGE_PIXELS:,} are decoded"
+        raise Rejected(Reason.IMAGE_TOO_LARGE, what)
 
 
 def _why_undecodable(raw: bytes, error: Exception) -> Reason:
     """Tell an image that ends early from bytes that never were one."""
-    riff_is_short = raw[:4] == b"RIFF" and len(raw) < int.from_bytes(raw[4:8], "little") + 8
+    kind = image_kind(raw[:HEAD_BYTES])
+    riff_is_short = kind == "WebP" and len(raw) < int.from_bytes(raw[4:8], "little") + 8
+    has_no_end = kind == "JPEG 2000" and not raw.endswith(_JPEG_2000_END)
     says_short = any(word in str(error).lower() for word in ("truncated", "unexpected end", "not enough"))
-    header_alone = isinstance(error, UnidentifiedImageError) and raw.startswith(_MAGIC)
-    return Reason.TRUNCATED_IMAGE if riff_is_short or says_short or header_alone else Reason.UNREADABLE_IMAGE
+    header_alone = isinstance(error, UnidentifiedImageError) and kind is not None
+    is_short = riff_is_short or has_no_end or says_short or header_alone
+    return Reason.TRUNCATED_IMAGE if is_short else Reason.UNREADABLE_IMAGE
 
 
-def _describe(error: Exception) -> str:
+def _describe(raw: bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its text holds a memory address
-        return f"not a readable {', '.join(_FORMATS)}"
+        kind = image_kind(raw[:HEAD_BYTES])
+        return f"it begins as {kind}, and cannot be read as that" if kind else f"not a readable {', '.join(_FORMATS)}"
     return f"{type(error).__name__}: {error}"
 
 

@@ -17,7 +17,6 @@ from isoenergy.pairs.reach import Unreachable, open_file, unreachable
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.storage.files import open_filesystem
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 Image = bytes | Rejected
 _READS_AT_ONCE = 16
 _ZIP_READ_BYTES = 2**19  # an image, as a rule, with what comes before it

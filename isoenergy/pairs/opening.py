@@ -21,7 +21,7 @@ from isoenergy.pairs.formats.table import TablePairs, is_of_its_folder, tables_a
 from isoenergy.pairs.formats.urls import UrlPairs
 from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
-from isoenergy.pairs.image_files import IMAGE_SUFFIXES
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import ending, find_files, open_file
 from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 from isoenergy.storage.files import open_filesystem

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     OPTED_OUT = "opted_out"
     UNSAFE_PATH = "unsafe_path"
     UNREADABLE_FILE = "unreadable_file"
+    NOT_ADJACENT = "not_adjacent"
     UNREADABLE_ROW = "unreadable_row"
     NON_FINITE_EMBEDDING = "non_finite_embedding"
     UNUSABLE_ROW = "unusable_row"

@@ -8,7 +8,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.image_files import IMAGE_SUFFIXES
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.storage.files import open_filesystem
 from isoenergy.tasks.triplets import Triplet
 

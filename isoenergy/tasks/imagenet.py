@@ -10,7 +10,7 @@ import numpy as np
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.image_files import IMAGE_SUFFIXES
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.storage.files import open_filesystem
 
 _PARTS = ("train", "val")

@@ -1,10 +1,13 @@
+import sys
+
 import pytest
 
 from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
+from isoenergy.pairs.jpeg_xl import jpeg_xl_size
 from isoenergy.pairs.rejection import Reason, Rejected
 from tests.pairs.made_up_pairs import decompression_bomb, encoded_image
 
-KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
 
 
 def reason_of(raw: bytes | None) -> Reason:
@@ -51,3 +54,50 @@ def test_captions_and_keys() -> None:
         with pytest.raises(Rejected) as caught:
             decode(raw)
         assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "package"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pillow-heif"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "pillow-jxl-plugin"),
+        (b"\xff\x0a" + bytes(99), "pillow-jxl-plugin"),
+    ],
+)
+def test_a_kind_that_needs_a_decoder_names_its_package(
+    raw: bytes, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pillow_heif", "pillow_jxl"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(Rejected, match=f"unreadable_image: it is .* where the package {package} is installed"):
+        decode_image(raw)
+
+
+@pytest.mark.parametrize(("module", "kind"), [("pillow_heif", "HEIF"), ("pillow_jxl", "JXL")])
+def test_a_kind_whose_decoder_is_installed_decodes(module: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = pytest.importorskip(module)
+    if kind == "HEIF":
+        plugin.register_heif_opener()
+    whole = encoded_image(kind, (130, 70))
+    assert decode_image(whole).size == (130, 70)
+    monkeypatch.setattr("isoenergy.pairs.decoding.MAX_IMAGE_PIXELS", 130 * 70 - 1)
+    assert reason_of(whole) == Reason.IMAGE_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("raw", "size"),
+    [
+        ("ff0af89f010013880200", (512, 512)),
+        ("ff0a2802020d00138802", (130, 70)),
+        ("ff0af8be010013880200", (640, 480)),
+        ("ff0a80806ed700138802", (3000, 17)),
+        ("0000000c4a584c200d0a870a 00000014667479706a786c20000000006a786c20 0000000c6a786c63 ff0a", (1, 1)),
+    ],
+)
+def test_the_size_of_a_jpeg_xl_is_in_its_header(raw: str, size: tuple[int, int]) -> None:
+    assert jpeg_xl_size(bytes.fromhex(raw)) == size
+
+
+def test_what_is_no_image_is_not_called_a_cut_one() -> None:
+    for raw in (b"RIFF\x24\0\0\0WAVEfmt ", b"BMW is a car", b"\0\0\0\x20ftypisom\0\0\0\0isomiso2mp41", b"GIFT"):
+        assert reason_of(raw) == Reason.UNREADABLE_IMAGE

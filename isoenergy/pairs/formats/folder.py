@@ -16,7 +16,8 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.decoding import MAX_CAPTION_BYTES
 from isoenergy.pairs.formats.listed import among, fetched, printable, require_same_length, with_images
-from isoenergy.pairs.image_files import IMAGE_SUFFIXES, ImageFolder
+from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import ending, find_files, require_utf8
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut

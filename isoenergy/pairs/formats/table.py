@@ -15,7 +15,8 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.columns import given_column, no_column, usual_column
 from isoenergy.pairs.formats.listed import Fetch, Listing, among, fetched, printable, raw_text, read_listed
-from isoenergy.pairs.image_files import IMAGE_SUFFIXES, ImageFolder
+from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import ending, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, place_key

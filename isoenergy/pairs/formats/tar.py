@@ -4,20 +4,31 @@ Python's tarfile takes a spoilt header for the archive's proper end, keeps every
 whatever size they claim. Here a spoilt place is told, and what follows it is found again.
 """
 
+import bz2
 import gzip
+import io
+import lzma
+import posixpath
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, NamedTuple
+
+from isoenergy.pairs.kinds import HEAD_BYTES
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _ASCII = bytes(range(128))
 _CHUNK_BYTES = 2**20
 _MAX_EXTENSION_BYTES = 2**20
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _XZ_MAGIC = b"\x1f\x8b", b"\xfd7zXZ\x00"
+_BZIP2_MAGIC = slice(4, 10), b"1AY&SY"  # behind BZh and a digit, with which a plain tar's first name may begin
+_MAGIC_BYTES = 10
+_XZ_MEMORY_BYTES = 128 * 2**20  # twice what `xz -9` asks for
 _REGULAR, _LINKS_AND_DEVICES = b"\x0007", b"123456"  # a kind is one byte
-_LONG_NAME, _PAX, _EXTENSIONS = b"L", b"x", b"LKxg"
+_HARD_LINK, _SYMBOLIC_LINK = b"1", b"2"
+_LONG_NAME, _LONG_LINK, _PAX, _EXTENSIONS = b"L", b"K", b"x", b"LKxg"
+_TARGET_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,8 @@ class Member:
     size: int
     content: bytes | None
     """None where it is larger than was asked for."""
+    fault: str = ""
+    """Why there is no content though it would not be too large."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +55,108 @@ class _Header(NamedTuple):
     name: str
     size: int
     kind: bytes
+    target: str
 
 
-def read_tar(stream: BinaryIO, most: Callable[[str], int]) -> Iterator[Member | Damage]:
-    """Yield the regular files of a tar, gzipped or not, in order, and the places at which it is spoilt.
+Most = Callable[[str, bytes], int]
+"""For a name and the first bytes, the size up to which a content is kept."""
 
-    most: for a name, the size up to which its content is kept.
+
+def read_tar(stream: BinaryIO, most: Most) -> Iterator[Member | Damage]:
+    """Yield the files of a tar, plain or compressed by gzip, bzip2 or xz, in order, and where it is spoilt.
+
+    A link is the file that it names, if that stands before it and no more than some 64 MiB of kept contents away.
     After a spoilt place the next header is looked for. A tar without an end mark may have been cut short: that too is a
     spoilt place.
     """
-    zipped = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    magic = stream.read(_MAGIC_BYTES)
     stream.seek(0)
-    archive = gzip.GzipFile(fileobj=stream, mode="rb") if zipped else stream
+    archive: BinaryIO = stream
+    if magic.startswith(_GZIP_MAGIC):
+        archive = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[assignment]
+    elif magic[_BZIP2_MAGIC[0]] == _BZIP2_MAGIC[1]:
+        archive = io.BufferedReader(_Decompressed(stream, bz2.BZ2Decompressor))  # type: ignore[assignment]
+    elif magic.startswith(_XZ_MAGIC):
+        archive = io.BufferedReader(_Decompressed(stream, _xz_decompressor))  # type: ignore[assignment]
     try:
-        yield from _entries(archive, most)  # type: ignore[arg-type]
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield from _entries(archive, most)
+    except (EOFError, zlib.error, lzma.LZMAError, _NotBzip2Error, gzip.BadGzipFile) as error:
         yield Damage(str(error))
 
 
-def _entries(archive: BinaryIO, most: Callable[[str], int]) -> Iterator[Member | Damage]:
+class _NotBzip2Error(Exception):
+    """What bz2 raises as OSError, which here is an error of the storage."""
+
+
+class _Decompressed(io.RawIOBase):
+    """The content of bzip2 or xz streams, one after the other, unpacked as it is read."""
+
+    def __init__(self, stream: BinaryIO, decompressor: Callable[[], Any]) -> None:
+        self._stream, self._new = stream, decompressor
+        self._decompressor = decompressor()
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        content = b""
+        while not content:
+            packed = b""
+            if self._decompressor.eof:
+                packed = self._decompressor.unused_data or self._stream.read(_CHUNK_BYTES)
+                if not packed.strip(b"\0"):  # xz pads its streams
+                    return 0
+                self._decompressor = self._new()
+            elif self._decompressor.needs_input and not (packed := self._stream.read(_CHUNK_BYTES)):
+                raise EOFError(f"it is cut short at byte {self._position:,}")
+            try:
+                content = self._decompressor.decompress(packed, len(buffer))
+            except OSError as error:
+                raise _NotBzip2Error(str(error)) from error
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
+def _xz_decompressor() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)
+
+
+class _Targets:
+    """The contents that links may name: the last ones, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._bytes = 0
+
+    def add(self, member: Member) -> None:
+        name = posixpath.normpath(member.name)
+        self._bytes += len(member.content or b"") - len(self._forgotten(name))
+        self._members[name] = member
+        while self._bytes > _TARGET_BYTES:
+            self._bytes -= len(self._forgotten(next(iter(self._members))))
+
+    def linked(self, header: _Header, name: str, target: str) -> Member:
+        """Return the member that a link is; its content is that of its target."""
+        place = posixpath.join(posixpath.dirname(name), target) if header.kind == _SYMBOLIC_LINK else target
+        found = self._members.get(posixpath.normpath(place))
+        if found is None:
+            return Member(name, 0, None, f"a link to {target!r}, which does not stand shortly before it in the tar")
+        return replace(found, name=name)
+
+    def _forgotten(self, name: str) -> bytes:
+        member = self._members.pop(name, None)
+        return (member.content if member else None) or b""
+
+
+def _entries(archive: BinaryIO, most: Most) -> Iterator[Member | Damage]:
     at_end = lost = False
     extended: dict[str, str] = {}
+    targets = _Targets()
     while block := archive.read(_BLOCK):
         if block == _ZEROS:
             at_end = True
@@ -78,28 +172,33 @@ def _entries(archive: BinaryIO, most: Callable[[str], int]) -> Iterator[Member |
             content = _content(archive, header.size, keep=True) or b""
             extended |= _extension(header.kind, content)
         else:
-            yield from _member(archive, header, extended, most)
+            yield from _member(archive, header, extended, most, targets)
             extended = {}
     if not (at_end or lost):
         yield Damage(f"it ends at byte {archive.tell():,} without an end mark")
 
 
 def _member(
-    archive: BinaryIO, header: _Header, extended: dict[str, str], most: Callable[[str], int]
+    archive: BinaryIO, header: _Header, extended: dict[str, str], most: Most, targets: _Targets
 ) -> Iterator[Member]:
+    name, size = extended.get("path", header.name), int(extended.get("size", header.size))
+    if header.kind in (_HARD_LINK, _SYMBOLIC_LINK):
+        yield targets.linked(header, name, extended.get("linkpath", header.target))
     if header.kind in _LINKS_AND_DEVICES:
         return
-    name, size = extended.get("path", header.name), int(extended.get("size", header.size))
     is_file = header.kind in _REGULAR and not name.endswith("/")
-    content = _content(archive, size, keep=is_file and size <= most(name))
+    head = archive.read(min(size, HEAD_BYTES))
+    content = _content(archive, size, keep=is_file and size <= most(name, head), head=head)
     if is_file:
-        yield Member(name, size, content)
+        member = Member(name, size, content)
+        targets.add(member)
+        yield member
 
 
-def _content(archive: BinaryIO, size: int, keep: bool) -> bytes | None:
-    """Read past a member's content; raises EOFError if it is cut short."""
-    content = archive.read(size) if keep else None
-    left = size - len(content or b"")
+def _content(archive: BinaryIO, size: int, keep: bool, head: bytes = b"") -> bytes | None:
+    """Read past a member's content, of which `head` is read; raises EOFError if it is cut short."""
+    content = head + archive.read(size - len(head)) if keep else None
+    left = size - len(head if content is None else content)
     while left and (chunk := b"" if keep else archive.read(min(left, _CHUNK_BYTES))):
         left -= len(chunk)
     if left:
@@ -119,7 +218,7 @@ def _parsed(block: bytes) -> _Header | None:
     name, prefix = (field.partition(b"\0")[0] for field in (block[:100], block[345:500]))
     if prefix and block[257:263] == b"ustar\0":
         name = prefix + b"/" + name
-    return _Header(_text(name), size, kind)
+    return _Header(_text(name), size, kind, _text(block[157:257].partition(b"\0")[0]))
 
 
 def _checksums(block: bytes) -> tuple[int, int]:
@@ -137,9 +236,9 @@ def _number(field: bytes) -> int | None:
 
 
 def _extension(kind: bytes, content: bytes) -> dict[str, str]:
-    """Return the `path` and `size` that an extended header gives to the member after it."""
-    if kind == _LONG_NAME:
-        return {"path": _text(content.partition(b"\0")[0])}
+    """Return the `path`, `linkpath` and `size` that an extended header gives to the member after it."""
+    if kind in (_LONG_NAME, _LONG_LINK):
+        return {"path" if kind == _LONG_NAME else "linkpath": _text(content.partition(b"\0")[0])}
     return _pax(content) if kind == _PAX else {}
 
 
@@ -153,7 +252,7 @@ def _pax(content: bytes) -> dict[str, str]:
         if space < 0 or not digits.isdigit() or int(digits) <= space - start:
             break
         key, _, value = content[space + 1 : start + int(digits) - 1].partition(b"=")
-        if key == b"path" or (key == b"size" and value.isdigit() and len(value) < 20):
+        if key in (b"path", b"linkpath") or (key == b"size" and value.isdigit() and len(value) < 20):
             fields[key.decode()] = _text(value)
         start += int(digits)
     return fields

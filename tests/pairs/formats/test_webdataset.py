@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import os
+import random
 import tarfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import RawPairs
+from tests.conftest import encoded_image
 from tests.pairs.download.faulty import Faulty
 
 Members = list[tuple[str, bytes | tarfile.TarInfo]]
@@ -108,7 +110,9 @@ def test_links_and_devices_have_no_content(tmp_path: Path) -> None:
         ("3.jpg", special(tarfile.FIFOTYPE)), ("3.txt", b"t3"),
     ]))  # fmt: skip
     assert pairs.images == [None, b"i1", None, None]
-    assert pairs.captions == [b"t0", None, b"t2", b"t3"]
+    assert pairs.captions == [b"t0", b"t0", b"t2", b"t3"]
+    assert reasons(pairs)[0] == Reason.MISSING_IMAGE
+    assert "which does not stand shortly before it in the tar" in pairs.rejections[0].detail
 
 
 def test_a_sample_without_an_image_or_a_caption_is_still_a_pair(tmp_path: Path) -> None:
@@ -123,10 +127,93 @@ def test_a_key_that_comes_again_is_a_pair_of_its_own_and_rejected(tmp_path: Path
     assert reasons(pairs) == [None, Reason.DUPLICATE_KEY, None, Reason.DUPLICATE_KEY]
 
 
-def test_members_sorted_by_suffix_lose_nothing_silently(tmp_path: Path) -> None:
-    pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("1.jpg", b"j"), ("0.txt", b"t"), ("1.txt", b"u")]))
-    assert pairs.captions == [None, None, b"t", b"u"]
-    assert reasons(pairs) == [None, None, Reason.DUPLICATE_KEY, Reason.DUPLICATE_KEY]
+@pytest.mark.parametrize("order", ["suffix", "reversed", "shuffled", "notes last"])
+def test_members_need_not_be_adjacent(tmp_path: Path, order: str) -> None:
+    members: Members = [(f"{n}.{kind}", f"{kind} {n}".encode()) for kind in ("jpg", "txt", "json") for n in range(20)]
+    if order == "reversed":
+        members.reverse()
+    elif order == "shuffled":
+        random.Random(0).shuffle(members)
+    elif order == "notes last":
+        members = [m for n in range(20) for m in members[n:40:20]] + members[40:]
+    pairs = read(tmp_path, tar_of(members))
+    assert sorted(pairs.keys) == sorted(f"a.tar/{n}".encode() for n in range(20))
+    assert [image.removeprefix(b"jpg") for image in pairs.images] == [text[3:] for text in pairs.captions]
+    assert reasons(pairs) == [None] * 20
+
+
+def test_members_too_far_apart_are_one_rejection_that_says_how_to_sort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isoenergy.pairs.formats.samples.WINDOW_SAMPLES", 3)
+    order = [*(f"{n}.jpg" for n in range(6)), *(f"{n}.txt" for n in (5, 4, 3, 0, 1))]
+    pairs = read(tmp_path, tar_of([(name, name.encode()) for name in order]))
+    found = dict(zip(pairs.keys, reasons(pairs), strict=True))
+    apart, lacking = Reason.NOT_ADJACENT, Reason.MISSING_CAPTION
+    assert found == {f"a.tar/{n}".encode(): why for n, why in enumerate([apart, apart, lacking, None, None, None])}
+    assert "tar --sort=name" in next(r.detail for r in pairs.rejections if r and r.reason == apart)
+
+
+def test_what_waits_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isoenergy.pairs.formats.samples.WINDOW_BYTES", 1000)
+    pairs = read(tmp_path, tar_of([("0.jpg", bytes(900)), ("1.jpg", bytes(900)), ("0.txt", b"t"), ("1.txt", b"u")]))
+    assert reasons(pairs).count(Reason.NOT_ADJACENT) >= 1
+    assert len(pairs) == 2
+
+
+DOTS = [f"Screen 10.{n}.0{n}" for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        ([f"{stem}.{kind}" for stem in DOTS for kind in ("jpg", "txt", "json")], DOTS),
+        ([f"{stem}.{kind}" for kind in ("jpg", "txt") for stem in DOTS], DOTS),
+        ([f"{n}.image.jpg" for n in range(3)] + [f"{n}.caption.txt" for n in range(3)], ["0", "1", "2"]),
+        (["0.image.jpg", "0.caption.txt", "1.image.jpg", "1.caption.txt"], ["0", "1"]),
+        (["0.jpg", "0.jpg.txt", "1.jpg", "1.jpg.txt"], ["0", "1"]),
+        (["v1.2.jpg", "v1.2.txt"], ["v1.2"]),
+        (["v1.2.jpg", "v1.2.txt", "x.jpg", "x.txt", "v1.3.jpg", "v1.3.txt"], ["v1.2", "x", "v1.3"]),
+        (["a.jpg", "a.txt", "a.b.jpg", "a.b.txt"], ["a", "a.b"]),
+        (["0.jpg", "0.txt", "0.mask.png", "1.jpg", "1.txt", "1.mask.png"], ["0", "1"]),
+        (["0.mask.png", "0.seg.json", "0.jpg", "0.txt"], ["0"]),
+        (["0.mask.png", "0.image.jpg", "0.caption.txt"], ["0"]),
+        (["d.x/0.1.jpg", "d.x/0.1.txt", "d.x/0.2.jpg", "d.x/0.2.txt"], ["d.x/0.1", "d.x/0.2"]),
+        (["0.left.jpg", "0.right.jpg", "0.txt"], ["0"]),
+    ],
+)  # fmt: skip
+def test_dots_in_names(tmp_path: Path, names: list[str], keys: list[str]) -> None:
+    pairs = read(tmp_path, tar_of([(name, name.encode()) for name in names]))
+    assert pairs.keys == [f"a.tar/{key}".encode() for key in keys]
+    assert reasons(pairs) == [None] * len(keys)
+    for key, image, text in zip(keys, pairs.images, pairs.captions, strict=True):
+        assert image.decode().startswith(f"{key}.")
+        assert text.decode().startswith(f"{key}.")
+        assert b"mask" not in image
+
+
+def test_a_picture_without_a_text_does_not_take_that_of_another(tmp_path: Path) -> None:
+    pairs = read(tmp_path, tar_of([("a.1.jpg", b"1"), ("a.2.jpg", b"2"), ("a.2.txt", b"t2")]))
+    assert dict(zip(pairs.keys, zip(pairs.images, pairs.captions, strict=True), strict=True)) == {
+        b"a.tar/a.1": (b"1", None), b"a.tar/a.2": (b"2", b"t2")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["0.avif", "0.jfif", "0.img", "0.image", "0.jp2", "0.dat", "0", "0.what.ever"])
+def test_an_image_is_told_by_its_first_bytes(tmp_path: Path, name: str) -> None:
+    image = encoded_image("AVIF")
+    pairs = read(tmp_path, tar_of([(name, image), ("0.caption", b"t"), ("1.cls", b"7"), ("LICENSE", b"l")]))
+    assert (pairs.keys, pairs.images, pairs.captions) == ([b"a.tar/0", b"a.tar/1"], [image, None], [b"t", None])
+
+
+@pytest.mark.parametrize("content", [bytes(1024), gzip.compress(bytes(10240)), tar_of([("README", b"r")])])
+def test_tars_without_a_sample_are_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.tar").write_bytes(content)
+    (tmp_path / "1.tar").write_bytes(bytes(10240))
+    with pytest.raises(InputError, match="holds no pairs: no image and no text in its 2 tars"):
+        WebDatasetPairs(str(tmp_path))
+    (tmp_path / "1.tar").write_bytes(tar_of([("0.jpg", b"i")]))
+    assert len(WebDatasetPairs(str(tmp_path)).units(1)) == 2
 
 
 def test_a_name_that_is_not_utf8_is_a_key_that_is_not(tmp_path: Path) -> None:

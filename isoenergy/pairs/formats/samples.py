@@ -1,0 +1,251 @@
+"""Which members of a tar are one sample: WebDataset's way, and what people's tars have that it does not know."""
+
+import json
+import posixpath
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from isoenergy.pairs.columns import usual_column
+from isoenergy.pairs.formats.tar import Damage, Member
+from isoenergy.pairs.kinds import Role, image_kind, role_of, stem_of
+
+WINDOW_BYTES = 64 * 2**20
+WINDOW_SAMPLES = 4096
+"""How much of a tar may lie between the members of one sample."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The members of one key, at most one a role."""
+
+    key: str
+    members: dict[Role, Member]
+    again: bool
+    """Whether a sample of this key stands before it."""
+    dropped: bool = False
+    """Whether what it lacks was not near, so that the contents are not there any more."""
+    far_apart: bool = False
+    """Whether what it lacked came later, too far away."""
+
+    def content(self, role: Role) -> bytes | None:
+        """Return what the member of a role holds."""
+        return self.members[role].content if role in self.members else None
+
+
+def grouped(members: Iterable[Member | Damage]) -> Iterator[Sample | Damage]:
+    """Yield the samples of a tar in the order of their first members, and the places at which it is spoilt.
+
+    A sample's members share what their names have before the first dot of their last part, as WebDataset has it. Where
+    that would put several pairs into one sample, as `Screen 10.2.jpg` and `Screen 10.3.jpg` with their texts, they
+    share what is before the suffixes that say what they are. Members need not be adjacent: a sample that lacks its
+    image or its text is waited for while `WINDOW_BYTES` or `WINDOW_SAMPLES` of others go by. Then its contents are dropped, and
+    it comes at the end.
+    """
+    window = _Window()
+    for member in members:
+        if isinstance(member, Damage):
+            yield member
+        else:
+            window.add(member)
+            yield from window.ready()
+    yield from window.rest()
+
+
+def caption_in(described: bytes) -> bytes | None:
+    """Return the caption in the content of a `.json` member, or None if it has none."""
+    try:
+        content = json.loads(described)
+        caption = content[usual_column(list(content), "caption")]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return caption.encode("utf-8", "surrogatepass") if isinstance(caption, str) else None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A member with a role in its sample."""
+
+    role: Role
+    stem: str
+    """Its name without the suffixes that say what it is."""
+    is_plain: bool
+    """Whether these begin at the first dot, and are one."""
+    has_text: bool
+    member: Member
+
+
+@dataclass
+class _Group:
+    """The members so far of one of WebDataset's samples, or of one that is told by its stem."""
+
+    key: str
+    suffixes: set[str] = field(default_factory=set)
+    parts: list[_Part] = field(default_factory=list)
+    is_closed: bool = False
+    """Whether another has begun to take what has its key."""
+    far_apart: bool = False
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(part.member.content or b"") for part in self.parts)
+
+    @property
+    def is_whole(self) -> bool:
+        return _are_whole(self.parts)
+
+    @property
+    def is_several(self) -> bool:
+        """Whether its stems are samples of their own: two are whole pairs, or one that is not named as the group is."""
+        whole = [stem for stem, parts in self.stems().items() if _are_whole(parts)]
+        return len(self.stems()) > 1 and (len(whole) > 1 or any(stem != self.key for stem in whole))
+
+    @property
+    def has_several_images(self) -> bool:
+        """Whether there are images of several stems, none of which is named as the group is."""
+        stems = {part.stem for part in self.parts if part.role == "image"}
+        return len(stems) > 1 and self.key not in stems
+
+    def stems(self) -> dict[str, list[_Part]]:
+        stems: dict[str, list[_Part]] = {}
+        for part in self.parts:
+            stems.setdefault(part.stem, []).append(part)
+        return stems
+
+    def members(self) -> dict[Role, Member]:
+        """Choose a member a role: plain ones before others, and if they are a pair no others."""
+        plain = [part for part in self.parts if part.is_plain]
+        others = [part for part in self.parts if not part.is_plain]
+        if {"image", "caption"} <= {part.role for part in plain}:
+            others = []
+        chosen: dict[Role, Member] = {}
+        for part in [*plain, *sorted(others, key=lambda part: part.stem != self.key)]:
+            chosen.setdefault(part.role, part.member)
+        return chosen
+
+
+def _are_whole(parts: Iterable[_Part]) -> bool:
+    parts = list(parts)
+    return any(part.role == "image" for part in parts) and any(part.has_text for part in parts)
+
+
+class _Window:
+    """What is waited for, in the order in which it began."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Group] = deque()
+        self._open: dict[str, _Group] = {}
+        self._told_by_stem: set[str] = set()
+        self._dropped: dict[str, _Group] = {}
+        self._met: dict[str, bool] = {}  # by key, whether it was whole
+        self._last: _Group | None = None
+        self._bytes = 0
+
+    def add(self, member: Member) -> None:
+        """Put a member into its sample."""
+        key, suffix = _key_and_suffix(member.name)
+        is_image = image_kind(member.content or b"") is not None
+        if not key or (not suffix and not is_image):
+            return
+        stem = stem_of(member.name.removeprefix("./"))
+        if key in self._told_by_stem:
+            suffix, key = suffix.removeprefix(stem.removeprefix(key).lower()), stem
+        part = _part(member, stem, suffix, is_image)
+        if key in self._dropped and key not in self._open:
+            self._add_late(self._dropped[key], suffix, part)
+            return
+        group = self._open.get(key)
+        if group is None or suffix in group.suffixes:
+            if group is not None:
+                group.is_closed = True
+            group = self._open[key] = _Group(key)
+            self._waiting.append(group)
+        group.suffixes.add(suffix)
+        self._last = group
+        if part is not None:
+            group.parts.append(part)
+            self._bytes += len(member.content or b"")
+            if group.is_several:
+                self._split(group)
+
+    def ready(self) -> Iterator[Sample]:
+        """Yield the samples at the front that are not waited for any longer."""
+        while self._waiting and (first := self._waiting[0]) is not self._last:
+            is_full = self._bytes > WINDOW_BYTES or len(self._waiting) > WINDOW_SAMPLES
+            if first.is_whole or first.is_closed:
+                yield from self._samples(self._taken())
+            elif is_full and first.has_several_images:
+                self._split(first)
+            elif is_full:
+                self._drop(self._taken())
+            else:
+                return
+
+    def rest(self) -> Iterator[Sample]:
+        """Yield what is left at the end of the tar."""
+        while self._waiting:
+            first = self._waiting[0]
+            if first.has_several_images and not first.is_whole:
+                self._split(first)
+            else:
+                yield from self._samples(self._taken())
+        for group in self._dropped.values():
+            yield from self._samples(group, dropped=True)
+
+    def _taken(self) -> _Group:
+        group = self._waiting.popleft()
+        self._bytes -= group.bytes
+        if self._open.get(group.key) is group:
+            del self._open[group.key]
+        return group
+
+    def _samples(self, group: _Group, dropped: bool = False) -> Iterator[Sample]:
+        stems = group.stems()
+        key = next(iter(stems)) if len(stems) == 1 else group.key
+        members = group.members()
+        again = key in self._met
+        if again and self._met[key] and "image" not in members:
+            return  # a late text or note of a pair that has one
+        self._met[key] = self._met.get(key, False) or group.is_whole
+        yield Sample(key, members, again, dropped, far_apart=dropped and group.is_whole)
+
+    def _split(self, group: _Group) -> None:
+        """Put a group's stems in its place."""
+        self._told_by_stem.add(group.key)
+        parts = []
+        for stem, of_stem in group.stems().items():
+            suffixes = {part.member.name.rpartition(posixpath.basename(stem))[2].lower() for part in of_stem}
+            parts.append(_Group(stem, suffixes, of_stem))
+        place = self._waiting.index(group)
+        del self._waiting[place]
+        for offset, part in enumerate(parts):
+            self._waiting.insert(place + offset, part)
+        if self._open.get(group.key) is group:
+            del self._open[group.key]
+        self._open |= {part.key: part for part in parts}
+        if self._last is group:
+            self._last = next(part for part in parts if group.parts[-1] in part.parts)
+
+    def _drop(self, group: _Group) -> None:
+        group.parts = [replace(part, member=replace(part.member, content=None)) for part in group.parts]
+        self._dropped[group.key] = group
+
+    def _add_late(self, group: _Group, suffix: str, part: _Part | None) -> None:
+        if suffix not in group.suffixes and part is not None:
+            group.suffixes.add(suffix)
+            group.parts.append(replace(part, member=replace(part.member, content=None)))
+
+
+def _part(member: Member, stem: str, suffix: str, is_image: bool) -> _Part | None:
+    role = "image" if is_image else role_of(f"x{suffix}")
+    if role is None:
+        return None
+    has_text = role == "caption" or (role == "json" and caption_in(member.content or b"") is not None)
+    return _Part(role, stem, is_plain=suffix.count(".") < 2, has_text=has_text, member=member)
+
+
+def _key_and_suffix(name: str) -> tuple[str, str]:
+    """Split a member's name at the first dot of its last part; the key is empty where it belongs to no sample."""
+    folder, base = posixpath.split(name.removeprefix("./"))
+    stem, dot, suffix = base.partition(".")
+    return (posixpath.join(folder, stem), (dot + suffix).lower()) if stem else ("", "")

@@ -1,0 +1,62 @@
+"""What a file of a pair is: its first bytes say it, else its name. One list serves tars, folders and tables alike."""
+
+import posixpath
+from typing import Literal
+
+Role = Literal["image", "caption", "json"]
+
+HEAD_BYTES = 64
+"""Of a file: enough for `image_kind`."""
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".jp2", ".heic", ".heif", ".jxl", ".img", ".image"),
+)
+CAPTION_SUFFIXES = (".txt", ".text", ".caption")
+_ROLES: dict[str, Role] = {
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
+    **dict.fromkeys(CAPTION_SUFFIXES, "caption"),
+    ".json": "json",
+}
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\x00\x00\x00\x0cJXL \r\n\x87\n": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+
+
+def image_kind(head: bytes) -> str | None:
+    """Return which kind of image a file is by its first bytes, or None if it is none."""
+    if head[:4] == b"RIFF":
+        return "WebP" if head[8:12] == b"WEBP" else None
+    if head[:2] == b"BM":
+        return "BMP" if head[6:10] == bytes(4) else None
+    if head[4:8] == b"ftyp":
+        brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(len(head), _ftyp_bytes(head)), 4))}
+        return "AVIF" if brands & _AVIF_BRANDS else "HEIC" if brands & _HEIC_BRANDS else None
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def role_of(name: str) -> Role | None:
+    """Return what a file is for by the last suffix of its name, in any case."""
+    return _ROLES.get(posixpath.splitext(name)[1].lower())
+
+
+def stem_of(name: str) -> str:
+    """Return a name without its last suffixes that are a role's: `0.image.jpg` and `0.caption.txt` have one stem."""
+    folder, base = posixpath.split(name)
+    while (split := posixpath.splitext(base))[1].lower() in _ROLES:
+        base = split[0]
+    return posixpath.join(folder, base)
+
+
+def _ftyp_bytes(head: bytes) -> int:
+    return int.from_bytes(head[:4], "big")
