@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import random
+import re
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote, urljoin
 
 import aiohttp
 from yarl import URL
@@ -22,12 +24,23 @@ from yarl import URL
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.addresses import may_connect
 from isoenergy.pairs.download.opt_out import ROBOT, opts_out
+from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
 from isoenergy.pairs.rejection import Reason, Rejected
 
 _BATCHES_AHEAD = 4
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_WAIT_SECONDS = 10.0
 _CHUNK_BYTES = 64 * 2**10
+_OF_THE_IMAGE = frozenset({200, 203})  # 203: a proxy has changed the answer
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz", "exi"})
+"""Content codings; what else a server may call so says nothing of the bytes."""
+_LONGEST_HEADER_BYTES = 64 * 2**10
+_MOST_HEADERS = 500
+_WITH_AUTHORITY = re.compile(r"(https?://[^/?#]*)([^#]*)", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
+_SENT_AS_THEY_ARE = "".join(map(chr, range(0x21, 0x7F)))
+_NOT_OF_URLS = str.maketrans("", "", "\t\r\n")  # browsers leave them out
+_NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 _BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)
 _FORBIDDEN = "the address is not a public one"
 
@@ -123,6 +136,9 @@ class _Client:
             headers={"User-Agent": config.user_agent, "Accept-Encoding": "identity", "Accept": "image/*"},
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
+            max_line_size=_LONGEST_HEADER_BYTES,
+            max_field_size=_LONGEST_HEADER_BYTES,
+            max_headers=_MOST_HEADERS,
             middlewares=[_once],
         )
         return cls(config, session)
@@ -156,7 +172,7 @@ class _Client:
 
     async def _try(self, url: str) -> bytes:
         try:
-            return await self._follow(_parsed(url.strip()))
+            return await self._follow(_parsed(url))
         except _Refused:
             raise
         except Exception as error:  # a hostile answer may break the client in ways of its own
@@ -181,15 +197,14 @@ class _Client:
         """Return a body, or where it is instead."""
         async with self._session.get(url, allow_redirects=False) as response:
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
-            if location is None and response.status != 200:
+            if location is None and response.status not in _OF_THE_IMAGE:
                 raise _refused_status(response.status, response.headers)
             if not self._config.ignore_opt_out and opts_out(response.headers.getall("X-Robots-Tag", ())):
                 raise _Refused(Reason.OPTED_OUT, "X-Robots-Tag")
-            return await self._body(response) if location is None else url.join(_parsed(location))
+            return await self._body(response) if location is None else _parsed(_joined(url, location.strip()))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-            raise _Refused(Reason.CONTENT_ENCODED, "the image comes compressed, though this was not asked for")
+        codings = _codings(response.headers.getall("Content-Encoding", ()))
         most = self._config.max_bytes
         if (response.content_length or 0) > most:
             raise _Refused(Reason.IMAGE_TOO_LARGE, f"{response.content_length:,} bytes, at most {most:,} are read")
@@ -198,6 +213,10 @@ class _Client:
             body += chunk
             if len(body) > most:
                 raise _Refused(Reason.IMAGE_TOO_LARGE, f"over {most:,} bytes")
+            if codings and len(body) >= HEAD_BYTES:
+                _require_plain(body, codings)
+        if codings:
+            _require_plain(body, codings)
         return bytes(body)
 
 
@@ -242,24 +261,60 @@ async def _once(
         raise _refused_for(error) from error
 
 
+def _codings(values: Iterable[str]) -> list[str]:
+    """Return the codings that `Content-Encoding` headers name."""
+    named = (part.strip().lower() for value in values for part in value.split(","))
+    return [name for name in named if name in _CODINGS]
+
+
+def _require_plain(body: bytearray, codings: Sequence[str]) -> None:
+    """Refuse a body that is compressed, as its headers say; some say it of plain images."""
+    if image_kind(bytes(body[:HEAD_BYTES])) is None:
+        detail = f"the image comes compressed ({', '.join(codings)}), though this was not asked for"
+        raise _Refused(Reason.CONTENT_ENCODED, detail)
+
+
 def _refused_for(error: Exception) -> _Refused:
     detail = type(error).__name__
     if isinstance(error, TimeoutError):
         return _Refused(Reason.DOWNLOAD_TIMEOUT, "not whole in time")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _Refused(Reason.UNKNOWN_HOST, "its name has no address")
+        known_to_be_none = error.os_error.errno in _NO_SUCH_NAME
+        return _Refused(
+            Reason.UNKNOWN_HOST, f"its name {'has no address' if known_to_be_none else 'cannot be looked up'}"
+        )
     if isinstance(error, aiohttp.ClientSSLError):
         return _Refused(Reason.CONNECTION_FAILED, detail)
     if isinstance(error, aiohttp.ClientConnectorError) and _FORBIDDEN in str(error.os_error):
         return _Refused(Reason.FORBIDDEN_ADDRESS, _FORBIDDEN)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return _Refused(Reason.CONNECTION_FAILED, f"its answer is no HTTP that can be read ({error.message})")
     if isinstance(error, ValueError):  # aiohttp's InvalidURL among them
         return _Refused(Reason.BAD_URL, detail)
     return _Refused(Reason.CONNECTION_FAILED, detail, again=isinstance(error, _BROKEN))
 
 
 def _parsed(url: str) -> URL:
+    """Return a URL whose path and query are sent as they are written; only what no request may hold is escaped.
+
+    yarl alone would also unescape, and servers that sign or forward URLs would not know them again.
+    """
+    url = url.strip().translate(_NOT_OF_URLS)
     url.encode()  # raises ValueError for bytes that are not UTF-8; yarl would leave them out and make it another URL
-    return URL(url)
+    found = _WITH_AUTHORITY.match(url)
+    if found is None:
+        return URL(url)
+    place, target = URL(found[1]), quote(found[2], safe=_SENT_AS_THEY_ARE)
+    return URL(f"{place.scheme}://{place.raw_authority}{target}", encoded=True)
+
+
+def _joined(url: URL, location: str) -> str:
+    """Return where a redirect leads, as the server wrote it; only a relative one is made another."""
+    if location.startswith("//"):
+        return f"{url.scheme}:{location}"
+    if location.startswith("/"):
+        return f"{url.scheme}://{url.raw_authority}{location}"
+    return location if _ABSOLUTE.match(location) else urljoin(str(url), location)
 
 
 def _require_harmless(url: URL) -> None:
@@ -272,7 +327,7 @@ def _require_harmless(url: URL) -> None:
 
 
 def _refused_status(status: int, headers: Mapping[str, str]) -> _Refused:
-    detail = f"status {status}"
+    detail = f"status {status}" + " without a place to go to" * (status in _REDIRECTS)
     if status == 429:
         return _Refused(Reason.HTTP_TOO_MANY_REQUESTS, detail, again=True, wait=_retry_after(headers))
     if status >= 500:

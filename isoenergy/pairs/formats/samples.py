@@ -39,8 +39,8 @@ def grouped(members: Iterable[Member | Damage]) -> Iterator[Sample | Damage]:
     A sample's members share what their names have before the first dot of their last part, as WebDataset has it. Where
     that would put several pairs into one sample, as `Screen 10.2.jpg` and `Screen 10.3.jpg` with their texts, they
     share what is before the suffixes that say what they are. Members need not be adjacent: a sample that lacks its
-    image or its text is waited for while `WINDOW_BYTES` or `WINDOW_SAMPLES` of others go by. Then its contents are dropped, and
-    it comes at the end.
+    image or its text is waited for while `WINDOW_BYTES` or `WINDOW_SAMPLES` of others go by. Then its contents are
+    dropped, and it comes at the end.
     """
     window = _Window()
     for member in members:

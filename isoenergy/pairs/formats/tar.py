@@ -75,9 +75,9 @@ def read_tar(stream: BinaryIO, most: Most) -> Iterator[Member | Damage]:
     if magic.startswith(_GZIP_MAGIC):
         archive = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[assignment]
     elif magic[_BZIP2_MAGIC[0]] == _BZIP2_MAGIC[1]:
-        archive = io.BufferedReader(_Decompressed(stream, bz2.BZ2Decompressor))  # type: ignore[assignment]
+        archive = io.BufferedReader(_Decompressed(stream, bz2.BZ2Decompressor))
     elif magic.startswith(_XZ_MAGIC):
-        archive = io.BufferedReader(_Decompressed(stream, _xz_decompressor))  # type: ignore[assignment]
+        archive = io.BufferedReader(_Decompressed(stream, _xz_decompressor))
     try:
         yield from _entries(archive, most)
     except (EOFError, zlib.error, lzma.LZMAError, _NotBzip2Error, gzip.BadGzipFile) as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import gzip
 import ipaddress
 import socket
 import ssl
@@ -23,6 +24,7 @@ from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.download.opt_out import opts_out
 from isoenergy.pairs.rejection import Reason, Rejected
 from tests.pairs.download.server import Server, answer
+from tests.pairs.made_up_pairs import encoded_image
 
 Outcome = bytes | Reason
 
@@ -240,6 +242,30 @@ def test_redirects_are_followed(server: Server, status: str, to: str) -> None:
     assert fetch(server.url("/b/a")) == [b"x"]
 
 
+PUBLISHED = [
+    "/a%2Cb%28c%29/d%3Ae%40f%3Bg%24h", "/r?url=http%3A%2F%2Fi.example%2Fa%2Cb&sig=a%2fb%3D%3d+x", "/p%2fq/../r/./s//t",
+    "/sp%20ace/100%/%zz%e9", "/(a),b:c@d;e$f!g*h'i", "/a|b^c`d{e}[f]\\g\"h<i>", "/q?a[]=1&b=x+y%2By&c=%26",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", PUBLISHED)
+def test_a_url_goes_out_as_it_was_published(server: Server, target: str) -> None:
+    server.answers[target] = answer(b"x")
+    for location in (target, server.url(target), f"//127.0.0.1:{server.port}{target}"):
+        server.answers["/to"] = redirect(location)
+        assert fetch(server.url(target), server.url("/to")) == [b"x", b"x"]
+
+
+def test_what_no_request_may_hold_is_escaped(server: Server) -> None:
+    server.answers |= {"/%C3%BC%20x?y%20=%E2%82%AC": answer(b"x"), "/?q=%2C": answer(b"y")}
+    assert fetch(server.url("/ü x?y =€#part"), server.url("?q=%2C")) == [b"x", b"y"]
+
+
+def test_a_relative_redirect_keeps_both_as_they_were_published(server: Server) -> None:
+    server.answers |= {"/a%2Cb/c": redirect("d%3Ae?f=%2F"), "/a%2Cb/d%3Ae?f=%2F": answer(b"x")}
+    assert fetch(server.url("/a%2Cb/c")) == [b"x"]
+
+
 def test_redirects_are_bounded(server: Server) -> None:
     server.answers = {f"/{n}": redirect(f"/{n + 1}") for n in range(6)} | {
         "/6": answer(b"x"),
@@ -364,7 +390,7 @@ def test_a_host_that_cannot_be_is_not_asked(connected: list[str], host: str) -> 
 
 
 def test_a_path_cannot_smuggle_a_request(server: Server) -> None:
-    server.answers["/xHost:%20evil"] = server.answers["/y%0D%0AHost:%20evil"] = answer(b"x")
+    server.answers["/xHost:%20evil"] = server.answers["/y%0d%0aHost:%20evil"] = answer(b"x")
     assert fetch(server.url("/x\r\nHost: evil"), server.url("/y%0d%0aHost: evil")) == [b"x", b"x"]
     assert {headers["host"] for _, headers in server.requests} == {f"127.0.0.1:{server.port}"}
 
@@ -491,6 +517,30 @@ def test_headers_without_an_end_are_left(server: Server, line: bytes) -> None:
             await writer.drain()
 
     assert ask(endless, seconds=0.5, retries=0)(server) in (Reason.CONNECTION_FAILED, Reason.DOWNLOAD_TIMEOUT)
+
+
+def test_long_headers_and_many_are_read(server: Server) -> None:
+    long, many = f"X-Long: {'x' * 60_000}", [f"X-{number}: y" for number in range(480)]
+    assert ask(answer(b"x", "200 OK", long))(server) == b"x"
+    assert ask(answer(b"x", "200 OK", *many))(server) == b"x"
+    assert ask(answer(b"x", "200 OK", f"X-Long: {'x' * 70_000}"))(server) == Reason.CONNECTION_FAILED
+    assert ask(answer(b"x", "200 OK", *many, *many))(server) == Reason.CONNECTION_FAILED
+
+
+def test_a_proxy_s_answer_is_one(server: Server) -> None:
+    assert ask(answer(b"x", "203 Non-Authoritative Information"))(server) == b"x"
+
+
+@pytest.mark.parametrize("encoding", ["none", "utf-8", "binary", "aws-chunked", "identity, UTF-8", "image/jpeg", ""])
+def test_what_is_no_coding_is_not_taken_for_one(server: Server, encoding: str) -> None:
+    assert ask(answer(b"x", "200 OK", f"Content-Encoding: {encoding}"))(server) == b"x"
+
+
+def test_a_plain_image_that_is_said_to_be_compressed_is_one(server: Server) -> None:
+    image = encoded_image("JPEG")
+    assert ask(answer(image, "200 OK", "Content-Encoding: gzip"))(server) == image
+    packed = gzip.compress(image)
+    assert ask(answer(packed, "200 OK", "Content-Encoding: gzip"))(server) == Reason.CONTENT_ENCODED
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])

@@ -13,8 +13,8 @@ from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import RawPairs
-from tests.conftest import encoded_image
 from tests.pairs.download.faulty import Faulty
+from tests.pairs.made_up_pairs import encoded_image
 
 Members = list[tuple[str, bytes | tarfile.TarInfo]]
 MEMBER_BYTES = {"jpg": 3000, "txt": 40, "json": 300}
