@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 MARK = "<!-- rooms -->"
 PACKAGES = ("isoenergy", "tune", "workflows")
 STAGES = "stages"
-_BOX, _HEIGHT, _FLOOR, _WIDTH = 124, 34, 78, 1120
+_BOX, _HEIGHT, _FLOOR, _WIDTH = 118, 32, 76, 1000
 _COLOURS = {"isoenergy": "#4a6fa5", "tune": "#7a4f9a", "workflows": "#b5651d"}
 
 

@@ -1,5 +1,6 @@
 """What the pages name is there: files that they link to, paths and modules in their commands."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _QUOTED = re.compile(r"`([\w.*-]+(?:/[\w.*-]+)+/?)`")
 _PATH_OF_TEST = re.compile(r"\btests/[\w./-]+\.py")
 _MODULE = re.compile(r"python -m ((?:isoenergy|tests|tune|workflows)(?:\.\w+)*)")
+_DOCUMENTED = re.compile(r"^::: (\S+)$", re.MULTILINE)
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -30,6 +32,15 @@ def test_what_a_page_names_is_there(page: Path):
 def _is_module(name: str) -> bool:
     path = ROOT / name.replace(".", "/")
     return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file() or name == "workflows.STAGE"
+
+
+def test_what_the_reference_documents_is_there():
+    documented = [name for page in PAGES for name in _DOCUMENTED.findall(page.read_text())]
+    for name in documented:
+        pkgutil.resolve_name(name)
+    measures = {f"isoenergy.metrics.{path.stem}" for path in (ROOT / "isoenergy/metrics").glob("[!_]*.py")}
+    assert len(measures) > 10
+    assert measures <= {*documented}
 
 
 def test_the_first_page_is_one_page():
