@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import plain
 from isoenergy.report.figures.label_placement import label_points
+from isoenergy.report.figures.shared import plain
 from tune.findings import Findings, Trial
 from tune.objectives import Objective
 

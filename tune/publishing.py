@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.cluster_growth import cluster_growth
-from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.cluster_growth_figure import cluster_growth
+from isoenergy.report.figures.shared import as_bytes
 from tune.findings import Findings
 from tune.pareto_figure import pareto_figure
 from tune.passes import SearchFolder

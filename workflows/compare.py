@@ -13,8 +13,8 @@ from typing import Annotated
 import tyro
 
 from isoenergy.errors import InputError
-from isoenergy.report.figures.figures import as_bytes
-from isoenergy.report.figures.metric_curves import metric_curves
+from isoenergy.report.figures.metric_curves_figure import metric_curves
+from isoenergy.report.figures.shared import as_bytes
 from isoenergy.storage.files import open_filesystem, write_atomically
 from workflows.command import run_command
 from workflows.tracking.compared_runs import ComparedRun, find_runs, history

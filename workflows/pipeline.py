@@ -17,9 +17,9 @@ from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.pairs.source import PairColumns
 from isoenergy.report.intervals import bounds, with_bounds
 from isoenergy.report.page.headline import headline
+from isoenergy.report.page.task_sections import task_line
 from isoenergy.report.page.verdict import verdict
 from isoenergy.report.saes import is_null, labels
-from isoenergy.report.tables.task_tables import task_line
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets

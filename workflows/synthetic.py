@@ -13,10 +13,10 @@ from itertools import product
 
 from isoenergy.alignments import Alignment, Cosine, GroupSparse, IsoEnergy, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.synthetic.over_seeds import SeedResults
-from isoenergy.report.synthetic.phase_diagram import has_phases, phase_diagram
-from isoenergy.report.synthetic.recovery_figures import recovery_by_beta
+from isoenergy.report.synthetic.phase_diagram_figure import has_phases, phase_diagram
+from isoenergy.report.synthetic.recovery_figure import recovery_by_beta
 from isoenergy.report.synthetic.recovery_table import markdown, summarise
 from isoenergy.settings.variants import number_text
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, ReLU, SparseEncoder, TopK

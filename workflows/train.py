@@ -12,8 +12,8 @@ import tyro
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.report.figures.figures import as_bytes
-from isoenergy.report.figures.training_curves import training_curves
+from isoenergy.report.figures.shared import as_bytes
+from isoenergy.report.figures.training_curves_figure import training_curves
 from isoenergy.sae.model_card import model_card
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.settings.differences import differing_fields

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.shared import as_bytes
 from tests.workflows.cluster.autoscaled_sweep import CPUS_A_TRIAL, TRIALS, autoscaled_sweep
 from tests.workflows.cluster.fake_cluster import CLUSTER
 from tune.publishing import growth_figure

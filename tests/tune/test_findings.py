@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.shared import as_bytes
 from isoenergy.training.training_config import TrainingConfig
 from tune.findings import Findings
 from tune.objectives import Objectives

@@ -12,7 +12,7 @@ from isoenergy import SparseAutoencoder
 from isoenergy.alignments import Cosine, IsoEnergy, MaskedCosine
 from isoenergy.errors import InputError
 from isoenergy.report.synthetic.over_seeds import SeedResults, interval_text, mean_and_interval
-from isoenergy.report.synthetic.recovery_figures import recovery_by_beta
+from isoenergy.report.synthetic.recovery_figure import recovery_by_beta
 from isoenergy.report.synthetic.recovery_table import PUBLISHED, markdown, summarise
 from isoenergy.sparse_encoders import ReLU, TopK
 from isoenergy.synthetic.generator import generate

@@ -1,5 +1,7 @@
 """The dictionary as a map: its atoms by PCA and by UMAP, and the bridges between them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -9,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import COLOURS, plain
+from isoenergy.report.figures.shared import COLOURS, plain
 
 MODALITIES = LinearSegmentedColormap.from_list("modalities", [COLOURS["text"], "#a9a3c9", COLOURS["image"]])
 """From text (μ = 0) to image (μ = 1)."""
@@ -48,10 +50,10 @@ def atom_map(places: pa.Table, edges: pa.Table, title: str) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, place: dict[int, npt.NDArray[np.float64]], edges: pa.Table) -> None:
+def _lines(axes: Axes, points: Mapping[int, npt.NDArray[np.float64]], edges: pa.Table) -> None:
     """Join atoms by their bridges, the wider the stronger."""
     weight = np.abs(edges["weight"].to_numpy())
     ends = zip(edges["image_atom"].to_pylist(), edges["text_atom"].to_pylist(), strict=True)
-    lines = [(place[image], place[text]) for image, text in ends]
+    lines = [(points[image], points[text]) for image, text in ends]
     widths = 0.4 + 2.6 * weight / weight.max(initial=1e-30)
     axes.add_collection(LineCollection(lines, linewidths=widths, colors="#2b8a6e", alpha=0.55, zorder=1))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import COLOURS, QUIET, bars, plain
+from isoenergy.report.figures.shared import COLOURS, QUIET, error_bars, plain
 from isoenergy.report.intervals import Interval
 from isoenergy.report.saes import Sae, is_null, real_saes
 from isoenergy.report.tables.sae_tables import at_path
@@ -25,7 +25,7 @@ def has_betas(saes: Sequence[Sae]) -> bool:
     return len({sae["config"]["beta"] for sae in real_saes(saes)}) > 1
 
 
-def by_beta(saes: Sequence[Sae]) -> Figure:
+def measures_by_beta(saes: Sequence[Sae]) -> Figure:
     """Draw R², bimodal energy, δ_r@1 and p_acc against β with intervals, a point an SAE; hollow: a null model.
 
     The line leads through the means at each β.
@@ -61,7 +61,7 @@ def _curve(axes: Axes, points: Sequence[tuple[float, Interval]], null: bool) -> 
     axes.errorbar(
         beta,
         value,
-        yerr=bars(intervals),
+        yerr=error_bars(intervals),
         fmt="o",
         color=colour,
         markerfacecolor="white" if null else colour,
@@ -69,6 +69,6 @@ def _curve(axes: Axes, points: Sequence[tuple[float, Interval]], null: bool) -> 
         capsize=2.5,
         label=label,
     )
-    places = np.unique(beta)
-    means = [value[beta == place].mean() for place in places]
-    axes.plot(places, means, "--" if null else "-", color=colour, linewidth=1.2, alpha=0.7, zorder=1)
+    betas = np.unique(beta)
+    means = [value[beta == each].mean() for each in betas]
+    axes.plot(betas, means, "--" if null else "-", color=colour, linewidth=1.2, alpha=0.7, zorder=1)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import COLOURS, bars, plain
+from isoenergy.report.figures.shared import COLOURS, error_bars, plain
 from isoenergy.report.saes import Sae
 from isoenergy.report.tables.rivals import BIMODAL, GAPS, VARIANTS, RivalMeasure
 
@@ -32,7 +32,7 @@ _SPREAD = 0.5
 """Of a row's height, over which the parts of a row are spread."""
 
 
-def gaps(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mapping[str, str]) -> Figure:
+def gaps_of_variants(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mapping[str, str]) -> Figure:
     """Draw the gap of each variant by both measures, with intervals: of the embeddings, and as each SAE rebuilds them.
 
     A line leads from all atoms of an SAE to its bimodal ones.
@@ -63,7 +63,7 @@ def _points(axes: Axes, gap: RivalMeasure, part: Mapping[str, Any], offset: floa
     found = {name: gap.of(part, name) for name in SHOWN if name in part["geometry"]}
     row = {name: SHOWN.index(name) + offset for name in found}
     values = [interval["value"] for interval in found.values()]
-    lengths = bars(list(found.values()))
+    lengths = error_bars(list(found.values()))
     axes.errorbar(values, list(row.values()), xerr=lengths, markersize=5, elinewidth=1.4, capsize=2.5, **style)
     if all(name in found for name in _MOVED):
         ends = [found[name]["value"] for name in _MOVED]

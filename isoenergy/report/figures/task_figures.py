@@ -1,13 +1,14 @@
 """The tasks' figures: what is found in one gallery, and whether composed queries lie where images lie."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import COLOURS, plain
+from isoenergy.report.figures.shared import COLOURS, plain
 from isoenergy.report.task_names import EMBEDDINGS
 
 _LINES = {
@@ -18,40 +19,34 @@ _LINES = {
     "bimodal_sum": ("source + text’s bimodal atoms", COLOURS["bimodal"], "-"),
 }
 _STYLES = ("-", "--", ":", "-.")
+_GALLERY_PANELS = {"ndcg": "NDCG@10", "own": "share of the query’s own modality"}
 _MODALITIES = {"text": COLOURS["text"], "image": COLOURS["image"]}
 
 
-def one_gallery(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
+def retrieval_from_one_gallery(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
     """Draw NDCG@10, and how much of the first ten is of the query's own modality, a row a kind of embeddings."""
     rows = task["rows"]
     figure = Figure(figsize=(10.4, 1.4 + 0.27 * len(rows)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    titles = [
-        EMBEDDINGS[row["embeddings"]] if row["sae"] is None else f"{names[row['sae']]}: {EMBEDDINGS[row['embeddings']]}"
-        for row in rows
-    ]
-    for axes, measure, title in zip(
-        panels, ("ndcg", "own"), ("NDCG@10", "share of the query’s own modality"), strict=True
-    ):
+    for axes, (measure, title) in zip(panels, _GALLERY_PANELS.items(), strict=True):
         for offset, (modality, colour) in zip((-0.12, 0.12), _MODALITIES.items(), strict=True):
-            _points(
-                axes, [row["values"][f"{measure}_{modality}"] for row in rows], offset, colour, f"{modality} queries"
-            )
+            found = [row["values"][f"{measure}_{modality}"] for row in rows]
+            _points(axes, found, offset, colour, f"{modality} queries")
         axes.set(xlabel=title, xlim=(0, 1))
         plain(axes)
     panels[1].axvline(1 / 3, color="#888888", linewidth=1, linestyle="--")
-    panels[0].set_yticks(range(len(rows)), titles, fontsize=8)
+    panels[0].set_yticks(range(len(rows)), [_title(row, names) for row in rows], fontsize=8)
     panels[0].invert_yaxis()
-    for before, after in zip(range(len(rows)), range(1, len(rows)), strict=False):
-        if rows[before]["sae"] != rows[after]["sae"]:
+    for number, (before, after) in enumerate(pairwise(rows)):
+        if before["sae"] != after["sae"]:
             for axes in panels:
-                axes.axhline(after - 0.5, color="#cccccc", linewidth=0.8)
+                axes.axhline(number + 0.5, color="#cccccc", linewidth=0.8)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
-def in_distribution(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
+def distances_to_images(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
     """Draw the distances of queries, and of their targets, to the k-th nearest image."""
     figure = Figure(figsize=(10.4, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -73,6 +68,11 @@ def in_distribution(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure
     plain(axes)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
+
+
+def _title(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    kind = EMBEDDINGS[row["embeddings"]]
+    return kind if row["sae"] is None else f"{names[row['sae']]}: {kind}"
 
 
 def _points(axes: Axes, values: list[Mapping[str, float]], offset: float, colour: str, label: str) -> None:

@@ -6,14 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 
 from isoenergy.report.figures.atom_map_figure import atom_map
-from isoenergy.report.figures.beta_figure import by_beta, has_betas
-from isoenergy.report.figures.bridge_figures import bridge_mass
-from isoenergy.report.figures.energy_figures import energy_densities
-from isoenergy.report.figures.figures import energy_scatter, modality_score_histogram, projection
-from isoenergy.report.figures.gap_figure import SHOWN, gaps
-from isoenergy.report.page.drawing import Drawing
+from isoenergy.report.figures.beta_figure import has_betas, measures_by_beta
+from isoenergy.report.figures.bridge_figure import bridge_mass_by_cut
+from isoenergy.report.figures.drawing import Drawing
+from isoenergy.report.figures.energy_figures import energy_densities, energy_scatter, modality_score_histogram
+from isoenergy.report.figures.gap_figure import SHOWN, gaps_of_variants
+from isoenergy.report.figures.projection_figure import projected_pairs
 from tests.report.evaluations import NAN, interval, original, sae
 
 PNG = b"\x89PNG"
@@ -60,7 +61,10 @@ def test_a_tested_atom_has_a_line_along_its_weaker_side_and_is_hollow_if_it_is_u
 
 
 def test_a_dictionary_that_never_fires_is_drawn_all_the_same() -> None:
-    assert Drawing.of("energy", "", energy_scatter(atoms(live=False), "none")).files["svg"]
+    (axes,) = energy_scatter(atoms(live=False), "none").axes
+    assert sum(len(group.get_offsets()) for group in axes.collections if isinstance(group, PathCollection)) == 0
+    said = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert said == ["bimodal (0)", "image only (0)", "text only (0)"]
     places = pa.table({n: column([]) for n in ("energy", "modality_score", "pca_x", "pca_y", "umap_x", "umap_y")})
     edges = pa.table({name: pa.array([], pa.int64()) for name in ("image_atom", "text_atom", "weight")})
     figure = atom_map(places.append_column("atom", pa.array([], pa.int64())), edges, "none")
@@ -83,7 +87,7 @@ def test_densities_and_bridges_have_bands() -> None:
         assert len(axes.lines) == len(axes.collections) == 3
         np.testing.assert_allclose(axes.lines[0].get_xdata(), [1e-3, 1e-2])
     curves = banded(of=["sigma", "sigma", "gamma", "gamma", "energy", "energy"], epsilon=[0.01, 0.1] * 3)
-    (axes,) = bridge_mass(curves, "one").axes
+    (axes,) = bridge_mass_by_cut(curves, "one").axes
     assert len(axes.collections) == 3
     assert "the energy itself" in [text.get_text() for text in axes.get_legend().get_texts()]
 
@@ -112,7 +116,7 @@ def marks(axes: Axes) -> Mapping[str, np.ndarray]:
 
 def test_gaps_are_where_they_were_measured_and_a_line_leads_to_the_bimodal_atoms() -> None:
     one = sae(gap={"reconstructed": 0.6, "bimodal": 0.2})
-    figure = gaps(original(gap={"original": 0.7}), [one], {"beta-0.001": "SAE-A"})
+    figure = gaps_of_variants(original(gap={"original": 0.7}), [one], {"beta-0.001": "SAE-A"})
     for axes in figure.axes:
         found = marks(axes)
         assert set(found) == {"the embeddings themselves", "SAE-A"}
@@ -122,7 +126,7 @@ def test_gaps_are_where_they_were_measured_and_a_line_leads_to_the_bimodal_atoms
         assert found["the embeddings themselves"][0][0] == 0.7
         (line,) = (line for line in axes.lines if list(line.get_xdata()) == [0.6, 0.2])
         assert np.round(line.get_ydata()).tolist() == [SHOWN.index("reconstructed"), SHOWN.index("bimodal")]
-    assert Drawing.of("gaps", "", gaps(original(), [], {})).files["png"].startswith(PNG)
+    assert Drawing.of("gaps", "", gaps_of_variants(original(), [], {})).files["png"].startswith(PNG)
 
 
 def test_the_sweep_has_a_point_an_sae_and_the_null_models_apart() -> None:
@@ -133,13 +137,13 @@ def test_the_sweep_has_a_point_an_sae_and_the_null_models_apart() -> None:
             numbers["change_in_batches_r1"] = interval(-0.1)
     assert has_betas(saes)
     assert not has_betas(saes[1:])
-    unknown, share, *_ = by_beta(saes).axes
+    unknown, share, *_ = measures_by_beta(saes).axes
     assert not unknown.containers
     found = marks(share)
     np.testing.assert_allclose(found["true pairs"], [[0, 0.2], [0.001, 0.5], [0.001, 0.7]])
     np.testing.assert_allclose(found["null: shuffled pairs"], [[0.001, 0.3]])
-    means = [line.get_ydata() for line in share.lines if len(line.get_xdata()) == 2]
-    assert any(np.allclose(mean, [0.2, 0.6]) for mean in means)
+    (means,) = (line.get_ydata() for line in share.lines if list(line.get_xdata()) == [0, 0.001])
+    np.testing.assert_allclose(means, [0.2, 0.6])
 
 
 @pytest.mark.parametrize("stacked", [False, True])
@@ -153,7 +157,7 @@ def test_the_projection_tells_the_gap_of_each_cloud(stacked: bool) -> None:
         }
     )
     results = sae(gap={"reconstructed": 0.6, "bimodal": 0.2})["results"]
-    titles = [axes.get_title() for axes in projection(points, results, "one", stacked).axes]
+    titles = [axes.get_title() for axes in projected_pairs(points, results, "one", stacked).axes]
     assert titles == ["all atoms: gap 0.600 [0.590, 0.610]", "unimodal atoms removed: gap 0.200 [0.190, 0.210]"]
 
 

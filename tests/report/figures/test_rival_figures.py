@@ -1,19 +1,19 @@
 import numpy as np
 
-from isoenergy.report.figures.figures import as_bytes
-from isoenergy.report.figures.rival_figures import sweeps, trade_off
+from isoenergy.report.figures.rival_figures import gap_against_recall, recall_along_sweeps
+from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.tables.rivals import NUMBERS, VARIANTS
 from tests.report.evaluations import NAN, ORIGINAL, REBUILT, interval, original, sae
 
 
 def test_every_variant_is_a_numbered_point_but_the_unimodal_control() -> None:
-    axes = trade_off(original(), sae(), "SAE").axes[0]
+    axes = gap_against_recall(original(), sae(), "SAE").axes[0]
     shown = [*ORIGINAL, *(name for name in REBUILT if name != "unimodal")]
     assert sorted(int(text.get_text()) for text in axes.texts) == sorted(NUMBERS[name] for name in shown)
 
 
 def test_the_key_names_what_is_drawn() -> None:
-    key = trade_off(original(), sae(), "SAE").axes[1]
+    key = gap_against_recall(original(), sae(), "SAE").axes[1]
     said = {text.get_text() for text in key.texts}
     assert {title for name, (title, _) in VARIANTS.items() if name != "unimodal"} <= said
 
@@ -23,7 +23,7 @@ def test_a_sweep_is_a_curve_from_where_nothing_is_done() -> None:
     gaps, recalls = {"0.5": interval(0.4), "1": interval(0.1)}, {"0.5": interval(0.5, 0.02), "1": interval(0.6)}
     one["results"]["geometry"]["sweeps"] = {"midpoint_shift": gaps}
     one["results"]["retrieval"]["sweeps"] = {"midpoint_shift": recalls}
-    left = sweeps(whole, one, "SAE").axes[0]
+    left = recall_along_sweeps(whole, one, "SAE").axes[0]
     curve = next(line for line in left.lines if line.get_label() == "rebuilt by the SAE")
     assert curve.get_xydata().tolist() == [[0.7, 0.3], [0.4, 0.5], [0.1, 0.6]]
     assert [text.get_text() for text in left.texts] == ["0", "0", "0.5", "1"]
@@ -38,5 +38,8 @@ def test_what_was_not_measured_is_not_drawn() -> None:
         for name, measured in part["retrieval"].items():
             if name != "sweeps":
                 measured["in_batches_r1"] = measured["r1"] = dict.fromkeys(("value", "low", "high"), NAN)
-    assert as_bytes(sweeps(whole, one, "SAE"), "svg")
-    assert as_bytes(trade_off(whole, one, "SAE"), "svg")
+    for figure, panels in ((recall_along_sweeps(whole, one, "SAE"), 2), (gap_against_recall(whole, one, "SAE"), 1)):
+        for axes in figure.axes[:panels]:
+            assert len(axes.lines) >= 5
+            assert not np.isfinite(np.concatenate([line.get_ydata() for line in axes.lines])).any()
+        assert b"</svg>" in as_bytes(figure, "svg")

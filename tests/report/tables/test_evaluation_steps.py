@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isoenergy.report.page.drawing import environment
+from isoenergy.report.page.rendering import environment
 from isoenergy.report.tables.evaluation_steps import step_rows
 
 MEASURES = ("geometry", "retrieval", "exemplars", "projection", "interventions", "bootstrap", "gap", "bridges")

@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from isoenergy.report.figures.shared import plain
 
 _Key = tuple[float, str, str]
 
@@ -15,6 +18,8 @@ _PANELS = {
     "codes_weighted/parts": "mma on codes against D, by energy",
     "bimodal_energy": "bimodal energy",
 }
+_PUBLISHED = {"transport/instances": "W", "codes/instances": "mma"}
+"""What the paper calls a metric of which it printed numbers."""
 
 
 def recovery_by_beta(summary: Mapping[str, Any]) -> Figure:
@@ -28,33 +33,35 @@ def recovery_by_beta(summary: Mapping[str, Any]) -> Figure:
     betas = sorted({cell["beta"] for cell in summary["cells"]})
     lines = _lines(summary["cells"])
     shades = colormaps["viridis"](np.linspace(0, 0.8, max(len(lines), 2)))
-    for axes, (name, title) in zip(figure.subplots(2, 2).ravel(), _PANELS.items(), strict=True):
-        kind = {"transport/instances": "W", "codes/instances": "mma"}.get(name)
+    for axes, (metric, title) in zip(figure.subplots(2, 2).ravel(), _PANELS.items(), strict=True):
+        published = [row for row in summary["published"] if row["number"] == _PUBLISHED.get(metric)]
         for number, (key, cells) in enumerate(lines.items()):
+            # lines lie side by side at each β, so that no interval hides another
             shift, colour = 0.4 / len(lines) * (number - (len(lines) - 1) / 2), shades[number]
-            known = {cell["beta"]: cell["metrics"][name] for cell in cells if cell["metrics"][name]["mean"] is not None}
-            x = [betas.index(beta) + shift for beta in known]
-            means = [interval["mean"] for interval in known.values()]
-            bars = [
-                [
-                    abs(interval["mean"] - (interval["mean"] if interval[end] is None else interval[end]))
-                    for interval in known.values()
-                ]
-                for end in ("low", "high")
-            ]
-            axes.errorbar(x, means, yerr=bars, marker="o", capsize=3, color=colour, label=_label(key, lines))
-            rows = [r for r in summary["published"] if _key(r) == key and r["number"] == kind]
+            x = {beta: rank + shift for rank, beta in enumerate(betas)}
+            _line(axes, metric, cells, x, color=colour, label=_label(key, lines))
+            rows = [row for row in published if _key(row) == key]
             if rows:
-                places = [betas.index(row["beta"]) + shift for row in rows]
-                axes.plot(places, [row["published"] for row in rows], "x", markersize=9, color=colour)
+                crosses = [x[row["beta"]] for row in rows]
+                axes.plot(crosses, [row["published"] for row in rows], "x", markersize=9, color=colour)
         axes.set_title(title, fontsize=10)
         axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
         axes.set_xlabel("β", fontsize=9)
         axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
+        plain(axes, letters=8)
     figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
+
+
+def _line(axes: Axes, metric: str, cells: Sequence[Mapping[str, Any]], x: Mapping[float, float], **style: Any) -> None:
+    """Draw a metric's means over β, and their intervals as far as there are any."""
+    known = {cell["beta"]: cell["metrics"][metric] for cell in cells if cell["metrics"][metric]["mean"] is not None}
+    means = [interval["mean"] for interval in known.values()]
+    lengths = [
+        [0 if each[end] is None else abs(each["mean"] - each[end]) for each in known.values()]
+        for end in ("low", "high")
+    ]
+    axes.errorbar([x[beta] for beta in known], means, yerr=lengths, marker="o", capsize=3, **style)
 
 
 def _key(cell: Mapping[str, Any]) -> _Key:

@@ -2,8 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from isoenergy.report.figures.figures import as_bytes
-from isoenergy.report.figures.sharedness import SharednessCounts, sharedness
+from isoenergy.report.figures.shared import as_bytes
+from isoenergy.report.figures.sharedness_figure import sharedness_of_atoms
+from isoenergy.report.sharedness import SharednessCounts
 
 NAN = float("nan")
 
@@ -41,11 +42,15 @@ def test_atoms_in_between_are_those_whose_whole_interval_is() -> None:
 def test_a_dictionary_without_tested_atoms_is_counted_and_drawn(rows: list[tuple]) -> None:
     counts = SharednessCounts.of(atoms(rows))
     assert (counts.tested, counts.unequal, counts.between, counts.between_energy) == (0, 0, 0, 0.0)
-    assert as_bytes(sharedness(atoms(rows), "none"), "svg")
+    figure = sharedness_of_atoms(atoms(rows), "none")
+    drawn, counted = figure.axes
+    assert [sum(len(group.get_segments()) for group in drawn.collections), drawn.get_legend()] == [0, None]
+    assert {patch.get_width() for patch in counted.patches if patch.get_height() < 0.1} == {0}
+    assert b"</svg>" in as_bytes(figure, "svg")
 
 
 def test_each_tested_atom_is_drawn_once_and_rejection_is_seen() -> None:
-    axes, bars = sharedness(atoms(ROWS), "one").axes
+    axes, bars = sharedness_of_atoms(atoms(ROWS), "one").axes
     shown = {group.get_label(): len(group.get_offsets()) for group in axes.collections if group.get_label()[0] != "_"}
     assert shown == {
         "bimodal, equal energy not rejected (1)": 1,

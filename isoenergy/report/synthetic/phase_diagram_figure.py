@@ -32,8 +32,8 @@ def phase_grid(summary: Mapping[str, Any], metric: str) -> npt.NDArray[np.float6
     grid = np.full((len(cosines), len(betas)), np.nan)
     for cell in summary["cells"]:
         mean = cell["metrics"][metric]["mean"]
-        place = cosines.index(cell["instance_cosine"]), betas.index(cell["beta"])
-        grid[place] = np.nan if mean is None else mean
+        row, column = cosines.index(cell["instance_cosine"]), betas.index(cell["beta"])
+        grid[row, column] = np.nan if mean is None else mean
     return grid
 
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import QUIET, single_panel
+from isoenergy.report.figures.shared import QUIET, single_panel
 from isoenergy.statistics.concept_statistics import EPSILON
 
 _CURVES = {
@@ -14,7 +14,7 @@ _CURVES = {
 }
 
 
-def bridge_mass(curves: pa.Table, title: str) -> Figure:
+def bridge_mass_by_cut(curves: pa.Table, title: str) -> Figure:
     """Draw the share of each bridge's mass that has a bimodal side against ε, and bimodal atoms' share of the energy.
 
     curves: as `isoenergy.evaluation.measured_bridges.merge_bridge_parts` writes them.

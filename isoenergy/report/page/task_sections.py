@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from isoenergy.report.figures.task_figures import in_distribution, one_gallery
+from isoenergy.report.figures.drawing import Drawing
+from isoenergy.report.figures.task_figures import distances_to_images, retrieval_from_one_gallery
 from isoenergy.report.intervals import bounds, is_known, number, with_bounds
-from isoenergy.report.page.drawing import Drawing
 from isoenergy.report.saes import Sae, real_saes
 from isoenergy.report.tables.sae_tables import Cell, Group, Row
 from isoenergy.report.task_names import EMBEDDINGS, MEASURES
@@ -114,11 +114,11 @@ def _drawings(task: Task, names: Mapping[str, str]) -> list[Drawing]:
             "Left: what is found. Right: the gap’s footprint, how much of the first ten is of the query’s own modality "
             "alone; the line is a third, the share of the gallery. Bars: 95% intervals."
         )
-        return [Drawing.of(f"task-{slug}", alt, one_gallery(task, names), wide=True, caption=caption)]
+        return [Drawing.of(f"task-{slug}", alt, retrieval_from_one_gallery(task, names), wide=True, caption=caption)]
     if "histogram" in task:
         alt = "distances to the fifth nearest image: targets, sources, changes and sums"
         caption = "How far queries lie from images. What lies over the targets’ curve looks like an image."
-        return [Drawing.of(f"task-{slug}", alt, in_distribution(task, names), wide=True, caption=caption)]
+        return [Drawing.of(f"task-{slug}", alt, distances_to_images(task, names), wide=True, caption=caption)]
     return []
 
 

@@ -1,5 +1,5 @@
-from isoenergy.report.figures.cluster_growth import cluster_growth
-from isoenergy.report.figures.figures import as_bytes
+from isoenergy.report.figures.cluster_growth_figure import cluster_growth
+from isoenergy.report.figures.shared import as_bytes
 
 SECONDS = [0.0, 1.0, 2.5, 4.0]
 
@@ -16,10 +16,11 @@ def test_types_are_stacked_and_each_moment_holds_until_the_next() -> None:
     assert [*waiting.get_ydata()] == [3, 1, 0, 0]
     labels = [text.get_text() for text in above.get_legend().get_texts()]
     assert labels == ["gpu_spot (at most 2)", "gpu_ondemand (at most 1)"]
-    assert as_bytes(figure, "png")
+    assert as_bytes(figure, "png").startswith(b"\x89PNG")
 
 
 def test_a_cluster_that_never_grew_is_drawn_too() -> None:
     figure = cluster_growth([0.0], {}, [0], [0], "nothing")
-    assert figure.axes[0].get_ylim()[1] > 0
-    assert as_bytes(figure, "svg")
+    assert [axes.get_ylim() for axes in figure.axes] == [(0, 1.25), (0, 1.25)]
+    assert [axes.get_legend() is None for axes in figure.axes] == [True, False]
+    assert b"</svg>" in as_bytes(figure, "svg")

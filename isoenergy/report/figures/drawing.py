@@ -1,23 +1,17 @@
-"""What pages are made of: figures as files and on the page, and the templates' surroundings."""
+"""A figure as files and on a page, with what it shows and how to read it."""
 
 import base64
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import as_bytes
-from isoenergy.report.intervals import bounds, number
+from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.naming import Naming
-from isoenergy.settings.modalities import MODALITIES
 
 KINDS = ("svg", "png")
-PLAIN = Naming(MODALITIES)
 
 
 @dataclass(frozen=True)
@@ -52,22 +46,3 @@ class Drawing:
     def url(self) -> str:
         """The figure as a data URL."""
         return "data:image/svg+xml;base64," + base64.b64encode(self.files["svg"]).decode()
-
-
-def environment(naming: Naming = PLAIN) -> Environment:
-    """Return what renders the templates: all data is escaped, what is not there is an error."""
-    found = Environment(
-        loader=PackageLoader("isoenergy", "report/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    found.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
-    found.filters["named"] = naming
-    return found
-
-
-def _unbroken(sentence: str) -> Markup:
-    """Keep what stands in brackets on one line, and intervals in the background."""
-    kept = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
-    return Markup(re.sub(r"\[[^]]*\]", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))

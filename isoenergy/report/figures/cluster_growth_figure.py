@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.figures import plain
+from isoenergy.report.figures.shared import plain
 
 _RUNNING, _PENDING = "#6a4c93", "#d9822b"
 

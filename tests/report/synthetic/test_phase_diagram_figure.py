@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from isoenergy.report.figures.figures import as_bytes
-from isoenergy.report.synthetic.phase_diagram import PANELS, has_phases, phase_diagram, phase_grid
+from isoenergy.report.figures.shared import as_bytes
+from isoenergy.report.synthetic.phase_diagram_figure import PANELS, has_phases, phase_diagram, phase_grid
 
 COSINES, BETAS = (0.9, 0.5, 1.0), (1e-3, 0.0, 1e-2, 1e-4)
 

@@ -9,13 +9,15 @@ from isoenergy.evaluation.atom_map import EDGES_FILE, PLACES_FILE
 from isoenergy.evaluation.exemplars import PROJECTION_FILE
 from isoenergy.evaluation.measured_bridges import CURVES_FILE
 from isoenergy.evaluation.spectra import DENSITIES_FILE, SCORES_FILE
-from isoenergy.report.figures import figures, rival_figures
 from isoenergy.report.figures.atom_map_figure import atom_map
-from isoenergy.report.figures.bridge_figures import bridge_mass
-from isoenergy.report.figures.energy_figures import energy_densities
-from isoenergy.report.figures.sharedness import sharedness
+from isoenergy.report.figures.bridge_figure import bridge_mass_by_cut
+from isoenergy.report.figures.drawing import Drawing
+from isoenergy.report.figures.energy_figures import energy_densities, energy_scatter, modality_score_histogram
+from isoenergy.report.figures.projection_figure import PROJECTED, projected_pairs
+from isoenergy.report.figures.rival_figures import gap_against_recall, recall_along_sweeps
+from isoenergy.report.figures.shared import LABELS
+from isoenergy.report.figures.sharedness_figure import sharedness_of_atoms
 from isoenergy.report.intervals import number, with_bounds
-from isoenergy.report.page.drawing import Drawing
 from isoenergy.report.saes import Sae
 
 ReadTable = Callable[[str], pa.Table]
@@ -31,13 +33,13 @@ def atom_drawings(sae: Sae, label: str, atoms: pa.Table, table: ReadTable) -> li
     places, edges = (table(f"{sae['atom_map']}/{file}") for file in (PLACES_FILE, EDGES_FILE))
     counts = ", ".join(
         f"{results[f'{name}_atoms']:,} {kind} atoms with {number(results[f'{name}_energy_share'], '.0%')} of the energy"
-        for name, kind in figures.LABELS.items()
+        for name, kind in LABELS.items()
     )
     return [
         Drawing.of(
             "energy",
             f"scatter of image energy against text energy on logarithmic axes, an atom a point: {counts}",
-            figures.energy_scatter(atoms, "Energy of each atom"),
+            energy_scatter(atoms, "Energy of each atom"),
             caption="Each atom’s mean squared activation on images and on texts; its area is how often it fires. On "
             "the dashed diagonal both are equal, as Iso-Energy asks of a shared concept. Hollow: equal energy is "
             "rejected; filled: it is not, or the atom is too rare to be tested. Lines: where the weaker side of a "
@@ -46,7 +48,7 @@ def atom_drawings(sae: Sae, label: str, atoms: pa.Table, table: ReadTable) -> li
         Drawing.of(
             "modality-score",
             f"histogram of the energy over the modality score: {counts}",
-            figures.modality_score_histogram(table(f"{sae['spectra']}/{SCORES_FILE}"), "Energy by modality score"),
+            modality_score_histogram(table(f"{sae['spectra']}/{SCORES_FILE}"), "Energy by modality score"),
             caption="How much of the energy lies at which modality score μ, an atom’s image energy over both. At the "
             f"left edge text-only atoms, at the right image-only ones, bimodal in between. {_BANDS}",
         ),
@@ -60,14 +62,16 @@ def atom_drawings(sae: Sae, label: str, atoms: pa.Table, table: ReadTable) -> li
         Drawing.of(
             "bridge-mass",
             "share of both bridges’ mass that has a bimodal side, and of the energy in bimodal atoms, against ε",
-            bridge_mass(table(f"{sae['bridge_curves']}/{CURVES_FILE}"), "Bridges by the cut between the classes"),
+            bridge_mass_by_cut(
+                table(f"{sae['bridge_curves']}/{CURVES_FILE}"), "Bridges by the cut between the classes"
+            ),
             caption="An atom is bimodal if ε ≤ μ ≤ 1 − ε. Where a bridge’s curve lies above the dashed one, bimodal "
             f"atoms connect the modalities by more than the energy that they hold. {_BANDS}",
         ),
         Drawing.of(
             "sharedness",
             "each tested atom’s sharedness with its interval, in order, and how many atoms have how much of it",
-            sharedness(atoms, label),
+            sharedness_of_atoms(atoms, label),
             wide=True,
             caption="Sharedness is the smaller energy over the larger: 1 is evenly shared. Many whole intervals in the "
             "grey zone would mean that the cut of μ at 0.05 calls bimodal or unimodal what is neither.",
@@ -88,12 +92,12 @@ def atom_drawings(sae: Sae, label: str, atoms: pa.Table, table: ReadTable) -> li
 def projection_drawing(sae: Sae, label: str, table: ReadTable, narrow: bool = False) -> Drawing:
     """Return both modalities before and after the removal of the unimodal atoms. narrow: for a phone."""
     points = table(f"{sae['projection']}/{PROJECTION_FILE}")
-    gap = {name: sae["results"]["geometry"][name]["difference_in_means_interval"] for name in figures.PROJECTED}
+    gap = {name: sae["results"]["geometry"][name]["difference_in_means_interval"] for name in PROJECTED}
     return Drawing.of(
         "projection",
         "images and captions as two clouds of points along the gap and across it: with all atoms the difference in "
         f"means is {with_bounds(gap['reconstructed'])}, without the unimodal atoms {with_bounds(gap['bimodal'])}",
-        figures.projection(points, sae["results"], label, stacked=narrow),
+        projected_pairs(points, sae["results"], label, stacked=narrow),
         wide=True,
         caption="Test pairs rebuilt by the autoencoder, and the same without its unimodal atoms, in the same two axes: "
         "the direction of the gap, and the principal one across it. Crosses: the means, whose distance is the gap.",
@@ -106,14 +110,14 @@ def rival_drawings(original: Mapping[str, Any], sae: Sae, label: str) -> list[Dr
         Drawing.of(
             "rivals",
             "relative modality gap against R@1 of every way to close the gap",
-            rival_figures.trade_off(original, sae, label),
+            gap_against_recall(original, sae, label),
             wide=True,
             caption="Upper left is better: a smaller gap and more of the pairs found. Bars: 95% intervals.",
         ),
         Drawing.of(
             "sweeps",
             "difference in means against R@1 along the sweeps of step sizes and of gap dimensions",
-            rival_figures.sweeps(original, sae, label),
+            recall_along_sweeps(original, sae, label),
             wide=True,
             caption="Each curve starts at 0, nothing moved. The diamond is the removal of the unimodal atoms; a curve "
             "that passes above or left of it does better. Bars: 95% intervals.",

@@ -1,0 +1,109 @@
+"""The page of an evaluation of pairs: which section is made by what."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isoenergy.evaluation.exemplars import ATOMS_FILE
+from isoenergy.evaluation.measured_bridges import CURVES_FILE
+from isoenergy.report.figures.beta_figure import has_betas, measures_by_beta
+from isoenergy.report.figures.drawing import Drawing
+from isoenergy.report.figures.gap_figure import gaps_of_variants
+from isoenergy.report.naming import Naming
+from isoenergy.report.page.explorer import Explorer
+from isoenergy.report.page.headline import headline
+from isoenergy.report.page.rendering import Page, environment
+from isoenergy.report.page.sae_drawings import ReadTable, projection_drawing
+from isoenergy.report.page.sae_section import SaeSection
+from isoenergy.report.page.task_sections import TaskReport
+from isoenergy.report.saes import Sae, is_null, labels, real_saes
+from isoenergy.report.tables import paper_table, rivals, sae_tables
+from isoenergy.report.tables.evaluation_steps import step_rows
+from isoenergy.report.tables.published import published
+from isoenergy.report.tables.table_files import report_tables
+
+
+def pairs_page(summary: Mapping[str, Any], table: ReadTable) -> Page:
+    """Return the page with its figures and tables.
+
+    summary: what `evaluation.json` holds. table: reads a Parquet file of the evaluation.
+    """
+    saes, store, original = summary["saes"], summary["store"], summary["original"]
+    names, real, naming = labels(saes), real_saes(saes), Naming(tuple(store["modalities"]))
+    atoms = {sae["name"]: table(f"{sae['exemplars']}/{ATOMS_FILE}") for sae in saes}
+    shown = {
+        sae["name"]: SaeSection.of(sae, summary, names[sae["name"]], atoms[sae["name"]], table, naming) for sae in real
+    }
+    gaps, by_beta = _gaps(original, real, names).named(naming), [each.named(naming) for each in _by_beta(saes)]
+    tasks = TaskReport.of(summary["tasks"], saes, names)
+    sections = {  # by the template that shows it
+        "verdict": _verdict(summary, names, shown, table, naming),
+        "paper_table": {
+            "rows": paper_table.paper_table(saes, names, store["encoder"]),
+            "columns": paper_table.COLUMNS,
+            "has_published": bool(published(store["encoder"])),
+            "drawings": by_beta,
+        },
+        "gap": {"drawing": gaps, "embeddings": ("reconstructed", "bimodal", "unimodal")},
+        "tasks": tasks,
+        "rivals": {
+            "groups": rivals.rival_table(original, real, names),
+            "measures": rivals.MEASURES,
+            "variants": rivals.VARIANTS,
+        },
+        "measures": {
+            "groups": sae_tables.side_by_side(saes),
+            "stability": sae_tables.stability(summary["stability"]),
+        },
+        "saes": list(shown.values()),
+        "explorer": Explorer.of(real, names, table),
+        "steps": step_rows(summary["graph"]),
+    }
+    page = environment(naming).get_template("pairs.html")
+    html = page.render(summary=summary, labels=names, nulls=[sae for sae in saes if is_null(sae)], **sections)
+    drawings = {drawing.name: drawing for drawing in (gaps, *by_beta, *tasks.drawings)}
+    drawings |= {f"{name}-{each.name}": each for name, section in shown.items() for each in section.drawings}
+    curves = {sae["name"]: table(f"{sae['bridge_curves']}/{CURVES_FILE}") for sae in saes}
+    return Page(html, drawings, report_tables(summary, atoms, curves))
+
+
+def _verdict(
+    summary: Mapping[str, Any],
+    names: Mapping[str, str],
+    shown: Mapping[str, SaeSection],
+    table: ReadTable,
+    naming: Naming,
+) -> dict[str, Any]:
+    """Return the headline, the SAE that it is about, and its picture for a phone; nothing of null models alone."""
+    found = headline(summary["saes"], names, summary["pairs"]["chance_r10"])
+    if found is None:
+        return {"headline": None, "shown": None, "narrow": None}
+    narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming)
+    return {"headline": found, "shown": shown[found.sae["name"]], "narrow": narrow}
+
+
+def _gaps(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping[str, str]) -> Drawing:
+    return Drawing.of(
+        "gaps",
+        "difference in means and optimal transport of the embeddings and of what each SAE rebuilds, as they are "
+        "and after each way to close the gap, with intervals",
+        gaps_of_variants(original, saes, names),
+        wide=True,
+        caption="The gap by both measures; lines lead from all atoms of an SAE to its bimodal ones. Bars: 95% "
+        "intervals, most of them smaller than the marks. Means vanish under centring by construction; transport "
+        "also sees the clouds’ shapes.",
+    )
+
+
+def _by_beta(saes: Sequence[Sae]) -> list[Drawing]:
+    """Return what alignment buys and costs, if SAEs differ in its weight."""
+    if not has_betas(saes):
+        return []
+    drawing = Drawing.of(
+        "by-beta",
+        "R², bimodal share of the energy, δ_r@1 and p_acc against β, for SAEs on true pairs and null models",
+        measures_by_beta(saes),
+        wide=True,
+        caption="What alignment buys and costs as its weight grows. Hollow: the same objective on shuffled pairs; "
+        "only what lies apart from it needs pairs that belong together. Bars: 95% intervals, of one training each.",
+    )
+    return [drawing]
