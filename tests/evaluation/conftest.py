@@ -1,20 +1,6 @@
-from pathlib import Path
-
 import pytest
 
-from workflows import evaluate
-from workflows.steps import step_plan
-from workflows.steps.step_plan import PlannedStep
-
-
-def run_steps_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps run one after the other in this process: what they compute does not depend on who runs them."""
-
-    def run(planned: list[PlannedStep], root: Path, _what: str) -> None:
-        step_plan.run_here(planned, root)
-
-    monkeypatch.setattr(evaluate, "run_on_ray", run)
-    monkeypatch.setattr(evaluate.engine, "connect", dict)
+from tests.evaluation.evaluations import run_steps_here
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
@@ -20,6 +21,8 @@ from isoenergy.store.schema import REJECTED, shard_schema
 from tests.store.test_store import FILES, MANIFEST
 from workflows import evaluate
 from workflows.evaluate import EvaluateConfig
+from workflows.steps import step_plan
+from workflows.steps.step_plan import PlannedStep
 
 
 def keys_of(split: Split) -> "count[str]":
@@ -78,6 +81,16 @@ def write_sae(folder: Path, config: SaeConfig, seed: int = 0) -> Path:
         sae.image_mean[0], sae.text_mean[0] = 0.3, -0.4
     sae.save(folder)
     return folder
+
+
+def run_steps_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps run one after the other in this process: what they compute does not depend on who runs them."""
+
+    def run(planned: list[PlannedStep], root: str | Path, _what: str) -> None:
+        step_plan.run_here(planned, root)
+
+    monkeypatch.setattr(evaluate, "run_on_ray", run)
+    monkeypatch.setattr(evaluate.engine, "connect", dict)
 
 
 def evaluated(store: Path, saes: Sequence[Path], output: Path, **options: Any) -> dict[str, Any]:

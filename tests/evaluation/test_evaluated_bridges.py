@@ -15,7 +15,7 @@ from isoenergy.metrics.bridges import gamma_bridge, region_masses, rho, sigma_br
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
-from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs
+from tests.evaluation.evaluations import evaluated, run_steps_here, shifted_pairs, write_pairs
 
 DIM, ATOMS = 16, 200
 
@@ -47,11 +47,7 @@ def write_true_sae(folder: Path) -> Path:
 def bridges(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mapping[str, Any], ConceptStatistics, np.ndarray]:
     folder = tmp_path_factory.mktemp("bridges")
     with pytest.MonkeyPatch.context() as patch:
-        from workflows import evaluate
-        from workflows.steps import step_plan
-
-        patch.setattr(evaluate, "run_on_ray", lambda planned, root, _: step_plan.run_here(planned, root))
-        patch.setattr(evaluate.engine, "connect", dict)
+        run_steps_here(patch)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         store = write_pairs(folder / "store", *concepts(600, 0), rows_a_unit=150)
         sae = write_true_sae(folder / "sae")

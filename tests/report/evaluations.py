@@ -64,3 +64,12 @@ def sae(
     results["geometry"] |= {"p_acc": 0.9, "p_acc_interval": interval(0.9)}
     settings = {"dim": 4, "atoms": 8, "k": 2, "beta": 0.001, "sparse_encoder": {"name": "relu"}, "null": False}
     return {"name": "beta-0.001", "config": {**settings, **config}, "results": results}
+
+
+def measured() -> dict[str, Any]:
+    """An SAE-A with some of the numbers that the paper's table has."""
+    one = sae()
+    one["results"] |= {"mse": 0.25, "l0": 8.0, "dead_atoms": 3, "bimodal_energy_share": 0.8}
+    one["results"]["intervals"] |= {"mse": interval(0.25)}
+    one["results"]["bridges"] = {"rho": 2.0, "rho_interval": interval(2.0, 1.0)}
+    return one

@@ -20,10 +20,8 @@ from isoenergy.report.page.page import write_report
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.activation_histogram import BINS
 from isoenergy.storage import strict_json
-from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
-from workflows import evaluate
+from tests.evaluation.evaluations import evaluated, run_steps_here, shifted_pairs, write_pairs, write_sae
 from workflows.evaluation.evaluation_graph import STRIP_BYTES
-from workflows.steps import step_plan
 
 NAMES = ("beta-0", "beta-0.0025")
 """The SAEs; the second's atoms are made up."""
@@ -44,8 +42,7 @@ def write_made_up_report(folder: Path, atoms: int = 4096, output: str = "") -> s
     """Evaluate two small SAEs, put `atoms` made-up ones in the place of the second's, and write the page."""
     evaluation = folder / "evaluation"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "run_on_ray", lambda planned, root, _: step_plan.run_here(planned, root))
-        patch.setattr(evaluate.engine, "connect", dict)
+        run_steps_here(patch)
         store = write_pairs(folder / "store", *shifted_pairs(120, _DIM), rows_a_unit=120)
         configs = [SaeConfig(dim=_DIM, atoms=20, k=3, beta=beta) for beta in (0.0, 0.0025)]
         saes = [write_sae(folder / name, config) for name, config in zip(NAMES, configs, strict=True)]
@@ -58,10 +55,10 @@ def write_made_up_report(folder: Path, atoms: int = 4096, output: str = "") -> s
 
 def made_up_atoms(folder: Path) -> list[dict[str, Any]]:
     """The second SAE's atoms in a folder that `write_made_up_report` filled, with their captions."""
-    place = folder / "evaluation" / "made-up"
-    named = pq.read_table(place / CAPTIONS_FILE).to_pydict()
+    made_up = folder / "evaluation" / "made-up"
+    named = pq.read_table(made_up / CAPTIONS_FILE).to_pydict()
     captions = dict(zip(named["pair"], named["caption"], strict=True))
-    table = pq.read_table(place / EXPLORER_FILE).drop_columns(["strip"])
+    table = pq.read_table(made_up / EXPLORER_FILE).drop_columns(["strip"])
     return [
         row | {f"{m}_captions": [captions[pair] for pair in row[f"{m}_pairs"]] for m in ("image", "text")}
         for row in table.to_pylist()

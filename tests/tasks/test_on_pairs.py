@@ -1,7 +1,6 @@
 """The tasks on a store whose structure is known: an SAE of its axes must find it."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from mlflow import MlflowClient
 from isoenergy.errors import InputError
 from isoenergy.report.page.page import write_report
 from isoenergy.store import EmbeddingStore
-from tests.evaluation.evaluations import evaluated
+from tests.evaluation.evaluations import evaluated, run_steps_here
 from tests.tasks.task_stores import (
     CONCEPTS,
     DIM,
@@ -23,10 +22,7 @@ from tests.tasks.task_stores import (
     write_planted,
     write_planted_sae,
 )
-from workflows import evaluate
 from workflows.evaluation.task_config import TasksConfig
-from workflows.steps import step_plan
-from workflows.steps.step_plan import PlannedStep
 from workflows.tracking import mlflow_runs
 
 Tasks = dict[str, dict[str, Any]]
@@ -112,11 +108,7 @@ def test_a_change_of_concept_leads_to_the_image_of_it_in_the_same_style(found: T
 def test_an_evaluation_holds_the_tasks_and_so_do_its_report_and_mlflow(
     place: Path, tasks: TasksConfig, found: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(planned: Sequence[PlannedStep], root: str, _what: str) -> None:
-        step_plan.run_here(planned, root)
-
-    monkeypatch.setattr(evaluate, "run_on_ray", run)
-    monkeypatch.setattr(evaluate.engine, "connect", dict)
+    run_steps_here(monkeypatch)
     summary = evaluated(place / "store", [place / "sae"], tmp_path / "out", sample=50, tasks=tasks)
     assert [task["name"] for task in summary["tasks"]] == list(found)
     whole = {task["name"]: task for task in summary["tasks"]}

@@ -17,8 +17,7 @@ from isoenergy.sae.joint import Autoencoder, build_autoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.bootstrap import poisson_weights
 from isoenergy.store import EmbeddingStore
-from tests.evaluation.conftest import run_steps_here
-from tests.evaluation.evaluations import evaluated
+from tests.evaluation.evaluations import evaluated, run_steps_here
 from workflows.training.vector_stores import store_of
 
 Sets = Sequence[str]
@@ -101,7 +100,8 @@ def test_the_page_names_the_modalities_and_what_is_not_defined(evaluation: Any) 
     text = Path(page).read_text()
     for said in (*widths, *sets, "Not defined here", "p_acc", "row 1"):
         assert said in text
-    assert "image" not in text.split("<body>")[1].replace("data:image", "").replace("image/svg", "").split("<h2>How")[0]
+    shown = text.split("<body>")[1].split("How this was made")[0]
+    assert "image" not in shown.replace("data:image", "").replace("image/svg", "")
     assert any(file.endswith("ternary.svg") for file in beside) == (len(widths) == 3)
 
 

@@ -4,15 +4,7 @@ from isoenergy.encoders.loading import ALIASES
 from isoenergy.report.tables.paper_table import COLUMNS, paper_table
 from isoenergy.report.tables.published import published
 from isoenergy.report.tables.sae_tables import Cell
-from tests.report.evaluations import interval, sae
-
-
-def measured() -> dict:
-    one = sae()
-    one["results"] |= {"mse": 0.25, "l0": 8.0, "dead_atoms": 3, "bimodal_energy_share": 0.8}
-    one["results"]["intervals"] |= {"mse": interval(0.25)}
-    one["results"]["bridges"] = {"rho": 2.0, "rho_interval": interval(2.0, 1.0)}
-    return one
+from tests.report.evaluations import measured
 
 
 def cells(encoder: str) -> dict[str, dict[str, Cell]]:

@@ -6,8 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.report.tables.table_files import as_files, report_tables
-from tests.report.evaluations import NAN, interval, original
-from tests.report.tables.test_paper_table import measured
+from tests.report.evaluations import NAN, interval, measured, original
 
 DIRECTIONS = {f"{way}_r{rank}": 0.1 for way in ("image_to_text", "text_to_image") for rank in (1, 5, 10)}
 
