@@ -1,19 +1,25 @@
 """What tests of several folders share, and which of them one process runs after the other.
 
 What a session has one of (Ray, an MLflow server, a browser; SeaweedFS) is used by tests of one process each, which
-begin with it; the tests of any other file stay together, for the sake of what they make once.
+begin with it; the tests of any other file stay together, for the sake of what they make once. What imports much is
+imported where it is used.
 """
 
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.bundled import BUNDLED_PAIRS
 from tests.pairs.made_up_pairs import RowsWriter, written_rows
+
+if TYPE_CHECKING:
+    from tests.encoders.fake_hub import Hub
+    from tests.pairs.download.server import Server
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory holds
 
@@ -69,3 +75,30 @@ def bundled_rows() -> list[dict]:
 @pytest.fixture
 def write_rows() -> RowsWriter:
     return written_rows
+
+
+@pytest.fixture
+def server() -> Iterator["Server"]:
+    """A web server that answers as the test says."""
+    from tests.pairs.download.server import Server
+
+    started = Server().start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A store of three units."""
+    from tests.store.small_store import fill
+
+    return fill(tmp_path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Hub"]:
+    """A model hub where the token at hand may write to `lab`."""
+    from tests.encoders.fake_hub import hub_of_a_lab
+
+    with hub_of_a_lab(tmp_path, monkeypatch) as served:
+        yield served

@@ -15,6 +15,10 @@ import pytest
 import yaml
 from huggingface_hub import constants
 
+from isoenergy.storage import hub
+
+WRITER, READER = "hf_writer", "hf_reader"
+"""Tokens of one who may write to `lab`, and of one who may not."""
 _DATE = "2026-01-01T00:00:00.000Z"
 _LFS = "application/vnd.git-lfs+json"
 
@@ -221,3 +225,18 @@ def at_this_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         finally:
             server.shutdown()
             server.server_close()
+
+
+@contextmanager
+def hub_of_a_lab(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Serve a hub where the token at hand may write to `lab`, and with a cache that is empty."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    hub.snapshot.cache_clear()
+    served = Hub({}, uploads=folder / "uploads", accounts={WRITER: Account(("lab",)), READER: Account()})
+    with at_this_hub(served, monkeypatch):
+        yield served
+    hub.snapshot.cache_clear()

@@ -18,7 +18,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.storage import strict_json
 from isoenergy.store import StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
-from tests.store.test_store import FILES, MANIFEST
+from tests.store.small_store import FILES, MANIFEST
 from workflows import evaluate
 from workflows.evaluate import EvaluateConfig
 from workflows.steps import step_plan

@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import sparse
+from scipy.optimize import linprog
 
 from isoenergy.statistics.concept_statistics import ConceptStatistics, ModalityStatistics
 
@@ -44,3 +45,14 @@ def modal_codes(seed: int, rows: int, atoms: int) -> tuple[np.ndarray, np.ndarra
     image[:, third : 2 * third] = 0
     image[:, -1] = text[:, -1] = 0
     return image, text
+
+
+def plan_by_linear_program(a, b, mass_a, mass_b) -> tuple[np.ndarray, float]:
+    """The cheapest plan from its definition: not negative, rows and columns sum to the masses."""
+    n, m = len(a), len(b)
+    cost = 1 - unit(a) @ unit(b).T
+    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    right = np.concatenate([mass_a / mass_a.sum(), mass_b / mass_b.sum()])
+    found = linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=right, method="highs-ds")
+    assert found.success
+    return found.x.reshape(n, m), found.fun

@@ -14,8 +14,7 @@ from isoenergy.metrics.bridges import (
     shuffled_bridge,
     sigma_bridge,
 )
-from tests.metrics.cases import modal_codes, random_codes, random_dictionary, statistics_of
-from tests.metrics.test_transport import plan_by_linear_program
+from tests.metrics.cases import modal_codes, plan_by_linear_program, random_codes, random_dictionary, statistics_of
 
 ATOMS, DIM, ROWS = 30, 6, 80
 

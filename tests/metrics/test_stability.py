@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from isoenergy.metrics.stability import energy_transport, match_atoms, permuted_transport, random_matching
-from tests.metrics.cases import random_dictionary, unit
-from tests.metrics.test_transport import plan_by_linear_program
+from tests.metrics.cases import plan_by_linear_program, random_dictionary, unit
 
 
 @pytest.mark.parametrize(("m", "n"), [(6, 6), (4, 7), (7, 4), (1, 3)])

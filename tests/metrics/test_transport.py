@@ -1,20 +1,9 @@
 import numpy as np
 import pytest
-from scipy.optimize import linear_sum_assignment, linprog
+from scipy.optimize import linear_sum_assignment
 
 from isoenergy.metrics.transport import transport_gap, transport_plan
-from tests.metrics.cases import random_dictionary, unit
-
-
-def plan_by_linear_program(a, b, mass_a, mass_b) -> tuple[np.ndarray, float]:
-    """The cheapest plan from its definition: not negative, rows and columns sum to the masses."""
-    n, m = len(a), len(b)
-    cost = 1 - unit(a) @ unit(b).T
-    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
-    right = np.concatenate([mass_a / mass_a.sum(), mass_b / mass_b.sum()])
-    found = linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=right, method="highs-ds")
-    assert found.success
-    return found.x.reshape(n, m), found.fun
+from tests.metrics.cases import plan_by_linear_program, random_dictionary, unit
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,9 +7,9 @@ import pytest
 from isoenergy.errors import InputError
 from isoenergy.storage import s3 as s3_module
 from isoenergy.training.checkpoints import CheckpointFolder
-from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, share
-from tests.training.test_checkpoints import FILES, put, restored
+from tests.s3.seaweedfs import S3Server
+from tests.training.made_up_checkpoints import FILES, put, restored
 
 pytestmark = pytest.mark.server
 

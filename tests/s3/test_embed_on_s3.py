@@ -12,8 +12,8 @@ import pytest
 
 from isoenergy.store import EmbeddingStore, StoreWriter
 from tests.pairs.made_up_pairs import encoded_image
-from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, Request, share
+from tests.s3.seaweedfs import S3Server
 from tests.workflows.cluster.own_ray import joined_ray
 from workflows import embed
 from workflows.embed import EmbedConfig

@@ -8,10 +8,10 @@ import mlflow.artifacts
 import pytest
 
 from isoenergy import SparseAutoencoder
-from tests.s3.conftest import S3Server
-from tests.sae.test_sharing import sae
+from tests.s3.seaweedfs import S3Server
+from tests.sae.small_sae import sae
 from tests.workflows.tracking.mlflow_server import MlflowServer
-from tests.workflows.tracking.test_search_tracking import (
+from tests.workflows.tracking.told_searches import (
     FINGERPRINT,
     PARAMETERS,
     STORE,

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
 from tests.pairs.made_up_pairs import written_rows
-from tests.s3.conftest import S3Server
+from tests.s3.seaweedfs import S3Server
 from tests.workflows.processes import end_session, free_ports
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.cluster, pytest.mark.server]

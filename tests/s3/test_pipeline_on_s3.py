@@ -14,7 +14,7 @@ import pytest
 
 from isoenergy.storage.files import open_filesystem
 from tests.pairs.made_up_pairs import written_rows
-from tests.s3.conftest import S3Server
+from tests.s3.seaweedfs import S3Server
 from tests.workflows.processes import without_ray_address
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.server]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser import Watched, chromium
 from tests.report.made_up_report import NAMES, write_made_up_report
-from tests.s3.conftest import S3Server
+from tests.s3.seaweedfs import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.browser]
 

@@ -8,9 +8,9 @@ from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.storage import s3 as s3_module
 from isoenergy.storage.s3 import RetryingS3FileSystem
-from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, matching, share
-from tests.sae.test_sharing import sae
+from tests.s3.seaweedfs import S3Server
+from tests.sae.small_sae import sae
 from workflows.share import ShareConfig, run
 
 pytestmark = pytest.mark.server

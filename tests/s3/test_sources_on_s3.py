@@ -11,11 +11,10 @@ from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.source import PairSource, RawPairs, SourceConfig
 from isoenergy.storage import s3 as s3_module
 from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
-from tests.pairs.conftest import server  # noqa: F401
 from tests.pairs.download.server import Server
-from tests.pairs.test_sources import FETCH, WRITERS, Place
-from tests.s3.conftest import S3Server
+from tests.pairs.written_sources import FETCH, WRITERS, Place
 from tests.s3.proxy import Fault, FaultProxy, share
+from tests.s3.seaweedfs import S3Server
 
 pytestmark = pytest.mark.server
 PASSING = [Fault.SLOW_DOWN, Fault.CUT, Fault.LOST, Fault.RESET]
@@ -62,7 +61,7 @@ def test_the_pairs_of_a_bucket_are_those_on_disk(
     kind: str,
     s3: S3Server,
     proxy: FaultProxy,
-    server: Server,  # noqa: F811
+    server: Server,
     tmp_path: Path,
 ) -> None:
     in_bucket, on_disk = (WRITERS[kind](place, server) for place in (Bucket(s3), Place(str(tmp_path))))
@@ -76,7 +75,7 @@ def test_an_outage_is_an_error_and_no_rejected_pair(
     kind: str,
     s3: S3Server,
     proxy: FaultProxy,
-    server: Server,  # noqa: F811
+    server: Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

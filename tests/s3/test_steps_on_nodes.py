@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3.conftest import S3Server
+from tests.s3.seaweedfs import S3Server
 from tests.s3.steps_on_nodes import NODES, PARTS, total
 from tests.workflows.processes import without_ray_address
 from workflows.steps import step_plan

@@ -15,8 +15,8 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.storage import s3 as s3_module
-from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, Request, matching, share
+from tests.s3.seaweedfs import S3Server
 from tests.workflows.steps.number_steps import (
     Number,
     add,

@@ -16,9 +16,9 @@ from isoenergy.storage import s3 as s3_module
 from isoenergy.storage.files import file_digest, open_filesystem, write_atomically
 from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
 from isoenergy.store import EmbeddingStore, StoreWriter
-from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, first, matching, share
-from tests.store.test_store import FILES, MANIFEST, rejected, shard, unit
+from tests.s3.seaweedfs import S3Server
+from tests.store.small_store import FILES, MANIFEST, rejected, shard, unit
 
 pytestmark = pytest.mark.server
 PASSING = [Fault.SLOW_DOWN, Fault.CUT, Fault.LOST, Fault.TORN, Fault.RESET]

@@ -11,8 +11,8 @@ import torch
 from isoenergy import SparseAutoencoder
 from isoenergy.training.checkpoints import CheckpointFolder
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
-from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, share
+from tests.s3.seaweedfs import S3Server
 from tests.workflows.processes import without_ray_address
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.server]

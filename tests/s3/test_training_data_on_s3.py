@@ -15,8 +15,8 @@ from isoenergy.storage.s3 import S3Error
 from isoenergy.store import EmbeddingStore, PairBatches, PairIndex, StoreWriter
 from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import ShardRows, open_rows
-from tests.s3.conftest import S3Server
 from tests.s3.proxy import Fault, FaultProxy, matching, share
+from tests.s3.seaweedfs import S3Server
 from tests.store.stores import rewrite, with_row, write_store
 
 pytestmark = pytest.mark.server

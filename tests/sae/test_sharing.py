@@ -3,7 +3,6 @@
 import json
 import pickle
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,30 +17,10 @@ from isoenergy.sae.fetching import hub_name
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import JumpReLU
 from isoenergy.storage import hub as hub_module
-from tests.encoders.fake_hub import Account, Hub, at_this_hub
+from tests.encoders.fake_hub import READER, WRITER, Hub
+from tests.sae.small_sae import CONFIG, sae
 
-CONFIG = SaeConfig(dim=6, atoms=15, k=4, beta=0.0025)
-WRITER, READER = "hf_writer", "hf_reader"
 FILES = {"sae.safetensors", "config.json", "README.md"}
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub where the token at hand may write to `lab`, and with a cache that is empty."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN", WRITER)
-    hub_module.snapshot.cache_clear()
-    served = Hub({}, uploads=tmp_path / "uploads", accounts={WRITER: Account(("lab",)), READER: Account()})
-    with at_this_hub(served, monkeypatch):
-        yield served
-    hub_module.snapshot.cache_clear()
-
-
-def sae(seed: int = 0, config: SaeConfig = CONFIG) -> SparseAutoencoder:
-    return SparseAutoencoder(config, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -16,9 +16,7 @@ from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.schema import shard_schema
 from isoenergy.store.writer import parquet_bytes
-from tests.store.test_store import DIM, MANIFEST, rejected
-
-FILE = "pairs.parquet"
+from tests.store.small_store import DIM, FILES, MANIFEST, rejected
 
 
 def write_store(
@@ -26,7 +24,7 @@ def write_store(
 ) -> EmbeddingStore:
     """Fill a store: so many train pairs in each shard, among them `others` of the other splits; see `numbers`."""
     writer = StoreWriter(uri)
-    writer.begin(dataclasses.replace(MANIFEST, dtype=dtype, units=len(train)), [FILE])
+    writer.begin(dataclasses.replace(MANIFEST, dtype=dtype, units=len(train)), FILES)
     names = map(str, count())
     number = start = 0
     for pairs in train:
@@ -47,7 +45,7 @@ def write_store(
             "image": image,
             "text": text,
         }
-        unit = PairUnit(FILE, start, start + len(keys) + refused)
+        unit = PairUnit(FILES[0], start, start + len(keys) + refused)
         schema = shard_schema(DIM, dtype, pa.schema([]))
         writer.commit(unit, "digest", pa.table(columns, schema=schema), rejected(refused))
         number, start = number + len(keys), start + len(keys) + refused

@@ -9,8 +9,8 @@ import pytest
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.index import survey_shards
+from tests.store.small_store import DIM
 from tests.store.stores import rewrite, with_column, with_row, write_store
-from tests.store.test_store import DIM
 
 WIDTHS = {"image": DIM, "text": DIM}
 

@@ -20,8 +20,8 @@ from isoenergy.store import EmbeddingStore, PairBatches, PairIndex
 from isoenergy.store import row_sources as pair_rows
 from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import ArrayRows, ShardRows, open_rows
+from tests.store.small_store import DIM
 from tests.store.stores import rewrite, with_column, with_row, write_store
-from tests.store.test_store import DIM
 
 CPU = torch.device("cpu")
 

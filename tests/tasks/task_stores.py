@@ -17,7 +17,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
 from tests.evaluation.evaluations import keys_of
-from tests.store.test_store import FILES, MANIFEST
+from tests.store.small_store import FILES, MANIFEST
 from tests.workflows.pixel_encoder import load_encoder
 from workflows.evaluate import EvaluateConfig
 from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs

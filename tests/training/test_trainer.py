@@ -20,6 +20,7 @@ from isoenergy.store.row_sources import ArrayRows
 from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.trainer import DivergedError, Metrics, SaveCheckpoint, Trainer, TrainingConfig
 from isoenergy.training.training_config import beta_text, parse_beta, sae_name
+from tests.training.planted_pairs import planted
 
 CONFIG = TrainingConfig(
     beta=(0.0, 1e-2), expansion=3, k=3, epochs=3, batch_pairs=20, learning_rate=2e-2, log_every=2, checkpoint_every=4
@@ -28,17 +29,6 @@ MEANS = {"image": torch.linspace(-0.1, 0.1, 8), "text": torch.linspace(0.2, -0.1
 EVERYTHING = dataclasses.replace(
     CONFIG, seeds=2, revival=0.1, dead_after=2, atom_norm="free", input="centred", learning_rate=5e-3
 )
-
-
-def planted(count: int, gap: float) -> PairArrays:
-    """Pairs of four shared concepts and a constant of each modality, `gap` apart."""
-    generator = np.random.default_rng(0)
-    concepts = generator.normal(size=(4, 8))
-    mixture = generator.dirichlet([0.3] * 4, size=count) @ concepts
-    noise = 0.05 * generator.normal(size=(2, count, 8))
-    constant = np.array([gap / 2, 0, 0, 0, 0, 0, 0, 0])
-    images, texts = mixture + noise[0] + constant, mixture + noise[1] - constant
-    return PairArrays(np.array([str(n) for n in range(count)], object), images.astype("f2"), texts.astype("f2"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from isoenergy.metrics.retrieval import recall_at
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.training.validation import ValidationFigures, validation_figures
-from tests.training.test_trainer import planted
+from tests.training.planted_pairs import planted
 
 
 def drawn(atoms: int = 24, k: int = 3) -> SparseAutoencoder:

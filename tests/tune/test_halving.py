@@ -4,7 +4,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from isoenergy.training.training_config import TrainingConfig
-from tests.tune.test_objectives import trial
+from tests.tune.trials import trial
 from tune.halving import JointHalving, best_together
 from tune.objectives import Objectives
 from tune.passes import PassRecord, Report

@@ -5,15 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tune.trials import trial
 from tune.objectives import Objectives
 
 TWO = Objectives(("r2", "bimodal-energy"))
 unit = st.floats(0, 1)
-
-
-def trial(r2: float, bimodal: float = 0.5, **more: float) -> dict[str, float]:
-    usual = {"mse": 1 - r2, "p_acc": 0.8, "delta_r1": -0.1, "always_on_energy": 0.0}
-    return {"r2": r2, "bimodal_energy": bimodal, **usual, **more}
 
 
 @given(st.lists(st.tuples(unit, unit), min_size=1, max_size=12))

@@ -12,7 +12,7 @@ from isoenergy import SparseAutoencoder
 from isoenergy.store.batches import Batches, PairBatches
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.training_config import TrainingConfig
-from tests.training.test_trainer import planted
+from tests.training.planted_pairs import planted
 from tune.objectives import Objectives
 from tune.passes import CHECKPOINTS, PassRecord, SearchFolder
 from tune.training_pass import HISTORY_FILE, PassData, PassTask, run_pass

@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tests.pairs.made_up_pairs import written_rows
 from tests.workflows.cluster.own_ray import joined_ray
 from tests.workflows.embedding_stores import settings_of
 from tests.workflows.tracking.mlflow_server import MlflowServer
-from workflows import embed
+from workflows import cli, embed
 from workflows.embed import EmbedConfig
 
 
@@ -46,3 +47,20 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
     """One MLflow server for all tests of the session; whoever kills it starts it again."""
     with MlflowServer(tmp_path_factory.mktemp("mlflow")).running() as server:
         yield server
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run `isoenergy …`, which must exit with 2 and one line, and return the line."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["isoenergy", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("isoenergy: ")
+        assert "\n" not in error
+        return error
+
+    return run

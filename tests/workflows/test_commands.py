@@ -9,27 +9,10 @@ import pytest
 from isoenergy import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows
-from tests.store.test_store import MANIFEST, filled  # noqa: F401
+from tests.store.small_store import MANIFEST
 from workflows import cli
 
 Run = Callable[..., str]
-
-
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `isoenergy …`, which must exit with 2 and one line, and return the line."""
-
-    def run(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["isoenergy", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert ended.value.code == 2
-        error = capsys.readouterr().err.strip()
-        assert error.startswith("isoenergy: ")
-        assert "\n" not in error
-        return error
-
-    return run
 
 
 def test_an_unknown_stage(refused: Run) -> None:
@@ -56,7 +39,7 @@ def test_an_unwritable_output(refused: Run, tmp_path: Path, write_rows: RowsWrit
     assert "cannot be written" in refused("embed", *settings, "--output", tmp_path / "file" / "store")
 
 
-def test_a_store_of_another_encoder(refused: Run, filled: Path, other_encoder: Path) -> None:  # noqa: F811
+def test_a_store_of_another_encoder(refused: Run, filled: Path, other_encoder: Path) -> None:
     line = refused("embed", "--encoder", f"open_clip:{other_encoder}", "--output", filled)
     assert "was made by encoder 'bundled'" in line
     assert "encoder_digest is" in line
@@ -79,13 +62,13 @@ def test_a_null_training_in_which_pairs_do_not_matter(refused: Run, tmp_path: Pa
     assert "is not an embedding store" in refused(*null)
 
 
-def test_more_pairs_in_a_batch_than_there_are(refused: Run, filled: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_more_pairs_in_a_batch_than_there_are(refused: Run, filled: Path, tmp_path: Path) -> None:
     line = refused("train", "demo", "--store", filled, "--output", tmp_path / "out")
     assert "a batch of 256 pairs cannot be drawn from the 23 of the split" in line
     assert not (tmp_path / "out").exists()
 
 
-def test_an_sae_of_another_width(refused: Run, filled: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_sae_of_another_width(refused: Run, filled: Path, tmp_path: Path) -> None:
     SparseAutoencoder(SaeConfig(dim=MANIFEST.dim + 1, atoms=4, k=1, beta=0.0)).save(tmp_path / "sae")
     line = refused("evaluate", "--store", filled, "--saes", tmp_path / "sae", "--output", tmp_path / "out")
     assert "is for embeddings of width 4" in line
@@ -100,7 +83,7 @@ def test_an_unusable_tracking_server(
     refused: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    filled: Path,  # noqa: F811
+    filled: Path,
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")

@@ -9,7 +9,7 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore
-from tests.pairs.formats.test_webdataset import tar_of
+from tests.pairs.formats.tars import tar_of
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows, encoded_image, written_rows
 from tests.workflows.embedding_stores import SMALL_ENCODER, keys, keys_of, settings_of, times
 from workflows import embed

@@ -7,12 +7,12 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore
-from tests.store.test_store import filled, unit  # noqa: F401
+from tests.store.small_store import unit
 from workflows import inspect
 from workflows.inspect import InspectConfig
 
 
-def test_what_a_store_holds(filled: Path) -> None:  # noqa: F811
+def test_what_a_store_holds(filled: Path) -> None:
     text = inspect.run(InspectConfig(str(filled), verify=True, samples=2))
     for words in (
         "format 3",
@@ -28,12 +28,12 @@ def test_what_a_store_holds(filled: Path) -> None:  # noqa: F811
     assert text.count("sample ") == 2
 
 
-def test_an_incomplete_store_says_so(filled: Path) -> None:  # noqa: F811
+def test_an_incomplete_store_says_so(filled: Path) -> None:
     (filled / "commits" / f"{unit(1).name}.json").unlink()
     assert "units        2 of 3; 1 are not embedded yet" in inspect.run(InspectConfig(str(filled)))
 
 
-def test_a_spoilt_unit_is_named_and_can_be_taken_out(filled: Path) -> None:  # noqa: F811
+def test_a_spoilt_unit_is_named_and_can_be_taken_out(filled: Path) -> None:
     file = filled / "shards" / f"{unit(1).name}.parquet"
     file.write_bytes(file.read_bytes()[:-20] + bytes(20))
     with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed.*--repair takes out"):
@@ -44,7 +44,7 @@ def test_a_spoilt_unit_is_named_and_can_be_taken_out(filled: Path) -> None:  # n
     assert [record.unit for record in EmbeddingStore.open(str(filled)).commits] == [unit(0).name, unit(2).name]
 
 
-def test_files_that_no_record_names_are_told(filled: Path) -> None:  # noqa: F811
+def test_files_that_no_record_names_are_told(filled: Path) -> None:
     junk, record = filled / "shards" / "junk.parquet", filled / "commits" / f"{unit(0).name}.json"
     junk.write_bytes(b"junk")
     with pytest.raises(InputError, match=r"shards/junk\.parquet is not what a commit record names"):
@@ -57,14 +57,14 @@ def test_files_that_no_record_names_are_told(filled: Path) -> None:  # noqa: F81
         inspect.run(InspectConfig(str(filled), verify=True))
 
 
-def test_a_shard_cut_short_is_not_passed_over(filled: Path) -> None:  # noqa: F811
+def test_a_shard_cut_short_is_not_passed_over(filled: Path) -> None:
     file = filled / "shards" / f"{unit(1).name}.parquet"
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed"):
         inspect.run(InspectConfig(str(filled), verify=True))
 
 
-def test_a_folder_of_stores_names_them(filled: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_folder_of_stores_names_them(filled: Path, tmp_path: Path) -> None:
     for name in ("clip", "siglip2"):
         shutil.copytree(filled, tmp_path / "stores" / name)
     (tmp_path / "stores" / "notes").mkdir()

@@ -10,9 +10,8 @@ import pytest
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.sae.model_card import model_card
-from tests.encoders.fake_hub import Hub
-from tests.sae.test_sharing import CONFIG, READER, hub, sae  # noqa: F401
-from tests.workflows.test_commands import refused  # noqa: F401
+from tests.encoders.fake_hub import READER, Hub
+from tests.sae.small_sae import CONFIG, sae
 from workflows import cli, share
 from workflows.share import ShareConfig
 
@@ -28,7 +27,7 @@ def trained(tmp_path: Path) -> str:
 
 
 def test_three_files_go_up_and_the_url_is_printed(
-    hub: Hub,  # noqa: F811
+    hub: Hub,
     trained: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -45,13 +44,13 @@ def test_three_files_go_up_and_the_url_is_printed(
 
 
 @pytest.mark.parametrize(("flags", "private"), [([], True), (["--private"], True), (["--public"], False)])
-def test_it_is_private_unless_asked_otherwise(hub: Hub, trained: str, flags: list[str], private: bool) -> None:  # noqa: F811
+def test_it_is_private_unless_asked_otherwise(hub: Hub, trained: str, flags: list[str], private: bool) -> None:
     share.main([trained, "hf:lab/sae", *flags])
     assert hub.private == ({"lab/sae"} if private else set())
 
 
 def test_a_dry_run_shows_what_would_go_and_asks_nobody(
-    hub: Hub,  # noqa: F811
+    hub: Hub,
     trained: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -71,7 +70,7 @@ def test_a_dry_run_shows_what_would_go_and_asks_nobody(
     assert not hub.said
 
 
-def test_without_a_card_it_gets_a_plain_one(hub: Hub, trained: str) -> None:  # noqa: F811
+def test_without_a_card_it_gets_a_plain_one(hub: Hub, trained: str) -> None:
     Path(trained, "README.md").unlink()
     share.run(ShareConfig(f"file://{trained}", "lab/sae"))
     assert 'load("hf:lab/sae")' in (hub.models["lab/sae"]["main"] / "README.md").read_text()
@@ -96,8 +95,8 @@ def test_what_is_on_the_hub_is_not_uploaded_again() -> None:
 
 
 def test_what_the_user_can_mend_is_one_line(
-    refused: Callable[..., str],  # noqa: F811
-    hub: Hub,  # noqa: F811
+    refused: Callable[..., str],
+    hub: Hub,
     trained: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

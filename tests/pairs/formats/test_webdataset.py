@@ -14,24 +14,10 @@ from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import RawPairs
 from tests.pairs.download.faulty import Faulty
+from tests.pairs.formats.tars import Members, tar_of
 from tests.pairs.made_up_pairs import encoded_image
 
-Members = list[tuple[str, bytes | tarfile.TarInfo]]
 MEMBER_BYTES = {"jpg": 3000, "txt": 40, "json": 300}
-
-
-def tar_of(members: Members) -> bytes:
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w", errors="surrogateescape") as tar:
-        for name, content in members:
-            if isinstance(content, bytes):
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-            else:
-                content.name = name
-                tar.addfile(content)
-    return sink.getvalue()
 
 
 def read(folder: Path, content: bytes, name: str = "a.tar") -> RawPairs:

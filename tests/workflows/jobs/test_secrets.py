@@ -15,7 +15,6 @@ from urllib.parse import quote
 import pytest
 
 from isoenergy.errors import InputError
-from tests.store.test_store import filled  # noqa: F401
 from tests.workflows.processes import free_ports, without_ray_address
 from tests.workflows.tracking.mlflow_server import MlflowServer
 from workflows.tracking import mlflow_runs
@@ -54,7 +53,7 @@ def files_that_hold(folders: list[Path], words: str) -> list[Path]:
 def test_no_secret_is_in_what_a_run_prints_logs_or_leaves(
     ray_folder: Path,
     tmp_path: Path,
-    filled: Path,  # noqa: F811
+    filled: Path,
 ) -> None:
     command = [
         sys.executable,

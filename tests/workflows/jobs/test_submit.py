@@ -15,7 +15,6 @@ from ray._private.runtime_env.packaging import create_package
 from ray.job_submission import JobDetails, JobStatus
 
 from isoenergy.errors import InputError
-from tests.workflows.test_commands import refused  # noqa: F401
 from workflows import cli, submit
 from workflows.embed import EmbedConfig
 from workflows.jobs import jobs_code
@@ -97,7 +96,7 @@ def test_an_option_that_a_stage_does_not_have_ends_with_its_own_message_and_2(
     assert f"isoenergy {stage}" in capsys.readouterr().err
 
 
-def test_what_is_wrong_with_the_command_is_one_line_before_anything_is_sent(refused: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_what_is_wrong_with_the_command_is_one_line_before_anything_is_sent(refused: Run, tmp_path: Path) -> None:
     nobody = ("submit", "--address", "http://127.0.0.1:1")
     assert "there is no stage to submit; expected one of pipeline, embed" in refused(*nobody)
     assert "'trian' cannot be submitted; expected one of" in refused(*nobody, "trian", "--store", "x")
@@ -117,7 +116,7 @@ def test_what_is_wrong_with_the_command_is_one_line_before_anything_is_sent(refu
 
 @pytest.mark.server
 @pytest.mark.parametrize("answer", [200, 404, 503])
-def test_a_server_that_is_not_ray_s_dashboard(answer: int, refused: Run) -> None:  # noqa: F811
+def test_a_server_that_is_not_ray_s_dashboard(answer: int, refused: Run) -> None:
     handler = type("Handler", (NotRay,), {"answer": answer})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()

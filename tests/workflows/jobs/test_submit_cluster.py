@@ -21,7 +21,6 @@ from threading import Thread
 
 import pytest
 
-from tests.store.test_store import filled  # noqa: F401
 from tests.workflows.processes import SECONDS, end_session, free_ports, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -142,7 +141,7 @@ def lines_of(folder: Path) -> int:
     return 0
 
 
-def test_a_job_runs_once_and_the_same_command_finds_it(head: Head, filled: Path) -> None:  # noqa: F811
+def test_a_job_runs_once_and_the_same_command_finds_it(head: Head, filled: Path) -> None:
     before = {*head.jobs()}
     first = head.submit("inspect", filled, "--samples", 1)
     assert first.returncode == 0, first.stderr
@@ -330,7 +329,7 @@ def test_other_code_waits_and_stop_ends_a_job(head: Head, program: Path, tmp_pat
     assert head.jobs()[name]["status"] == "STOPPED"
 
 
-def test_plain_ray_job_submit_sends_the_same_code(head: Head, filled: Path) -> None:  # noqa: F811
+def test_plain_ray_job_submit_sends_the_same_code(head: Head, filled: Path) -> None:
     command = [Path(sys.executable).with_name("ray"), "job", "submit", "--working-dir", ROOT, "--"]
     done = subprocess.run(
         [*command, "python", "-m", "workflows.inspect", filled],

@@ -25,7 +25,7 @@ from isoenergy.errors import InputError
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.sparse_encoders import JumpReLU
-from tests.sae.test_sharing import CONFIG, sae
+from tests.sae.small_sae import CONFIG, sae
 from tests.workflows.tracking.mlflow_server import wait_for
 from workflows.tracking import mlflow_runs
 from workflows.tracking.logged_model import log_model, logged_models, save_model

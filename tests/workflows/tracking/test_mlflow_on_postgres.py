@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.sae.test_sharing import sae
+from tests.sae.small_sae import sae
 from tests.workflows.tracking.mlflow_server import MlflowServer
-from tests.workflows.tracking.test_search_tracking import FINGERPRINT, STORE, children, client, history, models_of, tell
+from tests.workflows.tracking.told_searches import FINGERPRINT, STORE, children, client, history, models_of, tell
 from workflows import compare
 from workflows.compare import CompareConfig
 from workflows.tracking import mlflow_runs

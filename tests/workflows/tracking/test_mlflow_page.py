@@ -18,7 +18,7 @@ from isoenergy.synthetic.generator import SyntheticConfig, generate
 from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer, TrainingConfig
 from tests.browser import chromium
 from tests.workflows.tracking.mlflow_server import MlflowServer
-from tests.workflows.tracking.test_search_tracking import children
+from tests.workflows.tracking.told_searches import children
 from workflows.tracking import mlflow_runs, system_metrics
 from workflows.tracking.search_tracking import SearchTracking
 

@@ -12,8 +12,8 @@ import torch
 from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
+from isoenergy.alignments import IsoEnergy
 from isoenergy.errors import InputError
-from isoenergy.objective import IsoEnergy
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import TrainingConfig
 from isoenergy.training.training_config import parse_beta

@@ -1,0 +1,32 @@
+"""What tests share lies in conftest (fixtures) and in modules that are no tests, so that each file can go alone."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+FILES = sorted(TESTS.rglob("*.py"))
+
+
+def imported(source: str) -> set[str]:
+    """The modules that a module takes names from or imports, wherever it does."""
+    nodes = list(ast.walk(ast.parse(source)))
+    taken = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return taken | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+
+
+def taken_from_tests(source: str) -> set[str]:
+    last = {module: module.rpartition(".")[2] for module in imported(source) if module.startswith("tests.")}
+    return {module for module, name in last.items() if name.startswith("test_") or name == "conftest"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(TESTS)))
+def test_no_test_takes_from_another(file: Path) -> None:
+    assert taken_from_tests(file.read_text()) == set()
+
+
+def test_what_takes_from_a_test_would_be_found() -> None:
+    assert taken_from_tests("from tests.store.test_store import unit") == {"tests.store.test_store"}
+    assert taken_from_tests("def f():\n    import tests.conftest") == {"tests.conftest"}
+    assert taken_from_tests("from tests.store.stores import write_store\nimport test_it") == set()

@@ -1,0 +1,16 @@
+"""Pairs with known concepts."""
+
+import numpy as np
+
+from isoenergy.store import PairArrays
+
+
+def planted(count: int, gap: float) -> PairArrays:
+    """Pairs of four shared concepts and a constant of each modality, `gap` apart."""
+    generator = np.random.default_rng(0)
+    concepts = generator.normal(size=(4, 8))
+    mixture = generator.dirichlet([0.3] * 4, size=count) @ concepts
+    noise = 0.05 * generator.normal(size=(2, count, 8))
+    constant = np.array([gap / 2, 0, 0, 0, 0, 0, 0, 0])
+    images, texts = mixture + noise[0] + constant, mixture + noise[1] - constant
+    return PairArrays(np.array([str(n) for n in range(count)], object), images.astype("f2"), texts.astype("f2"))
