@@ -6,7 +6,7 @@ from typing import TypeVar
 import tyro
 
 from isoenergy.bundled.preset import DEMO_TRAINING
-from isoenergy.training.trainer import TrainingConfig
+from isoenergy.training.training_config import TrainingConfig
 from workflows.arguments import REGISTRY
 
 Config = TypeVar("Config")

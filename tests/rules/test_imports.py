@@ -1,0 +1,63 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ["torch", "ray", "mlflow", "matplotlib", "scipy.stats", "pyarrow.dataset", "numba", "transformers", "open_clip"]
+WRITER = """
+from workflows.extraction.extraction_writing import Writer
+"""
+COMMIT = """
+import pyarrow as pa
+from isoenergy.pairs.source import PairUnit
+from isoenergy.store import Manifest, StoreWriter
+from isoenergy.store.schema import REJECTED, shard_schema
+writer = StoreWriter(sys.argv[1])
+writer.commit(PairUnit("a.parquet", 0, 0), "", shard_schema(2, "float16", pa.schema([])).empty_table(),
+              REJECTED.empty_table())
+assert list(writer.committed())
+"""
+SURVEY = """
+from isoenergy.store.index import survey_shards
+assert not survey_shards(sys.argv[1], {"image": 2}, [], "train").shards
+"""
+SETTINGS = """
+from isoenergy.training import TrainingConfig
+from isoenergy.sparse_encoders import SparseEncoder
+from isoenergy.alignments import Alignment
+assert len(SparseEncoder.members()) == 5 and len(Alignment.members()) == 4, SparseEncoder.members()
+assert TrainingConfig().saes(8)
+"""
+CASES = {
+    "the package": "import isoenergy, isoenergy.store, isoenergy.encoders, isoenergy.sae, isoenergy.training",
+    "a store's manifest": "from isoenergy.store import EmbeddingStore, Manifest, PairIndex",
+    "a writer": WRITER,
+    "a commit": COMMIT,
+    "a survey before training": SURVEY,
+    "settings of a training": SETTINGS,
+    "what a decoding task is": "from workflows.extraction.extraction_decoding import Decode",
+    "settings of a search": "from tune.search_config import SearchConfig; from tune.space import SearchSpace",
+    "the stages' list": "import workflows.cli",
+    "a preset": "from isoenergy.bundled.preset import DEMO_TRAINING",
+}
+
+
+def imported(code: str, folder: Path) -> list[str]:
+    """What of the heavy libraries a fresh process has imported once it has run some code."""
+    report = f"\nprint(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    command = [sys.executable, "-c", f"import json, sys\n{code}{report}", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_heavy_is_imported_where_it_is_not_used(case: str, tmp_path: Path) -> None:
+    assert imported(CASES[case], tmp_path) == []
+
+
+def test_what_is_used_is_seen(tmp_path: Path) -> None:
+    assert imported("from isoenergy import SparseAutoencoder", tmp_path) == ["torch"]
