@@ -1,5 +1,6 @@
 """The search: Ray Tune runs the passes, and whatever they come to is on record before it counts."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import TrainingStores, prepare_indices, validation_pairs
 
+_LOG = logging.getLogger(__name__)
 _STORAGE = ".ray"
 _ALIAS = "recommended"
 
@@ -91,7 +93,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run 
             proposals.tell(record)
         pending = [record for record in known if record.outcome is None]
         left = total - len(known) + len(pending)
-        print(f"tune: {left} of {total} passes to run; {placement}; to {config.folder}")
+        _LOG.info("tune: %d of %d passes to run; %s; to %s", left, total, placement, config.folder)
         run.tags({"store_fingerprint": store.fingerprint, "search": name})
         with Recorder(folder, run, store, proposals, total, config.parts) as recorder:
             recorder.replay(known)

@@ -1,15 +1,26 @@
 """How command lines write what is more than a number or a word."""
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from isoenergy.settings.variants import Variant
 from isoenergy.training.training_config import Beta, beta_text, parse_beta
+from workflows.command import VERBOSITY, take_verbosity
 from workflows.training.training_placement import Workers
 
+Config = TypeVar("Config")
+
 REGISTRY = ConstructorRegistry()
+
+
+def parse_config(kind: type[Config], arguments: Sequence[str] | None, prog: str) -> Config:
+    """Parse a command line of the options that a stage's settings have, and of those that all stages have."""
+    about = f"{inspect.getdoc(kind)}\n\n{VERBOSITY}"
+    return tyro.cli(kind, args=take_verbosity(arguments), prog=prog, description=about, registry=REGISTRY)
 
 
 def one_word(metavar: str, parse: Callable[[str], Any], kind: Any, text: Callable[[Any], str] = str) -> Any:

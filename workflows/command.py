@@ -1,15 +1,57 @@
-"""What every command does around its work: one line and exit code 2 for bad input, an orderly end when told to."""
+"""What every command does around its work: what it says on the way, one line for bad input, an orderly end."""
 
 import atexit
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partialmethod
 from types import FrameType
 from typing import NoReturn
 
 from isoenergy.errors import InputError
+
+_PACKAGES = ("isoenergy", "tune", "workflows")
+_LEVELS = {"--verbose": logging.DEBUG, "--quiet": logging.WARNING}
+_FORMATS = {"--verbose": "%(asctime)s %(name)s: %(message)s"}
+_LOG = logging.getLogger(__name__)
+VERBOSITY = "--verbose: times, and the whole of an error. --quiet: what was asked for and what is wrong, and no more."
+"""What `--help` says of the options that `take_verbosity` takes."""
+
+
+class _BesideBars(logging.Handler):
+    """Writes to stderr, above the bars of tqdm."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def take_verbosity(arguments: Sequence[str] | None) -> list[str]:
+    """Say as much on the way as `--verbose` or `--quiet` among a stage's arguments ask for; return the other arguments.
+
+    What a command was run for goes to stdout whatever they say. They are how it is run, not what it is: no part of its
+    settings. Raises InputError if both are given.
+    """
+    words = list(arguments or [])
+    asked = [option for option in _LEVELS if option in words]
+    if len(asked) > 1:
+        raise InputError("--verbose says more and --quiet less; give one of them")
+    option = asked[0] if asked else ""
+    handler = _BesideBars()
+    handler.setFormatter(logging.Formatter(_FORMATS.get(option, "%(message)s")))
+    for package in _PACKAGES:
+        logger = logging.getLogger(package)
+        logger.setLevel(_LEVELS.get(option, logging.INFO))
+        logger.handlers = [handler]
+    if option == "--quiet":
+        from tqdm import tqdm
+
+        tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+    return [word for word in words if word != option]
 
 
 class Terminated(SystemExit):
@@ -53,6 +95,7 @@ def _run(main: Callable[[], None]) -> None:
         ours = [cause for cause in causes(error) if isinstance(cause, InputError)]
         if not ours:
             raise
+        _LOG.debug("this came of:", exc_info=error)
         plain = [cause for cause in ours if not hasattr(cause, "traceback_str")]  # Ray's own speaks in tracebacks
         print(f"isoenergy: {' '.join(str((plain or ours)[0]).split())}", file=sys.stderr)
         sys.exit(2)

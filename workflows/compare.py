@@ -16,6 +16,7 @@ from isoenergy.errors import InputError
 from isoenergy.report.figures.metric_curves_figure import metric_curves
 from isoenergy.report.figures.shared import as_bytes
 from isoenergy.storage.files import open_filesystem, write_atomically
+from workflows.arguments import parse_config
 from workflows.command import run_command
 from workflows.tracking.compared_runs import ComparedRun, find_runs, history
 
@@ -169,7 +170,7 @@ def _csv(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and print."""
-    print(run(tyro.cli(CompareConfig, args=arguments, prog="isoenergy compare")))
+    print(run(parse_config(CompareConfig, arguments, "isoenergy compare")))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Literal
 
-import tyro
 from tqdm import tqdm
 
 from isoenergy.bundled import BUNDLED_PAIRS
@@ -23,6 +22,7 @@ from isoenergy.storage.files import without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import CommitRecord, StoredDtype
 from isoenergy.store.retry import retriable_pairs
+from workflows.arguments import parse_config
 from workflows.cluster import engine
 from workflows.command import run_command
 from workflows.extraction.extraction_duplicates import Records, duplicate_rows
@@ -308,7 +308,7 @@ def _deadly(unit: PairUnit) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and embed."""
-    run(tyro.cli(EmbedConfig, args=arguments, prog="isoenergy embed"))
+    run(parse_config(EmbedConfig, arguments, "isoenergy embed"))
 
 
 if __name__ == "__main__":

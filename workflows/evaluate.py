@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import tyro
-
 from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_rows import Draw
 from isoenergy.pairs.splits import Split
@@ -14,6 +12,7 @@ from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
+from workflows.arguments import parse_config
 from workflows.cluster import engine
 from workflows.command import run_command
 from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
@@ -288,7 +287,7 @@ def _row_name(row: Mapping[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and evaluate."""
-    file = run(tyro.cli(EvaluateConfig, args=arguments, prog="isoenergy evaluate"))
+    file = run(parse_config(EvaluateConfig, arguments, "isoenergy evaluate"))
     if file is not None:
         print(file)
 

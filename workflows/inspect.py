@@ -17,6 +17,7 @@ from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.verification import faults
+from workflows.arguments import parse_config
 from workflows.command import run_command
 
 _PAIRS_FOR_NORMS = 20_000
@@ -161,7 +162,7 @@ def _verified(store: EmbeddingStore, repair: bool) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and print."""
-    print(run(tyro.cli(InspectConfig, args=arguments, prog="isoenergy inspect")))
+    print(run(parse_config(InspectConfig, arguments, "isoenergy inspect")))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import tyro
 from isoenergy.bundled.preset import DEMO_TRAINING
 from isoenergy.training.training_config import TrainingConfig
 from workflows.arguments import REGISTRY
+from workflows.command import VERBOSITY, take_verbosity
 
 Config = TypeVar("Config")
 
@@ -23,9 +24,9 @@ TRAINING: dict[str, TrainingConfig] = {
 
 def parse(presets: Mapping[str, Config], default: str, arguments: list[str] | None, stage: str, about: str) -> Config:
     """Parse a command line whose first word may name a preset; options override the preset's values."""
-    rest = list(arguments or [])
+    rest = take_verbosity(arguments)
     name = rest.pop(0) if rest and rest[0] in presets else default
-    description = f"{about}\n\npresets: {', '.join(presets)} (default: {default}); shown below: {name}"
+    description = f"{about}\n\npresets: {', '.join(presets)} (default: {default}); shown below: {name}\n\n{VERBOSITY}"
     return tyro.cli(
         type(presets[name]),
         default=presets[name],

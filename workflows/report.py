@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 from isoenergy.report.page.page import write_report
+from workflows.arguments import parse_config
 from workflows.command import run_command
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
@@ -33,7 +32,7 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and write the report."""
-    print(run(tyro.cli(ReportConfig, args=arguments, prog="isoenergy report")))
+    print(run(parse_config(ReportConfig, arguments, "isoenergy report")))
 
 
 if __name__ == "__main__":

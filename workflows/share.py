@@ -14,6 +14,7 @@ from isoenergy.sae.fetching import HUB, card_of, hub_name
 from isoenergy.sae.sae_config import CARD_FILE
 from isoenergy.sae.sharing import upload, write_card
 from isoenergy.storage.files import without_secrets
+from workflows.arguments import parse_config
 from workflows.command import run_command
 
 _SHOWN_LINES = 12
@@ -71,7 +72,7 @@ def _planned(config: ShareConfig, name: str, sae: SparseAutoencoder, folder: Pat
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and print."""
-    print(run(tyro.cli(ShareConfig, args=arguments, prog="isoenergy share")))
+    print(run(parse_config(ShareConfig, arguments, "isoenergy share")))
 
 
 if __name__ == "__main__":

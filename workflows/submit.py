@@ -16,7 +16,7 @@ from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
 from workflows.cli import STAGES
 from workflows.cluster.ray_internals import quiet_uploads
-from workflows.command import Terminated, run_command
+from workflows.command import VERBOSITY, Terminated, run_command, take_verbosity
 from workflows.jobs.jobs_client import dashboard_address, find_or_submit, job_called, open_client, understood
 from workflows.jobs.jobs_code import job_code
 from workflows.jobs.jobs_following import Log, OutOfSight, exit_code, follow, outcome, say, wait_for_end
@@ -204,8 +204,10 @@ def main(arguments: list[str] | None = None) -> None:
     quiet_uploads()
     command = list(arguments or [])
     own, stage, rest = split(command)
-    about = f"{inspect.getdoc(SubmitConfig)}\n\nstages: {', '.join(_stages())}"
-    config = tyro.cli(SubmitConfig, args=own, prog="isoenergy submit [OPTIONS] STAGE [ITS OPTIONS]", description=about)
+    about = f"{inspect.getdoc(SubmitConfig)}\n\nstages: {', '.join(_stages())}\n\n{VERBOSITY}"
+    config = tyro.cli(
+        SubmitConfig, args=take_verbosity(own), prog="isoenergy submit [OPTIONS] STAGE [ITS OPTIONS]", description=about
+    )
     sys.exit(run(config, stage, rest, command))
 
 

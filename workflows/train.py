@@ -1,6 +1,7 @@
 """`isoenergy train`: standard and aligned sparse autoencoders on a store."""
 
 import json
+import logging
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
@@ -36,6 +37,7 @@ from workflows.training.training_plan import training_plan
 from workflows.training.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
 from workflows.training.vector_stores import store_of
 
+_LOG = logging.getLogger("workflows.train")  # `python -m` calls the module otherwise
 _RESTARTS_WITHOUT_PROGRESS = 3
 _PLAN_FILE = "training.json"
 _DONE_FILE = "done.json"
@@ -103,7 +105,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     if not config.dry_run:
         _remember_plan(config, output, stores)
         if (done := _done(output)) is not None:
-            print(f"train: done before, in {config.output}")
+            _LOG.info("train: done before, in %s", config.output)
             return done
     engine = engine or _ray()
     placement = engine.place(config.workers)
@@ -116,8 +118,8 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     for index in indices:
         require_batches(len(index), config.training.batch_pairs, placement.fewest)
         if index.skipped:
-            print(f"train: {sum(map(len, index.skipped.values()))} bad pairs of {index.store} are left out")
-    print(f"train: {_what(config.training, indices)}; {placement}; to {config.output}")
+            _LOG.info("train: %d bad pairs of %s are left out", sum(map(len, index.skipped.values())), index.store)
+    _LOG.info("train: %s; %s; to %s", _what(config.training, indices), placement, config.output)
     name = "train-null" if config.training.null else "train"
     with alone_in(output), mlflow_runs.stage(name, config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
@@ -166,7 +168,7 @@ def _fit(task: WorkerTask, placement: TrainingPlacement, engine: TrainingEngine)
             failures, reached = (0 if step > reached else failures + 1), max(step, reached)
             if failures >= _RESTARTS_WITHOUT_PROGRESS:
                 raise
-            print(f"train: a worker was lost ({error}); going on from step {max(step, 0)}", file=sys.stderr)
+            _LOG.warning("train: a worker was lost (%s); going on from step %d", error, max(step, 0))
 
 
 def _remember_plan(config: TrainConfig, output: str, stores: list[EmbeddingStore]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -105,14 +106,17 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 
 
 def test_a_worker_that_is_killed_is_replaced_within_the_run(
-    store: Path, tmp_path: Path, whole: list[torch.Tensor], capsys: pytest.CaptureFixture[str]
+    store: Path,
+    tmp_path: Path,
+    whole: list[torch.Tensor],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     killed = tmp_path / "killed"
     places = run(store, tmp_path, TRAINING, engine=EndedAt(RayTraining(), 120, kill_this_process, killed))
     assert killed.exists()
-    said = capsys.readouterr().err
-    assert re.search(r"a worker was lost \(.*\); going on from step 100\n", said)
-    assert "train: going on from step 100 of 400" in said
+    assert re.search(r"a worker was lost \(.*\); going on from step 100\n", caplog.text)
+    assert "train: going on from step 100 of 400" in capsys.readouterr().err
     for ours, theirs in zip(dictionaries(places), whole, strict=True):
         assert torch.equal(ours, theirs)
 
@@ -179,12 +183,13 @@ def test_unpaired_stores_train_with_a_penalty_that_needs_no_pairs(store: Path, t
 
 
 def test_a_null_run_trains_the_aligned_sae_alone_and_says_everywhere_what_it_is(
-    store: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     null = dataclasses.replace(SHORT, null=True)
     (two,) = run(store, tmp_path / "two", null)
     assert two.endswith("/null-beta-0.001")
-    assert re.search(r"null-beta-0\.001, on \d+ shuffled pairs, .*; beta 0 is left out", capsys.readouterr().out)
+    assert re.search(r"null-beta-0\.001, on \d+ shuffled pairs, .*; beta 0 is left out", caplog.text)
     sae = SparseAutoencoder.load(two)
     assert sae.config.null
     assert Path(two, "README.md").read_text().split("---")[2].startswith("\n\n# A null model")
@@ -236,12 +241,12 @@ def test_a_bad_row_is_refused_by_shard_and_row_or_left_out(store: Path, tmp_path
     assert list(index["skipped"]) == [shard]
 
 
-def test_a_run_that_diverges_says_so_once(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_diverges_says_so_once(store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     training = dataclasses.replace(SHORT, learning_rate=1e30, atom_norm="free", gradient_clip=1e30, log_every=1)
     with pytest.raises(Exception) as raised:  # noqa: PT011 - Ray's own, around ours
         run(store, tmp_path, training, workers=1)
     assert any(isinstance(cause, InputError) for cause in causes(raised.value))
-    assert "a worker was lost" not in capsys.readouterr().err
+    assert "a worker was lost" not in caplog.text
 
 
 def test_a_plan_says_what_a_run_would_take_and_writes_nothing(

@@ -1,6 +1,7 @@
 """Paired vectors where a store is asked for: the store that is made of them, in the output, is what is worked on."""
 
 import json
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +19,7 @@ from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.paired_vectors import VectorFiles, holds_vectors
 from workflows.cluster import engine
 
+_LOG = logging.getLogger(__name__)
 _FILES_AT_ONCE = 32
 _ROWS_OF_THE_DRIVER = 100_000
 """It looks at these in the time in which a worker starts."""
@@ -25,7 +27,7 @@ STORE = "store"
 
 
 def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False, dry_run: bool = False) -> str | None:
-    """Return the place of the store at `uri`; of vectors in Parquet, of that which is made of them in `output`.
+    """Return the URI of the store at `uri`; of vectors in Parquet, of that which is made of them in `output`.
 
     modalities: columns to take, with commas between; none: all that hold vectors. What is copied already is not copied
     again. Returns None, and prints what there is, if it is a dry run and the store is not whole.
@@ -37,28 +39,29 @@ def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False
             raise InputError(f"{uri} is a store of {', '.join(there)}; --modalities chooses among columns of vectors")
         return uri
     files = VectorFiles(uri, names)
-    place = f"{absolute_uri(output)}/{STORE}"
-    writer, manifest, units = StoreWriter(place), files.manifest(), files.units()
+    made = f"{absolute_uri(output)}/{STORE}"
+    writer, manifest, units = StoreWriter(made), files.manifest(), files.units()
     committed = writer.committed() if writer.holds(manifest) else {}
     _require_unchanged(files, writer, skip_bad_rows)
     missing = [unit for unit in units if unit.name not in committed]
     if not missing and writer.has_summary():
-        return place
+        return made
     what = ", ".join(f"{name} ({width})" for name, width in files.widths.items())
-    print(f"vectors: {sum(files.rows.values()):,} rows of {what} in {without_secrets(uri)}; to {place}")
+    told = f"vectors: {sum(files.rows.values()):,} rows of {what} in {without_secrets(uri)}; to {made}"
     if dry_run:
-        print("         the rest of the plan follows once they are copied")
+        print(f"{told}\n         the rest of the plan follows once they are copied")
         return None
+    _LOG.info(told)
     writer.begin(manifest, files.files)
     _copy_all(files, writer, missing, skip_bad_rows)
-    store = EmbeddingStore.open(place)
+    store = EmbeddingStore.open(made)
     store.require_complete()
     if left_out := sum(store.rejected.values()):
-        print(f"vectors: {left_out} bad rows are left out; {place}/rejected names them")
+        _LOG.warning("vectors: %d bad rows are left out; %s/rejected names them", left_out, made)
     if files.key:
         _require_different_keys(store)
     writer.write_summary(json.dumps({"rows": store.rows_in, "rejected": store.rejected}))  # now it is known to be sound
-    return place
+    return made
 
 
 def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: bool) -> None:

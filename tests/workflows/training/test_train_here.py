@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -54,6 +55,11 @@ def stop() -> NoReturn:
 
 def lose_the_worker() -> NoReturn:
     raise WorkersLostError("its node is gone")
+
+
+@pytest.fixture(autouse=True)
+def told_on_the_way(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +127,15 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint_to_the_same_weights(
 
 
 def test_a_lost_worker_is_replaced_within_the_run(
-    store: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path,
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run(store, tmp_path / "saes", engine=EndedAt(TrainingHere(), STOPPED_AT, lose_the_worker, tmp_path / "ended"))
-    said = capsys.readouterr().err
-    assert f"a worker was lost (its node is gone); going on from step {LAST_KEPT}" in said
-    assert f"going on from step {LAST_KEPT} of " in said
+    assert f"a worker was lost (its node is gone); going on from step {LAST_KEPT}" in caplog.text
+    assert f"going on from step {LAST_KEPT} of " in capsys.readouterr().err
     assert_equal_bits(tmp_path / "saes", finished)
 
 
@@ -165,7 +174,7 @@ def test_residence_does_not_matter(store: Path, finished: Path, tmp_path: Path) 
 
 
 def test_an_output_is_not_reused_for_another_training(
-    store: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     output = shutil.copytree(finished, tmp_path / "saes")
     places = saes_in(output)
@@ -173,7 +182,7 @@ def test_an_output_is_not_reused_for_another_training(
         run(store, output, dataclasses.replace(TRAINING, k=5))
     before = [Path(place, "sae.safetensors").stat().st_mtime_ns for place in places]
     assert run(store, output) == places
-    assert "done before" in capsys.readouterr().out
+    assert "done before" in caplog.text
     assert [Path(place, "sae.safetensors").stat().st_mtime_ns for place in places] == before
 
     trained = dictionaries(places)
@@ -234,11 +243,11 @@ def test_unpaired_stores_train_with_a_penalty_that_needs_no_pairs(store: Path, t
 
 
 def test_a_null_run_trains_the_aligned_sae_alone_and_says_everywhere_what_it_is(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (place,) = run(store, tmp_path / "null", NULL)
     assert place.endswith("/null-beta-0.001")
-    assert re.search(r"null-beta-0\.001, on \d+ shuffled pairs, .*; beta 0 is left out", capsys.readouterr().out)
+    assert re.search(r"null-beta-0\.001, on \d+ shuffled pairs, .*; beta 0 is left out", caplog.text)
     sae = SparseAutoencoder.load(place)
     assert sae.config.null
     assert Path(place, "README.md").read_text().split("---")[2].startswith("\n\n# A null model")
@@ -273,23 +282,23 @@ def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
 
 
 def test_a_bad_row_is_refused_by_shard_and_row_or_left_out(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoilt = shutil.copytree(store, tmp_path / "store")
     shard = spoil_a_train_pair(spoilt)
     with pytest.raises(InputError, match=rf"1 pair cannot be trained on: .*{shard}, row \d+, key .*: image is n"):
         run(spoilt, tmp_path / "saes")
     run(spoilt, tmp_path / "saes", skip_bad_rows=True)
-    assert "1 bad pairs of " in capsys.readouterr().out
+    assert "1 bad pairs of " in caplog.text
     index = json.loads((tmp_path / "saes" / "index.json").read_text())
     assert list(index["skipped"]) == [shard]
 
 
-def test_a_run_that_diverges_says_so_once(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_diverges_says_so_once(store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     training = dataclasses.replace(TRAINING, learning_rate=1e30, atom_norm="free", gradient_clip=1e30)
     with pytest.raises(InputError, match=r"not finite within 1 steps before step \d+; give a smaller --learning-rate"):
         run(store, tmp_path, training)
-    assert "a worker was lost" not in capsys.readouterr().err
+    assert "a worker was lost" not in caplog.text
 
 
 def test_one_process_is_one_worker(store: Path, tmp_path: Path) -> None:
