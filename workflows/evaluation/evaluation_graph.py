@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import ceil
-from typing import Self
+from typing import Any, Self
 
 from isoenergy.evaluation.atom_map import AtomMapConfig, write_atom_map
 from isoenergy.evaluation.comparison import (
@@ -52,7 +52,7 @@ from isoenergy.sae.fetching import HUB
 from isoenergy.sae.joint import Autoencoder
 from isoenergy.storage.files import absolute_uri
 from isoenergy.store import EmbeddingStore
-from workflows.steps.step_plan import Step
+from workflows.steps.step_plan import Step, StepFunction
 
 _GIGABYTE = 2**30
 _BYTES_A_MEETING = 40
@@ -90,12 +90,43 @@ class MeasuredPairs:
             parts.append(PartConfig(reference, tuple(units), start, draw.seed))
         return cls(tuple(parts), total, draw, len(draw.rows(total)), _fitting(store, split, fit_pairs))
 
-    def each(self, name: str, step: Callable[[str, str, PartConfig], Step]) -> dict[str, Step]:
-        """Return a step a part, by input name; `step` takes the step's name, the input name and the part."""
-        return {
-            (key := f"part-{number:05d}"): step(f"{name}/{number:05d}", key, part)
-            for number, part in enumerate(self.parts)
-        }
+    def steps(self, prefix: str) -> "StepMaker":
+        """Return what makes steps over these pairs whose names begin with `prefix`."""
+        return StepMaker(prefix, self.parts)
+
+
+@dataclass(frozen=True)
+class StepMaker:
+    """Makes steps whose names have the same beginning: a step a line, which says its function, config and inputs."""
+
+    prefix: str
+    parts: tuple[PartConfig, ...]
+
+    def one(
+        self, name: str, function: StepFunction, config: Any, inputs: Mapping[str, Step] | None = None, memory: int = 0
+    ) -> Step:
+        """Return one step; memory: see `Step`."""
+        return Step(f"{self.prefix}/{name}", function, config, inputs or {}, memory=memory)
+
+    def each(
+        self,
+        name: str,
+        function: StepFunction,
+        config: Callable[[PartConfig], Any],
+        inputs: Mapping[str, Step] | None = None,
+        codes: Mapping[str, Step] | None = None,
+        memory: int = 0,
+    ) -> dict[str, Step]:
+        """Return a step a part of the pairs, by input name.
+
+        codes: steps of the same kind; each step has the one of its part as a further input.
+        """
+        found = {}
+        for number, part in enumerate(self.parts):
+            key = f"part-{number:05d}"
+            of_part = {**(inputs or {}), **({"codes": codes[key]} if codes else {})}
+            found[key] = self.one(f"{name}/{number:05d}", function, config(part), of_part, memory)
+        return found
 
 
 def _fitting(store: EmbeddingStore, measured: Split, fit_pairs: int) -> FitConfig:
@@ -116,120 +147,75 @@ class EmbeddingSteps:
     """The steps that no SAE changes: all SAEs share them."""
 
     def __init__(self, measured: MeasuredPairs) -> None:
-        draw, on_drawn = measured.draw, DrawnConfig(measured.draw, measured.drawn)
+        draw, drawn, store = measured.draw, DrawnConfig(measured.draw, measured.drawn), measured.parts[0].store
 
-        def means(name: str, _: str, part: PartConfig) -> Step:
-            return Step(name, sum_embeddings, EmbeddingsPartConfig(part, draw, measured.pairs), memory=_GIGABYTE)
+        def of_means(part: PartConfig) -> EmbeddingsPartConfig:
+            return EmbeddingsPartConfig(part, draw, measured.pairs)
 
-        self.pairs = Step(
-            "embeddings/pairs",
-            merge_embeddings,
-            PairsConfig(measured.parts[0].store, draw, measured.pairs),
-            measured.each("embeddings/means", means),
-        )
-        self.fit = Step("embeddings/fit", fit, measured.fitting)
+        def of_search(part: PartConfig) -> SearchPartConfig:
+            return SearchPartConfig(part, drawn)
+
+        make, some = measured.steps("embeddings"), _GIGABYTE
+        means = make.each("means", sum_embeddings, of_means, memory=some)
+        self.pairs = make.one("pairs", merge_embeddings, PairsConfig(store, draw, measured.pairs), means)
+        self.fit = make.one("fit", fit, measured.fitting)
         inputs = {"pairs": self.pairs, "fit": self.fit}
-
-        def search(name: str, _: str, part: PartConfig) -> Step:
-            return Step(name, search_part, SearchPartConfig(part, on_drawn), inputs, memory=_GIGABYTE)
-
-        self.geometry = Step("embeddings/geometry", measure_geometry, on_drawn, inputs, memory=_GIGABYTE)
-        self.retrieval = Step(
-            "embeddings/retrieval", merge_search, on_drawn, {**inputs, **measured.each("embeddings/search", search)}
-        )
+        self.geometry = make.one("geometry", measure_geometry, drawn, inputs, memory=some)
+        search = make.each("search", search_part, of_search, inputs, memory=some)
+        self.retrieval = make.one("retrieval", merge_search, drawn, {**inputs, **search})
 
 
 class SaeSteps:
     """The steps of one SAE."""
 
     def __init__(self, sae: SaeReference, atoms: int, measured: MeasuredPairs, embeddings: EmbeddingSteps) -> None:
-        name, draw = step_prefix(sae), measured.draw
-        on_drawn = DrawnConfig(draw, measured.drawn, sae)
-        of_atoms = _GIGABYTE + _BYTES_A_MEETING * atoms**2
+        draw, store, drawn = measured.draw, measured.parts[0].store, DrawnConfig(measured.draw, measured.drawn, sae)
 
-        def encode(step: str, _: str, part: PartConfig) -> Step:
-            return Step(step, encode_part, CodesConfig(part, sae), memory=of_atoms)
+        def of_codes(part: PartConfig) -> CodesConfig:
+            return CodesConfig(part, sae)
 
-        codes = measured.each(f"{name}/codes", encode)
-        self.statistics = Step(f"{name}/statistics", merge_parts, StatisticsConfig(sae), codes, memory=of_atoms)
-        self.fit = Step(f"{name}/fit", fit, replace(measured.fitting, sae=sae), memory=of_atoms)
-        held = Step(f"{name}/held", encode_held, HeldConfig(sae, measured.drawn), {"pairs": embeddings.pairs})
-        drawn = {"pairs": embeddings.pairs, "fit": self.fit, "held": held}
+        def of_search(part: PartConfig) -> SearchPartConfig:
+            return SearchPartConfig(part, drawn)
 
-        def search(step: str, key: str, part: PartConfig) -> Step:
-            inputs = {**drawn, "codes": codes[key]}
-            return Step(step, search_part, SearchPartConfig(part, on_drawn), inputs, memory=_GIGABYTE)
+        def of_sums(part: PartConfig) -> BridgePartConfig:
+            return BridgePartConfig(part.first_pair, part.seed)
 
-        self.retrieval = Step(
-            f"{name}/retrieval", merge_search, on_drawn, {**drawn, **measured.each(f"{name}/search", search)}
-        )
-        self.rivals = Step(
-            f"{name}/rivals",
-            compare_rivals,
-            None,
-            {"retrieval": self.retrieval, "original": embeddings.retrieval},
-        )
-        self.geometry = Step(
-            f"{name}/geometry",
-            measure_geometry,
-            on_drawn,
-            {**drawn, "statistics": self.statistics},
-            memory=_GIGABYTE,
-        )
-        self.bridges = Step(
-            f"{name}/bridges",
-            measure_bridges,
-            BridgesConfig(sae, draw.sample, draw.seed),
-            {"statistics": self.statistics, "held": held},
-            memory=of_atoms,
+        def of_ranks(part: PartConfig) -> RankConfig:
+            return RankConfig(part.first_pair, atoms)
+
+        make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, _GIGABYTE + _BYTES_A_MEETING * atoms**2
+        codes = make.each("codes", encode_part, of_codes, memory=much)
+        self.statistics = make.one("statistics", merge_parts, StatisticsConfig(sae), codes, memory=much)
+        self.fit = make.one("fit", fit, replace(measured.fitting, sae=sae), memory=much)
+        pairs, statistics = {"pairs": embeddings.pairs}, {"statistics": self.statistics}
+        held = {"held": make.one("held", encode_held, HeldConfig(sae, measured.drawn), pairs)}
+        rows = {**pairs, "fit": self.fit, **held}
+
+        search = make.each("search", search_part, of_search, rows, codes, memory=some)
+        self.retrieval = make.one("retrieval", merge_search, drawn, {**rows, **search})
+        against = {"retrieval": self.retrieval, "original": embeddings.retrieval}
+        self.rivals = make.one("rivals", compare_rivals, None, against)
+        self.geometry = make.one("geometry", measure_geometry, drawn, {**rows, **statistics}, memory=some)
+
+        bridged = BridgesConfig(sae, draw.sample, draw.seed)
+        self.bridges = make.one("bridges", measure_bridges, bridged, {**statistics, **held}, memory=much)
+        bridges = {"bridges": self.bridges}
+        sums = make.each("bridge-sums", sum_bridge_part, of_sums, bridges, codes)
+        self.bridge_intervals = make.one(
+            "bridge-intervals", merge_bridge_parts, None, {**statistics, **bridges, **sums}
         )
 
-        def bridge_sums(step: str, key: str, part: PartConfig) -> Step:
-            inputs = {"codes": codes[key], "bridges": self.bridges}
-            return Step(step, sum_bridge_part, BridgePartConfig(part.first_pair, part.seed), inputs)
-
-        self.bridge_intervals = Step(
-            f"{name}/bridge-intervals",
-            merge_bridge_parts,
-            None,
-            {
-                "statistics": self.statistics,
-                "bridges": self.bridges,
-                **measured.each(f"{name}/bridge-sums", bridge_sums),
-            },
-        )
-        self.dictionary = Step(
-            f"{name}/dictionary",
-            measure_dictionary,
-            DictionaryConfig(sae, draw, measured.drawn),
-            {"pairs": embeddings.pairs, "held": held, "statistics": self.statistics},
-            memory=of_atoms,
-        )
-
-        def rank(step: str, key: str, part: PartConfig) -> Step:
-            return Step(step, rank_part, RankConfig(part.first_pair, atoms), {"codes": codes[key]}, memory=_GIGABYTE)
-
-        self.top_pairs = Step(f"{name}/top-pairs", merge_ranks, TopPairsConfig(), measured.each(f"{name}/ranks", rank))
-        self.exemplars = Step(
-            f"{name}/exemplars",
-            write_exemplars,
-            ExemplarConfig(measured.parts[0].store),
-            {"statistics": self.statistics, "tops": self.top_pairs},
-        )
-        self.projection = Step(
-            f"{name}/projection",
-            write_projection,
-            ProjectionConfig(sae, draw.sample),
-            {"fit": self.fit, "held": held},
-        )
-        self.spectra = Step(f"{name}/spectra", write_spectra, None, {"statistics": self.statistics})
-        self.atom_map = Step(
-            f"{name}/atom-map",
-            write_atom_map,
-            AtomMapConfig(sae, draw.seed),
-            {"statistics": self.statistics},
-            memory=of_atoms,
-        )
+        described = DictionaryConfig(sae, draw, measured.drawn)
+        inputs = {**pairs, **held, **statistics}
+        self.dictionary = make.one("dictionary", measure_dictionary, described, inputs, memory=much)
+        ranks = make.each("ranks", rank_part, of_ranks, codes=codes, memory=some)
+        self.top_pairs = make.one("top-pairs", merge_ranks, TopPairsConfig(), ranks)
+        tops = {**statistics, "tops": self.top_pairs}
+        self.exemplars = make.one("exemplars", write_exemplars, ExemplarConfig(store), tops)
+        projected = {"fit": self.fit, **held}
+        self.projection = make.one("projection", write_projection, ProjectionConfig(sae, draw.sample), projected)
+        self.spectra = make.one("spectra", write_spectra, None, statistics)
+        self.atom_map = make.one("atom-map", write_atom_map, AtomMapConfig(sae, draw.seed), statistics, memory=much)
 
 
 class ExplorerSteps:
@@ -237,29 +223,13 @@ class ExplorerSteps:
 
     def __init__(self, sae: SaeReference, atoms: int, measured: MeasuredPairs, steps: SaeSteps, explored: int) -> None:
         """`explored`: how many SAEs share the report."""
-        name = step_prefix(sae)
-
-        def picture(step: str, _: str, part: PartConfig) -> Step:
-            return Step(step, picture_part, PicturesConfig(part), {"tops": steps.top_pairs}, memory=_GIGABYTE)
-
-        self.partners = Step(
-            f"{name}/partners",
-            find_partners,
-            PartnersConfig(sae),
-            {"statistics": steps.statistics},
-            memory=_GIGABYTE + _BYTES_A_MEETING * atoms**2,
-        )
-        self.explorer = Step(
-            f"{name}/explorer",
-            gather_explorer,
-            ExplorerConfig(STRIP_BYTES // explored),
-            {
-                "statistics": steps.statistics,
-                "tops": steps.top_pairs,
-                "bridge": self.partners,
-                **measured.each(f"{name}/pictures", picture),
-            },
-            memory=_GIGABYTE,
+        make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, _GIGABYTE + _BYTES_A_MEETING * atoms**2
+        statistics, tops = {"statistics": steps.statistics}, {"tops": steps.top_pairs}
+        self.partners = make.one("partners", find_partners, PartnersConfig(sae), statistics, memory=much)
+        pictures = make.each("pictures", picture_part, PicturesConfig, tops, memory=some)
+        inputs = {**statistics, **tops, "bridge": self.partners, **pictures}
+        self.explorer = make.one(
+            "explorer", gather_explorer, ExplorerConfig(STRIP_BYTES // explored), inputs, memory=some
         )
 
 

@@ -49,46 +49,33 @@ class ModalitySteps:
     """The steps of one SAE."""
 
     def __init__(self, sae: SaeReference, measured: MeasuredPairs) -> None:
-        name, draw = step_prefix(sae), measured.draw
+        draw, store = measured.draw, measured.parts[0].store
 
-        def encode(step: str, _: str, part: PartConfig) -> Step:
-            return Step(step, encode_vectors, VectorsPartConfig(part, sae), memory=2 * _GIGABYTE)
+        def of_codes(part: PartConfig) -> VectorsPartConfig:
+            return VectorsPartConfig(part, sae)
 
-        codes = measured.each(f"{name}/codes", encode)
-        self.energies = Step(f"{name}/energies", merge_energies, EnergiesConfig(sae), codes, memory=2 * _GIGABYTE)
-        self.fit = Step(f"{name}/fit", fit_classes, replace(measured.fitting, sae=sae), memory=2 * _GIGABYTE)
-        self.retrieval = Step(
-            f"{name}/retrieval",
-            retrieve_by_codes,
-            CodeRetrievalConfig(draw, measured.pairs, sae),
-            {"fit": self.fit, **codes},
-            memory=2 * _GIGABYTE,
-        )
-        self.atoms = Step(
-            f"{name}/atoms",
-            write_atoms,
-            AtomsConfig(measured.parts[0].store, sae),
-            {"energies": self.energies, **codes},
-            memory=_GIGABYTE,
-        )
+        make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, 2 * _GIGABYTE
+        codes = make.each("codes", encode_vectors, of_codes, memory=much)
+        self.energies = make.one("energies", merge_energies, EnergiesConfig(sae), codes, memory=much)
+        self.fit = make.one("fit", fit_classes, replace(measured.fitting, sae=sae), memory=much)
+        between = CodeRetrievalConfig(draw, measured.pairs, sae)
+        self.retrieval = make.one("retrieval", retrieve_by_codes, between, {"fit": self.fit, **codes}, memory=much)
+        inputs = {"energies": self.energies, **codes}
+        self.atoms = make.one("atoms", write_atoms, AtomsConfig(store, sae), inputs, memory=some)
 
 
 class ModalitiesGraph:
     """All steps of an evaluation of vectors; SAEs by their place."""
 
     def __init__(self, measured: MeasuredPairs, saes: Mapping[str, Autoencoder]) -> None:
-        draw = measured.draw
+        draw, make = measured.draw, measured.steps("vectors")
 
-        def drawn(step: str, _: str, part: PartConfig) -> Step:
-            return Step(step, draw_vectors, DrawnPartConfig(part, draw, measured.pairs), memory=_GIGABYTE)
+        def of_drawn(part: PartConfig) -> DrawnPartConfig:
+            return DrawnPartConfig(part, draw, measured.pairs)
 
-        self.vectors = Step(
-            "vectors/retrieval",
-            retrieve_by_vectors,
-            VectorRetrievalConfig(draw, measured.pairs),
-            measured.each("vectors/drawn", drawn),
-            memory=2 * _GIGABYTE,
-        )
+        drawn = make.each("drawn", draw_vectors, of_drawn, memory=_GIGABYTE)
+        between = VectorRetrievalConfig(draw, measured.pairs)
+        self.vectors = make.one("retrieval", retrieve_by_vectors, between, drawn, memory=2 * _GIGABYTE)
         references = {place: sae_reference(place, sae) for place, sae in saes.items()}
         self.saes = {place: ModalitySteps(references[place], measured) for place in saes}
         first = next(iter(saes))
