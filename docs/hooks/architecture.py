@@ -12,6 +12,8 @@ from mkdocs.config.defaults import MkDocsConfig
 MARK = "<!-- rooms -->"
 PACKAGES = ("isoenergy", "tune", "workflows")
 STAGES = "stages"
+BELOW_STAGES = ("command",)
+"""Modules beside the stages that rooms may import."""
 _BOX, _HEIGHT, _FLOOR, _WIDTH = 118, 32, 76, 1000
 _COLOURS = {"isoenergy": "#4a6fa5", "tune": "#7a4f9a", "workflows": "#b5651d"}
 
@@ -45,7 +47,7 @@ def _room(root: Path, parts: tuple[str, ...]) -> str:
     if package == "isoenergy" and inner != "__init__" and inner[0].islower():
         return f"{package}.{inner}"
     if package == "workflows":
-        return f"{package}.{inner}" if (root / package / inner).is_dir() else STAGES
+        return f"{package}.{inner}" if (root / package / inner).is_dir() or inner in BELOW_STAGES else STAGES
     return package
 
 
