@@ -35,7 +35,7 @@ class Trial:
     @property
     def saes(self) -> list[str]:
         """Names of its SAEs, one a seed."""
-        return self.record.betas[self.beta]
+        return self.record.saes_by_beta[self.beta]
 
     @property
     def settings(self) -> dict[str, str]:
@@ -145,7 +145,7 @@ class Findings:
 
 def _trials(record: PassRecord) -> list[Trial]:
     figures, trials = record.last_figures(), []
-    for beta, names in record.betas.items():
+    for beta, names in record.saes_by_beta.items():
         said = [record.diverged[name] for name in names if name in record.diverged]
         if said:
             trials.append(Trial(record, beta, "failed", {}, said[0]))

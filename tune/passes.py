@@ -62,7 +62,7 @@ class PassRecord:
     """None: it has not ended."""
 
     @property
-    def betas(self) -> dict[float, list[str]]:
+    def saes_by_beta(self) -> dict[float, list[str]]:
         """The SAEs of each β, one a seed."""
         names: dict[float, list[str]] = {}
         for name, (config, _) in self.training.saes(1).items():
@@ -72,7 +72,7 @@ class PassRecord:
     def figures_of(self, report: Report) -> dict[float, dict[str, float]]:
         """Return the figures of each β in a report, means over seeds; a β has none if one of its SAEs has not."""
         found = {}
-        for beta, names in self.betas.items():
+        for beta, names in self.saes_by_beta.items():
             if all(name in report.figures for name in names):
                 keys = report.figures[names[0]]
                 found[beta] = {key: sum(report.figures[name][key] for name in names) / len(names) for key in keys}

@@ -80,15 +80,15 @@ class SampledProposals:
         space: SearchSpace,
         base: TrainingConfig,
         objectives: Objectives,
-        betas: int,
+        per_pass: int,
         seed: int,
         searcher: Literal["optuna", "random"],
     ) -> None:
-        """betas: trials in a pass."""
+        """per_pass: trials in a pass, one a β."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._base, self._objectives = space, base, objectives
         self._seed, self._searcher = seed, searcher
-        self._betas = min(betas, len(space.beta.values)) if space.beta.values else betas
+        self._per_pass = min(per_pass, len(space.beta.values)) if space.beta.values else per_pass
         self._told: dict[str, PassRecord] = {}
 
     def propose(self, number: int) -> PassRecord | None:
@@ -104,8 +104,8 @@ class SampledProposals:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.sampler = PartialFixedSampler(chosen, sampler)
-        for _ in range(_TRIES * self._betas):
-            if len(betas) == self._betas:
+        for _ in range(_TRIES * self._per_pass):
+            if len(betas) == self._per_pass:
                 break
             betas.add(_rounded(study.ask(distributions).params[BETA]))
         return PassRecord(pass_id(number), settings_of(self._base, chosen, tuple(sorted(betas))), chosen)
@@ -138,4 +138,4 @@ class SampledProposals:
         seed = int(np.random.default_rng([self._seed, number]).integers(2**31))
         if self._searcher == "random":
             return RandomSampler(seed)
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=4 * self._betas)
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=4 * self._per_pass)

@@ -71,7 +71,9 @@ def run_pass(task: PassTask, data: PassData, send: Send) -> None:
         return
     diverged = dict(record.diverged)
     while True:
-        betas = tuple(beta for beta, names in record.betas.items() if not any(name in diverged for name in names))
+        betas = tuple(
+            beta for beta, names in record.saes_by_beta.items() if not any(name in diverged for name in names)
+        )
         if not betas:
             _fail(task, data, "; ".join(diverged.values()))
             return

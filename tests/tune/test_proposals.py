@@ -13,15 +13,15 @@ BASE = TrainingConfig(beta=(0.0, 4e-4))
 OBJECTIVES = Objectives(("r2", "bimodal-energy"))
 
 
-def sampled(seed: int = 0, kind: str = "optuna", space: SearchSpace = SPACE, betas: int = 3) -> SampledProposals:
-    return SampledProposals(space, BASE, OBJECTIVES, betas, seed, kind)  # type: ignore[arg-type]
+def sampled(seed: int = 0, kind: str = "optuna", space: SearchSpace = SPACE, per_pass: int = 3) -> SampledProposals:
+    return SampledProposals(space, BASE, OBJECTIVES, per_pass, seed, kind)  # type: ignore[arg-type]
 
 
 def ended(record: PassRecord) -> PassRecord:
     """A made-up world in which k = 16 and a β near 1e-3 are best."""
     figures = {
         name: {"r2": 0.5 + 0.02 * record.training.k - 20 * abs(beta - 1e-3), "bimodal_energy": 0.4 + 20 * beta}
-        for beta, names in record.betas.items()
+        for beta, names in record.saes_by_beta.items()
         for name in names
     }
     return replace(record, reports=(Report(9, 90, 1.0, figures),), outcome=Outcome("finished"))
@@ -90,7 +90,7 @@ def test_passes_that_run_failed_or_diverged_do_not_stop_the_search() -> None:
 
 def test_fewer_values_of_beta_than_a_pass_has_are_all_taken() -> None:
     space = replace(SPACE, beta=Dimension(values=(1e-4, 1e-3)))
-    for record in followed(sampled(space=space, betas=4), 4):
+    for record in followed(sampled(space=space, per_pass=4), 4):
         assert record.training.betas == (1e-4, 1e-3)
 
 
