@@ -20,7 +20,7 @@ class Docstrings(Extension):
     def on_module_instance(self, *, mod: Module, **_: Any) -> None:
         """Mark the definitions."""
         if mod.docstring:
-            mod.docstring.value = _DEFINITION.sub(r"\1\n:   ", mod.docstring.value)
+            mod.docstring.value = _DEFINITION.sub(r"\1\n:   ", _without_tags(mod.docstring.value))
 
     def on_class_instance(self, *, cls: Class, **_: Any) -> None:
         """List the arguments that a class's own docstring names."""
@@ -29,6 +29,12 @@ class Docstrings(Extension):
 
 
 def _list_arguments(docstring: Docstring) -> None:
-    text = _ARGUMENT.sub(r"- **\1**: ", docstring.value)
+    text = _ARGUMENT.sub(r"- **\1**: ", _without_tags(docstring.value))
     text = re.sub(r"^(?!- )(\S.*)\n(?=- \*\*)", r"\1\n\n", text, flags=re.MULTILINE)
     docstring.value = re.sub(r"\n(?=Raises |Source: )", "\n\n", text)
+
+
+def _without_tags(text: str) -> str:
+    """Return Markdown in which `list<float>` outside of code is no tag, which a browser would leave out."""
+    parts = text.split("`")
+    return "`".join(part if code % 2 else part.replace("<", "&lt;") for code, part in enumerate(parts))

@@ -32,6 +32,10 @@ def test_no_page_asks_for_anything_elsewhere(site: Path):
     assert not [page.name for page in site.rglob("*.html") if asked.search(page.read_text())]
 
 
+def test_types_are_no_tags(site: Path):
+    assert "fixed_size_list&lt;float16 or float&gt;[dim]" in (site / "formats.html").read_text()
+
+
 def test_the_drawing_has_every_room_and_no_circle(site: Path):
     page = (site / "architecture.html").read_text()
     rooms = [path.name for path in (ROOT / "isoenergy").iterdir() if (path / "__init__.py").is_file()]
