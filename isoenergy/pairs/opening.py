@@ -22,9 +22,8 @@ from isoenergy.pairs.formats.urls import UrlPairs
 from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
-from isoenergy.pairs.reach import ending, find_files, open_file
+from isoenergy.pairs.reach import ending, open_file, place_of
 from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
-from isoenergy.storage.files import open_filesystem
 
 _WITH_COLUMNS = ("parquet", "urls", "table")
 _WITH_IMAGES = ("coco", "table")
@@ -64,16 +63,10 @@ def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
 
 def recognised(uri: str, columns: PairColumns) -> Format:
     """Return the format of what lies at `uri`; raises InputError, saying what is there, if it is none of them."""
-    filesystem, root = open_filesystem(uri)
-    is_file = filesystem.isfile(root)
-    if is_file:
-        root, _, name = root.rpartition("/")
-        files = [name]
-    elif filesystem.isdir(root):
-        files = find_files(filesystem, root)
-    else:
-        raise InputError(f"{uri} does not exist; give a file or a folder of image-text pairs")
-    kind = _kind(filesystem, root, files, columns)
+    place = place_of(uri)
+    is_file = bool(place.named)
+    files = place.named + place.found
+    kind = _kind(place.filesystem, place.root, files, columns)
     if kind is None or (kind == "folder" and is_file):
         raise InputError(
             f"{uri} holds {counted(files)}: no image-text pairs that are recognised; give Parquet, tars, a COCO "
@@ -101,7 +94,7 @@ def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], colum
         return "table"
     if len(ending(files, (COCO_SUFFIX,))) == 1 and not images:
         return "coco"
-    return "folder" if images else None
+    return "folder" if images or has_sidecars(files) else None
 
 
 def _in_parquet(filesystem: AbstractFileSystem, paths: Sequence[str], columns: PairColumns) -> Format:

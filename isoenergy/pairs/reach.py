@@ -1,13 +1,19 @@
 """Files that may lie anywhere: finding them, and reading them so that what fails is one kind of error."""
 
+import glob
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.storage.files import open_filesystem
+from isoenergy.pairs.naming import MAGIC, expanded, listed_places, split_at_commas
+from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
 
 
 class Unreachable(OSError):
@@ -17,11 +23,140 @@ class Unreachable(OSError):
 def find_files(filesystem: AbstractFileSystem, root: str) -> list[str]:
     """Return the paths, relative to `root` and sorted, of the files in it and below.
 
-    What programs leave beside their output is passed over: names with a leading dot, folders with a leading
+    On a disk, links to files and folders are followed, wherever they lead; one that leads back to a folder above it is
+    not. What programs leave beside their output is passed over: names with a leading dot, folders with a leading
     underscore, and the empty objects that stand for a folder in a bucket.
     """
+    if isinstance(filesystem, LocalFileSystem):
+        return sorted(filter(_shown, _walked(root, "", ())))
     found = (path[len(root) :].lstrip("/") for path in filesystem.find(root))
     return sorted(filter(_shown, found))
+
+
+def _walked(folder: str, within: str, above: tuple[os.stat_result, ...]) -> Iterator[str]:
+    try:
+        here = os.stat(folder or "/")
+        entries = list(os.scandir(folder or "/"))
+    except OSError:
+        return
+    if any(os.path.samestat(here, other) for other in above):
+        return
+    for entry in entries:
+        if os.path.isdir(entry.path):
+            yield from _walked(entry.path, f"{within}{entry.name}/", (*above, here))
+        else:
+            yield within + entry.name
+
+
+@dataclass(frozen=True)
+class Place:
+    """What lies where a source is said to be."""
+
+    filesystem: AbstractFileSystem
+    root: str
+    """The folder that all of it is in."""
+    named: list[str]
+    """Files that were named themselves, relative to `root`."""
+    found: list[str]
+    """Files that lie in the folders that were named, or that a glob matched."""
+    has_globs: bool = False
+    """Whether a glob has matched files, of folders that may hold others."""
+
+
+def place_of(uri: str) -> Place:
+    """Return what a source's name stands for: a file, a folder, or several by lists, braces and globs.
+
+    Raises InputError if something that is named is not there, a glob matches nothing, or the filesystems differ.
+    """
+    places = listed_places(uri)
+    if len(places) == 1:
+        filesystem, root = open_filesystem(uri)
+        if filesystem.isfile(root):
+            folder, _, name = root.rpartition("/")
+            return Place(filesystem, folder, [name], [])
+        if filesystem.isdir(root):
+            return Place(filesystem, root, [], find_files(filesystem, root))
+        if expanded(uri) == [uri] and not MAGIC.search(uri):
+            raise _nowhere(uri, uri)
+    names = [name for place in places for name in ([place] if _exists(place) else expanded(place))]
+    opened = [open_filesystem(name) for name in names]
+    filesystem = opened[0][0]
+    if any(other != filesystem for other, _ in opened):
+        raise InputError(f"{uri} lies on several filesystems; give places on one")
+    listings: dict[str, dict[str, str]] = {}
+    bases, named, found, has_globs = [], [], [], False
+    for name, (_, path) in zip(names, opened, strict=True):
+        folder = path.rpartition("/")[0]
+        kind = _kind(filesystem, path, listings)
+        if kind == "file":
+            bases.append(folder)
+            named.append(path)
+        elif kind == "directory":
+            bases.append(path)
+            found += [f"{path}/{file}" for file in find_files(filesystem, path)]
+        elif MAGIC.search(path):
+            fixed = path[: MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+            bases.append(fixed)
+            paths = _matched(filesystem, path)
+            folders = [matched for matched in paths if filesystem.isdir(matched)]
+            matched = sorted(set(paths) - set(folders))
+            has_globs |= bool(matched)
+            matched += [f"{inner}/{file}" for inner in folders for file in find_files(filesystem, inner)]
+            matched = [file for file in matched if _shown(file[len(fixed) :].lstrip("/"))]
+            if not matched:
+                raise InputError(f"{without_secrets(name)} matches nothing; give a pattern that does")
+            found += matched
+        else:
+            raise _nowhere(uri, name)
+    root = _common(bases)
+    relative = [[path[len(root) :].lstrip("/") for path in dict.fromkeys(paths)] for paths in (named, found)]
+    return Place(filesystem, root, sorted(relative[0]), sorted(set(relative[1]) - set(relative[0])), has_globs)
+
+
+def absolute_source(uri: str) -> str:
+    """Return a source's name so that it means the same in a process with another working directory."""
+    names: list[str] = []
+    for place in listed_places(uri):
+        names += [place] if _exists(place) else filter(None, split_at_commas(place))
+    return "::".join(map(absolute_uri, names))
+
+
+def _exists(place: str) -> bool:
+    filesystem, path = open_filesystem(place)
+    return filesystem.isfile(path) or filesystem.isdir(path)
+
+
+def _kind(filesystem: AbstractFileSystem, path: str, listings: dict[str, dict[str, str]]) -> str | None:
+    """Return whether there is a file or a folder; its folder is listed once for all that are asked for in it."""
+    folder, _, name = path.rpartition("/")
+    if folder not in listings:
+        try:
+            entries = filesystem.ls(folder, detail=True)
+            listings[folder] = {entry["name"].rstrip("/").rpartition("/")[2]: entry["type"] for entry in entries}
+        except Exception:  # whatever cannot be listed, such as the web, can be asked for one by one
+            listings[folder] = {}
+    kind = listings[folder].get(name)
+    if kind not in ("file", "directory") and not (listings[folder] and not isinstance(filesystem, LocalFileSystem)):
+        kind = "file" if filesystem.isfile(path) else "directory" if filesystem.isdir(path) else None
+    return kind
+
+
+def _matched(filesystem: AbstractFileSystem, pattern: str) -> list[str]:
+    """Return the files and folders that a glob matches."""
+    is_local = isinstance(filesystem, LocalFileSystem)
+    return list(glob.glob(pattern, recursive=True) if is_local else filesystem.glob(pattern))
+
+
+def _common(folders: Sequence[str]) -> str:
+    """Return the folder that all are in or are."""
+    parts = [folder.split("/") for folder in folders]
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False))
+    return "/".join(level[0] for level in shared)
+
+
+def _nowhere(uri: str, name: str) -> InputError:
+    of = "" if name == uri else f", of {without_secrets(uri)},"
+    return InputError(f"{without_secrets(name)}{of} does not exist; give a file or a folder of image-text pairs")
 
 
 def ending(files: Sequence[str], suffixes: Sequence[str], wanted: bool = True) -> list[str]:
@@ -32,19 +167,16 @@ def ending(files: Sequence[str], suffixes: Sequence[str], wanted: bool = True) -
 def source_files(uri: str, suffixes: Sequence[str]) -> tuple[AbstractFileSystem, str, list[str], list[str]]:
     """Return the filesystem, the folder, the files with one of `suffixes` in it, and the others.
 
-    A source that is one file is that file, alone. Raises InputError if there are none, or if a name is not UTF-8.
+    A file that is named itself is taken whatever its suffix. Raises InputError if there are none, or if a name is not
+    UTF-8.
     """
-    filesystem, root = open_filesystem(uri)
-    if filesystem.isfile(root):
-        root, _, name = root.rpartition("/")
-        files, others = [name], []
-    else:
-        found = find_files(filesystem, root)
-        files, others = ending(found, suffixes), ending(found, suffixes, False)
+    place = place_of(uri)
+    files = sorted([*place.named, *ending(place.found, suffixes)])
+    others = ending(place.found, suffixes, False)
     if not files:
         raise InputError(f"{uri} holds no {' or '.join(suffixes)} files; give such a file or a folder of them")
     require_utf8(uri, files)
-    return filesystem, root, files, others
+    return place.filesystem, place.root, files, others
 
 
 def require_utf8(uri: str, files: Sequence[str]) -> None:

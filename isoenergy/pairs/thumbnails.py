@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.naming import is_pattern
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairSource, PairUnit, SourceConfig
@@ -74,7 +75,8 @@ def fitting_pixels(samples: Sequence[Sequence[bytes]], thumbnails: int, most_byt
 
 def _narrowed(source: SourceConfig, file: str) -> SourceConfig:
     """Return the file as a source of its own, where it can be one: thousands need not be listed to read one."""
-    alone = source.format in _FILES_ARE_SOURCES and not f"/{source.uri}".endswith(f"/{file}")
+    is_folder = not is_pattern(source.uri) and not f"/{source.uri}".endswith(f"/{file}")
+    alone = source.format in _FILES_ARE_SOURCES and is_folder
     return replace(source, uri=f"{source.uri.rstrip('/')}/{file}") if alone else source
 
 

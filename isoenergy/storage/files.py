@@ -32,7 +32,12 @@ def absolute_uri(uri: str) -> str:
 
 
 def without_secrets(uri: str) -> str:
-    """Return the URI fit to be printed and kept: without user, password and query; anything else as it is."""
+    """Return the URI fit to be printed and kept: without user, password and query; anything else as it is.
+
+    Of a list with `::` between its places, each of them.
+    """
+    if "::" in uri:
+        return "::".join(map(without_secrets, uri.split("::")))
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri

@@ -1,7 +1,10 @@
 """What is recognised, and what is said when nothing is."""
 
+import io
+import tarfile
 import uuid
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import fsspec
@@ -11,6 +14,7 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.naming import split_at_commas
 from isoenergy.pairs.opening import open_source, recognised
 from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 
@@ -204,6 +208,75 @@ def test_any_filesystem_that_fsspec_opens_will_do(tmp_path: Path) -> None:
         source = opened(place)
         (batch,) = source.read(source.units(9)[0], 9)
         assert (source.format, batch.images) == ("parquet", [b"i"]), place
+
+
+def tar_of(*names: str) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name))
+    return sink.getvalue()
+
+
+NAMED = [
+    ("{00000..00003}.tar", [0, 1, 2, 3]), ("{00001..00003..2}.tar", [1, 3]), ("0000[01].tar", [0, 1]), ("*.tar", range(5)),
+    ("00000.tar::00002.tar", [0, 2]), ("00000.tar,00002.tar", [0, 2]), ("{00004,0000{0..1}}.tar", [0, 1, 4]),
+    ("0000{0,1}.tar::0000[34].tar", [0, 1, 3, 4]), ("?0000.tar,00001.tar", [0, 1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "numbers"), NAMED)
+@pytest.mark.parametrize("scheme", ["", "file://", "memory://"])
+def test_a_source_may_be_named_by_lists_braces_and_globs(
+    tmp_path: Path, name: str, numbers: Sequence[int], scheme: str
+) -> None:
+    folder = f"/{uuid.uuid4().hex}" if scheme == "memory://" else str(tmp_path)
+    filesystem = fsspec.filesystem("memory" if scheme == "memory://" else "file")
+    for number in range(5):
+        filesystem.pipe_file(f"{folder}/{number:05d}.tar", tar_of("a.jpg", "a.txt"))
+    places = [",".join(f"{scheme}{folder}/{n}" for n in split_at_commas(place)) for place in name.split("::")]
+    source = opened("::".join(places))
+    assert source.format == "webdataset"
+    assert source.files == [f"{number:05d}.tar" for number in numbers]
+    again = opened(source.uri)
+    assert again.files == source.files
+    (batch,) = again.read(again.units(9)[-1], 9)
+    assert batch.keys == [f"{source.files[-1]}/a".encode()]
+
+
+def test_lists_may_reach_over_folders_and_relative_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "x/.keep", "y/z/.keep")
+    put(tmp_path, **{"x/0": HUGGING_FACE, "y/0": HUGGING_FACE, "y/z/1": HUGGING_FACE})
+    monkeypatch.chdir(tmp_path)
+    for uri in ("x::y", "x,y", "{x,y}", "?", "x/0.parquet::y"):
+        source = opened(uri)
+        assert source.files == ["x/0.parquet", "y/0.parquet", "y/z/1.parquet"]
+        monkeypatch.chdir("/")
+        assert opened(source.uri).files == source.files
+        monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("*.zip", "matches nothing"), ("{0..3}.tar", r"0\.tar, of .*, does not exist"), ("a.tar::b.tar", "b.tar, of"),
+        ("a.tar,b.tar", "b.tar, of"), ("{0..99999999}.tar", "more than"), ("a.tar::memory://b.tar", "several"),
+    ],
+)  # fmt: skip
+def test_what_a_name_stands_for_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tar").write_bytes(tar_of("a.jpg"))
+    with pytest.raises(InputError, match=message):
+        opened(name)
+
+
+def test_a_name_with_such_letters_that_is_there_is_that(tmp_path: Path) -> None:
+    for name in ("a,b", "a{0..1}", "[x]*"):
+        put(tmp_path, f"{name}/.keep")
+        put(tmp_path, **{f"{name}/0": HUGGING_FACE})
+        assert opened(tmp_path / name).files == ["0.parquet"]
 
 
 def test_relative_places_are_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.formats.listed import Listing, among, fetched, printable, raw_text, read_listed
 from isoenergy.pairs.image_files import ImageFolder
-from isoenergy.pairs.reach import source_files
+from isoenergy.pairs.reach import absolute_source, source_files
 from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut
-from isoenergy.storage.files import absolute_uri, file_digest
+from isoenergy.storage.files import file_digest
 
 SUFFIX = ".json"
 _INT64 = range(-(2**63), 2**63)
@@ -35,7 +35,7 @@ class CocoPairs:
 
         Raises InputError if either is not there or not what it should be.
         """
-        self.uri = absolute_uri(uri)
+        self.uri = absolute_source(uri)
         self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
         self.beside = Beside.of(self.files, others)
         if not images:

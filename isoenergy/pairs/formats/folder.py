@@ -1,9 +1,9 @@
 """Pairs from folders of images, each with a text file of the same name beside it."""
 
 import hashlib
+import os
 import posixpath
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,25 +11,23 @@ from typing import ClassVar
 
 import pyarrow as pa
 from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.decoding import MAX_CAPTION_BYTES
 from isoenergy.pairs.formats.listed import among, fetched, printable, require_same_length, with_images
 from isoenergy.pairs.image_files import ImageFolder
-from isoenergy.pairs.kinds import IMAGE_SUFFIXES
-from isoenergy.pairs.reach import ending, find_files, require_utf8
+from isoenergy.pairs.kinds import HEAD_BYTES, IMAGE_SUFFIXES, image_kind, role_of, stem_of
+from isoenergy.pairs.reach import absolute_source, place_of, require_utf8
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut
-from isoenergy.storage.files import absolute_uri, open_filesystem
-
-_CAPTION_SUFFIXES = (".txt", ".caption")
 
 
 def has_sidecars(files: Sequence[str]) -> bool:
-    """Return whether any image among a folder's files has a caption beside it."""
-    with_caption = {_stem(file) for file in files if file.lower().endswith(_CAPTION_SUFFIXES)}
-    return any(_stem(file) in with_caption for file in files if file.lower().endswith(IMAGE_SUFFIXES))
+    """Return whether any file of a folder, as a rule an image, has a caption beside it."""
+    stems = {name for file in files if role_of(file) != "caption" for name in (file, _stem(file), stem_of(file))}
+    return any(role_of(file) == "caption" and {_stem(file), stem_of(file)} & stems for file in files)
 
 
 class FolderPairs:
@@ -45,22 +43,27 @@ class FolderPairs:
 
     def __init__(self, uri: str) -> None:
         """List the images. Raises InputError if there are none, or none has a caption."""
-        self._filesystem, self._root = open_filesystem(uri)
-        self.uri = absolute_uri(uri)
-        found = find_files(self._filesystem, self._root)
-        images = ending(found, IMAGE_SUFFIXES)
-        if not has_sidecars(found):
+        place = place_of(uri)
+        self._filesystem, self._root, found = place.filesystem, place.root, place.found
+        self.uri = absolute_source(uri)
+        if place.named or place.has_globs:
+            raise InputError(f"{uri} names files; of images with captions beside them give the folders")
+        names: dict[str, list[str]] = {}
+        for path in found:
+            names.setdefault(posixpath.dirname(path) or ".", []).append(posixpath.basename(path))
+        pairs = {file: self._paired(file, some) for file, some in names.items()}
+        images = [_joined(file, name) for file, captions in pairs.items() for name in captions]
+        captions = {_joined(file, name) for file, some in pairs.items() for name in some.values() if name}
+        if not captions:
             raise InputError(
                 f"{uri} holds {len(images)} images ({', '.join(IMAGE_SUFFIXES)}), none with a caption beside it; "
                 f"expected a.txt for a.jpg. If a list has the captions, give the list: a .csv, .tsv or .jsonl, or "
                 f"COCO's .json with --images"
             )
-        self._rows = dict(sorted(Counter(posixpath.dirname(file) or "." for file in images).items()))
+        self._rows = {file: len(some) for file, some in sorted(pairs.items()) if some}
         self.files = list(self._rows)
         require_utf8(uri, self.files)
-        stems = set(map(_stem, images))
-        captions = {file for file in ending(found, _CAPTION_SUFFIXES) if _stem(file) in stems}
-        others = [file for file in ending(found, IMAGE_SUFFIXES, False) if file not in captions]
+        others = sorted({posixpath.normpath(path) for path in found} - {*images, *captions})
         self.beside = Beside.of([*images, *self.files], others)
         self._images = ImageFolder(self._filesystem, self._root)
         self._opened = uuid.uuid4().hex
@@ -92,7 +95,7 @@ class FolderPairs:
     def _captioned(self, file: str, listed: "_Listed", rows: Sequence[int]) -> tuple[RawPairs, list[str]]:
         """Return pairs without their images, and the paths of these."""
         names = [listed.images[row] for row in rows]
-        sidecars = [listed.captions.get(_stem(name)) for name in names]
+        sidecars = [listed.captions[name] for name in names]
         paths = [None if name is None else _joined(file, name) for name in sidecars]
         (texts,) = self._images.fetch([paths], MAX_CAPTION_BYTES)
         images = [_joined(file, name) for name in names]
@@ -107,7 +110,13 @@ class FolderPairs:
         return raw, images
 
     def _listed(self, file: str) -> "_Listed":
-        return _list_folder(self._filesystem, self._root if file == "." else f"{self._root}/{file}", self._opened)
+        return _list_folder(self._filesystem, self._folder(file), self._opened)
+
+    def _paired(self, file: str, names: Sequence[str]) -> dict[str, str | None]:
+        return _paired(self._filesystem, self._folder(file), names)
+
+    def _folder(self, file: str) -> str:
+        return self._root if file == "." else f"{self._root}/{file}"
 
 
 @dataclass(frozen=True)
@@ -116,8 +125,8 @@ class _Listed:
 
     images: list[str]
     """Names, sorted."""
-    captions: dict[str, str]
-    """Names by the image's name without its suffix."""
+    captions: dict[str, str | None]
+    """The name of the caption of each image."""
     digest: str
 
 
@@ -126,14 +135,36 @@ def _list_folder(filesystem: AbstractFileSystem, folder: str, opened: str) -> _L
     """List a folder once a process for each source that was `opened`."""
     del opened
     found = filesystem.ls(folder, detail=True)
-    sizes = {posixpath.basename(entry["name"]): entry["size"] for entry in found if entry["type"] != "directory"}
-    names = sorted(name for name in sizes if not name.startswith("."))
+    is_local = isinstance(filesystem, LocalFileSystem)
+    files = [e for e in found if not (os.path.isdir(e["name"]) if is_local else e["type"] == "directory")]
+    sizes = {posixpath.basename(entry["name"]): entry["size"] for entry in files}
+    names = sorted(name for name in sizes if name and not name.startswith("."))
     listing = "\n".join(f"{name}\0{sizes[name]}" for name in names)
-    return _Listed(
-        images=[name for name in names if name.lower().endswith(IMAGE_SUFFIXES)],
-        captions={_stem(name): name for name in reversed(names) if name.lower().endswith(_CAPTION_SUFFIXES)},
-        digest=hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
-    )
+    captions = _paired(filesystem, folder, names)
+    digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+    return _Listed(list(captions), captions, digest)
+
+
+def _paired(filesystem: AbstractFileSystem, folder: str, names: Sequence[str]) -> dict[str, str | None]:
+    """Return the caption of each image among a folder's files, by the images' names, sorted.
+
+    `a.jpg` has that in `a.txt`, `a.jpg.txt` or `a.caption.txt`. A file of no usual suffix that has one is an image if
+    its first bytes say so.
+    """
+    captions = sorted((name for name in names if role_of(name) == "caption"), reverse=True)
+    exact = {_stem(name): name for name in captions}
+    by_stem = {stem_of(name): name for name in captions}
+    found: dict[str, str | None] = {}
+    for name in names:
+        if role_of(name) == "image":
+            found[name] = exact.get(_stem(name)) or exact.get(name) or by_stem.get(stem_of(name))
+    left = exact.keys() - {_stem(name) for name in found.values() if name}
+    for name in names:
+        if role_of(name) is None and (stem := next((s for s in (_stem(name), name) if s in left), None)):
+            head = filesystem.cat_file(f"{folder}/{name}", start=0, end=HEAD_BYTES)
+            if image_kind(head) is not None:
+                found[name] = exact[stem]
+    return dict(sorted(found.items()))
 
 
 def _why_none(caption: bytes | Rejected) -> Rejected | None:

@@ -13,10 +13,10 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.columns import given_column, no_column, usual_column
 from isoenergy.pairs.formats.schemas import ROLES, common_schema, plain_schema
-from isoenergy.pairs.reach import ReachedFile, Unreachable, open_file, source_files
+from isoenergy.pairs.reach import ReachedFile, Unreachable, absolute_source, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
-from isoenergy.storage.files import absolute_uri, file_digest
+from isoenergy.storage.files import file_digest
 
 SUFFIX = ".parquet"
 SPOILT = (pa.ArrowException, OSError, ValueError)
@@ -45,7 +45,7 @@ class ParquetPairs:
         Raises InputError for a missing or empty source, one without a readable file, files with different columns, or
         a column that is not there.
         """
-        self.uri = absolute_uri(uri)
+        self.uri = absolute_source(uri)
         self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
         self.beside = Beside.of(self.files, others)
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:

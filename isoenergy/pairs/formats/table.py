@@ -17,10 +17,10 @@ from isoenergy.pairs.columns import given_column, no_column, usual_column
 from isoenergy.pairs.formats.listed import Fetch, Listing, among, fetched, printable, raw_text, read_listed
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
-from isoenergy.pairs.reach import ending, source_files
+from isoenergy.pairs.reach import absolute_source, ending, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, place_key
-from isoenergy.storage.files import absolute_uri, file_digest
+from isoenergy.storage.files import file_digest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _OF_ITS_FOLDER = ("metadata", "captions")
@@ -52,7 +52,7 @@ class TablePairs:
 
         Raises InputError if there is no table, or one is not readable or lacks a column.
         """
-        self.uri = absolute_uri(uri)
+        self.uri = absolute_source(uri)
         self._filesystem, self._root, files, others = source_files(uri, SUFFIXES)
         self.files = tables_among(files) or files
         self._columns, self._fetch = columns, fetch

@@ -15,10 +15,10 @@ from isoenergy.pairs.decoding import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
 from isoenergy.pairs.formats.samples import WINDOW_BYTES, Sample, caption_in, grouped
 from isoenergy.pairs.formats.tar import Damage, read_tar
 from isoenergy.pairs.kinds import Role, image_kind, role_of
-from isoenergy.pairs.reach import open_file, source_files
+from isoenergy.pairs.reach import absolute_source, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairUnit, RawPairs
-from isoenergy.storage.files import absolute_uri, file_digest
+from isoenergy.storage.files import file_digest
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz")
 _MOST: dict[Role, int] = {"image": MAX_IMAGE_BYTES, "caption": MAX_CAPTION_BYTES, "json": 2**20}
@@ -58,7 +58,7 @@ class WebDatasetPairs:
         """List the tars; they are read up to the first sample. Raises InputError if there are none, or no sample."""
         self._filesystem, self._root, self.files, others = source_files(uri, SUFFIXES)
         self.beside = Beside.of(self.files, others)
-        self.uri = absolute_uri(uri)
+        self.uri = absolute_source(uri)
         if not any(map(self._holds_a_sample, self.files)):
             raise InputError(f"{uri} holds no pairs: no image and no text in its {len(self.files)} tars")
 

@@ -2,11 +2,14 @@ import os
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.formats.folder import FolderPairs
+from isoenergy.pairs.opening import recognised
 from isoenergy.pairs.rejection import Reason
-from isoenergy.pairs.source import RawPairs
+from isoenergy.pairs.source import PairColumns, RawPairs
+from tests.pairs.made_up_pairs import encoded_image
 
 
 def write(folder: Path, **files: bytes) -> None:
@@ -59,19 +62,62 @@ def test_hidden_files_are_none(tmp_path: Path) -> None:
     assert everything(source).keys == [b"_DSC0001.jpg", b"a.jpg"]
 
 
-def test_links_that_leave_the_folder_get_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    write(tmp_path, secret=b"secret")
-    write(folder, a_jpg=b"i", a_txt=b"t", b_jpg=b"i", c_txt=b"t", d_txt=b"t")
-    os.symlink("../secret", folder / "b.txt")
-    os.symlink("../secret", folder / "c.jpg")
+def test_links_that_lie_in_the_folder_are_followed_and_loops_noticed(tmp_path: Path) -> None:
+    folder, blobs = tmp_path / "snapshot", tmp_path / "blobs"
+    write(blobs, i=b"image", t=b"text")
+    write(tmp_path, elsewhere__x_jpg=b"x", elsewhere__x_txt=b"tx")
+    write(folder, a_jpg=b"i", a_txt=b"t", d_txt=b"td")
+    os.symlink("../blobs/i", folder / "b.jpg")
+    os.symlink("../blobs/t", folder / "b.txt")
+    os.symlink("gone", folder / "d.jpg")
+    os.symlink("../elsewhere", folder / "linked")
     os.symlink("..", folder / "up")
-    os.symlink("a.jpg", folder / "d.jpg")
+    os.symlink("round.jpg", folder / "round.jpg")
     pairs = everything(FolderPairs(str(folder)))
-    assert pairs.keys == [b"a.jpg", b"b.jpg", b"c.jpg", b"d.jpg"]
-    assert pairs.images == [b"i", b"i", None, b"i"]
-    assert pairs.captions == [b"t", None, b"t", b"t"]
-    assert reasons(pairs) == [None, Reason.UNSAFE_PATH, Reason.UNSAFE_PATH, None]
+    assert dict(zip(pairs.keys, zip(pairs.images, pairs.captions, strict=True), strict=True)) == {
+        b"a.jpg": (b"i", b"t"), b"b.jpg": (b"image", b"text"), b"d.jpg": (None, b"td"), b"round.jpg": (None, None),
+        b"linked/x.jpg": (b"x", b"tx"), b"up/elsewhere/x.jpg": (b"x", b"tx"),
+    }  # fmt: skip
+    assert sorted(filter(None, reasons(pairs))) == [Reason.MISSING_IMAGE] * 2
+
+
+def test_a_file_that_may_not_be_read_costs_its_own_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, a_jpg=b"i", a_txt=b"t", b_jpg=b"j", b_txt=b"u")
+    whole = LocalFileSystem.cat_file
+
+    def forbidding(self: LocalFileSystem, path: str, *arguments: int) -> bytes:
+        if path.endswith("a.jpg"):  # root, who runs tests, may read everything
+            raise PermissionError(13, "Permission denied")
+        return whole(self, path, *arguments)
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", forbidding)
+    assert reasons(everything(FolderPairs(str(tmp_path)))) == [Reason.UNREADABLE_FILE, None]
+
+
+@pytest.mark.parametrize(
+    ("image", "caption"),
+    [
+        ("a.avif", "a.txt"), ("a.jfif", "a.caption"), ("a.image", "a.text"), ("a.img", "a.txt"), ("a.dat", "a.txt"),
+        ("a", "a.txt"), ("a.1.2.jpg", "a.1.2.txt"), ("a.jpg", "a.jpg.txt"), ("a.image.jpg", "a.caption.txt"),
+    ],
+)  # fmt: skip
+def test_an_image_is_told_by_its_first_bytes_and_paired_by_its_stem(tmp_path: Path, image: str, caption: str) -> None:
+    content = encoded_image("AVIF")
+    (tmp_path / image).write_bytes(content)
+    (tmp_path / caption).write_bytes(b"t")
+    (tmp_path / "b.npy").write_bytes(b"no image")
+    (tmp_path / "b.txt").write_bytes(b"t")
+    assert recognised(str(tmp_path), PairColumns()) == "folder"
+    pairs = everything(FolderPairs(str(tmp_path)))
+    assert (pairs.keys, pairs.images, pairs.captions) == ([image.encode()], [content], [b"t"])
+
+
+def test_several_folders_are_one_source(tmp_path: Path) -> None:
+    write(tmp_path, x__a_jpg=b"xa", x__a_txt=b"t", y__a_jpg=b"ya", y__a_txt=b"t", z1__a_jpg=b"za", z1__a_txt=b"t")
+    for uri in (f"{tmp_path}/x::{tmp_path}/y", f"{tmp_path}/{{x,y}}", f"{tmp_path}/?"):
+        assert everything(FolderPairs(uri)).keys == [b"x/a.jpg", b"y/a.jpg"]
+    with pytest.raises(InputError, match="give the folders"):
+        FolderPairs(f"{tmp_path}/x/*")
 
 
 def test_a_caption_that_is_too_long_to_be_one_is_not_read(tmp_path: Path) -> None:

@@ -163,14 +163,17 @@ def test_names_that_leave_the_folder_get_nothing(folder: Path) -> None:
     os.symlink("gone", inside / "dangling.jpg")
     os.symlink("round", inside / "round")
     os.mkfifo(inside / "pipe.jpg")
-    unsafe = ["../secret", "sub/../../secret", "/etc/passwd", f"{folder}/secret", "link.jpg", "out/secret", "..",
+    unsafe = ["../secret", "sub/../../secret", "/etc/passwd", f"{folder}/secret", "out/../../secret", "..",
               "a\0b", "file:///etc/passwd", "memory://x", "..\\secret", "C:\\secret"]  # fmt: skip
     missing = ["nowhere.jpg", "sub", ".", "good.jpg/x", "dangling.jpg", "round", "pipe.jpg", "x" * 300]
     good = ["good.jpg", "./good.jpg", "sub/../good.jpg", "sub\\..\\good.jpg", "inner-link.jpg"]
-    rows = [json.dumps({"image": name, "caption": "c"}) for name in [*unsafe, *missing, *good]]
+    of_the_owner = ["link.jpg", "out/secret"]
+    rows = [json.dumps({"image": name, "caption": "c"}) for name in [*unsafe, *missing, *good, *of_the_owner]]
     pairs = pairs_of(inside / "t.jsonl", "\n".join(rows))
-    assert pairs.images == [None] * len(unsafe + missing) + [b"good"] * len(good)
-    expected = [Reason.UNSAFE_PATH] * len(unsafe) + [Reason.MISSING_IMAGE] * len(missing) + [None] * len(good)
+    assert pairs.images == [None] * len(unsafe + missing) + [b"good"] * len(good) + [b"secret"] * 2
+    expected = (
+        [Reason.UNSAFE_PATH] * len(unsafe) + [Reason.MISSING_IMAGE] * len(missing) + [None] * len(good + of_the_owner)
+    )
     assert reasons(pairs) == expected
 
 

@@ -1,0 +1,61 @@
+"""The texts that one value of a source holds, and which of them become pairs."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+CaptionChoice = Literal["all", "first", "random"]
+_TEXTS = ("raw", "caption", "text", "value", "content")
+_SPEAKERS = ("from", "role")
+_ANSWERING = ("gpt", "assistant", "model")
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What becomes of several captions of one image."""
+
+    choice: CaptionChoice = "all"
+    """all: each is a pair; first, random: that one is."""
+    seed: int = 0
+    """Of the random choice, which also depends on the pair's key, and on nothing else."""
+
+    def chosen(self, key: bytes | None, texts: Sequence[str | None]) -> list[tuple[bytes | None, str | None]]:
+        """Return the key and the caption of each pair of one row; there is at least one.
+
+        A key has `#0`, `#1`, … behind it where each of several captions is a pair.
+        """
+        if len(texts) < 2:
+            return [(key, texts[0] if texts else None)]
+        match self.choice:
+            case "all":
+                return [(key and key + f"#{number}".encode(), text) for number, text in enumerate(texts)]
+            case "first":
+                return [(key, texts[0])]
+            case "random":
+                digest = hashlib.sha256(f"isoenergy-caption/{self.seed}/".encode() + (key or b"")).digest()
+                return [(key, texts[int.from_bytes(digest[:8], "big") % len(texts)])]
+
+    def pairs(self, texts: int) -> int:
+        """Return how many pairs a row with so many captions makes."""
+        return max(1, texts) if self.choice == "all" else 1
+
+
+def texts_of(value: Any) -> list[str | None]:
+    """Return the texts in a value: one, a list of them, of records that hold one each, or a dialogue's first answer."""
+    if isinstance(value, list | tuple):
+        if any(_speaker(item) for item in value):
+            return [_text(next((item for item in value if _speaker(item) in _ANSWERING), None))]
+        return [_text(item) for item in value] or [None]
+    return [_text(value)]
+
+
+def _speaker(item: Any) -> str | None:
+    speaker = next((item[name] for name in _SPEAKERS if name in item), None) if isinstance(item, dict) else None
+    return speaker if isinstance(speaker, str) else None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, dict):
+        value = next((value[name] for name in _TEXTS if name in value), None)
+    return value if isinstance(value, str) else None

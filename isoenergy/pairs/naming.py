@@ -1,0 +1,96 @@
+"""What a user may write for a source of several files: lists, braces as a shell has them, and globs."""
+
+import re
+from collections.abc import Iterator
+from itertools import product
+
+from isoenergy.errors import InputError
+
+_CHAINED = {"zip", "tar", "libarchive", "simplecache", "filecache", "blockcache", "cached", "dir", "reference"}
+"""Filesystems of fsspec that lie in another, which follows behind `::`."""
+_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
+_MOST_NAMES = 1_000_000
+MAGIC = re.compile(r"[*?[]")
+
+
+def listed_places(uri: str) -> list[str]:
+    """Split a list with `::` between its places, as WebDataset has it; a chain of filesystems is one place."""
+    places: list[str] = []
+    chained = False
+    for part in uri.split("::"):
+        if chained:
+            places[-1] += f"::{part}"
+        else:
+            places.append(part)
+        chained = part.partition("://")[0] in _CHAINED
+    return [place for place in places if place]
+
+
+def expanded(place: str) -> list[str]:
+    """Return the places that commas and braces make: `a,b`, `{0000..0003}.tar`, `{a,b}/{1..9..2}`.
+
+    Raises InputError if they are more than a million.
+    """
+    found: list[str] = []
+    for part in filter(None, split_at_commas(place)):
+        for name in _unbraced(part):
+            found.append(name)
+            if len(found) > _MOST_NAMES:
+                raise InputError(f"{place} stands for more than {_MOST_NAMES:,} places; give fewer")
+    return found
+
+
+def is_pattern(uri: str) -> bool:
+    """Return whether a source's name may stand for several places."""
+    return bool(MAGIC.search(uri)) or "::" in uri or "," in uri or "{" in uri
+
+
+def split_at_commas(text: str) -> list[str]:
+    """Split at the commas that are in no braces."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth = max(0, depth + (letter == "{") - (letter == "}"))
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _unbraced(text: str) -> Iterator[str]:
+    start = text.find("{")
+    end = _closing(text, start)
+    if end < 0:
+        yield text
+        return
+    inner = text[start + 1 : end]
+    if found := _RANGE.fullmatch(inner):
+        middles = _numbers(*found.groups())
+    elif len(choices := split_at_commas(inner)) > 1:
+        middles = (name for choice in choices for name in _unbraced(choice))
+    else:
+        middles = (f"{{{name}}}" for name in _unbraced(inner))
+    for middle, rest in product(middles, list(_unbraced(text[end + 1 :]))):
+        yield text[:start] + middle + rest
+
+
+def _closing(text: str, start: int) -> int:
+    """Return where the brace that opens at `start` closes; -1 if nowhere."""
+    depth = 0
+    for place in range(start, len(text)) if start >= 0 else ():
+        depth += (text[place] == "{") - (text[place] == "}")
+        if not depth:
+            return place
+    return -1
+
+
+def _numbers(first: str, last: str, step: str | None) -> Iterator[str]:
+    """Yield the numbers of a range, as wide as its ends where one of them begins with 0."""
+    begin, end = int(first), int(last)
+    if abs(end - begin) > _MOST_NAMES:
+        raise InputError(f"{{{first}..{last}}} stands for more than {_MOST_NAMES:,} places; give fewer")
+    stride = max(1, abs(int(step or 1)))
+    padded = any(len(text.lstrip("-")) > 1 and text.lstrip("-")[0] == "0" for text in (first, last))
+    width = max(len(first), len(last)) if padded else 0
+    numbers = range(begin, end + 1, stride) if begin <= end else range(begin, end - 1, -stride)
+    return (f"{number:0{width}d}" for number in numbers)
