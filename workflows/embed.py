@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import chain
 from typing import Literal
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.encoders import DualEncoder, Precision, load_encoder
 from isoenergy.errors import InputError
+from isoenergy.pairs.captions import CaptionChoice
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Reason
@@ -46,12 +47,18 @@ class EmbedConfig:
     output: str = "runs/embeddings"
     """Folder or fsspec URL of the embedding store; with several encoders, of the folder of their stores."""
     pairs: str = str(BUNDLED_PAIRS)
-    """File or folder of pairs; a path or any fsspec URL, such as s3://bucket/folder. Default: the bundled pairs."""
+    """File or folder of pairs; a path or any fsspec URL, such as s3://bucket/folder; several by commas or ::, braces as
+    in {00000..00099}.tar, and globs. Default: the bundled pairs."""
     format: Format | None = None
     """The source's format, if it is not to be recognised."""
     images: str = ""
     """Where the images lie that a COCO file or a table names: a folder or a zip, a path or any fsspec URL."""
     columns: PairColumns = field(default_factory=PairColumns)
+    captions: CaptionChoice = "all"
+    """What becomes of several captions of one image, as a list in a column: each is a pair with a key of its own (the
+    image's, # and a number), the first alone, or one at random, drawn by the key."""
+    captions_seed: int = 0
+    """Of that draw."""
     download: DownloadConfig = field(default_factory=DownloadConfig)
     encoder: str = "bundled"
     """One or more, with commas between: all take the same decoded image. bundled; clip, clip-l, openclip, openclip-l,
@@ -106,7 +113,9 @@ class EmbedConfig:
 
 def run(config: EmbedConfig, parent: mlflow_runs.Run | None = None) -> list[EmbeddingStore]:
     """Embed what the stores lack and return them, whole, one an encoder; none after a dry run."""
-    place = SourceConfig(config.pairs, config.format, config.columns, config.images)
+    place = SourceConfig(
+        config.pairs, config.format, config.columns, config.images, config.captions, config.captions_seed
+    )
     source = open_source(place, Downloader(config.download).fetch)
     writers = tuple(StoreWriter(output) for output in config.outputs())
     encoders = [load_encoder(name) for name in config.encoders]
@@ -166,7 +175,9 @@ def _manifest(
         source=without_secrets(source.uri),
         source_images=without_secrets(config.images),
         source_format=source.format,
-        columns={role: getattr(config.columns, role) for role in ("key", "image", "caption")},
+        columns=_columns(config.columns),
+        captions=config.captions,
+        captions_seed=config.captions_seed,
         passed_through={field.name: str(field.type) for field in source.passed_through},
         rows_per_unit=config.rows_per_unit,
         batch_rows=config.batch_rows,
@@ -175,6 +186,11 @@ def _manifest(
             name: version(name) for name in ("isoenergy", "torch", "open_clip_torch", "transformers", "ray", "pyarrow")
         },
     )
+
+
+def _columns(columns: PairColumns) -> dict[str, str]:
+    """Return the columns as a manifest has them; a separator that is recognised is not in it."""
+    return {name: value for name, value in asdict(columns).items() if value or name != "separator"}
 
 
 def _changed(

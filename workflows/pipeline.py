@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
+from isoenergy.pairs.captions import CaptionChoice
 from isoenergy.pairs.source import PairColumns
 from isoenergy.report.intervals import bounds, with_bounds
 from isoenergy.report.page.headline import headline
@@ -48,6 +49,10 @@ class PipelineConfig:
     images: str = ""
     """Where the images lie that a COCO file or a table names."""
     columns: PairColumns = field(default_factory=PairColumns)
+    captions: CaptionChoice = "all"
+    """What becomes of several captions of one image: each is a pair, the first, or one at random."""
+    captions_seed: int = 0
+    """Of that draw."""
     encoder: str = "bundled"
     """One of those that `isoenergy embed` takes."""
     workers: Workers = AUTOMATIC
@@ -86,6 +91,8 @@ class PipelineConfig:
             pairs=self.pairs,
             images=self.images,
             columns=self.columns,
+            captions=self.captions,
+            captions_seed=self.captions_seed,
             encoder=self.encoder,
             dry_run=self.dry_run,
         )

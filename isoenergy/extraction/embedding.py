@@ -21,6 +21,7 @@ from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.schema import REJECTED, shard_schema, stored_names
 
 PIXELS = "pixels/"
+_REPEATED = "the key stands earlier in the source; --columns.key none takes file and row for keys that are the images'"
 _VERDICT = ("reason", "detail")
 
 
@@ -44,7 +45,7 @@ def prepare(raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[s
             if rejection is not None:
                 raise rejection
             if row in duplicates:
-                raise Rejected(Reason.DUPLICATE_KEY, "the key stands earlier in the source")
+                raise Rejected(Reason.DUPLICATE_KEY, _REPEATED)
             caption = decode_caption(raw_caption)
             image = decode_image(raw_image)
             pixels = [preprocess(image).tobytes() for preprocess in preprocessors.values()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 CaptionChoice = Literal["all", "first", "random"]
-_TEXTS = ("raw", "caption", "text", "value", "content")
+TEXT_FIELDS = ("raw", "caption", "text", "value", "content")
 _SPEAKERS = ("from", "role")
 _ANSWERING = ("gpt", "assistant", "model")
 
@@ -41,6 +41,9 @@ class Captions:
         return max(1, texts) if self.choice == "all" else 1
 
 
+EACH_CAPTION = Captions()
+
+
 def texts_of(value: Any) -> list[str | None]:
     """Return the texts in a value: one, a list of them, of records that hold one each, or a dialogue's first answer."""
     if isinstance(value, list | tuple):
@@ -57,5 +60,5 @@ def _speaker(item: Any) -> str | None:
 
 def _text(value: Any) -> str | None:
     if isinstance(value, dict):
-        value = next((value[name] for name in _TEXTS if name in value), None)
+        value = next((value[name] for name in TEXT_FIELDS if name in value), None)
     return value if isinstance(value, str) else None

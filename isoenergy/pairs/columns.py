@@ -4,13 +4,40 @@ from collections.abc import Sequence
 
 from isoenergy.errors import InputError
 
+NO_KEY = "none"
+"""Given as the key's column: there is none."""
 USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "key": ("key", "__key__", "id", "uid", "sample_id"),
     "image": ("image", "jpg", "jpeg", "png", "webp", "img", "bytes", "image_bytes"),
     "url": ("url", "image_url", "img_url", "uri"),
-    "path": ("path", "file_name", "filepath", "filename", "image_path", "file", "image", "url", "image_url"),
-    "caption": ("caption", "text", "txt", "top_caption", "title", "alt"),
+    "path": (
+        "path",
+        "file_name",
+        "filepath",
+        "filename",
+        "image_path",
+        "file",
+        "image",
+        "url",
+        "image_url",
+        "image_base64",
+        "base64",
+    ),
+    "caption": (
+        "caption",
+        "text",
+        "txt",
+        "top_caption",
+        "title",
+        "alt",
+        "captions",
+        "sentences",
+        "conversations",
+        "raw",
+    ),
 }
+
+USUAL_NAMES["captions"] = USUAL_NAMES["caption"]
 
 
 def usual_column(names: Sequence[str], role: str) -> str | None:

@@ -1,5 +1,6 @@
 """From a place to the source of pairs that it holds."""
 
+import json
 from collections.abc import Sequence
 from typing import get_args
 
@@ -9,24 +10,28 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import counted
-from isoenergy.pairs.columns import usual_column
+from isoenergy.pairs.captions import Captions
+from isoenergy.pairs.columns import USUAL_NAMES, usual_column
 from isoenergy.pairs.formats.coco import SUFFIX as COCO_SUFFIX
 from isoenergy.pairs.formats.coco import CocoPairs
 from isoenergy.pairs.formats.folder import FolderPairs, has_sidecars
 from isoenergy.pairs.formats.listed import Fetch
 from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs
-from isoenergy.pairs.formats.parquet import SUFFIX as PARQUET_SUFFIX
+from isoenergy.pairs.formats.parquet import SUFFIXES as PARQUET_SUFFIXES
+from isoenergy.pairs.formats.paths import PathPairs
 from isoenergy.pairs.formats.schemas import ROLES, plain_schema
-from isoenergy.pairs.formats.table import TablePairs, is_of_its_folder, tables_among
+from isoenergy.pairs.formats.table import URL_STARTS, TablePairs, is_of_its_folder, tables_among
 from isoenergy.pairs.formats.urls import UrlPairs
 from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import ending, open_file, place_of
 from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
+from isoenergy.pairs.unsupported import conversion_of
 
-_WITH_COLUMNS = ("parquet", "urls", "table")
-_WITH_IMAGES = ("coco", "table")
+_PEEKED_ROWS = 64
+_WITH_COLUMNS = ("parquet", "urls", "paths", "table")
+_WITH_IMAGES = ("coco", "paths", "table")
 
 
 def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
@@ -35,7 +40,7 @@ def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
     Raises InputError if nothing is there, the format is not recognised, the source is not of the format, or a setting
     is given that has no meaning for it.
     """
-    uri, columns = config.uri, config.columns
+    uri, columns, captions = config.uri, config.columns, Captions(config.captions, config.captions_seed)
     try:
         kind = config.format or recognised(uri, columns)
         if columns != PairColumns() and kind not in _WITH_COLUMNS:
@@ -44,15 +49,17 @@ def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
             raise InputError(f"{uri} is read as {kind}, which has its images in itself; leave out --images")
         match kind:
             case "parquet":
-                return ParquetPairs(uri, columns)
+                return ParquetPairs(uri, columns, captions)
             case "urls":
-                return UrlPairs(uri, columns, fetch)
+                return UrlPairs(uri, columns, fetch, captions)
+            case "paths":
+                return PathPairs(uri, columns, fetch, config.images, captions)
             case "webdataset":
-                return WebDatasetPairs(uri)
+                return WebDatasetPairs(uri, captions)
             case "coco":
                 return CocoPairs(uri, config.images)
             case "table":
-                return TablePairs(uri, columns, fetch, config.images)
+                return TablePairs(uri, columns, fetch, config.images, captions)
             case _:
                 return FolderPairs(uri)
     except InputError:
@@ -68,6 +75,8 @@ def recognised(uri: str, columns: PairColumns) -> Format:
     files = place.named + place.found
     kind = _kind(place.filesystem, place.root, files, columns)
     if kind is None or (kind == "folder" and is_file):
+        if advice := conversion_of(files):
+            raise InputError(f"{uri} holds {counted(files)}: {advice}")
         raise InputError(
             f"{uri} holds {counted(files)}: no image-text pairs that are recognised; give Parquet, tars, a COCO "
             f".json with --images, a .csv, .tsv or .jsonl, or a folder of images with .txt captions, or say which with "
@@ -78,10 +87,12 @@ def recognised(uri: str, columns: PairColumns) -> Format:
 
 def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], columns: PairColumns) -> Format | None:
     """The order matters: img2dataset leaves metadata in Parquet beside its tars and images."""
-    parquet, images, tables = ending(files, (PARQUET_SUFFIX,)), ending(files, IMAGE_SUFFIXES), tables_among(files)
+    parquet, images, tables = ending(files, PARQUET_SUFFIXES), ending(files, IMAGE_SUFFIXES), tables_among(files)
     if ending(files, TAR_SUFFIXES):
         return "webdataset"
-    in_parquet = _in_parquet(filesystem, [f"{root}/{file}" for file in parquet], columns) if parquet else None
+    in_parquet: Format | None = None
+    if parquet:
+        in_parquet = _in_parquet(filesystem, [f"{root}/{file}" for file in parquet], columns, bool(images))
     if in_parquet == "parquet":
         return "parquet"
     if images and has_sidecars(files) and not any(map(is_of_its_folder, tables)):
@@ -92,13 +103,16 @@ def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], colum
         return in_parquet
     if tables:
         return "table"
-    if len(ending(files, (COCO_SUFFIX,))) == 1 and not images:
-        return "coco"
+    described = ending(files, (COCO_SUFFIX,))
+    if len(described) == 1 and (not images or is_of_its_folder(described[0])):
+        return _in_json(filesystem, f"{root}/{described[0]}")
     return "folder" if images or has_sidecars(files) else None
 
 
-def _in_parquet(filesystem: AbstractFileSystem, paths: Sequence[str], columns: PairColumns) -> Format:
-    """Tell image bytes from URLs by the first file that can be read."""
+def _in_parquet(
+    filesystem: AbstractFileSystem, paths: Sequence[str], columns: PairColumns, with_images: bool
+) -> Format:
+    """Tell image bytes from URLs and paths by the first file that can be read."""
     for path in paths:
         try:
             with open_file(filesystem, path, cache_type="none") as stream:
@@ -107,7 +121,32 @@ def _in_parquet(filesystem: AbstractFileSystem, paths: Sequence[str], columns: P
             continue
         types = {field.name: field.type for field in schema}
         if columns.image:
-            return "urls" if pa.types.is_string(types.get(columns.image, pa.null())) else "parquet"
+            if not pa.types.is_string(types.get(columns.image, pa.null())):
+                return "parquet"
+            return "paths" if _holds_other_than_urls(filesystem, path, columns.image) else "urls"
         usual = {role: usual_column([n for n, kind in types.items() if ROLES[role][0](kind)], role) for role in ROLES}
-        return "urls" if usual["url"] and not usual["image"] else "parquet"
+        if usual["image"]:
+            return "parquet"
+        if usual["path"] and (not usual["url"] or (with_images and usual["path"] not in USUAL_NAMES["url"])):
+            return "urls" if usual["path"] in USUAL_NAMES["url"] else "paths"
+        return "urls" if usual["url"] else "parquet"
     return "parquet"  # opening it says what is wrong
+
+
+def _holds_other_than_urls(filesystem: AbstractFileSystem, path: str, column: str) -> bool:
+    """Return whether the first string of a column is none of a URL."""
+    with open_file(filesystem, path, cache_type="none") as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(_PEEKED_ROWS, columns=[column]):
+            if values := [value for value in batch[column].to_pylist() if value]:
+                return not str(values[0]).lower().startswith(URL_STARTS)
+    return False
+
+
+def _in_json(filesystem: AbstractFileSystem, path: str) -> Format:
+    """Tell COCO's captions file from a table; what is no JSON is left to COCO to say so."""
+    try:
+        content = json.loads(text := filesystem.cat_file(path))
+    except ValueError:
+        return "table" if text.split(b"\n", 1)[0].rstrip().endswith(b"}") else "coco"
+    is_coco = isinstance(content, dict) and {"images", "annotations"} <= content.keys()
+    return "coco" if is_coco or not isinstance(content, list | dict) else "table"

@@ -12,7 +12,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.naming import MAGIC, expanded, listed_places, split_at_commas
+from isoenergy.pairs.source_names import MAGIC, expanded, listed_places, split_at_commas
 from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
 
 
@@ -174,7 +174,8 @@ def source_files(uri: str, suffixes: Sequence[str]) -> tuple[AbstractFileSystem,
     files = sorted([*place.named, *ending(place.found, suffixes)])
     others = ending(place.found, suffixes, False)
     if not files:
-        raise InputError(f"{uri} holds no {' or '.join(suffixes)} files; give such a file or a folder of them")
+        also = f" (nor {', '.join(suffixes[1:])})" * (len(suffixes) > 1)
+        raise InputError(f"{uri} holds no {suffixes[0]} files{also}; give such a file or a folder of them")
     require_utf8(uri, files)
     return place.filesystem, place.root, files, others
 

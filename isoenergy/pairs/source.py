@@ -7,12 +7,14 @@ from typing import ClassVar, Literal, Protocol
 
 import pyarrow as pa
 
+from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
+from isoenergy.pairs.captions import CaptionChoice
 from isoenergy.pairs.rejection import Rejected
 
 _READABLE = 100
 _LISTS = ("rows", "keys", "images", "captions", "rejections")
-Format = Literal["parquet", "urls", "webdataset", "coco", "table", "folder"]
+Format = Literal["parquet", "urls", "paths", "webdataset", "coco", "table", "folder"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,18 @@ class PairColumns:
     """
 
     key: str = ""
-    """Identifies the pair; unique in its source."""
+    """Identifies the pair; unique in its source. none: no column does, the file and the row are the key."""
     image: str = ""
-    """Encoded image bytes, their URL, or the path of an image file."""
+    """Encoded image bytes or their base64, their URL, or the path of an image file. Where a CSV or TSV has no header,
+    columns are named by their number: 1, 2, …"""
     caption: str = ""
-    """Text of the pair."""
+    """Text of the pair, or a list of several."""
+    separator: str = ""
+    """What stands between the cells of a CSV, if it is not to be recognised: one character."""
+
+    def __post_init__(self) -> None:
+        if len(self.separator) > 1 or self.separator in ("\n", "\r", '"'):
+            raise InputError(f"the separator of cells must be one character, and no quote, got {self.separator!r}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,10 @@ class SourceConfig:
     columns: PairColumns = field(default_factory=PairColumns)
     images: str = ""
     """Where image files lie that a list of captions names."""
+    captions: CaptionChoice = "all"
+    """What becomes of several captions of one image."""
+    captions_seed: int = 0
+    """Of a random choice among them."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,10 @@ class Manifest:
     """Width of each modality by its column, in order, where the source held vectors; empty: `image` and `text`."""
     splits_given: bool = False
     """Whether the source says which split a row is in; else that follows from the key."""
+    captions: str = "all"
+    """What became of several captions of one image: all of them, the first, or one at random."""
+    captions_seed: int = 0
+    """Of a random choice among them."""
     format: int = FORMAT
     """Version of the store's layout."""
 
@@ -72,7 +76,14 @@ class Manifest:
         """What opens the source of pairs again; None for vectors."""
         if self.source_format == VECTORS:
             return None
-        return SourceConfig(self.source, self.source_format, PairColumns(**self.columns), self.source_images)
+        return SourceConfig(
+            self.source,
+            self.source_format,
+            PairColumns(**self.columns),
+            self.source_images,
+            self.captions,  # type: ignore[arg-type]
+            self.captions_seed,
+        )
 
     def to_json(self) -> str:
         """Return the file's text."""

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import usual_column
 from isoenergy.pairs.formats.parquet import SPOILT, SUFFIX
-from isoenergy.pairs.formats.schemas import ROLES, common_schema, plain_schema
+from isoenergy.pairs.formats.schemas import ROLES, common_schema, plain_schema, require_same_columns
 from isoenergy.pairs.reach import ending, find_files, open_file, source_files
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, cut, place_key
@@ -66,7 +66,9 @@ class VectorFiles:
         self.rows = {file: rows for file, (rows, _) in footers.items()}
         if not any(self.rows.values()):
             raise InputError(f"{uri} holds no rows in its {len(self.files)} Parquet files; give one that does")
-        schema = common_schema({schema: file for file, (_, schema) in reversed(footers.items())})
+        schemas = {schema: file for file, (_, schema) in reversed(footers.items())}
+        require_same_columns(schemas)
+        schema = common_schema(schemas)
         names = _chosen(schema, modalities, uri)
         first = next(file for file, rows in self.rows.items() if rows)
         self.widths = {name: self._width(schema.field(name).type, first, name) for name in names}

@@ -1,5 +1,6 @@
 """What is recognised, and what is said when nothing is."""
 
+import base64
 import io
 import tarfile
 import uuid
@@ -14,9 +15,11 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.naming import split_at_commas
 from isoenergy.pairs.opening import open_source, recognised
-from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
+from isoenergy.pairs.rejection import Reason
+from isoenergy.pairs.source import Format, PairColumns, PairSource, RawPairs, SourceConfig
+from isoenergy.pairs.source_names import split_at_commas
+from tests.pairs.made_up_pairs import encoded_image
 
 FETCH = Downloader(DownloadConfig()).fetch
 LAION = {
@@ -163,7 +166,7 @@ def test_what_is_not_recognised_is_listed(tmp_path: Path) -> None:
 
     put(tmp_path, "a.md", "b.md", "c.py", "LICENSE")
     assert "holds 2 .md, 1 no suffix, 1 .py: no image-text pairs that are recognised; give Parquet" in message(tmp_path)
-    assert "--format (parquet, urls, webdataset, coco, table, folder)" in message(tmp_path)
+    assert "--format (parquet, urls, paths, webdataset, coco, table, folder)" in message(tmp_path)
     (tmp_path / "empty").mkdir()
     assert "holds nothing" in message(tmp_path / "empty")
     put(tmp_path, "images/x.jpg", "picture.jpg")
@@ -219,7 +222,8 @@ def tar_of(*names: str) -> bytes:
 
 
 NAMED = [
-    ("{00000..00003}.tar", [0, 1, 2, 3]), ("{00001..00003..2}.tar", [1, 3]), ("0000[01].tar", [0, 1]), ("*.tar", range(5)),
+    ("{00000..00003}.tar", [0, 1, 2, 3]), ("{00001..00003..2}.tar", [1, 3]), ("0000[01].tar", [0, 1]),
+    ("*.tar", range(5)),
     ("00000.tar::00002.tar", [0, 2]), ("00000.tar,00002.tar", [0, 2]), ("{00004,0000{0..1}}.tar", [0, 1, 4]),
     ("0000{0,1}.tar::0000[34].tar", [0, 1, 3, 4]), ("?0000.tar,00001.tar", [0, 1]),
 ]  # fmt: skip
@@ -277,6 +281,47 @@ def test_a_name_with_such_letters_that_is_there_is_that(tmp_path: Path) -> None:
         put(tmp_path, f"{name}/.keep")
         put(tmp_path, **{f"{name}/0": HUGGING_FACE})
         assert opened(tmp_path / name).files == ["0.parquet"]
+
+
+def read_all(source: PairSource) -> RawPairs:
+    return RawPairs.joined([batch for unit in source.units(9) for batch in source.read(unit, 9)])
+
+
+def test_paths_in_parquet(tmp_path: Path) -> None:
+    put(tmp_path, "sub/x", **{})
+    (tmp_path / "0.jpg").write_bytes(b"i0")
+    (tmp_path / "sub" / "1.jpg").write_bytes(b"i1")
+    put(tmp_path, metadata={"file_name": ["0.jpg", "sub/1.jpg", "../out.jpg"], "text": ["t", "u", "v"]})
+    for uri, images in ((tmp_path, ""), (tmp_path / "metadata.parquet", ""), (tmp_path / "metadata.parquet", tmp_path)):
+        source = opened(uri, images)
+        pairs = read_all(source)
+        assert (source.format, source.passed_through.names) == ("paths", ["file_name"])
+        assert pairs.images == [b"i0", b"i1", None]
+        assert [r and r.reason for r in pairs.rejections] == [None, None, Reason.UNSAFE_PATH]
+
+
+def test_base64_in_parquet(tmp_path: Path) -> None:
+    image = encoded_image()
+    texts = [base64.b64encode(image).decode(), "data:image/png;base64," + base64.b64encode(image).decode(), "?"]
+    put(tmp_path, a={"image": texts, "caption": ["t", "u", "v"], "n": [1, 2, 3]})
+    source = opened(tmp_path)
+    assert (source.format, source.passed_through.names) == ("paths", ["n"])
+    assert read_all(source).images == [image, image, None]
+    assert opened(tmp_path, image="image").format == "paths"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("data-00000-of-00001.arrow", "load_from_disk"), ("a.tar.zst", "zstd"), ("a.tfrecord", "TFRecords"),
+        ("a.zip", "unpack"), ("a.csv.gz", "unpack"), ("a.pkl", "never opened"), ("a.h5", "Parquet"), ("a.xlsx", "CSV"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_is_told_with_what_converts_it(tmp_path: Path, name: str, advice: str) -> None:
+    put(tmp_path, name, "state.txt.md")
+    for place in (tmp_path, tmp_path / name):
+        with pytest.raises(InputError, match=advice):
+            opened(place)
 
 
 def test_relative_places_are_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

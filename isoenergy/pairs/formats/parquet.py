@@ -3,24 +3,32 @@
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, TypeAlias
+from functools import lru_cache
+from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
-from isoenergy.pairs.columns import given_column, no_column, usual_column
-from isoenergy.pairs.formats.schemas import ROLES, common_schema, plain_schema
+from isoenergy.pairs.captions import EACH_CAPTION, Captions, texts_of
+from isoenergy.pairs.columns import NO_KEY, given_column, no_column, usual_column
+from isoenergy.pairs.formats.listed import raw_text
+from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, plain_schema
 from isoenergy.pairs.reach import ReachedFile, Unreachable, absolute_source, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
 from isoenergy.storage.files import file_digest
 
 SUFFIX = ".parquet"
+SUFFIXES = (SUFFIX, ".pq")
 SPOILT = (pa.ArrowException, OSError, ValueError)
 """What reading a spoilt file raises; ValueError: a column's name is not UTF-8."""
+_SHOWN = {"captions": "caption"}
 _FOOTERS_AT_ONCE = 32
 _BUFFER_BYTES = 8 * 2**20  # of a column, so that a row group of any size is read in bounded memory
 _IMAGES_AT_ONCE = 64
@@ -39,14 +47,14 @@ class ParquetPairs:
     format: ClassVar[Format] = "parquet"
     _image_role: ClassVar[str] = "image"
 
-    def __init__(self, uri: str, columns: PairColumns) -> None:
+    def __init__(self, uri: str, columns: PairColumns, captions: Captions = EACH_CAPTION) -> None:
         """List the files and check their schemas; no rows are read.
 
         Raises InputError for a missing or empty source, one without a readable file, files with different columns, or
         a column that is not there.
         """
         self.uri = absolute_source(uri)
-        self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
+        self._filesystem, self._root, self.files, others = source_files(uri, SUFFIXES)
         self.beside = Beside.of(self.files, others)
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             footers = dict(zip(self.files, pool.map(self._footer, self.files), strict=True))
@@ -57,9 +65,25 @@ class ParquetPairs:
         self._schema = common_schema(dict(reversed(schemas.items())))
         if not any(rows is None or rows for rows in self.rows.values()):
             raise InputError(f"{uri} holds no pairs: its {len(self.files)} Parquet files have no rows")
-        self._key = self._column("key", columns.key, "key")
+        incomplete = {name for schema in schemas for name in set(self._schema.names) - set(schema.names)}
+        self._key = None if columns.key == NO_KEY else self._column("key", columns.key, "key")
         self._image = self._required(self._image_role, columns.image, "image")
-        self._caption = self._required("caption", columns.caption, "caption")
+        self._caption = self._required("captions", columns.caption, "caption")
+        roles = filter(None, (self._key, self._image, self._caption))
+        if lacking := sorted(incomplete.intersection(roles)):
+            without = next(file for schema, file in schemas.items() if lacking[0] not in schema.names)
+            raise InputError(f"{without} has no column {lacking[0]}, and other files of {uri} do; embed them apart")
+        self._captions = captions
+        self._file_rows = dict(self.rows)
+        self._has_lists = not (
+            pa.types.is_string(kind := self._schema.field(self._caption).type) or pa.types.is_binary(kind)
+        )
+        if self._has_lists and captions.choice == "all":
+            with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+                starts = list(pool.map(self._starts, self.files))
+            self.rows = {
+                file: None if some is None else int(some[-1]) for file, some in zip(self.files, starts, strict=True)
+            }
         taken = self._taken()
         self.passed_through = pa.schema([field for field in self._schema if field.name not in taken])
         self.keys_may_repeat = self._key is not None
@@ -86,23 +110,69 @@ class ParquetPairs:
         columns = [
             name for name in (self._key, self._image, self._caption, *self.passed_through.names) if name is not None
         ]
-        parts = self._parts(unit.file, wanted, rows_per_batch, list(dict.fromkeys(columns)))
-        yield from full_batches((self._raw(unit.file, *part) for part in parts), rows_per_batch)
+        parts = self._parts(unit.file, self._rows_of(unit.file, wanted), rows_per_batch, list(dict.fromkeys(columns)))
+        raws = (self._raw(unit.file, *part) for part in parts)
+        yield from full_batches(self._of_pairs(unit.file, raws, wanted) if self._has_lists else raws, rows_per_batch)
+
+    def _starts(self, file: str) -> npt.NDArray[np.int64] | None:
+        """The number of the first pair of each row, and how many pairs there are; None if the file is spoilt."""
+        rows = self._file_rows[file]
+        if rows is None:
+            return None
+        return _pair_starts(self._filesystem, self._path(file), file, rows, self._caption)
+
+    def _rows_of(self, file: str, pairs: Sequence[int]) -> Sequence[int]:
+        """Return the rows that some pairs are of."""
+        if not self._has_lists or self._captions.choice != "all" or not pairs:
+            return pairs
+        starts = self._starts(file)
+        assert starts is not None
+        return np.unique(np.searchsorted(starts, np.asarray(pairs), side="right") - 1).tolist()
+
+    def _of_pairs(self, file: str, raws: Iterable[RawPairs], wanted: Collection[int]) -> Iterator[RawPairs]:
+        """Yield the pairs that rows with several captions make."""
+        starts = self._starts(file) if self._captions.choice == "all" else None
+        chosen = frozenset(wanted)
+        for raw in raws:
+            places, numbers, keys, captions = [], [], [], []
+            for place, row in enumerate(raw.rows):
+                texts: list[str | None] = raw.captions[place] or [None]  # type: ignore[assignment]
+                if starts is not None and raw.rejections[place] is not None:
+                    texts = [None] * int(starts[row + 1] - starts[row])
+                for offset, (key, text) in enumerate(self._captions.chosen(raw.keys[place], texts)):
+                    number = row if starts is None else int(starts[row]) + offset
+                    if number in chosen:
+                        places.append(place)
+                        numbers.append(number)
+                        keys.append(key)
+                        captions.append(raw_text(text))
+            yield RawPairs(
+                rows=numbers,
+                keys=keys,
+                images=[raw.images[place] for place in places],
+                captions=captions,
+                rejections=[raw.rejections[place] for place in places],
+                passed_through=raw.passed_through.take(pa.array(places, pa.int64())),
+            )
 
     def images(self, file: str, rows: Sequence[int]) -> dict[int, bytes | None]:
         """Return the image bytes of some rows of one file; only the row groups that hold them are read, once."""
         wanted = PairUnit(file, 0, None).chosen(rows, self.rows[file] or 0)
         found: dict[int, bytes | None] = {}
-        for numbers, part in self._parts(file, wanted, _IMAGES_AT_ONCE, [self._image]):
+        for numbers, part in self._parts(file, self._rows_of(file, wanted), _IMAGES_AT_ONCE, [self._image]):
             values = [None] * len(numbers) if isinstance(part, str) else _bytes(part[self._image])
             found |= zip(numbers, values, strict=True)
-        return found
+        return {pair: found[row] for pair in wanted for row in self._rows_of(file, [pair])}
 
     def keys(self, file: str) -> pa.ChunkedArray:
         """Return one file's key column, as binary; null where it cannot be read."""
         assert self._key is not None
-        parts = self._parts(file, range(self.rows[file] or 0), _KEYS_AT_ONCE, [self._key])
+        parts = self._parts(file, range(self._file_rows[file] or 0), _KEYS_AT_ONCE, [self._key])
         keys = [[None] * len(rows) if isinstance(part, str) else _bytes(part[self._key]) for rows, part in parts]
+        starts = self._starts(file) if self._has_lists and self._captions.choice == "all" else None
+        if starts is not None:
+            pairs = zip((key for some in keys for key in some), np.diff(starts).tolist(), strict=True)
+            keys = [[numbered for numbered, _ in self._captions.chosen(key, [None] * count)] for key, count in pairs]
         return pa.chunked_array([pa.array(some, pa.binary()) for some in keys], pa.binary())
 
     def _parts(
@@ -113,15 +183,16 @@ class ParquetPairs:
             return
         with open_file(self._filesystem, self._path(file), cache_type="none") as stream:
             parquet = _opened(stream)
-            if parquet.metadata.num_rows != self.rows[file]:
+            if parquet.metadata.num_rows != self._file_rows[file]:
                 raise Unreachable(
-                    f"{file} had {self.rows[file]} rows when it was listed, now {parquet.metadata.num_rows}"
+                    f"{file} had {self._file_rows[file]} rows when it was listed, now {parquet.metadata.num_rows}"
                 )
-            first = 0
+            first, names = 0, set(parquet.schema_arrow.names)
             for group in range(parquet.num_row_groups):
                 stop = first + parquet.metadata.row_group(group).num_rows
                 within = wanted[bisect_left(wanted, first) : bisect_left(wanted, stop)]
-                batches = parquet.iter_batches(rows_at_once, [group], columns) if within else iter(())
+                there = [name for name in columns if name in names]
+                batches = parquet.iter_batches(rows_at_once, [group], there) if within else iter(())
                 yield from _read_group(batches, first, within)
                 first = stop
 
@@ -129,7 +200,7 @@ class ParquetPairs:
         if isinstance(part, str):
             return self._unreadable(file, rows, Rejected(Reason.UNREADABLE_FILE, part))
         try:
-            passed_through = part.select(self.passed_through.names).cast(self.passed_through)
+            passed_through = conformed(part, self.passed_through)
         except pa.ArrowException as error:  # a value that the common type of all files cannot hold
             if len(rows) == 1:
                 return self._unreadable(file, rows, Rejected(Reason.UNREADABLE_ROW, str(error)))
@@ -141,7 +212,7 @@ class ParquetPairs:
             rows=list(rows),
             keys=list(keys),
             images=_bytes(part[self._image]),
-            captions=_bytes(part[self._caption]),
+            captions=_texts(part[self._caption]) if self._has_lists else _bytes(part[self._caption]),
             rejections=[None] * len(rows),
             passed_through=passed_through,
         )
@@ -180,17 +251,20 @@ class ParquetPairs:
         fits, what = ROLES[role]
         types = {field.name: field.type for field in self._schema}
         if not given:
-            return usual_column([name for name, kind in types.items() if fits(kind)], role)
-        name = given_column(list(types), role, given, self.uri, option)
+            texts = usual_column([name for name, kind in types.items() if ROLES["caption"][0](kind)], role)
+            lists = usual_column([name for name, kind in types.items() if fits(kind)], role)
+            return texts or lists if role == "captions" else lists
+        name = given_column(list(types), _SHOWN.get(role, role), given, self.uri, option)
         if not fits(types[name]):
-            raise InputError(f"{self.uri}: column {name!r} holds {types[name]}; that for the {role} must hold {what}")
+            shown = _SHOWN.get(role, role)
+            raise InputError(f"{self.uri}: column {name!r} holds {types[name]}; that for the {shown} must hold {what}")
         return name
 
     def _required(self, role: str, given: str, option: str) -> str:
         name = self._column(role, given, option)
         if name is None:
             there = [f"{field.name} ({field.type})" for field in self._schema]
-            raise no_column(there, role, self.uri, option, f" of {ROLES[role][1]}")
+            raise no_column(there, _SHOWN.get(role, role), self.uri, option, f" of {ROLES[role][1]}")
         return name
 
     def _taken(self) -> tuple[str | None, ...]:
@@ -233,6 +307,43 @@ def _read_group(
 def _taken(table: pa.Table, places: list[int]) -> pa.Table:
     start, stop = places[0], places[-1] + 1
     return table.slice(start, len(places)) if len(places) == stop - start else table.take(places)
+
+
+@lru_cache(maxsize=64)
+def _pair_starts(
+    filesystem: AbstractFileSystem, path: str, file: str, rows: int, caption: str
+) -> npt.NDArray[np.int64]:
+    """Return the number of the first pair of each row, if each of its captions makes one, and that of all pairs."""
+    counts = np.ones(rows, np.int64)
+    with open_file(filesystem, path, cache_type="none") as stream:
+        parquet = _opened(stream)
+        if parquet.metadata.num_rows != rows:
+            raise Unreachable(f"{file} had {rows} rows when it was listed, now {parquet.metadata.num_rows}")
+        first = 0
+        for group in range(parquet.num_row_groups):
+            stop = first + parquet.metadata.row_group(group).num_rows
+            batches = parquet.iter_batches(_KEYS_AT_ONCE, [group], [caption])
+            for wanted, part in _read_group(batches, first, range(first, stop)):
+                if not isinstance(part, str):
+                    lengths = [len(texts or ()) for texts in _texts(part[caption])]
+                    counts[wanted[0] : wanted[-1] + 1] = np.maximum(lengths, 1)
+            first = stop
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _texts(column: pa.ChunkedArray) -> list[Any]:
+    """Return the texts of each row; those that are not UTF-8 have bytes escaped as surrogates."""
+    try:
+        return [texts_of(value) for value in column.to_pylist()]
+    except UnicodeDecodeError:  # one row's
+        return [texts_of(_python_value(value)) for value in column]
+
+
+def _python_value(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return None
 
 
 def _bytes(column: pa.ChunkedArray) -> list[bytes | None]:

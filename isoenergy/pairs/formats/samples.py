@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from isoenergy.pairs.captions import texts_of
 from isoenergy.pairs.columns import usual_column
 from isoenergy.pairs.formats.tar import Damage, Member
 from isoenergy.pairs.kinds import Role, image_kind, role_of, stem_of
@@ -52,14 +53,13 @@ def grouped(members: Iterable[Member | Damage]) -> Iterator[Sample | Damage]:
     yield from window.rest()
 
 
-def caption_in(described: bytes) -> bytes | None:
-    """Return the caption in the content of a `.json` member, or None if it has none."""
+def captions_in(described: bytes) -> list[str | None]:
+    """Return the captions in the content of a `.json` member; one that is None if it has none."""
     try:
         content = json.loads(described)
-        caption = content[usual_column(list(content), "caption")]
+        return texts_of(content[usual_column(list(content), "caption")])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    return caption.encode("utf-8", "surrogatepass") if isinstance(caption, str) else None
+        return [None]
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _part(member: Member, stem: str, suffix: str, is_image: bool) -> _Part | Non
     role = "image" if is_image else role_of(f"x{suffix}")
     if role is None:
         return None
-    has_text = role == "caption" or (role == "json" and caption_in(member.content or b"") is not None)
+    has_text = role == "caption" or (role == "json" and any(captions_in(member.content or b"")))
     return _Part(role, stem, is_plain=suffix.count(".") < 2, has_text=has_text, member=member)
 
 

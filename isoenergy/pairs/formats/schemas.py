@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 
 from isoenergy.errors import InputError
+from isoenergy.pairs.captions import TEXT_FIELDS
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -13,27 +14,69 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
-    """Return the schema that `plain_schema`s share, in the order of the first; a column of nulls alone fits any type.
+    """Return the schema that `plain_schema`s share, in the order of the first: all columns, of the widest types.
 
+    Integers and floats may differ in their width; a column of nulls alone, or none at all, fits any type.
     schemas: each with the name of a file that has it.
-    Raises InputError, saying how, if they have different columns or types, or one has a column twice.
+    Raises InputError, saying how, if they have types that differ otherwise, or one has a column twice.
     """
-    (first, first_file), *_ = schemas.items()
-    merged = {field.name: field.type for field in first}
+    merged: dict[str, pa.DataType] = {}
+    holders: dict[str, str] = {}
     for schema, file in schemas.items():
         if len(set(schema.names)) != len(schema):
             raise InputError(f"{file} has two columns of one name among {', '.join(schema.names)}; rename one")
-        if only := sorted(set(schema.names) ^ set(merged)):
-            raise InputError(f"{first_file} and {file} do not both have {', '.join(only)}; embed them apart")
         for field in schema:
-            known = merged[field.name]
-            if pa.types.is_null(known):
-                merged[field.name] = field.type
-            elif not (pa.types.is_null(field.type) or field.type.equals(known)):
+            known = merged.get(field.name, field.type)
+            wider = _wider(known, field.type)
+            if wider is None:
                 raise InputError(
-                    f"column {field.name!r} holds {known} in {first_file} and {field.type} in {file}; embed them apart"
+                    f"column {field.name!r} holds {known} in {holders[field.name]} and {field.type} in {file}; embed "
+                    f"them apart"
                 )
+            merged[field.name] = wider
+            holders.setdefault(field.name, file)
     return pa.schema(list(merged.items()))
+
+
+def require_same_columns(schemas: Mapping[pa.Schema, str]) -> None:
+    """Raise InputError unless all files have the same columns."""
+    (first, first_file), *_ = schemas.items()
+    for schema, file in schemas.items():
+        if only := sorted(set(schema.names) ^ set(first.names)):
+            raise InputError(f"{first_file} and {file} do not both have {', '.join(only)}; embed them apart")
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a file's rows with the columns of `schema`, null where it has none of that name."""
+    there = set(table.schema.names)
+    columns = [table[f.name].cast(f.type) if f.name in there else pa.nulls(len(table), f.type) for f in schema]
+    return pa.table(columns, schema) if columns else table.select([])
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds both; None if there is none."""
+    if one.equals(other) or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        inner = _wider(one.value_type, other.value_type)
+        return None if inner is None else pa.list_(inner)
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        kinds = {field.name: field.type for field in one}
+        for field in other:
+            inner = _wider(kinds.get(field.name, field.type), field.type)
+            if inner is None:
+                return None
+            kinds[field.name] = inner
+        return pa.struct(list(kinds.items()))
+    both_integers = pa.types.is_integer(one) and pa.types.is_integer(other)
+    both_floats = pa.types.is_floating(one) and pa.types.is_floating(other)
+    if not (both_integers or both_floats):
+        return None
+    if both_floats or pa.types.is_signed_integer(one) == pa.types.is_signed_integer(other):
+        return max(one, other, key=lambda kind: kind.bit_width)
+    return pa.int64()
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -47,6 +90,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.binary()
     if pa.types.is_struct(kind):
         return pa.struct([(field.name, _plain(field.type)) for field in kind])
+    if pa.types.is_timestamp(kind) and kind.unit == "s":  # Parquet has no such unit
+        return pa.timestamp("ms", kind.tz)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.list_(_plain(kind.value_type))
     return kind
@@ -67,10 +112,21 @@ def _is_image(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind)
 
 
+def _is_caption(kind: pa.DataType) -> bool:
+    """Whether it is a text, a record with one, or a list of these."""
+    if pa.types.is_list(kind):
+        kind = kind.value_type
+    if pa.types.is_struct(kind):
+        return any(field.name in TEXT_FIELDS and _is_text(field.type) for field in kind)
+    return _is_text(kind)
+
+
 ROLES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "key": (_is_key, "strings or integers"),
     "image": (_is_image, "bytes"),
     "url": (_is_text, "strings"),
+    "path": (_is_text, "strings"),
     "caption": (_is_text, "strings"),
+    "captions": (_is_caption, "strings or lists of them"),
 }
 """Which plain types the column for a role may have, and what to call them."""

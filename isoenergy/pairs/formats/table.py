@@ -1,11 +1,10 @@
-"""Pairs from tables of images and captions: CSV, TSV or JSON lines."""
+"""Pairs from tables of images and captions: CSV, TSV, JSON lines or a JSON array."""
 
-import csv
-import io
 import json
 import posixpath
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import tee
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -13,18 +12,23 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
-from isoenergy.pairs.columns import given_column, no_column, usual_column
+from isoenergy.pairs.captions import EACH_CAPTION, Captions, texts_of
+from isoenergy.pairs.columns import NO_KEY, given_column, no_column, usual_column
+from isoenergy.pairs.formats.delimited import delimited_rows
+from isoenergy.pairs.formats.json_rows import json_rows
 from isoenergy.pairs.formats.listed import Fetch, Listing, among, fetched, printable, raw_text, read_listed
 from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.inline import decoded, is_inline
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import absolute_source, ending, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, place_key
 from isoenergy.storage.files import file_digest
 
-SUFFIXES = (".csv", ".tsv", ".jsonl")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_JSON = (".jsonl", ".ndjson", ".json")
 _OF_ITS_FOLDER = ("metadata", "captions")
-_URL_STARTS = ("http://", "https://")
+URL_STARTS = ("http://", "https://")
 
 
 def tables_among(files: Sequence[str]) -> list[str]:
@@ -39,37 +43,42 @@ def is_of_its_folder(file: str) -> bool:
 
 
 class TablePairs:
-    """CSV, TSV or JSONL files with a column of images and one of captions; see `PairSource`.
+    """CSV, TSV or JSON with a column of images and one of captions; see `PairSource`.
 
-    The images are paths, relative to the table's folder or to another, or URLs. Without a key column a pair's key is
-    its file and row; all other columns pass through as text. A row that cannot be parsed is a pair, rejected.
+    Each image is a path, relative to the table's folder or to another, a URL, or base64. Without a key column a pair's
+    key is its file and row; all other columns pass through as text. A row that cannot be parsed is a pair, rejected.
     """
 
     format: ClassVar[Format] = "table"
 
-    def __init__(self, uri: str, columns: PairColumns, fetch: Fetch, images: str = "") -> None:
+    def __init__(
+        self, uri: str, columns: PairColumns, fetch: Fetch, images: str = "", captions: Captions = EACH_CAPTION
+    ) -> None:
         """Read the tables. `images`: the folder or zip that paths are relative to; `fetch` gets the images of URLs.
 
         Raises InputError if there is no table, or one is not readable or lacks a column.
         """
         self.uri = absolute_source(uri)
-        self._filesystem, self._root, files, others = source_files(uri, SUFFIXES)
+        self._filesystem, self._root, files, others = source_files(uri, (*SUFFIXES, ".json"))
         self.files = tables_among(files) or files
-        self._columns, self._fetch = columns, fetch
+        self._columns, self._captions, self._fetch = columns, captions, fetch
         self._images = ImageFolder.at(images) if images else None
         self._with_urls: set[str] = set()
         self._rows: dict[str, int] = {}
         self.keys_may_repeat = False
         passed_through: dict[str, None] = {}
+        with_paths = False
         for file in self.files:
             listing, has_keys = self._read(file)
             self._rows[file] = len(listing)
             self.keys_may_repeat |= has_keys
             passed_through |= dict.fromkeys(listing.passed_through.schema.names)
-            if next(filter(None, listing.names), "").lower().startswith(_URL_STARTS):
+            first = next(filter(None, listing.names), "")
+            if first.lower().startswith(URL_STARTS):
                 self._with_urls.add(file)
+            with_paths |= file not in self._with_urls and not is_inline(first)
         self.passed_through = pa.schema([(name, pa.string()) for name in passed_through])
-        if not images and len(self._with_urls) < len(self.files):
+        if not images and with_paths:
             others = ending(others, IMAGE_SUFFIXES, False)
         self.beside = Beside.of(self.files, [*others, *sorted(set(files) - set(self.files))])
         if not any(self._rows.values()):
@@ -90,36 +99,48 @@ class TablePairs:
     def read(self, unit: PairUnit, rows_per_batch: int, rows: Collection[int] | None = None) -> Iterator[RawPairs]:
         """Yield the unit's pairs in order."""
         listing = self._read(unit.file)[0].with_columns(self.passed_through)
-        fetch = self._fetch_for(unit.file)
-        return read_listed(listing, self._rows[unit.file], fetch, unit, rows_per_batch, rows)
+        return read_listed(listing, self._rows[unit.file], self._fetch_of(unit.file), unit, rows_per_batch, rows)
 
     def images(self, file: str, rows: Sequence[int]) -> dict[int, bytes | None]:
         """Return the images of some rows of one table."""
-        return fetched(among(self._read(file)[0].names, rows), self._fetch_for(file))
+        return fetched(among(self._read(file)[0].names, rows), self._fetch_of(file))
 
     def _read(self, file: str) -> tuple[Listing, bool]:
-        return _listing(self._filesystem, self._path(file), file, self.file_digest(file), self._columns)
+        digest = self.file_digest(file)
+        return _listing(self._filesystem, self._path(file), file, digest, self._columns, self._captions)
 
-    def _fetch_for(self, file: str) -> Fetch:
+    def _fetch_of(self, file: str) -> Fetch:
         if file in self._with_urls:
-            return self._fetch
-        return (self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))).fetch
+            return with_inline(self._fetch)
+        return with_inline((self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))).fetch)
 
     def _path(self, file: str) -> str:
         return f"{self._root}/{file}"
 
 
+def with_inline(fetch: Fetch) -> Fetch:
+    """Return what gets images in base64 from the text itself, and those of other names by `fetch`."""
+
+    def get(batches: Iterable[Sequence[str | None]]) -> Iterator[list[bytes | Rejected]]:
+        every, others = tee(batches)
+        found = fetch([None if name and is_inline(name) else name for name in names] for names in others)
+        for names, images in zip(every, found, strict=True):
+            yield [
+                decoded(name) if name and is_inline(name) else image for name, image in zip(names, images, strict=True)
+            ]
+
+    return get
+
+
 @lru_cache(maxsize=2)
 def _listing(
-    filesystem: AbstractFileSystem, path: str, file: str, digest: str, columns: PairColumns
+    filesystem: AbstractFileSystem, path: str, file: str, digest: str, columns: PairColumns, captions: Captions
 ) -> tuple[Listing, bool]:
     """Return a table and whether it has a column of keys; `digest` makes one that is written again be read again."""
     del digest
     text = filesystem.cat_file(path).decode("utf-8-sig", "surrogateescape")
-    if path.lower().endswith(".jsonl"):
-        parsed = _json_rows(text)
-    else:
-        parsed = _csv_rows(text, "\t" if path.lower().endswith(".tsv") else ",", path)
+    is_json = path.lower().endswith(_JSON)
+    parsed = json_rows(text, path) if is_json else delimited_rows(text, path, columns)
     rows = [row if isinstance(row, dict) else {} for row in parsed]
     bad = {number: Rejected(Reason.UNREADABLE_ROW, row) for number, row in enumerate(parsed) if isinstance(row, str)}
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -127,25 +148,43 @@ def _listing(
         return Listing([], [], [], {}, pa.table({})), False
     if not names:
         raise InputError(f"{path} is not a readable table: {bad[0].detail}")
-    key = _column(names, "key", columns.key, path, "key")
+    key = None if columns.key == NO_KEY else _column(names, "key", columns.key, path, "key")
     image = _column(names, "path", columns.image, path, "image")
     caption = _column(names, "caption", columns.caption, path, "caption")
     if image is None:
         raise no_column(names, "path", path, "image")
     if caption is None:
         raise no_column(names, "caption", path, "caption")
-    kept = {name: pa.array([_printed(row.get(name)) for row in rows], pa.string()) for name in names}
+    keys, texts, places = [], [], []
+    for number, row in enumerate(rows):
+        own = place_key(file, number) if key is None or number in bad else raw_text(_key_text(row.get(key)))
+        for pair_key, text_of_pair in captions.chosen(own, texts_of(row.get(caption))):
+            keys.append(pair_key)
+            texts.append(raw_text(text_of_pair))
+            places.append(number)
+    images = [_name(rows[place].get(image)) for place in places]
+    inline = image if any(name and is_inline(name) for name in images) else None
+    kept = [name for name in names if name not in (key, caption, inline)]
+    columns_kept = [pa.array([_printed(rows[place].get(name)) for place in places], pa.string()) for name in kept]
     listing = Listing(
-        keys=[
-            place_key(file, number) if key is None or number in bad else raw_text(_key_text(row.get(key)))
-            for number, row in enumerate(rows)
-        ],
-        names=[_string(row.get(image)) for row in rows],
-        captions=[raw_text(_string(row.get(caption))) for row in rows],
-        rejections=bad,
-        passed_through=pa.table({name: values for name, values in kept.items() if name not in (key, caption)}),
+        keys=keys,
+        names=images,
+        captions=texts,
+        rejections={pair: bad[place] for pair, place in enumerate(places) if place in bad},
+        passed_through=pa.table(columns_kept, _once(kept)),
     )
     return listing, key is not None
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    """Return names that Arrow can hold, each once."""
+    taken: dict[str, None] = {}
+    for name in map(printable, names):
+        unlike, number = name, 2
+        while unlike in taken:
+            unlike, number = f"{name}_{number}", number + 1
+        taken[unlike] = None
+    return list(taken)
 
 
 def _column(names: list[str], role: str, given: str, where: str, option: str) -> str | None:
@@ -154,58 +193,16 @@ def _column(names: list[str], role: str, given: str, where: str, option: str) ->
     return usual_column(names, role)
 
 
-def _csv_rows(text: str, delimiter: str, path: str) -> list[dict[str, Any] | str]:
-    """Return each row, or why it cannot be parsed; the lines after one that cannot are parsed for themselves."""
-    lines = list(io.StringIO(text, newline=""))
-    rows: list[dict[str, Any] | str] = []
-    reader = csv.reader(lines, delimiter=delimiter)
-    try:
-        header = [name.strip() or f"column_{place}" for place, name in enumerate(next(reader, []))]
-    except csv.Error as error:
-        raise InputError(f"{path} is not a readable table: its header is not ({error})") from error
-    if len(set(header)) != len(header):
-        raise InputError(f"{path} has two columns of one name among {', '.join(header)}; rename one")
-    first = reader.line_num
-    while first < len(lines):
-        reader = csv.reader((lines[line] for line in range(first, len(lines))), delimiter=delimiter, strict=True)
-        start = first
-        try:
-            for cells in reader:
-                rows += _csv_row(cells, header, start + 1)
-                start = first + reader.line_num
-            return rows
-        except csv.Error as error:
-            rows.append(f"line {start + 1}: {error}")
-            first = start + 1
-    return rows
-
-
-def _csv_row(cells: list[str], header: list[str], line: int) -> list[dict[str, Any] | str]:
-    if any(cells[len(header) :]):
-        return [f"line {line}: {len(cells)} cells, but there are {len(header)} columns"]
-    return [dict(zip(header, cells, strict=False))] if cells else []
-
-
-def _json_rows(text: str) -> list[dict[str, Any] | str]:
-    """Return each line's object, or why it is none."""
-    rows: list[dict[str, Any] | str] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            row = f"{type(error).__name__}: {error}"
-        rows.append(row if isinstance(row, dict) else f"line {number}: not a JSON object ({str(row)[:80]})")
-    return rows
-
-
-def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def _name(value: Any) -> str | None:
+    return value.strip() if isinstance(value, str) else None
 
 
 def _key_text(value: Any) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _string(value)
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _printed(value: Any) -> str | None:

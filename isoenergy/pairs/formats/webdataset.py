@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
+from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.decoding import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
-from isoenergy.pairs.formats.samples import WINDOW_BYTES, Sample, caption_in, grouped
+from isoenergy.pairs.formats.listed import raw_text
+from isoenergy.pairs.formats.samples import WINDOW_BYTES, Sample, captions_in, grouped
 from isoenergy.pairs.formats.tar import Damage, read_tar
 from isoenergy.pairs.kinds import Role, image_kind, role_of
 from isoenergy.pairs.reach import absolute_source, open_file, source_files
@@ -36,7 +38,7 @@ _HOW_TO_SORT = "tar --sort=name -cf sorted.tar -C FOLDER . of the unpacked tar p
 class _Found:
     """A pair of a tar, or a place at which it is spoilt."""
 
-    key: str
+    key: bytes | None
     rejection: Rejected | None
     image: bytes | None = None
     caption: bytes | None = None
@@ -47,18 +49,19 @@ class WebDatasetPairs:
     """Tars with images, `.txt` and `.json` members, grouped into samples as in `samples`; see `PairSource`.
 
     The pair's key is the tar's name and the sample's key, so tars may number their samples alike. The caption is the
-    `.txt` member, or the caption in the `.json` one, which passes through as text.
+    `.txt` member, or what is that in the `.json` one, which passes through as text.
     """
 
     format: ClassVar[Format] = "webdataset"
     keys_may_repeat = False
     passed_through = pa.schema([("json", pa.string())])
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, captions: Captions = EACH_CAPTION) -> None:
         """List the tars; they are read up to the first sample. Raises InputError if there are none, or no sample."""
         self._filesystem, self._root, self.files, others = source_files(uri, SUFFIXES)
         self.beside = Beside.of(self.files, others)
         self.uri = absolute_source(uri)
+        self._captions = captions
         if not any(map(self._holds_a_sample, self.files)):
             raise InputError(f"{uri} holds no pairs: no image and no text in its {len(self.files)} tars")
 
@@ -104,15 +107,18 @@ class WebDatasetPairs:
             open_file(self._filesystem, self._path(file), block_size=_READ_AHEAD_BYTES) as stream,
             io.BufferedReader(stream, _BUFFER_BYTES) as buffered,
         ):
-            for row, sample in enumerate(grouped(read_tar(buffered, _most_bytes))):
+            for place, sample in enumerate(grouped(read_tar(buffered, _most_bytes))):
                 if isinstance(sample, Damage):
                     rejection = Rejected(Reason.UNREADABLE_FILE, f"the tar is spoilt: {sample.detail}")
-                    yield _Found(f"{file}/unreadable-{row:09d}", rejection)
+                    yield _Found(f"{file}/unreadable-{place:09d}".encode(), rejection)
                     continue
+                key = f"{file}/{sample.key}".encode("utf-8", "surrogateescape")
                 image, caption, described = (sample.content(role) for role in _MOST)
-                if caption is None and described is not None:
-                    caption = caption_in(described)
-                yield _Found(f"{file}/{sample.key}", _why_none(sample), image, caption, described)
+                if caption is not None or described is None:
+                    yield _Found(key, _why_none(sample), image, caption, described)
+                    continue
+                for pair_key, text in self._captions.chosen(key, captions_in(described)):
+                    yield _Found(pair_key, _why_none(sample), image, raw_text(text), described)
 
     def _holds_a_sample(self, file: str) -> bool:
         try:
@@ -159,7 +165,7 @@ def _raw(samples: Sequence[tuple[int, _Found]]) -> RawPairs:
     texts = [None if sample.json is None else sample.json.decode("utf-8", "replace") for _, sample in samples]
     return RawPairs(
         rows=[row for row, _ in samples],
-        keys=[sample.key.encode("utf-8", "surrogateescape") for _, sample in samples],
+        keys=[sample.key for _, sample in samples],
         images=[sample.image for _, sample in samples],
         captions=[sample.caption for _, sample in samples],
         rejections=[sample.rejection for _, sample in samples],

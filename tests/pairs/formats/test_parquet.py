@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.errors import InputError
+from isoenergy.pairs.captions import Captions
 from isoenergy.pairs.formats.parquet import ParquetPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairColumns, PairUnit, RawPairs
@@ -175,11 +176,101 @@ def test_files_may_store_the_same_columns_in_different_ways(tmp_path: Path) -> N
     assert pairs.passed_through["tags"].to_pylist() == [["t"], []] * 3
 
 
-def test_files_with_other_columns_or_types_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "columns" / "a.parquet", 2)
-    write(tmp_path / "columns" / "b.parquet", 2, extra=[1, 2])
-    with pytest.raises(InputError, match=r"a\.parquet and b\.parquet do not both have extra"):
-        opened(tmp_path / "columns")
+def test_files_may_differ_in_columns_that_pass_through_and_in_the_width_of_numbers(tmp_path: Path) -> None:
+    for name, kind, extra in (
+        ("a", pa.int32(), {}),
+        ("b", pa.int64(), {"extra": ["x"]}),
+        ("c", pa.uint8(), {"other": [7]}),
+    ):
+        columns = {"image": [b"i"], "text": [name], "width": pa.array([9], kind)} | extra
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    source = opened(tmp_path)
+    assert source.passed_through == pa.schema([("width", pa.int64()), ("extra", pa.string()), ("other", pa.int64())])
+    pairs = everything(source)
+    assert pairs.captions == [b"a", b"b", b"c"]
+    assert pairs.passed_through.to_pylist() == [
+        {"width": 9, "extra": None, "other": None}, {"width": 9, "extra": "x", "other": None},
+        {"width": 9, "extra": None, "other": 7},
+    ]  # fmt: skip
+    pq.write_table(pa.table({"image": [b"i"], "caption": ["d"]}), tmp_path / "d.parquet")
+    with pytest.raises(InputError, match=r"d\.parquet has no column text, and other files of .* do; embed them apart"):
+        opened(tmp_path, caption="text")
+
+
+def test_a_value_that_the_common_type_cannot_hold_costs_its_row(tmp_path: Path) -> None:
+    for name, values in (("a", pa.array([1], pa.int64())), ("b", pa.array([2, 2**63 + 1, 3], pa.uint64()))):
+        rows = len(values)
+        pq.write_table(
+            pa.table({"image": [b"i"] * rows, "text": ["t"] * rows, "n": values}), tmp_path / f"{name}.parquet"
+        )
+    pairs = everything(opened(tmp_path))
+    assert [r and r.reason for r in pairs.rejections] == [None, None, Reason.UNREADABLE_ROW, None]
+    assert pairs.passed_through["n"].to_pylist() == [1, 2, None, 3]
+
+
+RAW = pa.struct([("raw", pa.string())])
+KINDS_OF_LISTS = [pa.list_(pa.string()), pa.large_list(pa.large_string()), pa.list_(RAW)]
+LISTS = [["a", "b"], ["c"], [], None, ["d", None, "e"]]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LISTS)
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_each_caption_of_a_list_is_a_pair(tmp_path: Path, kind: pa.DataType, with_keys: bool) -> None:
+    values = [
+        None if v is None else [{"raw": t} if pa.types.is_struct(kind.value_type) else t for t in v] for v in LISTS
+    ]
+    columns = {"image": [b"0", b"1", b"2", b"3", b"4"], "caption": pa.array(values, kind), "n": range(5)}
+    keys = {"key": [f"k{n}" for n in range(5)]} if with_keys else {}
+    pq.write_table(pa.table(columns | keys), tmp_path / "a.parquet", row_group_size=2)
+    source = opened(tmp_path)
+    pairs = everything(source)
+    assert pairs.captions == [b"a", b"b", b"c", None, None, b"d", None, b"e"]
+    assert pairs.images == [b"0", b"0", b"1", b"2", b"3", b"4", b"4", b"4"]
+    assert pairs.passed_through["n"].to_pylist() == [0, 0, 1, 2, 3, 4, 4, 4]
+    stems = [f"k{n}" if with_keys else f"a/{n:09d}" for n in (0, 0, 1, 2, 3, 4, 4, 4)]
+    assert [k.decode() for k in pairs.keys] == [
+        s + e for s, e in zip(stems, ("#0", "#1", "", "", "", "#0", "#1", "#2"), strict=True)
+    ]
+    assert sum(unit.stop - unit.start for unit in source.units(3)) == 8
+    cut = [batch for unit in source.units(3) for batch in source.read(unit, 2)]
+    assert RawPairs.joined(cut).keys == pairs.keys
+    assert source.images("a.parquet", [1, 5, 7]) == {1: b"0", 5: b"4", 7: b"4"}
+    if with_keys:
+        assert source.keys("a.parquet").to_pylist() == pairs.keys
+    (some,) = source.read(PairUnit("a.parquet", 0, 8), 9, [1, 6])
+    assert (some.rows, some.captions) == ([1, 6], [b"b", None])
+
+
+def test_one_caption_of_a_list_may_be_chosen(tmp_path: Path) -> None:
+    texts = [[f"{row}-{n}" for n in range(5)] for row in range(40)]
+    pq.write_table(pa.table({"image": [b"i"] * 40, "caption": texts}), tmp_path / "a.parquet")
+
+    def chosen(choice: str, seed: int = 0) -> list[bytes]:
+        return everything(ParquetPairs(str(tmp_path), PairColumns(), Captions(choice, seed))).captions
+
+    assert chosen("first") == [f"{row}-0".encode() for row in range(40)]
+    drawn = chosen("random")
+    assert [text.split(b"-")[0] for text in drawn] == [str(row).encode() for row in range(40)]
+    assert len({text.split(b"-")[1] for text in drawn}) == 5
+    assert chosen("random") == drawn
+    assert chosen("random", 1) != drawn
+
+
+def test_a_key_that_is_the_image_s_may_be_left_out(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["x", "x"], "image": [b"i", b"i"], "text": ["t", "u"]}), tmp_path / "a.parquet")
+    source = opened(tmp_path, key="none")
+    assert not source.keys_may_repeat
+    pairs = everything(source)
+    assert pairs.keys == [b"a/000000000", b"a/000000001"]
+    assert pairs.passed_through["id"].to_pylist() == ["x", "x"]
+
+
+def test_a_file_of_the_short_suffix_is_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [b"i"], "text": ["t"]}), tmp_path / "a.pq")
+    assert everything(opened(tmp_path)).captions == [b"t"]
+
+
+def test_files_with_other_types_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "types" / "a.parquet", 2, width=[1, 2])
     write(tmp_path / "types" / "b.parquet", 2, width=[1.5, 2])
     with pytest.raises(InputError, match=r"'width' holds int64 in a\.parquet and double in b\.parquet"):

@@ -1,16 +1,22 @@
+import base64
 import json
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_caption
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.formats.delimited import delimited_rows
 from isoenergy.pairs.formats.table import TablePairs
+from isoenergy.pairs.opening import recognised
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairColumns, RawPairs
 from tests.pairs.download.server import Server, answer
+from tests.pairs.made_up_pairs import encoded_image
 
 FETCH = Downloader(DownloadConfig(allow_loopback=True, retries=0)).fetch
 
@@ -118,7 +124,7 @@ def test_values_that_are_not_text(folder: Path) -> None:
         {"other": 1},
     ]
     pairs = pairs_of(folder / "t.jsonl", "\n".join(map(json.dumps, rows)))
-    assert pairs.captions == [None] * 4
+    assert pairs.captions == [b"x", None, None, None]
     assert pairs.images == [b"image a", None, b"image c", None]
     assert pairs.keys == [None, None, b"12", None]
     assert pairs.passed_through["tags"].to_pylist() == ['["u", 1]', None, "?", None]
@@ -218,3 +224,135 @@ def test_a_table_that_changes_while_it_is_read_is_an_error_of_its_unit(folder: P
     (folder / "t.csv").write_text("image,caption\na.jpg,x\n")
     with pytest.raises(OSError, match="had 2 pairs when the source was opened and has 1 now"):
         list(source.read(unit, 9))
+
+
+# --- rows in are the rows that are there ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "captions"),
+    [
+        ('image\tcaption\na.jpg\t"Hello\nb.jpg\tworld"\nc.jpg\tfine\n', ['"Hello', 'world"', "fine"]),
+        ('image\tcaption\na.jpg\t"never closed\nb.jpg\tx\nc.jpg\ty\n', ['"never closed', "x", "y"]),
+        ('image\tcaption\na.jpg\t"one" and "two"\nb.jpg\t"\nc.jpg\t5" long\n', ['"one" and "two"', '"', '5" long']),
+        ('image\tcaption\na.jpg\t"x\n\nb.jpg\ty"\nc.jpg\t"whole ""cell"""\n', ['"x', 'y"', 'whole "cell"']),
+        ('image\tcaption\na.jpg\t"over\nlines"\nb.jpg\tx\nc.jpg\ty', ["over\nlines", "x", "y"]),
+        ("image\tcaption\na.jpg\tx\rz\nb.jpg\ty\nc.jpg\tz", ["x\rz", "y", "z"]),
+    ],
+)
+def test_a_quote_in_tsv_joins_and_loses_no_lines(folder: Path, content: str, captions: list[str]) -> None:
+    pairs = pairs_of(folder / "t.tsv", content)
+    assert pairs.images == [b"image a", b"image b", b"image c"]
+    assert pairs.captions == [caption.encode() for caption in captions]
+    assert reasons(pairs) == [None] * 3
+
+
+@pytest.mark.parametrize("separator", [",", ";", "|"])
+def test_a_quote_in_csv_that_closes_in_a_row_further_on_costs_its_line(folder: Path, separator: str) -> None:
+    content = 'image,caption\na.jpg,"open\nb.jpg,x\n\nc.jpg,y"\na.jpg,"over\nlines, all"\n'.replace(",", separator)
+    pairs = pairs_of(folder / "t.csv", content)
+    assert pairs.images == [None, b"image b", b"image c", b"image a"]
+    assert pairs.captions == [None, b"x", b'y"', f"over\nlines{separator} all".encode()]
+    assert reasons(pairs) == [Reason.UNREADABLE_ROW, None, None, None]
+    assert pairs.rejections[0].detail.startswith("line 2: ")
+
+
+@given(st.lists(st.text(alphabet='ab",\t ;', max_size=6), min_size=1, max_size=12), st.sampled_from(["csv", "tsv"]))
+@settings(max_examples=200, deadline=None)
+def test_every_line_is_one_row_or_one_rejection(cells: list[str], kind: str) -> None:
+    separator = "," if kind == "csv" else "\t"
+    lines = [f"{number}.jpg{separator}{cell}" for number, cell in enumerate(cells)]
+    text = "\n".join([f"image{separator}caption", *lines]) + "\n"
+    rows = delimited_rows(text, f"t.{kind}", PairColumns())
+    named = [row["image"] if isinstance(row, dict) else f"{int(row.split()[1][:-1]) - 2}.jpg" for row in rows]
+    assert named == [f"{number}.jpg" for number in range(len(cells))]
+
+
+@pytest.mark.parametrize("separator", [";", "|", "\t", " | "])
+def test_other_separators_are_recognised(folder: Path, separator: str) -> None:
+    content = f"image{separator}caption{separator}n\na.jpg{separator}one, and two{separator}3\n"
+    pairs = pairs_of(folder / "t.csv", content)
+    assert (pairs.images, pairs.captions) == ([b"image a"], [b"one, and two"])
+    assert pairs.passed_through.to_pylist() == [{"image": "a.jpg", "n": "3"}]
+
+
+def test_a_separator_may_be_given(folder: Path) -> None:
+    assert pairs_of(folder / "t.csv", "image:caption,x\na.jpg:c,y\n", separator=":", caption="caption,x").captions == [
+        b"c,y"
+    ]
+    with pytest.raises(InputError, match="must be one character"):
+        PairColumns(separator="ab")
+
+
+def test_columns_of_a_table_without_a_header_are_numbers(folder: Path) -> None:
+    pairs = pairs_of(folder / "t.tsv", "a.jpg\tx\t7\nb.jpg\ty\t8\n", image="1", caption="2", key="3")
+    assert (pairs.images, pairs.captions, pairs.keys) == ([b"image a", b"image b"], [b"x", b"y"], [b"7", b"8"])
+    assert pairs_of(folder / "u.csv", "1,2\na.jpg,x\n", image="1", caption="2").captions == [b"x"]
+
+
+def test_a_key_column_may_be_left_out(folder: Path) -> None:
+    pairs = pairs_of(folder / "t.csv", "id,image,caption\n7,a.jpg,x\n7,a.jpg,y\n", key="none")
+    assert pairs.keys == [b"t.csv/000000000", b"t.csv/000000001"]
+    assert pairs.passed_through["id"].to_pylist() == ["7", "7"]
+
+
+# --- JSON ----------------------------------------------------------------------------------------------------------
+
+LLAVA = [{"id": "7", "image": "a.jpg", "conversations": [
+    {"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}, {"from": "gpt", "value": "No."}
+]}]  # fmt: skip
+ALBEF = [
+    {"image": "a.jpg", "caption": "x", "image_id": "0"},
+    {"image": "b.jpg", "caption": ["y", "z"], "image_id": "1"},
+]
+KARPATHY = {"dataset": "coco", "images": [{"filepath": "sub", "filename": "a.jpg", "imgid": 0, "split": "val",
+            "sentences": [{"raw": "x", "tokens": ["x"]}, {"raw": "y", "tokens": ["y"]}]}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "images", "captions"),
+    [
+        (json.dumps(LLAVA), ["a"], ["A cat."]),
+        (json.dumps(ALBEF), ["a", "b", "b"], ["x", "y", "z"]),
+        (json.dumps(KARPATHY), ["a", "a"], ["x", "y"]),
+        (json.dumps({"a.jpg": "x", "b.jpg": ["y", "z"]}), ["a", "b", "b"], ["x", "y", "z"]),
+        ("\n".join(map(json.dumps, ALBEF)), ["a", "b", "b"], ["x", "y", "z"]),
+        (json.dumps(ALBEF, indent=1), ["a", "b", "b"], ["x", "y", "z"]),
+    ],
+)
+def test_forms_of_json(folder: Path, content: str, images: list[str], captions: list[str]) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.jpg").write_bytes(b"image a")
+    (folder / "t.json").write_text(content)
+    assert recognised(str(folder / "t.json"), PairColumns()) == "table"
+    pairs = everything(opened(folder / "t.json"))
+    assert pairs.images == [f"image {name}".encode() for name in images]
+    assert pairs.captions == [caption.encode() for caption in captions]
+    assert len(set(pairs.keys)) == len(pairs)
+
+
+def test_names_that_arrow_cannot_hold_are_made_so(folder: Path) -> None:
+    row = {"image": "a.jpg", "caption": "x", "": 1, "\ud800": 2, "?": 3}
+    pairs = pairs_of(folder / "t.jsonl", json.dumps(row))
+    assert pairs.passed_through.to_pylist() == [{"image": "a.jpg", "": "1", "?": "2", "?_2": "3"}]
+    pairs = pairs_of(folder / "t.csv", b"image,caption,pr\xe9nom\na.jpg,x,y\n")
+    assert pairs.passed_through.to_pylist() == [{"image": "a.jpg", "pr?nom": "y"}]
+
+
+# --- base64 --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["{}", "data:image/png;base64,{}"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
+def test_images_may_stand_in_the_table_in_base64(folder: Path, form: str, name: str) -> None:
+    image = encoded_image(size=(300, 300))
+    text = form.format(base64.b64encode(image).decode())
+    assert len(text) > 131_072
+    rows = [{"image_base64": text, "caption": "x"}, {"image_base64": text[:-9] + "!" * 9, "caption": "y"}]
+    separator = "\t" if name == "t.tsv" else ","
+    cells = [f'"{row["image_base64"]}"{separator}{row["caption"]}' for row in rows]
+    lines = [json.dumps(row) for row in rows] if name == "t.jsonl" else [f"image_base64{separator}caption", *cells]
+    pairs = pairs_of(folder / name, "\n".join(lines))
+    assert pairs.images == [image, None]
+    assert reasons(pairs) == [None, Reason.UNREADABLE_IMAGE]
+    assert pairs.passed_through.schema.names == []

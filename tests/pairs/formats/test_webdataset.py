@@ -68,6 +68,13 @@ def test_without_a_text_the_caption_is_the_json_s(tmp_path: Path, described: str
     assert pairs.passed_through["json"].to_pylist() == [described]
 
 
+def test_each_caption_of_a_json_is_a_pair(tmp_path: Path) -> None:
+    described = b'{"captions": ["x", {"raw": "y"}]}'
+    pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("0.json", described), ("1.jpg", b"j"), ("1.txt", b"t")]))
+    assert pairs.keys == [b"a.tar/0#0", b"a.tar/0#1", b"a.tar/1"]
+    assert (pairs.rows, pairs.images, pairs.captions) == ([0, 1, 2], [b"i", b"i", b"j"], [b"x", b"y", b"t"])
+
+
 def test_json_that_is_not_utf8_passes_through_as_text(tmp_path: Path) -> None:
     pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("0.json", b'{"a": "\xff"}')]))
     assert pairs.passed_through["json"].to_pylist() == ['{"a": "\ufffd"}']
@@ -223,7 +230,7 @@ def test_what_img2dataset_leaves_beside_its_tars_is_no_tar(tmp_path: Path) -> No
         (tmp_path / name).write_bytes(b"")
     assert WebDatasetPairs(str(tmp_path)).files == ["00000.tar"]
     (tmp_path / "00000.tar").unlink()
-    with pytest.raises(InputError, match=r"holds no \.tar or"):
+    with pytest.raises(InputError, match=r"holds no \.tar files"):
         WebDatasetPairs(str(tmp_path))
 
 
