@@ -48,7 +48,8 @@ def matching_pursuit(
     precision: full is float32 as IEEE has it, whatever the process has set. tf32 computes correlations and Gram matrix
         in TF32 on CUDA: 96 to 100 % of rows then keep their sequence of atoms (measured with operands rounded to
         TF32, by shape, by `python -m tests.benchmarks.pursuit`).
-    gram: `gram_matrix(dictionary)`, to build it once for many batches; it must be of this very dictionary.
+    gram: `gram_matrix(dictionary)`, to build it once for many batches; it must be of this very dictionary, of which
+        a row is checked.
 
     Raises ValueError, naming the argument, for wrong shapes, dtypes, devices, k, backend, or values not finite.
     Source: paper 1.3. The reverse pass is that of `isoenergy.pursuit.reverse`.
@@ -56,6 +57,7 @@ def matching_pursuit(
     check_arguments(x, dictionary, k)
     if gram is not None:
         check_gram(gram, dictionary)
+    k = int(k)
     form = _form(x, dictionary, k, backend, precision, gram)
     dtype = x.dtype
     x, dictionary = in_working_precision(x), in_working_precision(dictionary)

@@ -1,7 +1,12 @@
 """What a pursuit refuses, and the precision that it works in."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
+
+_GRAM_TOLERANCE = {"cpu": 1e-4}
+_GRAM_TOLERANCE_OF_OTHERS = 5e-3  # products on a GPU may have been computed in TF32, whose mantissa has 10 bits
 
 
 def check_arguments(x: Tensor, dictionary: Tensor, k: int) -> None:
@@ -15,21 +20,39 @@ def check_arguments(x: Tensor, dictionary: Tensor, k: int) -> None:
             f"dictionary must have the dtype and device of x ({x.dtype}, {x.device}), "
             f"got {dictionary.dtype}, {dictionary.device}"
         )
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, got {k!r}")
-    for name, tensor in (("x", x), ("dictionary", dictionary)):
-        if tensor.numel() and not _is_finite(tensor):
-            bad = (~tensor.isfinite()).any(dim=1).nonzero()[:5].squeeze(1).tolist()
-            raise ValueError(f"{name} must be finite, got NaN or infinity in rows {bad}" + " …" * (len(bad) == 5))
+    check_finite(x, "x")
+    check_finite(dictionary, "dictionary")
 
 
+def check_finite(rows: Tensor, name: str) -> None:
+    """Raise ValueError, naming the argument and its first bad rows, if anything in `(rows, dim)` is not finite."""
+    if rows.numel() and not _is_finite(rows):
+        bad = (~rows.isfinite()).any(dim=1).nonzero()[:5].squeeze(1).tolist()
+        raise ValueError(f"{name} must be finite, got NaN or infinity in rows {bad}" + " …" * (len(bad) == 5))
+
+
+@torch.no_grad()
 def check_gram(gram: Tensor, dictionary: Tensor) -> None:
-    """Raise ValueError if `gram` cannot be the Gram matrix of `dictionary`: by its shape, dtype or device."""
+    """Raise ValueError if `gram` cannot be the Gram matrix of `dictionary`: by its shape, dtype, device or first row.
+
+    The first row has every atom in it: whatever has changed since changes it, unless it is orthogonal to the first.
+    """
     atoms = len(dictionary)
     if gram.shape != (atoms, atoms) or gram.dtype != working_dtype(dictionary) or gram.device != dictionary.device:
         raise ValueError(
             f"gram must be ({atoms}, {atoms}) {working_dtype(dictionary)} on {dictionary.device}, as "
             f"gram_matrix(dictionary) returns, got {tuple(gram.shape)} {gram.dtype} on {gram.device}"
+        )
+    ours = in_working_precision(dictionary)
+    row = ours @ ours[0]
+    furthest = (gram[0] - row).abs().max()
+    tolerance = _GRAM_TOLERANCE.get(gram.device.type, _GRAM_TOLERANCE_OF_OTHERS) * row.abs().max()
+    if not bool(furthest <= tolerance):
+        raise ValueError(
+            f"gram must be that of this very dictionary, and its row 0 is off by {float(furthest):.2g}: "
+            f"the dictionary has changed since; give gram_matrix(dictionary) anew"
         )
 
 

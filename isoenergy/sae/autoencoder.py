@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -25,6 +26,8 @@ from isoenergy.sparse_encoders import MatchingPursuit
 UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
 """What reading an autoencoder raises that is none."""
 _NORM_FLOOR = 1e-8
+_UNIT_TOLERANCE = 0.01
+"""Half precision rounds a norm by up to 1e-3."""
 
 
 class SparseAutoencoder(nn.Module):
@@ -64,11 +67,18 @@ class SparseAutoencoder(nn.Module):
         if self.config.atom_norm == "unit":
             self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True) + _NORM_FLOOR)
 
-    def prepare(self, embeddings: Tensor, modality: str) -> Tensor:
-        """Return `(batch, dim)` raw embeddings of one modality as the rows that `encode` expects: see `Input`."""
+    def prepare(self, embeddings: Tensor | np.ndarray, modality: str) -> Tensor:
+        """Return `(batch, dim)` raw embeddings of one modality as the rows that `encode` expects: see `Input`.
+
+        embeddings: floats of any precision, an array as well as a tensor; the rows have the dictionary's.
+        Raises ValueError for another width or type, or for a modality that the autoencoder was not trained on.
+        """
+        if modality not in self.config.modalities:
+            raise ValueError(f"modality must be {' or '.join(self.config.modalities)}, got {modality!r}")
+        rows = self._as_rows(embeddings, "embeddings")
         if self.config.input == "raw":
-            return embeddings
-        rows = normalize(embeddings, dim=1)
+            return rows
+        rows = normalize(rows, dim=1)
         return rows - getattr(self, f"{modality}_mean") if self.config.input == "centred" else rows
 
     def forward(self, x: Tensor, gram: Tensor | None = None) -> Codes:
@@ -76,8 +86,20 @@ class SparseAutoencoder(nn.Module):
         return self.encoder(x, self.dictionary, gram)
 
     def encode(self, x: Tensor, gram: Tensor | None = None) -> SparseCodes:
-        """Encode prepared `(batch, dim)` rows. With `gram_of_frozen`, many batches share one Gram matrix."""
-        return self(x, gram).to_sparse()
+        """Encode `(batch, dim)` rows, as `prepare` returns them, or in any precision.
+
+        gram: that of `gram_of_frozen`, which many batches may share.
+        Raises ValueError, naming argument and rows, for another width, for what is not finite, or for a stale `gram`.
+        """
+        return self(self._as_rows(x, "x"), gram).to_sparse()
+
+    def _as_rows(self, x: Tensor | np.ndarray, name: str) -> Tensor:
+        rows = x if isinstance(x, Tensor) else torch.as_tensor(np.require(x, requirements="W"))
+        if rows.ndim != 2 or rows.shape[1] != self.config.dim or not rows.is_floating_point():
+            raise ValueError(
+                f"{name} must be floats of shape (batch, {self.config.dim}), got {rows.dtype} of {tuple(rows.shape)}"
+            )
+        return rows.to(self.dictionary.dtype)
 
     def gram_of_frozen(self, rows: int) -> Tensor | None:
         """Return the Gram matrix, to encode `rows` rows in batches while the dictionary stays; None if none pays."""
@@ -119,6 +141,7 @@ class SparseAutoencoder(nn.Module):
             with torch.device("meta"):
                 sae = cls(config)
             load_weights(sae, folder)
+            require_unit_atoms(sae)
         except UNREADABLE as error:
             raise not_a_checkpoint(place, error) from error
         return sae
@@ -141,7 +164,8 @@ def weights_digest(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # as bytes: numpy has no bfloat16
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -163,10 +187,27 @@ def require_shapes(folder: Path, shapes: Mapping[str, list[int]]) -> None:
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:
-    """Give a module on the meta device its weights, float32, ready to be used or trained on."""
+    """Give a module on the meta device its weights, float32, ready to be used; `requires_grad_()` to train on.
+
+    Raises InputError if a weight is not finite.
+    """
     module.load_state_dict(load_file(folder / WEIGHTS_FILE), assign=True)
-    module.requires_grad_()
+    module.requires_grad_(False)
     module.float().eval()
+    for name, tensor in module.state_dict().items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{name} in {WEIGHTS_FILE} has NaN or infinity: its training diverged, or it is damaged")
+
+
+def require_unit_atoms(sae: SparseAutoencoder) -> None:
+    """Raise InputError if atoms that are to have unit norm do not."""
+    norms = sae.dictionary.norm(dim=1)
+    furthest = int((norms - 1).abs().argmax())
+    if sae.config.atom_norm == "unit" and abs(float(norms[furthest]) - 1) > _UNIT_TOLERANCE:
+        raise InputError(
+            f"atom {furthest} has norm {float(norms[furthest]):.4g}, and {CONFIG_FILE} says atom_norm unit; if its "
+            f"atoms are free, write atom_norm free there"
+        )
 
 
 def not_a_checkpoint(place: str, error: Exception) -> InputError:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from isoenergy.sae.autoencoder import (
     load_weights,
     not_a_checkpoint,
     require_shapes,
+    require_unit_atoms,
     save_weights,
     weights_digest,
 )
@@ -49,6 +51,8 @@ class JointAutoencoder(nn.Module):
 
     def part(self, modality: str) -> SparseAutoencoder:
         """Return the part that serves a modality."""
+        if modality not in self.config.modalities:
+            raise ValueError(f"modality must be one of {', '.join(self.config.modalities)}, got {modality!r}")
         return self.dictionaries[self.config.modalities.index(modality)]
 
     @torch.no_grad()
@@ -67,7 +71,7 @@ class JointAutoencoder(nn.Module):
         for part in self.dictionaries:
             part.project_atoms()
 
-    def prepare(self, embeddings: Tensor, modality: str) -> Tensor:
+    def prepare(self, embeddings: Tensor | np.ndarray, modality: str) -> Tensor:
         """Return `(batch, width)` raw vectors of one modality as the rows that `encode` expects."""
         return self.part(modality).prepare(embeddings, modality)
 
@@ -103,6 +107,8 @@ class JointAutoencoder(nn.Module):
         with torch.device("meta"):
             sae = cls(config)
         load_weights(sae, folder)
+        for part in sae.dictionaries:
+            require_unit_atoms(part)
         return sae
 
 

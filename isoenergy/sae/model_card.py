@@ -14,6 +14,7 @@ _MEASURES = {
     "validation_r2": "R² on held-out pairs (validation split)",
     "l0": "atoms a row",
     "dead_atoms": "dead atoms",
+    "unfired_atoms": "atoms that never fired in the last epoch",
     "always_on_energy": "share of the energy in always-on atoms (f > 0.9)",
     "bimodal_energy": "share of the energy in bimodal atoms",
     "alignment": "alignment term",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 from isoenergy.alignments import Alignment, MaskedCosine
@@ -47,8 +48,12 @@ class SaeConfig:
 
     def __post_init__(self) -> None:
         for name in ("dim", "atoms", "k"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {value}")
+            object.__setattr__(self, name, int(value))  # numpy's integers do not go into JSON
+        if self.k > self.atoms:
+            raise InputError(f"k must be at most the number of atoms, {self.atoms}, got {self.k}")
         if not self.beta >= 0:
             raise InputError(f"beta must be 0 or more, got {self.beta}")
         for name, allowed in (("atom_norm", get_args(AtomNorm)), ("input", get_args(Input))):
@@ -66,6 +71,12 @@ class SaeConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return what `dataclasses.asdict` made `values` of; raises InputError, TypeError or ValueError for others."""
+        unknown = [name for name in values if name not in cls.__dataclass_fields__]
+        if unknown:
+            raise InputError(
+                f"{CONFIG_FILE} has {', '.join(unknown)}, which this version of isoenergy does not know: it was "
+                f"written by a newer version, or not by isoenergy; install a newer one"
+            )
         families = {"sparse_encoder": SparseEncoder, "alignment": Alignment}
         chosen = {name: family.from_dict(values[name]) for name, family in families.items() if name in values}
         listed = {name: tuple(values[name]) for name in ("modalities", "widths") if name in values}

@@ -23,9 +23,16 @@ class BatchTopKModule(LearnedEncoder[DenseCodes]):
         """Encode with the threshold of the batch, or the usual one."""
         del gram
         scores = self.scores(x).relu()
-        threshold = self._batch_threshold(scores.detach()) if self.training else self.threshold
-        values = torch.where(scores >= threshold.clamp_min(0), scores, 0.0)
+        threshold = self._batch_threshold(scores.detach()) if self.training else self._usual_threshold()
+        values = torch.where(scores >= threshold, scores, 0.0)
         return DenseCodes(values, x - values @ dictionary)
+
+    def _usual_threshold(self) -> Tensor:
+        if self.threshold < 0:
+            raise ValueError(
+                "batch-top-k has no threshold yet: train it first, or call train() to encode whole batches"
+            )
+        return self.threshold
 
     def _batch_threshold(self, scores: Tensor) -> Tensor:
         threshold = largest_of_all(scores.flatten(), self.k * rows_of_all(len(scores), scores.device)).min()

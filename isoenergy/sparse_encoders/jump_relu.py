@@ -19,6 +19,10 @@ class JumpReLUModule(LearnedEncoder[DenseCodes]):
         self.log_threshold = nn.Parameter(start.log())
         self._fires: Tensor | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over: not what the next penalty is of, which only belongs to a step of this module."""
+        return {**self.__dict__, "_fires": None}
+
     def forward(self, x: Tensor, dictionary: Tensor, gram: Tensor | None = None) -> DenseCodes:
         """Encode each row by itself."""
         del gram

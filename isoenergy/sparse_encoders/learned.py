@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from isoenergy.pursuit.checks import check_finite
 from isoenergy.sparse_encoders.encoder_module import CodesT, EncoderModule
 
 
@@ -16,7 +17,8 @@ class LearnedEncoder(EncoderModule[CodesT]):
         self.bias = nn.Parameter(dictionary.new_zeros(len(dictionary)))
 
     def scores(self, x: Tensor) -> Tensor:
-        """Return the `(batch, atoms)` scores of the rows."""
+        """Return the `(batch, atoms)` scores of the rows; raises ValueError if one is not finite."""
+        check_finite(x, "x")
         return torch.addmm(self.bias, x, self.weight.T)
 
     def revival(self, x: Tensor, codes: CodesT, dictionary: Tensor, dead: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ Ray Data's own train ingest is not used: its order differs between runs, and its
 batches, which stops DDP for ever (ray issue 66085).
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -42,6 +43,16 @@ class Batches(Protocol):
         ...
 
     @property
+    def widths(self) -> Sequence[int]:
+        """Width of each modality, in their order."""
+        ...
+
+    @property
+    def data(self) -> str:
+        """What tells these pairs from others, if that is known: a run goes on with the pairs that it began with."""
+        ...
+
+    @property
     def paired(self) -> bool:
         """Whether row i of all modalities are of one pair: a true one, or a shuffled one."""
         ...
@@ -74,6 +85,7 @@ class PairBatches:
     workers: int = 1
     paired: bool = True
     null: bool = False
+    data: str = ""
 
     def __post_init__(self) -> None:
         require_batches(int(self.order.starts[-1]), self.order.batch_pairs, self.workers)
@@ -82,15 +94,29 @@ class PairBatches:
     def of_arrays(
         cls, images: np.ndarray, texts: np.ndarray, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1
     ) -> "PairBatches":
-        """Return batches of pairs in memory, `(pairs, dim)` each, shuffled as a whole."""
+        """Return batches of pairs in memory, `(pairs, width)` floats each, shuffled as a whole.
+
+        Raises InputError, naming argument, row and remedy, for what no store would hold: another shape or type, arrays
+        of different length, and rows that are zero or not finite.
+        """
+        arrays = {"images": np.asarray(images), "texts": np.asarray(texts)}
+        for name, array in arrays.items():
+            _require_vectors(name, array)
+        rows = ArrayRows(dict(zip(("image", "text"), arrays.values(), strict=True)))
         order = PairOrder(np.array([0, len(images)]), batch_pairs, seed, window_pairs=len(images))
-        return cls(order, ArrayRows({"image": images, "text": texts}), rank, workers)
+        return cls(order, rows, rank, workers, data=_digest(arrays.values()))
 
     @classmethod
     def of_index(cls, index: PairIndex, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1) -> "PairBatches":
         """Return batches of an index's pairs, read into this process's memory."""
         rows = open_rows(index, "memory", torch.device("cpu"), NodeGroup())
-        return cls(PairOrder(index.starts, batch_pairs, seed), rows, rank, workers)
+        order = PairOrder(index.starts, batch_pairs, seed)
+        return cls(order, rows, rank, workers, data=f"{index.fingerprint} {index.split} {len(index)}")
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """Width of each modality, in their order."""
+        return list(self.rows.widths.values())
 
     @property
     def steps(self) -> int:
@@ -154,6 +180,17 @@ class UnpairedBatches:
         return min(part.steps for part in self.parts)
 
     @property
+    def widths(self) -> Sequence[int]:
+        """Width of each modality, in their order."""
+        return [width for part in self.parts for width in part.widths]
+
+    @property
+    def data(self) -> str:
+        """What tells these rows from others, if that is known of all."""
+        known = [part.data for part in self.parts]
+        return " ".join(known) if all(known) else ""
+
+    @property
     def batch_pairs(self) -> int:
         """Rows of each modality in a global batch."""
         return self.parts[0].batch_pairs
@@ -171,6 +208,28 @@ class UnpairedBatches:
     def unshared(self) -> "UnpairedBatches":
         """Return the whole global batches, as one worker alone sees them."""
         return replace(self, parts=tuple(part.unshared() for part in self.parts))
+
+
+def _require_vectors(name: str, array: np.ndarray) -> None:
+    if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"{name} must be (pairs, width) floats, got {array.dtype} of shape {array.shape}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.einsum("ij,ij->i", array, array, dtype=np.float64)
+    for bad, what in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            more = f", and so are {bad.sum() - 1} more" * bool(bad.sum() > 1)
+            raise InputError(
+                f"row {row} of {name} is {what}{more}: it cannot be normalised; leave such pairs out of both arrays"
+            )
+
+
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _pins(tensor: Tensor) -> bool:

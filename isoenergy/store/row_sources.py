@@ -3,6 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class PairRows(Protocol):
     at_once: int | None
     """Batches that are best taken at a time; None: a whole window."""
 
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Width of each modality, in the order in which `take` has them."""
+        ...
+
     def take(self, positions: Positions) -> dict[str, Tensor]:
         """Return the pairs of `positions`, `(…,)`, by modality: `(…, width)` as stored."""
         ...
@@ -51,6 +57,11 @@ class ArrayRows:
         if len({len(array) for array in arrays.values()}) > 1:
             raise InputError(f"rows must pair up, got {', '.join(f'{len(a)} of {n}' for n, a in arrays.items())}")
         self._arrays = arrays
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Width of each modality."""
+        return {name: array.shape[1] for name, array in self._arrays.items()}
 
     def take(self, positions: Positions) -> dict[str, Tensor]:
         """Return some pairs; on one thread, which leaves the others to what trains."""
@@ -69,6 +80,11 @@ class DeviceRows:
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         """Take a `(pairs, width)` tensor a modality."""
         self._tensors = tensors
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Width of each modality."""
+        return {name: tensor.shape[1] for name, tensor in self._tensors.items()}
 
     def take(self, positions: Positions) -> dict[str, Tensor]:
         """Return some pairs, on the device."""
@@ -90,6 +106,11 @@ class ShardRows:
         self._shards = ShardReader(index)
         self._unfinished: OrderedDict[int, tuple[_Shard, int]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Width of each modality."""
+        return self._index.widths
 
     def take(self, positions: Positions) -> dict[str, Tensor]:
         """Return some pairs, reading several shards at a time."""

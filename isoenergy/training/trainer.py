@@ -33,6 +33,7 @@ __all__ = ["Metrics", "SaveCheckpoint", "Trainer", "TrainingConfig", "sae_name"]
 STATE_FILE = "trainer.safetensors"
 STATE_JSON = "trainer.json"
 _IDLE_STEPS = "idle_steps"
+_FIRED, _UNFIRED = "fired_in_epoch", "unfired_in_last_epoch"
 
 SaveCheckpoint = Callable[[Path], None]
 Report = Callable[[int, Metrics, SaveCheckpoint | None], None]
@@ -75,7 +76,8 @@ class Trainer:
         means: `(width,)` mean unit row by modality, for centred input.
         validation: pairs on which each checkpoint is measured, by the first worker.
         Raises InputError if the batches are of unpaired rows and the alignment needs pairs, if only one of settings and
-        batches is of shuffled pairs, or if means are missing.
+        batches is of shuffled pairs, if they differ in `batch_pairs`, if the batches have other widths than `dim` says,
+        or if means are missing.
         """
         if not batches.paired and config.alignment.needs_pairs and any(config.betas):
             raise InputError(
@@ -87,15 +89,24 @@ class Trainer:
                 f"null is {config.null} in the settings and {batches.null} of the batches; "
                 f"give TrainingConfig(null=True) and UnpairedBatches.shuffled(…), or neither"
             )
+        if config.batch_pairs != batches.batch_pairs:
+            raise InputError(
+                f"batch_pairs is {config.batch_pairs} in the settings and {batches.batch_pairs} of the batches; "
+                f"give both the same"
+            )
         self.config, self.batches, self.step = config, batches, 0
         self.device = device or torch.device("cpu")
         self.group = SaeGroup(config.saes(dim), config.revival).to(self.device)
+        self._require_widths()
         if config.input == "centred":
             self._set_means(means)
         self.group.start_from(batches.unshared().epoch(0))
         self._validation = validation
         self._module = wrap(self.group)
         self._atoms = config.atoms_for(dim)
+        self.dead_after = config.dead_after_of(self.steps)
+        self._fired = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.bool, device=self.device)
+        self._unfired: Tensor | None = None
         self._idle_steps = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.int32, device=self.device)
         self._betas = torch.tensor([sae.config.beta for sae in self.group.saes], device=self.device)
         self._sums = StepSums()
@@ -129,6 +140,16 @@ class Trainer:
                         self._report_if_due(report)
         if report is None:
             self._require_finite_weights()
+
+    def _require_widths(self) -> None:
+        sae = self.group.saes[0]
+        expected = {name: sae.part(name).config.dim for name in sae.config.modalities}
+        if list(expected.values()) != list(self.batches.widths):
+            raise InputError(
+                f"the batches have vectors of widths {', '.join(map(str, self.batches.widths))}, and dim says "
+                f"{', '.join(f'{name} {width}' for name, width in expected.items())}; give dim as the batches have it: "
+                f"a number if all are equal, else a mapping from each modality to its width"
+            )
 
     def _report_if_due(self, report: Report) -> None:
         checkpoint_due = self.step == self.steps or self.step % self.config.checkpoint_every == 0
@@ -171,19 +192,27 @@ class Trainer:
             used = output.sums.fires.sum(1)
             add_up(used)
             self._idle_steps = torch.where(used > 0, 0, self._idle_steps + 1)
+            self._fired |= used > 0
             self._sums.add(output.losses, output.sums)
         self._rows += sum(map(len, vectors))
         self.step += 1
+        if output.sums is not None and self.step % self.batches.steps == 0:
+            self._unfired = (~self._fired).sum(dim=1)
+            self._fired.zero_()
 
     def _dead_atoms(self) -> Tensor:
-        return self._idle_steps >= self.config.dead_after
+        return self._idle_steps >= self.dead_after
 
     def _metrics(self) -> Metrics:
         """Return the metrics of all workers' rows since the last report."""
         names = self.group.names
         metrics = self._sums.metrics(names, self.group.modalities)
-        for name, dead, sae in zip(names, self._dead_atoms().sum(dim=1).tolist(), self.group.saes, strict=True):
+        dead_atoms = self._dead_atoms().sum(dim=1).tolist()
+        # of the last whole epoch; in the first, so far
+        unfired = ((~self._fired).sum(dim=1) if self._unfired is None else self._unfired).tolist()
+        for number, (name, dead, sae) in enumerate(zip(names, dead_atoms, self.group.saes, strict=True)):
             metrics[f"{name}/dead_atoms"] = float(dead)
+            metrics[f"{name}/unfired_atoms"] = float(unfired[number])
             if self.config.atom_norm == "free":
                 metrics[f"{name}/largest_squared_norm"] = largest_squared_norm(sae)
             if not all(math.isfinite(value) for key, value in metrics.items() if key.startswith(f"{name}/")):
@@ -235,12 +264,16 @@ class Trainer:
             for index, state in optimizer["state"].items()
             for name, value in state.items()
         }
-        save_file(tensors | {_IDLE_STEPS: self._idle_steps.cpu()}, folder / STATE_FILE)
+        tensors |= {_IDLE_STEPS: self._idle_steps.cpu(), _FIRED: self._fired.cpu()}
+        if self._unfired is not None:
+            tensors[_UNFIRED] = self._unfired.cpu()
+        save_file(tensors, folder / STATE_FILE)
         schedule = {k: v for k, v in self._schedule.state_dict().items() if isinstance(v, int | float | bool | list)}
         state = {
             "config": asdict(self.config),
             "step": self.step,
             "steps": self.steps,
+            "data": self.batches.data,
             "param_groups": optimizer["param_groups"],
             "schedule": schedule,
         }
@@ -255,13 +288,21 @@ class Trainer:
             state = json.loads((folder / STATE_JSON).read_text())
             tensors = load_file(folder / STATE_FILE)
             idle_steps = tensors.pop(_IDLE_STEPS)
+            fired = tensors.pop(_FIRED, torch.zeros_like(idle_steps, dtype=torch.bool))  # not always saved before
+            unfired = tensors.pop(_UNFIRED, None)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{folder} is not a training checkpoint ({error})") from error
         here = asdict(self.config) | {"steps": self.steps}
         differences = differing_fields(with_defaults(state["config"]) | {"steps": state["steps"]}, here)
         if differences:
             raise InputError(f"{folder} was trained otherwise: {differences}; restore these settings or start anew")
-        self._idle_steps = idle_steps.to(self.device)
+        if (begun := state.get("data")) and self.batches.data and begun != self.batches.data:
+            raise InputError(
+                f"{folder} was trained on other data ({begun}, here {self.batches.data}); give the same pairs, or "
+                f"start anew"
+            )
+        self._idle_steps, self._fired = idle_steps.to(self.device), fired.to(self.device)
+        self._unfired = None if unfired is None else unfired.to(self.device)
         for name, sae in zip(self.group.names, self.group.saes, strict=True):
             sae.load_state_dict(load_autoencoder(folder / name).state_dict())
         moments: dict[int, dict[str, Tensor]] = {}

@@ -17,6 +17,7 @@ from isoenergy.training.beta_search import AutomaticBeta, BetaRule
 Beta = tuple[float, ...] | AutomaticBeta
 Dictionaries = Literal["auto", "shared", "own"]
 
+_LEAST_DEAD_AFTER = 10
 _MAY_BE_ZERO = ("seed", "revival", "null")
 
 
@@ -62,8 +63,9 @@ class TrainingConfig:
     """Largest gradient norm of one SAE."""
     revival: float = 0.0
     """Weight of the loss by which dead atoms learn what the others leave, on the scale of beta; 0, the paper's: off."""
-    dead_after: int = 100
-    """Steps in which no row of the batch chose an atom, for it to count as dead."""
+    dead_after: int | None = None
+    """Steps in which no row of the batch chose an atom, for it to count as dead. None: a fiftieth of all steps, which
+    leaves what comes alive again the time to learn; at least 10."""
     seed: int = 0
     """Decides the initialisation and the order of the data; further seeds count on from it."""
     window_pairs: int = 2**17
@@ -123,6 +125,10 @@ class TrainingConfig:
                 "sparse_encoder": SparseEncoder.from_dict(values["sparse_encoder"]),
             }
         )
+
+    def dead_after_of(self, steps: int) -> int:
+        """Return after how many steps without a row an atom counts as dead in a run of `steps` steps."""
+        return max(_LEAST_DEAD_AFTER, steps // 50) if self.dead_after is None else self.dead_after
 
     @property
     def betas(self) -> tuple[float, ...]:

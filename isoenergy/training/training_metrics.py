@@ -16,7 +16,7 @@ Metrics = dict[str, float]
 
 _VARIANCE_FLOOR = 1e-6
 _UNSTABLE_SQUARED_NORM = 2.0
-_MANY_DEAD = 0.5
+_MANY_DEAD = 0.15
 _MUCH_ALWAYS_ON = 0.05
 _R2_LOSS = 0.05
 
@@ -123,7 +123,8 @@ def notices(metrics: Metrics, names: list[str], atoms: int, baseline: str | None
                 Notice(
                     name,
                     "dead",
-                    f"{of('dead_atoms'):.0f} of {atoms} atoms are dead; give a smaller --expansion, or --revival 0.03",
+                    f"{of('dead_atoms'):.0f} of {atoms} atoms are dead, no row has chosen them for long; give "
+                    f"--revival 0.3, by which they learn what the others leave, or a smaller --expansion",
                 )
             )
         if of("largest_squared_norm") >= _UNSTABLE_SQUARED_NORM:

@@ -1,8 +1,10 @@
+import copy
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -30,6 +32,8 @@ def untrained(**changes: object) -> SparseAutoencoder:
         for name, tensor in sae.state_dict().items():
             if name != "dictionary":
                 tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
+            if name == "encoder.threshold":
+                tensor.add_(1)  # above 0, as it is once it was trained
     return sae.eval()
 
 
@@ -49,7 +53,8 @@ def test_a_saved_sae_loads_with_the_same_codes(encoder: SparseEncoder, tmp_path:
     loaded = SparseAutoencoder.load(tmp_path / "a" / "b")
     assert loaded.config == sae.config
     assert loaded.digest == sae.digest
-    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert loaded.encode(loaded.prepare(rows(), "image")).values.numpy().any()
     for modality in ("image", "text"):
         x = sae.prepare(rows(), modality)
         assert torch.equal(loaded.prepare(rows(), modality), x)
@@ -91,6 +96,109 @@ def test_a_gram_matrix_is_only_for_a_pursuit() -> None:
         assert SparseAutoencoder(replace(sae.config, sparse_encoder=encoder)).gram_of_frozen(10**6) is None
 
 
+def test_integers_of_numpy_are_taken(tmp_path: Path) -> None:
+    SparseAutoencoder(replace(CONFIG, dim=np.int64(6), k=np.int32(4))).save(tmp_path)
+    assert SparseAutoencoder.load(tmp_path).config == CONFIG
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rows_of_any_precision_and_arrays_are_taken(dtype: type) -> None:
+    sae = untrained()
+    given = rows().numpy().astype(dtype)
+    given.flags.writeable = False  # as pyarrow gives them
+    expected = sae.prepare(torch.tensor(given).float(), "text")
+    for kind in (given, torch.tensor(given)):
+        x = sae.prepare(kind, "text")
+        torch.testing.assert_close(x, expected)
+        assert torch.equal(sae.encode(x).indices, sae.encode(expected).indices)
+    assert sae.encode(given).values.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (rows().long(), r"embeddings must be floats of shape \(batch, 6\), got torch.int64"),
+        (rows()[:, :5], r"got torch.float32 of \(9, 5\)"),
+        (rows()[0], r"got torch.float32 of \(6,\)"),
+        (rows().numpy()[None], r"got torch.float32 of \(1, 9, 6\)"),
+    ],
+)
+def test_what_cannot_be_embeddings_is_refused(given: object, said: str) -> None:
+    for form in ("normalised", "raw", "centred"):
+        with pytest.raises(ValueError, match=said):
+            untrained(input=form).prepare(given, "image")
+    with pytest.raises(ValueError, match=r"^x must be floats"):
+        untrained().encode(given)
+
+
+def test_a_modality_that_it_was_not_trained_on_is_refused() -> None:
+    for form in ("normalised", "raw", "centred"):
+        with pytest.raises(ValueError, match="modality must be image or text, got 'audio'"):
+            untrained(input=form).prepare(rows(), "audio")
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=str)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_rows_that_are_not_finite_are_refused_by_every_encoder(encoder: SparseEncoder, bad: float) -> None:
+    x = rows()
+    x[7, 2] = bad
+    for sae in (untrained(sparse_encoder=encoder), untrained(sparse_encoder=encoder).train()):
+        with pytest.raises(ValueError, match=r"x must be finite, got NaN or infinity in rows \[7\]"):
+            sae.encode(x)
+
+
+def test_a_batch_top_k_that_was_never_trained_says_so() -> None:
+    sae = SparseAutoencoder(replace(CONFIG, sparse_encoder=BatchTopK())).eval()
+    with pytest.raises(ValueError, match="batch-top-k has no threshold yet: train it first"):
+        sae.encode(rows())
+    sae.train().encode(rows())
+    assert sae.eval().encode(rows()).values.any()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=str)
+def test_a_copy_may_be_made_in_the_middle_of_a_step(encoder: SparseEncoder) -> None:
+    sae = untrained(sparse_encoder=encoder).train()
+    sae(rows()).residual.square().sum().backward()
+    assert copy.deepcopy(sae).digest == sae.digest
+
+
+def test_a_gram_matrix_of_the_dictionary_as_it_was_is_refused() -> None:
+    sae = SparseAutoencoder(replace(CONFIG, atoms=300, k=20))
+    gram = sae.gram_of_frozen(rows=10**6)
+    with torch.no_grad():
+        sae.dictionary[200] += 0.01
+    with pytest.raises(ValueError, match=r"gram must be that of this very dictionary.*has changed since"):
+        sae.encode(rows(), gram)
+
+
+def test_half_precision_has_a_digest() -> None:
+    assert untrained().bfloat16().digest != untrained().digest
+    assert untrained().bfloat16().digest == untrained().bfloat16().digest
+
+
+@pytest.mark.parametrize("encoder", [MatchingPursuit(), JumpReLU()], ids=str)
+def test_weights_that_are_not_finite_are_refused(encoder: SparseEncoder, tmp_path: Path) -> None:
+    sae = untrained(sparse_encoder=encoder)
+    for name in sae.state_dict():
+        weights = {key: tensor.clone() for key, tensor in sae.state_dict().items()}
+        weights[name].view(-1)[0] = math.nan
+        sae.save(tmp_path)
+        save_file(weights, tmp_path / "sae.safetensors")
+        with pytest.raises(InputError, match=f"{name} in sae.safetensors has NaN or infinity"):
+            SparseAutoencoder.load(tmp_path)
+
+
+def test_atoms_that_are_not_as_long_as_the_config_says_are_refused(tmp_path: Path) -> None:
+    sae = untrained()
+    sae.save(tmp_path)
+    save_file({"dictionary": 1.05 * sae.dictionary.detach()}, tmp_path / "sae.safetensors")
+    with pytest.raises(InputError, match=r"atom \d+ has norm 1.05.* atom_norm unit"):
+        SparseAutoencoder.load(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"atom_norm": "free"}))
+    assert SparseAutoencoder.load(tmp_path).dictionary.norm(dim=1).max() > 1.04
+
+
 def test_the_digest_tells_weights_apart_and_nothing_else() -> None:
     sae = untrained(sparse_encoder=BatchTopK())
     assert sae.digest == untrained(sparse_encoder=BatchTopK(), beta=0.5, null=True).digest
@@ -125,6 +233,7 @@ def test_weights_that_were_stored_in_half_precision_are_float32_once_loaded(tmp_
         ({"atoms": 10**15, "sparse_encoder": {"name": "relu", "l1": 0.1}}, "says otherwise"),
         ({"k": 0}, "k must be"),
         ({"k": 2.5}, "k must be"),
+        ({"k": 16}, "k must be at most the number of atoms, 15"),
         ({"dim": "6"}, "dim must be"),
         ({"atoms": None}, "atoms must be"),
         ({"beta": math.nan}, "beta must be"),
@@ -139,7 +248,7 @@ def test_weights_that_were_stored_in_half_precision_are_float32_once_loaded(tmp_
         ({"sparse_encoder": {"name": "relu", "l1": 0.1}}, "Missing key"),
         ({"null": "false"}, "null must be true or false"),
         ({"input": "centred"}, "Missing key"),
-        ({"trust_remote_code": True}, "unexpected keyword"),
+        ({"trust_remote_code": True}, "trust_remote_code, which this version.*newer"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(changes: dict, said: str, tmp_path: Path) -> None:

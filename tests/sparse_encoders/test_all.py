@@ -97,8 +97,8 @@ def test_a_pursuit_revives_by_the_dead_atom_nearest_to_each_rows_residual() -> N
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=str)
-def test_more_atoms_a_row_than_there_are_is_no_error(encoder: SparseEncoder) -> None:
-    config = SaeConfig(dim=8, atoms=2, k=5, beta=0.0, sparse_encoder=encoder)
+def test_as_many_atoms_a_row_as_there_are_is_no_error(encoder: SparseEncoder) -> None:
+    config = SaeConfig(dim=8, atoms=2, k=2, beta=0.0, sparse_encoder=encoder)
     sae = SparseAutoencoder(config, torch.Generator().manual_seed(0))
     x = torch.from_numpy(pairs()[0]).float()
     codes = sae(x)

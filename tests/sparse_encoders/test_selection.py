@@ -123,6 +123,7 @@ def test_the_threshold_of_evaluation_follows_those_of_training() -> None:
     assert sae.encoder.threshold.item() == pytest.approx(expected)
 
 
-def test_before_any_training_every_positive_score_counts() -> None:
+def test_before_any_training_there_is_no_threshold_to_evaluate_with() -> None:
     sae = sae_of(BatchTopK()).eval()
-    torch.testing.assert_close(sae(batch()).values, scores_of(sae, batch()).clamp_min(0))
+    with pytest.raises(ValueError, match="batch-top-k has no threshold yet: train it first"):
+        sae(batch())

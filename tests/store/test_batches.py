@@ -111,7 +111,7 @@ def test_rows_come_as_stored(tmp_path: Path, dtype: str) -> None:
 
 
 def test_pairs_in_memory_are_shuffled_as_a_whole() -> None:
-    rows = np.arange(50, dtype=np.float32)[:, None]
+    rows = np.arange(1, 51, dtype=np.float32)[:, None]
     seen = [images.ravel().tolist() for images, _ in PairBatches.of_arrays(rows, -rows, 8, seed=0).epoch(0)]
     assert len(seen) == 6
     assert len(set(chain(*seen))) == 48
@@ -119,6 +119,28 @@ def test_pairs_in_memory_are_shuffled_as_a_whole() -> None:
     assert sorted(one_by_one) == rows.ravel().tolist() != one_by_one
     with pytest.raises(InputError, match="rows must pair up, got 50 of image, 49 of text"):
         PairBatches.of_arrays(rows, rows[1:], 8, seed=0)
+
+
+def test_pairs_in_memory_are_refused_by_their_row_in_the_arrays() -> None:
+    good = np.arange(1, 121, dtype=np.float16).reshape(40, 3)
+    for value, what in ((np.nan, "not finite"), (np.inf, "not finite"), (0, "zero")):
+        bad = good.copy()
+        bad[17] = value
+        with pytest.raises(InputError, match=f"row 17 of texts is {what}: .*leave such pairs out of both arrays"):
+            PairBatches.of_arrays(good, bad, 8, seed=0)
+        bad[[3, 30]] = value
+        with pytest.raises(InputError, match=f"row 3 of images is {what}, and so are 2 more"):
+            PairBatches.of_arrays(bad, good, 8, seed=0)
+    for wrong in (good[0], good.astype(int), good[:, :0]):
+        with pytest.raises(InputError, match=r"images must be \(pairs, width\) floats, got"):
+            PairBatches.of_arrays(wrong, good, 8, seed=0)
+
+
+def test_what_pairs_in_memory_are_is_told_by_their_values() -> None:
+    good = np.arange(1, 121, dtype=np.float16).reshape(40, 3)
+    data = PairBatches.of_arrays(good, good, 8, seed=0).data
+    assert data == PairBatches.of_arrays(good.copy(), good, 8, seed=0, rank=1, workers=2).data
+    assert data != PairBatches.of_arrays(good, good[::-1], 8, seed=0).data
 
 
 def test_a_store_of_one_pair(tmp_path: Path) -> None:

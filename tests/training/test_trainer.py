@@ -12,6 +12,7 @@ from isoenergy.alignments import Alignment, Cosine, GroupSparse, IsoEnergy
 from isoenergy.errors import InputError
 from isoenergy.sae.group import SaeGroup
 from isoenergy.sae.sae_config import SaeConfig
+from isoenergy.settings.modalities import Widths
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, SparseEncoder
 from isoenergy.store import PairArrays
 from isoenergy.store.batches import Batches, PairBatches, UnpairedBatches
@@ -249,6 +250,53 @@ def test_true_pairs_are_not_trained_on_as_shuffled_ones_nor_the_other_way_round(
         Trainer(dataclasses.replace(CONFIG, null=True), true, 8)
     with pytest.raises(InputError, match="null is False in the settings and True of the batches"):
         Trainer(CONFIG, shuffled(pairs, CONFIG), 8)
+
+
+def test_batches_that_are_not_of_the_settings_size_are_refused(pairs: PairArrays) -> None:
+    with pytest.raises(InputError, match="batch_pairs is 20 in the settings and 10 of the batches"):
+        Trainer(CONFIG, PairBatches.of_arrays(pairs.images, pairs.texts, 10, 0), 8)
+
+
+@pytest.mark.parametrize("dim", [9, {"image": 8, "text": 7}, {"a": 8, "b": 8, "c": 8}])
+def test_vectors_of_another_width_are_refused_before_anything_is_trained(pairs: PairArrays, dim: Widths) -> None:
+    with pytest.raises(InputError, match=r"the batches have vectors of widths 8, 8, and dim says .*give dim as"):
+        Trainer(CONFIG, PairBatches.of_arrays(pairs.images, pairs.texts, 20, 0), dim)
+
+
+def test_a_run_does_not_go_on_with_other_pairs(pairs: PairArrays, tmp_path: Path) -> None:
+    train(pairs, CONFIG, tmp_path)
+    others = dataclasses.replace(pairs, texts=pairs.texts[::-1])
+    with pytest.raises(InputError, match=r"was trained on other data.*give the same pairs, or start anew"):
+        train(others, CONFIG, resume=tmp_path / "4")
+
+
+def test_atoms_that_never_fired_in_an_epoch_are_counted(pairs: PairArrays, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, expansion=16, k=2, log_every=1)
+    trainer, fired, counts = fresh(pairs, config), [], {}
+    trainer.group.register_forward_hook(lambda _m, _i, output: fired.append(output.sums.fires.sum(1) > 0))
+
+    def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
+        whole = slice((step // 6 - 1) * 6, step // 6 * 6) if step >= 6 else slice(step)
+        last = torch.stack(fired[whole]).any(0)
+        assert [metrics[f"{name}/unfired_atoms"] for name in trainer.group.names] == (~last).sum(1).tolist()
+        counts[step] = {name: value for name, value in metrics.items() if name.endswith("unfired_atoms")}
+        if save is not None:
+            save(tmp_path / str(step))
+
+    trainer.run(report)
+    assert counts[18]["beta-0/unfired_atoms"] > 0
+    for step in (4, 8):  # in the first epoch, and in the second
+        resumed = fresh(pairs, config)
+        resumed.load(tmp_path / str(step))
+        seen: dict[int, Metrics] = {}
+        resumed.run(lambda at, metrics, _save, seen=seen: seen.update({at: metrics}))
+        assert {at: {name: seen[at].get(name) for name in counts[at]} for at in seen} == {at: counts[at] for at in seen}
+
+
+def test_an_atom_is_dead_after_a_fiftieth_of_the_steps_unless_told_otherwise() -> None:
+    assert TrainingConfig().dead_after_of(6405) == 128
+    assert TrainingConfig().dead_after_of(60) == 10
+    assert TrainingConfig(dead_after=7).dead_after_of(6405) == 7
 
 
 @pytest.mark.parametrize(

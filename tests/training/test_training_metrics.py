@@ -145,7 +145,13 @@ def noticed(changes: Metrics, warming_up: bool = False, baseline: str | None = "
             "2 atoms fire on more than 90% .* 30% of the energy.*smaller",
             True,
         ),
-        ({"beta-0.01/dead_atoms": 50.0}, {"beta-0.01/dead_atoms": 51.0}, "dead", "51 of 100 atoms.*--revival", True),
+        (
+            {"beta-0.01/dead_atoms": 15.0},
+            {"beta-0.01/dead_atoms": 16.0},
+            "dead",
+            "16 of 100 .*--revival 0.3",
+            True,
+        ),
         (
             {"beta-0.01/largest_squared_norm": 1.99},
             {"beta-0.01/largest_squared_norm": 2.0},

@@ -104,7 +104,7 @@ class _Worker:
             baseline = next(
                 (n for n, s in zip(trainer.group.names, trainer.group.saes, strict=False) if s.config.beta == 0), None
             )
-            warming_up = step < max(2 * config.dead_after, trainer.steps // 10)
+            warming_up = step < max(2 * trainer.dead_after, trainer.steps // 10)
             for notice in notices(metrics, trainer.group.names, config.atoms_for(self.widths), baseline, warming_up):
                 if (notice.sae, notice.code) not in seen:
                     seen.add((notice.sae, notice.code))
