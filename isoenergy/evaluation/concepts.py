@@ -1,9 +1,7 @@
 """Codes, and the sums over them from which all that is measured by atom follows."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,10 +22,15 @@ from isoenergy.metrics.energy import (
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics import bootstrap as bootstrap_measures
-from isoenergy.statistics.bootstrap import REPLICATES, BootstrapSums, poisson_weights
-from isoenergy.statistics.concept_statistics import ConceptStatistics, classes_of_scores, modality_score
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.concept_statistics import (
+    ConceptStatistics,
+    classes_of_scores,
+    energy_share,
+    modality_score,
+)
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.statistics.weighted_sums import BootstrapSums
 
 UNEQUAL_Q = 0.05
 """Below this false discovery rate an atom counts as one whose energies differ."""
@@ -38,18 +41,6 @@ _STATISTICS_FILE = "statistics.safetensors"
 _SUMS_FILE = "reconstruction.safetensors"
 _PAIRED_FILE = "paired-energy.safetensors"
 _BOOTSTRAP_FILE = "bootstrap.safetensors"
-
-_MEASURES: dict[str, tuple[Callable[[BootstrapSums], npt.NDArray[np.float64]], float]] = {
-    "mse": (bootstrap_measures.mean_squared_error, math.inf),
-    "l0": (bootstrap_measures.l0, math.inf),
-    "l1": (bootstrap_measures.l1, math.inf),
-    **{
-        f"{name}_energy_share": (partial(bootstrap_measures.class_energy_share, name=name), 1.0)
-        for name in ("bimodal", "image_only", "text_only")
-    },
-    "score_spread": (bootstrap_measures.score_spread, 0.5),
-}
-"""Each with the most that it can be; none is below 0."""
 
 PairCodes = tuple[SparseCodes, SparseCodes]
 
@@ -124,12 +115,11 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     classes, tests = statistics.classes(), equal_energy_tests(paired)
     biased = statistics.classes(_BIAS_EPSILON)
     image, text = sums["image"], sums["text"]
-    dim = len(image.first)
     shares = energy_shares(statistics)
     return {
         "pairs": statistics.image.rows,
-        "mse": mean_squared_error(image, text),
-        "r2": r2_paper(image, text),
+        "mse": float(mean_squared_error(image, text)),
+        "r2": float(r2_paper(image, text)),
         "r2_centred": r2_centred(image, text),
         "l0": (statistics.image.l0 + statistics.text.l0) / 2,
         "l1": (statistics.image.l1 + statistics.text.l1) / 2,
@@ -138,7 +128,7 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
         "bimodal_not_always_on_energy_share": shares.bimodal_not_always_on,
         **{f"{name}_atoms": int(mask.sum()) for name, mask in asdict(classes).items()},
         **{f"{name}_energy_share": statistics.energy_share(mask) for name, mask in asdict(classes).items()},
-        "score_spread": score_spread(statistics.modality_score, statistics.energy),
+        "score_spread": float(score_spread(statistics.modality_score, statistics.energy)),
         "frequency_matched": _frequency_matched(statistics),
         "tested_atoms": int(np.isfinite(tests.p_value).sum()),
         "unequal_atoms": int((tests.q_value < UNEQUAL_Q).sum()),
@@ -146,10 +136,24 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
             "image": asdict(modality_bias(statistics, dictionary, biased.image_only)),
             "text": asdict(modality_bias(statistics, dictionary, biased.text_only)),
         },
-        "intervals": {
-            "r2": asdict(bootstrap.interval(partial(bootstrap_measures.r2, dim=dim), least=-math.inf, most=1.0)),
-            **{name: asdict(bootstrap.interval(measure, most=most)) for name, (measure, most) in _MEASURES.items()},
+        "intervals": {name: asdict(interval) for name, interval in _intervals(bootstrap, len(image.first)).items()},
+    }
+
+
+def _intervals(sums: BootstrapSums, dim: int) -> dict[str, Interval]:
+    """The intervals of what is measured by atom and of the errors; the atoms' classes are anew in each replicate."""
+    errors = list(sums.errors_by_modality(dim))
+    classes = classes_of_scores(sums.modality_score)
+    return {
+        "r2": Interval.of_weighted(r2_paper(*errors), most=1.0),
+        "mse": Interval.of_weighted(mean_squared_error(*errors), least=0.0),
+        "l0": Interval.of_weighted(sums.l0, least=0.0),
+        "l1": Interval.of_weighted(sums.l1, least=0.0),
+        **{
+            f"{name}_energy_share": Interval.of_share(energy_share(sums.energy, getattr(classes, name)))
+            for name in ("bimodal", "image_only", "text_only")
         },
+        "score_spread": Interval.of_weighted(score_spread(sums.modality_score, sums.energy), least=0.0, most=0.5),
     }
 
 
@@ -169,10 +173,9 @@ def _frequency_matched(statistics: ConceptStatistics) -> dict[str, float]:
     """Return what the classes would hold if every atom fired as often in images as in texts."""
     image, text = frequency_matched_energies(statistics)
     energy, score = image + text, modality_score(image, text)
-    total = max(energy.sum(), 1e-30)
     return {
-        "bimodal_energy_share": float(energy[classes_of_scores(score).bimodal].sum() / total),
-        "score_spread": score_spread(score, energy),
+        "bimodal_energy_share": float(energy_share(energy, classes_of_scores(score).bimodal)),
+        "score_spread": float(score_spread(score, energy)),
     }
 
 

@@ -23,7 +23,8 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.metrics.retrieval import chance_of_hit
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, MeanSums, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, poisson_weights
+from isoenergy.statistics.weighted_sums import MeanSums
 from isoenergy.store import EmbeddingStore
 
 DIRECTIONS = ("image_to_text", "text_to_image")

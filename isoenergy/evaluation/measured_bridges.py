@@ -29,8 +29,9 @@ from isoenergy.metrics.bridges import (
 from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_side
 from isoenergy.metrics.gram_panels import gram_at
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, BootstrapSums, Interval, modality_scores
-from isoenergy.statistics.concept_statistics import classes_of_scores, merged_code_matrix
+from isoenergy.statistics.bootstrap import REPLICATES, Interval
+from isoenergy.statistics.concept_statistics import EPSILON, classes_of_scores, energy_share, merged_code_matrix
+from isoenergy.statistics.weighted_sums import BootstrapSums
 
 CURVES_FILE = "curves.parquet"
 _GAMMA_FILE = "gamma.npy"
@@ -137,27 +138,26 @@ def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
     parts = [load_file(folder / _SUMS_FILE)["sums"] for name, folder in inputs.items() if name.startswith("part")]
     total = np.sum(parts, axis=0)
     pattern, bootstrap = load_file(inputs["bridges"] / _PATTERN_FILE), load_bootstrap(inputs["statistics"])
-    all_scores = modality_scores(bootstrap)
+    all_scores = bootstrap.modality_score
     score = all_scores[:, : total.shape[1]]
-    bimodal = classes_of_scores(score).bimodal
     masses = np.abs(total) * pattern["gram"][:, None]
-    through = np.where(bimodal[pattern["row"]] | bimodal[pattern["column"]], masses, 0).sum(0)
-    share = np.divide(through, masses.sum(0), out=np.full(len(through), np.nan), where=masses.sum(0) > 0)
-    found = Interval.around(share[0], share[1:], least=0.0, most=1.0)
+    sides = score[pattern["row"]], score[pattern["column"]]
+    share = Interval.of_share(mass_with_bimodal_side(masses, sides, np.array([EPSILON]))[0])
     curves = {
-        "sigma": mass_with_bimodal_side(masses, (score[pattern["row"]], score[pattern["column"]])),
+        "sigma": mass_with_bimodal_side(masses, sides),
         "gamma": np.load(inputs["bridges"] / _GAMMA_FILE),
-        "energy": mass_with_bimodal_side(bootstrap.image_second + bootstrap.text_second, (all_scores, all_scores)),
+        "energy": mass_with_bimodal_side(bootstrap.energy, (all_scores, all_scores)),
     }
     tables = [
         pa.table({"of": [name] * len(THRESHOLDS), "epsilon": THRESHOLDS, **interval_columns(curve, most=1.0)})
         for name, curve in curves.items()
     ]
     pq.write_table(pa.concat_tables(tables), output / CURVES_FILE)
-    return {"rho_interval": asdict(Interval(*map(_odds, vars(found).values())))}
+    return {"rho_interval": asdict(Interval(*map(_odds, vars(share).values())))}
 
 
 def _odds(share: float) -> float:
+    """ρ of the share of a bridge's mass that has a bimodal side."""
     return float("inf") if share == 1 else share / (1 - share)
 
 
@@ -179,20 +179,15 @@ def _gamma_replicates(
 
     Each replicate, whose classes are its own, is a transport problem: the cost grows faster than live atoms².
     """
-    live = int((sums.image_second[:, 0] + sums.text_second[:, 0] > 0).sum())
+    live = int((sums.energy[:, 0] > 0).sum())
     replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
     replicates = replicates if replicates >= _FEWEST_REPLICATES else 0
-    scores = modality_scores(sums)
+    scores = sums.modality_score
     found, curves = [], [_curve(gamma, scores[:, 0])]
     for column in range(1, 1 + replicates):
         image, text, score = sums.image_second[:, column], sums.text_second[:, column], scores[:, column]
-        bridge, classes, total = (
-            transport_bridge(dictionary, image, text),
-            classes_of_scores(score),
-            (image + text).sum(),
-        )
-        share = (image + text)[classes.bimodal].sum() / total if total else math.nan
-        found.append(fda(region_masses(bridge, classes), float(share)))
+        bridge, classes = transport_bridge(dictionary, image, text), classes_of_scores(score)
+        found.append(fda(region_masses(bridge, classes), float(energy_share(image + text, classes.bimodal))))
         curves.append(_curve(bridge, score))
     return found, np.concatenate(curves, axis=1)
 

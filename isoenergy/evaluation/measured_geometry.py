@@ -20,18 +20,12 @@ from isoenergy.evaluation.embeddings import HeldPairs, load_means
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, Result, tensor, unit_rows
 from isoenergy.interventions.gap_closing import Affine
-from isoenergy.metrics.gap import cone_statistics, l2i
+from isoenergy.metrics.gap import cone_statistics, l2i, relative_modality_gap
+from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.transport import transport_gap
-from isoenergy.metrics.weighted_measures import probing_accuracy, relative_modality_gap
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.bootstrap import (
-    REPLICATES,
-    BootstrapSums,
-    Interval,
-    norm_of_difference,
-    poisson_weights,
-    rebuilt_means,
-)
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.weighted_sums import BootstrapSums
 
 Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -58,7 +52,7 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     kept = {base: mask.numpy() for base, mask in variants.atoms.items()}
     rows = rebuilding(sae, load_codes(inputs["held"]), variants.atoms)
     probing = _probing_accuracy(held, sae, inputs, bootstrap, size["sample"], seed)
-    means = {base: rebuilt_means(bootstrap, dictionary, mask) for base, mask in kept.items()}
+    means = {base: bootstrap.rebuilt_means(dictionary, mask) for base, mask in kept.items()}
     return (
         size
         | {"p_acc": probing.value, "p_acc_interval": asdict(probing)}
@@ -79,23 +73,23 @@ def _by_variant(
     found: Result = {}
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):
-        gaps = norm_of_difference(_mapped(variant, means(variant.base)))
-        difference_in_means = asdict(Interval.around(gaps[0], gaps[1:], least=0.0))
+        gaps = difference_in_means(*_mapped(variant, means(variant.base)))
+        gap_interval = asdict(Interval.of_weighted(gaps, least=0.0))
         if variant.sweep:
             name, place = variant.sweep
-            sweeps.setdefault(name, {})[f"{place:g}"] = difference_in_means
+            sweeps.setdefault(name, {})[f"{place:g}"] = gap_interval
             continue
         image, text = images.numpy(), texts.numpy()
         transport, error = transport_gap(image[: size["sample"]], text[: size["sample"]])
         clouds = image[: size["in_batches"]], text[: size["in_batches"]]
-        relative = relative_modality_gap(*clouds, weights)
+        relative = relative_modality_gap(*clouds, weights=weights)
         found[variant.name] = {
             "difference_in_means": float(gaps[0]),
-            "difference_in_means_interval": difference_in_means,
+            "difference_in_means_interval": gap_interval,
             "optimal_transport": transport,
             "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
             "relative_modality_gap": float(relative[0]),
-            "relative_modality_gap_interval": asdict(Interval.around(relative[0], relative[1:], least=0.0, most=1.0)),
+            "relative_modality_gap_interval": asdict(Interval.of_share(relative)),
             "l2i": l2i(*clouds),
             "cones": asdict(cone_statistics(*clouds)),
         }
@@ -128,7 +122,7 @@ def _probing_accuracy(
         texts,
         sae.dictionary.detach().numpy(),
         load_statistics(inputs["statistics"]),
-        bootstrap.image_second + bootstrap.text_second,
         poisson_weights(sample, REPLICATES, seed, 1),
+        bootstrap.energy,
     )
-    return Interval.around(values[0], values[1:], least=0.0, most=1.0)
+    return Interval.of_share(values)

@@ -20,7 +20,8 @@ from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import READ_ROWS, DrawnConfig, Inputs, PartConfig, Result, unit_rows
 from isoenergy.metrics.retrieval import PAPER_BATCH, TIE, chance_of_hit, hits_in_batches, nearer_and_as_near
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights, weighted_mean
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.weighted_sums import weighted_mean
 
 RANKS = (1, 5, 10)
 _COUNTS_FILE = "counts.safetensors"
@@ -94,8 +95,7 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
         if variant.sweep:
             name, place = variant.sweep
             recall = in_batches[1]
-            interval = Interval.around(recall[0], recall[1:], least=0.0, most=1.0)
-            sweeps.setdefault(name, {})[f"{place:g}"] = asdict(interval)
+            sweeps.setdefault(name, {})[f"{place:g}"] = asdict(Interval.of_share(recall))
         else:
             recalls |= {f"{variant.name}.in_batches_r{rank}": values for rank, values in in_batches.items()}
     save_file(recalls, output / _REPLICATES_FILE)
@@ -103,7 +103,7 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     for name, values in recalls.items():
         shown, measure = name.split(".")
         change = values - recalls[f"{reference}.{measure}"]
-        found[shown][measure] = asdict(Interval.around(values[0], values[1:], least=0.0, most=1.0))
+        found[shown][measure] = asdict(Interval.of_share(values))
         found[shown][f"change_{measure}"] = asdict(Interval.of(change[0], change[1:]))
     return {**found, "sweeps": sweeps}
 

@@ -12,8 +12,8 @@ from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.measured_rows import Inputs, Result
 from isoenergy.metrics.energy_density import decades, energy_density
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import BootstrapSums, modality_scores
 from isoenergy.statistics.concept_statistics import classes_of_scores
+from isoenergy.statistics.weighted_sums import BootstrapSums
 
 DENSITIES_FILE = "densities.parquet"
 SCORES_FILE = "scores.parquet"
@@ -39,7 +39,7 @@ def write_spectra(config: None, inputs: Inputs, output: Path) -> Result:
 
 def densities(sums: BootstrapSums) -> pa.Table:
     """Return the density of each modality's energy over log10 of an atom's energy in it, by class, with intervals."""
-    classes = vars(classes_of_scores(modality_scores(sums)))
+    classes = vars(classes_of_scores(sums.modality_score))
     pairs = np.maximum(sums.pairs, 1)
     tables = []
     for modality in MODALITIES:
@@ -54,7 +54,7 @@ def densities(sums: BootstrapSums) -> pa.Table:
 
 def score_histogram(sums: BootstrapSums) -> pa.Table:
     """Return the share of the energy by bin of the modality score, with intervals."""
-    scores, energy = modality_scores(sums), sums.image_second + sums.text_second
+    scores, energy = sums.modality_score, sums.energy
     edges = np.linspace(0, 1, _BINS + 1)
     found = np.stack([_shares(*column, edges) for column in zip(scores.T, energy.T, strict=True)], axis=1)
     return pa.table({"low_score": edges[:-1], "high_score": edges[1:], **interval_columns(found)})

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from isoenergy.metrics.reconstruction import VARIANCE_FLOOR
+
 Floats = npt.NDArray[np.float64]
 
 _BLOCK_ENTRIES = 4_000_000
-_PAPER_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def faithfulness_curves(
         deleted += np.square(residual[:, None] + kept).sum(axis=(0, 2))
     if x.size == 0:
         return FaithfulnessCurves(np.full(most + 1, np.nan), np.full(most + 1, np.nan))
-    scale = x.size * (np.square(x - x.mean()).mean() + _PAPER_FLOOR)
+    scale = x.size * (np.square(x - x.mean()).mean() + VARIANCE_FLOOR)
     return FaithfulnessCurves(1 - inserted / scale, 1 - deleted / scale)
 
 

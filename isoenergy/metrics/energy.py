@@ -53,17 +53,16 @@ def modality_frequency(statistics: ModalityStatistics) -> Floats:
     return statistics.fires / max(statistics.rows, 1)
 
 
-def score_spread(score: Floats, energy: Floats) -> float:
+def score_spread(score: Floats, energy: Floats) -> Floats:
     """Return √(Σ E (μ - ½)² / Σ E): 0 if all energy is shared evenly, ½ if all is of one modality (paper 1.5, 3.5).
 
-    score: `(atoms,)` μ or μ_B, NaN where undefined; energy: `(atoms,)` E or E_B. NaN if no atom with a score has
-    energy.
+    score: `(atoms, …)` μ or μ_B, NaN where undefined; energy: `(atoms, …)` E or E_B. NaN where no atom with a score
+    has energy.
     """
-    known = ~np.isnan(score)
-    total = energy[known].sum()
-    if total == 0:
-        return float("nan")
-    return float(np.sqrt((energy[known] * (score[known] - 0.5) ** 2).sum() / total))
+    known = np.where(np.isnan(score), 0.0, energy)
+    total = known.sum(axis=0)
+    squares = (known * np.square(np.nan_to_num(score, nan=0.5) - 0.5)).sum(axis=0)
+    return np.sqrt(np.divide(squares, total, out=np.full(np.shape(total), np.nan), where=total > 0))
 
 
 @dataclass(frozen=True)

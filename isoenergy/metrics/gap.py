@@ -5,12 +5,14 @@ pairs of rows are closed forms in the rows' sum, O(n · dim).
 """
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from isoenergy.metrics.gram_panels import unit_rows
 
+Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
 
@@ -33,16 +35,37 @@ def l2i(images: Rows, texts: Rows, image_of_text: Indices | None = None) -> floa
     return float(np.linalg.norm(images - texts, axis=1).mean())
 
 
-def relative_modality_gap(images: Rows, texts: Rows, image_of_text: Indices | None = None) -> float:
+@overload
+def relative_modality_gap(
+    images: Rows, texts: Rows, image_of_text: Indices | None = None, weights: None = None
+) -> float: ...
+
+
+@overload
+def relative_modality_gap(
+    images: Rows, texts: Rows, image_of_text: Indices | None = None, *, weights: Floats
+) -> Floats: ...
+
+
+def relative_modality_gap(
+    images: Rows, texts: Rows, image_of_text: Indices | None = None, weights: Floats | None = None
+) -> float | Floats:
     """Return RMG of Schrodi et al. (2025): m / (m + (i + t) / 2); in [0, 1], 0 if matching rows coincide.
 
     m, i, t: mean dissimilarity (1 - cosine) / 2 of matching rows, of two different images, of two different texts.
     Arguments as for `l2i`: give each image once. NaN with fewer than two images or texts, or no dissimilarity at all.
+    weights: None, or `(n, columns)` of the images, which are their texts' too: one value a column. A row that is
+    drawn twice does not meet itself.
     """
+    by_image = np.ones((len(images), 1)) if weights is None else weights
+    by_text = by_image if image_of_text is None else by_image[image_of_text]
     matching_images, matching_texts = _matching(images, texts, image_of_text)
-    matching = (1 - (matching_images * matching_texts).sum(1).mean()) / 2
-    within = ((1 - mean_cosine_within(images)) / 2 + (1 - mean_cosine_within(texts)) / 2) / 2
-    return float(matching / (matching + within)) if matching + within > 0 else float("nan")
+    dissimilarity = (1 - (matching_images * matching_texts).sum(1)) / 2
+    matching = dissimilarity @ by_text / np.maximum(by_text.sum(0), 1)
+    within = (2 - _cosine_within(images, by_image) - _cosine_within(texts, by_text)) / 4
+    total = matching + within
+    values = np.divide(matching, total, out=np.full_like(total, np.nan), where=total > 0)
+    return float(values[0]) if weights is None else values
 
 
 @dataclass(frozen=True)
@@ -75,14 +98,18 @@ def cone_statistics(images: Rows, texts: Rows) -> ConeStatistics:
 
 def mean_cosine_within(rows: Rows) -> float:
     """Return the mean cosine of two different rows of `(n, dim)`: (‖Σu‖² - Σ‖u‖²) / (n² - n); NaN of fewer than two."""
-    n = len(rows)
-    if n < 2:
-        return float("nan")
+    return float(_cosine_within(rows, np.ones((len(rows), 1)))[0])
+
+
+def _cosine_within(rows: Rows, weights: Floats) -> Floats:
+    """`(columns,)` means over pairs of different rows under `(n, columns)` weights; NaN where there is no such pair."""
     unit = unit_rows(rows)
-    return float((np.square(unit.sum(0)).sum() - np.square(unit).sum()) / (n * n - n))
+    meetings = weights.sum(0) ** 2 - np.square(weights).sum(0)
+    cosines = np.square(unit.T @ weights).sum(0) - np.square(unit).sum(1) @ np.square(weights)
+    return np.divide(cosines, meetings, out=np.full_like(cosines, np.nan), where=meetings > 0)
 
 
-def _matching(images: Rows, texts: Rows, image_of_text: Indices | None) -> tuple[Rows, Rows]:
+def _matching(images: Rows, texts: Rows, image_of_text: Indices | None) -> tuple[Floats, Floats]:
     if image_of_text is None:
         image_of_text = np.arange(len(images))
     if len(image_of_text) != len(texts):

@@ -1,7 +1,8 @@
 """How well the codes rebuild the embeddings (paper 1.6)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,36 @@ from torch import Tensor
 
 from isoenergy.statistics.sums import MergeableSums
 
-_PAPER_FLOOR = 1e-6
+Floats = npt.NDArray[np.float64]
+Number = TypeVar("Number", float, Floats)
+_Given = TypeVar("_Given", float, Floats, covariant=True)
+
+VARIANCE_FLOOR = 1e-6
+"""Added to variances before errors are divided by them, as the paper's code does."""
+
+
+class RowErrors(Protocol[_Given]):
+    """Sums over the rows of one modality: numbers, or `(1 + replicates,)` under weights."""
+
+    @property
+    def rows(self) -> _Given:
+        """How many rows."""
+
+    @property
+    def entries(self) -> _Given:
+        """How many numbers they hold."""
+
+    @property
+    def total(self) -> _Given:
+        """Sum of these."""
+
+    @property
+    def second(self) -> _Given:
+        """Sum of their squares."""
+
+    @property
+    def squared_error(self) -> _Given:
+        """Sum of the squares of x - reconstruction."""
 
 
 @dataclass
@@ -36,24 +66,41 @@ class ReconstructionSums(MergeableSums):
         self.second += float(x.double().square().sum())
         self.squared_error += float(residual.double().square().sum())
 
+    @property
+    def entries(self) -> int:
+        """How many numbers the rows hold."""
+        return self.rows * len(self.first)
 
-def mean_squared_error(image: ReconstructionSums, text: ReconstructionSums) -> float:
-    """Return the mean over images and texts of a row's summed squared error; in [0, 1] for unit rows (paper, table)."""
-    return (image.squared_error + text.squared_error) / max(image.rows + text.rows, 1)
+    @property
+    def total(self) -> float:
+        """Sum over all entries of x."""
+        return float(self.first.sum())
 
 
-def r2_paper(*modalities: ReconstructionSums) -> float:
+def mean_squared_error(*modalities: RowErrors[Number]) -> Number:
+    """Return the mean over all rows of a row's summed squared error; in [0, 1] for unit rows (paper 1.6)."""
+    rows = _sum([sums.rows for sums in modalities])
+    return _sum([sums.squared_error for sums in modalities]) / np.maximum(rows, 1)
+
+
+def r2_paper(*modalities: RowErrors[Number]) -> Number:
     """Return R² against the scalar mean of all entries, by modality, averaged by rows; at most 1 (paper 1.6).
 
     The scalar mean of an embedding is close to 0, so this is about 1 - MSE for unit rows.
     """
+    by_modality = [r2_of_sums(sums.squared_error, sums.entries, sums.total, sums.second) for sums in modalities]
+    rows = [sums.rows for sums in modalities]
+    return _sum([r2 * count for r2, count in zip(by_modality, rows, strict=True)]) / np.maximum(_sum(rows), 1)
 
-    def one(sums: ReconstructionSums) -> float:
-        entries = max(sums.rows * len(sums.first), 1)
-        scalar_mean = sums.first.sum() / entries
-        return 1 - (sums.squared_error / entries) / (sums.second / entries - scalar_mean**2 + _PAPER_FLOOR)
 
-    return sum(one(sums) * sums.rows for sums in modalities) / max(sum(sums.rows for sums in modalities), 1)
+def r2_of_sums(squared_error: Number, entries: Number, total: Number, squares: Number) -> Number:
+    """Return the R² of `r2_paper` for one modality from sums over all entries of its rows, of any one shape.
+
+    squared_error, squares: of the squared errors and of the squared entries; total: of the entries; entries: how many.
+    """
+    count = np.maximum(entries, 1)
+    variance = squares / count - (total / count) ** 2
+    return 1 - (squared_error / count) / (variance + VARIANCE_FLOOR)
 
 
 def r2_centred(image: ReconstructionSums, text: ReconstructionSums) -> float:
@@ -66,8 +113,11 @@ def r2_centred(image: ReconstructionSums, text: ReconstructionSums) -> float:
         variance = sums.second - float(np.square(sums.first).sum()) / max(sums.rows, 1)
         return 1 - sums.squared_error / variance if variance > 0 else float("nan")
 
-    return _by_rows(one(image), one(text), image.rows, text.rows)
+    return (one(image) * image.rows + one(text) * text.rows) / max(image.rows + text.rows, 1)
 
 
-def _by_rows(image: float, text: float, images: int, texts: int) -> float:
-    return (image * images + text * texts) / max(images + texts, 1)
+def _sum(parts: Sequence[Number]) -> Number:
+    first, *others = parts
+    for part in others:
+        first = first + part
+    return first

@@ -78,12 +78,12 @@ class ModalityStatistics(MergeableSums):
 
     @property
     def l0(self) -> float:
-        """Mean number of atoms in a row's code."""
+        """Mean number of atoms in a row's code (paper 1.6)."""
         return float(self.fires.sum() / max(self.rows, 1))
 
     @property
     def l1(self) -> float:
-        """Mean sum of |z| in a row's code."""
+        """Mean sum of |z| in a row's code (paper 1.6)."""
         return float(self.absolute.sum() / max(self.rows, 1))
 
 
@@ -164,8 +164,7 @@ class ConceptStatistics:
 
     def energy_share(self, atom_mask: Mask) -> float:
         """Share of the total energy that the atoms of `atom_mask`, `(atoms,)`, hold; 0 if there is no energy."""
-        total = self.energy.sum()
-        return float(self.energy[atom_mask].sum() / total) if total > 0 else 0.0
+        return float(energy_share(self.energy, atom_mask))
 
     def save(self, path: Path) -> None:
         """Write the sums as safetensors."""
@@ -191,6 +190,16 @@ def modality_score(image: Floats, text: Floats) -> Floats:
     """Return image energy as a share of both, arrays of one shape; in [0, 1], NaN where both are 0 (paper 1.5)."""
     total = image + text
     return np.divide(image, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
+def energy_share(energy: Floats, members: Mask) -> Floats:
+    """Return the share of the energy that some atoms hold; in [0, 1], 0 where there is no energy (paper 1.5).
+
+    energy: `(atoms, …)`; members: `(atoms, …)` bool, atoms that may differ from column to column.
+    """
+    total = energy.sum(axis=0)
+    held = np.where(members, energy, 0.0).sum(axis=0)
+    return np.divide(held, total, out=np.zeros(np.shape(total)), where=total > 0)
 
 
 def classes_of_scores(score: Floats, epsilon: float = EPSILON) -> AtomClasses:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.errors import InputError
-from isoenergy.statistics.bootstrap import Floats, Interval, weighted_mean
+from isoenergy.statistics.bootstrap import Floats, Interval
+from isoenergy.statistics.weighted_sums import weighted_mean
 from isoenergy.tasks.zero_shot import by_class
 
 _ITERATIONS = 200

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, chance_of_hit, nearer_and_as_near
-from isoenergy.statistics.bootstrap import Floats, Interval, weighted_mean
+from isoenergy.statistics.bootstrap import Floats, Interval
+from isoenergy.statistics.weighted_sums import weighted_mean
 
 Labels = npt.NDArray[np.integer]
 

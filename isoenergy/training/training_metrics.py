@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from isoenergy.distributed import add_up
+from isoenergy.metrics.reconstruction import r2_of_sums
 from isoenergy.sae.group import LOSSES, RowSums
 from isoenergy.sae.joint import Autoencoder
-from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, EPSILON
+from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, EPSILON, energy_share
+from isoenergy.statistics.modality_shares import modality_shares
 
 Metrics = dict[str, float]
 
-_VARIANCE_FLOOR = 1e-6
 _UNSTABLE_SQUARED_NORM = 2.0
 _MANY_DEAD = 0.15
 _MUCH_ALWAYS_ON = 0.05
@@ -39,29 +40,25 @@ class StepSums:
         add_up(flat)
         parts = flat.cpu().double().split([part.numel() for part in self._sums])
         losses, errors, fires, energies, inputs = (
-            part.view(like.shape) for part, like in zip(parts, self._sums, strict=True)
+            part.view(like.shape).numpy() for part, like in zip(parts, self._sums, strict=True)
         )
         self._sums = []
         entries, total, squares, rows = inputs.T
-        variance = squares / entries - (total / entries).square()
         metrics: Metrics = {}
         for number, name in enumerate(names):
             weighted = dict(zip(LOSSES, (losses[number] / entries.sum()).tolist(), strict=True))
-            r2 = 1 - (errors[number] / entries) / (variance + _VARIANCE_FLOOR)
-            by_atom = energies[number]
-            energy = by_atom.sum(0)
-            held = max(float(energy.sum()), 1e-30)
+            r2 = r2_of_sums(errors[number], entries, total, squares)
+            energy = energies[number].sum(0)
             always_on = fires[number].sum(0) > ALWAYS_ON_FREQUENCY * rows.sum()
-            shares = by_atom / rows[:, None]
-            shares = shares / shares.sum(0).clamp_min(1e-30)
-            shared = (energy > 0) & (shares.max(0).values <= 1 - EPSILON)
+            # a dead atom's shares are NaN, which is not below the cut
+            shared = modality_shares(energies[number] / rows[:, None]).max(0) <= 1 - EPSILON
             metrics |= {f"{name}/{key}": value for key, value in weighted.items()}
             metrics |= {
                 **{f"{name}/r2_{modality}": float(value) for modality, value in zip(modalities, r2, strict=True)},
                 f"{name}/l0": float(fires[number].sum() / rows.sum()),
                 f"{name}/always_on_atoms": float(always_on.sum()),
-                f"{name}/always_on_energy": float(energy[always_on].sum()) / held,
-                f"{name}/bimodal_energy": float(energy[shared].sum()) / held,
+                f"{name}/always_on_energy": float(energy_share(energy, always_on)),
+                f"{name}/bimodal_energy": float(energy_share(energy, shared)),
             }
         return metrics
 

@@ -8,7 +8,7 @@ from scipy import sparse
 from isoenergy.evaluation.atom_map import strongest_edges
 from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.spectra import CLASSES, densities, score_histogram
-from isoenergy.statistics.bootstrap import BootstrapSums
+from isoenergy.statistics.weighted_sums import BootstrapSums
 
 IMAGE, TEXT = np.array([3.0, 1.0, 0.0, 1.0, 0.0]), np.array([3.0, 1.0, 2.0, 0.02, 0.0])
 """Two evenly shared atoms, one of texts alone, one all but of images alone, and a dead one."""

@@ -161,7 +161,7 @@ def encoder_figures(test: EmbeddedSplit) -> EncoderFigures:
         image_to_text=recall_at(images, texts, RANKS),
         text_to_image=recall_at(texts, images, RANKS),
         by_source=by_source,
-        gap=difference_in_means(images.mean(0).numpy(), texts.mean(0).numpy()),
+        gap=float(difference_in_means(images.mean(0).numpy(), texts.mean(0).numpy())),
         image_constant_energy=float(images.mean(0).square().sum()),
         text_constant_energy=float(texts.mean(0).square().sum()),
     )
@@ -180,7 +180,7 @@ def sae_figures(sae: SparseAutoencoder, test: EmbeddedSplit) -> SaeFigures:
         keep = kept_atoms(intervention, classes)
         changed = intervene(sae, image_codes, keep), intervene(sae, text_codes, keep)
         recall[intervention] = recall_at(changed[0], changed[1], (10,))[10]
-        gap[intervention] = difference_in_means(*(rows.mean(0).numpy() for rows in changed))
+        gap[intervention] = float(difference_in_means(*(rows.mean(0).numpy() for rows in changed)))
     masks = {
         "bimodal": classes.bimodal,
         "image-only": classes.image_only,

@@ -16,9 +16,10 @@ from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.evaluation.fit import FitConfig
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
+from isoenergy.metrics.reconstruction import r2_of_sums
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
-from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, merged_code_matrix
+from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, energy_share, merged_code_matrix
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
 from isoenergy.statistics.modality_shares import (
     modality_shares,
@@ -34,7 +35,6 @@ Floats = npt.NDArray[np.float64]
 
 _CODES_FILE = "codes.safetensors"
 _SUMS_FILE = "sums.safetensors"
-_VARIANCE_FLOOR = 1e-6
 
 
 @dataclass
@@ -83,10 +83,8 @@ class ModalitySums(MergeableSums):
         return self.second / np.maximum(self.pairs, 1)
 
     def r2(self, widths: Floats) -> Floats:
-        """Return `(modalities, 1 + replicates)` R² against the scalar mean of all entries (paper 1.6)."""
-        count = np.maximum(self.pairs, 1) * widths[:, None]
-        variance = self.squares / count - (self.entries / count) ** 2
-        return 1 - (self.errors / count) / (variance + _VARIANCE_FLOOR)
+        """Return `(modalities, 1 + replicates)`: see `isoenergy.metrics.reconstruction.r2_paper`; widths: of rows."""
+        return r2_of_sums(self.errors, self.pairs * widths[:, None], self.entries, self.squares)
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Resu
     several = np.array([number.bit_count() > 1 for number in range(2 ** len(modalities))])
     frequency = sums.fires.sum(axis=0) / max(len(modalities) * float(sums.pairs[0]), 1)
     tests = {pair: equal_energy_tests(energy) for pair, energy in paired.items()}
-    share = partial(_share, total)
+    share = partial(energy_share, total)
     return {
         "pairs": int(sums.pairs[0]),
         "atoms": sae.config.atoms,
@@ -244,10 +242,5 @@ def _paired_file(one: str, other: str) -> str:
     return f"paired-{one}~{other}.safetensors"
 
 
-def _share(total: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
-    """`(1 + replicates,)` share of the energy of the chosen atoms, `(atoms, 1 + replicates)` or `(atoms, 1)`."""
-    return np.where(chosen, total, 0).sum(axis=0) / np.maximum(total.sum(axis=0), 1e-30)
-
-
 def _interval(values: Floats, least: float = -np.inf, most: float = np.inf) -> dict[str, float]:
-    return asdict(Interval.around(values[0], values[1:], least=least, most=most))
+    return asdict(Interval.of_weighted(values, least, most))

@@ -14,11 +14,13 @@ from scipy import sparse
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.evaluation.measured_rows import Draw, Inputs, PartConfig, Result, SaeReference, unit_rows
 from isoenergy.evaluation.modalities.modality_energies import load_modality_codes, load_sums
-from isoenergy.metrics.retrieval import TIE, chance_of_hit
+from isoenergy.metrics.geometry import difference_in_means
+from isoenergy.metrics.retrieval import TIE, chance_of_hit, nearer_and_as_near
 from isoenergy.sae.joint import load_autoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.concept_statistics import merged_code_matrix
 from isoenergy.statistics.modality_shares import modality_shares, sharing_modalities
+from isoenergy.statistics.weighted_sums import weighted_mean
 
 Floats = npt.NDArray[np.float64]
 Similarity = Mapping[str, sparse.csr_array | npt.NDArray[np.floating]]
@@ -81,9 +83,8 @@ def retrieve_by_vectors(config: VectorRetrievalConfig, inputs: Inputs, output: P
     for one, other in combinations(unit, 2):
         if unit[one].shape[1] == unit[other].shape[1]:
             means = [rows.T @ weights / weights.sum(axis=0) for rows in (unit[one], unit[other])]
-            gap = np.linalg.norm(means[0] - means[1], axis=0)
             found[f"{one}~{other}"] = {
-                "difference_in_means": asdict(Interval.around(gap[0], gap[1:], least=0.0)),
+                "difference_in_means": asdict(Interval.of_weighted(difference_in_means(*means), least=0.0)),
                 **_recalls(unit, (one, other), weights, config.draw.queries),
             }
     return {"gallery": len(place), "queries": min(config.draw.queries, len(place)), "between": found}
@@ -160,11 +161,11 @@ def _recalls(unit: Similarity, names: tuple[str, str], weights: Floats, queries:
     for one, other in permutations(names):
         hits = _hits(unit[one][:queries], unit[other])
         for rank, chances in hits.items():
-            by_weight = chances @ weights[: len(chances)] / np.maximum(weights[: len(chances)].sum(axis=0), 1)
+            by_weight = weighted_mean(chances, weights[: len(chances)])
             found[f"{one}_to_{other}_r{rank}"] = float(by_weight[0])
             both[rank] += by_weight / 2
     for rank, values in both.items():
-        found[f"r{rank}"] = asdict(Interval.around(values[0], values[1:], least=0.0, most=1.0))
+        found[f"r{rank}"] = asdict(Interval.of_share(values))
     return found
 
 
@@ -172,16 +173,14 @@ def _hits(
     queries: sparse.csr_array | npt.NDArray[np.floating], gallery: sparse.csr_array | npt.NDArray[np.floating]
 ) -> dict[int, Floats]:
     """`(queries,)` chances that row i of the gallery, query i's own, is among the nearest, by rank."""
-    above: list[npt.NDArray[np.int64]] = []
-    level: list[npt.NDArray[np.int64]] = []
+    places: list[tuple[torch.Tensor, torch.Tensor]] = []
     for start in range(0, queries.shape[0], _QUERIES_AT_ONCE):
         block = queries[start : start + _QUERIES_AT_ONCE]
         product = block @ gallery.T
         similarity = np.asarray(product.toarray() if isinstance(product, sparse.sparray) else product)
         partner = similarity[np.arange(len(similarity)), start + np.arange(len(similarity))][:, None]
-        above.append((similarity > partner + TIE).sum(axis=1))
-        level.append((abs(similarity - partner) <= TIE).sum(axis=1))
-    nearer, as_near = (torch.from_numpy(np.concatenate(part)) for part in (above, level))
+        places.append(nearer_and_as_near(torch.from_numpy(similarity), torch.from_numpy(partner), TIE))
+    nearer, as_near = map(torch.cat, zip(*places, strict=True))
     return {rank: chance_of_hit(nearer, as_near, rank).numpy() for rank in RANKS}
 
 
@@ -194,5 +193,4 @@ def _weights(pairs: int, seed: int) -> Floats:
 
 
 def _mean(values: Floats, weights: Floats) -> dict[str, float]:
-    means = values @ weights / np.maximum(weights.sum(axis=0), 1)
-    return asdict(Interval.around(means[0], means[1:], least=-1.0, most=1.0))
+    return asdict(Interval.of_weighted(weighted_mean(values, weights), least=-1.0, most=1.0))

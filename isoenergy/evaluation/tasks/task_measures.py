@@ -28,7 +28,8 @@ from isoenergy.evaluation.tasks.task_sets import ComposedSet, MixedSet, ProbeSet
 from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights, weighted_mean
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.weighted_sums import weighted_mean
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 from isoenergy.tasks.linear_probe import probe
 from isoenergy.tasks.mixed_retrieval import Modality, mixed_retrieval
@@ -142,11 +143,11 @@ def measure_composed(config: MeasureConfig, inputs: Inputs, output: Path) -> Res
         for group, inside in groups.items():
             by_query = weights[inside]
             youden = told_apart(real[inside], found.distance[inside], by_query)
-            far = weighted_mean(found.distance[inside], by_query)
             values = {
                 f"r{rank}": Interval.of_share(weighted_mean(each[inside], by_query)) for rank, each in hits.items()
             }
-            values["distance"] = Interval.around(far[0], far[1:], least=0.0, most=2.0)
+            far = weighted_mean(found.distance[inside], by_query)
+            values["distance"] = Interval.of_weighted(far, least=0.0, most=2.0)
             values["told_apart"] = Interval.of_share(youden)
             rows.append({**_row(name, values), "group": group, "queries": int(inside.sum())})
     return {"rows": _ordered(rows), "histogram": {"edges": _EDGES.tolist(), "shares": shares}}

@@ -1,0 +1,155 @@
+"""Sums over pairs under bootstrap weights: they merge, and nothing is encoded again for a replicate.
+
+weights: `(n, 1 + replicates)` of the pairs, as `isoenergy.statistics.bootstrap.poisson_weights` draws them. The last
+axis of every sum is the number itself, then the replicates, so that each update is one matrix product. What follows
+from first and second moments by atom follows for each replicate: reconstruction, energies and their shares, and the
+difference in means after any removal of atoms and any affine map, since decoding is linear.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.statistics.bootstrap import REPLICATES
+from isoenergy.statistics.concept_statistics import merged_code_matrix, modality_score
+from isoenergy.statistics.sums import MergeableSums
+
+Floats = npt.NDArray[np.float64]
+
+
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Return `(1 + replicates,)` means of `(n,)` values under `(n, 1 + replicates)` weights; NaN where none has any."""
+    total = weights.sum(0)
+    return np.divide(values @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+@dataclass
+class MeanSums(MergeableSums):
+    """Weighted sums of paired rows; the last axis is the sum itself, then the replicates."""
+
+    pairs: Floats
+    """`(1 + replicates,)` sum of the weights."""
+    image: Floats
+    """`(dim, 1 + replicates)` sum of the images."""
+    text: Floats
+
+    @classmethod
+    def zeros(cls, dim: int, replicates: int = REPLICATES) -> Self:
+        """Return the sums of no pairs."""
+        columns = 1 + replicates
+        return cls(np.zeros(columns), np.zeros((dim, columns)), np.zeros((dim, columns)))
+
+    def update(self, images: Tensor, texts: Tensor, weights: Floats) -> None:
+        """Add `(n, dim)` pairs and their `(n, 1 + replicates)` weights."""
+        self.pairs += weights.sum(axis=0)
+        for total, rows in ((self.image, images), (self.text, texts)):
+            total += rows.double().cpu().numpy().T @ weights
+
+    @property
+    def means(self) -> tuple[Floats, Floats]:
+        """`(dim, 1 + replicates)` means of images and of texts."""
+        count = np.maximum(self.pairs, 1)
+        return self.image / count, self.text / count
+
+
+@dataclass
+class BootstrapSums(MergeableSums):
+    """Weighted sums over pairs; the last axis is the number itself, then the replicates. Halves merge by adding."""
+
+    pairs: Floats
+    """`(1 + replicates,)` sum of the weights."""
+    image_first: Floats
+    """`(atoms, 1 + replicates)` sum of z."""
+    text_first: Floats
+    image_second: Floats
+    """`(atoms, 1 + replicates)` sum of z²."""
+    text_second: Floats
+    errors: Floats
+    """`(2, 1 + replicates)` sum of squared errors, images and texts."""
+    entries: Floats
+    """`(2, 1 + replicates)` sum of the rows' entries."""
+    squares: Floats
+    """`(2, 1 + replicates)` sum of their squares."""
+    fires: Floats
+    """`(2, 1 + replicates)` sum of the number of atoms in a row's code."""
+    absolute: Floats
+    """`(2, 1 + replicates)` sum of |z| over all atoms."""
+
+    @classmethod
+    def zeros(cls, atoms: int, replicates: int = REPLICATES) -> Self:
+        """Return the sums of no pairs."""
+        columns = 1 + replicates
+        return cls(
+            np.zeros(columns),
+            *(np.zeros((atoms, columns)) for _ in range(4)),
+            *(np.zeros((2, columns)) for _ in range(5)),
+        )
+
+    def update(self, codes: tuple[SparseCodes, SparseCodes], rows: tuple[Tensor, Tensor], weights: Floats) -> None:
+        """Add pairs: image and text codes with their residuals, the rows that were encoded, and the pairs' weights."""
+        self.pairs += weights.sum(axis=0)
+        atoms = len(self.image_first)
+        for number, name in enumerate(("image", "text")):
+            values = merged_code_matrix(codes[number], atoms)
+            first, second = getattr(self, f"{name}_first"), getattr(self, f"{name}_second")
+            first += values.T @ weights
+            second += values.power(2).T @ weights
+            x, residual = (part.double().cpu().numpy() for part in (rows[number], codes[number].residual))
+            for sums, by_row in (
+                (self.errors, np.square(residual).sum(1)),
+                (self.entries, x.sum(1)),
+                (self.squares, np.square(x).sum(1)),
+                (self.fires, (values != 0).sum(1)),
+                (self.absolute, abs(values).sum(1)),
+            ):
+                sums[number] += by_row @ weights
+
+    @property
+    def energy(self) -> Floats:
+        """`(atoms, 1 + replicates)` energy in images and texts together, times the pairs' weight."""
+        return self.image_second + self.text_second
+
+    @property
+    def modality_score(self) -> Floats:
+        """`(atoms, 1 + replicates)`: see `isoenergy.statistics.concept_statistics.modality_score`."""
+        return modality_score(self.image_second, self.text_second)
+
+    @property
+    def l0(self) -> Floats:
+        """`(1 + replicates,)`: see `isoenergy.statistics.concept_statistics.ModalityStatistics.l0`."""
+        return self.fires.sum(0) / np.maximum(2 * self.pairs, 1)
+
+    @property
+    def l1(self) -> Floats:
+        """`(1 + replicates,)`: see `isoenergy.statistics.concept_statistics.ModalityStatistics.l1`."""
+        return self.absolute.sum(0) / np.maximum(2 * self.pairs, 1)
+
+    def errors_by_modality(self, dim: int) -> Iterator["WeightedErrors"]:
+        """Yield the sums that errors follow from, of images, then of texts; rows are `dim` wide."""
+        for errors, total, squares in zip(self.errors, self.entries, self.squares, strict=True):
+            yield WeightedErrors(self.pairs, self.pairs * dim, total, squares, errors)
+
+    def rebuilt_means(self, dictionary: Floats, keep: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Return `(dim, 1 + replicates)` means of images and texts rebuilt from the atoms of `keep`, `(atoms,)`, alone.
+
+        dictionary: `(atoms, dim)`. Decoding is linear, so that the means need the coefficients' sums alone (paper 4.1).
+        """
+        count = np.maximum(self.pairs, 1)
+        image, text = (dictionary[keep].T @ (first[keep] / count) for first in (self.image_first, self.text_first))
+        return image, text
+
+
+@dataclass(frozen=True)
+class WeightedErrors:
+    """What `isoenergy.metrics.reconstruction` measures errors from, `(1 + replicates,)` each."""
+
+    rows: Floats
+    entries: Floats
+    total: Floats
+    second: Floats
+    squared_error: Floats
