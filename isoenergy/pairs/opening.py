@@ -12,6 +12,8 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.beside import counted
 from isoenergy.pairs.captions import Captions
 from isoenergy.pairs.columns import USUAL_NAMES, usual_column
+from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW_SUFFIXES
+from isoenergy.pairs.formats.arrow import ArrowPairs
 from isoenergy.pairs.formats.coco import SUFFIX as COCO_SUFFIX
 from isoenergy.pairs.formats.coco import CocoPairs
 from isoenergy.pairs.formats.folder import FolderPairs, has_sidecars
@@ -30,7 +32,7 @@ from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 from isoenergy.pairs.unsupported import conversion_of
 
 _PEEKED_ROWS = 64
-_WITH_COLUMNS = ("parquet", "urls", "paths", "table")
+_WITH_COLUMNS = ("parquet", "urls", "paths", "arrow", "table")
 _WITH_IMAGES = ("coco", "paths", "table")
 
 
@@ -54,6 +56,8 @@ def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
                 return UrlPairs(uri, columns, fetch, captions)
             case "paths":
                 return PathPairs(uri, columns, fetch, config.images, captions)
+            case "arrow":
+                return ArrowPairs(uri, columns, captions)
             case "webdataset":
                 return WebDatasetPairs(uri, captions)
             case "coco":
@@ -103,6 +107,8 @@ def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], colum
         return in_parquet
     if tables:
         return "table"
+    if ending(files, ARROW_SUFFIXES):
+        return "arrow"
     described = ending(files, (COCO_SUFFIX,))
     if len(described) == 1 and (not images or is_of_its_folder(described[0])):
         return _in_json(filesystem, f"{root}/{described[0]}")

@@ -14,7 +14,7 @@ from isoenergy.pairs.rejection import Rejected
 
 _READABLE = 100
 _LISTS = ("rows", "keys", "images", "captions", "rejections")
-Format = Literal["parquet", "urls", "paths", "webdataset", "coco", "table", "folder"]
+Format = Literal["parquet", "urls", "paths", "arrow", "webdataset", "coco", "table", "folder"]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 _ADVICE = {
-    (".arrow", ".feather"): "Arrow files, as datasets.save_to_disk writes them; "
-    "datasets.load_from_disk(FOLDER).to_parquet(FILE) makes Parquet of them",
+    (".feather",): "Feather files; pandas.read_feather(FILE).to_parquet(OTHER) makes Parquet of them",
     (".tar.zst", ".tzst"): "tars compressed by zstd; unpack them with zstd -d, or compress them with gzip, xz or bzip2",
     (
         ".csv.gz",

@@ -7,6 +7,7 @@ import uuid
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -166,7 +167,7 @@ def test_what_is_not_recognised_is_listed(tmp_path: Path) -> None:
 
     put(tmp_path, "a.md", "b.md", "c.py", "LICENSE")
     assert "holds 2 .md, 1 no suffix, 1 .py: no image-text pairs that are recognised; give Parquet" in message(tmp_path)
-    assert "--format (parquet, urls, paths, webdataset, coco, table, folder)" in message(tmp_path)
+    assert "--format (parquet, urls, paths, arrow, webdataset, coco, table, folder)" in message(tmp_path)
     (tmp_path / "empty").mkdir()
     assert "holds nothing" in message(tmp_path / "empty")
     put(tmp_path, "images/x.jpg", "picture.jpg")
@@ -300,6 +301,33 @@ def test_paths_in_parquet(tmp_path: Path) -> None:
         assert [r and r.reason for r in pairs.rejections] == [None, None, Reason.UNSAFE_PATH]
 
 
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_a_folder_that_datasets_saved(tmp_path: Path, new: Any, scheme: str) -> None:
+    images = [{"bytes": b"%d" % n, "path": None} for n in range(5)]
+    rows = {"image": images, "caption": [["a", "b"], ["c"], ["d"], [], ["e"]]}
+    sink = pa.BufferOutputStream()
+    with new(sink, pa.table(rows).schema) as writer:
+        writer.write_table(pa.table(rows), max_chunksize=2)
+    folder = f"/{uuid.uuid4().hex}" if scheme else str(tmp_path)
+    filesystem = fsspec.filesystem("memory" if scheme else "file")
+    content = sink.getvalue().to_pybytes()
+    filesystem.makedirs(f"{folder}/train", exist_ok=True)
+    for name in ("data-00000-of-00002.arrow", "data-00001-of-00002.arrow", "cache-0a1b.arrow"):
+        filesystem.pipe_file(f"{folder}/train/{name}", content)
+    for name in ("dataset_dict.json", "train/dataset_info.json", "train/state.json"):
+        filesystem.pipe_file(f"{folder}/{name}", b"{}")
+    source = opened(f"{scheme}{folder}")
+    assert source.format == "arrow"
+    assert source.files == [f"train/data-0000{n}-of-00002.arrow" for n in range(2)]
+    pairs = RawPairs.joined([batch for unit in source.units(4) for batch in source.read(unit, 3)])
+    assert pairs.images == [b"0", b"0", b"1", b"2", b"3", b"4"] * 2
+    assert pairs.captions == [b"a", b"b", b"c", b"d", None, b"e"] * 2
+    filesystem.pipe_file(f"{folder}/train/data-00001-of-00002.arrow", content[:-700])
+    pairs = read_all(opened(f"{scheme}{folder}"))
+    assert [r and r.reason for r in pairs.rejections][6:] == [Reason.UNREADABLE_FILE]
+
+
 def test_base64_in_parquet(tmp_path: Path) -> None:
     image = encoded_image()
     texts = [base64.b64encode(image).decode(), "data:image/png;base64," + base64.b64encode(image).decode(), "?"]
@@ -313,7 +341,7 @@ def test_base64_in_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("data-00000-of-00001.arrow", "load_from_disk"), ("a.tar.zst", "zstd"), ("a.tfrecord", "TFRecords"),
+        ("a.feather", "read_feather"), ("a.tar.zst", "zstd"), ("a.tfrecord", "TFRecords"),
         ("a.zip", "unpack"), ("a.csv.gz", "unpack"), ("a.pkl", "never opened"), ("a.h5", "Parquet"), ("a.xlsx", "CSV"),
     ],
 )  # fmt: skip

@@ -46,6 +46,7 @@ class ParquetPairs:
 
     format: ClassVar[Format] = "parquet"
     _image_role: ClassVar[str] = "image"
+    _suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     def __init__(self, uri: str, columns: PairColumns, captions: Captions = EACH_CAPTION) -> None:
         """List the files and check their schemas; no rows are read.
@@ -54,7 +55,8 @@ class ParquetPairs:
         a column that is not there.
         """
         self.uri = absolute_source(uri)
-        self._filesystem, self._root, self.files, others = source_files(uri, SUFFIXES)
+        self._filesystem, self._root, files, others = source_files(uri, self._suffixes)
+        self.files = list(filter(self._is_wanted, files)) or files
         self.beside = Beside.of(self.files, others)
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             footers = dict(zip(self.files, pool.map(self._footer, self.files), strict=True))
@@ -87,6 +89,11 @@ class ParquetPairs:
         taken = self._taken()
         self.passed_through = pa.schema([field for field in self._schema if field.name not in taken])
         self.keys_may_repeat = self._key is not None
+
+    def _is_wanted(self, file: str) -> bool:
+        """Whether a file with one of the suffixes is of the source."""
+        del file
+        return True
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the file's size and both its ends, of which one is the footer."""
@@ -193,7 +200,7 @@ class ParquetPairs:
                 within = wanted[bisect_left(wanted, first) : bisect_left(wanted, stop)]
                 there = [name for name in columns if name in names]
                 batches = parquet.iter_batches(rows_at_once, [group], there) if within else iter(())
-                yield from _read_group(batches, first, within)
+                yield from read_group(batches, first, within)
                 first = stop
 
     def _raw(self, file: str, rows: Sequence[int], part: Part) -> RawPairs:
@@ -279,7 +286,7 @@ def _opened(stream: ReachedFile) -> pq.ParquetFile:
     return pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
 
 
-def _read_group(
+def read_group(
     batches: Iterable[pa.RecordBatch], first: int, wanted: Sequence[int]
 ) -> Iterator[tuple[Sequence[int], Part]]:
     """Yield the wanted rows of one row group, of which `first` is the first; those after a spoilt place are unreadable.
@@ -314,21 +321,31 @@ def _pair_starts(
     filesystem: AbstractFileSystem, path: str, file: str, rows: int, caption: str
 ) -> npt.NDArray[np.int64]:
     """Return the number of the first pair of each row, if each of its captions makes one, and that of all pairs."""
-    counts = np.ones(rows, np.int64)
     with open_file(filesystem, path, cache_type="none") as stream:
         parquet = _opened(stream)
         if parquet.metadata.num_rows != rows:
             raise Unreachable(f"{file} had {rows} rows when it was listed, now {parquet.metadata.num_rows}")
-        first = 0
-        for group in range(parquet.num_row_groups):
-            stop = first + parquet.metadata.row_group(group).num_rows
-            batches = parquet.iter_batches(_KEYS_AT_ONCE, [group], [caption])
-            for wanted, part in _read_group(batches, first, range(first, stop)):
-                if not isinstance(part, str):
-                    lengths = [len(texts or ()) for texts in _texts(part[caption])]
-                    counts[wanted[0] : wanted[-1] + 1] = np.maximum(lengths, 1)
-            first = stop
-    return np.concatenate([[0], np.cumsum(counts)])
+
+        def parts() -> Iterator[tuple[Sequence[int], Part]]:
+            first = 0
+            for group in range(parquet.num_row_groups):
+                stop = first + parquet.metadata.row_group(group).num_rows
+                yield from read_group(
+                    parquet.iter_batches(_KEYS_AT_ONCE, [group], [caption]), first, range(first, stop)
+                )
+                first = stop
+
+        return np.concatenate([[0], np.cumsum(counts_of_captions(parts(), rows, caption))])
+
+
+def counts_of_captions(parts: Iterable[tuple[Sequence[int], Part]], rows: int, caption: str) -> npt.NDArray[np.int64]:
+    """Return how many pairs each row makes if each of its captions does; one where they cannot be read."""
+    counts = np.ones(rows, np.int64)
+    for numbers, part in parts:
+        if not isinstance(part, str):
+            lengths = [len(texts or ()) for texts in _texts(part[caption])]
+            counts[numbers[0] : numbers[-1] + 1] = np.maximum(lengths, 1)
+    return counts
 
 
 def _texts(column: pa.ChunkedArray) -> list[Any]:

@@ -183,6 +183,21 @@ def test_names_that_leave_the_folder_get_nothing(folder: Path) -> None:
     assert reasons(pairs) == expected
 
 
+def test_the_cache_of_the_hugging_face_hub_is_read(folder: Path) -> None:
+    snapshot, blobs = folder / "snapshots" / "abc", folder / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for name, content in (
+        ("0.jpg", b"i0"),
+        ("1.jpg", b"i1"),
+        ("metadata.csv", b"file_name,text\n0.jpg,t0\n1.jpg,t1\n"),
+    ):
+        (blobs / f"blob-of-{name}").write_bytes(content)
+        os.symlink(f"../../blobs/blob-of-{name}", snapshot / name)
+    pairs = everything(opened(snapshot))
+    assert (pairs.images, pairs.captions) == ([b"i0", b"i1"], [b"t0", b"t1"])
+
+
 def test_images_may_lie_in_another_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "t.csv"
     assert pairs_of(elsewhere, "image,caption\na.jpg,x\n", images=folder).images == [b"image a"]

@@ -1,0 +1,89 @@
+"""Pairs from Arrow files, such as those of a folder that `datasets.save_to_disk` has written."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, Part, counts_of_captions, read_group
+from isoenergy.pairs.formats.schemas import plain_schema
+from isoenergy.pairs.reach import Unreachable, open_file
+from isoenergy.pairs.source import Format
+
+SUFFIXES = (".arrow",)
+_MAGIC = b"ARROW1"
+_OF_A_CACHE = "cache-"
+
+
+class ArrowPairs(ParquetPairs):
+    """Files of Arrow's stream or file format with image bytes; all else is as in `ParquetPairs`.
+
+    They have no index: on a disk they are mapped, elsewhere each unit reads its file from the beginning.
+    """
+
+    format: ClassVar[Format] = "arrow"
+    _suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+
+    def _is_wanted(self, file: str) -> bool:
+        """Whether it is no file of a computation that `datasets` has kept."""
+        return not posixpath.basename(file).startswith(_OF_A_CACHE)
+
+    def _footer(self, file: str) -> tuple[int, pa.Schema] | Exception:
+        try:
+            with _opened(self._filesystem, self._path(file)) as (schema, batches):
+                return sum(batch.num_rows for batch in batches), plain_schema(schema)
+        except SPOILT as error:
+            return error
+
+    def _starts(self, file: str) -> npt.NDArray[np.int64] | None:
+        rows = self._file_rows[file]
+        return None if rows is None else _pair_starts(self._filesystem, self._path(file), rows, self._caption)
+
+    def _parts(
+        self, file: str, wanted: Sequence[int], rows_at_once: int, columns: list[str]
+    ) -> Iterator[tuple[Sequence[int], Part]]:
+        if not wanted:
+            return
+        with _opened(self._filesystem, self._path(file)) as (schema, batches):
+            there = [name for name in columns if name in schema.names]
+            yield from read_group(_cut(batches, there, rows_at_once), 0, wanted)
+
+
+def _cut(batches: Iterator[pa.RecordBatch], columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        chosen = batch.select(columns)
+        chosen.validate(full=True)  # offsets may point anywhere
+        for start in range(0, len(chosen), rows):
+            yield chosen.slice(start, rows)
+
+
+@contextmanager
+def _opened(filesystem: AbstractFileSystem, path: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    is_local = isinstance(filesystem, LocalFileSystem)
+    try:
+        stream: Any = pa.memory_map(path) if is_local else pa.PythonFile(open_file(filesystem, path), "r")
+    except FileNotFoundError as error:
+        raise Unreachable(str(error)) from error
+    with stream:
+        is_file = stream.read(len(_MAGIC)) == _MAGIC
+        stream.seek(0)
+        if is_file:
+            file = pa.ipc.open_file(stream)
+            yield file.schema, map(file.get_batch, range(file.num_record_batches))
+        else:
+            reader = pa.ipc.open_stream(stream)
+            yield reader.schema, iter(reader)
+
+
+@lru_cache(maxsize=64)
+def _pair_starts(filesystem: AbstractFileSystem, path: str, rows: int, caption: str) -> npt.NDArray[np.int64]:
+    with _opened(filesystem, path) as (_, batches):
+        parts = read_group(_cut(batches, [caption], rows or 1), 0, range(rows))
+        return np.concatenate([[0], np.cumsum(counts_of_captions(parts, rows, caption))])
