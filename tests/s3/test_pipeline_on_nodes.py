@@ -134,12 +134,13 @@ def test_a_pipeline_with_a_search_is_one_job_on_three_nodes(
     assert all(map(there, ("store/manifest.json", "search/front.png", "search/trials.csv", "report.html")))
     evaluation = json.loads(s3.filesystem.cat_file(f"{bucket}/run/evaluation/evaluation.json"))
     assert evaluation["store"]["embedded"] == 600
-    assert any(sae["results"] for sae in evaluation["saes"])
+    assert len(evaluation["saes"]) >= 2
+    assert all(sae["results"]["pairs"] == evaluation["pairs"]["pairs"] > 0 for sae in evaluation["saes"])
     outcomes = s3.filesystem.glob(f"{bucket}/run/search/passes/*/outcome.json")
     assert len(outcomes) == 2
-    places = [sae["place"] for sae in evaluation["saes"] if "place" in sae]
-    for place in places:
-        SparseAutoencoder.load(place)
+    weights = s3.filesystem.glob(f"{bucket}/run/**/sae.safetensors")
+    digests = {SparseAutoencoder.load(f"s3://{path.rpartition('/')[0]}").digest for path in weights}
+    assert {sae["digest"] for sae in evaluation["saes"]} <= digests
 
     uri = nodes.environment["MLFLOW_TRACKING_URI"]
     client = MlflowClient(uri)

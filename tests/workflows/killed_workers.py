@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def kill_a_worker_once(happened: Callable[[], bool], what: str) -> threading.Thread:
-    """Kill a worker whose title holds `what`, once `happened()`; the thread that waits for it ends with it."""
+def kill_a_worker_once(happened: Callable[[], bool], what: str, ended: Path) -> threading.Thread:
+    """Kill a worker whose title holds `what`, once `happened()`, and write `ended`; return the thread that does."""
 
     def watch() -> None:
         while not (happened() and (found := _workers(what))):
             time.sleep(0.02)
         os.kill(found[0], signal.SIGKILL)
+        ended.touch()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -54,9 +54,9 @@ def without_ray_address() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
 
-def run_until(arguments: list[str], happened: Callable[[], bool]) -> None:
-    """Start `isoenergy …`, and once `happened()` kill it and all that it started, outright."""
-    command = [sys.executable, "-m", "workflows.cli", *arguments]
+def run_until(arguments: list[str], happened: Callable[[], bool], program: str = "workflows.cli") -> None:
+    """Start `isoenergy …`, or another program, and once `happened()` kill it and all that it started, outright."""
+    command = [sys.executable, "-m", program, *arguments]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, env=without_ray_address(), **quiet)
     try:

@@ -14,6 +14,7 @@ from tests.workflows.deadly import DeadlyPairs
 from tests.workflows.embedding_stores import keys, keys_of
 from tests.workflows.killed_workers import kill_a_worker_once
 from tests.workflows.processes import files_in, run_until
+from tests.workflows.waiting_pairs import WaitingPairs
 from workflows import embed
 from workflows.embed import EmbedConfig
 from workflows.extraction import extraction_graph
@@ -44,12 +45,18 @@ def test_a_killed_run_goes_on_where_it_was(
 
 
 def test_a_killed_encoder_is_replaced_and_no_pair_is_lost(
-    four_files: Path, undisturbed: EmbeddingStore, tmp_path: Path, bundled_rows: list[dict], settings: dict
+    four_files: Path,
+    undisturbed: EmbeddingStore,
+    tmp_path: Path,
+    bundled_rows: list[dict],
+    settings: dict,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    commits = tmp_path / "store" / "commits"
-    killed = kill_a_worker_once(lambda: len(files_in(commits, "*.json")) >= 3, "Encode")
+    commits, killed = tmp_path / "store" / "commits", tmp_path / "killed"
+    monkeypatch.setattr(embed, "open_source", lambda *_: WaitingPairs(str(four_files), "3.parquet", killed))
+    kill_a_worker_once(lambda: len(files_in(commits, "*.json")) >= 3, "Encode", killed)
     (store,) = embed.run(EmbedConfig(**settings | {"pairs": str(four_files)}))
-    assert not killed.is_alive(), "the encoder ended before it could be killed"
+    assert killed.exists()
     assert keys(store) == keys_of(bundled_rows[:1200])
     assert json.loads((tmp_path / "store" / "summary.json").read_text())["run"]["pairs"] == 1200
     assert store.fingerprint == undisturbed.fingerprint

@@ -1,0 +1,169 @@
+"""What only Ray shows of each stage: work is spread, and what is killed is done again.
+
+What a stage makes of its input is tested in one process, and more of it on Ray in the second tier.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from isoenergy import SparseAutoencoder
+from isoenergy.training.trainer import TrainingConfig
+from tests.benchmarks.planted_store import planted_pairs, write_planted_store
+from tests.browser import Watched, chromium
+from tests.pairs.made_up_pairs import RowsWriter, bad_rows
+from tests.workflows.embedding_stores import ENCODER, keys, keys_of
+from tests.workflows.killed_pass import REPORTS, KillingFolder
+from tests.workflows.killed_workers import kill_a_worker_once
+from tests.workflows.processes import files_in
+from tests.workflows.searches import SEARCH, child_runs
+from tests.workflows.training.ended_training import EndedAt, kill_this_process
+from tests.workflows.training.standing_training import STANDS_AT, config_of
+from tests.workflows.waiting_pairs import WaitingPairs
+from workflows import embed, pipeline, train, tune
+from workflows.embed import EmbedConfig
+from workflows.pipeline import PipelineConfig
+from workflows.tracking import mlflow_runs
+from workflows.training.ray_training import RayTraining
+from workflows.training.training_here import TrainingHere
+from workflows.training.training_placement import Workers
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+
+
+def test_bad_pairs_are_rejected_and_an_encoder_that_is_killed_loses_none(
+    tmp_path: Path,
+    write_rows: RowsWriter,
+    bundled_rows: list[dict],
+    settings: dict,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = bad_rows()
+    write_rows([*bundled_rows[:20], *bad.values(), *bundled_rows[20:40]], tmp_path / "pairs" / "a.parquet")
+    write_rows([bundled_rows[5], *bundled_rows[40:50]], tmp_path / "pairs" / "b.parquet")
+    ended = tmp_path / "killed"
+    source = WaitingPairs(settings["pairs"], "b.parquet", ended)
+    monkeypatch.setattr(embed, "open_source", lambda *_: source)
+    commits = tmp_path / "store" / "commits"
+    kill_a_worker_once(lambda: bool(files_in(commits, "*.json")), "Encode", ended)
+
+    config = EmbedConfig(**settings | {"rows_per_unit": 16, "batch_rows": 6})
+    (store,) = embed.run(config)
+    assert ended.exists()
+    expected = dict.fromkeys((reason for reason in bad if reason != "good"), 1) | {"duplicate_key": 2}
+    assert store.rejected == expected
+    rejected = pq.read_table(tmp_path / "store" / "rejected").to_pylist()
+    assert {row["reason"]: row["row"] for row in rejected if row["file"] == "a.parquet"} == {
+        reason: 20 + place for place, reason in enumerate(bad) if reason != "good"
+    }
+    assert keys(store) == sorted(["good", *keys_of(bundled_rows[:50])])
+    assert store.rows_in == len(store) + sum(store.rejected.values())
+    summary = json.loads((tmp_path / "store" / "summary.json").read_text())
+    assert (summary["run"]["pairs"], summary["rows_in"], summary["embedded"]) == (63, 63, len(store))
+
+
+def test_two_workers_of_which_one_is_killed_train_what_one_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = str(write_planted_store(tmp_path / "store", *planted_pairs(300, 24), pairs_a_shard=100))
+    config = config_of(store, str(tmp_path / "two"))
+    ended = tmp_path / "killed"
+    two = train.run(config, engine=EndedAt(RayTraining(), STANDS_AT, kill_this_process, ended))
+    assert ended.exists()
+    assert "a worker was lost" in caplog.text
+    alone = replace(config, output=str(tmp_path / "one"), workers=Workers(1, 1))
+    one = train.run(alone, engine=TrainingHere())
+    for ours, theirs in zip(two, one, strict=True):
+        dictionaries = [SparseAutoencoder.load(place).dictionary.detach() for place in (ours, theirs)]
+        torch.testing.assert_close(*dictionaries, atol=1e-5, rtol=0)
+
+
+def test_a_pass_whose_process_is_killed_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = str(write_planted_store(tmp_path / "store", *planted_pairs(1500, 16), pairs_a_shard=500))
+    config = replace(SEARCH, passes=1, concurrent=1, store=store, output=str(tmp_path / "killed"))
+    with monkeypatch.context() as patch:
+        patch.setattr("tune.search.SearchFolder", KillingFolder)
+        findings = tune.run(config)
+    assert findings is not None
+    assert KillingFolder.killed(config.folder).exists()
+    assert [trial.status for trial in findings.trials] == ["finished", "finished"]
+    (record,) = findings.folder.passes()
+    assert [report.part for report in record.reports] == [*range(1, len(record.reports) + 1)]
+    assert len(record.reports) > REPORTS
+    undisturbed = tune.run(replace(config, output=str(tmp_path / "whole")))
+    assert undisturbed is not None
+    for one, other in zip(findings.trials, undisturbed.trials, strict=True):
+        assert one.figures == other.figures
+    assert {run.info.status for run in child_runs(config.folder)} == {"FINISHED"}
+
+
+@dataclass(frozen=True)
+class Piped:
+    config: PipelineConfig
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def piped(on_ray: None, tmp_path_factory: pytest.TempPathFactory, bundled_rows: list[dict]) -> Piped:  # noqa: ARG001
+    """The whole pipeline, on few pairs and with an encoder that is none."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    from tests.pairs.made_up_pairs import written_rows
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    pairs = written_rows(bundled_rows[:600], folder / "pairs.parquet")
+    training = TrainingConfig(beta=(0.0, 1e-3), expansion=2, k=4, epochs=2, batch_pairs=60)
+    config = PipelineConfig(
+        output=str(folder / "run"), pairs=str(pairs), encoder=ENCODER, workers=Workers(1, 1), training=training
+    )
+    printed = StringIO()
+    with redirect_stdout(printed):
+        pipeline.run(config)
+    return Piped(config, printed.getvalue())
+
+
+def test_a_pipeline_is_a_run_with_a_child_a_stage_and_a_second_one_does_nothing_twice(
+    piped: Piped, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = MlflowClient(mlflow_runs.tracking_uri())
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    (parent,) = (run for run in runs if run.info.run_name == "pipeline")
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {run.info.run_name for run in children} == {"embed", "train", "train-null", "evaluate", "report"}
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+
+    parts = ("store/*/*", "saes/beta-*/*", "null-saes/null-*/*", "evaluation/steps/*/*")
+    before = {path: path.stat().st_mtime_ns for part in parts for path in Path(piped.config.output).glob(part)}
+    assert len(before) > 40
+    pipeline.run(piped.config)
+    assert {path: path.stat().st_mtime_ns for part in parts for path in Path(piped.config.output).glob(part)} == before
+    summary = piped.printed[piped.printed.index("pairs      600 in") :]
+    assert summary in capsys.readouterr().out
+
+
+@pytest.mark.browser
+def test_its_report_opens_in_a_browser(piped: Piped) -> None:
+    with chromium() as started:
+        watched = Watched(started.new_page(viewport={"width": 1280, "height": 900}))
+        page = watched.page
+        page.goto(Path(piped.config.output, "report.html").absolute().as_uri())
+        pictures = page.evaluate("Array.from(document.images, i => [i.alt, i.complete && i.naturalWidth > 0])")
+        text = page.inner_text("body")
+        page.locator("#explorer").scroll_into_view_if_needed()
+        page.locator("#explorer-list > li").first.wait_for()
+    assert watched.troubles == []
+    assert watched.requests_elsewhere == []
+    assert len(pictures) > 20
+    assert [alt for alt, drawn in pictures if not drawn] == []
+    assert "Bimodal atoms of SAE-A" in text
+    assert "where the same objective was given shuffled pairs" in text.replace("\N{NO-BREAK SPACE}", " ")
