@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory holds
 
-_SERVICES = {"on_ray": "ray", "mlflow_server": "ray", "s3": "s3"}
+_SERVICES = {"on_ray": "ray", "mlflow_server": "ray", "running_proxy": "s3"}
 """The group of tests, and so the process, that a fixture of the session belongs to."""
 _TIERS = ("slow", "soak")
 

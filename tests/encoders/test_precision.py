@@ -54,6 +54,7 @@ def test_an_unknown_precision_is_an_error() -> None:
         load_encoder("bundled", precision="float16")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS, indirect=True)
 def test_towers_are_compiled_once_for_all_sizes_of_a_batch(
     name: str, pixels: Pixels, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,8 @@
-"""SeaweedFS, and a proxy in front of it that makes faults."""
+"""SeaweedFS, and a proxy in front of it that makes faults.
+
+The environment leads to the proxy from the beginning: a filesystem keeps the address that it was made with, and would
+else reach what an earlier test had there.
+"""
 
 from collections.abc import Iterator
 
@@ -11,13 +15,10 @@ _STARTS = 3
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A server for the session; the environment leads to it, also that of processes started later."""
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     for attempt in range(_STARTS):
         try:
-            with seaweedfs(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as environment:
-                for name, value in server.environment.items():
-                    environment.setenv(name, value)
+            with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
                 yield server
             return
         except OSError:  # another process may have taken a port
@@ -26,16 +27,23 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def running_proxy(s3: S3Server) -> Iterator[FaultProxy]:
-    proxy = FaultProxy(s3.endpoint)
-    with proxy.running():
+def running_proxy(seaweed: S3Server) -> Iterator[FaultProxy]:
+    proxy = FaultProxy(seaweed.endpoint)
+    with proxy.running(), pytest.MonkeyPatch.context() as environment:
+        for name, value in (seaweed.environment | {"AWS_ENDPOINT_URL": proxy.url}).items():
+            environment.setenv(name, value)
         yield proxy
 
 
+@pytest.fixture(scope="session")
+def s3(seaweed: S3Server, running_proxy: FaultProxy) -> S3Server:  # noqa: ARG001
+    """A server for the session; the environment leads to it, also that of processes started later."""
+    return seaweed
+
+
 @pytest.fixture
-def proxy(running_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """A proxy to the server, which passes everything on until it is told otherwise; the environment leads to it."""
+def proxy(running_proxy: FaultProxy) -> Iterator[FaultProxy]:
+    """The proxy to the server, which passes everything on until it is told otherwise."""
     running_proxy.begin_anew()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", running_proxy.url)
     yield running_proxy
     running_proxy.begin_anew()

@@ -35,7 +35,6 @@ CASES = {
     "relu": replace(CONFIG, sparse_encoder=ReLU(), alignment=IsoEnergy(), gradient_clip=1e-3),
 }
 OF_THE_CLOCK = ("rows_per_second", "waiting_for_data")
-WORKERS = [1, 2, 3]
 
 
 def pairs() -> tuple[np.ndarray, np.ndarray]:
@@ -102,53 +101,60 @@ def work(rank: int, workers: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    folders = {workers: tmp_path_factory.mktemp(f"workers-{workers}") for workers in WORKERS}
-    work(0, 1, folders[1])
-    for workers in WORKERS[1:]:
-        mp.spawn(work, (workers, folders[workers]), nprocs=workers)
-    return folders
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process comes to."""
+    folder = tmp_path_factory.mktemp("alone")
+    work(0, 1, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    """How many processes there were, and what they came to."""
+    workers, folder = request.param, tmp_path_factory.mktemp("together")
+    mp.spawn(work, (workers, folder), nprocs=workers)
+    return workers, folder
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_end_with_the_weights_of_one(runs: dict[int, Path], workers: int, name: str) -> None:
-    alone = load_file(runs[1] / f"{name}-0.safetensors")
+def test_workers_end_with_the_weights_of_one(alone: Path, together: tuple[int, Path], name: str) -> None:
+    workers, folder = together
+    expected = load_file(alone / f"{name}-0.safetensors")
     untrained = SaeGroup(CASES[name].saes(DIM)).state_dict()
     for rank in range(workers):
-        found = load_file(runs[workers] / f"{name}-{rank}.safetensors")
-        assert found.keys() == alone.keys()
+        found = load_file(folder / f"{name}-{rank}.safetensors")
+        assert found.keys() == expected.keys()
         for key, tensor in found.items():
             torch.testing.assert_close(
-                tensor, alone[key], rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+                tensor, expected[key], rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
             )
     for key, tensor in untrained.items():
         if "dictionary" in key:
-            assert (alone[key] - tensor).abs().max() > 1e-2
+            assert (expected[key] - tensor).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_report_the_metrics_of_one(runs: dict[int, Path], workers: int, name: str) -> None:
-    alone = json.loads((runs[1] / f"{name}-0.json").read_text())
-    assert "beta-0.001/validation_r2" in alone[-1]
+def test_workers_report_the_metrics_of_one(alone: Path, together: tuple[int, Path], name: str) -> None:
+    workers, folder = together
+    expected = json.loads((alone / f"{name}-0.json").read_text())
+    assert "beta-0.001/validation_r2" in expected[-1]
     for rank in range(workers):
-        found = json.loads((runs[workers] / f"{name}-{rank}.json").read_text())
-        for one, other in zip(found, alone, strict=True):
+        found = json.loads((folder / f"{name}-{rank}.json").read_text())
+        for one, other in zip(found, expected, strict=True):
             assert one.keys() == other.keys()
             for key in one.keys() - set(OF_THE_CLOCK):
                 assert one[key] == pytest.approx(other[key], rel=1e-3, abs=1e-6), key
 
 
-def test_atoms_die_and_are_revived_alike(runs: dict[int, Path]) -> None:
-    history = json.loads((runs[1] / "revival-0.json").read_text())
+def test_atoms_die_and_are_revived_alike(alone: Path) -> None:
+    history = json.loads((alone / "revival-0.json").read_text())
     assert any(metrics["beta-0/dead_atoms"] > 0 and metrics["beta-0/revival_loss"] > 0 for metrics in history)
 
 
-def test_sums_and_selections_are_those_of_all_rows(runs: dict[int, Path]) -> None:
-    for workers in WORKERS:
+def test_sums_and_selections_are_those_of_all_rows(alone: Path, together: tuple[int, Path]) -> None:
+    for workers, folder in ((1, alone), together):
         for rank in range(workers):
-            found = load_file(runs[workers] / f"selections-{rank}.safetensors")
+            found = load_file(folder / f"selections-{rank}.safetensors")
             assert found["total"] == sum(number**2 for number in range(30))
             assert found["share of the gradient"] == 0
             assert found["rows"] == 30
