@@ -4,7 +4,9 @@ What a stage makes of its input is tested in one process, and more of it on Ray 
 """
 
 import json
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +18,7 @@ from isoenergy import SparseAutoencoder
 from isoenergy.training.trainer import TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
 from tests.browser import Watched, chromium
-from tests.pairs.made_up_pairs import RowsWriter, bad_rows
+from tests.pairs.made_up_pairs import RowsWriter, bad_rows, written_rows
 from tests.workflows.embedding_stores import ENCODER, keys, keys_of
 from tests.workflows.killed_pass import REPORTS, KillingFolder
 from tests.workflows.killed_workers import kill_a_worker_once
@@ -113,11 +115,6 @@ class Piped:
 @pytest.fixture(scope="module")
 def piped(on_ray: None, tmp_path_factory: pytest.TempPathFactory, bundled_rows: list[dict]) -> Piped:  # noqa: ARG001
     """The whole pipeline, on few pairs and with an encoder that is none."""
-    from contextlib import redirect_stdout
-    from io import StringIO
-
-    from tests.pairs.made_up_pairs import written_rows
-
     folder = tmp_path_factory.mktemp("pipeline")
     pairs = written_rows(bundled_rows[:600], folder / "pairs.parquet")
     training = TrainingConfig(beta=(0.0, 1e-3), expansion=2, k=4, epochs=2, batch_pairs=60)
