@@ -24,8 +24,7 @@ def main() -> None:
     """Run the stage that the command line names."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in STAGES:
-        stage = importlib.import_module(f"workflows.{arguments[0]}")
-        run_command(lambda: stage.main(arguments[1:]))
+        run_command(lambda: _run(arguments[0], arguments[1:]))
         return
     usage = "\n".join(f"  {name:<10} {what}" for name, what in STAGES.items())
     text = f"usage: isoenergy STAGE [options]; isoenergy STAGE --help explains the options\n\nstages:\n{usage}"
@@ -34,6 +33,11 @@ def main() -> None:
         return
     print(f"isoenergy: unknown stage {arguments[0]!r}; expected one of {', '.join(STAGES)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _run(stage: str, arguments: list[str]) -> None:
+    settings = importlib.import_module(f"workflows.settings.{stage}_settings").parse(arguments)
+    importlib.import_module(f"workflows.{stage}").start(settings)  # takes seconds to import; --help has ended by now
 
 
 if __name__ == "__main__":

@@ -6,18 +6,14 @@ import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated
-
-import tyro
 
 from isoenergy.errors import InputError
 from isoenergy.report.figures.metric_curves_figure import metric_curves
 from isoenergy.report.figures.shared import as_bytes
 from isoenergy.storage.files import open_filesystem, write_atomically
-from workflows.arguments import parse_config
 from workflows.command import run_command
+from workflows.settings.compare_settings import CompareConfig, parse
 from workflows.tracking.compared_runs import ComparedRun, find_runs, history
 
 TABLE_FILE = "runs.csv"
@@ -28,23 +24,6 @@ _LONGEST_CELL = 32
 _BEST = "*"
 _LOWEST_IS_BEST = {"loss", "mse", "error", "gap", "dead", "always", "difference", "seconds", "waiting"}
 _HIGHEST_IS_BEST = {"r2", "r1", "r5", "r10", "acc", "accuracy", "recall", "bimodal", "rows"}
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """Show runs in MLflow side by side: the parameters in which they differ, their last metrics, their status."""
-
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Ids or names of runs; 'NAME/*' stands for all runs below the run NAME, such as the candidates of a search."""
-    metrics: tuple[str, ...] = ()
-    """Metrics to show; `*` stands for any text. Default: 12 at most, those that most runs have and whose best is known
-    first."""
-    output: str = ""
-    """Folder or fsspec URL for the table as CSV and the metrics by step as a figure. Default: the table is printed."""
-
-    def __post_init__(self) -> None:
-        if not self.runs:
-            raise InputError("there are no runs to compare; give their ids or names, or 'NAME/*'")
 
 
 def run(config: CompareConfig) -> str:
@@ -168,9 +147,14 @@ def _csv(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> str:
     return text.getvalue()
 
 
+def start(config: CompareConfig) -> None:
+    """Print the table."""
+    print(run(config))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and print."""
-    print(run(parse_config(CompareConfig, arguments, "isoenergy compare")))
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

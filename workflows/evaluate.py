@@ -1,24 +1,22 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from isoenergy.errors import InputError
-from isoenergy.evaluation.measured_rows import Draw
-from isoenergy.pairs.splits import Split
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
-from workflows.arguments import parse_config
 from workflows.cluster import engine
 from workflows.command import run_command
 from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
 from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
 from workflows.evaluation.task_config import TasksConfig
 from workflows.evaluation.task_graph import TaskSteps
+from workflows.settings.evaluate_settings import EvaluateConfig, parse
 from workflows.steps import step_plan
 from workflows.steps.on_ray import run_on_ray
 from workflows.steps.step_plan import Step
@@ -28,62 +26,6 @@ from workflows.training.vector_stores import store_of
 
 SUMMARY_FILE = "evaluation.json"
 STEPS_FOLDER = "steps"
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Measure SAEs on held-out pairs, side by side. Steps that are done are not done again."""
-
-    store: str
-    """Embedding store that `isoenergy embed` made, or Parquet with columns of paired vectors as `isoenergy train` takes
-    them: it is copied into a store in the output, unless you give the one that training has made."""
-    saes: tuple[str, ...]
-    """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
-    `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
-    together."""
-    output: str = "runs/evaluation"
-    """Folder or fsspec URL for the steps and the summary, seen by all nodes. On an object store, which has no locks,
-    one run at a time; nodes keep what they read of it below TMPDIR until the run ends."""
-    split: Split = "test"
-    """Pairs to measure on."""
-    fit_pairs: int = 20_000
-    """Pairs of the train split that decide the atoms' classes and the baselines' means and covariances; without such
-    pairs they are fitted on those that are measured."""
-    sample: int = 2000
-    """Pairs, drawn at random, for optimal transport (its cost grows with the square) and for p_acc."""
-    in_batches: int = 12_800
-    """Pairs, drawn at random, for retrieval in the paper's batches of 256, and the shape of the clouds."""
-    queries: int = 1500
-    """Pairs, drawn at random, whose image and text are looked for in the full gallery."""
-    part_pairs: int = 32_768
-    """Pairs in a part, one task."""
-    seed: int = 0
-    """Decides what is drawn, and the bootstrap."""
-    tasks: TasksConfig = field(default_factory=TasksConfig)
-    force: tuple[str, ...] = ()
-    """Steps to do again, with all that follows from them; `*` stands for any text."""
-    only: tuple[str, ...] = ()
-    """Steps to do, with all that they need, such as `*/geometry`; nothing is summed up then."""
-    modalities: str = ""
-    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
-    skip_bad_rows: bool = False
-    """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
-    dry_run: bool = False
-    """Print the plan and stop."""
-
-    def __post_init__(self) -> None:
-        for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise InputError(f"seed must be 0 or more, got {self.seed}")
-        if not self.saes:
-            raise InputError("saes must name at least one folder with an SAE")
-
-    @property
-    def draw(self) -> Draw:
-        """How many pairs are drawn."""
-        return Draw(self.sample, self.in_batches, self.queries, self.seed)
 
 
 def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | None:
@@ -285,11 +227,16 @@ def _row_name(row: Mapping[str, Any]) -> str:
     return "/".join(filter(None, (row["sae"] or "original", row["embeddings"], row.get("group"))))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and evaluate."""
-    file = run(parse_config(EvaluateConfig, arguments, "isoenergy evaluate"))
+def start(config: EvaluateConfig) -> None:
+    """Evaluate and print where the summary is."""
+    file = run(config)
     if file is not None:
         print(file)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,10 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Annotated
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from isoenergy.errors import InputError
@@ -17,27 +14,13 @@ from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.verification import faults
-from workflows.arguments import parse_config
 from workflows.command import run_command
+from workflows.settings.inspect_settings import InspectConfig, parse
 
 _PAIRS_FOR_NORMS = 20_000
 _FILES_AT_ONCE = 8
 _SHOWN_FAULTS = 20
 _LONGEST_TEXT = 60
-
-
-@dataclass(frozen=True)
-class InspectConfig:
-    """Show what an embedding store holds: how it was made, its pairs, norms, the modality gap, and some samples."""
-
-    store: Annotated[str, tyro.conf.Positional]
-    """Folder or fsspec URL of the store."""
-    verify: bool = False
-    """Read every file and compare it with its commit record; exit code 2 if one is not what was committed."""
-    repair: bool = False
-    """With --verify: take spoilt units out of the store, so that the same `isoenergy embed` embeds them again."""
-    samples: int = 5
-    """Pairs to show."""
 
 
 def run(config: InspectConfig) -> str:
@@ -160,9 +143,14 @@ def _verified(store: EmbeddingStore, repair: bool) -> str:
     raise InputError(f"{store.uri} is spoilt: {'; '.join(found[:_SHOWN_FAULTS])}{more}; {advice}")
 
 
+def start(config: InspectConfig) -> None:
+    """Print what the store holds."""
+    print(run(config))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and print."""
-    print(run(parse_config(InspectConfig, arguments, "isoenergy inspect")))
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

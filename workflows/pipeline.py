@@ -4,18 +4,14 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from fsspec.implementations.local import LocalFileSystem
 
-from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
-from isoenergy.pairs.captions import CaptionChoice
-from isoenergy.pairs.source import PairColumns
 from isoenergy.report.intervals import bounds, with_bounds
 from isoenergy.report.page.headline import headline
 from isoenergy.report.page.task_sections import task_line
@@ -24,119 +20,11 @@ from isoenergy.report.saes import is_null, labels
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets
-from isoenergy.training.trainer import TrainingConfig
-from tune.search_config import SearchConfig
-from tune.space import SearchSpace
-from workflows import embed, evaluate, presets, report, train, tune
+from workflows import embed, evaluate, report, train, tune
 from workflows.command import run_command
-from workflows.evaluation.task_config import BUNDLED_TASKS, TasksConfig
+from workflows.settings.pipeline_settings import PipelineConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
-from workflows.training.training_placement import AUTOMATIC, Workers
-
-_SEARCH = "search"
-
-
-@dataclass(frozen=True)
-class PipelineConfig:
-    """What goes in, where everything goes."""
-
-    output: str = "runs/demo"
-    """Folder or fsspec URL, seen by all nodes, for the store, the SAEs, the evaluation and the report; a run that was
-    cut short goes on from there."""
-    pairs: str = str(BUNDLED_PAIRS)
-    """Whatever `isoenergy embed` takes. Default: the bundled pairs."""
-    images: str = ""
-    """Where the images lie that a COCO file or a table names."""
-    columns: PairColumns = field(default_factory=PairColumns)
-    captions: CaptionChoice = "all"
-    """What becomes of several captions of one image: each is a pair, the first, or one at random."""
-    captions_seed: int = 0
-    """Of that draw."""
-    encoder: str = "bundled"
-    """One of those that `isoenergy embed` takes."""
-    workers: Workers = AUTOMATIC
-    """Data-parallel training workers; see `isoenergy train --help`."""
-    tasks: TasksConfig = field(default_factory=TasksConfig)
-    """Those of the bundled pairs, unless others are given, if these are the pairs."""
-    null_model: bool = True
-    """Train on shuffled pairs too, at the same β, and show what the objective makes of those beside the rest; see
-    `isoenergy train --help`, --null."""
-    tune: bool = False
-    """Search for settings, as `isoenergy tune` does, instead of training those given; evaluate the front that it finds.
-    The options below but beta, expansion, k, learning rate, batch and alignment hold for all trials."""
-    passes: int = 8
-    """Passes of the search, each with --trials betas."""
-    trials: int = 4
-    """SAEs in a pass of the search, of one expansion and k."""
-    space: SearchSpace = field(default_factory=SearchSpace)
-    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
-    dry_run: bool = False
-    """Print the plan and stop."""
-
-    def __post_init__(self) -> None:
-        if self.training.null:
-            raise InputError("a pipeline trains on true pairs, and then on shuffled ones if --null-model is given")
-        if "," in self.encoder:
-            raise InputError(f"a pipeline takes one encoder, got {self.encoder!r}; run one for each")
-
-    def place(self, name: str) -> str:
-        """Return where a part of the output goes."""
-        return f"{self.output.rstrip('/')}/{name}"
-
-    def embedding(self) -> embed.EmbedConfig:
-        """Return the config of the embed stage."""
-        return embed.EmbedConfig(
-            output=self.place("store"),
-            pairs=self.pairs,
-            images=self.images,
-            columns=self.columns,
-            captions=self.captions,
-            captions_seed=self.captions_seed,
-            encoder=self.encoder,
-            dry_run=self.dry_run,
-        )
-
-    def train_stage(self) -> train.TrainConfig:
-        """Return the config of the train stage."""
-        return train.TrainConfig(
-            store=self.place("store"),
-            output=self.place("saes"),
-            workers=self.workers,
-            training=self.training,
-            dry_run=self.dry_run,
-        )
-
-    def search(self) -> SearchConfig:
-        """Return the config of the tune stage."""
-        return SearchConfig(
-            store=self.place("store"),
-            name=_SEARCH,
-            output=self.output.rstrip("/"),
-            passes=self.passes,
-            betas=self.trials,
-            space=self.space,
-            training=self.training,
-            dry_run=self.dry_run,
-        )
-
-    def null_stage(self, betas: Sequence[float]) -> train.TrainConfig | None:
-        """Return the config of the null models' training; None if none is to be had: no β, or pairs never matter."""
-        aligned = tuple(dict.fromkeys(beta for beta in betas if beta > 0))
-        if not (self.null_model and aligned and self.training.alignment.needs_pairs):
-            return None
-        training = replace(self.training, beta=aligned, null=True)
-        return replace(self.train_stage(), output=self.place("null-saes"), training=training)
-
-    def evaluation(self, saes: Sequence[str]) -> evaluate.EvaluateConfig:
-        """Return the config of the evaluate stage."""
-        return evaluate.EvaluateConfig(
-            store=self.place("store"),
-            saes=tuple(saes),
-            output=self.place("evaluation"),
-            tasks=BUNDLED_TASKS if self.pairs == str(BUNDLED_PAIRS) and self.tasks == TasksConfig() else self.tasks,
-            dry_run=self.dry_run,
-        )
 
 
 def run(config: PipelineConfig) -> None:
@@ -263,13 +151,14 @@ def _recalls(retrieval: dict[str, float], direction: str) -> str:
     return "/".join(f"{retrieval[f'{direction}_r{rank}']:.3f}" for rank in (1, 5, 10))
 
 
+def start(config: PipelineConfig) -> None:
+    """Run the pipeline, as the command line asks for."""
+    run(config)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and run the pipeline."""
-    choices = {
-        "demo": PipelineConfig(training=presets.TRAINING["demo"], space=tune.DEMO_SPACE),
-        "paper": PipelineConfig(output="runs/paper", training=presets.TRAINING["paper"]),
-    }
-    run(presets.parse(choices, "demo", arguments, "pipeline", "Embed, train, evaluate and report."))
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Named settings to start from: `isoenergy STAGE [PRESET] [options]`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import tyro
@@ -22,7 +22,9 @@ TRAINING: dict[str, TrainingConfig] = {
 }
 
 
-def parse(presets: Mapping[str, Config], default: str, arguments: list[str] | None, stage: str, about: str) -> Config:
+def parse(
+    presets: Mapping[str, Config], default: str, arguments: Sequence[str] | None, stage: str, about: str
+) -> Config:
     """Parse a command line whose first word may name a preset; options override the preset's values."""
     rest = take_verbosity(arguments)
     name = rest.pop(0) if rest and rest[0] in presets else default

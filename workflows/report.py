@@ -1,22 +1,10 @@
 """`isoenergy report`: one offline HTML page from an evaluation."""
 
-from dataclasses import dataclass
-
 from isoenergy.report.page.page import write_report
-from workflows.arguments import parse_config
 from workflows.command import run_command
+from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """Draw an evaluation as one HTML page that needs no network, with its figures and tables beside it."""
-
-    evaluation: str
-    """The `evaluation.json` that `isoenergy evaluate` wrote, a path or an fsspec URL."""
-    output: str = ""
-    """HTML file to write, a path or an fsspec URL. Default: report.html beside the evaluation."""
 
 
 def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
@@ -30,9 +18,14 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
     return page
 
 
+def start(config: ReportConfig) -> None:
+    """Write the report and print its place."""
+    print(run(config))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and write the report."""
-    print(run(parse_config(ReportConfig, arguments, "isoenergy report")))
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from isoenergy.errors import InputError
 from isoenergy.sae.autoencoder import SparseAutoencoder
@@ -14,30 +10,10 @@ from isoenergy.sae.fetching import HUB, card_of, hub_name
 from isoenergy.sae.sae_config import CARD_FILE
 from isoenergy.sae.sharing import upload, write_card
 from isoenergy.storage.files import without_secrets
-from workflows.arguments import parse_config
 from workflows.command import run_command
+from workflows.settings.share_settings import ShareConfig, parse
 
 _SHOWN_LINES = 12
-_VISIBILITY = tyro.conf.create_mutex_group(required=False)
-
-
-@dataclass(frozen=True)
-class ShareConfig:
-    """Put a trained autoencoder on the Hugging Face hub: weights, configuration and card, in one commit.
-
-    The token is the one of `hf auth login`, or HF_TOKEN, and needs the right to write.
-    """
-
-    sae: Annotated[str, tyro.conf.Positional]
-    """Folder or fsspec URL of the autoencoder, as `isoenergy train` leaves it."""
-    name: Annotated[str, tyro.conf.Positional]
-    """ORG/NAME on the hub; ORG is your user name or an organisation of yours."""
-    private: Annotated[bool, _VISIBILITY, tyro.conf.FlagCreatePairsOff] = False
-    """Only you and your organisation see it. The default."""
-    public: Annotated[bool, _VISIBILITY, tyro.conf.FlagCreatePairsOff] = False
-    """Everybody sees it."""
-    dry_run: bool = False
-    """Upload nothing; show what would be uploaded, and the first lines of the card."""
 
 
 def run(config: ShareConfig) -> str:
@@ -70,9 +46,14 @@ def _planned(config: ShareConfig, name: str, sae: SparseAutoencoder, folder: Pat
     yield "nothing was uploaded: --dry-run"
 
 
+def start(config: ShareConfig) -> None:
+    """Share, and print where."""
+    print(run(config))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and print."""
-    print(run(parse_config(ShareConfig, arguments, "isoenergy share")))
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ import json
 import logging
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
@@ -18,7 +17,6 @@ from isoenergy.report.figures.training_curves_figure import training_curves
 from isoenergy.sae.model_card import model_card
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.settings.differences import differing_fields
-from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import absolute_uri, open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.order import require_batches
@@ -26,13 +24,13 @@ from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import Metrics, TrainingConfig
 from isoenergy.training.training_config import with_defaults
-from workflows import presets
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
+from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
-from workflows.training.training_data import TrainingStores, prepare_indices
+from workflows.training.training_data import prepare_indices
 from workflows.training.training_engine import TrainingEngine, WorkersLostError
-from workflows.training.training_placement import AUTOMATIC, TrainingPlacement, Workers
+from workflows.training.training_placement import TrainingPlacement
 from workflows.training.training_plan import training_plan
 from workflows.training.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
 from workflows.training.vector_stores import store_of
@@ -42,50 +40,6 @@ _RESTARTS_WITHOUT_PROGRESS = 3
 _PLAN_FILE = "training.json"
 _DONE_FILE = "done.json"
 _CURVES_FILE = "curves.png"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What is trained, on what, where to. A run that was cut short goes on: run the same command again."""
-
-    store: str = tyro.MISSING
-    """Embedding store that `isoenergy embed` made; its train split is trained on. Or Parquet with columns of paired
-    vectors, a file, a folder or an fsspec URL: it is copied into a store in the output; each column is a modality."""
-    modalities: str = ""
-    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
-    texts: str = ""
-    """Another store to take the texts from, which are then not paired with the images: needs --alignment iso-energy."""
-    output: str = "runs/saes"
-    """Folder or fsspec URL for the SAEs and the checkpoints, seen by all nodes."""
-    workers: Workers = AUTOMATIC
-    """Data-parallel workers, or the fewest and the most of an elastic run; the result does not depend on their number.
-    auto: one a GPU; without GPUs one a node, with all of its CPUs."""
-    residence: Residence = "auto"
-    """Where the pairs are while training: on the device, in memory (one copy a node), or streamed from the store.
-    auto: the first of these of which they take at most half."""
-    keep_checkpoints: int = 2
-    """Checkpoints kept, the last ones, beside the best."""
-    skip_bad_rows: bool = False
-    """Leave out pairs with NaN, infinity or zeros, and bad rows of vectors, instead of refusing them."""
-    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
-    dry_run: bool = False
-    """Print the plan, with the time that 20 steps took, and stop."""
-
-    def __post_init__(self) -> None:
-        if self.keep_checkpoints < 1:
-            raise InputError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
-        if self.texts and self.training.null:
-            raise InputError("null shuffles pairs, and texts of another store are in no pair; give --texts or --null")
-        if self.texts and self.training.alignment.needs_pairs:
-            raise InputError(
-                f"texts of another store are not paired with the images, and {self.training.alignment} needs pairs; "
-                f"give --alignment iso-energy"
-            )
-
-    @property
-    def stores(self) -> TrainingStores:
-        """Where pairs come from."""
-        return TrainingStores(absolute_uri(self.store), absolute_uri(self.texts or self.store))
 
 
 def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: TrainingEngine | None = None) -> list[str]:
@@ -255,14 +209,15 @@ def _last(points: list[tuple[int, Metrics]], name: str) -> Metrics:
     return {key.removeprefix(f"{name}/"): value for key, value in last.items() if key.startswith(f"{name}/")}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and train."""
-    choices = {name: TrainConfig(training=training) for name, training in presets.TRAINING.items()}
-    config = presets.parse(
-        choices, "paper", arguments, "train", "Train one SAE for each β and seed, on the same batches."
-    )
+def start(config: TrainConfig) -> None:
+    """Train and print the SAEs' places."""
     for folder in run(config):
         print(folder)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 import sys
 import tempfile
-from dataclasses import replace
 from itertools import pairwise
-
-from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import absolute_uri
@@ -17,29 +14,13 @@ from tune.placement import PassPlacement
 from tune.publishing import FRONT, TABLE_FILE
 from tune.search import open_store, proposals_of, search
 from tune.search_config import SearchConfig
-from tune.space import Dimension, SearchSpace
-from workflows import presets
-from workflows.arguments import REGISTRY, one_word
 from workflows.cluster import engine
 from workflows.command import run_command
+from workflows.settings.tune_settings import parse
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import TrainingStores, prepare_indices
 from workflows.training.training_plan import duration, probed
-
-DEMO_SPACE = SearchSpace(
-    beta=Dimension(2e-4, 1e-2),
-    expansion=Dimension(values=(1.0, 2.0, 4.0)),
-    k=Dimension(values=(4.0, 8.0, 12.0)),
-    learning_rate=Dimension(values=(1e-3,)),
-    batch_pairs=Dimension(values=(256.0,)),
-)
-"""For the bundled pairs, whose encoder is small: β is relative to an error a coordinate."""
-
-
-@REGISTRY.primitive_rule
-def _dimensions(info: PrimitiveTypeInfo) -> "PrimitiveConstructorSpec[Dimension] | None":
-    return one_word("LOW..HIGH|A,B,C", Dimension.parse, Dimension) if info.type is Dimension else None
 
 
 def run(config: SearchConfig, parent: mlflow_runs.Run | None = None) -> Findings | None:
@@ -128,11 +109,14 @@ def _stopping(config: SearchConfig) -> str:
     return f"early stopping: after {rungs} of a training about one pass in {config.reduction} goes on"
 
 
+def start(config: SearchConfig) -> None:
+    """Search, as the command line asks for."""
+    run(config)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and search."""
-    choices = {name: SearchConfig(training=training) for name, training in presets.TRAINING.items()}
-    choices["demo"] = replace(choices["demo"], space=DEMO_SPACE)
-    run(presets.parse(choices, "paper", arguments, "tune", "Search for the settings of SAEs, with several objectives."))
+    """Parse the command line and start."""
+    start(parse(arguments))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from isoenergy.evaluation.concepts import load_codes, load_statistics
+from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.embeddings import HeldPairs
-from isoenergy.evaluation.measured_rows import Draw, Inputs, Result, SaeReference, tensor
+from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference, tensor
 from isoenergy.metrics.attribution import faithfulness_curves
 from isoenergy.metrics.dictionaries import (
     babel,

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy.errors import InputError
+from isoenergy.evaluation.draw import Draw
 from isoenergy.pairs.splits import Split
 from isoenergy.store import EmbeddingStore
 
@@ -42,24 +43,6 @@ class SaeReference:
     place: str = field(metadata=PLACE)
     digest: str
     """Of its weights and its configuration."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """How many pairs are drawn at random for what is not a sum; each is a prefix of the largest."""
-
-    sample: int
-    """For optimal transport, whose cost grows with the square, and for the atoms as probes."""
-    in_batches: int
-    """For retrieval in the paper's batches, and the shape of the clouds."""
-    queries: int
-    """Pairs whose image and text are looked for in the full gallery."""
-    seed: int
-
-    def rows(self, pairs: int) -> npt.NDArray[np.int64]:
-        """Return the numbers of the drawn pairs out of `pairs`, in random order."""
-        most = min(max(self.sample, self.in_batches, self.queries), pairs)
-        return np.random.default_rng(self.seed).choice(pairs, most, replace=False, shuffle=True)
 
 
 @dataclass(frozen=True)

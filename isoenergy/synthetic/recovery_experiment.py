@@ -2,41 +2,22 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.metrics.geometry import probing_accuracy
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
 from isoenergy.metrics.recovery import Concepts, collapse_rate, recoveries
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.settings.variants import number_text
-from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics, merged_code_matrix
 from isoenergy.store.batches import PairBatches
-from isoenergy.synthetic.generator import SyntheticConfig, SyntheticPairs, generate
+from isoenergy.synthetic.experiment_config import RecoveryConfig
+from isoenergy.synthetic.generator import SyntheticPairs, generate
 from isoenergy.training.trainer import Trainer, TrainingConfig
-
-
-@dataclass(frozen=True)
-class RecoveryConfig:
-    """What is drawn and trained; the recipe is that of the authors' notebook (paper 2.2)."""
-
-    data: SyntheticConfig
-    seed: int
-    """Decides the atoms and pairs, the SAEs' initialisation and the order of the pairs."""
-    betas: tuple[float, ...]
-    atoms: int
-    k: int
-    epochs: int
-    batch_pairs: int
-    learning_rate: float
-    sparse_encoder: SparseEncoder = field(default_factory=MatchingPursuit)
-    alignment: Alignment = field(default_factory=MaskedCosine)
 
 
 def measure_recovery(config: RecoveryConfig, _inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:

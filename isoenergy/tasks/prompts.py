@@ -1,13 +1,13 @@
 """Prompts: a class as a sentence, and as the mean of several (Radford et al. 2021, CLIP)."""
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
-from torch.nn.functional import normalize
+from typing import TYPE_CHECKING
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import open_filesystem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PLACE = "{}"
 """Where a template takes the class's name."""
@@ -69,7 +69,9 @@ def fill(templates: Sequence[str], classes: Sequence[str]) -> list[str]:
     return [template.replace(PLACE, name) for name in classes for template in templates]
 
 
-def class_embeddings(prompts: Tensor, classes: int) -> Tensor:
+def class_embeddings(prompts: "Tensor", classes: int) -> "Tensor":
     """Return `(classes, dim)` unit rows, the means of each class's `(classes · templates, dim)` prompts at norm 1."""
+    from torch.nn.functional import normalize  # whoever only names templates needs no torch
+
     unit = normalize(prompts, dim=1).view(classes, -1, prompts.shape[1])
-    return normalize(torch.mean(unit, dim=1), dim=1)
+    return normalize(unit.mean(dim=1), dim=1)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import hypergeom
 
+from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.embeddings import HeldPairs, row_labels
 from isoenergy.evaluation.measured_retrieval import RANKS
-from isoenergy.evaluation.measured_rows import Draw
 from isoenergy.metrics.retrieval import equal_rows, full_gallery_recall, recall_in_batches
 from isoenergy.report.page.page import write_report
 from isoenergy.sae.sae_config import SaeConfig

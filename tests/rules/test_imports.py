@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from workflows.cli import STAGES
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "ray", "mlflow", "matplotlib", "scipy.stats", "pyarrow.dataset", "numba", "transformers", "open_clip"]
 WRITER = """
@@ -30,6 +32,13 @@ from isoenergy.sparse_encoders import SparseEncoder
 from isoenergy.alignments import Alignment
 assert len(SparseEncoder.members()) == 5 and len(Alignment.members()) == 4, SparseEncoder.members()
 assert TrainingConfig().saes(8)
+"""
+HELP = """
+import contextlib, io, workflows.cli
+sys.argv = ["isoenergy", {stage!r}, "--help"]
+with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+    workflows.cli.main()
+assert "usage: isoenergy " + {stage!r} in said.getvalue()
 """
 CASES = {
     "the package": "import isoenergy, isoenergy.store, isoenergy.encoders, isoenergy.sae, isoenergy.training",
@@ -61,3 +70,20 @@ def test_nothing_heavy_is_imported_where_it_is_not_used(case: str, tmp_path: Pat
 
 def test_what_is_used_is_seen(tmp_path: Path) -> None:
     assert imported("from isoenergy import SparseAutoencoder", tmp_path) == ["torch"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_imports_nothing_heavy(stage: str, tmp_path: Path) -> None:
+    assert imported(HELP.format(stage=stage), tmp_path) == []
+
+
+def test_settings_that_are_refused_import_nothing_heavy(tmp_path: Path) -> None:
+    refused = """
+import workflows.cli
+sys.argv = ["isoenergy", "train", "demo", "--k", "0"]
+try:
+    workflows.cli.main()
+except SystemExit as end:
+    assert end.code == 2
+"""
+    assert imported(refused, tmp_path) == []

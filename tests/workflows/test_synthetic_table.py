@@ -19,8 +19,8 @@ from isoenergy.synthetic.generator import generate
 from isoenergy.synthetic.recovery_experiment import RecoveryConfig, measure_recovery, train_saes
 from tests.workflows.processes import files_in, run_until
 from workflows import synthetic
+from workflows.settings.synthetic_settings import PRESETS, SyntheticTableConfig
 from workflows.steps import step_plan
-from workflows.synthetic import PRESETS, SyntheticTableConfig
 from workflows.tracking import mlflow_runs
 
 SMALL = SyntheticTableConfig(

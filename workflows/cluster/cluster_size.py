@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import ray
-
 from workflows.cluster import ray_internals
 
 _UNBOUNDED = 1000
@@ -22,6 +20,8 @@ class ClusterSize:
     @classmethod
     def of_this_one(cls) -> "ClusterSize":
         """Return the size of the cluster that this process is connected to."""
+        import ray  # settings name what is laid out on a cluster, and need no Ray
+
         now = [(dict(node["Resources"]), 1) for node in ray.nodes() if node["Alive"]]
         growth = ray_internals.growth()
         return cls(now, [(resources, _UNBOUNDED if count < 0 else count) for resources, count in growth])

@@ -23,6 +23,7 @@ from isoenergy.evaluation.concepts import (
     merge_parts,
 )
 from isoenergy.evaluation.dictionary import DictionaryConfig, measure_dictionary
+from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.embeddings import EmbeddingsPartConfig, PairsConfig, merge_embeddings, sum_embeddings
 from isoenergy.evaluation.exemplars import ExemplarConfig, ProjectionConfig, write_exemplars, write_projection
 from isoenergy.evaluation.explorer_atoms import (
@@ -43,7 +44,7 @@ from isoenergy.evaluation.measured_bridges import (
 )
 from isoenergy.evaluation.measured_geometry import measure_geometry
 from isoenergy.evaluation.measured_retrieval import SearchPartConfig, merge_search, search_part
-from isoenergy.evaluation.measured_rows import Draw, DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
+from isoenergy.evaluation.measured_rows import DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
 from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
 from isoenergy.pairs.splits import Split

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from isoenergy.errors import InputError
-from isoenergy.evaluation.tasks.task_sets import BUNDLED, LABEL_COLUMNS, ColumnClasses
+from isoenergy.evaluation.tasks.task_columns import BUNDLED, LABEL_COLUMNS, ColumnClasses
 from isoenergy.tasks.prompts import TEMPLATES
 
 _EMOJI_GROUPS = (

@@ -16,6 +16,7 @@ from isoenergy.evaluation.tasks.outside_sets import (
     make_imagenet_probe,
     make_imagenet_zero_shot,
 )
+from isoenergy.evaluation.tasks.task_columns import BUNDLED
 from isoenergy.evaluation.tasks.task_inputs import (
     ImagesConfig,
     StoreEncoder,
@@ -33,7 +34,6 @@ from isoenergy.evaluation.tasks.task_measures import (
     measure_zero_shot,
 )
 from isoenergy.evaluation.tasks.task_sets import (
-    BUNDLED,
     ComposedConfig,
     MixedConfig,
     ZeroShotConfig,

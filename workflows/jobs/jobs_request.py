@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import FunctionType
-from typing import Any, NoReturn
+from typing import Any
 
 from ray.job_submission import JobDetails
 
@@ -102,27 +101,8 @@ def require_stage_runs(stage: str, arguments: Sequence[str]) -> None:
 
 
 def stage_config(stage: str, arguments: Sequence[str]) -> Any:
-    """Return the config that a stage's own command line parses to.
-
-    The `main` of a stage parses its arguments and gives the config to its module's `run`; here it gives it back.
-    """
-    module = importlib.import_module(f"workflows.{stage}")
-    main = FunctionType(module.main.__code__, {**vars(module), "run": _hand_back})
-    try:
-        main(list(arguments))
-    except _Parsed as parsed:
-        return parsed.config
-    raise AssertionError(f"workflows.{stage}.main does not call run(config)")
-
-
-class _Parsed(Exception):
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.config = config
-
-
-def _hand_back(config: Any) -> NoReturn:
-    raise _Parsed(config)
+    """Return the config that a stage's own command line parses to."""
+    return importlib.import_module(f"workflows.settings.{stage}_settings").parse(list(arguments))
 
 
 def _is_relative(place: str) -> bool:

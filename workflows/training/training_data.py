@@ -1,7 +1,6 @@
 """What a training reads: looked at once, on all of the cluster, before the first step."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from tqdm import tqdm
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
-from isoenergy.settings.modalities import MODALITIES
 from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
@@ -21,28 +19,9 @@ from isoenergy.store.row_sources import open_rows
 from isoenergy.training.trainer import RawPairs
 from isoenergy.training.training_config import TrainingConfig
 from workflows.training.training_engine import TrainingEngine
+from workflows.training.training_stores import TrainingStores
 
 _SHARDS_A_TASK = 16
-
-
-@dataclass(frozen=True)
-class TrainingStores:
-    """Where pairs come from: one store of any modalities, or one of images and one of texts that are not paired."""
-
-    images: str
-    texts: str
-    """The same, if pairs are."""
-
-    @property
-    def paired(self) -> bool:
-        """Whether row i of images and texts belong together."""
-        return self.images == self.texts
-
-    def parts(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """Return, for each index: its file in the output, its store, and the modalities that are read, none for all."""
-        if self.paired:
-            return [("index.json", self.images, ())]
-        return [("index-images.json", self.images, MODALITIES[:1]), ("index-texts.json", self.texts, MODALITIES[1:])]
 
 
 def prepare_indices(

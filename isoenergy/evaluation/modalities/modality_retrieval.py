@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from isoenergy.codes.sparse_codes import SparseCodes
-from isoenergy.evaluation.measured_rows import Draw, Inputs, PartConfig, Result, SaeReference, unit_rows
+from isoenergy.evaluation.draw import Draw
+from isoenergy.evaluation.measured_rows import Inputs, PartConfig, Result, SaeReference, unit_rows
 from isoenergy.evaluation.modalities.modality_energies import load_modality_codes, load_sums
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import TIE, chance_of_hit, nearer_and_as_near

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_rows import Inputs, Result, Rows
+from isoenergy.evaluation.tasks.task_columns import BUNDLED, LABEL_COLUMNS, ColumnClasses
 from isoenergy.evaluation.tasks.task_inputs import StoreEncoder, TaskPairs, encode_texts
 from isoenergy.metrics.retrieval import equal_rows
 from isoenergy.tasks import linear_probe
@@ -30,10 +31,6 @@ else:
 _SET_FILE = "set.safetensors"
 _NAMES = "names"
 _NAMED = 5
-BUNDLED = "bundled"
-"""Triplets from the labels of the bundled pairs."""
-LABEL_COLUMNS = ("concept", "base", "group", "source")
-"""What `BUNDLED` needs."""
 
 Integers = npt.NDArray[np.int64]
 
@@ -198,15 +195,6 @@ class ComposedSet(TaskSet):
             f"{chance:.4f}; in-distribution: cosine distance to the {NEIGHBOUR}th nearest image, and J, how well the "
             f"best threshold on it tells queries from their targets (accuracy (1 + J) / 2); bootstrap over sources"
         )
-
-
-@dataclass(frozen=True)
-class ColumnClasses:
-    """A column of the store whose values are classes."""
-
-    column: str
-    values: tuple[str, ...] = ()
-    """The values that count; none: all."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from workflows.jobs.jobs_code import JobCode, job_code
 from workflows.jobs.jobs_following import Log, exit_code, outcome
 from workflows.jobs.jobs_request import JobRequest, require_stage_runs, stage_config
 from workflows.jobs.jobs_secrets import job_environment, require_no_secrets
+from workflows.settings.submit_settings import split
 from workflows.train import TrainConfig
 
 Run = Callable[..., str]
@@ -67,13 +68,13 @@ def job(status: str, code: int | None = None, message: str | None = None) -> Job
 
 def test_options_of_submit_come_before_the_stage_and_the_rest_is_the_stage_s_own() -> None:
     words = ["--address", "http://train:1", "--no-wait", "--env", "A=b", "--env=C=d", "--again", "train", "--env", "x"]
-    assert submit.split(words) == (words[:7], "train", ["--env", "x"])
-    assert submit.split(["--driver_cpus", "2", "embed"]) == (["--driver_cpus", "2"], "embed", [])
-    assert submit.split(["--no-dry-run", "embed", "--dry-run"]) == (["--no-dry-run"], "embed", ["--dry-run"])
-    assert submit.split(["-h", "embed"]) == (["-h"], "embed", [])
-    assert submit.split(["--attach", "train"]) == (["--attach", "train"], "", [])
-    assert submit.split(["--attach"]) == (["--attach"], "", [])
-    assert submit.split([]) == ([], "", [])
+    assert split(words) == (words[:7], "train", ["--env", "x"])
+    assert split(["--driver_cpus", "2", "embed"]) == (["--driver_cpus", "2"], "embed", [])
+    assert split(["--no-dry-run", "embed", "--dry-run"]) == (["--no-dry-run"], "embed", ["--dry-run"])
+    assert split(["-h", "embed"]) == (["-h"], "embed", [])
+    assert split(["--attach", "train"]) == (["--attach", "train"], "", [])
+    assert split(["--attach"]) == (["--attach"], "", [])
+    assert split([]) == ([], "", [])
 
 
 def test_every_stage_that_can_be_submitted_is_checked_by_its_own_parser() -> None:

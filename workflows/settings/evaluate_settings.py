@@ -1,0 +1,71 @@
+"""What `isoenergy evaluate` is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from isoenergy.errors import InputError
+from isoenergy.evaluation.draw import Draw
+from isoenergy.pairs.splits import Split
+from workflows.arguments import parse_config
+from workflows.evaluation.task_config import TasksConfig
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure SAEs on held-out pairs, side by side. Steps that are done are not done again."""
+
+    store: str
+    """Embedding store that `isoenergy embed` made, or Parquet with columns of paired vectors as `isoenergy train` takes
+    them: it is copied into a store in the output, unless you give the one that training has made."""
+    saes: tuple[str, ...]
+    """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
+    `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
+    together."""
+    output: str = "runs/evaluation"
+    """Folder or fsspec URL for the steps and the summary, seen by all nodes. On an object store, which has no locks,
+    one run at a time; nodes keep what they read of it below TMPDIR until the run ends."""
+    split: Split = "test"
+    """Pairs to measure on."""
+    fit_pairs: int = 20_000
+    """Pairs of the train split that decide the atoms' classes and the baselines' means and covariances; without such
+    pairs they are fitted on those that are measured."""
+    sample: int = 2000
+    """Pairs, drawn at random, for optimal transport (its cost grows with the square) and for p_acc."""
+    in_batches: int = 12_800
+    """Pairs, drawn at random, for retrieval in the paper's batches of 256, and the shape of the clouds."""
+    queries: int = 1500
+    """Pairs, drawn at random, whose image and text are looked for in the full gallery."""
+    part_pairs: int = 32_768
+    """Pairs in a part, one task."""
+    seed: int = 0
+    """Decides what is drawn, and the bootstrap."""
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    force: tuple[str, ...] = ()
+    """Steps to do again, with all that follows from them; `*` stands for any text."""
+    only: tuple[str, ...] = ()
+    """Steps to do, with all that they need, such as `*/geometry`; nothing is summed up then."""
+    modalities: str = ""
+    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
+    skip_bad_rows: bool = False
+    """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+
+    def __post_init__(self) -> None:
+        for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, got {self.seed}")
+        if not self.saes:
+            raise InputError("saes must name at least one folder with an SAE")
+
+    @property
+    def draw(self) -> Draw:
+        """How many pairs are drawn."""
+        return Draw(self.sample, self.in_batches, self.queries, self.seed)
+
+
+def parse(arguments: Sequence[str] | None) -> EvaluateConfig:
+    """Return what a command line asks for."""
+    return parse_config(EvaluateConfig, arguments, "isoenergy evaluate")

@@ -1,0 +1,135 @@
+"""What `isoenergy pipeline` is asked for, and what it asks of each stage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import tyro
+
+from isoenergy.bundled import BUNDLED_PAIRS
+from isoenergy.errors import InputError
+from isoenergy.pairs.captions import CaptionChoice
+from isoenergy.pairs.source import PairColumns
+from isoenergy.training.training_config import TrainingConfig
+from tune.search_config import SearchConfig
+from tune.space import SearchSpace
+from workflows import presets
+from workflows.evaluation.task_config import BUNDLED_TASKS, TasksConfig
+from workflows.settings.embed_settings import EmbedConfig
+from workflows.settings.evaluate_settings import EvaluateConfig
+from workflows.settings.train_settings import TrainConfig
+from workflows.settings.tune_settings import DEMO_SPACE
+from workflows.training.training_placement import AUTOMATIC, Workers
+
+_SEARCH = "search"
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What goes in, where everything goes."""
+
+    output: str = "runs/demo"
+    """Folder or fsspec URL, seen by all nodes, for the store, the SAEs, the evaluation and the report; a run that was
+    cut short goes on from there."""
+    pairs: str = str(BUNDLED_PAIRS)
+    """Whatever `isoenergy embed` takes. Default: the bundled pairs."""
+    images: str = ""
+    """Where the images lie that a COCO file or a table names."""
+    columns: PairColumns = field(default_factory=PairColumns)
+    captions: CaptionChoice = "all"
+    """What becomes of several captions of one image: each is a pair, the first, or one at random."""
+    captions_seed: int = 0
+    """Of that draw."""
+    encoder: str = "bundled"
+    """One of those that `isoenergy embed` takes."""
+    workers: Workers = AUTOMATIC
+    """Data-parallel training workers; see `isoenergy train --help`."""
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    """Those of the bundled pairs, unless others are given, if these are the pairs."""
+    null_model: bool = True
+    """Train on shuffled pairs too, at the same β, and show what the objective makes of those beside the rest; see
+    `isoenergy train --help`, --null."""
+    tune: bool = False
+    """Search for settings, as `isoenergy tune` does, instead of training those given; evaluate the front that it finds.
+    The options below but beta, expansion, k, learning rate, batch and alignment hold for all trials."""
+    passes: int = 8
+    """Passes of the search, each with --trials betas."""
+    trials: int = 4
+    """SAEs in a pass of the search, of one expansion and k."""
+    space: SearchSpace = field(default_factory=SearchSpace)
+    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
+    dry_run: bool = False
+    """Print the plan and stop."""
+
+    def __post_init__(self) -> None:
+        if self.training.null:
+            raise InputError("a pipeline trains on true pairs, and then on shuffled ones if --null-model is given")
+        if "," in self.encoder:
+            raise InputError(f"a pipeline takes one encoder, got {self.encoder!r}; run one for each")
+
+    def place(self, name: str) -> str:
+        """Return where a part of the output goes."""
+        return f"{self.output.rstrip('/')}/{name}"
+
+    def embedding(self) -> EmbedConfig:
+        """Return the config of the embed stage."""
+        return EmbedConfig(
+            output=self.place("store"),
+            pairs=self.pairs,
+            images=self.images,
+            columns=self.columns,
+            captions=self.captions,
+            captions_seed=self.captions_seed,
+            encoder=self.encoder,
+            dry_run=self.dry_run,
+        )
+
+    def train_stage(self) -> TrainConfig:
+        """Return the config of the train stage."""
+        return TrainConfig(
+            store=self.place("store"),
+            output=self.place("saes"),
+            workers=self.workers,
+            training=self.training,
+            dry_run=self.dry_run,
+        )
+
+    def search(self) -> SearchConfig:
+        """Return the config of the tune stage."""
+        return SearchConfig(
+            store=self.place("store"),
+            name=_SEARCH,
+            output=self.output.rstrip("/"),
+            passes=self.passes,
+            betas=self.trials,
+            space=self.space,
+            training=self.training,
+            dry_run=self.dry_run,
+        )
+
+    def null_stage(self, betas: Sequence[float]) -> TrainConfig | None:
+        """Return the config of the null models' training; None if none is to be had: no β, or pairs never matter."""
+        aligned = tuple(dict.fromkeys(beta for beta in betas if beta > 0))
+        if not (self.null_model and aligned and self.training.alignment.needs_pairs):
+            return None
+        training = replace(self.training, beta=aligned, null=True)
+        return replace(self.train_stage(), output=self.place("null-saes"), training=training)
+
+    def evaluation(self, saes: Sequence[str]) -> EvaluateConfig:
+        """Return the config of the evaluate stage."""
+        return EvaluateConfig(
+            store=self.place("store"),
+            saes=tuple(saes),
+            output=self.place("evaluation"),
+            tasks=BUNDLED_TASKS if self.pairs == str(BUNDLED_PAIRS) and self.tasks == TasksConfig() else self.tasks,
+            dry_run=self.dry_run,
+        )
+
+
+def parse(arguments: Sequence[str] | None) -> PipelineConfig:
+    """Return what a command line asks for."""
+    choices = {
+        "demo": PipelineConfig(training=presets.TRAINING["demo"], space=DEMO_SPACE),
+        "paper": PipelineConfig(output="runs/paper", training=presets.TRAINING["paper"]),
+    }
+    return presets.parse(choices, "demo", arguments, "pipeline", "Embed, train, evaluate and report.")

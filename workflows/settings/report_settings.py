@@ -1,0 +1,21 @@
+"""What `isoenergy report` is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workflows.arguments import parse_config
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Draw an evaluation as one HTML page that needs no network, with its figures and tables beside it."""
+
+    evaluation: str
+    """The `evaluation.json` that `isoenergy evaluate` wrote, a path or an fsspec URL."""
+    output: str = ""
+    """HTML file to write, a path or an fsspec URL. Default: report.html beside the evaluation."""
+
+
+def parse(arguments: Sequence[str] | None) -> ReportConfig:
+    """Return what a command line asks for."""
+    return parse_config(ReportConfig, arguments, "isoenergy report")
