@@ -20,9 +20,9 @@ from isoenergy.storage.files import without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import CommitRecord
 from isoenergy.store.retry import retriable_pairs
-from workflows.cluster import engine
 from workflows.command import run_command
 from workflows.extraction.extraction_duplicates import Records, duplicate_rows
+from workflows.extraction.extraction_engines import ExtractionEngine, OnRay
 from workflows.extraction.extraction_graph import TIMES_TRIED, Extraction, ExtractionProgress, Task, duplicates_within
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_plan import plan
@@ -37,16 +37,21 @@ _SHOWN_FAILURES = 5
 _SECONDS_BETWEEN_POINTS = 10.0
 
 
-def run(config: EmbedConfig, parent: mlflow_runs.Run | None = None) -> list[EmbeddingStore]:
-    """Embed what the stores lack and return them, whole, one an encoder; none after a dry run."""
+def run(
+    config: EmbedConfig, parent: mlflow_runs.Run | None = None, engine: ExtractionEngine | None = None
+) -> list[EmbeddingStore]:
+    """Embed what the stores lack and return them, whole, one an encoder; none after a dry run.
+
+    engine: Ray, if none is given.
+    """
+    engine = engine or OnRay()
     place = SourceConfig(
         config.pairs, config.format, config.columns, config.images, config.captions, config.captions_seed
     )
     source = open_source(place, Downloader(config.download).fetch)
     writers = tuple(StoreWriter(output) for output in config.outputs())
     encoders = [load_encoder(name) for name in config.encoders]
-    engine.connect()
-    placement = Placement.fit(config.actors, config.gpus_per_actor)
+    placement = engine.place(config.actors, config.gpus_per_actor)
     committed = [writer.committed() for writer in writers]
     units = source.units(config.rows_per_unit)
     manifests = tuple(
@@ -62,7 +67,9 @@ def run(config: EmbedConfig, parent: mlflow_runs.Run | None = None) -> list[Embe
         duplicate_rows(source, units, files, writers, committed) if again else None
     )
     tasks = _tasks(units, committed, again, duplicates, config.retry_rejected)
-    print(plan(source, units, tasks, stores, placement, probing=config.dry_run))
+    probing = config.dry_run and bool(tasks)
+    probed = engine.probe([task.unit for task in tasks], source, stores, placement) if probing else None
+    print(plan(source, units, tasks, stores, placement, probed))
     if config.dry_run:
         return []
     for writer, manifest in zip(writers, manifests, strict=True):
@@ -74,17 +81,22 @@ def run(config: EmbedConfig, parent: mlflow_runs.Run | None = None) -> list[Embe
                 duplicates = duplicate_rows(source, units, files, writers, committed)
             committed.clear()
             extraction = Extraction(source, stores, duplicates, config.batch_rows, placement)
-            figures = _extract_all(extraction, tasks, len(units), stage)
-        opened = [EmbeddingStore.open(writer.uri) for writer in writers]
-        for writer, store in zip(writers, opened, strict=True):
-            store.require_complete()
-            writer.sweep()
-            if tasks:
-                writer.write_summary(summary_json(store, figures))
+            figures = _extract_all(engine, extraction, tasks, len(units), stage)
+        opened = [_whole(writer, figures if tasks else None) for writer in writers]
         stage.metrics(figures.metrics(), step=figures.pairs)
         stage.tags({f"store_fingerprint{n or ''}": store.fingerprint for n, store in enumerate(opened)})
     print(table(opened, figures))
     return opened
+
+
+def _whole(writer: StoreWriter, figures: Figures | None) -> EmbeddingStore:
+    """Open a store that has everything, sweep it, and keep with it what the run came to, if it did anything."""
+    store = EmbeddingStore.open(writer.uri)
+    store.require_complete()
+    writer.sweep()
+    if figures is not None:
+        writer.write_summary(summary_json(store, figures))
+    return store
 
 
 def _manifest(
@@ -192,7 +204,9 @@ def _is_spoilt(record: CommitRecord) -> bool:
     return Reason.UNREADABLE_FILE in record.rejected_by_reason
 
 
-def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: mlflow_runs.Run) -> Figures:
+def _extract_all(
+    engine: ExtractionEngine, extraction: Extraction, tasks: list[Task], units: int, stage: mlflow_runs.Run
+) -> Figures:
     """Embed until nothing is missing; return the run's figures. Raises InputError if something stays missing."""
     progress, start = ExtractionProgress(), time.perf_counter()
     next_point = start + _SECONDS_BETWEEN_POINTS
@@ -211,7 +225,7 @@ def _extract_all(extraction: Extraction, tasks: list[Task], units: int, stage: m
         missing, failed_rounds, lost = tasks, 0, False
         while missing and failed_rounds < _ROUNDS_WITHOUT_A_COMMIT:
             progress.failures.clear()
-            extraction.run(missing, progress, report, passing_over=lost)
+            engine.run(extraction, missing, progress, report, passing_over=lost)
             lost |= "lost" in progress.failures
             before, missing = len(missing), _not_done(missing, extraction.stores, progress)
             failed_rounds = failed_rounds + 1 if len(missing) == before else 0

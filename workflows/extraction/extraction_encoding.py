@@ -3,16 +3,16 @@
 import threading
 import time
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import pyarrow as pa
-import ray
 import torch
 
 from isoenergy.encoders.precision import cosine_to_float32
 from isoenergy.extraction.embedding import EncoderInputs, encode, taken_by, with_embeddings
 from isoenergy.pairs.source import PairUnit
-from workflows.extraction.extraction_stores import Stores, in_one_line
+from workflows.extraction.extraction_stores import Stores, Work, in_one_line
 
 PAIRS_TO_COMPARE = 32
 """Of bfloat16 embeddings with float32 ones."""
@@ -32,18 +32,29 @@ OUTCOME = pa.schema(
 """What becomes of a message: small, for the driver."""
 
 
+class UnitWriter(Protocol):
+    """What gathers the batches of some units and commits them: see `extraction_writing.Writer`."""
+
+    def add(
+        self, unit: PairUnit, work: Work, tables: list[pa.Table], rows: int | None, file_digest: str
+    ) -> tuple[str | None, float]:
+        """Take a batch."""
+        ...
+
+    def forget(self, unit: str) -> None:
+        """Give up what has come of a unit."""
+        ...
+
+
 class Encode:
     """Holds the encoders; hands what they make to the unit's writer.
 
     Several threads may call it: while one computes, the others unpack their input and hand over their output.
     """
 
-    def __init__(self, stores: Stores, writers: list[Any]) -> None:
-        on_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
-        if not on_gpu:
-            torch.set_num_threads(cpus_of_this_node())
+    def __init__(self, stores: Stores, writers: Sequence[UnitWriter], device: torch.device) -> None:
         self._stores, self._writers, self._pixels = stores, writers, stores.pixels
-        self._encoders = stores.load_encoders(torch.device("cuda" if on_gpu else "cpu"))
+        self._encoders = stores.load_encoders(device)
         self._turn = threading.Lock()
         self._last = time.perf_counter()
         self._compared = all(manifest.precision == "float32" for manifest in stores.manifests)
@@ -55,20 +66,18 @@ class Encode:
         outcome = {"unit": unit.name, "pairs": 0, "rejected": 0} | {n: row[n] for n in OUTCOME.names if n in row}
         writer = self._writers[zlib.crc32(unit.name.encode()) % len(self._writers)]
         if row["error"]:
-            ray.get(writer.forget.remote(unit.name))
+            writer.forget(unit.name)
         else:
             try:
                 embedded = self._embed(message["batch"][0], outcome)
             except Exception as error:  # what a unit raises costs that unit alone
-                ray.get(writer.forget.remote(unit.name))
+                writer.forget(unit.name)
                 outcome["error"] = f"{unit.name} cannot be encoded ({in_one_line(error)})"
                 return pa.Table.from_pylist([outcome], OUTCOME)
             if embedded:
                 outcome["pairs"] = len(embedded[0])
                 outcome["rejected"] = len(embedded[0]) - embedded[0]["reason"].null_count
-            refused, seconds = ray.get(
-                writer.add.remote(unit, row["work"], embedded, row["unit_rows"], row["file_digest"])
-            )
+            refused, seconds = writer.add(unit, row["work"], embedded, row["unit_rows"], row["file_digest"])
             outcome |= {"error": refused, "hopeless": refused is not None, "write_seconds": seconds}
         return pa.Table.from_pylist([outcome], OUTCOME)
 
@@ -98,9 +107,3 @@ class Encode:
             for encoder, given in zip(self._encoders, some, strict=True)
         ]
         return [min(cosine.image, cosine.text) for cosine in cosines]
-
-
-def cpus_of_this_node() -> int:
-    """Return how many CPUs Ray has given to the node that this runs on."""
-    here = ray.get_runtime_context().get_node_id()
-    return max(1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["NodeID"] == here))

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import ray.data
 import ray.exceptions
+import torch
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.util.annotations import RayDeprecationWarning
 
@@ -24,7 +25,7 @@ from workflows.extraction.extraction_decoding import Decode
 from workflows.extraction.extraction_encoding import Encode
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_stores import Stores, Work
-from workflows.extraction.extraction_writing import Writer
+from workflows.extraction.extraction_writing import Finished, Writer
 
 STAGES = ("read", "decode", "encode", "write")
 _NO_PROGRESS_SECONDS = 600
@@ -72,6 +73,63 @@ class ExtractionProgress:
     committed_again: set[str] = field(default_factory=set)
     """Units that had been committed before and now are anew."""
 
+    def count(self, outcome: dict[str, Any]) -> None:
+        """Take what became of a batch; raises InputError if a store cannot be written at all."""
+        _require_hope(outcome["error"] if outcome["hopeless"] else None)
+        if self._is_first(outcome):
+            self.pairs += outcome["pairs"]
+            self.rejected += outcome["rejected"]
+        self.waited += outcome["wait_seconds"] or 0.0
+        for stage in STAGES:
+            self.seconds[stage] += outcome[f"{stage}_seconds"] or 0.0
+        if outcome["cosines"]:
+            known = self.cosines or outcome["cosines"]
+            self.cosines = [min(pair) for pair in zip(known, outcome["cosines"], strict=True)]
+        if outcome["error"]:
+            self.failures[outcome["unit"]] = outcome["error"]
+
+    def end(self, finished: Finished) -> None:
+        """Take what a writer's commits came to; raises InputError if a store cannot be written at all."""
+        self.failures |= finished.failures
+        self.committed_again |= finished.committed_again
+        self.seconds["write"] += finished.seconds
+        _require_hope(finished.hopeless)
+
+    def _is_first(self, outcome: dict[str, Any]) -> bool:
+        """Mark the outcome's batch as counted; return whether it was not."""
+        if outcome["number"] is None:
+            return False
+        counted, batch = self.batches.get(outcome["unit"], 0), 1 << outcome["number"]
+        self.batches[outcome["unit"]] = counted | batch
+        return not counted & batch
+
+
+@dataclass(frozen=True)
+class _RemoteWriter:
+    """A writer that is an actor; a call waits for its answer."""
+
+    actor: Any
+
+    def add(
+        self, unit: PairUnit, work: Work, tables: list[Any], rows: int | None, file_digest: str
+    ) -> tuple[str | None, float]:
+        answer: tuple[str | None, float] = ray.get(self.actor.add.remote(unit, work, tables, rows, file_digest))
+        return answer
+
+    def forget(self, unit: str) -> None:
+        ray.get(self.actor.forget.remote(unit))
+
+
+class EncodeOnRay(Encode):
+    """The encoder on what Ray has given to its actor."""
+
+    def __init__(self, stores: Stores, writers: Sequence[Any]) -> None:
+        """`writers`: actors."""
+        on_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
+        if not on_gpu:
+            torch.set_num_threads(cpus_of_this_node())
+        super().__init__(stores, [_RemoteWriter(actor) for actor in writers], torch.device("cuda" if on_gpu else "cpu"))
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -101,13 +159,10 @@ class Extraction:
         try:
             for block in self._outcomes(tasks, writers, passing_over):
                 for outcome in block.to_pylist():
-                    _count(outcome, progress)
+                    progress.count(outcome)
                 report()
             for finished in ray.get([writer.finish.remote() for writer in writers]):
-                progress.failures |= finished.failures
-                progress.committed_again |= finished.committed_again
-                progress.seconds["write"] += finished.seconds
-                _require_hope(finished.hopeless)
+                progress.end(finished)
         except ExecutionTimeoutError as error:
             progress.failures["lost"] = (
                 f"nothing went on for {_NO_PROGRESS_SECONDS} s, as when workers cannot be started or end each time "
@@ -135,7 +190,7 @@ class Extraction:
         context.max_errored_blocks = -1 if passing_over else 0
         context.target_max_block_size = _BLOCK_BYTES  # below a message's size, so that none waits for the next
         return (  # different num_cpus keep Ray Data from fusing decoding into the encoder's actor
-            ray.data.from_items([self._item(task) for task in tasks], override_num_blocks=min(len(tasks), _MOST_BLOCKS))
+            ray.data.from_items([self.item(task) for task in tasks], override_num_blocks=min(len(tasks), _MOST_BLOCKS))
             .map_batches(
                 Decode(self.source, self.stores, self.batch_rows, polite=not on_gpu),
                 batch_size=1,
@@ -144,7 +199,7 @@ class Extraction:
                 max_retries=TIMES_TRIED - 1,
             )
             .map_batches(
-                Encode,
+                EncodeOnRay,
                 fn_constructor_args=(self.stores, writers),
                 batch_size=1,
                 batch_format="pyarrow",
@@ -161,7 +216,8 @@ class Extraction:
             .iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         )
 
-    def _item(self, task: Task) -> dict[str, Any]:
+    def item(self, task: Task) -> dict[str, Any]:
+        """Return a task as decoding takes it."""
         unit = task.unit
         return asdict(unit) | {"work": task.work, "duplicates": duplicates_within(self.duplicates, unit)}
 
@@ -172,33 +228,15 @@ def duplicates_within(duplicates: dict[str, list[int]], unit: PairUnit) -> list[
     return rows[bisect_left(rows, unit.start) : None if unit.stop is None else bisect_left(rows, unit.stop)]
 
 
-def _count(outcome: dict[str, Any], progress: ExtractionProgress) -> None:
-    _require_hope(outcome["error"] if outcome["hopeless"] else None)
-    if _is_first(outcome, progress):
-        progress.pairs += outcome["pairs"]
-        progress.rejected += outcome["rejected"]
-    progress.waited += outcome["wait_seconds"] or 0.0
-    for stage in STAGES:
-        progress.seconds[stage] += outcome[f"{stage}_seconds"] or 0.0
-    if outcome["cosines"]:
-        known = progress.cosines or outcome["cosines"]
-        progress.cosines = [min(pair) for pair in zip(known, outcome["cosines"], strict=True)]
-    if outcome["error"]:
-        progress.failures[outcome["unit"]] = outcome["error"]
-
-
-def _is_first(outcome: dict[str, Any], progress: ExtractionProgress) -> bool:
-    """Mark the outcome's batch as counted; return whether it was not."""
-    if outcome["number"] is None:
-        return False
-    counted, batch = progress.batches.get(outcome["unit"], 0), 1 << outcome["number"]
-    progress.batches[outcome["unit"]] = counted | batch
-    return not counted & batch
-
-
 def _require_hope(hopeless: str | None) -> None:
     if hopeless is not None:
         raise InputError(
             f"the store cannot be written: {hopeless}; what is committed is kept: make room or mend this, and run the "
             f"same command again"
         )
+
+
+def cpus_of_this_node() -> int:
+    """Return how many CPUs Ray has given to the node that this runs on."""
+    here = ray.get_runtime_context().get_node_id()
+    return max(1, *(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["NodeID"] == here))

@@ -7,7 +7,7 @@ from isoenergy.pairs.source import PairSource, PairUnit
 from isoenergy.storage.files import without_secrets
 from workflows.extraction.extraction_graph import Task
 from workflows.extraction.extraction_placement import Placement
-from workflows.extraction.extraction_probe import Probe, probe
+from workflows.extraction.extraction_probe import Probe
 from workflows.extraction.extraction_stores import Stores
 
 
@@ -17,17 +17,13 @@ def plan(
     tasks: Sequence[Task],
     stores: Stores,
     placement: Placement,
-    probing: bool,
+    probed: Probe | None,
 ) -> str:
-    """Return the plan's text; with `probing`, some pairs are read and encoded for it.
-
-    Raises InputError if none can be read.
-    """
+    """Return the plan's text; `probed`: what some pairs took, for a plan that says what all will take."""
     places = ", ".join(writer.uri for writer in stores.writers)
     encoders = ", ".join(f"{m.encoder} ({m.dim}, {m.precision}, stored as {m.dtype})" for m in stores.manifests)
     device = f"{placement.gpus_per_actor:g} GPU" if placement.gpus_per_actor else "CPU"
-    measured = probe([task.unit for task in tasks], source, stores, placement) if probing and tasks else None
-    total, how = _pairs(source, units, measured)
+    total, how = _pairs(source, units, probed)
     lines = [
         f"source     {without_secrets(source.uri)}: {source.format}, {len(source.files):,} files{source.beside}",
         f"pairs      {how}" if total is None else f"pairs      {total:,} ({how})",
@@ -37,10 +33,10 @@ def plan(
         f"resources  {placement.actors[0]} to {placement.actors[1]} encoder actors on {device}, "
         f"{placement.cpus:g} CPUs for them and for decoding",
     ]
-    if measured is not None:
+    if probed is not None:
         known = [task.pairs for task in tasks if task.pairs is not None]
         left = sum(known) if len(known) == len(tasks) else None if total is None else total * len(tasks) // len(units)
-        lines += _expected(measured, left, placement)
+        lines += _expected(probed, left, placement)
     return "\n".join(lines)
 
 

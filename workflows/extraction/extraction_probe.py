@@ -12,7 +12,8 @@ from isoenergy.errors import InputError
 from isoenergy.extraction.embedding import encode, prepare, separate, taken_by, with_embeddings
 from isoenergy.pairs.source import PairSource, PairUnit, RawPairs
 from isoenergy.store.writer import parquet_bytes
-from workflows.extraction.extraction_encoding import PAIRS_TO_COMPARE, cpus_of_this_node
+from workflows.extraction.extraction_encoding import PAIRS_TO_COMPARE
+from workflows.extraction.extraction_graph import cpus_of_this_node
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_stores import Stores
 
@@ -59,12 +60,20 @@ def probe(units: list[PairUnit], source: PairSource, stores: Stores, placement: 
 def _probe(units: list[PairUnit], source: PairSource, stores: Stores, on_gpu: bool) -> Probe:
     if not on_gpu:
         torch.set_num_threads(cpus_of_this_node())
+    return probe_on(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"), units, source, stores)
+
+
+def probe_on(device: torch.device, units: list[PairUnit], source: PairSource, stores: Stores) -> Probe:
+    """Measure in this process; `units` are read until there are enough pairs.
+
+    Raises what reading raises.
+    """
     preprocessors = stores.load_preprocessors()
     raw, read_seconds = _read(units, source)
     start = time.perf_counter()
     prepared = [prepare(part, (), preprocessors) for part in raw]
     decode_seconds = time.perf_counter() - start
-    encoders = stores.load_encoders(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"))
+    encoders = stores.load_encoders(device)
     pairs = sum(map(len, raw))
     rejected = stored = 0
     encode_seconds, cosine = 0.0, 1.0

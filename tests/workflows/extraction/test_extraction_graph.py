@@ -9,5 +9,5 @@ def test_a_batch_that_is_done_again_counts_once() -> None:
     for unit, number, rejected in (("a", 0, 1), ("b", 0, 0), ("a", 1, 0), ("a", 0, 1), ("a", None, 0), ("b", 0, 0)):
         pairs = 0 if number is None else 20
         outcome = {"unit": unit, "number": number, "pairs": pairs, "rejected": rejected, "encode_seconds": 1.0}
-        extraction_graph._count(nothing | outcome, progress)
+        progress.count(nothing | outcome)
     assert (progress.pairs, progress.rejected, progress.seconds["encode"]) == (60, 1, 6.0)
