@@ -123,6 +123,7 @@ def _manifest(
         software={
             name: version(name) for name in ("isoenergy", "torch", "open_clip_torch", "transformers", "ray", "pyarrow")
         },
+        **asdict(config.reading),
     )
 
 

@@ -136,6 +136,7 @@ def _heading(config: EvaluateConfig, store: EmbeddingStore) -> dict[str, Any]:
             "modalities": store.manifest.modalities,
             "source": store.manifest.source,
             "source_config": None if source is None else asdict(source),
+            "image_reading": asdict(store.manifest.image_reading),
             "dim": store.manifest.dim,
             "pairs_in": store.rows_in,
             "embedded": len(store),

@@ -75,7 +75,7 @@ def picture_part(config: PicturesConfig, inputs: Inputs, output: Path) -> Result
     for file, row in places:
         rows.setdefault(file, []).append(row)
     source = store.manifest.source_config
-    found = {} if source is None else read_thumbnails(source, rows)
+    found = {} if source is None else read_thumbnails(source, rows, store.manifest.image_reading)
     captions = [
         caption if len(caption) <= _LETTERS else f"{caption[:_LETTERS]}…" for caption in pairs["caption"].to_pylist()
     ]

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from isoenergy.encoders import DualEncoder, Preprocessor
 from isoenergy.encoders.dual_encoder import Pixels, Tokens
 from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
+from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit, RawPairs
 from isoenergy.pairs.splits import split_of
@@ -25,11 +26,14 @@ _REPEATED = "the key stands earlier in the source; --columns.key none takes file
 _VERDICT = ("reason", "detail")
 
 
-def prepare(raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[str, Preprocessor]) -> pa.Table:
+def prepare(
+    raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[str, Preprocessor], reading: ImageReading
+) -> pa.Table:
     """Decode raw pairs: key and caption to text, the image, once, to the pixels that each encoder wants.
 
     duplicates: numbers of the pairs whose key stands earlier in the source.
     preprocessors: by the name of the column that gets their output, which starts with `PIXELS`.
+    reading: how images are read.
     Returns the pass-through columns and `row`, `key`, `caption`, a column a preprocessor (bytes of a uint8
     `(height, width, 3)` array), and `reason` and `detail`, null but for rejected pairs.
     """
@@ -47,7 +51,7 @@ def prepare(raw: RawPairs, duplicates: Collection[int], preprocessors: Mapping[s
             if row in duplicates:
                 raise Rejected(Reason.DUPLICATE_KEY, _REPEATED)
             caption = decode_caption(raw_caption)
-            image = decode_image(raw_image)
+            image = decode_image(raw_image, reading)
             pixels = [preprocess(image).tobytes() for preprocess in preprocessors.values()]
         except Exception as error:  # whatever a row raises is its own
             rejected = error if isinstance(error, Rejected) else _unexpected(error)

@@ -6,6 +6,7 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
+from isoenergy.pairs.image_reading import AS_SEEN, ImageReading, as_rgb
 from isoenergy.pairs.jpeg_xl import jpeg_xl_size
 from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
 from isoenergy.pairs.rejection import Reason, Rejected
@@ -44,12 +45,12 @@ def decode_caption(raw: bytes | None) -> str:
     return caption
 
 
-def decode_image(raw: bytes | None) -> Image.Image:
-    """Return the image in RGB.
+def decode_image(raw: bytes | None, reading: ImageReading = AS_SEEN) -> Image.Image:
+    """Return the image in RGB, read as `reading` says.
 
     Raises Rejected if it is missing, empty, over 64 MiB or 50 million pixels (checked before any pixel is decoded),
-    cut short, or not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000 that decodes; HEIC and JPEG XL are decoded
-    where pillow-heif and pillow-jxl-plugin are installed.
+    cut short, of grey values that `reading` rejects, or not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000 that
+    decodes; HEIC and JPEG XL are decoded where pillow-heif and pillow-jxl-plugin are installed.
     """
     if raw is None:
         raise Rejected(Reason.MISSING_IMAGE)
@@ -63,7 +64,7 @@ def decode_image(raw: bytes | None) -> Image.Image:
             with Image.open(io.BytesIO(raw), formats=_formats_for(raw)) as image:
                 width, height = image.size
                 _require_few_pixels(width, height)
-                return image.convert("RGB")
+                return as_rgb(image, reading)
     except Rejected:
         raise
     except Image.DecompressionBombError as error:

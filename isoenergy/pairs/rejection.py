@@ -20,6 +20,7 @@ class Reason(StrEnum):
     IMAGE_TOO_LARGE = "image_too_large"
     TRUNCATED_IMAGE = "truncated_image"
     UNREADABLE_IMAGE = "unreadable_image"
+    WIDE_RANGE = "wide_range"
     BAD_URL = "bad_url"
     FORBIDDEN_ADDRESS = "forbidden_address"
     UNKNOWN_HOST = "unknown_host"

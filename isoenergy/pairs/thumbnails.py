@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairSource, PairUnit, SourceConfig
@@ -23,9 +24,12 @@ _AT_ONCE = 64
 _FILES_ARE_SOURCES = ("parquet", "urls", "webdataset")
 
 
-def read_thumbnails(source: SourceConfig, wanted: Mapping[str, Collection[int]]) -> dict[tuple[str, int], bytes]:
+def read_thumbnails(
+    source: SourceConfig, wanted: Mapping[str, Collection[int]], reading: ImageReading
+) -> dict[tuple[str, int], bytes]:
     """Return the thumbnail of each file and row that can be read and decoded.
 
+    reading: how the images are read, as they were for their embeddings.
     Each file is read once, in order, a few images at a time. A file that cannot be opened or read now, and an image
     that is not one or too large (see `isoenergy.pairs.decoding`), have no thumbnail.
     """
@@ -42,7 +46,7 @@ def read_thumbnails(source: SourceConfig, wanted: Mapping[str, Collection[int]])
             for raw in opened(_narrowed(source, file)).read(unit, _AT_ONCE, rows):
                 for row, image in zip(raw.rows, raw.images, strict=True):
                     with suppress(Rejected):
-                        found[file, row] = thumbnail(decode_image(image))
+                        found[file, row] = thumbnail(decode_image(image, reading))
     return found
 
 

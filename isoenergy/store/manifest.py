@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from isoenergy.encoders.dual_encoder import Precision
 from isoenergy.errors import InputError
+from isoenergy.pairs.image_reading import UNRECORDED, ImageReading, Orientation, Transparency, WideRange
 from isoenergy.pairs.source import Format, PairColumns, SourceConfig
 from isoenergy.settings.differences import differing_fields
 
@@ -58,6 +59,12 @@ class Manifest:
     """What became of several captions of one image: all of them, the first, or one at random."""
     captions_seed: int = 0
     """Of a random choice among them."""
+    orientation: Orientation = UNRECORDED.orientation
+    """Whether images were turned as their EXIF data say; this and the next two mean nothing where there were none."""
+    transparency: Transparency = UNRECORDED.transparency
+    """The background that transparent images were laid on; as-stored: alpha was dropped."""
+    wide_range: WideRange = UNRECORDED.wide_range
+    """What became of images with grey values beyond 16 bits; clip: values above 255 were cut off, 16 bits too."""
     format: int = FORMAT
     """Version of the store's layout."""
 
@@ -70,6 +77,11 @@ class Manifest:
     def made_by(self) -> str:
         """What made the embeddings, for people: an encoder, or nobody knows what."""
         return self.encoder or f"given vectors ({', '.join(self.widths)})"
+
+    @property
+    def image_reading(self) -> ImageReading:
+        """How images were read."""
+        return ImageReading(self.orientation, self.transparency, self.wide_range)
 
     @property
     def source_config(self) -> SourceConfig | None:

@@ -22,6 +22,7 @@ import tyro
 from isoenergy.encoders import load_encoder, load_preprocessor
 from isoenergy.extraction.embedding import PIXELS, encode, encoder_inputs, prepare
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
+from isoenergy.pairs.image_reading import AS_SEEN
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks import extraction_cluster
 from tests.benchmarks.random_clip import make_open_clip_folder
@@ -107,7 +108,7 @@ def _bare(tars: Path, name: str, batch_rows: int) -> dict[str, float]:
     raw = list(islice(source.read(first, batch_rows), _BARE_BATCHES))
     torch.set_num_threads(torch.get_num_threads())
     start = time.perf_counter()
-    prepared = [prepare(part, (), {f"{PIXELS}0": preprocessor}) for part in raw]
+    prepared = [prepare(part, (), {f"{PIXELS}0": preprocessor}, AS_SEEN) for part in raw]
     decoding = (time.perf_counter() - start) / sum(map(len, raw))
     encoder = load_encoder(name)
     inputs = [encoder_inputs(part, f"{PIXELS}0", encoder) for part in prepared]

@@ -13,6 +13,7 @@ from PIL import Image
 from isoenergy.encoders import DualEncoder, load_encoder
 from isoenergy.extraction.embedding import PIXELS, embed, encode, encoder_inputs, prepare, separate
 from isoenergy.pairs.formats.parquet import ParquetPairs
+from isoenergy.pairs.image_reading import AS_SEEN
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairColumns, RawPairs
 from isoenergy.store.manifest import StoredDtype
@@ -26,7 +27,7 @@ def encoder(other_encoder: Path) -> DualEncoder:
 
 
 def embedded(batch: RawPairs, duplicates: Collection[int], encoder: DualEncoder, dtype: StoredDtype) -> pa.Table:
-    prepared = prepare(batch, duplicates, {f"{PIXELS}0": encoder.preprocessor})
+    prepared = prepare(batch, duplicates, {f"{PIXELS}0": encoder.preprocessor}, AS_SEEN)
     return embed(prepared, f"{PIXELS}0", encoder, dtype)
 
 
@@ -124,7 +125,7 @@ def test_what_a_row_raises_rejects_that_row(encoder: DualEncoder) -> None:
             raise RuntimeError("no such \ud800 luck")
         return encoder.preprocessor(image)
 
-    prepared = prepare(three_pairs(), (), {f"{PIXELS}0": fails_once})
+    prepared = prepare(three_pairs(), (), {f"{PIXELS}0": fails_once}, AS_SEEN)
     assert prepared["reason"].to_pylist() == [None, "unexpected_error", None]
     assert prepared["detail"][1].as_py() == "RuntimeError: no such \\ud800 luck"
     table = embed(prepared, f"{PIXELS}0", encoder, "float16")

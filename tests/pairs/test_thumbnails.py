@@ -1,11 +1,15 @@
+import base64
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from isoenergy.pairs.image_reading import AS_SEEN, UNRECORDED, ImageReading
 from isoenergy.pairs.source import SourceConfig
 from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, read_thumbnails, strip, thumbnail
+from isoenergy.report.page.shown_pictures import thumbnails
 from tests.pairs.made_up_pairs import bad_rows, encoded_image, written_rows
 
 ROWS = [{"key": str(n), "image": encoded_image(seed=n), "caption": f"picture {n}"} for n in range(30)]
@@ -24,7 +28,7 @@ def two_files(tmp_path: Path) -> SourceConfig:
 
 
 def test_those_asked_for_are_read(two_files: SourceConfig) -> None:
-    found = read_thumbnails(two_files, {"a.parquet": [3, 29], "b.parquet": [0]})
+    found = read_thumbnails(two_files, {"a.parquet": [3, 29], "b.parquet": [0]}, AS_SEEN)
     assert set(found) == {("a.parquet", 3), ("a.parquet", 29), ("b.parquet", 0)}
     assert {opened(picture).size for picture in found.values()} == {(PIXELS, PIXELS)}
     with Image.open(io.BytesIO(ROWS[29]["image"])) as image:  # type: ignore[arg-type]
@@ -33,18 +37,43 @@ def test_those_asked_for_are_read(two_files: SourceConfig) -> None:
 
 def test_a_source_of_one_file_and_one_that_is_gone(two_files: SourceConfig, tmp_path: Path) -> None:
     alone = SourceConfig(f"{two_files.uri}/a.parquet", "parquet")
-    assert set(read_thumbnails(alone, {"a.parquet": [1]})) == {("a.parquet", 1)}
-    assert read_thumbnails(SourceConfig(f"{tmp_path}/gone", "parquet"), {"a.parquet": [1]}) == {}
-    assert set(read_thumbnails(two_files, {"gone.parquet": [1], "b.parquet": [2]})) == {("b.parquet", 2)}
+    assert set(read_thumbnails(alone, {"a.parquet": [1]}, AS_SEEN)) == {("a.parquet", 1)}
+    assert read_thumbnails(SourceConfig(f"{tmp_path}/gone", "parquet"), {"a.parquet": [1]}, AS_SEEN) == {}
+    assert set(read_thumbnails(two_files, {"gone.parquet": [1], "b.parquet": [2]}, AS_SEEN)) == {("b.parquet", 2)}
 
 
 def test_an_image_that_is_none_or_a_bomb_has_no_thumbnail(tmp_path: Path) -> None:
     rows = bad_rows()
     written_rows(list(rows.values()), tmp_path / "pairs.parquet")
-    found = read_thumbnails(SourceConfig(f"{tmp_path}/pairs.parquet", "parquet"), {"pairs.parquet": range(len(rows))})
+    found = read_thumbnails(
+        SourceConfig(f"{tmp_path}/pairs.parquet", "parquet"), {"pairs.parquet": range(len(rows))}, AS_SEEN
+    )
     names = list(rows)
     without = {name for row, name in enumerate(names) if ("pairs.parquet", row) not in found}
     assert without == {"truncated_image", "empty_image", "image_too_large", "unreadable_image", "missing_image"}
+
+
+def test_thumbnails_are_read_as_the_embedded_images_were(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    lying = Image.new("RGBA", (96, 48), (0, 0, 0, 0))
+    lying.paste("lime", (0, 0, 48, 48))
+    buffer = io.BytesIO()
+    lying.save(buffer, "PNG", exif=exif)
+    written_rows([{"key": "a", "image": buffer.getvalue(), "caption": "a"}], tmp_path / "pairs.parquet")
+    source, green = SourceConfig(f"{tmp_path}/pairs.parquet", "parquet"), (0, 255, 0)
+    for reading, size, rest in (
+        (AS_SEEN, (48, 96), (255, 255, 255)),
+        (UNRECORDED, (96, 48), (0, 0, 0)),
+        (ImageReading(transparency="black"), (48, 96), (0, 0, 0)),
+    ):
+        (picture,) = read_thumbnails(source, {"pairs.parquet": [0]}, reading).values()
+        (shown,) = thumbnails(asdict(source), {("pairs.parquet", 0)}, reading).values()
+        in_page = opened(base64.b64decode(shown.partition(",")[2]))
+        assert in_page.size == size
+        for image, corner in ((opened(picture), (PIXELS - 1, PIXELS - 1)), (in_page, (size[0] - 1, size[1] - 1))):
+            for place, colour in (((0, 0), green), (corner, rest)):
+                assert max(abs(a - b) for a, b in zip(image.getpixel(place), colour, strict=True)) < 30
 
 
 def test_a_thumbnail_is_cut_from_the_middle() -> None:

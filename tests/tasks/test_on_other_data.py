@@ -1,11 +1,13 @@
 """The tasks on data in the formats of others, embedded by the store's encoder; pictures of one colour, no mysteries."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from isoenergy.errors import InputError
 from tests.tasks.data_sets import picture, write, write_coco, write_fashioniq, write_imagenet
@@ -42,6 +44,23 @@ def test_an_imagenet_folder(place: Path, tmp_path: Path) -> None:
     assert "16 images to the nearest of 4 classes" in found["zero-shot/imagenet"]["what"]
     alone = tasks_on(place, tmp_path / "alone", imagenet=str(folder / "val"), templates="name")
     assert list(alone) == ["zero-shot/imagenet"]
+
+
+def test_images_are_read_as_those_of_the_store_were(place: Path, tmp_path: Path) -> None:
+    folder = write_imagenet(tmp_path / "imagenet", parts=("val",))
+    for file in (folder / "val/n00").iterdir():
+        with Image.open(file) as image:
+            image.putalpha(0)
+            image.save(file, "PNG")
+    found = {}
+    for transparency in ("as-stored", "white"):
+        store = shutil.copytree(place / "store", tmp_path / transparency / "store")
+        manifest = json.loads((store / "manifest.json").read_text()) | {"transparency": transparency}
+        (store / "manifest.json").write_text(json.dumps(manifest))
+        options = TasksConfig(imagenet=str(folder / "val"), imagenet_names=str(folder / "names.txt"), templates="name")
+        tasks = measured(store, place / "sae", options, tmp_path / transparency / "steps")
+        found[transparency] = values(tasks["zero-shot/imagenet"], None, "original")["top1"]
+    assert found == {"as-stored": 1, "white": 0.75}  # the red ones, which nobody can see
 
 
 def test_coco_captions(place: Path, tmp_path: Path) -> None:

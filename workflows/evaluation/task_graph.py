@@ -221,10 +221,10 @@ class TaskSteps:
 
     def _images(self, name: str, key: str, folder: str, files: Sequence[str], digest: str) -> dict[str, Step]:
         """Return a step a part of a list of image files, by input name."""
-        size = self._config.part_images
+        size, reading = self._config.part_images, self._store.manifest.image_reading
         found = {}
         for number, first in enumerate(range(0, len(files), size)):
-            part = ImagesConfig(self._encoder, folder, tuple(files[first : first + size]), first, digest)
+            part = ImagesConfig(self._encoder, folder, tuple(files[first : first + size]), first, digest, reading)
             found[f"{key}-{number:05d}"] = self._with_encoder(f"{name}/{number:05d}", embed_images, part, {})
         return found
 

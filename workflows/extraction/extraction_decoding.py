@@ -65,7 +65,7 @@ class Decode:
         count, start = 0, time.perf_counter()
         for number, raw in enumerate(self._source.read(unit, self._batch_rows, rows)):
             was_read = time.perf_counter()
-            prepared = prepare(raw, duplicates, preprocessors)
+            prepared = prepare(raw, duplicates, preprocessors, self._stores.image_reading)
             was_prepared = time.perf_counter()
             if number:
                 yield _message(unit, work, **waiting)

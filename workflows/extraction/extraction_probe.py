@@ -71,7 +71,7 @@ def probe_on(device: torch.device, units: list[PairUnit], source: PairSource, st
     preprocessors = stores.load_preprocessors()
     raw, read_seconds = _read(units, source)
     start = time.perf_counter()
-    prepared = [prepare(part, (), preprocessors) for part in raw]
+    prepared = [prepare(part, (), preprocessors, stores.image_reading) for part in raw]
     decode_seconds = time.perf_counter() - start
     encoders = stores.load_encoders(device)
     pairs = sum(map(len, raw))

@@ -9,6 +9,7 @@ import pyarrow as pa
 from isoenergy.encoders import DualEncoder, Preprocessor, load_encoder, load_preprocessor
 from isoenergy.errors import InputError
 from isoenergy.extraction.embedding import PIXELS
+from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import printed
 from isoenergy.store import Manifest, StoreWriter
 from isoenergy.store.retry import retriable_rows
@@ -38,6 +39,11 @@ class Stores:
             if manifest.preprocessing not in distinct:
                 distinct.append(manifest.preprocessing)
         return {m.encoder: f"{PIXELS}{distinct.index(m.preprocessing)}" for m in self.manifests}
+
+    @property
+    def image_reading(self) -> ImageReading:
+        """How images are read, for all of them."""
+        return self.manifests[0].image_reading
 
     def load_preprocessors(self) -> dict[str, Preprocessor]:
         """Return what makes each column of pixels."""

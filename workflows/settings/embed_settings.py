@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.encoders import Precision
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import CaptionChoice
 from isoenergy.pairs.download.downloader import DownloadConfig
+from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.source import Format, PairColumns
 from isoenergy.store.manifest import StoredDtype
 from workflows.arguments import parse_config
@@ -34,6 +37,7 @@ class EmbedConfig:
     captions_seed: int = 0
     """Of that draw."""
     download: DownloadConfig = field(default_factory=DownloadConfig)
+    reading: Annotated[ImageReading, tyro.conf.arg(name="")] = field(default_factory=ImageReading)
     encoder: str = "bundled"
     """One or more, with commas between: all take the same decoded image. bundled; clip, clip-l, openclip, openclip-l,
     siglip, siglip2 (the paper's); open_clip:FOLDER or open_clip:ARCH:PRETRAINED; hf:FOLDER or hf:ID; python:MODULE."""

@@ -19,6 +19,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_rows import PLACE, Inputs, Result, Rows, StoreReference
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.image_files import Image, ImageFolder
+from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.store import EmbeddingStore
 
@@ -134,6 +135,8 @@ class ImagesConfig:
     """Place of the first in the whole list."""
     digest: str
     """Of the list."""
+    reading: ImageReading
+    """How the store's images were read, and these are."""
 
 
 def embed_images(config: ImagesConfig, inputs: Inputs, output: Path) -> Result:
@@ -148,7 +151,7 @@ def embed_images(config: ImagesConfig, inputs: Inputs, output: Path) -> Result:
         pixels: list[Pixels] = []
         for place, image in enumerate(images, number * _AT_ONCE):
             try:
-                pixels.append(_pixels(encoder, image))
+                pixels.append(_pixels(encoder, image, config.reading))
                 places.append(config.first + place)
             except Rejected as why:
                 rejected.append((config.files[place], str(why.reason)))
@@ -195,7 +198,7 @@ class EmbeddedImages:
         }
 
 
-def _pixels(encoder: DualEncoder, image: Image) -> Pixels:
+def _pixels(encoder: DualEncoder, image: Image, reading: ImageReading) -> Pixels:
     if isinstance(image, Rejected):
         raise image
-    return encoder.preprocessor(decode_image(image))
+    return encoder.preprocessor(decode_image(image, reading))

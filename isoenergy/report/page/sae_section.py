@@ -7,6 +7,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from isoenergy.evaluation.exemplars import EXEMPLARS_FILE, SHOWN_ATOM_CLASSES
+from isoenergy.pairs.image_reading import UNRECORDED, ImageReading
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.naming import Naming
 from isoenergy.report.page.sae_drawings import ReadTable, atom_drawings, projection_drawing, rival_drawings
@@ -71,7 +72,8 @@ def _strongest_atoms(atoms: pa.Table, exemplars: pa.Table, store: Mapping[str, A
     pictures: Mapping[tuple[str, int], str] = {}
     if store["source_config"] is not None:
         wanted = {(row["file"], row["row"]) for row in rows if row["modality"] == "image"}
-        pictures = thumbnails(store["source_config"], wanted)
+        reading = ImageReading(**store["image_reading"]) if "image_reading" in store else UNRECORDED
+        pictures = thumbnails(store["source_config"], wanted, reading)
     for row in rows:
         atom = shown[row["atom"]]
         if row["modality"] == "image":

@@ -10,6 +10,7 @@ from PIL import Image
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairColumns, SourceConfig
@@ -17,10 +18,12 @@ from isoenergy.pairs.source import PairColumns, SourceConfig
 _PIXELS = 96
 
 
-def thumbnails(source_config: dict[str, Any], places: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
+def thumbnails(
+    source_config: dict[str, Any], places: set[tuple[str, int]], reading: ImageReading
+) -> dict[tuple[str, int], str]:
     """Return a data URL for each (file, row) that can be read and decoded.
 
-    source_config: the fields of a `SourceConfig`, as an evaluation has them.
+    source_config: the fields of a `SourceConfig`, as an evaluation has them. reading: how the images were read.
     """
     columns = PairColumns(**source_config["columns"])
     try:
@@ -30,7 +33,7 @@ def thumbnails(source_config: dict[str, Any], places: set[tuple[str, int]]) -> d
             rows = sorted(row for other, row in places if other == file)
             for row, image in source.images(file, rows).items():
                 with suppress(Rejected):
-                    found[file, row] = _data_url(decode_image(image))
+                    found[file, row] = _data_url(decode_image(image, reading))
     except (InputError, OSError):  # the report is worth having without pictures
         return {}
     return found
