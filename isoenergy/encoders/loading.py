@@ -1,10 +1,13 @@
 """From an encoder's name to the encoder."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor, require_precision
+from isoenergy.encoders.squashed_pixels import SquashedPixels
 from isoenergy.errors import InputError
 from isoenergy.storage.bundled_files import BUNDLED_ENCODER
 
@@ -50,6 +53,9 @@ def load_encoder(
 
 def load_preprocessor(name: str) -> Preprocessor:
     """Return the preprocessing of the encoder `name` without loading its weights; raises as `load_encoder` does."""
+    kind, _, folder = ALIASES.get(name, name).partition(":")
+    if kind == "open_clip" and os.path.isabs(folder) and (squashed := SquashedPixels.of_folder(Path(folder))):
+        return squashed
     family, place, alias = _family(name)
     return family.load_preprocessor(place, alias)
 

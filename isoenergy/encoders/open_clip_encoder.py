@@ -18,13 +18,12 @@ from torch import Tensor
 
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.resizing import require_resizable
+from isoenergy.encoders.squashed_pixels import CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
 from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
 from isoenergy.errors import InputError, in_brief
 from isoenergy.storage import hub
 
-CONFIG_FILE = "open_clip_config.json"
-WEIGHTS_FILE = "open_clip_model.safetensors"
 _TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
 
 

@@ -40,6 +40,12 @@ with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(Syst
     workflows.cli.main()
 assert "usage: isoenergy " + {stage!r} in said.getvalue()
 """
+DECODING = """
+from PIL import Image
+from isoenergy.encoders.loading import load_preprocessor
+from workflows.extraction.extraction_decoding import Decode
+assert load_preprocessor("bundled")(Image.new("RGB", (7, 9))).shape == (64, 64, 3)
+"""
 CASES = {
     "the package": "import isoenergy, isoenergy.store, isoenergy.encoders, isoenergy.sae, isoenergy.training",
     "a store's manifest": "from isoenergy.store import EmbeddingStore, Manifest, PairIndex",
@@ -47,6 +53,7 @@ CASES = {
     "a commit": COMMIT,
     "a survey before training": SURVEY,
     "settings of a training": SETTINGS,
+    "a decoder of the bundled encoder": DECODING,
     "what a decoding task is": "from workflows.extraction.extraction_decoding import Decode",
     "settings of a search": "from tune.search_config import SearchConfig; from tune.space import SearchSpace",
     "the stages' list": "import workflows.cli",
