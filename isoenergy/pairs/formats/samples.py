@@ -81,36 +81,42 @@ class _Group:
 
     key: str
     suffixes: set[str] = field(default_factory=set)
-    parts: list[_Part] = field(default_factory=list)
+    stems: dict[str, list[_Part]] = field(default_factory=dict)
     is_closed: bool = False
     """Whether another has begun to take what has its key."""
-    far_apart: bool = False
+    bytes: int = 0
+    _with_image: set[str] = field(default_factory=set)
+    _with_text: set[str] = field(default_factory=set)
+    _whole: set[str] = field(default_factory=set)
+
+    def add(self, part: _Part) -> None:
+        """Take a member in; what is asked of a group is kept as it grows, for it may have most members of a tar."""
+        self.stems.setdefault(part.stem, []).append(part)
+        self.bytes += len(part.member.content or b"")
+        if part.role == "image":
+            self._with_image.add(part.stem)
+        if part.has_text:
+            self._with_text.add(part.stem)
+        if part.stem in self._with_image and part.stem in self._with_text:
+            self._whole.add(part.stem)
 
     @property
-    def bytes(self) -> int:
-        return sum(len(part.member.content or b"") for part in self.parts)
+    def parts(self) -> list[_Part]:
+        return [part for parts in self.stems.values() for part in parts]
 
     @property
     def is_whole(self) -> bool:
-        return _are_whole(self.parts)
+        return bool(self._with_image) and bool(self._with_text)
 
     @property
     def is_several(self) -> bool:
         """Whether its stems are samples of their own: two are whole pairs, or one that is not named as the group is."""
-        whole = [stem for stem, parts in self.stems().items() if _are_whole(parts)]
-        return len(self.stems()) > 1 and (len(whole) > 1 or any(stem != self.key for stem in whole))
+        return len(self.stems) > 1 and (len(self._whole) > 1 or not self._whole <= {self.key})
 
     @property
     def has_several_images(self) -> bool:
         """Whether there are images of several stems, none of which is named as the group is."""
-        stems = {part.stem for part in self.parts if part.role == "image"}
-        return len(stems) > 1 and self.key not in stems
-
-    def stems(self) -> dict[str, list[_Part]]:
-        stems: dict[str, list[_Part]] = {}
-        for part in self.parts:
-            stems.setdefault(part.stem, []).append(part)
-        return stems
+        return len(self._with_image) > 1 and self.key not in self._with_image
 
     def members(self) -> dict[Role, Member]:
         """Choose a member a role: plain ones before others, and if they are a pair no others."""
@@ -124,11 +130,6 @@ class _Group:
         return chosen
 
 
-def _are_whole(parts: Iterable[_Part]) -> bool:
-    parts = list(parts)
-    return any(part.role == "image" for part in parts) and any(part.has_text for part in parts)
-
-
 class _Window:
     """What is waited for, in the order in which it began."""
 
@@ -138,7 +139,8 @@ class _Window:
         self._told_by_stem: set[str] = set()
         self._dropped: dict[str, _Group] = {}
         self._met: dict[str, bool] = {}  # by key, whether it was whole
-        self._last: _Group | None = None
+        self._last: _Group | None = None  # to which the newest member went
+        self._newest: _Part | None = None
         self._bytes = 0
 
     def add(self, member: Member) -> None:
@@ -163,19 +165,24 @@ class _Window:
         group.suffixes.add(suffix)
         self._last = group
         if part is not None:
-            group.parts.append(part)
+            group.add(part)
+            self._newest = part
             self._bytes += len(member.content or b"")
             if group.is_several:
                 self._split(group)
 
     def ready(self) -> Iterator[Sample]:
         """Yield the samples at the front that are not waited for any longer."""
-        while self._waiting and (first := self._waiting[0]) is not self._last:
-            is_full = self._bytes > WINDOW_BYTES or len(self._waiting) > WINDOW_SAMPLES
-            if first.is_whole or first.is_closed:
+        while self._waiting:
+            first = self._waiting[0]
+            stems = len(self._waiting) + len(first.stems) - 1
+            is_full = self._bytes > WINDOW_BYTES or stems > WINDOW_SAMPLES
+            if is_full and first.has_several_images and not first.is_whole:
+                self._split(first)  # also while it grows: all of a tar may have one key
+            elif first is self._last:
+                return
+            elif first.is_whole or first.is_closed:
                 yield from self._samples(self._taken())
-            elif is_full and first.has_several_images:
-                self._split(first)
             elif is_full:
                 self._drop(self._taken())
             else:
@@ -200,8 +207,7 @@ class _Window:
         return group
 
     def _samples(self, group: _Group, dropped: bool = False) -> Iterator[Sample]:
-        stems = group.stems()
-        key = next(iter(stems)) if len(stems) == 1 else group.key
+        key = next(iter(group.stems)) if len(group.stems) == 1 else group.key
         members = group.members()
         again = key in self._met
         if again and self._met[key] and "image" not in members:
@@ -213,9 +219,12 @@ class _Window:
         """Put a group's stems in its place."""
         self._told_by_stem.add(group.key)
         parts = []
-        for stem, of_stem in group.stems().items():
+        for stem, of_stem in group.stems.items():
             suffixes = {part.member.name.rpartition(posixpath.basename(stem))[2].lower() for part in of_stem}
-            parts.append(_Group(stem, suffixes, of_stem))
+            apart = _Group(stem, suffixes)
+            for part in of_stem:
+                apart.add(part)
+            parts.append(apart)
         place = self._waiting.index(group)
         del self._waiting[place]
         for offset, part in enumerate(parts):
@@ -224,16 +233,20 @@ class _Window:
             del self._open[group.key]
         self._open |= {part.key: part for part in parts}
         if self._last is group:
-            self._last = next(part for part in parts if group.parts[-1] in part.parts)
+            self._last = parts[-1]
+            for apart in parts:
+                if self._newest in apart.parts:
+                    self._last = apart
 
     def _drop(self, group: _Group) -> None:
-        group.parts = [replace(part, member=replace(part.member, content=None)) for part in group.parts]
+        for stem, parts in group.stems.items():
+            group.stems[stem] = [replace(part, member=replace(part.member, content=None)) for part in parts]
         self._dropped[group.key] = group
 
     def _add_late(self, group: _Group, suffix: str, part: _Part | None) -> None:
         if suffix not in group.suffixes and part is not None:
             group.suffixes.add(suffix)
-            group.parts.append(replace(part, member=replace(part.member, content=None)))
+            group.add(replace(part, member=replace(part.member, content=None)))
 
 
 def _part(member: Member, stem: str, suffix: str, is_image: bool) -> _Part | None:

@@ -4,12 +4,15 @@ import json
 import os
 import random
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
+from isoenergy.pairs.formats.samples import grouped
+from isoenergy.pairs.formats.tar import Member
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import RawPairs
@@ -331,3 +334,24 @@ def test_storage_that_fails_on_the_way_is_not_taken_for_a_spoilt_tar(name: str) 
     Faulty.broken = range(600_000, 600_001)
     with pytest.raises(OSError, match="LookupError: no such luck"):
         list(source.read(unit, 9))
+
+
+def test_what_waits_is_bounded_where_all_of_a_tar_has_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isoenergy.pairs.formats.samples.WINDOW_BYTES", 100_000)
+    alive = 0
+
+    class Content(bytes):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def members() -> Iterator[Member]:
+        nonlocal alive
+        for number in range(20_000):
+            content = Content(b"\xff\xd8\xff" + bytes(997))
+            alive += 1
+            assert alive < 300
+            yield Member(f"a.{number:05d}.jpg", len(content), content)
+
+    samples = list(grouped(members()))
+    assert sorted(sample.key for sample in samples) == [f"a.{number:05d}" for number in range(20_000)]
