@@ -36,7 +36,7 @@ class ImageReading:
 
     orientation: Orientation = "upright"
     """Whether an image is turned and mirrored as its EXIF data say, or taken as its pixels are stored."""
-    transparency: Transparency = "white"
+    transparent: Transparency = "white"
     """The background that transparent images are laid on. as-stored: alpha is dropped, and what lies under it seen."""
     wide_range: WideRange = "reject"
     """What becomes of grey values beyond 16 bits, with a sign or a fraction: the image is rejected, or stretched from
@@ -61,7 +61,7 @@ def as_rgb(image: ImageFile, reading: ImageReading) -> Image.Image:
     """
     raw_mode = image.tile[0].args if image.format == "PNG" and image.tile else None
     image.load()
-    has_alpha = image.has_transparency_data and reading.transparency != "as-stored"
+    has_alpha = image.has_transparency_data and reading.transparent != "as-stored"
     narrow: Image.Image = image
     if image.mode.startswith(("I", "F")) and reading.wide_range != "clip":
         narrow = _in_8_bits(image, reading.wide_range)
@@ -69,7 +69,7 @@ def as_rgb(image: ImageFile, reading: ImageReading) -> Image.Image:
         _scale_transparent_colour(image, raw_mode)
     if narrow.mode == "La":  # which Pillow converts to nothing else
         narrow = narrow.convert("LA")
-    rgb = _laid_on(narrow, reading.transparency) if has_alpha else narrow.convert("RGB")
+    rgb = _laid_on(narrow, reading.transparent) if has_alpha else narrow.convert("RGB")
     return _turned(rgb, image) if reading.orientation == "upright" else rgb
 
 

@@ -61,7 +61,7 @@ class Manifest:
     """Of a random choice among them."""
     orientation: Orientation = UNRECORDED.orientation
     """Whether images were turned as their EXIF data say; this and the next two mean nothing where there were none."""
-    transparency: Transparency = UNRECORDED.transparency
+    transparent: Transparency = UNRECORDED.transparent
     """The background that transparent images were laid on; as-stored: alpha was dropped."""
     wide_range: WideRange = UNRECORDED.wide_range
     """What became of images with grey values beyond 16 bits; clip: values above 255 were cut off, 16 bits too."""
@@ -81,7 +81,7 @@ class Manifest:
     @property
     def image_reading(self) -> ImageReading:
         """How images were read."""
-        return ImageReading(self.orientation, self.transparency, self.wide_range)
+        return ImageReading(self.orientation, self.transparent, self.wide_range)
 
     @property
     def source_config(self) -> SourceConfig | None:

@@ -21,8 +21,8 @@ WIDE = {
     "float": np.linspace(-3, 7, 60, dtype=np.float32).reshape(6, 10),
     "int": np.linspace(-70_000, 2**20, 60).astype(np.int32).reshape(6, 10),
 }
-STRETCH, AS_STORED = ImageReading(wide_range="stretch"), ImageReading(transparency="as-stored")
-WHITE, BLACK = ImageReading(transparency="white"), ImageReading(transparency="black")
+STRETCH, AS_STORED = ImageReading(wide_range="stretch"), ImageReading(transparent="as-stored")
+WHITE, BLACK = ImageReading(transparent="white"), ImageReading(transparent="black")
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **settings: object) -> bytes:
@@ -286,5 +286,5 @@ def test_plain_images_are_what_pillow_makes_of_them(kind: str, mode: str) -> Non
 
 
 def test_a_choice_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match="transparency of images must be one of white, black, as-stored, got 'grey'"):
-        ImageReading(transparency="grey")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="transparent of images must be one of white, black, as-stored, got 'grey'"):
+        ImageReading(transparent="grey")  # type: ignore[arg-type]

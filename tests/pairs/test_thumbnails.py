@@ -65,7 +65,7 @@ def test_thumbnails_are_read_as_the_embedded_images_were(tmp_path: Path) -> None
     for reading, size, rest in (
         (AS_SEEN, (48, 96), (255, 255, 255)),
         (UNRECORDED, (96, 48), (0, 0, 0)),
-        (ImageReading(transparency="black"), (48, 96), (0, 0, 0)),
+        (ImageReading(transparent="black"), (48, 96), (0, 0, 0)),
     ):
         (picture,) = read_thumbnails(source, {"pairs.parquet": [0]}, reading).values()
         (shown,) = thumbnails(asdict(source), {("pairs.parquet", 0)}, reading).values()

@@ -18,7 +18,7 @@ NOW = replace(MANIFEST, **asdict(AS_SEEN))
     ("reading", "said"),
     [
         (ImageReading(orientation="as-stored"), 'orientation is "upright" there and "as-stored" here; give'),
-        (ImageReading(transparency="black"), 'transparency is "white" there and "black" here; give'),
+        (ImageReading(transparent="black"), 'transparent is "white" there and "black" here; give'),
         (ImageReading(wide_range="stretch"), 'wide_range is "reject" there and "stretch" here; give'),
     ],
 )
@@ -40,7 +40,7 @@ def test_a_store_that_does_not_say_is_one_of_before(filled: Path) -> None:
     assert manifest == Manifest.from_json(json.dumps(there)) == MANIFEST
     assert manifest.image_reading == UNRECORDED
     said = (
-        'orientation is "as-stored" there and "upright" here; transparency is "as-stored" there and "white" here; '
+        'orientation is "as-stored" there and "upright" here; transparent is "as-stored" there and "white" here; '
         'wide_range is "clip" there and "reject" here'
     )
     with pytest.raises(InputError, match=said):

@@ -55,7 +55,7 @@ def test_images_are_read_as_those_of_the_store_were(place: Path, tmp_path: Path)
     found = {}
     for transparency in ("as-stored", "white"):
         store = shutil.copytree(place / "store", tmp_path / transparency / "store")
-        manifest = json.loads((store / "manifest.json").read_text()) | {"transparency": transparency}
+        manifest = json.loads((store / "manifest.json").read_text()) | {"transparent": transparency}
         (store / "manifest.json").write_text(json.dumps(manifest))
         options = TasksConfig(imagenet=str(folder / "val"), imagenet_names=str(folder / "names.txt"), templates="name")
         tasks = measured(store, place / "sae", options, tmp_path / transparency / "steps")

@@ -9,6 +9,7 @@ import tyro
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import CaptionChoice
+from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.source import PairColumns
 from isoenergy.training.training_config import TrainingConfig
 from tune.search_config import SearchConfig
@@ -40,6 +41,7 @@ class PipelineConfig:
     """What becomes of several captions of one image: each is a pair, the first, or one at random."""
     captions_seed: int = 0
     """Of that draw."""
+    reading: Annotated[ImageReading, tyro.conf.arg(name="")] = field(default_factory=ImageReading)
     encoder: str = "bundled"
     """One of those that `isoenergy embed` takes."""
     workers: Workers = AUTOMATIC
@@ -80,6 +82,7 @@ class PipelineConfig:
             columns=self.columns,
             captions=self.captions,
             captions_seed=self.captions_seed,
+            reading=self.reading,
             encoder=self.encoder,
             dry_run=self.dry_run,
         )
