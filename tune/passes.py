@@ -65,8 +65,8 @@ class PassRecord:
     def saes_by_beta(self) -> dict[float, list[str]]:
         """The SAEs of each β, one a seed."""
         names: dict[float, list[str]] = {}
-        for name, (config, _) in self.training.saes(1).items():
-            names.setdefault(config.beta, []).append(name)
+        for name, beta in zip(self.training.names, self.training.betas * self.training.seeds, strict=True):
+            names.setdefault(beta, []).append(name)
         return names
 
     def figures_of(self, report: Report) -> dict[float, dict[str, float]]:

@@ -54,7 +54,7 @@ def test_a_pass_that_says_again_what_it_has_said_goes_on() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_what_is_on_record_counts_after_the_driver_died(known: bool) -> None:
-    figures = {name: FAITHFUL[0] for name in TrainingConfig(beta=(1e-4,)).saes(1)}
+    figures = {name: FAITHFUL[0] for name in TrainingConfig(beta=(1e-4,)).names}
     record = PassRecord("faithful", TrainingConfig(beta=(1e-4,)), {}, (Report(1, 10, 1.0, figures),))
     scheduler = JointHalving(TWO, 9, 3, [record] if known else [])
     assert goes_on(scheduler, "second", 1, NEARLY) is not known

@@ -227,8 +227,8 @@ class _Window:
             parts.append(apart)
         place = self._waiting.index(group)
         del self._waiting[place]
-        for offset, part in enumerate(parts):
-            self._waiting.insert(place + offset, part)
+        for offset, apart in enumerate(parts):
+            self._waiting.insert(place + offset, apart)
         if self._open.get(group.key) is group:
             del self._open[group.key]
         self._open |= {part.key: part for part in parts}
