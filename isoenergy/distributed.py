@@ -3,11 +3,13 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Given = TypeVar("Given")
 
 
 def processes() -> int:
@@ -91,7 +93,7 @@ class NodeGroup:
             mine = group if place == here else mine
         return cls(dist.get_rank(mine), dist.get_world_size(mine), mine)
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Given) -> list[Given]:
         """Return what each of them gives, in the order of their ranks."""
         if self.size == 1:
             return [value]

@@ -18,7 +18,8 @@ def reconstruction_loss(codes: Codes) -> Tensor:
 
     For unit rows it is (1 - R²)/dim: β is relative to this scale.
     """
-    return _MeanSquare.apply(codes.residual)
+    loss: Tensor = _MeanSquare.apply(codes.residual)
+    return loss
 
 
 def cosine_alignment(image: Codes, text: Codes) -> Tensor:
@@ -67,10 +68,12 @@ class _MeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.linalg.vector_norm(x, dim=1).square().mean() / x.shape[1]
+        mean: Tensor = torch.linalg.vector_norm(x, dim=1).square().mean() / x.shape[1]
+        return mean
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return x * (2 * (gradient / x.numel()))
+        by_x: Tensor = x * (2 * (gradient / x.numel()))
+        return by_x

@@ -27,7 +27,7 @@ class JointHalving(FIFOScheduler):
 
     def __init__(self, objectives: Objectives, parts: int, reduction: int, known: Iterable[PassRecord] = ()) -> None:
         """parts: of a whole training; the rungs are at its powers of `reduction`. known: what is on record already."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray gives it no types
         self._objectives, self._parts, self._reduction = objectives, parts, reduction
         self._rungs: dict[int, dict[str, Sequence[Figures]]] = {}
         for record in known:

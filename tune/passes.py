@@ -157,7 +157,8 @@ class SearchFolder:
 
     def tracked(self) -> list[str]:
         """Return the passes of which MLflow has everything."""
-        return (self._read(_TRACKED_FILE) or {"passes": []})["passes"]
+        record: dict[str, list[str]] = self._read(_TRACKED_FILE) or {"passes": []}
+        return record["passes"]
 
     def remember_tracked(self, pass_ids: Iterable[str]) -> None:
         """Write down of which passes MLflow has everything."""

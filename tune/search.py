@@ -32,7 +32,8 @@ from workflows.cluster.cluster_timeline import cluster_timeline
 from workflows.cluster.lock import alone_in
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
-from workflows.training.training_data import TrainingStores, prepare_indices, validation_pairs
+from workflows.training.training_data import prepare_indices, validation_pairs
+from workflows.training.training_stores import TrainingStores
 
 _LOG = logging.getLogger(__name__)
 _STORAGE = ".ray"

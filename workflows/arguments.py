@@ -23,7 +23,9 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None, prog: str)
     return tyro.cli(kind, args=take_verbosity(arguments), prog=prog, description=about, registry=REGISTRY)
 
 
-def one_word(metavar: str, parse: Callable[[str], Any], kind: Any, text: Callable[[Any], str] = str) -> Any:
+def one_word(
+    metavar: str, parse: Callable[[str], Any], kind: Any, text: Callable[[Any], str] = str
+) -> PrimitiveConstructorSpec[Any]:
     """Return how a value is written as one word: `parse` reads it, `text` writes it."""
     return PrimitiveConstructorSpec(
         nargs=1,

@@ -23,6 +23,7 @@ from isoenergy.storage.files import open_filesystem, without_secrets
 from workflows import embed, evaluate, report, train, tune
 from workflows.command import run_command
 from workflows.settings.pipeline_settings import PipelineConfig, parse
+from workflows.settings.report_settings import ReportConfig
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
 
@@ -42,7 +43,7 @@ def run(config: PipelineConfig) -> None:
         nulls = train.run(null, parent) if null is not None else []
         evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
         assert evaluation is not None  # only a dry run has none
-        page = report.run(report.ReportConfig(evaluation, config.place("report.html")), parent)
+        page = report.run(ReportConfig(evaluation, config.place("report.html")), parent)
         log_file(parent, page)
         filesystem, path = open_filesystem(evaluation)
         print(_summary(strict_json.loads(filesystem.cat_file(path).decode()), page, parent))

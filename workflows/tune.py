@@ -19,8 +19,9 @@ from workflows.command import run_command
 from workflows.settings.tune_settings import parse
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
-from workflows.training.training_data import TrainingStores, prepare_indices
+from workflows.training.training_data import prepare_indices
 from workflows.training.training_plan import duration, probed
+from workflows.training.training_stores import TrainingStores
 
 
 def run(config: SearchConfig, parent: mlflow_runs.Run | None = None) -> Findings | None:

@@ -139,7 +139,8 @@ class SparseCodes:
 
     def inner(self, other: "SparseCodes") -> Tensor:
         """`(batch,)` inner products of the codes' rows."""
-        return _Inner.apply(self.indices, self.values, other.indices, other.values)
+        products: Tensor = _Inner.apply(self.indices, self.values, other.indices, other.values)
+        return products
 
     def group_norms(self, other: "SparseCodes") -> Tensor:
         """`(batch,)`: the sum over atoms of the L2 norm of both codes' coefficients."""

@@ -31,7 +31,7 @@ def merged(indices: Tensor, values: Tensor) -> Tensor:
 
 
 @compiled
-def _met(a_indices, b_indices, b_values, out, first, last):  # type: ignore[no-untyped-def]
+def _met(a_indices, b_indices, b_values, out, first, last):  # type: ignore[no-untyped-def]  # numba finds the types
     for row in range(first, last):
         for place in range(a_indices.shape[1]):
             atom, total = a_indices[row, place], b_values.dtype.type(0)
@@ -41,7 +41,7 @@ def _met(a_indices, b_indices, b_values, out, first, last):  # type: ignore[no-u
 
 
 @compiled
-def _merged(indices, values, out, first, last):  # type: ignore[no-untyped-def]
+def _merged(indices, values, out, first, last):  # type: ignore[no-untyped-def]  # numba finds the types
     for row in range(first, last):
         for place in range(indices.shape[1]):
             out[row, place] = values[row, place]

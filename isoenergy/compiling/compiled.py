@@ -13,7 +13,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         "error_model": "numpy",
         "fastmath": {"nnan", "nsz", "contract", "reassoc"},  # reassoc: sums and maxima in vector registers
     }
+    kernel: Callable[..., Any]
     try:
-        return numba.njit(cache=True, **options)(function)
+        kernel = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder for its cache
-        return numba.njit(**options)(function)
+        kernel = numba.njit(**options)(function)
+    return kernel

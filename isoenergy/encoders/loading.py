@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor, require_precision
 from isoenergy.encoders.squashed_pixels import SquashedPixels
@@ -60,7 +59,19 @@ def load_preprocessor(name: str) -> Preprocessor:
     return family.load_preprocessor(place, alias)
 
 
-def _family(name: str) -> tuple[Any, str, str | None]:
+class _Family(Protocol):
+    """A module that loads encoders of one kind."""
+
+    def load_encoder(
+        self, place: str, alias: str | None, device: "torch.device", precision: Precision, compile: bool
+    ) -> DualEncoder:
+        """Return the encoder at `place`."""
+
+    def load_preprocessor(self, place: str, alias: str | None) -> Preprocessor:
+        """Return the preprocessing of the encoder at `place`."""
+
+
+def _family(name: str) -> tuple[_Family, str, str | None]:
     """Return the module that loads the encoder, what it takes for it, and the alias if `name` is one."""
     family, _, place = ALIASES.get(name, name).partition(":")
     if family not in _FAMILIES or not place:
@@ -68,22 +79,22 @@ def _family(name: str) -> tuple[Any, str, str | None]:
     return _FAMILIES[family](), place, name if name in ALIASES else None
 
 
-def _transformers() -> ModuleType:
+def _transformers() -> _Family:
     from isoenergy.encoders import transformers_encoder  # takes seconds to import, as open_clip does
 
     return transformers_encoder
 
 
-def _open_clip() -> ModuleType:
+def _open_clip() -> _Family:
     from isoenergy.encoders import open_clip_encoder
 
     return open_clip_encoder
 
 
-def _users_own() -> ModuleType:
+def _users_own() -> _Family:
     from isoenergy.encoders import user_encoder
 
     return user_encoder
 
 
-_FAMILIES: dict[str, Callable[[], ModuleType]] = {"hf": _transformers, "open_clip": _open_clip, "python": _users_own}
+_FAMILIES: dict[str, Callable[[], _Family]] = {"hf": _transformers, "open_clip": _open_clip, "python": _users_own}

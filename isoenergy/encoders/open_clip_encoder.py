@@ -137,7 +137,8 @@ class OpenClipPreprocessor:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return `(n, height, width, 3)` uint8 pixels as the model's `(n, 3, height, width)` float32 input."""
-        return self._normalise(pixels.permute(0, 3, 1, 2).float() / 255)
+        normalised: Tensor = self._normalise(pixels.permute(0, 3, 1, 2).float() / 255)
+        return normalised
 
     def describe(self) -> dict[str, Any]:
         """Return the transform's settings that have an effect."""

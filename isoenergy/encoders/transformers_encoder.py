@@ -66,7 +66,7 @@ class TransformersModel:
         """
         folder = self.folder((*_CONFIG, *_PREPROCESSING), _CONFIG)
         try:
-            config = AutoConfig.from_pretrained(folder, **_SAFELY)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_SAFELY)
             architecture: Any = MODEL_MAPPING[type(config)]
         except Exception as error:  # of bad JSON, of an unknown model type, of values that do not fit
             raise InputError(f"{self.name} has no usable config.json ({in_brief(error)})") from error
@@ -130,9 +130,10 @@ class TransformersPreprocessor:
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return `(n, height, width, 3)` uint8 pixels as the model's `(n, 3, height, width)` float32 input."""
         p = self._processor
-        return p.rescale_and_normalize(
+        normalised: Tensor = p.rescale_and_normalize(
             pixels.permute(0, 3, 1, 2), p.do_rescale, p.rescale_factor, p.do_normalize, p.image_mean, p.image_std
         ).float()
+        return normalised
 
     def describe(self) -> dict[str, Any]:
         """Return the processor's settings that have an effect."""
@@ -248,10 +249,13 @@ def _towers(name: str, network: Any, tokenizer: Any, config: PreTrainedConfig) -
         return tuple(tokens[name] for name in inputs)
 
     def encode_image(pixels: Tensor) -> Tensor:
-        return network.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+        embeddings: Tensor = network.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+        return embeddings
 
     def encode_text(*tokens: Tensor) -> Tensor:
-        return network.get_text_features(**dict(zip(inputs, tokens, strict=True)), return_dict=True).pooler_output
+        features = network.get_text_features(**dict(zip(inputs, tokens, strict=True)), return_dict=True)
+        embeddings: Tensor = features.pooler_output
+        return embeddings
 
     return Towers(network, encode_image, encode_text, tokenise)
 

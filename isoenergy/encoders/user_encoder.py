@@ -17,7 +17,7 @@ def load_encoder(
     Raises InputError if the module cannot be imported or returns anything but the encoder of this name.
     """
     del alias
-    encoder = _module(place).load_encoder(device, precision, compile)
+    encoder: DualEncoder = _module(place).load_encoder(device, precision, compile)
     _require(encoder, DualEncoder, place)
     if encoder.name != f"python:{place}":
         raise InputError(f"the encoder of module {place} must be named 'python:{place}', it is named {encoder.name!r}")
@@ -27,7 +27,7 @@ def load_encoder(
 def load_preprocessor(place: str, alias: str | None) -> Preprocessor:
     """Return what the module's `load_preprocessor` returns; raises as `load_encoder` does."""
     del alias
-    preprocessor = _module(place).load_preprocessor()
+    preprocessor: Preprocessor = _module(place).load_preprocessor()
     _require(preprocessor, Preprocessor, place)
     return preprocessor
 

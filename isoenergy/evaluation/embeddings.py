@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
+from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.measured_rows import (
-    Draw,
     Inputs,
     PartConfig,
     Result,
@@ -161,7 +161,8 @@ def load_means(folder: Path) -> MeanSums:
 def gallery_rows(folder: Path, modality: str, first: int, rows: int) -> npt.NDArray[np.bool_]:
     """Return `(rows,)`, from pair `first` on: whether a pair's row is in the gallery: the first of those equal."""
     with safe_open(folder / _PLAN_FILE, framework="numpy") as plan:
-        return plan.get_slice(f"in_gallery.{modality}")[first : first + rows]
+        in_gallery: npt.NDArray[np.bool_] = plan.get_slice(f"in_gallery.{modality}")[first : first + rows]
+        return in_gallery
 
 
 def row_labels(rows: Rows) -> Labels:
@@ -179,7 +180,7 @@ def row_labels(rows: Rows) -> Labels:
     return labels ^ (labels >> np.uint64(32))
 
 
-def _joined(folders: list[Path], name: str, modality: str) -> npt.NDArray:
+def _joined(folders: list[Path], name: str, modality: str) -> npt.NDArray[Any]:
     return np.concatenate([load_file(folder / name)[modality] for folder in folders])
 
 

@@ -167,7 +167,7 @@ class _Setup:
         if self.sae is None:
             for first, images, texts in part.read():
                 unit = unit_rows(images), unit_rows(texts)
-                yield first, lambda _, unit=unit: unit, len(images)  # type: ignore[misc]
+                yield first, lambda _, unit=unit: unit, len(images)  # type: ignore[misc]  # a lambda with a default
             return
         image, text = load_codes(inputs["codes"])
         for start in range(0, len(image), READ_ROWS):

@@ -63,4 +63,5 @@ def score_histogram(sums: BootstrapSums) -> pa.Table:
 def _shares(score: Floats, energy: Floats, edges: Floats) -> Floats:
     known = ~np.isnan(score)
     held, _ = np.histogram(score[known], edges, weights=energy[known])
-    return held / max(energy.sum(), 1e-30)
+    shares: Floats = held / max(energy.sum(), 1e-30)
+    return shares

@@ -5,7 +5,7 @@ Every row that goes in comes out, embedded or with the reason why not.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,7 @@ def prepare(
     Returns the pass-through columns and `row`, `key`, `caption`, a column a preprocessor (bytes of a uint8
     `(height, width, 3)` array), and `reason` and `detail`, null but for rejected pairs.
     """
-    prepared: dict[str, list] = {name: [] for name in ("row", "key", "caption", *_VERDICT, *preprocessors)}
+    prepared: dict[str, list[Any]] = {name: [] for name in ("row", "key", "caption", *_VERDICT, *preprocessors)}
     pairs = zip(raw.rows, raw.keys, raw.captions, raw.images, raw.rejections, strict=True)
     for row, raw_key, raw_caption, raw_image, rejection in pairs:
         key = caption = reason = detail = None

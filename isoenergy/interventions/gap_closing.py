@@ -147,7 +147,8 @@ def _root(covariance: Floats, ridge: float, power: float) -> Floats:
     values = values + ridge * values.mean()
     rounding = len(values) * np.finfo(np.float64).eps * values.max(initial=0)
     powers = np.where(values > rounding, values, 1) ** power * (values > rounding)
-    return (vectors * powers) @ vectors.T
+    root: Floats = (vectors * powers) @ vectors.T
+    return root
 
 
 def _shift(offset: Floats) -> Affine:

@@ -108,7 +108,8 @@ def _widths(beyond: Floats, wanted: float) -> Floats:
         middle = (low + high) / 2
         wide = np.exp(-beyond / middle[:, None]).sum(1) > wanted
         low, high = np.where(wide, low, middle), np.where(wide, middle, high)
-    return np.maximum(high, 1e-6)
+    widths: Floats = np.maximum(high, 1e-6)
+    return widths
 
 
 def _squares(differences: torch.Tensor) -> torch.Tensor:

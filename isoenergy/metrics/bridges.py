@@ -120,7 +120,8 @@ def _leading_counts(row: Floats, falling: Floats, wanted: int) -> npt.NDArray[np
 
     def counts(threshold: float) -> npt.NDArray[np.int64]:
         least = np.divide(threshold, row, out=np.full(len(row), np.inf), where=row > 0)
-        return len(rising) - np.searchsorted(rising, least)
+        counted: npt.NDArray[np.int64] = len(rising) - np.searchsorted(rising, least)
+        return counted
 
     above_zero = int((row > 0).sum() * (falling > 0).sum())
     wanted = min(wanted, above_zero)
@@ -128,7 +129,8 @@ def _leading_counts(row: Floats, falling: Floats, wanted: int) -> npt.NDArray[np
     while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if counts(middle).sum() >= wanted else (low, middle)
     found = counts(high if counts(high).sum() >= wanted else low)
-    return np.minimum(found, (falling > 0).sum())
+    leading: npt.NDArray[np.int64] = np.minimum(found, (falling > 0).sum())
+    return leading
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def score_spread(score: Floats, energy: Floats) -> Floats:
     known = np.where(np.isnan(score), 0.0, energy)
     total = known.sum(axis=0)
     squares = (known * np.square(np.nan_to_num(score, nan=0.5) - 0.5)).sum(axis=0)
-    return np.sqrt(np.divide(squares, total, out=np.full(np.shape(total), np.nan), where=total > 0))
+    spread: Floats = np.sqrt(np.divide(squares, total, out=np.full(np.shape(total), np.nan), where=total > 0))
+    return spread
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ def _cosine_within(rows: Rows, weights: Floats) -> Floats:
     unit = unit_rows(rows)
     meetings = weights.sum(0) ** 2 - np.square(weights).sum(0)
     cosines = np.square(unit.T @ weights).sum(0) - np.square(unit).sum(1) @ np.square(weights)
-    return np.divide(cosines, meetings, out=np.full_like(cosines, np.nan), where=meetings > 0)
+    mean: Floats = np.divide(cosines, meetings, out=np.full_like(cosines, np.nan), where=meetings > 0)
+    return mean
 
 
 def _matching(images: Rows, texts: Rows, image_of_text: Indices | None) -> tuple[Floats, Floats]:

@@ -80,7 +80,8 @@ class ReconstructionSums(MergeableSums):
 def mean_squared_error(*modalities: RowErrors[Number]) -> Number:
     """Return the mean over all rows of a row's summed squared error; in [0, 1] for unit rows (paper 1.6)."""
     rows = _sum([sums.rows for sums in modalities])
-    return _sum([sums.squared_error for sums in modalities]) / np.maximum(rows, 1)
+    error: Number = _sum([sums.squared_error for sums in modalities]) / np.maximum(rows, 1)
+    return error
 
 
 def r2_paper(*modalities: RowErrors[Number]) -> Number:
@@ -90,7 +91,8 @@ def r2_paper(*modalities: RowErrors[Number]) -> Number:
     """
     by_modality = [r2_of_sums(sums.squared_error, sums.entries, sums.total, sums.second) for sums in modalities]
     rows = [sums.rows for sums in modalities]
-    return _sum([r2 * count for r2, count in zip(by_modality, rows, strict=True)]) / np.maximum(_sum(rows), 1)
+    r2: Number = _sum([r2 * count for r2, count in zip(by_modality, rows, strict=True)]) / np.maximum(_sum(rows), 1)
+    return r2
 
 
 def r2_of_sums(squared_error: Number, entries: Number, total: Number, squares: Number) -> Number:
@@ -100,7 +102,8 @@ def r2_of_sums(squared_error: Number, entries: Number, total: Number, squares: N
     """
     count = np.maximum(entries, 1)
     variance = squares / count - (total / count) ** 2
-    return 1 - (squared_error / count) / (variance + VARIANCE_FLOOR)
+    r2: Number = 1 - (squared_error / count) / (variance + VARIANCE_FLOOR)
+    return r2
 
 
 def r2_centred(image: ReconstructionSums, text: ReconstructionSums) -> float:

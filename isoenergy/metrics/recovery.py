@@ -45,7 +45,8 @@ class Concepts:
     @property
     def energy(self) -> Floats:
         """`(atoms,)` mean squared coefficient over all rows."""
-        return column_squares(self.codes) / max(self.image_codes.shape[0] + self.text_codes.shape[0], 1)
+        energy: Floats = column_squares(self.codes) / max(self.image_codes.shape[0] + self.text_codes.shape[0], 1)
+        return energy
 
 
 def column_squares(codes: sparse.csr_array) -> Floats:
@@ -68,7 +69,8 @@ def cosines(rows: Floats, others: Floats) -> Floats:
         part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         for part in (np.asarray(rows, np.float64), np.asarray(others, np.float64))
     )
-    return one @ other.T
+    products: Floats = one @ other.T
+    return products
 
 
 def code_cosines(codes: sparse.csr_array, others: sparse.csr_array) -> Floats:
@@ -76,7 +78,8 @@ def code_cosines(codes: sparse.csr_array, others: sparse.csr_array) -> Floats:
     inner = (codes.T @ others).toarray()
     norms = [np.sqrt(column_squares(part)) for part in (codes, others)]
     floor = np.finfo(np.float64).tiny
-    return inner / np.maximum(norms[0], floor)[:, None] / np.maximum(norms[1], floor)
+    similarity: Floats = inner / np.maximum(norms[0], floor)[:, None] / np.maximum(norms[1], floor)
+    return similarity
 
 
 def matched(similarity: Floats) -> Floats:

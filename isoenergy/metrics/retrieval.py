@@ -162,7 +162,8 @@ def full_gallery_recall(
 
 def equal_rows(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
     """Return `(n,)` labels, equal where rows of `(n, dim)` are equal in every number."""
-    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+    labels: npt.NDArray[np.intp] = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+    return labels
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, BinaryIO
 
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
@@ -94,8 +94,8 @@ def place_of(uri: str) -> Place:
         elif kind == "directory":
             bases.append(path)
             found += [f"{path}/{file}" for file in find_files(filesystem, path)]
-        elif MAGIC.search(path):
-            fixed = path[: MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        elif magic := MAGIC.search(path):
+            fixed = path[: magic.start()].rpartition("/")[0]
             bases.append(fixed)
             paths = _matched(filesystem, path)
             folders = [matched for matched in paths if filesystem.isdir(matched)]
@@ -123,7 +123,7 @@ def absolute_source(uri: str) -> str:
 
 def _exists(place: str) -> bool:
     filesystem, path = open_filesystem(place)
-    return filesystem.isfile(path) or filesystem.isdir(path)
+    return bool(filesystem.isfile(path) or filesystem.isdir(path))
 
 
 def _kind(filesystem: AbstractFileSystem, path: str, listings: dict[str, dict[str, str]]) -> str | None:
@@ -203,7 +203,7 @@ def unreachable(path: str, error: Exception) -> Unreachable:
 class ReachedFile(io.RawIOBase):
     """A file of any filesystem; what fails below it is raised as Unreachable."""
 
-    def __init__(self, stream: Any, path: str) -> None:
+    def __init__(self, stream: BinaryIO, path: str) -> None:
         self._stream, self._path = stream, path
 
     def read(self, size: int = -1) -> bytes:

@@ -96,7 +96,7 @@ def _whole_rows(gram: Tensor) -> Tensor:
 
 
 @compiled
-def _subtract_and_find(scores, gram_row, value, next_row, absolute):  # type: ignore[no-untyped-def]
+def _subtract_and_find(scores, gram_row, value, next_row, absolute):  # type: ignore[no-untyped-def]  # numba finds the types
     """Subtract `value * gram_row` from `scores` and return the place of the first maximum, in one pass.
 
     `next_row` is what the next call will read: prefetched meanwhile.
@@ -128,7 +128,7 @@ def _subtract_and_find(scores, gram_row, value, next_row, absolute):  # type: ig
 
 
 @compiled
-def _pursue_rows(  # type: ignore[no-untyped-def]
+def _pursue_rows(  # type: ignore[no-untyped-def]  # numba finds the types
     x, scores, gram, dictionary, indices, values, residual, absolute, floor, stops, tolerance, first, last
 ):
     """Pursue rows `first` to `last`, two at a time: while one is worked on, the other's row of G is on its way."""
@@ -163,7 +163,7 @@ def _pursue_rows(  # type: ignore[no-untyped-def]
                 values[row, step] = value
                 atom = dictionary[atom_index]
                 for i in range(0, dim, _CACHE_LINE_BYTES // dictionary.itemsize):
-                    prefetch(atom, i)
+                    prefetch(atom, i)  # type: ignore[call-arg]  # numba gives the first one
                 if step + 1 < k:
                     other = best[1 - (row - pair)]
                     next_row = gram[max(other, 0)]
@@ -173,7 +173,7 @@ def _pursue_rows(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _coefficient_gradients(  # type: ignore[no-untyped-def]
+def _coefficient_gradients(  # type: ignore[no-untyped-def]  # numba finds the types
     dictionary, indices, grad_values, grad_residual, grad_x, weights, first, last
 ):
     """Walk rows `first` to `last` backwards through their rounds: the coefficients' gradients and those of x."""
@@ -196,7 +196,7 @@ def _coefficient_gradients(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _atom_gradients(  # type: ignore[no-untyped-def]
+def _atom_gradients(  # type: ignore[no-untyped-def]  # numba finds the types
     dictionary, indices, values, weights, residual, grad_residual, grad_dictionary, first, last
 ):
     """Sum columns `first` to `last` of the dictionary's gradient over all rows, in their order."""
@@ -220,7 +220,7 @@ def _atom_gradients(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _all_gradients(  # type: ignore[no-untyped-def]
+def _all_gradients(  # type: ignore[no-untyped-def]  # numba finds the types
     dictionary, indices, values, residual, grad_values, grad_residual, grad_x, grad_dictionary
 ):
     """Walk all rows backwards through their rounds: both passes of several threads in one.

@@ -21,7 +21,7 @@ _ROW_PADDING_BYTES = 64
 @contextmanager
 def matmul_precision(precision: Precision) -> Iterator[None]:
     """Compute float32 matrix products in `precision`, whatever the process or an autocast region has set."""
-    backends: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    backends: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]  # of no stub
     before = [backend.fp32_precision for backend in backends]
     try:
         backends[0].fp32_precision = "tf32" if precision == "tf32" else "ieee"

@@ -20,12 +20,14 @@ class SharedGram:
     def __init__(self, atoms: int, node: NodeGroup) -> None:
         """Map the memory; all processes of the node must call it together."""
         row = padded_row(atoms, torch.float32)
-        place = descriptor = None
+        given: str | None = None
+        descriptor: int | None = None
         if node.rank == 0:
             descriptor = os.memfd_create("isoenergy-gram")
             os.truncate(descriptor, 4 * atoms * row)
-            place = f"/proc/{os.getpid()}/fd/{descriptor}"
-        place = node.gather(place)[0]
+            given = f"/proc/{os.getpid()}/fd/{descriptor}"
+        place = node.gather(given)[0]
+        assert place is not None
         self.gram: Tensor = torch.from_numpy(np.memmap(place, np.float32, "r+", shape=(atoms, row)))[:, :atoms]
         node.barrier()
         if descriptor is not None:

@@ -85,13 +85,13 @@ def reverse(
 
 
 @triton.jit
-def _goes_on(value, rest, tolerance, SELECTION: tl.constexpr):  # type: ignore[no-untyped-def]
+def _goes_on(value, rest, tolerance, SELECTION: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton finds the types
     goes_on = (tolerance < 0) | (tl.sum(rest * rest, 0) > tolerance * tolerance)
     return goes_on & ((SELECTION != 1) | (value > 0))
 
 
 @triton.jit
-def _rounds_on_chip(  # type: ignore[no-untyped-def]
+def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     scores,
     gram,
     dictionary,
@@ -131,7 +131,7 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _rounds_streamed(  # type: ignore[no-untyped-def]
+def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
     scores,
     gram,
     dictionary,
@@ -186,7 +186,7 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _reverse_rounds(  # type: ignore[no-untyped-def]
+def _reverse_rounds(  # type: ignore[no-untyped-def]  # Triton finds the types
     dictionary, indices, values, residual, grad_values, grad_x, grad_dictionary, dim, k, DIM: tl.constexpr
 ):
     row = tl.program_id(0).to(tl.int64)

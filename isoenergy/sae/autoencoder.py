@@ -83,7 +83,8 @@ class SparseAutoencoder(nn.Module):
 
     def forward(self, x: Tensor, gram: Tensor | None = None) -> Codes:
         """Encode prepared `(batch, dim)` rows, for training; the reconstruction is `x - codes.residual`."""
-        return self.encoder(x, self.dictionary, gram)
+        codes: Codes = self.encoder(x, self.dictionary, gram)
+        return codes
 
     def encode(self, x: Tensor, gram: Tensor | None = None) -> SparseCodes:
         """Encode `(batch, dim)` rows, as `prepare` returns them, or in any precision.
@@ -91,7 +92,8 @@ class SparseAutoencoder(nn.Module):
         gram: that of `gram_of_frozen`, which many batches may share.
         Raises ValueError, naming argument and rows, for another width, for what is not finite, or for a stale `gram`.
         """
-        return self(self._as_rows(x, "x"), gram).to_sparse()
+        codes: Codes = self(self._as_rows(x, "x"), gram)
+        return codes.to_sparse()
 
     def _as_rows(self, x: Tensor | np.ndarray, name: str) -> Tensor:
         rows = x if isinstance(x, Tensor) else torch.as_tensor(np.require(x, requirements="W"))

@@ -74,7 +74,7 @@ def _fetched(place: str, temporary: Path) -> Path:
 
 def _short_file(filesystem: AbstractFileSystem, root: str, place: str, name: str) -> bytes:
     with filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as stream:
-        data = stream.read(_LARGEST_TEXT + 1)  # not by the size, which not every server tells
+        data: bytes = stream.read(_LARGEST_TEXT + 1)  # not by the size, which not every server tells
     if len(data) > _LARGEST_TEXT:
         raise InputError(_too_large(place, name))
     return data

@@ -75,4 +75,4 @@ class Variant:
 
     @classmethod
     def _settings(cls) -> list[dataclasses.Field[Any]]:
-        return [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+        return [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]  # every member is a dataclass

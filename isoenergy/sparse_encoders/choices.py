@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from isoenergy.errors import InputError
 from isoenergy.settings.variants import Variant
@@ -10,6 +10,7 @@ from isoenergy.settings.variants import Variant
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from isoenergy.codes.sparse_codes import DenseCodes, SparseCodes
     from isoenergy.sparse_encoders.encoder_module import EncoderModule
 
 # each `build` imports its module, and torch with it, only when there is one to be built
@@ -20,7 +21,7 @@ class SparseEncoder(Variant):
 
     noun: ClassVar[str] = "sparse encoder"
 
-    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule":
+    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule[Any]":
         """Return a fresh module for an autoencoder of this `(atoms, dim)` dictionary."""
         raise NotImplementedError
 
@@ -31,7 +32,7 @@ class MatchingPursuit(SparseEncoder):
 
     name: str = field(default="matching-pursuit", init=False)
 
-    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule":
+    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule[SparseCodes]":
         """Return the module."""
         from isoenergy.sparse_encoders.matching_pursuit import PursuitModule
 
@@ -45,7 +46,7 @@ class TopK(SparseEncoder):
 
     name: str = field(default="top-k", init=False)
 
-    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule":
+    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule[SparseCodes]":
         """Return the module."""
         from isoenergy.sparse_encoders.top_k import TopKModule
 
@@ -58,7 +59,7 @@ class BatchTopK(SparseEncoder):
 
     name: str = field(default="batch-top-k", init=False)
 
-    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule":
+    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule[DenseCodes]":
         """Return the module."""
         from isoenergy.sparse_encoders.batch_top_k import BatchTopKModule
 
@@ -84,7 +85,7 @@ class JumpReLU(SparseEncoder):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
 
-    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule":
+    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule[DenseCodes]":
         """Return the module."""
         from isoenergy.sparse_encoders.jump_relu import JumpReLUModule
 
@@ -103,7 +104,7 @@ class ReLU(SparseEncoder):
         if not 0 <= self.l1 < math.inf:
             raise InputError(f"l1 must be 0 or more, got {self.l1}")
 
-    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule":
+    def build(self, dictionary: "Tensor", k: int) -> "EncoderModule[DenseCodes]":
         """Return the module."""
         from isoenergy.sparse_encoders.relu import ReLUModule
 

@@ -22,4 +22,5 @@ class ReLUModule(LearnedEncoder[DenseCodes]):
     def penalty(self, codes: DenseCodes, dictionary: Tensor) -> Tensor:
         """The L1 norm, each atom weighted by its norm, lest free atoms escape it by growing."""
         weighted = codes.values @ dictionary.norm(dim=1)
-        return self._l1 * weighted.mean() / dictionary.shape[1]
+        penalty: Tensor = self._l1 * weighted.mean() / dictionary.shape[1]
+        return penalty

@@ -189,7 +189,8 @@ class ConceptStatistics:
 def modality_score(image: Floats, text: Floats) -> Floats:
     """Return image energy as a share of both, arrays of one shape; in [0, 1], NaN where both are 0 (paper 1.5)."""
     total = image + text
-    return np.divide(image, total, out=np.full(total.shape, np.nan), where=total > 0)
+    score: Floats = np.divide(image, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return score
 
 
 def energy_share(energy: Floats, members: Mask) -> Floats:
@@ -199,7 +200,8 @@ def energy_share(energy: Floats, members: Mask) -> Floats:
     """
     total = energy.sum(axis=0)
     held = np.where(members, energy, 0.0).sum(axis=0)
-    return np.divide(held, total, out=np.zeros(np.shape(total)), where=total > 0)
+    share: Floats = np.divide(held, total, out=np.zeros(np.shape(total)), where=total > 0)
+    return share
 
 
 def classes_of_scores(score: Floats, epsilon: float = EPSILON) -> AtomClasses:

@@ -20,7 +20,8 @@ def modality_shares(energies: Floats) -> Floats:
     energies: `(modalities, atoms, …)`, mean squared coefficients.
     """
     total = energies.sum(axis=0)
-    return np.divide(energies, total, out=np.full(energies.shape, np.nan), where=total > 0)
+    shares: Floats = np.divide(energies, total, out=np.full(energies.shape, np.nan), where=total > 0)
+    return shares
 
 
 def sharing_modalities(shares: Floats, epsilon: float = EPSILON) -> Masks:
@@ -40,7 +41,8 @@ def sharing_modalities(shares: Floats, epsilon: float = EPSILON) -> Masks:
 def normalised_entropy(shares: Floats) -> Floats:
     """Return -Σ μ log μ over the logarithm of their number: 0 for an atom of one modality, 1 if all have alike."""
     logs = np.log(shares, out=np.zeros(shares.shape), where=shares > 0)
-    return -(shares * logs).sum(axis=0) / np.log(len(shares))
+    entropy: Floats = -(shares * logs).sum(axis=0) / np.log(len(shares))
+    return entropy
 
 
 def subset_numbers(masks: Masks) -> npt.NDArray[np.int64]:

@@ -25,7 +25,8 @@ Floats = npt.NDArray[np.float64]
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
     """Return `(1 + replicates,)` means of `(n,)` values under `(n, 1 + replicates)` weights; NaN where none has any."""
     total = weights.sum(0)
-    return np.divide(values @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+    mean: Floats = np.divide(values @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+    return mean
 
 
 @dataclass
@@ -122,12 +123,14 @@ class BootstrapSums(MergeableSums):
     @property
     def l0(self) -> Floats:
         """`(1 + replicates,)`: see `isoenergy.statistics.concept_statistics.ModalityStatistics.l0`."""
-        return self.fires.sum(0) / np.maximum(2 * self.pairs, 1)
+        atoms: Floats = self.fires.sum(0) / np.maximum(2 * self.pairs, 1)
+        return atoms
 
     @property
     def l1(self) -> Floats:
         """`(1 + replicates,)`: see `isoenergy.statistics.concept_statistics.ModalityStatistics.l1`."""
-        return self.absolute.sum(0) / np.maximum(2 * self.pairs, 1)
+        norm: Floats = self.absolute.sum(0) / np.maximum(2 * self.pairs, 1)
+        return norm
 
     def errors_by_modality(self, dim: int) -> Iterator["WeightedErrors"]:
         """Yield the sums that errors follow from, of images, then of texts; rows are `dim` wide."""

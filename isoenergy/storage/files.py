@@ -18,7 +18,8 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     that may help; see `isoenergy.storage.s3`.
     """
     if not uri.startswith(("s3://", "s3a://")):
-        return fsspec.core.url_to_fs(uri)
+        filesystem, path = fsspec.core.url_to_fs(uri)
+        return filesystem, path
     from isoenergy.storage.s3 import RetryingS3FileSystem  # half a second, for those alone who need it
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -43,7 +43,7 @@ class S3Error(OSError, InputError):
         return str(self.args[-1])
 
 
-class RetryingS3FileSystem(S3FileSystem):
+class RetryingS3FileSystem(S3FileSystem):  # type: ignore[misc]  # s3fs has no types
     """`S3FileSystem` that retries in one place, lists afresh, and fails with FileNotFoundError or `S3Error`.
 
     A request, the body of its answer included, is tried 7 times (AWS_MAX_ATTEMPTS sets another number) within some 12
@@ -89,7 +89,8 @@ class RetryingS3FileSystem(S3FileSystem):
 
     async def _cat_file(self, path: str, **options: Any) -> bytes:
         """Return an object, or a range of it, with one request; s3fs would ask for its size first."""
-        return await super()._cat_file(path, **({"max_concurrency": 1} | options))
+        content: bytes = await super()._cat_file(path, **({"max_concurrency": 1} | options))
+        return content
 
     async def _pipe_file(self, path: str, data: bytes, *arguments: Any, **options: Any) -> Any:
         """Write an object of the type that its name says: a browser shows a page that is one, and would save others."""
@@ -108,7 +109,7 @@ class RetryingS3FileSystem(S3FileSystem):
 
     async def _kind(self, path: str) -> str | None:
         try:
-            return (await self._info(path))["type"]
+            return str((await self._info(path))["type"])
         except FileNotFoundError:
             return None
 
@@ -116,7 +117,7 @@ class RetryingS3FileSystem(S3FileSystem):
 class _WholeBody(io.BytesIO):
     """The body of an answer, already read."""
 
-    async def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+    async def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]  # as the stream of a body
         return super().read(size)
 
 

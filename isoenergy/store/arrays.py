@@ -24,5 +24,5 @@ class PairArrays:
 
 def embedding_rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating]:
     """Return a column of embeddings as `(pairs, dim)`, as stored."""
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    flat: npt.NDArray[np.floating] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(-1, dim)

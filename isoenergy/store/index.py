@@ -216,7 +216,7 @@ def _unit_rows(table: pa.Table, name: str, width: int, place: str, bad: dict[int
     rows = embedding_rows(column, width).astype(np.float32)
     with np.errstate(all="ignore"):
         norms = np.linalg.norm(rows, axis=1)
-        unit = rows / norms[:, None]
+        unit: npt.NDArray[np.float32] = rows / norms[:, None]
     for row in np.flatnonzero(~np.isfinite(norms)):
         bad.setdefault(int(row), f"{name} is not finite, or too large to be normalised")
     for row in np.flatnonzero(norms == 0):

@@ -93,7 +93,7 @@ class Manifest:
             self.source_format,
             PairColumns(**self.columns),
             self.source_images,
-            self.captions,  # type: ignore[arg-type]
+            self.captions,  # type: ignore[arg-type]  # as the source had it
             self.captions_seed,
         )
 

@@ -38,7 +38,8 @@ def numbers_along(starts: Positions, shards: Positions, line: Positions) -> Posi
     sizes = np.diff(starts)[shards]
     ends = np.cumsum(sizes)
     place = np.searchsorted(ends, line, side="right")
-    return starts[shards[place]] + line - (ends - sizes)[place]
+    numbers: Positions = starts[shards[place]] + line - (ends - sizes)[place]
+    return numbers
 
 
 @dataclass(frozen=True)

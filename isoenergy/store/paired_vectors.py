@@ -192,7 +192,7 @@ class VectorFiles:
 
     def _width(self, kind: pa.DataType, file: str, name: str) -> int:
         """The length of a column's lists: the type's, or the first row's."""
-        width = kind.list_size if pa.types.is_fixed_size_list(kind) else None
+        width: int | None = kind.list_size if pa.types.is_fixed_size_list(kind) else None
         if width is None:
             with open_file(self._filesystem, f"{self._root}/{file}", cache_type="none") as stream:
                 first = next(pq.ParquetFile(stream).iter_batches(1, columns=[name]))
@@ -240,7 +240,7 @@ def _chosen(schema: pa.Schema, modalities: Sequence[str], uri: str) -> list[str]
 
 
 def _is_vector(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type)
+    return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))
 
 
 def _cut_rows(

@@ -75,7 +75,8 @@ class EmbeddingStore(StoreContents):
 
     def read_file(self, name: str) -> bytes:
         """Return one of the store's files whole; raises OSError if it cannot be read."""
-        return self._filesystem.cat_file(f"{self._root}/{name}")
+        content: bytes = self._filesystem.cat_file(f"{self._root}/{name}")
+        return content
 
     def read_unit_vectors(self, unit: str, split: Split | None = None) -> dict[str, npt.NDArray[np.floating]]:
         """Return one unit's embeddings, `(pairs, width)` by modality."""

@@ -14,7 +14,8 @@ def retriable_pairs(record: CommitRecord) -> int:
 
 def retriable_rows(rejected: pa.Table) -> list[int]:
     """Return the numbers, in their file, of the rejected pairs whose reasons may have gone."""
-    return rejected.filter(pc.is_in(rejected["reason"], pa.array(sorted(RETRIABLE))))["row"].to_pylist()
+    numbers: list[int] = rejected.filter(pc.is_in(rejected["reason"], pa.array(sorted(RETRIABLE))))["row"].to_pylist()
+    return numbers
 
 
 def merge(

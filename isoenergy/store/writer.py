@@ -74,7 +74,7 @@ class StoreWriter:
 
     def has_summary(self) -> bool:
         """Return whether a run has come to its end here."""
-        return self._filesystem.exists(f"{self._root}/summary.json")
+        return bool(self._filesystem.exists(f"{self._root}/summary.json"))
 
     def committed(self) -> dict[str, CommitRecord]:
         """Return the records of the finished units by name; one whose shard is gone or cut short is not finished."""
@@ -216,4 +216,5 @@ def parquet_bytes(table: pa.Table) -> bytes:
     compression = dict.fromkeys(plain, "none") | dict.fromkeys(others, "zstd")
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression=compression, use_dictionary=others)
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

@@ -1,4 +1,4 @@
+from .experiment_config import SyntheticConfig as SyntheticConfig
 from .generator import GroundTruth as GroundTruth
-from .generator import SyntheticConfig as SyntheticConfig
 from .generator import SyntheticPairs as SyntheticPairs
 from .generator import generate as generate

@@ -173,7 +173,8 @@ def _scales(offsets: list[Floats], sums: list[Floats], cosine: float) -> tuple[F
 
 
 def _sum_of_rows(atoms: Floats, chosen: npt.NDArray[np.int64]) -> Floats:
-    return _sparse(chosen, np.ones(chosen.shape), len(atoms)) @ atoms
+    sums: Floats = _sparse(chosen, np.ones(chosen.shape), len(atoms)) @ atoms
+    return sums
 
 
 def _sparse(columns: npt.NDArray[np.int64], values: Floats, atoms: int) -> sparse.csr_array:
@@ -196,4 +197,5 @@ def _embed(rows: Floats, place: slice, dim: int) -> Floats:
 
 
 def _unit(rows: Floats) -> Floats:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -110,7 +110,8 @@ def told_apart(real: npt.NDArray[np.float64], queries: npt.NDArray[np.float64], 
     for side in (order < len(real), order >= len(real)):
         mass = np.where(side[:, None], weights[order % len(real)], 0.0).cumsum(0)
         shares.append(np.divide(mass, mass[-1], out=np.full_like(mass, np.nan), where=mass[-1] > 0)[last])
-    return np.abs(shares[0] - shares[1]).max(0)
+    distance: Floats = np.abs(shares[0] - shares[1]).max(0)
+    return distance
 
 
 def _means(texts: Tensor, numbers: Integers) -> Tensor:

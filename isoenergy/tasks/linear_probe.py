@@ -50,7 +50,8 @@ def probe_hits(train: Rows, train_labels: Labels, test: Rows, test_labels: Label
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # by then further steps move next to no test row
         classifier.fit(train, train_labels)
-    return (classifier.predict(test) == test_labels).astype(np.float64)
+    hits: npt.NDArray[np.float64] = (classifier.predict(test) == test_labels).astype(np.float64)
+    return hits
 
 
 def chance(train_labels: Labels, test_labels: Labels) -> float:

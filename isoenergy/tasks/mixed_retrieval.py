@@ -55,26 +55,31 @@ class MixedGallery:
     def right(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
         """Return `(queries, n)`: which documents are right for images, or texts, of these numbers."""
         own = self.image_label if modality == "image" else self.text_label
-        return (own[queries][:, None] == self.image_label) & ~self.left_out(modality, queries)
+        labelled: npt.NDArray[np.bool_] = own[queries][:, None] == self.image_label
+        return labelled & ~self.left_out(modality, queries)
 
     def left_out(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
         """Return `(queries, n)`: a query's own document, and those that hold a row equal to it, are not in its gallery.
 
         Its own document is that of its image; of a text that stands with none, there is none.
         """
+        out: npt.NDArray[np.bool_]
         if modality == "image":
             own = queries[:, None] == np.arange(len(self.kinds))
             same = self.image_same[queries][:, None] == self.image_same
-            return own | (same & (self.kinds != _TEXT))
-        own = queries[:, None] == self.partner
-        same = self.text_same[queries][:, None] == self.text_same[self.partner]
-        return own | (same & (self.kinds != _IMAGE))
+            out = own | (same & (self.kinds != _TEXT))
+        else:
+            own = queries[:, None] == self.partner
+            same = self.text_same[queries][:, None] == self.text_same[self.partner]
+            out = own | (same & (self.kinds != _IMAGE))
+        return out
 
     def answerable(self, modality: Modality, block: int = 1024) -> Integers:
         """Return the images, or texts, for which some document is right."""
         everything = np.arange(len(self.image_label if modality == "image" else self.text_label))
         some = [self.right(modality, part).any(1) for part in _blocks(everything, block)]
-        return everything[np.concatenate([np.zeros(0, bool), *some])]
+        queries: Integers = everything[np.concatenate([np.zeros(0, bool), *some])]
+        return queries
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ def _ndcg(similarity: Tensor, right: Tensor, last: Tensor) -> npt.NDArray[np.flo
         before, after = (discounts[np.minimum(places, RANK)] for places in (nearer, nearer + as_near))
         np.add.at(gained, query[some].numpy(), (after - before) / as_near)
     best = discounts[np.minimum(right.sum(1).numpy(), RANK)]
-    return np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
+    gain: npt.NDArray[np.float64] = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
+    return gain
 
 
 def _share_of_first(similarity: Tensor, chosen: Tensor, last: Tensor) -> npt.NDArray[np.float64]:

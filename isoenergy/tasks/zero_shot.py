@@ -51,4 +51,5 @@ def by_class(values: npt.NDArray[np.float64], labels: Labels, weights: Floats) -
     each = np.stack([weighted_mean(values[labels == label], weights[labels == label]) for label in np.unique(labels)])
     known = ~np.isnan(each)
     count = known.sum(0)
-    return np.divide(np.where(known, each, 0).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
+    mean: Floats = np.divide(np.where(known, each, 0).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
+    return mean

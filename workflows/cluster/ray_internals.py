@@ -72,11 +72,11 @@ def tell_growth(groups: Sequence[Mapping[str, Any]]) -> None:
 
     The autoscaler of `ray up` keeps it to itself. Once it writes it, as KubeRay's does, this has no use.
     """
-    from ray._raylet import (  # type: ignore[attr-defined]
+    from ray._raylet import (  # type: ignore[attr-defined]  # compiled, without a stub
         GCS_AUTOSCALER_CLUSTER_CONFIG_KEY,
         GCS_AUTOSCALER_STATE_NAMESPACE,
     )
-    from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig  # type: ignore[attr-defined]
+    from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig  # type: ignore[attr-defined]  # compiled, without a stub
     from ray.experimental.internal_kv import _internal_kv_put
 
     message = ClusterConfig(node_group_configs=[NodeGroupConfig(**group) for group in groups]).SerializeToString()
@@ -91,7 +91,7 @@ def cluster_states() -> Callable[[], Any]:
     `ray.util.state.list_nodes` has the nodes, but not what waits.
     """
     import ray
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled, without a stub
     from ray.autoscaler.v2.sdk import get_cluster_resource_state
 
     client = GcsClient(ray.get_runtime_context().gcs_address)
@@ -100,7 +100,7 @@ def cluster_states() -> Callable[[], Any]:
 
 def is_dead(node: Any) -> bool:
     """Return whether a node of a `ClusterResourceState` has ended."""
-    from ray.core.generated.autoscaler_pb2 import NodeStatus  # type: ignore[attr-defined]
+    from ray.core.generated.autoscaler_pb2 import NodeStatus  # type: ignore[attr-defined]  # compiled, without a stub
 
     return bool(node.status == NodeStatus.DEAD)
 

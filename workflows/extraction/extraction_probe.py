@@ -124,4 +124,5 @@ def _read(units: list[PairUnit], source: PairSource) -> tuple[list[RawPairs], fl
 
 
 def _bytes(part: RawPairs) -> int:
-    return sum(len(item or b"") for item in (*part.images, *part.captions)) + part.passed_through.nbytes
+    passed_through: int = part.passed_through.nbytes
+    return sum(len(item or b"") for item in (*part.images, *part.captions)) + passed_through

@@ -69,7 +69,7 @@ class StepBucket:
 
     def record(self, folder: str) -> dict[str, Any]:
         """Return the record of a result."""
-        record = json.loads(self._filesystem.cat_file(f"{self._root}/{folder}/{RECORD_FILE}"))
+        record: dict[str, Any] = json.loads(self._filesystem.cat_file(f"{self._root}/{folder}/{RECORD_FILE}"))
         Stored.of(record)
         return record
 
@@ -211,7 +211,8 @@ class StepBucket:
 
     def _record_bytes(self, folder: str) -> bytes | None:
         with suppress(FileNotFoundError):
-            return self._filesystem.cat_file(f"{self._root}/{folder}/{RECORD_FILE}")
+            content: bytes = self._filesystem.cat_file(f"{self._root}/{folder}/{RECORD_FILE}")
+            return content
         return None
 
     def _sizes(self, folder: str) -> dict[str, int]:

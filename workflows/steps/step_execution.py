@@ -36,7 +36,7 @@ class Made:
     def of(cls, record: Mapping[str, Any] | None) -> Self | None:
         """Return how a result was made, from its record; None if there is none, or not a whole one."""
         try:
-            provenance = record["provenance"]  # type: ignore[index]
+            provenance = record["provenance"]  # type: ignore[index]  # None is a TypeError
             return cls(provenance["started"], provenance["seconds"], provenance["code"], provenance["inputs_started"])
         except (KeyError, TypeError):
             return None

@@ -28,7 +28,8 @@ class StepFolder:
 
     def record(self, folder: str) -> dict[str, Any]:
         """Return the record of a result."""
-        return json.loads((self._root / folder / RECORD_FILE).read_text())
+        record: dict[str, Any] = json.loads((self._root / folder / RECORD_FILE).read_text())
+        return record
 
     def files(self, folder: str) -> str:
         """Return the folder itself."""

@@ -63,7 +63,8 @@ def run_step(step: Step, root: str | Path) -> str:
 
 def result(step: Step, root: str | Path) -> dict[str, Any]:
     """Return the JSON result of a step that is done."""
-    return storage_at(root).record(step.folder)["result"]
+    found: dict[str, Any] = storage_at(root).record(step.folder)["result"]
+    return found
 
 
 def files(step: Step, root: str | Path) -> str:

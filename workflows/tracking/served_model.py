@@ -54,7 +54,8 @@ class ServedAutoencoder(PythonModel):
 
 
 def _bad(what: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(what)
+    error: MlflowException = MlflowException.invalid_parameter_value(what)
+    return error
 
 
 set_model(ServedAutoencoder())

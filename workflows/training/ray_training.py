@@ -64,7 +64,7 @@ class RayTraining:
                 _in_a_worker,
                 train_loop_config={"work": work},
                 scaling_config=ray.train.ScalingConfig(
-                    num_workers=placement.num_workers,  # type: ignore[arg-type]
+                    num_workers=placement.num_workers,  # type: ignore[arg-type]  # a pair is elastic
                     use_gpu=placement.gpu,
                     resources_per_worker=placement.resources,
                     placement_strategy="SPREAD" if placement.cpus > 1 else "PACK",

@@ -23,7 +23,6 @@ from isoenergy.training.training_metrics import mean_r2, notices, r2_by_modality
 from workflows.tracking import mlflow_runs
 from workflows.tracking.metric_stream import MetricStream
 from workflows.training.training_data import (
-    TrainingStores,
     means_of,
     open_batches,
     read_indices,
@@ -31,6 +30,7 @@ from workflows.training.training_data import (
     widths_of,
 )
 from workflows.training.training_engine import Progress, Seat
+from workflows.training.training_stores import TrainingStores
 
 CHECKPOINTS = "checkpoints"
 CURVE_FILE = "beta-search.json"

@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,7 +82,7 @@ def hash_order(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def read_source(folder: Path) -> list[dict]:
+def read_source(folder: Path) -> list[dict[str, Any]]:
     """Read every row of the folder's Parquet files.
 
     Raises InputError if there are none, or a source has no entry in CREDITS.
@@ -90,7 +91,7 @@ def read_source(folder: Path) -> list[dict]:
     if not files:
         raise InputError(f"{folder} holds no *.parquet files; give the folder that holds the pairs' shards")
     columns = [*COPIED_COLUMNS, "image"]
-    rows = pa.concat_tables([pq.read_table(file, columns=columns) for file in files]).to_pylist()
+    rows: list[dict[str, Any]] = pa.concat_tables([pq.read_table(file, columns=columns) for file in files]).to_pylist()
     uncredited = {row["source"] for row in rows} - set(CREDITS)
     if uncredited:
         raise InputError(f"{folder} has pairs of {sorted(uncredited)}; add them to CREDITS in {__name__} first")
@@ -106,7 +107,7 @@ def shrink(image: bytes, pixels: int, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def cut(rows: list[dict], config: CutConfig) -> list[dict]:
+def cut(rows: list[dict[str, Any]], config: CutConfig) -> list[dict[str, Any]]:
     """Return every held-out pair, and train pairs in hash order for as long as they fit.
 
     A row's size is counted before compression, so the files come out no larger than `config.megabytes`.
@@ -124,7 +125,7 @@ def cut(rows: list[dict], config: CutConfig) -> list[dict]:
     return sorted(chosen, key=lambda row: hash_order(row["key"]))
 
 
-def credits_text(pairs: list[dict]) -> str:
+def credits_text(pairs: list[dict[str, Any]]) -> str:
     """Return the credits file: who drew what, under which licence, and what was changed."""
     counts = Counter((pair["source"], pair["license"]) for pair in pairs)
     splits = Counter(pair["split"] for pair in pairs)
@@ -154,7 +155,7 @@ def credits_text(pairs: list[dict]) -> str:
     )
 
 
-def write(pairs: list[dict], config: CutConfig) -> None:
+def write(pairs: list[dict[str, Any]], config: CutConfig) -> None:
     """Write the shards and the credits file to a temporary folder, then put it in place of `config.output`."""
     config.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=config.output.parent, prefix=".cut-") as temporary:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -31,8 +32,8 @@ from isoenergy.metrics.retrieval import recall_at
 from isoenergy.pairs.splits import Split
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, ConceptStatistics
+from isoenergy.store.arrays import PairArrays
 from isoenergy.store.batches import PairBatches
-from isoenergy.store.reader import PairArrays
 from isoenergy.training.trainer import Trainer, TrainingConfig
 
 MODEL_CARD = "MODEL_CARD.md"
@@ -122,7 +123,7 @@ class SaeFigures:
 class Measured:
     """All that the model card tells."""
 
-    record: dict
+    record: dict[str, Any]
     """What `train_encoder` wrote down: settings, train pairs, history."""
     encoder: EncoderFigures
     saes: list[SaeFigures]
@@ -261,12 +262,12 @@ def phenomenon(saes: list[SaeFigures]) -> str:
     return table(("", *(f"β = {sae.beta:g}" for sae in saes)), rows)
 
 
-def settings(record: dict) -> str:
+def settings(record: dict[str, Any]) -> str:
     """Return the table of the training's settings."""
     return table(("setting", "value"), ((name, str(value)) for name, value in record["settings"].items()))
 
 
-def history(record: dict) -> str:
+def history(record: dict[str, Any]) -> str:
     """Return the table of what was measured on the validation split during training."""
     entries = record["history"]
     return table(list(entries[0]), ([f"{value:.4g}" for value in entry.values()] for entry in entries))

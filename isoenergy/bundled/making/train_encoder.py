@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -100,7 +101,7 @@ class Pairs:
     """Pairs in memory: `images` `(pairs, height, width, 3)` uint8, and the rows' other columns."""
 
     images: Tensor
-    rows: list[dict]
+    rows: list[dict[str, Any]]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -155,23 +156,23 @@ def fit_tokenizer(captions: list[str], vocabulary: int) -> PreTrainedTokenizerFa
 def tokenize(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
     """Return `(captions, context)` token ids, exactly as open_clip's tokenizer of the saved folder does."""
     clean = get_clean_fn("whitespace")
-    encoded = tokenizer(
+    tokens: Tensor = tokenizer(
         [clean(caption) for caption in captions],
         max_length=CONTEXT_LENGTH,
         padding="max_length",
         truncation=True,
         return_tensors="pt",
-    )
-    return encoded.input_ids
+    ).input_ids
+    return tokens
 
 
 class CaptionSampler:
     """Rewrites captions: another template of the same source round the concept, other tags of the same row."""
 
-    def __init__(self, rows: list[dict]) -> None:
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
         """Take captions apart: text before the concept, concept, text up to the first comma, tags."""
         self.tails: list[list[str]] = []
-        self.concepts = [row["concept"] for row in rows]
+        self.concepts: list[str] = [row["concept"] for row in rows]
         self.sources = [row["source"] for row in rows]
         uses: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         for row in rows:
@@ -236,7 +237,7 @@ def augment(images: Tensor, generator: random.Random) -> Tensor:
     return to_input(torch.stack(placed), torch.tensor(tint).view(-1, 3, 1, 1))
 
 
-def model_config(vocabulary: int) -> dict:
+def model_config(vocabulary: int) -> dict[str, Any]:
     """Return the architecture in open_clip's terms."""
     return {
         "embed_dim": EMBED_DIM,
@@ -257,7 +258,7 @@ def model_config(vocabulary: int) -> dict:
     }
 
 
-def preprocess_config() -> dict:
+def preprocess_config() -> dict[str, Any]:
     """Return how open_clip turns a picture into the input."""
     return {
         "size": IMAGE_SIZE,
@@ -289,7 +290,7 @@ def hold_cone(bias: nn.Parameter, direction: Tensor, outputs: Tensor, energy: fl
     bias.add_(direction * (spread * energy / (1 - energy)).sqrt() - mean, alpha=rate)
 
 
-def parameter_groups(model: CLIP, weight_decay: float) -> list[dict]:
+def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
     """Split the parameters into decayed and not decayed ones; the cone biases stay as they are."""
     frozen = {id(model.logit_scale), *map(id, cone_biases(model))}
     trained = [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) not in frozen]
@@ -338,7 +339,13 @@ def validation_figures(image: Tensor, text: Tensor) -> dict[str, float]:
     }
 
 
-def save_encoder(model: CLIP, tokenizer: PreTrainedTokenizerFast, config: dict, record: dict, output: Path) -> None:
+def save_encoder(
+    model: CLIP,
+    tokenizer: PreTrainedTokenizerFast,
+    config: dict[str, Any],
+    record: dict[str, Any],
+    output: Path,
+) -> None:
     """Write the folder that open_clip loads, in half precision, and put it in place of `output` when it is whole."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".encoder-") as temporary:
@@ -357,7 +364,7 @@ def save_encoder(model: CLIP, tokenizer: PreTrainedTokenizerFast, config: dict, 
         folder.rename(output)
 
 
-def settings_record(config: EncoderTrainingConfig) -> dict:
+def settings_record(config: EncoderTrainingConfig) -> dict[str, Any]:
     """Return the settings that decide the weights; where files lie is not one of them."""
     return {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
 

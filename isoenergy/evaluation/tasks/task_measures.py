@@ -223,4 +223,5 @@ def _ordered(rows: Iterable[Result]) -> list[Result]:
 
 def _histogram(distances: npt.NDArray[np.float64]) -> list[float]:
     known = distances[~np.isnan(distances)].clip(max=_EDGES[-1])
-    return (np.histogram(known, _EDGES)[0] / max(len(known), 1)).tolist()
+    shares: list[float] = (np.histogram(known, _EDGES)[0] / max(len(known), 1)).tolist()
+    return shares

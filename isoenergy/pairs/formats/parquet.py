@@ -134,7 +134,8 @@ class ParquetPairs:
             return pairs
         starts = self._starts(file)
         assert starts is not None
-        return np.unique(np.searchsorted(starts, np.asarray(pairs), side="right") - 1).tolist()
+        rows: list[int] = np.unique(np.searchsorted(starts, np.asarray(pairs), side="right") - 1).tolist()
+        return rows
 
     def _of_pairs(self, file: str, raws: Iterable[RawPairs], wanted: Collection[int]) -> Iterator[RawPairs]:
         """Yield the pairs that rows with several captions make."""
@@ -143,7 +144,7 @@ class ParquetPairs:
         for raw in raws:
             places, numbers, keys, captions = [], [], [], []
             for place, row in enumerate(raw.rows):
-                texts: list[str | None] = raw.captions[place] or [None]  # type: ignore[assignment]
+                texts: list[str | None] = raw.captions[place] or [None]  # type: ignore[assignment]  # lists are invariant
                 if starts is not None and raw.rejections[place] is not None:
                     texts = [None] * int(starts[row + 1] - starts[row])
                 for offset, (key, text) in enumerate(self._captions.chosen(raw.keys[place], texts)):
@@ -372,4 +373,5 @@ def _bytes(column: pa.ChunkedArray) -> list[bytes | None]:
         return _bytes(column.cast(kind.value_type))
     if pa.types.is_integer(kind):
         column = column.cast(pa.string())
-    return column.cast(pa.large_binary()).to_pylist()
+    each: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
+    return each

@@ -98,7 +98,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_binary(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
 
 
 def _is_key(kind: pa.DataType) -> bool:
@@ -109,7 +109,7 @@ def _is_image(kind: pa.DataType) -> bool:
     """Whether it is bytes, or Hugging Face's struct of bytes and path."""
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
-    return pa.types.is_binary(kind)
+    return bool(pa.types.is_binary(kind))
 
 
 def _is_caption(kind: pa.DataType) -> bool:

@@ -73,7 +73,7 @@ def read_tar(stream: BinaryIO, most: Most) -> Iterator[Member | Damage]:
     stream.seek(0)
     archive: BinaryIO = stream
     if magic.startswith(_GZIP_MAGIC):
-        archive = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[assignment]
+        archive = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[assignment]  # it reads as one does
     elif magic[_BZIP2_MAGIC[0]] == _BZIP2_MAGIC[1]:
         archive = io.BufferedReader(_Decompressed(stream, bz2.BZ2Decompressor))
     elif magic.startswith(_XZ_MAGIC):

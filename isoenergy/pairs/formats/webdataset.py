@@ -80,7 +80,7 @@ class WebDatasetPairs:
         content_bytes: of the members of an average sample, which have headers and padding beside it.
         """
         some = self.files[:: math.ceil(len(self.files) / _SIZED_TARS)]
-        size = sum(self._filesystem.size(self._path(file)) for file in some) / len(some)
+        size: float = sum(self._filesystem.size(self._path(file)) for file in some) / len(some)
         return round(size * len(self.files) / (content_bytes + _MEMBERS_A_SAMPLE * _BYTES_AROUND_A_MEMBER))
 
     def keys(self, file: str) -> pa.ChunkedArray:

@@ -109,7 +109,8 @@ class _Captions:
         """Return the captions' numbers for lists of pairs."""
         lists = pairs.combine_chunks()
         found = self._numbers[np.searchsorted(self._pairs, lists.flatten().to_numpy())]
-        return pa.ListArray.from_arrays(_starts(lists), pa.array(found)).to_pylist()
+        numbers: list[list[int]] = pa.ListArray.from_arrays(_starts(lists), pa.array(found)).to_pylist()
+        return numbers
 
 
 def _columns(atoms: pa.Table, captions: _Captions, strips: Sequence[str]) -> dict[str, Any]:

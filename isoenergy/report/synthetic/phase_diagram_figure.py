@@ -71,7 +71,7 @@ def _heat_map(axes: Axes, grid: npt.NDArray[np.float64]) -> None:
 
 def _true(summary: Mapping[str, Any], cosine: float, truth: str) -> float:
     [ideal] = [i for i in summary["ideals"] if (i["instance_cosine"], i["truth"]) == (cosine, truth)]
-    return ideal["metrics"]["bimodal_energy"]["mean"]
+    return float(ideal["metrics"]["bimodal_energy"]["mean"])
 
 
 def _values(summary: Mapping[str, Any], name: str) -> list[float]:

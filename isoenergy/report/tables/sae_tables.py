@@ -194,7 +194,8 @@ def reading(results: Mapping[str, Any], path: str) -> tuple[float | None, Interv
 
 def _interval(results: Mapping[str, Any], path: str) -> Interval | None:
     """The interval lies beside the number, or those of the first level in a mapping of their own."""
-    return at_path(results, f"{path}_interval") or at_path(results, f"intervals.{path}")
+    interval: Interval | None = at_path(results, f"{path}_interval") or at_path(results, f"intervals.{path}")
+    return interval
 
 
 def at_path(results: Mapping[str, Any], path: str) -> Any:
