@@ -17,12 +17,12 @@ _SETTINGS = ("beta", "expansion", "k", "learning_rate", "batch_pairs", "alignmen
 
 @dataclass(frozen=True)
 class Trial:
-    """One β of one pass; its figures are means over the pass's seeds."""
+    """One β of one pass; its measures are means over the pass's seeds."""
 
     record: PassRecord
     beta: float
     status: TrialStatus
-    figures: dict[str, float]
+    measures: dict[str, float]
     """Empty if there are none."""
     reason: str
     """Why it failed or was stopped."""
@@ -69,24 +69,24 @@ class Findings:
     @property
     def measured(self) -> list[Trial]:
         """The trials that ended with an SAE: trained to the end, or stopped early with what they had come to."""
-        return [trial for trial in self.trials if trial.status in ("finished", "stopped") and trial.figures]
+        return [trial for trial in self.trials if trial.status in ("finished", "stopped") and trial.measures]
 
     @cached_property
     def front(self) -> list[Trial]:
         """The measured trials that no other betters, from the least to the most aligned."""
-        found = [self.measured[number] for number in self.objectives.front([t.figures for t in self.measured])]
-        return sorted(found, key=lambda trial: self.objectives.gains(trial.figures).tolist(), reverse=True)
+        found = [self.measured[number] for number in self.objectives.front([t.measures for t in self.measured])]
+        return sorted(found, key=lambda trial: self.objectives.gains(trial.measures).tolist(), reverse=True)
 
     @cached_property
     def recommended(self) -> Trial | None:
         """The finished trial to take; None if none was finished."""
-        number = self.objectives.recommended([trial.figures for trial in self.finished], self.within)
+        number = self.objectives.recommended([trial.measures for trial in self.finished], self.within)
         return None if number is None else self.finished[number]
 
     @property
     def hypervolume(self) -> float:
         """Of the measured trials, in [0, 1]."""
-        return self.objectives.hypervolume([trial.figures for trial in self.measured])
+        return self.objectives.hypervolume([trial.measures for trial in self.measured])
 
     def places(self, trials: Sequence[Trial]) -> list[str]:
         """Return where the SAEs of measured trials lie."""
@@ -102,7 +102,7 @@ class Findings:
                 "status": trial.status,
                 "on_front": trial.name in names,
                 "recommended": self.recommended is not None and trial.name == self.recommended.name,
-                **trial.figures,
+                **trial.measures,
                 "seconds": trial.record.reports[-1].seconds if trial.record.reports else 0.0,
                 "reason": trial.reason,
             }
@@ -121,12 +121,12 @@ class Findings:
 
     def table(self) -> str:
         """Return the front for people, and which trial is recommended by what rule."""
-        figures = [self.objectives.figure(name) for name in self.objectives.names]
-        header = ["trial", *_SETTINGS, *figures, ""]
+        measures = [self.objectives.measure(name) for name in self.objectives.names]
+        header = ["trial", *_SETTINGS, *measures, ""]
         lines = [header]
         for trial in self.front:
             mark = "<- recommended" if trial is self.recommended else "stopped early" * (trial.status == "stopped")
-            numbers = [f"{trial.figures[name]:.4g}" for name in figures]
+            numbers = [f"{trial.measures[name]:.4g}" for name in measures]
             lines.append([trial.name, *trial.settings.values(), *numbers, mark])
         widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
         text = [
@@ -144,7 +144,7 @@ class Findings:
 
 
 def _trials(record: PassRecord) -> list[Trial]:
-    figures, trials = record.last_figures(), []
+    measures, trials = record.last_measures(), []
     for beta, names in record.saes_by_beta.items():
         said = [record.diverged[name] for name in names if name in record.diverged]
         if said:
@@ -152,5 +152,5 @@ def _trials(record: PassRecord) -> list[Trial]:
         else:
             status: TrialStatus = "running" if record.outcome is None else record.outcome.status
             reason = "" if record.outcome is None else record.outcome.reason
-            trials.append(Trial(record, beta, status, figures.get(beta, {}), reason))
+            trials.append(Trial(record, beta, status, measures.get(beta, {}), reason))
     return trials

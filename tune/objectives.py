@@ -1,4 +1,4 @@
-"""What a search wants: several figures at once, hence a front of trials none of which is better in all."""
+"""What a search wants: several measures at once, hence a front of trials none of which is better in all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from isoenergy.errors import InputError
 
 Objective = Literal["r2", "mse", "bimodal-energy", "p-acc", "delta-r1", "always-on-energy"]
-Figures = Mapping[str, float]
+Measures = Mapping[str, float]
 
 _GAINS: dict[Objective, tuple[str, float, float]] = {
     "r2": ("r2", 0.0, 1.0),
@@ -21,13 +21,13 @@ _GAINS: dict[Objective, tuple[str, float, float]] = {
     "delta-r1": ("delta_r1", -1.0, 0.0),
     "always-on-energy": ("always_on_energy", 1.0, 0.0),
 }
-"""Of each: the figure, what is worth nothing, and what cannot be bettered."""
+"""Of each: the measure, what is worth nothing, and what cannot be bettered."""
 _RECONSTRUCTION = ("r2", "mse")
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """Two or more objectives; each figure becomes a gain between 0, worth nothing, and 1, the best that can be."""
+    """Two or more objectives; each measure becomes a gain between 0, worth nothing, and 1, the best that can be."""
 
     names: tuple[Objective, ...]
 
@@ -44,31 +44,31 @@ class Objectives:
             raise InputError(f"one objective must be of reconstruction, r2 or mse, got {', '.join(self.names)}")
 
     @staticmethod
-    def figure(name: Objective) -> str:
-        """Return the figure that an objective is of."""
+    def measure(name: Objective) -> str:
+        """Return the measure that an objective is of."""
         return _GAINS[name][0]
 
-    def gains(self, figures: Figures) -> npt.NDArray[np.float64]:
-        """Return `(objectives,)` gains, in [0, 1]; zeros where a figure is not finite."""
+    def gains(self, measures: Measures) -> npt.NDArray[np.float64]:
+        """Return `(objectives,)` gains, in [0, 1]; zeros where a measure is not finite."""
         gains = []
         for name in self.names:
-            figure, worst, best = _GAINS[name]
-            gains.append((figures[figure] - worst) / (best - worst))
+            measure, worst, best = _GAINS[name]
+            gains.append((measures[measure] - worst) / (best - worst))
         gains_array = np.clip(np.array(gains, np.float64), 0, 1)
         return gains_array if np.isfinite(gains_array).all() else np.zeros(len(gains))
 
-    def hypervolume(self, trials: Sequence[Figures]) -> float:
+    def hypervolume(self, trials: Sequence[Measures]) -> float:
         """Return the volume that the trials dominate, of the cube of all gains: in [0, 1], 1 if one is best in all."""
         if not trials:
             return 0.0
-        gains = np.array([self.gains(figures) for figures in trials])
+        gains = np.array([self.gains(measures) for measures in trials])
         return float(moocore.hypervolume(gains, ref=np.zeros(len(self.names)), maximise=True))
 
-    def front(self, trials: Sequence[Figures]) -> list[int]:
+    def front(self, trials: Sequence[Measures]) -> list[int]:
         """Return the numbers of the trials that no other is at least as good as in all and better in one."""
         if not trials:
             return []
-        gains = np.array([self.gains(figures) for figures in trials])
+        gains = np.array([self.gains(measures) for measures in trials])
         return np.flatnonzero(moocore.is_nondominated(gains, maximise=True, keep_weakly=True)).tolist()
 
     @property
@@ -76,20 +76,20 @@ class Objectives:
         """The objective by which a trial counts as more aligned: the first that is not of reconstruction."""
         return next((name for name in self.names if name not in _RECONSTRUCTION), self.names[-1])
 
-    def recommended(self, trials: Sequence[Figures], within: float) -> int | None:
+    def recommended(self, trials: Sequence[Measures], within: float) -> int | None:
         """Return the number of the most aligned trial whose R² is within a share `within` of the best; None of none.
 
         It is on the front, unless it is as good as one there.
         """
-        r2 = np.array([figures["r2"] for figures in trials], np.float64)
+        r2 = np.array([measures["r2"] for measures in trials], np.float64)
         if not np.isfinite(r2).any():
             return None
         best = np.nanmax(r2)
         able = [number for number, value in enumerate(r2) if value >= best - within * abs(best)]
-        figure, worst, top = _GAINS[self.aligned]
-        return max(able, key=lambda number: (trials[number][figure] * np.sign(top - worst), r2[number]))
+        measure, worst, top = _GAINS[self.aligned]
+        return max(able, key=lambda number: (trials[number][measure] * np.sign(top - worst), r2[number]))
 
     def rule(self, within: float) -> str:
         """Return what `recommended` does, for people."""
-        figure, worst, best = _GAINS[self.aligned]
-        return f"the {'highest' if best > worst else 'lowest'} {figure} of those within {within:.0%} of the best R²"
+        measure, worst, best = _GAINS[self.aligned]
+        return f"the {'highest' if best > worst else 'lowest'} {measure} of those within {within:.0%} of the best R²"

@@ -68,7 +68,7 @@ def _draw(axes: Axes, findings: Findings, pair: tuple[Objective, Objective], mar
 
 
 def _point(findings: Findings, trial: Trial, pair: tuple[Objective, Objective]) -> tuple[float, float]:
-    x, y = (trial.figures[findings.objectives.figure(name)] for name in pair)
+    x, y = (trial.measures[findings.objectives.measure(name)] for name in pair)
     return x, y
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from isoenergy.errors import InputError
 from isoenergy.settings.differences import differing_fields
@@ -34,8 +34,17 @@ class Report:
     step: int
     seconds: float
     """Spent in training and measuring until then, by the attempt that got there."""
-    figures: Mapping[str, Mapping[str, float]]
-    """Validation figures of each SAE, by its name."""
+    measures: Mapping[str, Mapping[str, float]]
+    """Validation measures of each SAE, by its name; `figures` in files."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what files hold."""
+        return {"part": self.part, "step": self.step, "seconds": self.seconds, "figures": self.measures}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the report that a file holds."""
+        return cls(values["part"], values["step"], values["seconds"], values["figures"])
 
 
 @dataclass(frozen=True)
@@ -69,18 +78,18 @@ class PassRecord:
             names.setdefault(beta, []).append(name)
         return names
 
-    def figures_of(self, report: Report) -> dict[float, dict[str, float]]:
-        """Return the figures of each β in a report, means over seeds; a β has none if one of its SAEs has not."""
+    def measures_of(self, report: Report) -> dict[float, dict[str, float]]:
+        """Return the measures of each β in a report, means over seeds; a β has none if one of its SAEs has not."""
         found = {}
         for beta, names in self.saes_by_beta.items():
-            if all(name in report.figures for name in names):
-                keys = report.figures[names[0]]
-                found[beta] = {key: sum(report.figures[name][key] for name in names) / len(names) for key in keys}
+            if all(name in report.measures for name in names):
+                keys = report.measures[names[0]]
+                found[beta] = {key: sum(report.measures[name][key] for name in names) / len(names) for key in keys}
         return found
 
-    def last_figures(self) -> dict[float, dict[str, float]]:
-        """Return the last figures of each β."""
-        return self.figures_of(self.reports[-1]) if self.reports else {}
+    def last_measures(self) -> dict[float, dict[str, float]]:
+        """Return the last measures of each β."""
+        return self.measures_of(self.reports[-1]) if self.reports else {}
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ class SearchFolder:
 
     def report(self, pass_id: str, reports: tuple[Report, ...], diverged: Mapping[str, str]) -> None:
         """Write down all reports of a pass so far."""
-        self._write_of(pass_id, _REPORTS_FILE, {"reports": [asdict(each) for each in reports], "diverged": diverged})
+        self._write_of(pass_id, _REPORTS_FILE, {"reports": [each.to_dict() for each in reports], "diverged": diverged})
 
     def end(self, pass_id: str, outcome: Outcome) -> None:
         """Write down how a pass ended."""
@@ -144,7 +153,7 @@ class SearchFolder:
         reports = self._read(f"passes/{pass_id}/{_REPORTS_FILE}")
         outcome = self._read(f"passes/{pass_id}/{_OUTCOME_FILE}")
         if reports is not None:
-            told = tuple(Report(**report) for report in reports["reports"])
+            told = tuple(Report.from_dict(report) for report in reports["reports"])
             record = replace(record, reports=told, diverged=reports["diverged"])
         return replace(record, outcome=Outcome(**outcome)) if outcome else record
 

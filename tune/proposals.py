@@ -122,12 +122,12 @@ class SampledProposals:
 
     def _trials(self, record: PassRecord) -> list[optuna.trial.FrozenTrial]:
         distributions = self._space.distributions()
-        figures = record.last_figures() if record.outcome is not None else {}
+        measures = record.last_measures() if record.outcome is not None else {}
         trials = []
         for beta in record.training.betas:
             parameters = {**record.chosen, BETA: beta}
-            if beta in figures:
-                gains: Sequence[float] | None = self._objectives.gains(figures[beta]).tolist()
+            if beta in measures:
+                gains: Sequence[float] | None = self._objectives.gains(measures[beta]).tolist()
                 state = TrialState.COMPLETE
             else:
                 gains, state = None, TrialState.FAIL if record.outcome is not None else TrialState.RUNNING

@@ -23,8 +23,8 @@ GROWTH = "cluster"
 def publish_findings(findings: Findings, run: Run) -> None:
     """Write the table of all trials and the picture of the front."""
     files = {TABLE_FILE: findings.csv().encode(), **_pictures(FRONT, pareto_figure(findings))}
-    figures = {"hypervolume": findings.hypervolume, "trials": len(findings.trials)}
-    _publish(findings.folder, run, files, figures)
+    measures = {"hypervolume": findings.hypervolume, "trials": len(findings.trials)}
+    _publish(findings.folder, run, files, measures)
 
 
 def publish_growth(timeline: ClusterTimeline, placement: PassPlacement, folder: SearchFolder, run: Run) -> None:
@@ -57,12 +57,12 @@ def _pictures(name: str, figure: Figure) -> dict[str, bytes]:
     return {f"{name}.{kind}": as_bytes(figure, kind) for kind in ("png", "svg")}
 
 
-def _publish(folder: SearchFolder, run: Run, files: Mapping[str, bytes], figures: Mapping[str, float]) -> None:
+def _publish(folder: SearchFolder, run: Run, files: Mapping[str, bytes], measures: Mapping[str, float]) -> None:
     for name, data in files.items():
         folder.write_file(name, data)
 
     def send() -> None:
-        run.metrics(figures)
+        run.metrics(measures)
         with tempfile.TemporaryDirectory() as temporary:
             for name, data in files.items():
                 (Path(temporary) / name).write_bytes(data)

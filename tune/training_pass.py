@@ -18,7 +18,7 @@ from isoenergy.store.batches import Batches
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
 from isoenergy.training.training_config import TrainingConfig
-from isoenergy.training.validation import validation_figures
+from isoenergy.training.validation import validation_measures
 from tune.objectives import Objectives
 from tune.passes import CHECKPOINTS, Outcome, PassRecord, Report, SearchFolder
 from workflows.tracking.system_metrics import system_metrics
@@ -126,7 +126,7 @@ class _Attempt:
                 self._trainer.load(folder)
                 state = json.loads((folder / HISTORY_FILE).read_text())
                 self._history = [(step, values) for step, values in state["points"]]
-                self._reports = [Report(**report) for report in state["reports"]]
+                self._reports = [Report.from_dict(report) for report in state["reports"]]
                 self._spent = self._reports[-1].seconds
         if self._trainer.step == self._trainer.steps:
             self._publish([])
@@ -142,16 +142,16 @@ class _Attempt:
         if save is None:
             return
         group = self._trainer.group
-        figures = {name: self._figures(sae) for name, sae in zip(group.names, group.saes, strict=True)}
-        by_name = {f"{name}/validation_{key}": value for name, each in figures.items() for key, value in each.items()}
+        measures = {name: self._measures(sae) for name, sae in zip(group.names, group.saes, strict=True)}
+        by_name = {f"{name}/validation_{key}": value for name, each in measures.items() for key, value in each.items()}
         self._new[-1][1].update(by_name)
         self._history += self._new
         part = step * self._task.parts // self._trainer.steps
-        self._reports.append(Report(part, step, self._spent + time.perf_counter() - self._since, figures))
+        self._reports.append(Report(part, step, self._spent + time.perf_counter() - self._since, measures))
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             save(folder)
-            state = {"points": self._history, "reports": [asdict(report) for report in self._reports]}
+            state = {"points": self._history, "reports": [report.to_dict() for report in self._reports]}
             (folder / HISTORY_FILE).write_text(json.dumps(state))
             self._checkpoints.put(step, folder)
         new, self._new = self._new, []
@@ -168,18 +168,18 @@ class _Attempt:
             self._task.search.end(self._task.pass_id, Outcome("finished"))
         self._send({**_message(self._task, record), "points": new})
 
-    def _figures(self, sae: Autoencoder) -> dict[str, float]:
+    def _measures(self, sae: Autoencoder) -> dict[str, float]:
         assert isinstance(sae, SparseAutoencoder)  # a search refuses others
         images, texts = (part.to(self._data.device) for part in self._data.validation)
-        return asdict(validation_figures(sae, images, texts))
+        return asdict(validation_measures(sae, images, texts))
 
 
 def _message(task: PassTask, record: PassRecord) -> dict[str, Any]:
     report = record.reports[-1]
-    trials = list(record.figures_of(report).values())
+    trials = list(record.measures_of(report).values())
     return {
         "part": report.part,
         "step": report.step,
-        "figures": trials,
+        "measures": trials,
         "hypervolume": task.objectives.hypervolume(trials),
     }

@@ -27,7 +27,7 @@ from workflows.extraction.extraction_graph import TIMES_TRIED, Extraction, Extra
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_plan import plan
 from workflows.extraction.extraction_stores import Stores
-from workflows.extraction.extraction_summary import Figures, progress_text, summary_json, table
+from workflows.extraction.extraction_summary import ExtractionMeasures, progress_text, summary_json, table
 from workflows.settings.embed_settings import EmbedConfig, parse
 from workflows.tracking import mlflow_runs
 
@@ -75,27 +75,27 @@ def run(
     for writer, manifest in zip(writers, manifests, strict=True):
         writer.begin(manifest, files)
     with mlflow_runs.stage("embed", config, config.output, parent) as stage:
-        figures = Figures()
+        measures = ExtractionMeasures()
         if tasks:
             if duplicates is None:
                 duplicates = duplicate_rows(source, units, files, writers, committed)
             committed.clear()
             extraction = Extraction(source, stores, duplicates, config.batch_rows, placement)
-            figures = _extract_all(engine, extraction, tasks, len(units), stage)
-        opened = [_whole(writer, figures if tasks else None) for writer in writers]
-        stage.metrics(figures.metrics(), step=figures.pairs)
+            measures = _extract_all(engine, extraction, tasks, len(units), stage)
+        opened = [_whole(writer, measures if tasks else None) for writer in writers]
+        stage.metrics(measures.metrics(), step=measures.pairs)
         stage.tags({f"store_fingerprint{n or ''}": store.fingerprint for n, store in enumerate(opened)})
-    print(table(opened, figures))
+    print(table(opened, measures))
     return opened
 
 
-def _whole(writer: StoreWriter, figures: Figures | None) -> EmbeddingStore:
+def _whole(writer: StoreWriter, measures: ExtractionMeasures | None) -> EmbeddingStore:
     """Open a store that has everything, sweep it, and keep with it what the run came to, if it did anything."""
     store = EmbeddingStore.open(writer.uri)
     store.require_complete()
     writer.sweep()
-    if figures is not None:
-        writer.write_summary(summary_json(store, figures))
+    if measures is not None:
+        writer.write_summary(summary_json(store, measures))
     return store
 
 
@@ -207,8 +207,8 @@ def _is_spoilt(record: CommitRecord) -> bool:
 
 def _extract_all(
     engine: ExtractionEngine, extraction: Extraction, tasks: list[Task], units: int, stage: mlflow_runs.Run
-) -> Figures:
-    """Embed until nothing is missing; return the run's figures. Raises InputError if something stays missing."""
+) -> ExtractionMeasures:
+    """Embed until nothing is missing; return the run's measures. Raises InputError if something stays missing."""
     progress, start = ExtractionProgress(), time.perf_counter()
     next_point = start + _SECONDS_BETWEEN_POINTS
     known = [task.pairs for task in tasks if task.pairs is not None]
@@ -221,7 +221,7 @@ def _extract_all(
             if (now := time.perf_counter()) > next_point:
                 next_point = now + _SECONDS_BETWEEN_POINTS
                 with suppress(Exception):  # a point less on a curve; the last ones must get through
-                    stage.metrics(Figures.of(progress, now - start).metrics(), step=progress.pairs)
+                    stage.metrics(ExtractionMeasures.of(progress, now - start).metrics(), step=progress.pairs)
 
         missing, failed_rounds, lost = tasks, 0, False
         while missing and failed_rounds < _ROUNDS_WITHOUT_A_COMMIT:
@@ -232,7 +232,7 @@ def _extract_all(
             failed_rounds = failed_rounds + 1 if len(missing) == before else 0
     if missing:
         raise InputError(_shortfall(missing, progress, units))
-    return Figures.of(progress, time.perf_counter() - start)
+    return ExtractionMeasures.of(progress, time.perf_counter() - start)
 
 
 def _not_done(tasks: list[Task], stores: Stores, progress: ExtractionProgress) -> list[Task]:

@@ -33,10 +33,10 @@ _LONGEST = 200
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&@$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
-def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], figures: Mapping[str, float]) -> str:
+def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], measures: Mapping[str, float]) -> str:
     """Return the card as Markdown with the hub's front matter; no name or value in it acts as markup.
 
-    encoder: what made the embeddings. training: settings and fingerprints to name. figures: metrics by name, without
+    encoder: what made the embeddings. training: settings and fingerprints to name. measures: metrics by name, without
     the SAE's prefix.
     """
     kind, meaning = ("An aligned sparse autoencoder (SAE-A)" if config.beta > 0 else "A sparse autoencoder"), _SPLITS
@@ -49,8 +49,8 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
     what = {key: value for key, value in asdict(config).items() if key not in left_out}
     settings = {**what, "alignment": config.alignment, "sparse_encoder": config.sparse_encoder, **training}
     of_each = {f"r2_{modality}": f"R², {modality}, last training steps" for modality in config.modalities}
-    measures = {**of_each, **_MEASURES}
-    measured = {text: f"{figures[key]:.4g}" for key, text in measures.items() if key in figures}
+    texts = {**of_each, **_MEASURES}
+    measured = {text: f"{measures[key]:.4g}" for key, text in texts.items() if key in measures}
     tables = "\n\n".join(_table(title, rows) for title, rows in (("measure", measured), ("setting", settings)) if rows)
     return f"""---
 library_name: isoenergy

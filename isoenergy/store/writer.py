@@ -68,9 +68,9 @@ class StoreWriter:
         except OSError as error:
             raise InputError(f"{self.uri} cannot be written ({error}); give an output folder that can") from error
 
-    def write_summary(self, figures: str) -> None:
+    def write_summary(self, summary: str) -> None:
         """Write `summary.json`, what the last run came to."""
-        write_atomically(self._filesystem, f"{self._root}/summary.json", figures.encode())
+        write_atomically(self._filesystem, f"{self._root}/summary.json", summary.encode())
 
     def has_summary(self) -> bool:
         """Return whether a run has come to its end here."""

@@ -42,7 +42,7 @@ class AutomaticBeta(BetaRule):
 
 
 @dataclass(frozen=True)
-class BetaFigures:
+class BetaMeasures:
     """What one β came to."""
 
     beta: float
@@ -57,13 +57,13 @@ class BetaCurve:
     """The β that were tried, in their order, and the largest below all that failed; 0 if none above 0 is."""
 
     chosen: float
-    figures: list[BetaFigures] = field(repr=False)
+    measures: list[BetaMeasures] = field(repr=False)
 
     def table(self) -> str:
         """Return the curve for people."""
         lines = ["beta        R²      loss    always-on  bimodal"]
-        baseline = self.figures[0].r2
-        for item in self.figures:
+        baseline = self.measures[0].r2
+        for item in self.measures:
             mark = "  <- chosen" if item.beta == self.chosen else ""
             lines.append(
                 f"{item.beta:<10.3g}  {item.r2:.4f}  {baseline - item.r2:+.4f}  {item.always_on_energy:>8.1%}  "
@@ -72,7 +72,7 @@ class BetaCurve:
         return "\n".join(lines)
 
 
-Try = Callable[[Sequence[float]], list[BetaFigures]]
+Try = Callable[[Sequence[float]], list[BetaMeasures]]
 
 
 def search_beta(settings: AutomaticBeta, attempt: Try) -> BetaCurve:
@@ -84,7 +84,7 @@ def search_beta(settings: AutomaticBeta, attempt: Try) -> BetaCurve:
     tried = {item.beta: item for item in attempt((0.0, *_DECADES))}
     baseline = tried[0.0]
 
-    def passes(item: BetaFigures) -> bool:
+    def passes(item: BetaMeasures) -> bool:
         if not math.isfinite(item.r2):
             return False
         return baseline.r2 - item.r2 <= settings.tolerance and item.always_on_energy <= settings.always_on

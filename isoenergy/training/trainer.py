@@ -247,11 +247,11 @@ class Trainer:
         """Return each SAE's R² on the validation pairs, as measured by the first worker."""
         if self._validation is None:
             return {}
-        figures = torch.zeros(len(self.group.saes), device=self.device)
+        measures = torch.zeros(len(self.group.saes), device=self.device)
         if processes() == 1 or torch.distributed.get_rank() == 0:
             for number, sae in enumerate(self.group.saes):
-                figures[number] = _mean_r2(sae, self._validation, self.device)
-        values = from_first(figures).tolist()
+                measures[number] = _mean_r2(sae, self._validation, self.device)
+        values = from_first(measures).tolist()
         return {f"{name}/validation_r2": r2 for name, r2 in zip(self.group.names, values, strict=True)}
 
     def save(self, folder: Path) -> None:
@@ -328,12 +328,12 @@ def _mean_r2(sae: Autoencoder, pairs: RawPairs, device: torch.device) -> float:
     """Mean over modalities of R² (paper 1.6)."""
     was_training = sae.training
     sae.eval()
-    figures = []
+    measures = []
     for modality, vectors in zip(sae.config.modalities, pairs, strict=True):
         part = sae.part(modality)
         rows = part.prepare(vectors.to(device).float(), modality)
         sums = ReconstructionSums.zeros(part.config.dim)
         sums.update(rows.cpu(), part(rows).residual.cpu())
-        figures.append(sums)
+        measures.append(sums)
     sae.train(was_training)
-    return r2_paper(*figures)
+    return r2_paper(*measures)

@@ -1,4 +1,4 @@
-"""What an SAE comes to on a few held-out pairs: the figures that a search weighs against each other."""
+"""What an SAE comes to on a few held-out pairs: the measures that a search weighs against each other."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from isoenergy.statistics.concept_statistics import ConceptStatistics
 
 
 @dataclass(frozen=True)
-class ValidationFigures:
+class ValidationMeasures:
     """Each as the evaluation of the same name has it, on fewer pairs and without an interval."""
 
     r2: float
@@ -36,7 +36,7 @@ class ValidationFigures:
 
 
 @torch.no_grad()
-def validation_figures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) -> ValidationFigures:
+def validation_measures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) -> ValidationMeasures:
     """Measure an SAE on pairs: `(pairs, dim)` raw embeddings each, row i of both a pair, on the SAE's device."""
     was_training = sae.training
     sae.eval()
@@ -58,7 +58,7 @@ def validation_figures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) ->
         image, text = (intervene(sae, code, keep).cpu() for code in codes)
         return image, text
 
-    figures = ValidationFigures(
+    measures = ValidationMeasures(
         r2=r2_paper(*sums),
         mse=mean_squared_error(*sums),
         bimodal_energy=shares.bimodal_not_always_on,
@@ -68,4 +68,4 @@ def validation_figures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) ->
         dead_atom_share=float(np.mean(classes.dead)),
     )
     sae.train(was_training)
-    return figures
+    return measures

@@ -1,6 +1,6 @@
 """How fast evaluation is: against a dense one as the paper's code does it, and by the number of pairs.
 
-Run it on a machine that does nothing else. Each part adds its figures to `docs/benchmarks/evaluation.json`.
+Run it on a machine that does nothing else. Each part adds its measures to `docs/benchmarks/evaluation.json`.
 """
 
 import json
@@ -27,7 +27,7 @@ from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks.dense_evaluation import Clock, DenseEvaluation
 from tests.benchmarks.planted_store import planted_modalities, write_planted_store
-from tests.benchmarks.results import add_figures
+from tests.benchmarks.results import add_measures
 from tests.benchmarks.worker_memory import WorkerMemory
 from workflows import evaluate
 from workflows.cluster import engine
@@ -254,15 +254,15 @@ def _kind(step: str) -> str:
 
 
 def main() -> None:
-    """Run one part and add its figures to the file."""
+    """Run one part and add its measures to the file."""
     config = tyro.cli(Dense | Scale, description=__doc__)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         match config:
             case Dense():
-                part, figures = "dense", dense(config, Path(folder))
+                part, measures = "dense", dense(config, Path(folder))
             case Scale():
-                part, figures = "scale", scale(config, Path(folder))
-    add_figures(_RESULTS, part, figures)
+                part, measures = "scale", scale(config, Path(folder))
+    add_measures(_RESULTS, part, measures)
 
 
 if __name__ == "__main__":

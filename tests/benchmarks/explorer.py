@@ -1,6 +1,6 @@
 """How soon the report is seen, and how soon its explorer answers, in headless Chromium at 4,096 atoms × 18 pictures.
 
-Run it on a machine that does nothing else. It adds its figures to `docs/benchmarks/report.json`.
+Run it on a machine that does nothing else. It adds its measures to `docs/benchmarks/report.json`.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from tests.benchmarks.results import add_figures
+from tests.benchmarks.results import add_measures
 from tests.browser import chromium
 from tests.report.made_up_report import PAIRS_PER_ATOM, write_made_up_report
 
@@ -95,11 +95,11 @@ def _opened(browser: "Browser", file: Path) -> "Page":
 
 
 def main() -> None:
-    """Measure and add the figures to the file."""
+    """Measure and add the measures to the file."""
     config = tyro.cli(Explorer, description=__doc__)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        add_figures(_RESULTS, "explorer", measure(config, Path(folder)))
+        add_measures(_RESULTS, "explorer", measure(config, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast embedding is: against the bare encoder, on a cluster that loses a node, and against clip-retrieval.
 
-Run it on a machine that does nothing else. Each part adds its figures to `docs/benchmarks/extraction.json`.
+Run it on a machine that does nothing else. Each part adds its measures to `docs/benchmarks/extraction.json`.
 """
 
 import json
@@ -26,7 +26,7 @@ from isoenergy.pairs.image_reading import AS_SEEN
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks import extraction_cluster
 from tests.benchmarks.random_clip import make_open_clip_folder
-from tests.benchmarks.results import add_figures
+from tests.benchmarks.results import add_measures
 from tests.benchmarks.tars import describe_tars, make_tars
 from workflows import embed
 from workflows.embed import EmbedConfig
@@ -157,17 +157,17 @@ def against_peer(config: Peer, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run one part and add its figures to the file."""
+    """Run one part and add its measures to the file."""
     config = tyro.cli(Encoder | Peer | Cluster, description=__doc__)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         match config:
             case Encoder():
-                part, figures = "encoder", against_bare(config, Path(folder))
+                part, measures = "encoder", against_bare(config, Path(folder))
             case Peer():
-                part, figures = "peer", against_peer(config, Path(folder))
+                part, measures = "peer", against_peer(config, Path(folder))
             case Cluster():
-                part, figures = "cluster", extraction_cluster.run(config.pairs, Path(folder))
-    add_figures(_RESULTS, part, figures)
+                part, measures = "cluster", extraction_cluster.run(config.pairs, Path(folder))
+    add_measures(_RESULTS, part, measures)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _CHECKED_FILES = 20
 
 
 def run(pairs: int, folder: Path) -> dict[str, Any]:
-    """Embed `pairs` synthetic pairs and check that each is there once; return the figures."""
+    """Embed `pairs` synthetic pairs and check that each is there once; return the measures."""
     _write_pairs(folder / "pairs", pairs)
     units = -(-pairs // _PAIRS_A_UNIT)
     memory = _Memory(folder / "store" / "commits", units)

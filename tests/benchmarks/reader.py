@@ -1,6 +1,6 @@
 """How fast training's reader is, in one process: from memory, and streaming from local Parquet.
 
-Run it on a machine that does nothing else. The figures go to `docs/benchmarks/training.json`.
+Run it on a machine that does nothing else. The measures go to `docs/benchmarks/training.json`.
 """
 
 import statistics
@@ -21,7 +21,7 @@ from isoenergy.store import EmbeddingStore, PairBatches, PairIndex
 from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import PairRows, ShardRows, open_rows
 from tests.benchmarks.planted_store import write_planted_store
-from tests.benchmarks.results import add_figures
+from tests.benchmarks.results import add_measures
 
 _RESULTS = Path("docs/benchmarks/training.json")
 _FILE = "pairs.parquet"
@@ -49,12 +49,12 @@ def make_store(config: Config, folder: Path) -> EmbeddingStore:
 
 def gigabytes_per_second(batches: PairBatches, rounds: int) -> dict[str, Any]:
     """Read whole epochs, each batch once and nothing done with it; the first, which warms caches up, is not counted."""
-    figures = []
+    measures = []
     for epoch in range(rounds + 1):
         start = time.perf_counter()
         read = sum(_delivered(batches.epoch(epoch)))
-        figures.append(read / (time.perf_counter() - start) / 1e9)
-    return {"median": statistics.median(figures[1:]), "rounds": figures[1:], "first": figures[0]}
+        measures.append(read / (time.perf_counter() - start) / 1e9)
+    return {"median": statistics.median(measures[1:]), "rounds": measures[1:], "first": measures[0]}
 
 
 def _delivered(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[int]:
@@ -68,7 +68,7 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def run(config: Config, folder: Path) -> dict[str, Any]:
-    """Return the figures; GB are 10^9 bytes of float16 rows."""
+    """Return the measures; GB are 10^9 bytes of float16 rows."""
     store, making = _timed(lambda: make_store(config, folder))
     index, surveying = _timed(lambda: PairIndex.build(store, "train"))
     order = PairOrder(index.starts, config.batch_pairs, seed=0)
@@ -93,11 +93,11 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and add the figures to the file."""
+    """Measure and add the measures to the file."""
     config = tyro.cli(Config, description=__doc__)
     with tempfile.TemporaryDirectory() as folder:
-        figures = run(config, Path(folder))
-    add_figures(_RESULTS, "reader", figures)
+        measures = run(config, Path(folder))
+    add_measures(_RESULTS, "reader", measures)
 
 
 if __name__ == "__main__":

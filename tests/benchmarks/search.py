@@ -1,6 +1,6 @@
 """What a search costs beside its training, and what early stopping saves, on the bundled pairs.
 
-Run it on a machine that does nothing else. Each part adds its figures to `docs/benchmarks/search.json`.
+Run it on a machine that does nothing else. Each part adds its measures to `docs/benchmarks/search.json`.
 """
 
 import json
@@ -18,7 +18,7 @@ import tyro
 from ray.tune.schedulers import TrialScheduler
 
 from isoenergy.bundled.preset import DEMO_TRAINING
-from tests.benchmarks.results import add_figures
+from tests.benchmarks.results import add_measures
 from tune.findings import Findings
 from tune.halving import JointHalving
 from tune.objectives import Objectives
@@ -85,7 +85,7 @@ def stopping(config: Stopping, store: Path, folder: Path) -> dict[str, Any]:
 def _played_back(config: SearchConfig, records: Sequence[PassRecord], orders: int = 300) -> dict[str, Any]:
     """Return what early stopping comes to if the passes begin in random orders, two at a time."""
     objectives = Objectives(config.objectives)
-    trials = {r.id: [list(r.figures_of(report).values()) for report in r.reports] for r in records}
+    trials = {r.id: [list(r.measures_of(report).values()) for report in r.reports] for r in records}
     whole = objectives.hypervolume([trial for reports in trials.values() for trial in reports[-1]])
     shares = []
     for order in range(orders):
@@ -96,7 +96,7 @@ def _played_back(config: SearchConfig, records: Sequence[PassRecord], orders: in
         while running:
             now, record, done = running.pop(int(np.argmin([seconds for seconds, _, _ in running])))
             report, reached[record.id] = record.reports[done], done
-            result = {"part": report.part, "figures": trials[record.id][done]}
+            result = {"part": report.part, "measures": trials[record.id][done]}
             asked: Any = SimpleNamespace(config={"pass": record.id})
             said = scheduler.on_trial_result(None, asked, result)
             if report.part < config.parts and said == TrialScheduler.CONTINUE:
@@ -155,8 +155,8 @@ def _summary(findings: Findings) -> dict[str, Any]:
             {
                 "trial": trial.name,
                 **trial.settings,
-                "r2": trial.figures["r2"],
-                "bimodal": trial.figures["bimodal_energy"],
+                "r2": trial.measures["r2"],
+                "bimodal": trial.measures["bimodal_energy"],
             }
             for trial in findings.front
         ],
@@ -174,10 +174,10 @@ def main() -> None:
             store = folder / "store"
             embed.run(embed.EmbedConfig(output=str(store)))
         part = stopping if isinstance(config, Stopping) else usage
-        figures = part(config, store, folder)  # type: ignore[operator]
+        measures = part(config, store, folder)  # type: ignore[operator]
         ray.shutdown()
-    print(json.dumps(figures, indent=2))
-    add_figures(_RESULTS, "stopping" if isinstance(config, Stopping) else "usage", figures)
+    print(json.dumps(measures, indent=2))
+    add_measures(_RESULTS, "stopping" if isinstance(config, Stopping) else "usage", measures)
 
 
 if __name__ == "__main__":

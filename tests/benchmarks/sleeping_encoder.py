@@ -1,7 +1,7 @@
 """An encoder that takes the time of a real one and computes nothing: what is left is the engine.
 
 `python:tests.benchmarks.sleeping_encoder` sleeps as long as CLIP L/14 takes on an A100 by clip-retrieval's published
-figure, 312 pairs a second. A pair's embeddings follow from its caption alone, so that a store can be checked.
+speed, 312 pairs a second. A pair's embeddings follow from its caption alone, so that a store can be checked.
 """
 
 import time

@@ -1,6 +1,6 @@
 """How fast training is: SAEs a pass, Ray Train against the plain loop, a paper-size run beside overcomplete.
 
-Run it on a machine that does nothing else. Each part adds its figures to `docs/benchmarks/training.json`; those of the
+Run it on a machine that does nothing else. Each part adds its measures to `docs/benchmarks/training.json`; those of the
 reader are made by `tests.benchmarks.reader`.
 """
 
@@ -21,7 +21,7 @@ from isoenergy.store.batches import PairBatches
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer, TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
-from tests.benchmarks.results import add_figures
+from tests.benchmarks.results import add_measures
 from workflows import train
 from workflows.train import TrainConfig
 from workflows.training.training_placement import Workers
@@ -159,17 +159,17 @@ def _rows_per_second(config: TrainingConfig, images: np.ndarray, texts: np.ndarr
 
 
 def main() -> None:
-    """Run one part and add its figures to the file."""
+    """Run one part and add its measures to the file."""
     config = tyro.cli(Several | Engine | Paper, description=__doc__)  # type: ignore[arg-type]
     match config:
         case Several():
-            part, figures = "several", several(config)
+            part, measures = "several", several(config)
         case Engine():
             with tempfile.TemporaryDirectory() as folder:
-                part, figures = "engine", engine(config, Path(folder))
+                part, measures = "engine", engine(config, Path(folder))
         case Paper():
-            part, figures = "paper", paper(config)
-    add_figures(_RESULTS, part, figures)
+            part, measures = "paper", paper(config)
+    add_measures(_RESULTS, part, measures)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.training.beta_search import AutomaticBeta, BetaCurve, BetaFigures, search_beta
+from isoenergy.training.beta_search import AutomaticBeta, BetaCurve, BetaMeasures, search_beta
 from isoenergy.training.training_config import TrainingConfig
 
 # Paper 3.6: beta, R², energy in always-on atoms; the cliff is between 6.58e-4 and 7.05e-4.
@@ -25,23 +25,23 @@ PAPER = np.array(
     ]
 )
 
-Response = Callable[[float], BetaFigures]
+Response = Callable[[float], BetaMeasures]
 
 
-def of_paper(beta: float) -> BetaFigures:
+def of_paper(beta: float) -> BetaMeasures:
     place = np.log(max(beta, 1e-9))
     r2, always_on = (float(np.interp(place, np.log(PAPER[:, 0]), PAPER[:, column])) for column in (1, 2))
-    return BetaFigures(beta, r2, always_on, 0.3)
+    return BetaMeasures(beta, r2, always_on, 0.3)
 
 
 def cliff_at(edge: float) -> Response:
-    return lambda beta: BetaFigures(beta, 0.85, 0.0 if beta <= edge else 0.7, 0.3)
+    return lambda beta: BetaMeasures(beta, 0.85, 0.0 if beta <= edge else 0.7, 0.3)
 
 
 def search(response: Response, settings: AutomaticBeta | None = None) -> tuple[BetaCurve, list[tuple[float, ...]]]:
     attempts: list[tuple[float, ...]] = []
 
-    def attempt(betas: Sequence[float]) -> list[BetaFigures]:
+    def attempt(betas: Sequence[float]) -> list[BetaMeasures]:
         TrainingConfig(beta=tuple(betas))  # which refuses the same beta twice
         attempts.append(tuple(betas))
         return [response(beta) for beta in betas]
@@ -50,7 +50,7 @@ def search(response: Response, settings: AutomaticBeta | None = None) -> tuple[B
     tried = [beta for betas in attempts for beta in betas]
     assert attempts[0][0] == 0
     assert len(tried) == len(set(tried))
-    assert [item.beta for item in curve.figures] == sorted(tried)
+    assert [item.beta for item in curve.measures] == sorted(tried)
     assert all(len(betas) <= 3 for betas in attempts[1:])
     assert len(attempts) <= 1 + (settings or AutomaticBeta()).rounds
     return curve, attempts
@@ -99,9 +99,9 @@ def test_where_everything_passes_the_largest_tried_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "baseline", [BetaFigures(0.0, math.nan, 0.0, 0.3), BetaFigures(0.0, 0.85, 0.2, 0.3)], ids=["NaN", "always on"]
+    "baseline", [BetaMeasures(0.0, math.nan, 0.0, 0.3), BetaMeasures(0.0, 0.85, 0.2, 0.3)], ids=["NaN", "always on"]
 )
-def test_where_not_even_the_baseline_passes_nothing_is_looked_for(baseline: BetaFigures) -> None:
+def test_where_not_even_the_baseline_passes_nothing_is_looked_for(baseline: BetaMeasures) -> None:
     curve, attempts = search(lambda beta: baseline if beta == 0 else of_paper(beta))
     assert curve.chosen == 0
     assert len(attempts) == 1
@@ -109,7 +109,7 @@ def test_where_not_even_the_baseline_passes_nothing_is_looked_for(baseline: Beta
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf, math.inf])
 def test_what_is_not_finite_does_not_pass(bad: float) -> None:
-    def response(beta: float) -> BetaFigures:
+    def response(beta: float) -> BetaMeasures:
         return of_paper(beta) if beta < 1.5e-4 else replace(of_paper(beta), r2=bad)
 
     curve, _ = search(response)
@@ -119,11 +119,11 @@ def test_what_is_not_finite_does_not_pass(bad: float) -> None:
 def test_a_beta_above_one_that_failed_is_never_chosen() -> None:
     """Paper 3.6: from 1.3e-4 on occasional runs collapse."""
 
-    def response(beta: float) -> BetaFigures:
+    def response(beta: float) -> BetaMeasures:
         return replace(of_paper(beta), always_on_energy=0.25) if 3e-4 < beta < 4e-4 else of_paper(beta)
 
     curve, _ = search(response)
-    failed = min(item.beta for item in curve.figures if item.always_on_energy > 0.01)
+    failed = min(item.beta for item in curve.measures if item.always_on_energy > 0.01)
     assert curve.chosen < failed
     assert curve.chosen > 2e-4
 
@@ -131,7 +131,7 @@ def test_a_beta_above_one_that_failed_is_never_chosen() -> None:
 def test_the_table_shows_each_beta_and_its_price() -> None:
     curve, _ = search(of_paper)
     lines = curve.table().splitlines()
-    assert len(lines) == 1 + len(curve.figures)
+    assert len(lines) == 1 + len(curve.measures)
     assert sum("<- chosen" in line for line in lines) == 1
     assert lines[-1].split() == ["0.01", "0.2900", "+0.5570", "99.9%", "30.0%"]
 

@@ -7,7 +7,7 @@ import torch
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
-from isoenergy.training.validation import ValidationFigures, validation_figures
+from isoenergy.training.validation import ValidationMeasures, validation_measures
 from tests.training.planted_pairs import planted
 
 
@@ -20,7 +20,7 @@ def pairs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(held.images), torch.from_numpy(held.texts)
 
 
-def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -> ValidationFigures:
+def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -> ValidationMeasures:
     """The same from dense float64 codes, as the paper defines them."""
     dictionary = sae.dictionary.detach().double().numpy()
     rows = [torch.nn.functional.normalize(part.float(), dim=1) for part in (images, texts)]
@@ -39,7 +39,7 @@ def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -
     probe = np.where(score > 0.95, accuracy, np.where(score < 0.05, 1 - accuracy, unseparated))
     full, kept = ([torch.from_numpy((z * mask) @ dictionary) for z in codes] for mask in (1.0, bimodal))
     recall = [np.mean([recall_at(a, b, (1,))[1], recall_at(b, a, (1,))[1]]) for a, b in (full, kept)]
-    return ValidationFigures(
+    return ValidationMeasures(
         r2=float(np.mean(r2)),
         mse=float(np.concatenate(errors).mean()),
         bimodal_energy=float(total[bimodal & ~always].sum() / total.sum()),
@@ -53,7 +53,7 @@ def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -
 @pytest.mark.parametrize(("atoms", "k", "count"), [(24, 3, 300), (16, 4, 41), (64, 5, 260)])
 def test_the_figures_are_those_of_dense_codes(atoms: int, k: int, count: int) -> None:
     sae, (images, texts) = drawn(atoms, k), pairs(count)
-    ours, plain = vars(validation_figures(sae, images, texts)), vars(plainly(sae, images, texts))
+    ours, plain = vars(validation_measures(sae, images, texts)), vars(plainly(sae, images, texts))
     for name, value in plain.items():
         rounding = 2 / count if name == "delta_r1" else 2e-6  # neighbours that are as near but for rounding
         assert ours[name] == pytest.approx(value, abs=rounding), name
@@ -61,7 +61,7 @@ def test_the_figures_are_those_of_dense_codes(atoms: int, k: int, count: int) ->
 
 def test_one_pair_and_training_mode_are_no_trouble() -> None:
     sae = drawn().train()
-    figures = validation_figures(sae, *pairs(1))
+    measures = validation_measures(sae, *pairs(1))
     assert sae.training
-    assert math.isfinite(figures.r2)
-    assert figures.delta_r1 == 0
+    assert math.isfinite(measures.r2)
+    assert measures.delta_r1 == 0

@@ -19,7 +19,7 @@ TWO = Objectives(("r2", "bimodal-energy"))
 THREE = Objectives(("r2", "bimodal-energy", "delta-r1"))
 
 
-def figures(r2: float, bimodal: float) -> dict[str, float]:
+def measures(r2: float, bimodal: float) -> dict[str, float]:
     return {
         "r2": r2, "mse": 1 - r2, "bimodal_energy": bimodal, "p_acc": 0.8, "delta_r1": -0.1, "always_on_energy": 0.0,
         "dead_atom_share": 0.1,
@@ -31,17 +31,17 @@ def folder(tmp_path: Path) -> SearchFolder:
     """Two finished passes, one that was stopped, one of which a trial diverged, one that failed, one that runs."""
     search = SearchFolder(str(tmp_path))
     world: list[tuple[dict[str, dict[str, float]], dict[str, str], Outcome | None]] = [
-        ({"beta-0.0001": figures(0.90, 0.3), "beta-0.001": figures(0.895, 0.6)}, {}, Outcome("finished")),
-        ({"beta-0.0001": figures(0.80, 0.2), "beta-0.001": figures(0.85, 0.7)}, {}, Outcome("finished")),
-        ({"beta-0.0001": figures(0.30, 0.9), "beta-0.001": figures(0.20, 0.8)}, {}, Outcome("stopped", "halving")),
-        ({"beta-0.0001": figures(0.70, 0.1)}, {"beta-0.001": "not finite"}, Outcome("finished")),
+        ({"beta-0.0001": measures(0.90, 0.3), "beta-0.001": measures(0.895, 0.6)}, {}, Outcome("finished")),
+        ({"beta-0.0001": measures(0.80, 0.2), "beta-0.001": measures(0.85, 0.7)}, {}, Outcome("finished")),
+        ({"beta-0.0001": measures(0.30, 0.9), "beta-0.001": measures(0.20, 0.8)}, {}, Outcome("stopped", "halving")),
+        ({"beta-0.0001": measures(0.70, 0.1)}, {"beta-0.001": "not finite"}, Outcome("finished")),
         ({}, {}, Outcome("failed", "out of memory")),
-        ({"beta-0.0001": figures(0.99, 0.9), "beta-0.001": figures(0.99, 0.9)}, {}, None),
+        ({"beta-0.0001": measures(0.99, 0.9), "beta-0.001": measures(0.99, 0.9)}, {}, None),
     ]
-    for number, (figures_of, diverged, outcome) in enumerate(world):
+    for number, (measures_of, diverged, outcome) in enumerate(world):
         record = PassRecord(f"pass-{number:04d}", TRAINING, CHOSEN)
         search.begin(record)
-        search.report(record.id, (Report(9, 90, 12.5, figures_of),) if figures_of else (), diverged)
+        search.report(record.id, (Report(9, 90, 12.5, measures_of),) if measures_of else (), diverged)
         if outcome is not None:
             search.end(record.id, outcome)
     return search

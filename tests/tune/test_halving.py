@@ -14,9 +14,9 @@ FAITHFUL, NEARLY, ALIGNED = [trial(0.9, 0.5)], [trial(0.88, 0.5)], [trial(0.4, 1
 """FAITHFUL dominates .45, NEARLY .44, ALIGNED .40; FAITHFUL and ALIGNED together .65, with NEARLY no more."""
 
 
-def goes_on(scheduler: JointHalving, name: str, part: int, figures: list[dict[str, float]]) -> bool:
+def goes_on(scheduler: JointHalving, name: str, part: int, measures: list[dict[str, float]]) -> bool:
     asked = SimpleNamespace(config={"pass": name})
-    said = scheduler.on_trial_result(None, asked, {"part": part, "figures": figures})  # type: ignore[arg-type]
+    said = scheduler.on_trial_result(None, asked, {"part": part, "measures": measures})  # type: ignore[arg-type]
     return said == TrialScheduler.CONTINUE
 
 
@@ -54,7 +54,7 @@ def test_a_pass_that_says_again_what_it_has_said_goes_on() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_what_is_on_record_counts_after_the_driver_died(known: bool) -> None:
-    figures = {name: FAITHFUL[0] for name in TrainingConfig(beta=(1e-4,)).names}
-    record = PassRecord("faithful", TrainingConfig(beta=(1e-4,)), {}, (Report(1, 10, 1.0, figures),))
+    measures = {name: FAITHFUL[0] for name in TrainingConfig(beta=(1e-4,)).names}
+    record = PassRecord("faithful", TrainingConfig(beta=(1e-4,)), {}, (Report(1, 10, 1.0, measures),))
     scheduler = JointHalving(TWO, 9, 3, [record] if known else [])
     assert goes_on(scheduler, "second", 1, NEARLY) is not known

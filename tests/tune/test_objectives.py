@@ -39,13 +39,13 @@ def test_what_diverged_or_is_worth_nothing_dominates_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "figure", "worse", "better"),
+    ("name", "measure", "worse", "better"),
     [("mse", "mse", 0.4, 0.1), ("always-on-energy", "always_on_energy", 0.5, 0.0), ("delta-r1", "delta_r1", -0.5, 0.0),
      ("p-acc", "p_acc", 0.6, 0.9)],
 )  # fmt: skip
-def test_each_objective_knows_which_way_is_better(name: str, figure: str, worse: float, better: float) -> None:
+def test_each_objective_knows_which_way_is_better(name: str, measure: str, worse: float, better: float) -> None:
     objectives = Objectives(("r2", name))  # type: ignore[arg-type]
-    bad, good = trial(0.9, **{figure: worse}), trial(0.9, **{figure: better})
+    bad, good = trial(0.9, **{measure: worse}), trial(0.9, **{measure: better})
     assert (objectives.gains(good) >= objectives.gains(bad)).all()
     assert objectives.gains(good)[1] > objectives.gains(bad)[1]
     assert objectives.front([bad, good]) == [1]

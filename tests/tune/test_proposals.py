@@ -19,12 +19,12 @@ def sampled(seed: int = 0, kind: str = "optuna", space: SearchSpace = SPACE, per
 
 def ended(record: PassRecord) -> PassRecord:
     """A made-up world in which k = 16 and a β near 1e-3 are best."""
-    figures = {
+    measures = {
         name: {"r2": 0.5 + 0.02 * record.training.k - 20 * abs(beta - 1e-3), "bimodal_energy": 0.4 + 20 * beta}
         for beta, names in record.saes_by_beta.items()
         for name in names
     }
-    return replace(record, reports=(Report(9, 90, 1.0, figures),), outcome=Outcome("finished"))
+    return replace(record, reports=(Report(9, 90, 1.0, measures),), outcome=Outcome("finished"))
 
 
 def followed(proposals: Proposals, count: int) -> list[PassRecord]:
@@ -81,9 +81,9 @@ def test_passes_that_run_failed_or_diverged_do_not_stop_the_search() -> None:
             record = replace(record, outcome=Outcome("failed", "out of memory"))
         elif number % 3 == 2:
             partly = ended(record)
-            names = list(partly.reports[0].figures)
-            left = {name: partly.reports[0].figures[name] for name in names[1:]}
-            record = replace(partly, reports=(replace(partly.reports[0], figures=left),), diverged={names[0]: "NaN"})
+            names = list(partly.reports[0].measures)
+            left = {name: partly.reports[0].measures[name] for name in names[1:]}
+            record = replace(partly, reports=(replace(partly.reports[0], measures=left),), diverged={names[0]: "NaN"})
         proposals.tell(record)
     assert proposals.propose(6) is not None
 

@@ -91,12 +91,12 @@ def test_a_pass_reports_each_part_once_and_is_finished(tmp_path: Path) -> None:
     record = ended(task, "finished")
     assert [message["part"] for message in sent] == [report.part for report in record.reports] == [1, 2, 3, 4]
     assert [message["step"] for message in sent] == [5, 10, 15, 18]
-    assert sent[-1]["hypervolume"] == OBJECTIVES.hypervolume(list(record.last_figures().values()))
-    assert record.last_figures().keys() == {1e-4, 1e-2}
+    assert sent[-1]["hypervolume"] == OBJECTIVES.hypervolume(list(record.last_measures().values()))
+    assert record.last_measures().keys() == {1e-4, 1e-2}
     steps = [step for message in sent for step, _ in message["points"]]
     assert steps == sorted(set(steps))
     assert {2, 4, 18} <= set(steps)
-    assert sent[-1]["points"][-1][1]["beta-0.01/validation_r2"] == record.reports[-1].figures["beta-0.01"]["r2"]
+    assert sent[-1]["points"][-1][1]["beta-0.01/validation_r2"] == record.reports[-1].measures["beta-0.01"]["r2"]
     assert "system/cpu_utilization_percentage" in sent[0]["points"][0][1]
 
 
@@ -116,7 +116,7 @@ def test_a_pass_that_was_killed_ends_with_the_weights_of_one_that_was_not(tmp_pa
     one, other = (task.search.read("pass-0000") for task in (whole, killed))
     assert one is not None
     assert other is not None
-    assert [(r.part, r.step, r.figures) for r in one.reports] == [(r.part, r.step, r.figures) for r in other.reports]
+    assert [(r.part, r.step, r.measures) for r in one.reports] == [(r.part, r.step, r.measures) for r in other.reports]
     assert other.outcome == one.outcome
 
 
@@ -162,7 +162,7 @@ def test_a_trial_that_diverges_is_left_out_and_the_others_are_those_of_a_pass_wi
     record = ended(both, "finished")
     assert list(record.diverged) == ["beta-1e+39"]
     assert "not finite" in record.diverged["beta-1e+39"]
-    assert record.last_figures().keys() == {1e-4}
+    assert record.last_measures().keys() == {1e-4}
     require_same(saes(clean), saes(both))
 
 
@@ -196,12 +196,12 @@ def test_a_spoilt_checkpoint_is_passed_over_and_the_pass_begins_anew(tmp_path: P
     require_same(saes(whole), saes(spoilt))
 
 
-def test_figures_of_seeds_are_means(tmp_path: Path) -> None:
+def test_measures_of_seeds_are_means(tmp_path: Path) -> None:
     task = begun(tmp_path, replace(TRAINING, seeds=2, beta=(1e-2,)))
     run(task)
     record = task.search.read("pass-0000")
     assert record is not None
-    each = [record.reports[-1].figures[f"beta-0.01-seed-{seed}"]["r2"] for seed in range(2)]
+    each = [record.reports[-1].measures[f"beta-0.01-seed-{seed}"]["r2"] for seed in range(2)]
     assert each[0] != each[1]
-    assert record.last_figures()[1e-2]["r2"] == pytest.approx(np.mean(each))
+    assert record.last_measures()[1e-2]["r2"] == pytest.approx(np.mean(each))
     assert len(CheckpointFolder(str(tmp_path / "passes/pass-0000" / CHECKPOINTS)).records()) == 1

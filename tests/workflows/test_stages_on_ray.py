@@ -102,7 +102,7 @@ def test_a_pass_whose_process_is_killed_goes_on_from_its_checkpoint(
     undisturbed = tune.run(replace(config, output=str(tmp_path / "whole")))
     assert undisturbed is not None
     for one, other in zip(findings.trials, undisturbed.trials, strict=True):
-        assert one.figures == other.figures
+        assert one.measures == other.measures
     assert {run.info.status for run in child_runs(config.folder)} == {"FINISHED"}
 
 

@@ -50,7 +50,7 @@ def test_a_search_is_on_record_and_in_mlflow_and_is_not_run_again(store: Path, t
     assert Counter(trial.status for trial in findings.trials) == {"finished": 8}
     assert findings.recommended in findings.front
     rows = list(csv.DictReader((folder / "trials.csv").open()))
-    assert [float(row["r2"]) for row in rows] == [trial.figures["r2"] for trial in findings.trials]
+    assert [float(row["r2"]) for row in rows] == [trial.measures["r2"] for trial in findings.trials]
     assert (folder / "front.png").read_bytes() == as_bytes(pareto_figure(findings), "png")
     assert not (folder / ".ray").exists()
 

@@ -1,4 +1,4 @@
-"""What a few pairs take: the figures of `isoenergy embed --dry-run`, measured before anything is written."""
+"""What a few pairs take: the measures of `isoenergy embed --dry-run`, measured before anything is written."""
 
 import time
 from dataclasses import dataclass

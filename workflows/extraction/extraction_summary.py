@@ -10,7 +10,7 @@ from workflows.extraction.extraction_graph import STAGES, ExtractionProgress
 
 
 @dataclass(frozen=True)
-class Figures:
+class ExtractionMeasures:
     """One run: pairs and the time they took."""
 
     pairs: int = 0
@@ -49,7 +49,7 @@ class Figures:
         return encoding / (encoding + self.encoder_wait_seconds) if encoding else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Return the figures under the names that MLflow gets."""
+        """Return the measures under the names that MLflow gets."""
         values = {f"{stage}_seconds": seconds for stage, seconds in self.work_seconds.items()}
         cosines = {f"cosine_to_float32_{number}": value for number, value in enumerate(self.cosine_to_float32)}
         return {
@@ -68,7 +68,7 @@ def progress_text(progress: ExtractionProgress) -> str:
     return f"{progress.rejected:,} rejected, {_split(progress.seconds)}"
 
 
-def summary_json(store: EmbeddingStore, figures: Figures) -> str:
+def summary_json(store: EmbeddingStore, measures: ExtractionMeasures) -> str:
     """Return the store's `summary.json`: what it holds, and what the run that completed it came to."""
     content: dict[str, Any] = {
         "encoder": store.manifest.encoder,
@@ -78,12 +78,13 @@ def summary_json(store: EmbeddingStore, figures: Figures) -> str:
         "embedded": len(store),
         "rejected": store.rejected,
         "fingerprint": store.fingerprint,
-        "run": asdict(figures) | {"pairs_per_second": figures.pairs_per_second, "encoder_busy": figures.encoder_busy},
+        "run": asdict(measures)
+        | {"pairs_per_second": measures.pairs_per_second, "encoder_busy": measures.encoder_busy},
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def table(stores: Sequence[EmbeddingStore], figures: Figures) -> str:
+def table(stores: Sequence[EmbeddingStore], measures: ExtractionMeasures) -> str:
     """Return the table that ends a run."""
     width = max(len(store.manifest.encoder) for store in stores)
     lines = [f"{'encoder':<{width}}  {'dim':>5}  {'pairs in':>12}  {'embedded':>12}  {'rejected':>9}  store"]
@@ -93,13 +94,14 @@ def table(stores: Sequence[EmbeddingStore], figures: Figures) -> str:
         for store in stores
     ]
     lines += [f"{'':<{width}}  {count:>12,} {reason}" for reason, count in sorted(stores[0].rejected.items())]
-    if figures.pairs:
+    if measures.pairs:
         lines.append(
-            f"this run: {figures.pairs:,} pairs in {figures.seconds:,.0f} s, {figures.pairs_per_second:,.0f} pairs/s; "
-            f"work {_split(figures.work_seconds)}; encoders busy {figures.encoder_busy:.0%}"
+            f"this run: {measures.pairs:,} pairs in {measures.seconds:,.0f} s, "
+            f"{measures.pairs_per_second:,.0f} pairs/s; "
+            f"work {_split(measures.work_seconds)}; encoders busy {measures.encoder_busy:.0%}"
         )
-    if figures.cosine_to_float32:
-        cosines = ", ".join(f"{cosine:.5f}" for cosine in figures.cosine_to_float32)
+    if measures.cosine_to_float32:
+        cosines = ", ".join(f"{cosine:.5f}" for cosine in measures.cosine_to_float32)
         lines.append(f"bfloat16: the lowest cosine to float32 is {cosines}")
     return "\n".join(lines)
 

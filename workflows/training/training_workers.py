@@ -15,7 +15,7 @@ from isoenergy.sae.group import SaeGroup
 from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store.batches import Batches
-from isoenergy.training.beta_search import AutomaticBeta, BetaCurve, BetaFigures, search_beta
+from isoenergy.training.beta_search import AutomaticBeta, BetaCurve, BetaMeasures, search_beta
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import DivergedError, Metrics, RawPairs, SaveCheckpoint, Trainer
 from isoenergy.training.training_config import TrainingConfig, beta_text
@@ -127,14 +127,14 @@ class _Worker:
         if filesystem.exists(path):
             known = json.loads(filesystem.cat_file(path))["attempts"]
 
-        def attempt(betas: Sequence[float]) -> list[BetaFigures]:
+        def attempt(betas: Sequence[float]) -> list[BetaMeasures]:
             name = beta_text(tuple(betas))
             if name not in known:
-                known[name] = [asdict(figures) for figures in self._short_training(tuple(betas), settings.epochs)]
+                known[name] = [asdict(measures) for measures in self._short_training(tuple(betas), settings.epochs)]
                 if self.rank == 0:
                     text = json.dumps({"attempts": known}, indent=2)
                     write_atomically(filesystem, path, text.encode())
-            return [BetaFigures(**figures) for figures in known[name]]
+            return [BetaMeasures(**measures) for measures in known[name]]
 
         curve: BetaCurve = search_beta(settings, attempt)
         if self.rank == 0:
@@ -144,7 +144,7 @@ class _Worker:
             self.task.progress.say(f"{found}, by short trainings:\n{curve.table()}")
         return (0.0, curve.chosen) if curve.chosen > 0 else (0.0,)
 
-    def _short_training(self, betas: tuple[float, ...], epochs: int) -> list[BetaFigures]:
+    def _short_training(self, betas: tuple[float, ...], epochs: int) -> list[BetaMeasures]:
         config = replace(self.task.training, beta=betas, epochs=epochs, seeds=1)
         trainer = self._trainer(config)
         last: Metrics = {}
@@ -159,10 +159,10 @@ class _Worker:
             trainer.run(report)
         except DivergedError:  # all workers have seen the same; which β was to blame, each alone will tell
             if len(betas) > 1:
-                return [figures for beta in betas for figures in self._short_training((beta,), epochs)]
-            return [BetaFigures(betas[0], math.nan, math.nan, math.nan)]
+                return [measures for beta in betas for measures in self._short_training((beta,), epochs)]
+            return [BetaMeasures(betas[0], math.nan, math.nan, math.nan)]
         return [
-            BetaFigures(
+            BetaMeasures(
                 beta=beta,
                 r2=last.get(f"{name}/validation_r2", mean_r2(last, name)),
                 always_on_energy=last[f"{name}/always_on_energy"],
@@ -239,7 +239,7 @@ def score(metrics: Metrics, names: Sequence[str]) -> float:
 
 
 def progress_text(metrics: Metrics, names: Sequence[str]) -> str:
-    """Return what the progress line says: the last SAE's figures, the one that is aligned most, and the speed."""
+    """Return what the progress line says: the last SAE's measures, the one that is aligned most, and the speed."""
     name = names[-1]
 
     def of(key: str) -> float:

@@ -2,7 +2,7 @@
 
     python -m isoenergy.bundled.making.evaluate_encoder
 
-Every figure of the card comes from this program or from the record that `train_encoder` left beside the weights.
+Every measure of the card comes from this program or from the record that `train_encoder` left beside the weights.
 """
 
 import io
@@ -74,7 +74,7 @@ class EmbeddedSplit:
 
 
 @dataclass(frozen=True)
-class EncoderFigures:
+class EncoderMeasures:
     """The encoder on held-out pairs."""
 
     pairs: int
@@ -89,7 +89,7 @@ class EncoderFigures:
 
 
 @dataclass(frozen=True)
-class SaeFigures:
+class SaeMeasures:
     """One SAE on held-out pairs."""
 
     beta: float
@@ -125,8 +125,8 @@ class Measured:
 
     record: dict[str, Any]
     """What `train_encoder` wrote down: settings, train pairs, history."""
-    encoder: EncoderFigures
-    saes: list[SaeFigures]
+    encoder: EncoderMeasures
+    saes: list[SaeMeasures]
     parameters: int
     weights_bytes: int
     sae_pairs: int
@@ -148,7 +148,7 @@ def embed_split(encoder: DualEncoder, pairs: Path, split: Split) -> EmbeddedSpli
     return EmbeddedSplit(arrays, table["source"].to_pylist())
 
 
-def encoder_figures(test: EmbeddedSplit) -> EncoderFigures:
+def encoder_measures(test: EmbeddedSplit) -> EncoderMeasures:
     """Measure retrieval over the full gallery, and the gap."""
     images, texts = test.unit_rows()
     cosine = images @ texts.T
@@ -157,7 +157,7 @@ def encoder_figures(test: EmbeddedSplit) -> EncoderFigures:
     for source in sorted(set(test.sources)):
         mine = torch.tensor([other == source for other in test.sources])
         by_source[source] = int(mine.sum()), float((ranks[mine] < max(RANKS)).float().mean())
-    return EncoderFigures(
+    return EncoderMeasures(
         pairs=len(images),
         image_to_text=recall_at(images, texts, RANKS),
         text_to_image=recall_at(texts, images, RANKS),
@@ -169,7 +169,7 @@ def encoder_figures(test: EmbeddedSplit) -> EncoderFigures:
 
 
 @torch.no_grad()
-def sae_figures(sae: SparseAutoencoder, test: EmbeddedSplit) -> SaeFigures:
+def sae_measures(sae: SparseAutoencoder, test: EmbeddedSplit) -> SaeMeasures:
     """Measure what bimodal and unimodal atoms carry."""
     images, texts = test.unit_rows()
     image_codes, text_codes = sae.encode(images), sae.encode(texts)
@@ -189,7 +189,7 @@ def sae_figures(sae: SparseAutoencoder, test: EmbeddedSplit) -> SaeFigures:
         "always-on": statistics.frequency > ALWAYS_ON_FREQUENCY,
     }
     residuals = torch.cat([image_codes.residual, text_codes.residual])
-    return SaeFigures(
+    return SaeMeasures(
         beta=sae.config.beta,
         mean_squared_error=float(residuals.square().sum(1).mean()),
         recall=recall,
@@ -212,7 +212,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def targets(encoder: EncoderFigures, saes: list[SaeFigures]) -> str:
+def targets(encoder: EncoderMeasures, saes: list[SaeMeasures]) -> str:
     """Return the table of what was wanted, what was measured, and whether it is met."""
     checks = [
         ("image→text R@10", "≥", LEAST_RECALL, encoder.image_to_text[10]),
@@ -233,7 +233,7 @@ def targets(encoder: EncoderFigures, saes: list[SaeFigures]) -> str:
     return table(("", "wanted", "measured", ""), rows)
 
 
-def retrieval(encoder: EncoderFigures) -> str:
+def retrieval(encoder: EncoderMeasures) -> str:
     """Return the tables of recall, in both directions and by source."""
     both = (("image→text", encoder.image_to_text), ("text→image", encoder.text_to_image))
     by_direction = table(
@@ -247,7 +247,7 @@ def retrieval(encoder: EncoderFigures) -> str:
     return f"{by_direction}\n\n{by_source}"
 
 
-def phenomenon(saes: list[SaeFigures]) -> str:
+def phenomenon(saes: list[SaeMeasures]) -> str:
     """Return the table of both SAEs side by side."""
     parts = ("reconstructed", "bimodal", "unimodal")
     classes = ("bimodal", "image-only", "text-only")
@@ -300,7 +300,7 @@ tokenizer = open_clip.get_tokenizer("local-dir:isoenergy/bundled/encoder")
 
 {table(("", ""), shape_of(measured))}
 
-Every figure is of the weights as loaded from that file. The vocabulary is byte-pair, lower-cased, fitted to the train
+Every measure is of the weights as loaded from that file. The vocabulary is byte-pair, lower-cased, fitted to the train
 captions.
 
 ## Targets
@@ -375,8 +375,8 @@ def main(config: EvaluationConfig) -> None:
     weights = config.encoder / WEIGHTS_FILE
     measured = Measured(
         record=json.loads((config.encoder / TRAINING_RECORD).read_text()),
-        encoder=encoder_figures(test),
-        saes=[sae_figures(sae, test) for sae in saes],
+        encoder=encoder_measures(test),
+        saes=[sae_measures(sae, test) for sae in saes],
         parameters=sum(value.numel() for value in load_file(weights).values()),
         weights_bytes=weights.stat().st_size,
         sae_pairs=len(train.arrays),

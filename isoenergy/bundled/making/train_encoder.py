@@ -325,7 +325,7 @@ def embed(model: CLIP, pairs: Pairs, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(texts)
 
 
-def validation_figures(image: Tensor, text: Tensor) -> dict[str, float]:
+def validation_measures(image: Tensor, text: Tensor) -> dict[str, float]:
     """Return R@10 in both directions over all rows, the modality gap, and each modality's constant share of energy."""
     cosine = image @ text.T
     matches = cosine.diagonal()
@@ -434,13 +434,13 @@ def train(config: EncoderTrainingConfig) -> None:
         speed = len(order) / (time.monotonic() - clock)
         line = f"epoch {epoch}/{config.epochs}  loss {np.mean(losses):.3f}  {speed:.0f} pairs/s"
         if epoch % config.validate_every == 0 or epoch == config.epochs:
-            figures = validation_figures(*embed(model, validation, validation_tokens))
+            measures = validation_measures(*embed(model, validation, validation_tokens))
             minutes = (time.monotonic() - started) / 60
-            history.append({"epoch": epoch, "minutes": minutes, "loss": float(np.mean(losses)), **figures})
+            history.append({"epoch": epoch, "minutes": minutes, "loss": float(np.mean(losses)), **measures})
             record = {"settings": settings_record(config), "train_pairs": len(training), "history": history}
             model.logit_scale.data.fill_(math.log(logit_scale(config, (first_step + steps_an_epoch) / steps)))
             save_encoder(model, tokenizer, architecture, record, config.output)
-            line += "  " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            line += "  " + "  ".join(f"{name} {value:.3f}" for name, value in measures.items())
         print(line, flush=True)
 
 
