@@ -59,32 +59,50 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
             run_on_ray(planned, root, "evaluate")
         if config.only:
             return None
-        summary = _heading(config, store)
-        if isinstance(graph, ModalitiesGraph):
-            summary |= modalities_summary(saes, names, graph, root)
-        else:
-            summary |= _summary(saes, names, graph, root)
-        summary["tasks"] = [] if tasks is None else tasks.results(names, root)
+        summary = _whole_summary(config, store, saes, names, graph, tasks, root)
         summary["graph"] = [asdict(node) for node in step_plan.graph(planned, root)]
         file = f"{output}/{SUMMARY_FILE}"
         filesystem, path = open_filesystem(file)
         write_atomically(filesystem, path, strict_json.dumps(summary).encode())
-        stage.metrics(dict(_numbers(summary.get("original") or summary["vectors"], "original/")))
-        for sae in summary["saes"]:
-            stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
-        stage.metrics(
-            {
-                name: value
-                for task in summary["tasks"]
-                for row in task["rows"]
-                for name, value in _numbers(row["values"], f"tasks/{task['name']}/{_row_name(row)}/")
-            }
-        )
-        stage.tags(
-            {"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in summary["saes"]}}
-        )
+        _track(stage, summary, store)
         log_file(stage, file)
     return file
+
+
+def _whole_summary(
+    config: EvaluateConfig,
+    store: EmbeddingStore,
+    saes: Mapping[str, Autoencoder],
+    names: Mapping[str, str],
+    graph: EvaluationGraph | ModalitiesGraph,
+    tasks: TaskSteps | None,
+    root: str,
+) -> dict[str, Any]:
+    if isinstance(graph, ModalitiesGraph):
+        results = modalities_summary(saes, names, graph, root)
+    else:
+        results = _summary(saes, names, graph, root)
+    return {
+        **_heading(config, store),
+        **results,
+        "tasks": [] if tasks is None else tasks.results(names, root),
+    }
+
+
+def _track(stage: mlflow_runs.Run, summary: Mapping[str, Any], store: EmbeddingStore) -> None:
+    """Send every number of the summary, and what it is of, to the stage's run."""
+    stage.metrics(dict(_numbers(summary.get("original") or summary["vectors"], "original/")))
+    for sae in summary["saes"]:
+        stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
+    stage.metrics(
+        {
+            name: value
+            for task in summary["tasks"]
+            for row in task["rows"]
+            for name, value in _numbers(row["values"], f"tasks/{task['name']}/{_row_name(row)}/")
+        }
+    )
+    stage.tags({"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in summary["saes"]}})
 
 
 def _require_fit(folder: str, sae: Autoencoder, store: EmbeddingStore) -> None:
