@@ -28,6 +28,7 @@ _SERVICES = {"on_ray": "ray", "mlflow_server": "ray", "running_proxy": "s3"}
 _TIERS = ("slow", "soak")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put each test into the group that one process runs; begin with those that take longest."""
     groups = [*dict.fromkeys(_SERVICES.values()), ""]
