@@ -1,6 +1,6 @@
 """The pursuit against the two public Matching Pursuit SAEs, in one process: `make bench`.
 
-Every figure of a peer comes from interleaved pairs (ours, theirs, ours, theirs …) on the same dictionary and rows; a
+Every measure of a peer comes from interleaved pairs (ours, theirs, ours, theirs …) on the same dictionary and rows; a
 ratio is the median over the pairs. A step is forward, reconstruction and paired alignment, backward and Adam.
 """
 # ruff: noqa: E402 - matplotlib is prepared before overcomplete is imported

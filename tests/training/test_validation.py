@@ -51,7 +51,7 @@ def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -
 
 
 @pytest.mark.parametrize(("atoms", "k", "count"), [(24, 3, 300), (16, 4, 41), (64, 5, 260)])
-def test_the_figures_are_those_of_dense_codes(atoms: int, k: int, count: int) -> None:
+def test_the_measures_are_those_of_dense_codes(atoms: int, k: int, count: int) -> None:
     sae, (images, texts) = drawn(atoms, k), pairs(count)
     ours, plain = vars(validation_measures(sae, images, texts)), vars(plainly(sae, images, texts))
     for name, value in plain.items():

@@ -98,6 +98,8 @@ def test_a_pass_reports_each_part_once_and_is_finished(tmp_path: Path) -> None:
     assert {2, 4, 18} <= set(steps)
     assert sent[-1]["points"][-1][1]["beta-0.01/validation_r2"] == record.reports[-1].measures["beta-0.01"]["r2"]
     assert "system/cpu_utilization_percentage" in sent[0]["points"][0][1]
+    on_disk = json.loads(Path(task.search.pass_uri(task.pass_id), "reports.json").read_text())["reports"]
+    assert [report["figures"] for report in on_disk] == [report.measures for report in record.reports]
 
 
 @pytest.mark.parametrize("part", [1, 2, 3, 4])

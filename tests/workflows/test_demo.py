@@ -81,7 +81,7 @@ def test_bimodal_atoms_carry_retrieval_and_unimodal_atoms_the_gap(demo: Demo) ->
     assert results["always_on_energy_share"] < 0.05
 
 
-def test_the_summary_names_every_figure(demo: Demo) -> None:
+def test_the_summary_names_every_measure(demo: Demo) -> None:
     assert "14,399 in, 14,399 embedded, rejected: none" in demo.printed
     for words in ("R² 0.", "p_acc 0.", "gap 0.", "R@1/5/10", "report.html", "mlflow ui --backend-store-uri"):
         assert words in demo.printed
