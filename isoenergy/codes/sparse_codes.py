@@ -173,7 +173,16 @@ class SparseCodes:
         return numbers.new_zeros(atoms).index_add(0, self.indices.flatten(), numbers.flatten())
 
     def keep(self, atom_mask: Tensor) -> "SparseCodes":
-        """Zero the coefficients of every atom outside `atom_mask`, `(atoms,)` bool, with no re-encoding (paper 4.1)."""
+        """Zero the coefficients of every atom outside `atom_mask`, `(atoms,)` bool, with no re-encoding (paper 4.1).
+
+        Raises ValueError for what is not such a mask.
+        """
+        if not isinstance(atom_mask, Tensor) or atom_mask.dtype != torch.bool or atom_mask.ndim != 1:
+            raise ValueError(f"atom_mask must be an (atoms,) bool tensor, got {atom_mask!r}")
+        if len(self) and int(self.indices.max()) >= len(atom_mask):
+            raise ValueError(
+                f"atom_mask is for {len(atom_mask)} atoms, and the codes have atom {int(self.indices.max())}"
+            )
         return SparseCodes(self.indices, self.values * atom_mask[self.indices], self.residual)
 
 

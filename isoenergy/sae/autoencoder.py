@@ -21,6 +21,7 @@ from isoenergy.pursuit import gram_matrix, plan_pursuit
 from isoenergy.sae.fetching import local_copy
 from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE, SaeConfig
 from isoenergy.sae.sharing import upload, write_card
+from isoenergy.settings.float_arrays import as_float_array
 from isoenergy.sparse_encoders import MatchingPursuit
 
 UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
@@ -96,7 +97,7 @@ class SparseAutoencoder(nn.Module):
         return codes.to_sparse()
 
     def _as_rows(self, x: Tensor | np.ndarray, name: str) -> Tensor:
-        rows = x if isinstance(x, Tensor) else torch.as_tensor(np.require(x, requirements="W"))
+        rows = x if isinstance(x, Tensor) else torch.from_numpy(as_float_array(x))
         if rows.ndim != 2 or rows.shape[1] != self.config.dim or not rows.is_floating_point():
             raise ValueError(
                 f"{name} must be floats of shape (batch, {self.config.dim}), got {rows.dtype} of {tuple(rows.shape)}"
@@ -119,9 +120,9 @@ class SparseAutoencoder(nn.Module):
         """SHA-256 of the weights: the same for the same autoencoder, wherever it is."""
         return weights_digest(self)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write `sae.safetensors` and `config.json` into `folder`, which is made if need be."""
-        save_weights(self, self.config, folder)
+        save_weights(self, self.config, Path(folder))
 
     @classmethod
     def load(cls, place: str | Path) -> Self:

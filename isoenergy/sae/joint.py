@@ -88,9 +88,9 @@ class JointAutoencoder(nn.Module):
         """SHA-256 of the weights: the same for the same autoencoder, wherever it is."""
         return weights_digest(self)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write `sae.safetensors` and `config.json` into `folder`, which is made if need be."""
-        save_weights(self, self.config, folder)
+        save_weights(self, self.config, Path(folder))
 
     @classmethod
     def load(cls, place: str | Path) -> Self:

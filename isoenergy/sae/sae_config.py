@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
 from isoenergy.settings.modalities import MODALITIES as MODALITIES
 from isoenergy.settings.modalities import MODALITY_NAME
+from isoenergy.settings.numbers import finite_number, whole_number
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 
 WEIGHTS_FILE = "sae.safetensors"
@@ -48,14 +48,10 @@ class SaeConfig:
 
     def __post_init__(self) -> None:
         for name in ("dim", "atoms", "k"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, got {value}")
-            object.__setattr__(self, name, int(value))  # numpy's integers do not go into JSON
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1))
         if self.k > self.atoms:
             raise InputError(f"k must be at most the number of atoms, {self.atoms}, got {self.k}")
-        if not self.beta >= 0:
-            raise InputError(f"beta must be 0 or more, got {self.beta}")
+        object.__setattr__(self, "beta", finite_number("beta", self.beta))
         for name, allowed in (("atom_norm", get_args(AtomNorm)), ("input", get_args(Input))):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
@@ -63,6 +59,8 @@ class SaeConfig:
             raise InputError(f"null must be true or false, got {self.null!r}")
         if not all(isinstance(name, str) and MODALITY_NAME.fullmatch(name) for name in self.modalities):
             raise InputError(f"modalities must be names of letters, digits, _ and -, got {self.modalities!r}")
+        if not self.modalities or len(set(self.modalities)) != len(self.modalities):
+            raise InputError(f"modalities must be one or more different names, got {self.modalities!r}")
         if self.widths and (len(self.widths) != len(self.modalities) or sum(self.widths) != self.dim):
             raise InputError(
                 f"widths must be one for each of {', '.join(self.modalities)}, {self.dim} together, got {self.widths}"
@@ -77,6 +75,9 @@ class SaeConfig:
                 f"{CONFIG_FILE} has {', '.join(unknown)}, which this version of isoenergy does not know: it was "
                 f"written by a newer version, or not by isoenergy; install a newer one"
             )
+        for name in ("modalities", "widths"):
+            if not isinstance(values.get(name, []), list | tuple):
+                raise InputError(f"{name} must be a list, got {values[name]!r}")
         families = {"sparse_encoder": SparseEncoder, "alignment": Alignment}
         chosen = {name: family.from_dict(values[name]) for name, family in families.items() if name in values}
         listed = {name: tuple(values[name]) for name in ("modalities", "widths") if name in values}

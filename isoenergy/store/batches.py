@@ -16,6 +16,8 @@ from torch import Tensor
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
+from isoenergy.settings.float_arrays import as_float_array
+from isoenergy.settings.numbers import whole_number
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder, Positions, require_batches
 from isoenergy.store.row_sources import ArrayRows, PairRows, open_rows
@@ -92,26 +94,31 @@ class PairBatches:
 
     @classmethod
     def of_arrays(
-        cls, images: np.ndarray, texts: np.ndarray, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1
+        cls,
+        images: np.ndarray | Tensor,
+        texts: np.ndarray | Tensor,
+        batch_pairs: int,
+        seed: int,
+        rank: int = 0,
+        workers: int = 1,
     ) -> "PairBatches":
         """Return batches of pairs in memory, `(pairs, width)` floats each, shuffled as a whole.
 
         Raises InputError, naming argument, row and remedy, for what no store would hold: another shape or type, arrays
         of different length, and rows that are zero or not finite.
         """
-        arrays = {"images": np.asarray(images), "texts": np.asarray(texts)}
-        for name, array in arrays.items():
-            _require_vectors(name, array)
+        batch_pairs = whole_number("batch_pairs", batch_pairs, 1)
+        arrays = {name: _vectors(name, given) for name, given in (("images", images), ("texts", texts))}
         rows = ArrayRows(dict(zip(("image", "text"), arrays.values(), strict=True)))
         order = PairOrder(np.array([0, len(images)]), batch_pairs, seed, window_pairs=len(images))
-        return cls(order, rows, rank, workers, data=_digest(arrays.values()))
+        return cls(order, rows, rank, workers, data=f"{_digest(arrays.values())} in order {seed}")
 
     @classmethod
     def of_index(cls, index: PairIndex, batch_pairs: int, seed: int, rank: int = 0, workers: int = 1) -> "PairBatches":
         """Return batches of an index's pairs, read into this process's memory."""
         rows = open_rows(index, "memory", torch.device("cpu"), NodeGroup())
         order = PairOrder(index.starts, batch_pairs, seed)
-        return cls(order, rows, rank, workers, data=f"{index.fingerprint} {index.split} {len(index)}")
+        return cls(order, rows, rank, workers, data=f"{index.fingerprint} {index.split} {len(index)} in order {seed}")
 
     @property
     def widths(self) -> Sequence[int]:
@@ -210,8 +217,16 @@ class UnpairedBatches:
         return replace(self, parts=tuple(part.unshared() for part in self.parts))
 
 
-def _require_vectors(name: str, array: np.ndarray) -> None:
-    if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
+def _vectors(name: str, given: np.ndarray | Tensor) -> np.ndarray:
+    """Return vectors as an array; raises InputError, naming the row, for what no store would hold."""
+    if isinstance(given, Tensor):
+        given = given.detach().cpu()
+        given = (given.float() if given.dtype == torch.bfloat16 else given).numpy()  # numpy has no bfloat16
+    try:
+        array = as_float_array(given)
+    except ValueError as error:
+        raise InputError(f"{name} must be (pairs, width) floats: {error}") from error
+    if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name} must be (pairs, width) floats, got {array.dtype} of shape {array.shape}")
     with np.errstate(invalid="ignore", over="ignore"):
         squares = np.einsum("ij,ij->i", array, array, dtype=np.float64)
@@ -222,6 +237,7 @@ def _require_vectors(name: str, array: np.ndarray) -> None:
             raise InputError(
                 f"row {row} of {name} is {what}{more}: it cannot be normalised; leave such pairs out of both arrays"
             )
+    return array
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:

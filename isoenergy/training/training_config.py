@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
+from numbers import Real
 from typing import Any, Literal, Self, get_args
 
 from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
 from isoenergy.sae.sae_config import AtomNorm, Input, SaeConfig
 from isoenergy.settings.modalities import MODALITIES, Widths
+from isoenergy.settings.numbers import finite_number, whole_number
 from isoenergy.settings.variants import number_text
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 from isoenergy.training.beta_search import AutomaticBeta, BetaRule
@@ -78,6 +80,7 @@ class TrainingConfig:
     """Steps between two checkpoints."""
 
     def __post_init__(self) -> None:
+        self._take_numbers_of_any_type()
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and item.name not in _MAY_BE_ZERO and not 0 < value < math.inf:
@@ -86,8 +89,6 @@ class TrainingConfig:
             raise InputError(
                 f"dictionaries must be one of {', '.join(get_args(Dictionaries))}, got {self.dictionaries}"
             )
-        if self.seed < 0:
-            raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not 0 <= self.revival < math.inf:
             raise InputError(f"revival must be 0 or more, got {self.revival}")
         if self.null:
@@ -96,8 +97,20 @@ class TrainingConfig:
             return
         if not self.beta or len(set(self.beta)) != len(self.beta):
             raise InputError(f"beta must be one or more different numbers, got {self.beta}")
-        if not all(0 <= beta < math.inf for beta in self.beta):
-            raise InputError(f"beta must be 0 or more, got {self.beta}")
+
+    def _take_numbers_of_any_type(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "beta":
+                if isinstance(value, Real):
+                    value = (value,)
+                if not isinstance(value, AutomaticBeta):
+                    value = tuple(finite_number("beta", beta) for beta in value)
+            elif item.type in (int, int | None) and value is not None:
+                value = whole_number(item.name, value, 0 if item.name in _MAY_BE_ZERO else 1)
+            elif isinstance(value, Real) and not isinstance(value, bool):
+                value = float(value)
+            object.__setattr__(self, item.name, value)
 
     def _require_that_pairs_matter(self) -> None:
         if not self.alignment.needs_pairs:
@@ -142,7 +155,7 @@ class TrainingConfig:
 
         Raises InputError if one dictionary is to serve modalities of different widths.
         """
-        by_name = dict.fromkeys(MODALITIES, dim) if isinstance(dim, int) else dim
+        by_name = dim if isinstance(dim, Mapping) else dict.fromkeys(MODALITIES, int(dim))
         widths = tuple(by_name.values())
         differ = len(set(widths)) > 1
         if differ and self.dictionaries == "shared":
@@ -174,7 +187,7 @@ class TrainingConfig:
         """Return the size of the dictionary for embeddings of width `dim`; that of the widest, if widths differ."""
         if self.atoms is not None:
             return self.atoms
-        return self.expansion * (dim if isinstance(dim, int) else max(dim.values()))
+        return self.expansion * int(max(dim.values()) if isinstance(dim, Mapping) else dim)
 
     @property
     def names(self) -> list[str]:

@@ -168,3 +168,13 @@ def test_parts_of_different_widths_are_laid_end_to_end() -> None:
     expected = torch.cat([part.to_dense(ATOMS) for part in parts])
     torch.testing.assert_close(whole.to_dense(ATOMS), expected, check_dtype=False)
     assert concatenate([], least_k=3).indices.shape == (0, 3)
+
+
+def test_a_mask_that_is_none_of_the_atoms_is_refused() -> None:
+    codes = SparseCodes(torch.tensor([[0, 4]], dtype=torch.int32), torch.ones(1, 2), torch.zeros(1, 3))
+    assert codes.keep(torch.tensor([True, False, False, False, False])).values.tolist() == [[1, 0]]
+    with pytest.raises(ValueError, match="atom_mask is for 4 atoms, and the codes have atom 4"):
+        codes.keep(torch.ones(4, dtype=torch.bool))
+    for wrong in (torch.ones(5), torch.ones(1, 5, dtype=torch.bool), [True] * 5, torch.tensor([0, 4])):
+        with pytest.raises(ValueError, match="atom_mask must be an"):
+            codes.keep(wrong)

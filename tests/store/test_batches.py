@@ -132,7 +132,7 @@ def test_pairs_in_memory_are_refused_by_their_row_in_the_arrays() -> None:
         with pytest.raises(InputError, match=f"row 3 of images is {what}, and so are 2 more"):
             PairBatches.of_arrays(bad, good, 8, seed=0)
     for wrong in (good[0], good.astype(int), good[:, :0]):
-        with pytest.raises(InputError, match=r"images must be \(pairs, width\) floats, got"):
+        with pytest.raises(InputError, match=r"images must be \(pairs, width\) floats"):
             PairBatches.of_arrays(wrong, good, 8, seed=0)
 
 

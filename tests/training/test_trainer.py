@@ -410,3 +410,29 @@ def test_beta_is_numbers_or_a_rule() -> None:
         parse_beta("0;1")
     with pytest.raises(InputError, match="yet to be found"):
         _ = TrainingConfig(beta=AutomaticBeta()).betas
+
+
+def test_numbers_of_numpy_are_taken(pairs: PairArrays) -> None:
+    changes = {"epochs": np.int64(3), "beta": (np.float32(0), np.float64(1e-2)), "learning_rate": np.float64(2e-2)}
+    config = dataclasses.replace(CONFIG, **changes)
+    assert config == CONFIG
+    assert json.dumps(dataclasses.asdict(config)) == json.dumps(dataclasses.asdict(CONFIG))
+    batches = PairBatches.of_arrays(pairs.images, pairs.texts, np.int32(20), 0)
+    Trainer(config, batches, np.int64(8))
+    assert TrainingConfig(beta=0.1).betas == (0.1,)
+    with pytest.raises(InputError, match=r"expansion must be a whole number of at least 1, got 2\.5"):
+        TrainingConfig(expansion=2.5)
+
+
+def test_arrays_and_tensors_of_any_kind_are_taken(pairs: PairArrays) -> None:
+    data = PairBatches.of_arrays(pairs.images, pairs.texts, 20, 0).data
+    images, texts = torch.from_numpy(pairs.images), torch.from_numpy(pairs.texts)
+    assert PairBatches.of_arrays(images.requires_grad_(), texts, 20, 0).data == data
+    assert PairBatches.of_arrays(pairs.images.astype(">f2"), pairs.texts[::-1][::-1], 20, 0).data == data
+    PairBatches.of_arrays(images.bfloat16(), texts.bfloat16(), 20, 0)
+
+
+def test_a_run_does_not_go_on_in_another_order(pairs: PairArrays, tmp_path: Path) -> None:
+    train(pairs, CONFIG, tmp_path)
+    with pytest.raises(InputError, match="was trained on other data"):
+        fresh(pairs, CONFIG, data_seed=5).load(tmp_path / "4")

@@ -202,7 +202,11 @@ def test_an_image_is_told_by_its_first_bytes(tmp_path: Path, name: str) -> None:
     assert (pairs.keys, pairs.images, pairs.captions) == ([b"a.tar/0", b"a.tar/1"], [image, None], [b"t", None])
 
 
-@pytest.mark.parametrize("content", [bytes(1024), gzip.compress(bytes(10240)), tar_of([("README", b"r")])])
+@pytest.mark.parametrize(
+    "content",
+    [bytes(1024), gzip.compress(bytes(10240)), tar_of([("README", b"r")])],
+    ids=["end mark", "gzip", "no pair"],
+)
 def test_tars_without_a_sample_are_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "0.tar").write_bytes(content)
     (tmp_path / "1.tar").write_bytes(bytes(10240))
