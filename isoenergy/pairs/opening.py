@@ -18,12 +18,13 @@ from isoenergy.pairs.formats.coco import SUFFIX as COCO_SUFFIX
 from isoenergy.pairs.formats.coco import CocoPairs
 from isoenergy.pairs.formats.folder import FolderPairs, has_sidecars
 from isoenergy.pairs.formats.listed import Fetch
-from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs
+from isoenergy.pairs.formats.named import is_url
+from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, bytes_of
 from isoenergy.pairs.formats.parquet import SUFFIXES as PARQUET_SUFFIXES
 from isoenergy.pairs.formats.paths import PathPairs
 from isoenergy.pairs.formats.schemas import ROLES, plain_schema
-from isoenergy.pairs.formats.table import URL_STARTS, TablePairs, is_of_its_folder, tables_among
-from isoenergy.pairs.formats.urls import UrlPairs
+from isoenergy.pairs.formats.table import TablePairs, is_of_its_folder, tables_among
+from isoenergy.pairs.formats.urls import UrlPairs, text_of
 from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
@@ -129,23 +130,27 @@ def _in_parquet(
         if columns.image:
             if not pa.types.is_string(types.get(columns.image, pa.null())):
                 return "parquet"
-            return "paths" if _holds_other_than_urls(filesystem, path, columns.image) else "urls"
+            return "urls" if all(map(is_url, _first_names(filesystem, path, columns.image))) else "paths"
         usual = {role: usual_column([n for n, kind in types.items() if ROLES[role][0](kind)], role) for role in ROLES}
         if usual["image"]:
             return "parquet"
         if usual["path"] and (not usual["url"] or (with_images and usual["path"] not in USUAL_NAMES["url"])):
             return "urls" if usual["path"] in USUAL_NAMES["url"] else "paths"
+        if usual["url"] and usual["path"] == usual["url"]:
+            names = _first_names(filesystem, path, usual["url"])
+            return "urls" if any(map(is_url, names)) or not names else "paths"
         return "urls" if usual["url"] else "parquet"
     return "parquet"  # opening it says what is wrong
 
 
-def _holds_other_than_urls(filesystem: AbstractFileSystem, path: str, column: str) -> bool:
-    """Return whether the first string of a column is none of a URL."""
+def _first_names(filesystem: AbstractFileSystem, path: str, column: str) -> list[str]:
+    """Return the first texts of a column that names images."""
     with open_file(filesystem, path, cache_type="none") as stream:
         for batch in pq.ParquetFile(stream).iter_batches(_PEEKED_ROWS, columns=[column]):
-            if values := [value for value in batch[column].to_pylist() if value]:
-                return not str(values[0]).lower().startswith(URL_STARTS)
-    return False
+            texts = map(text_of, bytes_of(pa.chunked_array([batch[column]])))
+            if names := [text for text in texts if text]:
+                return names
+    return []
 
 
 def _in_json(filesystem: AbstractFileSystem, path: str) -> Format:

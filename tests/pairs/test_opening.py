@@ -20,9 +20,10 @@ from isoenergy.pairs.opening import open_source, recognised
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import Format, PairColumns, PairSource, RawPairs, SourceConfig
 from isoenergy.pairs.source_names import split_at_commas
+from tests.pairs.download.server import Server, answer
 from tests.pairs.made_up_pairs import encoded_image
 
-FETCH = Downloader(DownloadConfig()).fetch
+FETCH = Downloader(DownloadConfig(allow_loopback=True, retries=0)).fetch
 LAION = {
     "SAMPLE_ID": [1.0], "URL": ["https://a.invalid/x.jpg"], "TEXT": ["t"], "HEIGHT": [3], "WIDTH": [4],
     "LICENSE": ["?"], "NSFW": ["UNLIKELY"], "similarity": [0.3],
@@ -326,6 +327,39 @@ def test_a_folder_that_datasets_saved(tmp_path: Path, new: Any, scheme: str) -> 
     filesystem.pipe_file(f"{folder}/train/data-00001-of-00002.arrow", content[:-700])
     pairs = read_all(opened(f"{scheme}{folder}"))
     assert [r and r.reason for r in pairs.rejections][6:] == [Reason.UNREADABLE_FILE]
+
+
+def test_urls_in_the_usual_column_of_images(tmp_path: Path, server: Server) -> None:
+    server.answers = {f"/{n}": answer(b"%d" % n) for n in range(2)}
+    put(tmp_path, a={"image": ["n/a", server.url("/0"), server.url("/1")], "caption": ["t", "u", "v"]})
+    for column in ("", "image"):
+        pairs = read_all(opened(tmp_path, image=column))
+        assert pairs.images == [None, b"0", b"1"]
+        assert [r and r.reason for r in pairs.rejections] == [Reason.MISSING_IMAGE, None, None]
+
+
+@pytest.mark.parametrize("column", ["", "file_name"])
+def test_a_path_that_is_not_utf8_costs_its_row(tmp_path: Path, column: str) -> None:
+    (tmp_path / "b.png").write_bytes(b"i")
+    names = pa.array([b"\xff\xfe", b"b.png"], pa.binary()).view(pa.string())
+    put(tmp_path, a={"file_name": names, "caption": ["t", "u"]})
+    pairs = read_all(opened(tmp_path / "a.parquet", image=column))
+    assert pairs.images == [None, b"i"]
+    assert [r and r.reason for r in pairs.rejections] == [Reason.MISSING_IMAGE, None]
+
+
+def test_base64_behind_the_first_rows_does_not_pass_through(tmp_path: Path) -> None:
+    image = encoded_image()
+    text = base64.b64encode(image).decode()
+    for name, column in (("p", "image"), ("u", "url")):
+        names = ["https://a.invalid/x", *["?"] * 80, text]
+        put(tmp_path / name, "x")
+        put(tmp_path / name, a={column: names, "caption": ["c"] * len(names)})
+        source = opened(tmp_path / name)
+        unit = source.units(99)[0]
+        (batch,) = source.read(unit, 99, [80, 81])
+        assert batch.images == [None, image]
+        assert batch.passed_through.to_pylist() == [{column: "?"}, {column: None}]
 
 
 def test_base64_in_parquet(tmp_path: Path) -> None:

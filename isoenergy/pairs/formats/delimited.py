@@ -8,6 +8,7 @@ from typing import Any
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, USUAL_NAMES
+from isoenergy.pairs.formats.named import is_url
 from isoenergy.pairs.inline import LONGEST_TEXT, is_inline
 from isoenergy.pairs.kinds import role_of
 from isoenergy.pairs.source import PairColumns
@@ -139,7 +140,7 @@ def _image_place(header: Sequence[str], columns: PairColumns) -> int | None:
 
 
 def _names_an_image(cell: str) -> bool:
-    return role_of(cell) == "image" or cell.lower().startswith(("http://", "https://")) or is_inline(cell)
+    return role_of(cell) == "image" or is_url(cell) or is_inline(cell)
 
 
 @contextmanager

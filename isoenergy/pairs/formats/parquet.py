@@ -168,7 +168,7 @@ class ParquetPairs:
         wanted = PairUnit(file, 0, None).chosen(rows, self.rows[file] or 0)
         found: dict[int, bytes | None] = {}
         for numbers, part in self._parts(file, self._rows_of(file, wanted), _IMAGES_AT_ONCE, [self._image]):
-            values = [None] * len(numbers) if isinstance(part, str) else _bytes(part[self._image])
+            values = [None] * len(numbers) if isinstance(part, str) else bytes_of(part[self._image])
             found |= zip(numbers, values, strict=True)
         return {pair: found[row] for pair in wanted for row in self._rows_of(file, [pair])}
 
@@ -176,7 +176,7 @@ class ParquetPairs:
         """Return one file's key column, as binary; null where it cannot be read."""
         assert self._key is not None
         parts = self._parts(file, range(self._file_rows[file] or 0), _KEYS_AT_ONCE, [self._key])
-        keys = [[None] * len(rows) if isinstance(part, str) else _bytes(part[self._key]) for rows, part in parts]
+        keys = [[None] * len(rows) if isinstance(part, str) else bytes_of(part[self._key]) for rows, part in parts]
         starts = self._starts(file) if self._has_lists and self._captions.choice == "all" else None
         if starts is not None:
             pairs = zip((key for some in keys for key in some), np.diff(starts).tolist(), strict=True)
@@ -215,12 +215,12 @@ class ParquetPairs:
             half = len(rows) // 2
             parts = (rows[:half], part.slice(0, half)), (rows[half:], part.slice(half))
             return RawPairs.joined([self._raw(file, *each) for each in parts])
-        keys = [place_key(file, row) for row in rows] if self._key is None else _bytes(part[self._key])
+        keys = [place_key(file, row) for row in rows] if self._key is None else bytes_of(part[self._key])
         return RawPairs(
             rows=list(rows),
             keys=list(keys),
-            images=_bytes(part[self._image]),
-            captions=_texts(part[self._caption]) if self._has_lists else _bytes(part[self._caption]),
+            images=bytes_of(part[self._image]),
+            captions=_texts(part[self._caption]) if self._has_lists else bytes_of(part[self._caption]),
             rejections=[None] * len(rows),
             passed_through=passed_through,
         )
@@ -364,13 +364,13 @@ def _python_value(value: pa.Scalar) -> Any:
         return None
 
 
-def _bytes(column: pa.ChunkedArray) -> list[bytes | None]:
+def bytes_of(column: pa.ChunkedArray) -> list[bytes | None]:
     """Return strings as their bytes, whatever they are: only decoding a row may find fault with it."""
     kind = column.type
     if pa.types.is_struct(kind):
-        return _bytes(pc.struct_field(column, "bytes"))
+        return bytes_of(pc.struct_field(column, "bytes"))
     if pa.types.is_dictionary(kind):
-        return _bytes(column.cast(kind.value_type))
+        return bytes_of(column.cast(kind.value_type))
     if pa.types.is_integer(kind):
         column = column.cast(pa.string())
     each: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()

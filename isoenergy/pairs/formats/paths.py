@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.formats.listed import Fetch
-from isoenergy.pairs.formats.table import with_inline
-from isoenergy.pairs.formats.urls import UrlPairs
+from isoenergy.pairs.formats.named import each_as_it_is
+from isoenergy.pairs.formats.parquet import ParquetPairs
+from isoenergy.pairs.formats.urls import UrlPairs, text_of
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import is_inline
 from isoenergy.pairs.source import Format, PairColumns
@@ -17,7 +18,8 @@ _LOOKED_AT = 16
 class PathPairs(UrlPairs):
     """Parquet files with paths of images, relative to each file's folder or to another, or base64; see `PairSource`.
 
-    A path passes through, base64 does not.
+    A path or URL passes through, base64 does not: if the first values have any, the column does not, else it is null
+    in such a row.
     """
 
     format: ClassVar[Format] = "paths"
@@ -29,16 +31,17 @@ class PathPairs(UrlPairs):
         """List the files and check their schemas; `images`: the folder or zip that paths are relative to."""
         super().__init__(uri, columns, fetch, captions)
         self._images = ImageFolder.at(images) if images else None
-        if self._holds_base64():
+        if any(is_inline(name) for name in self._first_names()):
             self.passed_through = self.passed_through.remove(self.passed_through.get_field_index(self._image))
 
-    def _holds_base64(self) -> bool:
-        for file, rows in self._file_rows.items():
-            for _, part in self._parts(file, range(min(rows or 0, _LOOKED_AT)), _LOOKED_AT, [self._image]):
-                values = [] if isinstance(part, str) else [value for value in part[self._image].to_pylist() if value]
-                if values:
-                    return is_inline(values[0])
-        return False
+    def _first_names(self) -> list[str]:
+        """Return the first names of the first file that has any."""
+        for file in self.files:
+            values = ParquetPairs.images(self, file, range(_LOOKED_AT)).values()
+            if names := [name for name in map(text_of, values) if name]:
+                return names
+        return []
 
     def _fetch_of(self, file: str) -> Fetch:
-        return with_inline((self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))).fetch)
+        images = self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))
+        return each_as_it_is(self._fetch, images.fetch)

@@ -2,9 +2,8 @@
 
 import json
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from itertools import tee
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -17,8 +16,9 @@ from isoenergy.pairs.columns import NO_KEY, given_column, no_column, usual_colum
 from isoenergy.pairs.formats.delimited import delimited_rows
 from isoenergy.pairs.formats.json_rows import json_rows
 from isoenergy.pairs.formats.listed import Fetch, Listing, among, fetched, printable, raw_text, read_listed
+from isoenergy.pairs.formats.named import each_as_it_is, is_path
 from isoenergy.pairs.image_files import ImageFolder
-from isoenergy.pairs.inline import decoded, is_inline
+from isoenergy.pairs.inline import is_inline
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import absolute_source, ending, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
@@ -28,7 +28,6 @@ from isoenergy.storage.files import file_digest
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _JSON = (".jsonl", ".ndjson", ".json")
 _OF_ITS_FOLDER = ("metadata", "captions")
-URL_STARTS = ("http://", "https://")
 
 
 def tables_among(files: Sequence[str]) -> list[str]:
@@ -63,7 +62,6 @@ class TablePairs:
         self.files = tables_among(files) or files
         self._columns, self._captions, self._fetch = columns, captions, fetch
         self._images = ImageFolder.at(images) if images else None
-        self._with_urls: set[str] = set()
         self._rows: dict[str, int] = {}
         self.keys_may_repeat = False
         passed_through: dict[str, None] = {}
@@ -73,10 +71,7 @@ class TablePairs:
             self._rows[file] = len(listing)
             self.keys_may_repeat |= has_keys
             passed_through |= dict.fromkeys(listing.passed_through.schema.names)
-            first = next(filter(None, listing.names), "")
-            if first.lower().startswith(URL_STARTS):
-                self._with_urls.add(file)
-            with_paths |= file not in self._with_urls and not is_inline(first)
+            with_paths |= any(map(is_path, filter(None, listing.names)))
         self.passed_through = pa.schema([(name, pa.string()) for name in passed_through])
         if not images and with_paths:
             others = ending(others, IMAGE_SUFFIXES, False)
@@ -110,26 +105,11 @@ class TablePairs:
         return _listing(self._filesystem, self._path(file), file, digest, self._columns, self._captions)
 
     def _fetch_of(self, file: str) -> Fetch:
-        if file in self._with_urls:
-            return with_inline(self._fetch)
-        return with_inline((self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))).fetch)
+        images = self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))
+        return each_as_it_is(self._fetch, images.fetch)
 
     def _path(self, file: str) -> str:
         return f"{self._root}/{file}"
-
-
-def with_inline(fetch: Fetch) -> Fetch:
-    """Return what gets images in base64 from the text itself, and those of other names by `fetch`."""
-
-    def get(batches: Iterable[Sequence[str | None]]) -> Iterator[list[bytes | Rejected]]:
-        every, others = tee(batches)
-        found = fetch([None if name and is_inline(name) else name for name in names] for names in others)
-        for names, images in zip(every, found, strict=True):
-            yield [
-                decoded(name) if name and is_inline(name) else image for name, image in zip(names, images, strict=True)
-            ]
-
-    return get
 
 
 @lru_cache(maxsize=2)

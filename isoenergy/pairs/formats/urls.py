@@ -1,16 +1,25 @@
 """Pairs from metadata files, such as LAION's: Parquet with URLs, whose images are downloaded as they are read."""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.formats.listed import Fetch, fetched, with_images
-from isoenergy.pairs.formats.parquet import ParquetPairs
+from isoenergy.pairs.formats.named import each_as_it_is
+from isoenergy.pairs.formats.parquet import ParquetPairs, Part
+from isoenergy.pairs.inline import is_inline
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs
 
 
 class UrlPairs(ParquetPairs):
-    """A file or a folder of Parquet files with URLs and captions; the URL passes through; see `PairSource`."""
+    """A file or a folder of Parquet files with URLs and captions; the URL passes through; see `PairSource`.
+
+    Where the image itself stands in base64 for its URL, null passes through.
+    """
 
     format: ClassVar[Format] = "urls"
     _image_role: ClassVar[str] = "url"
@@ -23,20 +32,32 @@ class UrlPairs(ParquetPairs):
     def read(self, unit: PairUnit, rows_per_batch: int, rows: Collection[int] | None = None) -> Iterator[RawPairs]:
         """Yield the unit's rows in order; the images of those that follow are downloaded meanwhile."""
         metadata = super().read(unit, rows_per_batch, rows)
-        return with_images(((raw, [_text(url) for url in raw.images]) for raw in metadata), self._fetch_of(unit.file))
+        return with_images(((raw, [text_of(url) for url in raw.images]) for raw in metadata), self._fetch_of(unit.file))
 
     def images(self, file: str, rows: Sequence[int]) -> dict[int, bytes | None]:
         """Return the images of some rows of one file, downloaded again."""
-        return fetched({row: _text(url) for row, url in super().images(file, rows).items()}, self._fetch_of(file))
+        return fetched({row: text_of(url) for row, url in super().images(file, rows).items()}, self._fetch_of(file))
 
     def _fetch_of(self, file: str) -> Fetch:
         """What gets the images that one file names."""
         del file
-        return self._fetch
+        return each_as_it_is(self._fetch, self._fetch)
+
+    def _raw(self, file: str, rows: Sequence[int], part: Part) -> RawPairs:
+        raw = super()._raw(file, rows, part)
+        inline = [is_inline(text_of(name) or "") for name in raw.images]
+        place = raw.passed_through.schema.get_field_index(self._image)
+        if place < 0 or not any(inline):
+            return raw
+        column = pc.if_else(pa.array(inline), None, raw.passed_through[self._image])
+        return replace(
+            raw, passed_through=raw.passed_through.set_column(place, raw.passed_through.field(place), column)
+        )
 
     def _taken(self) -> tuple[str | None, ...]:
         return (self._key, self._caption)
 
 
-def _text(url: bytes | None) -> str | None:
+def text_of(url: bytes | None) -> str | None:
+    """Return a name as text; bytes that are not UTF-8 are escaped as surrogates."""
     return None if url is None else url.decode("utf-8", "surrogateescape")

@@ -3,6 +3,8 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +14,9 @@ from isoenergy.pairs.decoding import decode_caption
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.formats.delimited import delimited_rows
 from isoenergy.pairs.formats.table import TablePairs
-from isoenergy.pairs.opening import recognised
+from isoenergy.pairs.opening import open_source, recognised
 from isoenergy.pairs.rejection import Reason, Rejected
-from isoenergy.pairs.source import PairColumns, RawPairs
+from isoenergy.pairs.source import PairColumns, RawPairs, SourceConfig
 from tests.pairs.download.server import Server, answer
 from tests.pairs.made_up_pairs import encoded_image
 
@@ -209,9 +211,55 @@ def test_images_may_be_urls(folder: Path, server: Server) -> None:
     server.answers = {"/a": answer(b"from the web"), "/gone": answer(status="404 Not Found")}
     content = f"url,caption\n{server.url('/a')},x\n{server.url('/gone')},y\na.jpg,z\n,w\n"
     pairs = pairs_of(folder / "t.csv", content)
-    assert pairs.images == [b"from the web", None, None, None]
-    assert reasons(pairs) == [None, Reason.HTTP_CLIENT_ERROR, Reason.BAD_URL, Reason.MISSING_IMAGE]
+    assert pairs.images == [b"from the web", None, b"image a", None]
+    assert reasons(pairs) == [None, Reason.HTTP_CLIENT_ERROR, None, Reason.MISSING_IMAGE]
     assert opened(folder / "t.csv").images("t.csv", [0, 1]) == {0: b"from the web", 1: None}
+
+
+def cells_of_each_kind(server: Server) -> dict[str, tuple[bytes | None, Reason | None]]:
+    """With the image and the reason that each gives in a folder with a.jpg."""
+    server.answers = {"/1": answer(b"from the web")}
+    png = encoded_image()
+    text = base64.b64encode(png).decode()
+    lines = base64.encodebytes(png).decode()
+    return {
+        "n/a": (None, Reason.MISSING_IMAGE),
+        "//e.invalid/0.jpg": (None, Reason.UNSAFE_PATH),
+        "a.jpg": (b"image a", None),
+        server.url("/1"): (b"from the web", None),
+        text: (png, None),
+        lines: (png, None),
+        f"b'{text}'": (png, None),
+        f"data:image/png;base64,{text}": (png, None),
+        f"data:image/png;charset=utf-8;base64,{lines}": (png, None),
+        f"data:;base64,{text}": (png, None),
+        f"data:application/octet-stream;base64,{text}": (png, None),
+        "data:image/svg+xml,%3Csvg/%3E": (b"<svg/>", None),
+        "data:image/png;base64,?": (None, Reason.UNREADABLE_IMAGE),
+    }
+
+
+@pytest.mark.parametrize("first", [0, 3, 4])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_each_cell_is_taken_for_what_it_is(folder: Path, server: Server, kind: str, first: int) -> None:
+    cells = list(cells_of_each_kind(server).items())
+    cells = [*cells[first:], *cells[:first]]
+    names = [name for name, _ in cells]
+    table = folder / f"t.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"image": names, "caption": ["c"] * len(names)}), table)
+    elif kind == "jsonl":
+        table.write_text("\n".join(json.dumps({"image": name, "caption": "c"}) for name in names))
+    else:
+        table.write_text("image,caption\n" + "".join(f'"{name}",c\n' for name in names))
+    source = open_source(SourceConfig(str(table)), FETCH)
+    pairs = RawPairs.joined([batch for unit in source.units(100) for batch in source.read(unit, 5)])
+    assert [(image, why) for image, why in zip(pairs.images, reasons(pairs), strict=True)] == [
+        expected for _, expected in cells
+    ]
+    passed = str(pairs.passed_through.to_pylist())
+    assert "base64" not in passed
+    assert "iVBOR" not in passed
 
 
 def test_a_folder_of_tables_is_a_source_and_one_named_for_it_is_preferred(folder: Path) -> None:
