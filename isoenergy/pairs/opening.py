@@ -1,6 +1,5 @@
 """From a place to the source of pairs that it holds."""
 
-import json
 from collections.abc import Sequence
 from typing import get_args
 
@@ -17,6 +16,7 @@ from isoenergy.pairs.formats.arrow import ArrowPairs
 from isoenergy.pairs.formats.coco import SUFFIX as COCO_SUFFIX
 from isoenergy.pairs.formats.coco import CocoPairs
 from isoenergy.pairs.formats.folder import FolderPairs, has_sidecars
+from isoenergy.pairs.formats.json_rows import parsed
 from isoenergy.pairs.formats.listed import Fetch
 from isoenergy.pairs.formats.named import is_url
 from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, bytes_of
@@ -154,10 +154,10 @@ def _first_names(filesystem: AbstractFileSystem, path: str, column: str) -> list
 
 
 def _in_json(filesystem: AbstractFileSystem, path: str) -> Format:
-    """Tell COCO's captions file from a table; what is no JSON is left to COCO to say so."""
+    """Tell COCO's captions file from a table, which says what is wrong with a file that is neither."""
+    text = filesystem.cat_file(path).decode("utf-8-sig", "surrogateescape")
     try:
-        content = json.loads(text := filesystem.cat_file(path))
-    except ValueError:
-        return "table" if text.split(b"\n", 1)[0].rstrip().endswith(b"}") else "coco"
-    is_coco = isinstance(content, dict) and {"images", "annotations"} <= content.keys()
-    return "coco" if is_coco or not isinstance(content, list | dict) else "table"
+        content = parsed(text)
+    except (ValueError, RecursionError):
+        return "table" if text.strip() else "coco"
+    return "coco" if isinstance(content, dict) and {"images", "annotations"} <= content.keys() else "table"

@@ -1,6 +1,5 @@
 """Pairs from a COCO captions file and a folder or zip of its images."""
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
+from isoenergy.pairs.formats.json_rows import parsed
 from isoenergy.pairs.formats.listed import Listing, among, fetched, printable, raw_text, read_listed
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.reach import absolute_source, source_files
@@ -38,12 +38,12 @@ class CocoPairs:
         self.uri = absolute_source(uri)
         self._filesystem, self._root, self.files, others = source_files(uri, (SUFFIX,))
         self.beside = Beside.of(self.files, others)
-        if not images:
-            raise InputError(f"{uri} names image files: say where they lie with --images FOLDER or --images FILE.zip")
         if len(self.files) > 1:
             raise InputError(f"{uri} holds {len(self.files)} {SUFFIX} files, such as {self.files[0]}; give one of them")
-        self._images = ImageFolder.at(images)
         listing = self._listing(self.files[0])
+        if not images:
+            raise InputError(f"{uri} names image files: say where they lie with --images FOLDER or --images FILE.zip")
+        self._images = ImageFolder.at(images)
         self._rows = len(listing)
         if all(caption is None for caption in listing.captions):
             raise InputError(f"{uri} holds no pairs: none of its annotations has a caption; give a captions file")
@@ -82,11 +82,11 @@ class CocoPairs:
 @lru_cache(maxsize=2)
 def _listing(filesystem: AbstractFileSystem, path: str, digest: str) -> Listing:
     del digest  # so that a file that is written again is read again
-    content = filesystem.cat_file(path)
+    text = filesystem.cat_file(path).decode("utf-8-sig", "surrogateescape")
     try:
-        parsed = json.loads(content)
-        images = {entry["id"]: entry["file_name"] for entry in parsed["images"] if _is_image(entry)}
-        annotations = [entry if isinstance(entry, dict) else {} for entry in parsed["annotations"]]
+        content = parsed(text)
+        images = {entry["id"]: entry["file_name"] for entry in content["images"] if _is_image(entry)}
+        annotations = [entry if isinstance(entry, dict) else {} for entry in content["annotations"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(
             f"{path} is not a COCO captions file ({type(error).__name__}: {error}); expected `images` with id and "

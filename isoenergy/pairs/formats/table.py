@@ -127,7 +127,8 @@ def _listing(
     if not rows:
         return Listing([], [], [], {}, pa.table({})), False
     if not names:
-        raise InputError(f"{path} is not a readable table: {bad[0].detail}")
+        why = next((rejected.detail for rejected in bad.values()), "its objects are empty")
+        raise InputError(f"{path} is not a readable table: {why}")
     key = None if columns.key == NO_KEY else _column(names, "key", columns.key, path, "key")
     image = _column(names, "path", columns.image, path, "image")
     caption = _column(names, "caption", columns.caption, path, "caption")

@@ -394,6 +394,101 @@ def test_forms_of_json(folder: Path, content: str, images: list[str], captions: 
     assert len(set(pairs.keys)) == len(pairs)
 
 
+def everything_in_json(folder: Path, content: str | bytes, name: str = "t.json") -> RawPairs:
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    source = open_source(SourceConfig(str(folder / name)), FETCH)
+    assert source.format == "table"
+    return RawPairs.joined([batch for unit in source.units(100) for batch in source.read(unit, 100)])
+
+
+GOOD = {"image": "a.jpg", "caption": "x"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD,
+        {"data": [GOOD]},
+        {"info": [{"v": 1}], "data": [GOOD]},
+        {"info": {"image": "?", "caption": "?"}, "rows": [GOOD], "none": [], "names": ["x"]},
+        {"a.jpg": "x"},
+    ],
+)
+def test_an_object_has_the_rows_that_are_in_it(folder: Path, content: dict) -> None:
+    pairs = everything_in_json(folder, json.dumps(content))
+    assert (pairs.images, pairs.captions, reasons(pairs)) == ([b"image a"], [b"x"], [None])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"train": [GOOD], "val": [GOOD]}, "several arrays of objects, train, val; give each as a file of its own"),
+        ({"image": ["a.jpg"], "caption": ["x"]}, "holds a list for each column"),
+        ({"train": "x", "val": ["y"]}, "no column for the path: none of .* among train, val"),
+        ({}, "there are no rows"), ([], "there are no rows"), ([{}], "its objects are empty"), (3, "holds no rows"),
+    ],
+)  # fmt: skip
+def test_json_that_has_no_rows_says_what_it_has(folder: Path, content: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        everything_in_json(folder, json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'"bad"', Reason.UNREADABLE_ROW), (b"null", Reason.UNREADABLE_ROW), (b"7", Reason.UNREADABLE_ROW),
+        (b'{"image": "b.jpg", "caption": }', Reason.UNREADABLE_ROW),
+        (b'{"image": "b.jpg" "caption": "],"}', Reason.UNREADABLE_ROW),
+        (b"[" * 100_000 + b"]" * 100_000, Reason.UNREADABLE_ROW),
+        (b'{"image": "b.jpg", "caption": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Reason.UNREADABLE_ROW),
+        (b'{"image": "b.jpg", "caption": "y", "n": ' + b"1" * 5000 + b"}", None),
+        (b'{"image": "b.jpg", "caption": "caf\xe9"}', None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_bad_entry_of_an_array_costs_itself_alone(
+    folder: Path, bad: bytes, reason: Reason | None, name: str, first: bool
+) -> None:
+    good = [json.dumps({"image": f"{letter}.jpg", "caption": letter}).encode() for letter in "ac"]
+    entries = [bad, *good] if first else [good[0], bad, good[1]]
+    pairs = everything_in_json(folder, b"[\n" + b",\n".join(entries) + b"\n]\n", name)
+    place = 0 if first else 1
+    assert reasons(pairs) == [reason if number == place else None for number in range(3)]
+    assert [image for number, image in enumerate(pairs.images) if number != place] == [b"image a", b"image c"]
+    assert pairs.keys == [f"{name}/{number:09d}".encode() for number in range(3)]
+    if bad.endswith(b'\xe9"}'):
+        with pytest.raises(Rejected, match="caption_not_utf8"):
+            decode_caption(pairs.captions[place])
+
+
+def test_an_array_that_is_cut_short_keeps_its_rows(folder: Path) -> None:
+    content = json.dumps([GOOD, GOOD, GOOD])
+    pairs = everything_in_json(folder, content[:-12])
+    assert reasons(pairs) == [None, None, Reason.UNREADABLE_ROW]
+
+
+@pytest.mark.parametrize("value", ["null", "5", "{}"])
+def test_a_bad_caption_of_an_image_costs_itself_alone(folder: Path, value: str) -> None:
+    pairs = everything_in_json(folder, f'{{"a.jpg": "x", "b.jpg": {value}, "c.jpg": ["z"]}}')
+    assert (pairs.images, pairs.captions) == ([b"image a", b"image b", b"image c"], [b"x", None, b"z"])
+
+
+def test_a_bad_first_line_of_json_lines_costs_itself_alone(folder: Path) -> None:
+    pairs = everything_in_json(folder, f"{{bad\n{json.dumps(GOOD)}\n")
+    assert (pairs.images, reasons(pairs)) == ([None, b"image a"], [Reason.UNREADABLE_ROW, None])
+
+
+def test_coco_with_a_byte_that_is_not_utf8_is_coco(folder: Path) -> None:
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"id": 2, "image_id": 1, "caption": "CAP"}]}
+    (folder / "c.json").write_bytes(json.dumps(content).encode().replace(b"CAP", b"caf\xe9"))
+    source = open_source(SourceConfig(str(folder / "c.json"), images=str(folder)), FETCH)
+    (pairs,) = source.read(source.units(9)[0], 9)
+    assert (source.format, pairs.images) == ("coco", [b"image a"])
+    with pytest.raises(Rejected, match="caption_not_utf8"):
+        decode_caption(pairs.captions[0])
+
+
 def test_names_that_arrow_cannot_hold_are_made_so(folder: Path) -> None:
     row = {"image": "a.jpg", "caption": "x", "": 1, "\ud800": 2, "?": 3}
     pairs = pairs_of(folder / "t.jsonl", json.dumps(row))
