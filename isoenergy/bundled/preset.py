@@ -2,6 +2,4 @@
 
 from isoenergy.training.training_config import TrainingConfig
 
-DEMO_TRAINING = TrainingConfig(
-    beta=(0.0, 2.5e-3), expansion=2, k=8, epochs=15, batch_pairs=256, learning_rate=1e-3, revival=0.3
-)
+DEMO_TRAINING = TrainingConfig(beta=(0.0, 2.5e-3), expansion=2, k=8, epochs=15, batch_pairs=256, learning_rate=1e-3)
