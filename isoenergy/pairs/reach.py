@@ -3,6 +3,7 @@
 import glob
 import io
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,6 +16,9 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.source_names import MAGIC, expanded, listed_places, split_at_commas
 from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
 
+_PASSED_OVER = (".", "_")  # with these the names of folders begin that programs leave beside their output
+_OF_THE_DISK = "lost+found"
+
 
 class Unreachable(OSError):
     """A file cannot be opened or read just now, whatever is in it."""
@@ -23,29 +27,37 @@ class Unreachable(OSError):
 def find_files(filesystem: AbstractFileSystem, root: str) -> list[str]:
     """Return the paths, relative to `root` and sorted, of the files in it and below.
 
-    On a disk, links to files and folders are followed, wherever they lead; one that leads back to a folder above it is
-    not. What programs leave beside their output is passed over: names with a leading dot, folders with a leading
-    underscore, and the empty objects that stand for a folder in a bucket.
+    On a disk, links to files and folders are followed, wherever they lead; a folder is listed once, under its own name
+    if that is below `root`, however many links lead to it. What programs leave beside their output is passed over:
+    names with a leading dot, folders with a leading underscore, and the empty objects that stand for a folder in a
+    bucket. Raises InputError if a folder cannot be listed.
     """
     if isinstance(filesystem, LocalFileSystem):
-        return sorted(filter(_shown, _walked(root, "", ())))
+        return sorted(filter(_shown, _walked(root)))
     found = (path[len(root) :].lstrip("/") for path in filesystem.find(root))
     return sorted(filter(_shown, found))
 
 
-def _walked(folder: str, within: str, above: tuple[os.stat_result, ...]) -> Iterator[str]:
-    try:
-        here = os.stat(folder or "/")
-        entries = list(os.scandir(folder or "/"))
-    except OSError:
-        return
-    if any(os.path.samestat(here, other) for other in above):
-        return
-    for entry in entries:
-        if os.path.isdir(entry.path):
-            yield from _walked(entry.path, f"{within}{entry.name}/", (*above, here))
-        else:
-            yield within + entry.name
+def _walked(root: str) -> Iterator[str]:
+    """Yield the files in a folder and below: first all that no link leads to, then what each link adds."""
+    folders, links = [""], deque[str]()
+    met: set[tuple[int, int]] = set()
+    while folders or links:
+        within = folders.pop() if folders else links.popleft()
+        folder = f"{root}/{within}"
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in met:
+                continue
+            met.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be listed ({error.strerror}); make it readable, or move it") from error
+        for entry in entries:
+            if not os.path.isdir(entry.path):
+                yield within + entry.name
+            elif not entry.name.startswith(_PASSED_OVER) and entry.name != _OF_THE_DISK:
+                (links if entry.is_symlink() else folders).append(f"{within}{entry.name}/")
 
 
 @dataclass(frozen=True)
@@ -244,4 +256,4 @@ class ReachedFile(io.RawIOBase):
 
 def _shown(path: str) -> bool:
     *folders, name = path.split("/")
-    return name != "" and not name.startswith(".") and not any(part.startswith((".", "_")) for part in folders)
+    return name != "" and not name.startswith(".") and not any(part.startswith(_PASSED_OVER) for part in folders)

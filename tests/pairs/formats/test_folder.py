@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,40 @@ def test_links_that_lie_in_the_folder_are_followed_and_loops_noticed(tmp_path: P
     pairs = everything(FolderPairs(str(folder)))
     assert dict(zip(pairs.keys, zip(pairs.images, pairs.captions, strict=True), strict=True)) == {
         b"a.jpg": (b"i", b"t"), b"b.jpg": (b"image", b"text"), b"d.jpg": (None, b"td"), b"round.jpg": (None, None),
-        b"linked/x.jpg": (b"x", b"tx"), b"up/elsewhere/x.jpg": (b"x", b"tx"),
+        b"linked/x.jpg": (b"x", b"tx"),
     }  # fmt: skip
     assert sorted(filter(None, reasons(pairs))) == [Reason.MISSING_IMAGE] * 2
+
+
+def test_a_folder_is_read_once_however_many_links_lead_to_it(tmp_path: Path) -> None:
+    names = [f"d{number}" for number in range(30)]
+    for name in names:
+        write(tmp_path, **{f"{name}__i_jpg": name.encode(), f"{name}__i_txt": b"t"})
+        for other in set(names) - {name}:
+            os.symlink(f"../{other}", tmp_path / name / f"a-{other}")
+    os.symlink("d1", tmp_path / "a-first")
+    assert everything(FolderPairs(str(tmp_path))).keys == [f"{name}/i.jpg".encode() for name in sorted(names)]
+    assert len(everything(FolderPairs(str(tmp_path / "d1"))).keys) == 30
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, n__a_jpg=b"i", n__a_txt=b"t", n__s__b_jpg=b"i", n__s__b_txt=b"t")
+    for name in (".hidden", "_hidden"):
+        (tmp_path / name).mkdir()
+    whole = os.scandir
+
+    def forbidding(path: str) -> Iterator[os.DirEntry[str]]:
+        if path.rstrip("/").endswith(("n/s", "hidden")):  # root, who runs tests, may list everything
+            raise PermissionError(13, "Permission denied", path)
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    with pytest.raises(InputError, match=r"n/s/ cannot be listed \(Permission denied\)"):
+        FolderPairs(str(tmp_path))
+    (tmp_path / "n" / "s").rename(tmp_path / "n" / "_s")
+    assert everything(FolderPairs(str(tmp_path))).keys == [b"n/a.jpg"]
 
 
 def test_a_file_that_may_not_be_read_costs_its_own_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
