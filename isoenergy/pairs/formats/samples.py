@@ -149,8 +149,10 @@ class _Window:
         is_image = image_kind(member.content or b"") is not None
         if not key or (not suffix and not is_image):
             return
-        stem = stem_of(member.name.removeprefix("./"))
+        stem = self._stem(member.name, key, is_image)
         if key in self._told_by_stem:
+            if not is_image and role_of(member.name) is None:
+                return  # it belongs to a sample, but is none of what is read, and makes none by itself
             suffix, key = suffix.removeprefix(stem.removeprefix(key).lower()), stem
         part = _part(member, stem, suffix, is_image)
         if key in self._dropped and key not in self._open:
@@ -170,6 +172,21 @@ class _Window:
             self._bytes += len(member.content or b"")
             if group.is_several:
                 self._split(group)
+
+    def _stem(self, name: str, key: str, is_image: bool) -> str:
+        """Return a name without its suffixes.
+
+        Of an image that only its bytes tell, the last one is taken for a suffix unless what has the whole name is
+        waiting, or the name ends as a number does: `Screen 10.2.bin`, but `Screen 10.2`.
+        """
+        name = name.removeprefix("./")
+        stem = stem_of(name)
+        without, suffix = posixpath.splitext(stem)
+        if not is_image or role_of(name) or not suffix[1:2].isalpha():
+            return stem
+        group = self._open.get(key)
+        is_whole_name = stem in self._open or (group is not None and stem in group.stems)
+        return stem if is_whole_name or without == key else stem_of(without)
 
     def ready(self) -> Iterator[Sample]:
         """Yield the samples at the front that are not waited for any longer."""

@@ -2,6 +2,7 @@
 
 import io
 import math
+import posixpath
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +16,7 @@ from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.decoding import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
 from isoenergy.pairs.formats.listed import raw_text
 from isoenergy.pairs.formats.samples import WINDOW_BYTES, Sample, captions_in, grouped
-from isoenergy.pairs.formats.tar import Damage, read_tar
+from isoenergy.pairs.formats.tar import Damage, Member, read_tar
 from isoenergy.pairs.kinds import Role, image_kind, role_of
 from isoenergy.pairs.reach import absolute_source, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
@@ -31,6 +32,7 @@ _BUFFER_BYTES = 2**18
 _SIZED_TARS = 32
 _MEMBERS_A_SAMPLE = 3
 _BYTES_AROUND_A_MEMBER = 512 + 256  # a header, and on average half a block of padding
+_TWICE = Rejected(Reason.DUPLICATE_KEY, "the key stands earlier in the tar")
 _HOW_TO_SORT = "tar --sort=name -cf sorted.tar -C FOLDER . of the unpacked tar puts them together"
 
 
@@ -107,6 +109,7 @@ class WebDatasetPairs:
             open_file(self._filesystem, self._path(file), block_size=_READ_AHEAD_BYTES) as stream,
             io.BufferedReader(stream, _BUFFER_BYTES) as buffered,
         ):
+            numbered: set[bytes | None] = set()  # keys that a caption's number may have made, or that look so
             for place, sample in enumerate(grouped(read_tar(buffered, _most_bytes))):
                 if isinstance(sample, Damage):
                     rejection = Rejected(Reason.UNREADABLE_FILE, f"the tar is spoilt: {sample.detail}")
@@ -114,20 +117,37 @@ class WebDatasetPairs:
                     continue
                 key = f"{file}/{sample.key}".encode("utf-8", "surrogateescape")
                 image, caption, described = (sample.content(role) for role in _MOST)
-                if caption is not None or described is None:
-                    yield _Found(key, _why_none(sample), image, caption, described)
-                    continue
-                for pair_key, text in self._captions.chosen(key, captions_in(described)):
-                    yield _Found(pair_key, _why_none(sample), image, raw_text(text), described)
+                pairs: list[tuple[bytes | None, bytes | None]] = [(key, caption)]
+                if caption is None and described is not None:
+                    chosen = self._captions.chosen(key, captions_in(described))
+                    pairs = [(pair_key, raw_text(text)) for pair_key, text in chosen]
+                for pair_key, text in pairs:
+                    why = _TWICE if pair_key in numbered else _why_none(sample)
+                    if b"#" in (pair_key or b""):
+                        numbered.add(pair_key)
+                    yield _Found(pair_key, why, image, text, described)
 
     def _holds_a_sample(self, file: str) -> bool:
         try:
-            return next(self._samples(file), None) is not None
+            with open_file(self._filesystem, self._path(file), block_size=_READ_AHEAD_BYTES) as stream:
+                return any(map(_is_of_a_pair, read_tar(io.BufferedReader(stream, _BUFFER_BYTES), _most_bytes)))
         except OSError:  # whatever it holds: its unit will say what is wrong
             return True
 
     def _path(self, file: str) -> str:
         return f"{self._root}/{file}"
+
+
+def _is_of_a_pair(member: Member | Damage) -> bool:
+    """Return whether a member may be an image or hold a caption; a spoilt place may have held one."""
+    if isinstance(member, Damage):
+        return True
+    if posixpath.basename(member.name).startswith("."):
+        return False
+    if image_kind(member.content or b""):
+        return True
+    role = role_of(member.name)
+    return role in ("image", "caption") or (role == "json" and any(captions_in(member.content or b"")))
 
 
 def _only(numbered: Iterator[tuple[int, _Found]], rows: Collection[int]) -> Iterator[tuple[int, _Found]]:
@@ -144,7 +164,7 @@ def _most_bytes(name: str, head: bytes) -> int:
 def _why_none(sample: Sample) -> Rejected | None:
     """Return why a sample is no pair, where the tar says it."""
     if sample.again:
-        return Rejected(Reason.DUPLICATE_KEY, "the key stands earlier in the tar")
+        return _TWICE
     for role, reason in _TOO_LARGE.items():
         member = sample.members.get(role)
         if member is not None and member.fault:

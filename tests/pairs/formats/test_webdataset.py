@@ -204,9 +204,12 @@ def test_an_image_is_told_by_its_first_bytes(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [bytes(1024), gzip.compress(bytes(10240)), tar_of([("README", b"r")])],
-    ids=["end mark", "gzip", "no pair"],
-)
+    [
+        bytes(1024), gzip.compress(bytes(10240)), tar_of([("README", b"r")]),
+        tar_of([("README.md", b"r"), ("._0.txt", b"a Mac's"), ("0.cls", b"1"), ("0.json", b'{"width": 3}')]),
+    ],
+    ids=["end mark", "gzip", "no pair", "no image and no text"],
+)  # fmt: skip
 def test_tars_without_a_sample_are_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "0.tar").write_bytes(content)
     (tmp_path / "1.tar").write_bytes(bytes(10240))
@@ -214,6 +217,43 @@ def test_tars_without_a_sample_are_an_error(tmp_path: Path, content: bytes) -> N
         WebDatasetPairs(str(tmp_path))
     (tmp_path / "1.tar").write_bytes(tar_of([("0.jpg", b"i")]))
     assert len(WebDatasetPairs(str(tmp_path)).units(1)) == 2
+
+
+@pytest.mark.parametrize(("kind", "text"), [("bin", "txt"), ("jpg_large", "txt"), ("data", "json")])
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_images_of_a_suffix_that_says_nothing_have_the_stem_of_their_text(
+    tmp_path: Path, kind: str, text: str, is_sorted: bool
+) -> None:
+    image, note = encoded_image("PNG"), json.dumps({"caption": "t"}).encode()
+    members: Members = [(f"Screen 10.{n}.{s}", c) for s, c in ((kind, image), (text, note)) for n in range(100)]
+    pairs = read(tmp_path, tar_of(sorted(members) if is_sorted else members))
+    assert sorted(pairs.keys) == sorted(f"a.tar/Screen 10.{n}".encode() for n in range(100))
+    assert (set(pairs.images), set(reasons(pairs))) == ({image}, {None})
+    assert all(pairs.captions)
+
+
+def test_images_without_a_suffix_keep_their_numbers(tmp_path: Path) -> None:
+    names = [f"v1.{n}{suffix}" for n in range(9) for suffix in ("", ".txt")]
+    pairs = read(tmp_path, tar_of([(name, b"t" if name.endswith("t") else encoded_image("PNG")) for name in names]))
+    assert pairs.keys == [f"a.tar/v1.{n}".encode() for n in range(9)]
+
+
+def test_members_that_are_not_read_make_no_samples_of_their_own(tmp_path: Path) -> None:
+    names = [f"v1.{n:03d}.{kind}" for n in range(100) for kind in ("cls", "jpg", "npy", "txt")]
+    pairs = read(tmp_path, tar_of([(name, name.encode()) for name in names]))
+    assert pairs.keys == [f"a.tar/v1.{n:03d}".encode() for n in range(100)]
+    assert set(reasons(pairs)) == {None}
+    assert all(pairs.captions)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_key_that_a_caption_s_number_makes_is_unique(tmp_path: Path, is_first: bool) -> None:
+    several: Members = [("a.jpg", b"i"), ("a.json", b'{"caption": ["p", "q"]}')]
+    named: Members = [("a#0.jpg", b"j"), ("a#0.txt", b"t")]
+    pairs = read(tmp_path, tar_of(several + named if is_first else named + several))
+    good = [key for key, why in zip(pairs.keys, reasons(pairs), strict=True) if why is None]
+    assert sorted(good) == [b"a.tar/a#0", b"a.tar/a#1"]
+    assert reasons(pairs).count(Reason.DUPLICATE_KEY) == 1
 
 
 def test_a_name_that_is_not_utf8_is_a_key_that_is_not(tmp_path: Path) -> None:
