@@ -186,7 +186,7 @@ class VectorFiles:
         try:
             with open_file(self._filesystem, f"{self._root}/{file}", cache_type="none") as stream:
                 parquet = pq.ParquetFile(stream)
-                return parquet.metadata.num_rows, plain_schema(parquet.schema_arrow)
+                return parquet.metadata.num_rows, plain_schema(parquet.schema_arrow, keep_lengths=True)
         except SPOILT as error:
             raise InputError(f"{self._place(file)} is no Parquet file that can be read ({error})") from error
 

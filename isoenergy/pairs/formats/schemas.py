@@ -1,16 +1,31 @@
 """The one schema of many Parquet files, whose programs may have stored the same columns in different ways."""
 
+import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pyarrow as pa
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import TEXT_FIELDS
 
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 
-def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema without what only says how a column is stored: dictionaries, large and view types, metadata."""
-    return pa.schema([(field.name, _plain(field.type)) for field in schema])
+
+def plain_schema(schema: pa.Schema, keep_lengths: bool = False) -> pa.Schema:
+    """Return the schema without what only says how a column is stored: dictionaries, large and view types, metadata.
+
+    A column of a type that Parquet cannot hold, such as a struct without fields or a union, is one of text.
+    keep_lengths: whether columns of lists that all have one length stay such; Parquet cannot hold null among them.
+    """
+    kept = [keep_lengths and pa.types.is_fixed_size_list(field.type) for field in schema]
+    return pa.schema([(f.name, f.type if keep else _plain(f.type)) for f, keep in zip(schema, kept, strict=True)])
 
 
 def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
@@ -47,10 +62,52 @@ def require_same_columns(schemas: Mapping[pa.Schema, str]) -> None:
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a file's rows with the columns of `schema`, null where it has none of that name."""
+    """Return a file's rows with the columns of `schema`, null where it has none of that name.
+
+    Text that is not UTF-8 has question marks in it instead.
+    """
     there = set(table.schema.names)
-    columns = [table[f.name].cast(f.type) if f.name in there else pa.nulls(len(table), f.type) for f in schema]
+    columns = [_conformed(table[f.name], f.type) if f.name in there else pa.nulls(len(table), f.type) for f in schema]
     return pa.table(columns, schema) if columns else table.select([])
+
+
+def _conformed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if not _is_storable(column.type):
+        texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    plain = column.cast(kind)
+    try:
+        plain.validate(full=True)
+    except pa.ArrowInvalid:
+        values = plain.cast(of_bytes(kind)).to_pylist()
+        return pa.chunked_array([pa.array([_readable(value, kind) for value in values], kind)])
+    return plain
+
+
+def of_bytes(kind: pa.DataType) -> pa.DataType:
+    """Return a type of the same layout with bytes for its texts."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(of_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, of_bytes(field.type)) for field in kind])
+    return kind
+
+
+def _readable(value: Any, kind: pa.DataType) -> Any:
+    """Return a value of the type that `of_bytes` gives as one of `kind`."""
+    if value is None:
+        return None
+    if pa.types.is_string(kind):
+        return value.decode("utf-8", "replace").replace("\ufffd", "?")
+    if pa.types.is_list(kind):
+        return [_readable(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {field.name: _readable(value[field.name], field.type) for field in kind}
+    return value
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -79,7 +136,21 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.int64()
 
 
+def _is_storable(kind: pa.DataType) -> bool:
+    """Return whether Parquet can hold a type."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_storable(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _is_storable(kind.value_type)
+    if pa.types.is_union(kind) or pa.types.is_interval(kind) or pa.types.is_run_end_encoded(kind):
+        return False
+    fields = [kind.field(place) for place in range(kind.num_fields)]
+    return all(_is_storable(field.type) for field in fields) and bool(fields or not pa.types.is_struct(kind))
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
+    if not _is_storable(kind):
+        return pa.string()
     if isinstance(kind, pa.BaseExtensionType):
         return _plain(kind.storage_type)
     if pa.types.is_dictionary(kind):
@@ -92,7 +163,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.struct([(field.name, _plain(field.type)) for field in kind])
     if pa.types.is_timestamp(kind) and kind.unit == "s":  # Parquet has no such unit
         return pa.timestamp("ms", kind.tz)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if any(is_list(kind) for is_list in _LISTS):
         return pa.list_(_plain(kind.value_type))
     return kind
 

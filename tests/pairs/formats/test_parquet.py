@@ -9,6 +9,7 @@ import pytest
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import Captions
+from isoenergy.pairs.formats.arrow import ArrowPairs
 from isoenergy.pairs.formats.parquet import ParquetPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairColumns, PairUnit, RawPairs
@@ -442,3 +443,43 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
     assert "among image (string), caption (string)" in message(tmp_path / "paths.parquet")
     with open(os.fsencode(tmp_path / "junk") + b"/caf\xe9.parquet", "wb"):
         assert "not UTF-8; rename it" in message(tmp_path / "junk")
+
+
+EMPTY_STRUCT = pa.struct([])
+OF_ODD_TYPES = {
+    "empty_struct": (pa.array([{}, None], EMPTY_STRUCT), ["{}", None]),
+    "empty_structs": (pa.array([[{}], None], pa.list_(EMPTY_STRUCT)), ["[{}]", None]),
+    "interval": (pa.array([(1, 2, 3), None], pa.month_day_nano_interval()), ["[1, 2, 3]", None]),
+    "repeated": (pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), ["x"]), ['"x"', '"x"']),
+    "box": (pa.array([[1, 2], None], pa.list_(pa.int64(), 2)), [[1, 2], None]),
+    "boxes": (pa.array([[[1, 2], None], None], pa.list_(pa.list_(pa.int64(), 2))), [[[1, 2], None], None]),
+    "nothing": (pa.array([[], None], pa.list_(pa.int64(), 0)), [[], None]),
+    "view": (pa.array([[1], None], pa.list_view(pa.int64())), [[1], None]),
+    "text": (pa.array([b"\xff\xfe", b"x"], pa.binary()).view(pa.string()), ["??", "x"]),
+    "texts": (
+        pa.array([[b"\xff", None], None], pa.list_(pa.binary())).view(pa.list_(pa.string())),
+        [["?", None], None],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_ODD_TYPES)
+def test_what_passes_through_can_be_stored_and_read_again(tmp_path: Path, name: str) -> None:
+    values, expected = OF_ODD_TYPES[name]
+    table = pa.table({"image": [b"i", b"j"], "caption": ["c", "d"], name: values})
+    with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    source = ArrowPairs(str(tmp_path), PairColumns())
+    pairs = everything(source)
+    assert pairs.rejections == [None, None]
+    pq.write_table(pa.table(pairs.passed_through.columns, source.passed_through), tmp_path / "shard")
+    assert pq.read_table(tmp_path / "shard").to_pylist() == [{name: value} for value in expected]
+
+
+def test_a_caption_in_arrow_that_is_not_utf8_costs_its_own_row(tmp_path: Path) -> None:
+    captions = pa.array([b"\xff", b"d"], pa.binary()).view(pa.string())
+    table = pa.table({"image": [b"i", b"j"], "caption": captions})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    pairs = everything(ArrowPairs(str(tmp_path), PairColumns()))
+    assert (pairs.captions, pairs.rejections) == ([b"\xff", b"d"], [None, None])
