@@ -29,12 +29,16 @@ _MAGIC = {
     b"\x00\x00\x00\x0cJXL \r\n\x87\n": "JPEG XL",
     b"\xff\x0a": "JPEG XL",
 }
+_LONGEST_MAGIC = 12
+_IN_TEXT = b"\t\n\r" + bytes(range(0x20, 0x7F))
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 
 
 def image_kind(head: bytes) -> str | None:
     """Return which kind of image a file is by its first bytes, or None if it is none."""
+    if _is_text(head):
+        return None
     if head[:4] == b"RIFF":
         return "WebP" if head[8:12] == b"WEBP" else None
     if head[:2] == b"BM":
@@ -56,6 +60,11 @@ def stem_of(name: str) -> str:
     while (split := posixpath.splitext(base))[1].lower() in _ROLES:
         base = split[0]
     return posixpath.join(folder, base)
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether there is more than a magic number, and nothing in it that a line of text has not."""
+    return len(head) > _LONGEST_MAGIC and not head.translate(None, delete=_IN_TEXT)
 
 
 def _ftyp_bytes(head: bytes) -> int:

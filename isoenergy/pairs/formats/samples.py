@@ -41,7 +41,8 @@ def grouped(members: Iterable[Member | Damage]) -> Iterator[Sample | Damage]:
     that would put several pairs into one sample, as `Screen 10.2.jpg` and `Screen 10.3.jpg` with their texts, they
     share what is before the suffixes that say what they are. Members need not be adjacent: a sample that lacks its
     image or its text is waited for while `WINDOW_BYTES` or `WINDOW_SAMPLES` of others go by. Then its contents are
-    dropped, and it comes at the end.
+    dropped, and it comes at the end. Once members of a sample were seen apart, those that are whole wait as long, for
+    another text or note of theirs may follow. A text that comes later still is a sample that comes again.
     """
     window = _Window()
     for member in members:
@@ -142,6 +143,7 @@ class _Window:
         self._last: _Group | None = None  # to which the newest member went
         self._newest: _Part | None = None
         self._bytes = 0
+        self._is_unsorted = False  # whether members of one sample were seen apart
 
     def add(self, member: Member) -> None:
         """Put a member into its sample."""
@@ -159,6 +161,7 @@ class _Window:
             self._add_late(self._dropped[key], suffix, part)
             return
         group = self._open.get(key)
+        self._is_unsorted |= group is not None and group is not self._last
         if group is None or suffix in group.suffixes:
             if group is not None:
                 group.is_closed = True
@@ -198,7 +201,7 @@ class _Window:
                 self._split(first)  # also while it grows: all of a tar may have one key
             elif first is self._last:
                 return
-            elif first.is_whole or first.is_closed:
+            elif first.is_closed or (first.is_whole and (is_full or not self._is_unsorted)):
                 yield from self._samples(self._taken())
             elif is_full:
                 self._drop(self._taken())
@@ -227,8 +230,8 @@ class _Window:
         key = next(iter(group.stems)) if len(group.stems) == 1 else group.key
         members = group.members()
         again = key in self._met
-        if again and self._met[key] and "image" not in members:
-            return  # a late text or note of a pair that has one
+        if again and self._met[key] and not {"image", "caption"} & members.keys():
+            return  # a late note of a pair
         self._met[key] = self._met.get(key, False) or group.is_whole
         yield Sample(key, members, again, dropped, far_apart=dropped and group.is_whole)
 

@@ -138,6 +138,32 @@ def test_members_need_not_be_adjacent(tmp_path: Path, order: str) -> None:
     assert reasons(pairs) == [None] * 20
 
 
+@pytest.mark.parametrize("order", ["json jpg txt", "jpg json txt", "txt jpg json", "jpg txt json"])
+def test_in_an_unsorted_tar_the_text_is_the_caption_and_the_note_passes_through(tmp_path: Path, order: str) -> None:
+    content = {"json": b'{"caption": "from json"}', "txt": b"from txt", "jpg": b"i"}
+    members: Members = [(f"{n}.{kind}", content[kind]) for kind in order.split() for n in range(9)]
+    pairs = read(tmp_path, tar_of(members))
+    assert pairs.keys == [f"a.tar/{n}".encode() for n in range(9)]
+    assert pairs.captions == [b"from txt"] * 9
+    assert pairs.passed_through["json"].to_pylist() == ['{"caption": "from json"}'] * 9
+
+
+def test_no_image_and_no_text_of_a_key_that_comes_twice_vanishes(tmp_path: Path) -> None:
+    pairs = read(
+        tmp_path, tar_of([("0.jpg", b"i"), ("0.txt", b"t"), ("0.txt", b"u"), ("1.jpg", b"i"), ("1.txt", b"t")])
+    )
+    assert pairs.keys == [b"a.tar/0", b"a.tar/0", b"a.tar/1"]
+    assert reasons(pairs) == [None, Reason.DUPLICATE_KEY, None]
+
+
+@pytest.mark.parametrize(
+    "text", [b"GIF89a was a format of images", b"GIF87a is older\nthan that", b"RIFF and WEBPs again"]
+)
+def test_a_text_that_begins_as_images_do_is_one(tmp_path: Path, text: bytes) -> None:
+    pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("0.txt", text)]))
+    assert (pairs.images, pairs.captions) == ([b"i"], [text])
+
+
 def test_members_too_far_apart_are_one_rejection_that_says_how_to_sort(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
