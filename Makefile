@@ -1,6 +1,6 @@
 # make demo: set everything up and run the whole pipeline on the bundled pairs.
-# make test: set everything up and pass the tests of the first tier; at most 12 minutes on 2 idle cores.
-# make test-all: those of the second, at most 40 minutes more.   make test-soak: those of the third.
+# make test: set everything up and pass the tests of the first tier; its bar: 12 minutes on 2 idle cores.
+# make test-all: those of the second; its bar: 40 minutes more.   make test-soak: those of the third.
 # make check: lint, format, types.
 # make docs: the documentation, into site/.
 # make bench: the pursuit against its public peers; some 12 minutes on 2 cores.
