@@ -143,10 +143,13 @@ class _Window:
         self._last: _Group | None = None  # to which the newest member went
         self._newest: _Part | None = None
         self._bytes = 0
+        self._linked: set[str] = set()  # names that symbolic links have given others
         self._is_unsorted = False  # whether members of one sample were seen apart
 
     def add(self, member: Member) -> None:
         """Put a member into its sample."""
+        if member.target:
+            self._linked.add(member.target)
         key, suffix = _key_and_suffix(member.name)
         is_image = image_kind(member.content or b"") is not None
         if not key or (not suffix and not is_image):
@@ -232,8 +235,14 @@ class _Window:
         again = key in self._met
         if again and self._met[key] and not {"image", "caption"} & members.keys():
             return  # a late note of a pair
+        if not group.is_whole and group.stems and all(self._is_blob(part.member.name) for part in group.parts):
+            return
         self._met[key] = self._met.get(key, False) or group.is_whole
         yield Sample(key, members, again, dropped, far_apart=dropped and group.is_whole)
+
+    def _is_blob(self, name: str) -> bool:
+        """Return whether a name says nothing, and a link has given the file another, as in the Hugging Face cache."""
+        return name in self._linked and "." not in posixpath.basename(name)
 
     def _split(self, group: _Group) -> None:
         """Put a group's stems in its place."""

@@ -28,6 +28,8 @@ _XZ_MEMORY_BYTES = 128 * 2**20  # twice what `xz -9` asks for
 _REGULAR, _LINKS_AND_DEVICES = b"\x0007", b"123456"  # a kind is one byte
 _HARD_LINK, _SYMBOLIC_LINK = b"1", b"2"
 _LONG_NAME, _LONG_LINK, _PAX, _EXTENSIONS = b"L", b"K", b"x", b"LKxg"
+_SPARSE, _SPARSE_KEY = b"S", "GNU.sparse"
+_MORE_IN_HEADER, _MORE_IN_MAP = 482, 504
 _TARGET_BYTES = 64 * 2**20
 
 
@@ -42,6 +44,8 @@ class Member:
     """None where it is larger than was asked for."""
     fault: str = ""
     """Why there is no content though it would not be too large."""
+    target: str = ""
+    """Of a symbolic link, the name of the file whose content it has."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class _Header(NamedTuple):
     size: int
     kind: bytes
     target: str
+    more: bool
+    """Of a sparse file: whether its map goes on in the next block."""
 
 
 Most = Callable[[str, bytes], int]
@@ -65,7 +71,8 @@ Most = Callable[[str, bytes], int]
 def read_tar(stream: BinaryIO, most: Most) -> Iterator[Member | Damage]:
     """Yield the files of a tar, plain or compressed by gzip, bzip2 or xz, in order, and where it is spoilt.
 
-    A link is the file that it names, if that stands before it and no more than some 64 MiB of kept contents away.
+    A link is the file that it names, if that stands before it and no more than some 64 MiB of kept contents away; it
+    may be one to a link. Of a sparse file, as `tar --sparse` writes it, there is no content.
     After a spoilt place the next header is looked for. A tar without an end mark may have been cut short: that too is a
     spoilt place.
     """
@@ -131,10 +138,12 @@ class _Targets:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        self._links: dict[str, str] = {}
         self._bytes = 0
 
     def add(self, member: Member) -> None:
         name = posixpath.normpath(member.name)
+        self._links.pop(name, None)
         self._bytes += len(member.content or b"") - len(self._forgotten(name))
         self._members[name] = member
         while self._bytes > _TARGET_BYTES:
@@ -143,10 +152,13 @@ class _Targets:
     def linked(self, header: _Header, name: str, target: str) -> Member:
         """Return the member that a link is; its content is that of its target."""
         place = posixpath.join(posixpath.dirname(name), target) if header.kind == _SYMBOLIC_LINK else target
-        found = self._members.get(posixpath.normpath(place))
+        place = posixpath.normpath(place)
+        place = self._links.get(place, place)
+        found = self._members.get(place)
         if found is None:
             return Member(name, 0, None, f"a link to {target!r}, which does not stand shortly before it in the tar")
-        return replace(found, name=name)
+        self._links[posixpath.normpath(name)] = place
+        return replace(found, name=name, target=found.name if header.kind == _SYMBOLIC_LINK else "")
 
     def _forgotten(self, name: str) -> bytes:
         member = self._members.pop(name, None)
@@ -186,6 +198,13 @@ def _member(
         yield targets.linked(header, name, extended.get("linkpath", header.target))
     if header.kind in _LINKS_AND_DEVICES:
         return
+    if header.kind == _SPARSE or _SPARSE_KEY in extended:
+        more = header.more
+        while more:
+            more = archive.read(_BLOCK)[_MORE_IN_MAP : _MORE_IN_MAP + 1] == b"\1"
+        _content(archive, size, keep=False)
+        yield Member(extended.get(_SPARSE_KEY) or name, 0, None, "a sparse file; write the tar without --sparse")
+        return
     is_file = header.kind in _REGULAR and not name.endswith("/")
     head = archive.read(min(size, HEAD_BYTES))
     content = _content(archive, size, keep=is_file and size <= most(name, head), head=head)
@@ -218,7 +237,8 @@ def _parsed(block: bytes) -> _Header | None:
     name, prefix = (field.partition(b"\0")[0] for field in (block[:100], block[345:500]))
     if prefix and block[257:263] == b"ustar\0":
         name = prefix + b"/" + name
-    return _Header(_text(name), size, kind, _text(block[157:257].partition(b"\0")[0]))
+    target = _text(block[157:257].partition(b"\0")[0])
+    return _Header(_text(name), size, kind, target, more=kind == _SPARSE and block[_MORE_IN_HEADER] == 1)
 
 
 def _checksums(block: bytes) -> tuple[int, int]:
@@ -254,6 +274,10 @@ def _pax(content: bytes) -> dict[str, str]:
         key, _, value = content[space + 1 : start + int(digits) - 1].partition(b"=")
         if key in (b"path", b"linkpath") or (key == b"size" and value.isdigit() and len(value) < 20):
             fields[key.decode()] = _text(value)
+        elif key.startswith(b"GNU.sparse."):
+            fields.setdefault(_SPARSE_KEY, "")
+            if key == b"GNU.sparse.name":
+                fields[_SPARSE_KEY] = _text(value)
         start += int(digits)
     return fields
 

@@ -158,7 +158,7 @@ def _only(numbered: Iterator[tuple[int, _Found]], rows: Collection[int]) -> Iter
 
 def _most_bytes(name: str, head: bytes) -> int:
     role: Role | None = "image" if image_kind(head) else role_of(name)
-    return _MOST[role] if role else 0
+    return _MOST[role or "json"]  # a link may give a role to what has none
 
 
 def _why_none(sample: Sample) -> Rejected | None:

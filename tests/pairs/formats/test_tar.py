@@ -261,11 +261,14 @@ def test_links_are_the_members_that_they_name() -> None:
             ("b/" + "long" * 40 + ".jpg", tarfile.LNKTYPE, "b/" + "long" * 41 + ".jpg"),
             ("out.jpg", tarfile.SYMTYPE, "/etc/passwd"),
             ("round.jpg", tarfile.SYMTYPE, "round.jpg"),
+            ("again.jpg", tarfile.SYMTYPE, "b/soft.jpg"),
+            ("and-again.jpg", tarfile.SYMTYPE, "again.jpg"),
+            ("hard.jpg", tarfile.LNKTYPE, "b/hard-again.jpg"),
         ):
             member = tarfile.TarInfo(name)
             member.type, member.linkname, member.size = kind, target, 0 if target else 3
             tar.addfile(member, io.BytesIO(b"" if target else b"pic"))
     found = [entry for entry in entries(sink.getvalue()) if isinstance(entry, Member)]
-    assert [entry.content for entry in found] == [b"pic"] * 5 + [None] * 3
-    assert [bool(entry.fault) for entry in found] == [False] * 5 + [True] * 3
+    assert [entry.content for entry in found] == [b"pic"] * 5 + [None] * 3 + [b"pic"] * 3
+    assert [bool(entry.fault) for entry in found] == [False] * 5 + [True] * 3 + [False] * 3
     assert "'/etc/passwd', which does not stand shortly before it" in found[6].fault

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import random
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,6 +163,37 @@ def test_no_image_and_no_text_of_a_key_that_comes_twice_vanishes(tmp_path: Path)
 def test_a_text_that_begins_as_images_do_is_one(tmp_path: Path, text: bytes) -> None:
     pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("0.txt", text)]))
     assert (pairs.images, pairs.captions) == ([b"i"], [text])
+
+
+def test_a_cache_of_the_hugging_face_hub_in_a_tar_is_its_links(tmp_path: Path) -> None:
+    image = encoded_image("PNG")
+    pairs = read(tmp_path, tar_of([
+        ("blobs/aa", image), ("blobs/bb", b"t"), ("blobs/cc", image),
+        ("snap/0.jpg", special(tarfile.SYMTYPE, "../blobs/aa")),
+        ("snap/0.txt", special(tarfile.SYMTYPE, "../blobs/bb")),
+    ]))  # fmt: skip
+    assert dict(zip(pairs.keys, zip(pairs.images, pairs.captions, strict=True), strict=True)) == {
+        b"a.tar/snap/0": (image, b"t"), b"a.tar/blobs/cc": (image, None)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["gnu", "posix"])
+def test_a_sparse_member_is_told(tmp_path: Path, kind: str) -> None:
+    for name in ("0.jpg", "1.jpg"):
+        with (tmp_path / name).open("wb") as file:
+            for place in range(1, 30):
+                file.seek(place * 2**17)
+                file.write(b"x")
+    (tmp_path / "0.txt").write_bytes(b"t")
+    (tmp_path / "1.txt").write_bytes(b"u")
+    names = ["0.jpg", "0.txt", "1.jpg", "1.txt"]
+    subprocess.run(["tar", "-S", f"--format={kind}", "-cf", "b.tar", *names], cwd=tmp_path, check=True)
+    content = (tmp_path / "b.tar").read_bytes()
+    assert len(content) < 2**20
+    pairs = read(tmp_path, content)
+    assert (pairs.keys, pairs.captions) == ([b"a.tar/0", b"a.tar/1"], [b"t", b"u"])
+    assert reasons(pairs) == [Reason.MISSING_IMAGE] * 2
+    assert "0.jpg is a sparse file" in pairs.rejections[0].detail
 
 
 def test_members_too_far_apart_are_one_rejection_that_says_how_to_sort(
