@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from isoenergy.pairs.kinds import role_of
 from isoenergy.pairs.source import PairColumns
 
 _SEPARATORS = (",", "\t", ";", "|")
+_EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
+_LOOKED_AT = 64  # lines
+_MOST_COLUMNS = 10_000
 _LONGEST_CELL = 131_072  # csv's own
 _LONGEST_RECORD = 131_072  # of several lines
 _BY_NAME = {name for role in ("path", "caption", "key") for name in USUAL_NAMES[role]}
@@ -23,13 +27,17 @@ def delimited_rows(text: str, path: str, columns: PairColumns) -> list[dict[str,
     """Return each row by the header's names, or why it cannot be parsed; lines are counted from 1.
 
     A quoted cell may hold line ends. Where a quote is never closed, or closes only in a later line that is a row by
-    itself, TSV is taken as it stands, and of CSV that line is rejected alone. Without a header (columns are given by
+    itself, TSV is taken as it stands, and of CSV that line is rejected alone; where only some of the lines between are
+    rows by themselves, all are rejected. Without a header (columns are given by
     number), columns are named 1, 2, …
 
     Raises InputError if there is no header that can be read, or it names a column twice.
     """
     lines = _lines(text)
-    separator = columns.separator or _separator(lines, path)
+    told = _EXCEL_SEPARATOR.fullmatch(lines[0]) if lines else None
+    if told:
+        lines[0] = "\n"
+    separator = columns.separator or (told[1] if told else _separator(lines, path))
     with _long_cells():
         header, first = _header(lines, separator, path, columns)
         return _Reader(lines, separator, header, _image_place(header, columns)).rows(first)
@@ -51,9 +59,14 @@ class _Reader:
             try:
                 for cells in reader:
                     end = first + reader.line_num
-                    if any(map(self._is_row, self._lines[self._begin + 1 : end])):
+                    more = [line for line in self._lines[self._begin + 1 : end] if line.strip()]
+                    like_rows = sum(self._is_row(line, cells) for line in more)
+                    if like_rows > len(more) / 2 or (like_rows and self._separator == "\t"):
                         raise csv.Error("its quote closes in another line, and a line between is a row by itself")
-                    rows += self._row(cells, self._begin)
+                    if like_rows:
+                        rows += self._unclear(self._begin, end)
+                    else:
+                        rows += self._row(cells, self._begin)
                     self._begin = end
                 return rows
             except csv.Error as error:
@@ -70,15 +83,26 @@ class _Reader:
                 raise csv.Error("its quote does not close")
             yield self._lines[place]
 
-    def _is_row(self, line: str) -> bool:
+    def _is_row(self, line: str, within: Sequence[str]) -> bool:
+        """Return whether a line of a record could be a row by itself, by what the record's own image looks like."""
         try:
             cells = next(csv.reader([line], delimiter=self._separator, strict=True), [])
         except csv.Error:
             cells = line.split(self._separator)
         if len(cells) < len(self._header):
             return False
-        image = cells[self._image].strip() if self._image is not None and self._image < len(cells) else ""
-        return self._separator == "\t" or _names_an_image(image)
+        if self._separator == "\t":
+            return True
+        image, own = self._image_of(cells), self._image_of(within)
+        return _names_an_image(image) or bool(image and own and not _names_an_image(own))
+
+    def _image_of(self, cells: Sequence[str]) -> str:
+        return cells[self._image].strip() if self._image is not None and self._image < len(cells) else ""
+
+    def _unclear(self, begin: int, end: int) -> list[dict[str, Any] | str]:
+        """Return the lines of a record that is one row or several, each rejected."""
+        why = f"lines {begin + 1} to {end} are one row by their quotes, and some of them are rows by themselves"
+        return [f"line {place + 1}: {why}" for place in range(begin, end) if self._lines[place].strip()]
 
     def _alone(self, place: int, why: str) -> list[dict[str, Any] | str]:
         """Return what one line gives that cannot be read as its dialect says."""
@@ -99,8 +123,11 @@ class _Reader:
 
 
 def _lines(text: str) -> list[str]:
-    """Split at the line ends of the kind that the text has; others are letters."""
-    return re.findall(r"[^\n]*\n|[^\n]+", text if "\n" in text else text.replace("\r", "\n"))
+    """Split at the line ends of the kind that the text has most of; others are letters."""
+    line_feeds = text.count("\n")
+    if text.count("\r") - text.count("\r\n") > line_feeds:
+        return [line.replace("\r", "\n") for line in re.findall(r"[^\r]*\r|[^\r]+", text)]
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _separator(lines: Sequence[str], path: str) -> str:
@@ -120,18 +147,36 @@ def _plain_names(header: str, separator: str) -> list[str]:
 
 def _header(lines: Sequence[str], separator: str, path: str, columns: PairColumns) -> tuple[list[str], int]:
     """Return the columns' names, and the first line behind them."""
-    reader = csv.reader(iter(lines), delimiter=separator)
-    try:
-        names = next(reader, [])
-    except csv.Error as error:
-        raise InputError(f"{path} is not a readable table: its header is not ({error})") from error
+    start = next((place for place, line in enumerate(lines) if line.strip()), len(lines))
+    names, taken = _first_record(lines[start:], separator, path)
     given = {name for name in (columns.key, columns.image, columns.caption) if name and name != NO_KEY}
     if given and all(name.isdecimal() for name in given) and not given & {name.strip() for name in names}:
-        return [str(place + 1) for place in range(len(names))], 0
+        counts = Counter(len(_cells(line, separator)) for line in lines[start : start + _LOOKED_AT] if line.strip())
+        width = max(counts.most_common(1)[0][0] if counts else 0, *map(int, given))
+        return [str(place + 1) for place in range(min(width, _MOST_COLUMNS))], start
     header = [name.strip() or f"column_{place}" for place, name in enumerate(names)]
     if len(set(header)) != len(header):
         raise InputError(f"{path} has two columns of one name among {', '.join(header)}; rename one")
-    return header, reader.line_num
+    return header, start + taken
+
+
+def _first_record(lines: Sequence[str], separator: str, path: str) -> tuple[list[str], int]:
+    """Return the cells of the first record, and of how many lines it is."""
+    reader = csv.reader(iter(lines), delimiter=separator, strict=True)
+    try:
+        cells = next(reader, [])
+    except csv.Error as error:
+        if separator == "\t":
+            return lines[0].rstrip("\r\n").split("\t"), 1
+        raise InputError(f"{path} is not a readable table: its header is not ({error})") from error
+    more = [cell for line in lines[1 : reader.line_num] for cell in _cells(line, separator)]
+    if any(_names_an_image(cell.strip()) for cell in more):
+        raise InputError(f"{path} is not a readable table: a quote in its header closes in a row further on")
+    return cells, reader.line_num
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator), [])
 
 
 def _image_place(header: Sequence[str], columns: PairColumns) -> int | None:

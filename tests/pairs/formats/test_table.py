@@ -320,6 +320,47 @@ def test_a_quote_in_csv_that_closes_in_a_row_further_on_costs_its_line(folder: P
     assert pairs.rejections[0].detail.startswith("line 2: ")
 
 
+def test_a_quote_in_csv_joins_no_rows_whose_images_have_no_suffix(folder: Path) -> None:
+    for name in "abcd":
+        (folder / name).write_bytes(f"image {name}".encode())
+    pairs = pairs_of(folder / "t.csv", 'image,caption\na,"hello\nb,world\nc,bye"\nd,see\na,"over\nlines"\n')
+    assert pairs.images == [None, b"image b", b"image c", b"image d", b"image a"]
+    assert pairs.captions == [None, b"world", b'bye"', b"see", b"over\nlines"]
+    assert reasons(pairs) == [Reason.UNREADABLE_ROW, None, None, None, None]
+
+
+def test_a_caption_of_several_lines_of_which_one_looks_like_a_row_makes_no_pair_of_it(folder: Path) -> None:
+    pairs = pairs_of(folder / "t.csv", 'image,caption\na.jpg,"see\nb.jpg, fine\nok"\nc.jpg,x\n')
+    assert pairs.images == [None, None, None, b"image c"]
+    assert reasons(pairs) == [Reason.UNREADABLE_ROW] * 3 + [None]
+    assert pairs.rejections[1].detail.startswith("line 3: lines 2 to 4 are one row by their quotes")
+
+
+@pytest.mark.parametrize("content", ['image,"caption\na.jpg,hi\nb.jpg,ho\n', 'image,"caption\na.jpg,hi\nb.jpg,"\n'])
+def test_a_quote_in_the_header_takes_no_rows_with_it(folder: Path, content: str) -> None:
+    with pytest.raises(InputError, match="header"):
+        pairs_of(folder / "t.csv", content)
+    assert pairs_of(folder / "u.csv", 'image,caption,"by\nwhom"\na.jpg,x,y\n').captions == [b"x"]
+    assert pairs_of(folder / "t.tsv", 'image\tcaption\t"by\na.jpg\tx\ty\n').captions == [b"x"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n\nimage,caption\na.jpg,x\n", "sep=;\nimage;caption\na.jpg;x\n", "sep=:\r\nimage:caption\r\na.jpg:x\r\n",
+        "image,caption\ra.jpg,x\r", 'image,by,caption\ra.jpg,"me\nyou",x\r',
+    ],
+)  # fmt: skip
+def test_what_excel_and_old_programs_write(folder: Path, content: str) -> None:
+    pairs = pairs_of(folder / "t.csv", content)
+    assert (pairs.images, pairs.captions, reasons(pairs)) == ([b"image a"], [b"x"], [None])
+
+
+def test_a_first_row_that_is_short_costs_itself_alone(folder: Path) -> None:
+    pairs = pairs_of(folder / "t.tsv", "a.jpg\nb.jpg\ty\t8\nc.jpg\tz\t9\n", image="1", caption="2")
+    assert (pairs.images, pairs.captions) == ([b"image a", b"image b", b"image c"], [None, b"y", b"z"])
+
+
 @given(st.lists(st.text(alphabet='ab",\t ;', max_size=6), min_size=1, max_size=12), st.sampled_from(["csv", "tsv"]))
 @settings(max_examples=200, deadline=None)
 def test_every_line_is_one_row_or_one_rejection(cells: list[str], kind: str) -> None:
