@@ -1,5 +1,6 @@
 """Pairs from tables of images and captions: CSV, TSV, JSON lines or a JSON array."""
 
+import codecs
 import json
 import posixpath
 from collections.abc import Collection, Iterator, Sequence
@@ -118,7 +119,7 @@ def _listing(
 ) -> tuple[Listing, bool]:
     """Return a table and whether it has a column of keys; `digest` makes one that is written again be read again."""
     del digest
-    text = filesystem.cat_file(path).decode("utf-8-sig", "surrogateescape")
+    text = _decoded(filesystem.cat_file(path))
     is_json = path.lower().endswith(_JSON)
     parsed = json_rows(text, path) if is_json else delimited_rows(text, path, columns)
     rows = [row if isinstance(row, dict) else {} for row in parsed]
@@ -157,6 +158,13 @@ def _listing(
     return listing, key is not None
 
 
+def _decoded(content: bytes) -> str:
+    """Return a text in UTF-8 whose other bytes are escaped, or in UTF-16 if it begins as Excel's "Unicode text"."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
 def _once(names: Sequence[str]) -> list[str]:
     """Return names that Arrow can hold, each once."""
     taken: dict[str, None] = {}
@@ -175,6 +183,9 @@ def _column(names: list[str], role: str, given: str, where: str, option: str) ->
 
 
 def _name(value: Any) -> str | None:
+    """Return what names an image, also where Hugging Face's record of `bytes` and `path` does."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
     return value.strip() if isinstance(value, str) else None
 
 

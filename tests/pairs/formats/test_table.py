@@ -356,6 +356,20 @@ def test_what_excel_and_old_programs_write(folder: Path, content: str) -> None:
     assert (pairs.images, pairs.captions, reasons(pairs)) == ([b"image a"], [b"x"], [None])
 
 
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "image,caption\r\na.jpg,süß\r\n"), ("t.txt.tsv", "image\tcaption\na.jpg\tsüß\n"),
+        ("t.jsonl", '{"image": {"path": "a.jpg", "bytes": null}, "caption": "süß"}\n'),
+    ],
+)  # fmt: skip
+def test_tables_in_utf_16(folder: Path, coding: str, name: str, content: str) -> None:
+    mark = "" if coding == "utf-16" else "\ufeff"
+    pairs = pairs_of(folder / name, (mark + content).encode(coding))
+    assert (pairs.images, pairs.captions) == ([b"image a"], ["süß".encode()])
+
+
 def test_a_first_row_that_is_short_costs_itself_alone(folder: Path) -> None:
     pairs = pairs_of(folder / "t.tsv", "a.jpg\nb.jpg\ty\t8\nc.jpg\tz\t9\n", image="1", caption="2")
     assert (pairs.images, pairs.captions) == ([b"image a", b"image b", b"image c"], [None, b"y", b"z"])
