@@ -23,7 +23,7 @@ class Sample:
     key: str
     members: dict[Role, Member]
     again: bool
-    """Whether a sample of this key stands before it."""
+    """Whether a sample of this key that has image and text stands before it."""
     dropped: bool = False
     """Whether what it lacks was not near, so that the contents are not there any more."""
     far_apart: bool = False
@@ -139,7 +139,7 @@ class _Window:
         self._open: dict[str, _Group] = {}
         self._told_by_stem: set[str] = set()
         self._dropped: dict[str, _Group] = {}
-        self._met: dict[str, bool] = {}  # by key, whether it was whole
+        self._whole: set[str] = set()  # keys of samples that had image and text
         self._last: _Group | None = None  # to which the newest member went
         self._newest: _Part | None = None
         self._bytes = 0
@@ -232,12 +232,13 @@ class _Window:
     def _samples(self, group: _Group, dropped: bool = False) -> Iterator[Sample]:
         key = next(iter(group.stems)) if len(group.stems) == 1 else group.key
         members = group.members()
-        again = key in self._met
-        if again and self._met[key] and not {"image", "caption"} & members.keys():
+        again = key in self._whole
+        if again and not {"image", "caption"} & members.keys():
             return  # a late note of a pair
         if not group.is_whole and group.stems and all(self._is_blob(part.member.name) for part in group.parts):
             return
-        self._met[key] = self._met.get(key, False) or group.is_whole
+        if group.is_whole:
+            self._whole.add(key)
         yield Sample(key, members, again, dropped, far_apart=dropped and group.is_whole)
 
     def _is_blob(self, name: str) -> bool:

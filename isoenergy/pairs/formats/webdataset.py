@@ -123,7 +123,7 @@ class WebDatasetPairs:
                     pairs = [(pair_key, raw_text(text)) for pair_key, text in chosen]
                 for pair_key, text in pairs:
                     why = _TWICE if pair_key in numbered else _why_none(sample)
-                    if b"#" in (pair_key or b""):
+                    if b"#" in (pair_key or b"") and None not in (image, text):
                         numbered.add(pair_key)
                     yield _Found(pair_key, why, image, text, described)
 

@@ -155,6 +155,8 @@ def test_no_image_and_no_text_of_a_key_that_comes_twice_vanishes(tmp_path: Path)
     )
     assert pairs.keys == [b"a.tar/0", b"a.tar/0", b"a.tar/1"]
     assert reasons(pairs) == [None, Reason.DUPLICATE_KEY, None]
+    pairs = read(tmp_path, tar_of([("0.jpg", b"i"), ("0.jpg", b"j"), ("0.txt", b"t")]))
+    assert (pairs.images, pairs.captions, reasons(pairs)) == ([b"i", b"j"], [None, b"t"], [None, None])
 
 
 @pytest.mark.parametrize(
