@@ -9,6 +9,7 @@ import pyarrow as pa
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import TEXT_FIELDS
 
+_UNITS = ("s", "ms", "us", "ns")
 _LISTS = (
     pa.types.is_list,
     pa.types.is_large_list,
@@ -31,7 +32,8 @@ def plain_schema(schema: pa.Schema, keep_lengths: bool = False) -> pa.Schema:
 def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
     """Return the schema that `plain_schema`s share, in the order of the first: all columns, of the widest types.
 
-    Integers and floats may differ in their width; a column of nulls alone, or none at all, fits any type.
+    Numbers may differ in their width and kind, timestamps in their unit; numbers beside texts become texts; a column of
+    nulls alone, or none at all, fits any type.
     schemas: each with the name of a file that has it.
     Raises InputError, saying how, if they have types that differ otherwise, or one has a column twice.
     """
@@ -75,7 +77,8 @@ def _conformed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if not _is_storable(column.type):
         texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())])
-    plain = column.cast(kind)
+    is_rounded = pa.types.is_integer(column.type) and pa.types.is_floating(kind)
+    plain = column.cast(kind, safe=not is_rounded)
     try:
         plain.validate(full=True)
     except pa.ArrowInvalid:
@@ -127,10 +130,23 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
                 return None
             kinds[field.name] = inner
         return pa.struct(list(kinds.items()))
+    if pa.types.is_timestamp(one) and pa.types.is_timestamp(other):
+        return max(one, other, key=lambda kind: _UNITS.index(kind.unit)) if one.tz == other.tz else None
+    if all(_is_number(kind) or pa.types.is_string(kind) for kind in (one, other)):
+        return _of_numbers(one, other) if _is_number(one) and _is_number(other) else pa.string()
+    return None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _of_numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return the type that holds the numbers of both, those of integers and floats as pandas does."""
     both_integers = pa.types.is_integer(one) and pa.types.is_integer(other)
     both_floats = pa.types.is_floating(one) and pa.types.is_floating(other)
     if not (both_integers or both_floats):
-        return None
+        return pa.float64()
     if both_floats or pa.types.is_signed_integer(one) == pa.types.is_signed_integer(other):
         return max(one, other, key=lambda kind: kind.bit_width)
     return pa.int64()

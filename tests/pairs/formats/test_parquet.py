@@ -198,6 +198,28 @@ def test_files_may_differ_in_columns_that_pass_through_and_in_the_width_of_numbe
         opened(tmp_path, caption="text")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        (pa.array([2**53 + 1]), pa.array([0.5]), [2.0**53, 0.5]),
+        (pa.array([7]), pa.array(["x"]), ["7", "x"]),
+        (pa.array([5], pa.timestamp("ms")), pa.array([7], pa.timestamp("us")), [5000, 7]),
+        (pa.array([[7]]), pa.array([[0.5]]), [[7.0], [0.5]]),
+    ],
+)
+def test_files_may_differ_in_the_kind_of_what_passes_through(
+    tmp_path: Path, one: pa.Array, other: pa.Array, together: list
+) -> None:
+    for first, second in ((one, other), (other, one)):
+        for name, values in (("a", first), ("b", second)):
+            pq.write_table(pa.table({"image": [b"i"], "text": ["t"], "n": values}), tmp_path / f"{name}.parquet")
+        pairs = everything(opened(tmp_path))
+        assert pairs.rejections == [None, None]
+        found = pairs.passed_through["n"]
+        found = found.cast(pa.int64()) if pa.types.is_timestamp(found.type) else found
+        assert sorted(found.to_pylist()) == sorted(together)
+
+
 def test_a_value_that_the_common_type_cannot_hold_costs_its_row(tmp_path: Path) -> None:
     for name, values in (("a", pa.array([1], pa.int64())), ("b", pa.array([2, 2**63 + 1, 3], pa.uint64()))):
         rows = len(values)
