@@ -113,6 +113,8 @@ def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], colum
     described = ending(files, (COCO_SUFFIX,))
     if len(described) == 1 and (not images or is_of_its_folder(described[0])):
         return _in_json(filesystem, f"{root}/{described[0]}")
+    if described and not images and all(_in_json(filesystem, f"{root}/{file}") == "table" for file in described):
+        return "table"
     return "folder" if images or has_sidecars(files) else None
 
 

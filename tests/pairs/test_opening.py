@@ -329,6 +329,16 @@ def test_a_folder_that_datasets_saved(tmp_path: Path, new: Any, scheme: str) -> 
     assert [r and r.reason for r in pairs.rejections][6:] == [Reason.UNREADABLE_FILE]
 
 
+@pytest.mark.parametrize("name", ["", "{0..1}.json", "*.json", "0.json,1.json", "0.json::1.json"])
+def test_several_arrays_of_json_are_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        (tmp_path / f"{number}.json").write_text(f'[{{"image": "{number}.jpg", "caption": "c{number}"}}]')
+    source = opened(name or tmp_path)
+    assert (source.format, source.files) == ("table", ["0.json", "1.json"])
+    assert read_all(source).captions == [b"c0", b"c1"]
+
+
 def test_urls_in_the_usual_column_of_images(tmp_path: Path, server: Server) -> None:
     server.answers = {f"/{n}": answer(b"%d" % n) for n in range(2)}
     put(tmp_path, a={"image": ["n/a", server.url("/0"), server.url("/1")], "caption": ["t", "u", "v"]})
