@@ -23,6 +23,7 @@ from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, bytes_of
 from isoenergy.pairs.formats.parquet import SUFFIXES as PARQUET_SUFFIXES
 from isoenergy.pairs.formats.paths import PathPairs
 from isoenergy.pairs.formats.schemas import ROLES, plain_schema
+from isoenergy.pairs.formats.table import SUFFIXES as TABLE_SUFFIXES
 from isoenergy.pairs.formats.table import TablePairs, is_of_its_folder, tables_among
 from isoenergy.pairs.formats.urls import UrlPairs, text_of
 from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
@@ -33,6 +34,7 @@ from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 from isoenergy.pairs.unsupported import conversion_of
 
 _PEEKED_ROWS = 64
+_SUFFIXES = (PARQUET_SUFFIXES, TAR_SUFFIXES, TABLE_SUFFIXES, ARROW_SUFFIXES, (COCO_SUFFIX,))
 _WITH_COLUMNS = ("parquet", "urls", "paths", "arrow", "table")
 _WITH_IMAGES = ("coco", "paths", "table")
 
@@ -78,6 +80,7 @@ def recognised(uri: str, columns: PairColumns) -> Format:
     place = place_of(uri)
     is_file = bool(place.named)
     files = place.named + place.found
+    _require_one_format(uri, place.named)
     kind = _kind(place.filesystem, place.root, files, columns)
     if kind is None or (kind == "folder" and is_file):
         if advice := conversion_of(files):
@@ -88,6 +91,14 @@ def recognised(uri: str, columns: PairColumns) -> Format:
             f"--format ({', '.join(get_args(Format))})"
         )
     return kind
+
+
+def _require_one_format(uri: str, named: Sequence[str]) -> None:
+    """Raise InputError if files that were named are of several formats, of which one alone would be read."""
+    by_format = [of_it for suffixes in _SUFFIXES if (of_it := ending(named, suffixes))]
+    if len(by_format) > 1:
+        examples = " and ".join(files[0] for files in by_format)
+        raise InputError(f"{uri} names files of several formats, such as {examples}; embed them apart")
 
 
 def _kind(filesystem: AbstractFileSystem, root: str, files: Sequence[str], columns: PairColumns) -> Format | None:

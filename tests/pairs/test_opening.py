@@ -329,6 +329,17 @@ def test_a_folder_that_datasets_saved(tmp_path: Path, new: Any, scheme: str) -> 
     assert [r and r.reason for r in pairs.rejections][6:] == [Reason.UNREADABLE_FILE]
 
 
+@pytest.mark.parametrize("name", ["a.parquet,t.csv", "a.parquet::k.tar", "t.csv,j.json"])
+def test_files_of_several_formats_are_not_one_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, "k.tar", "j.json", a=HUGGING_FACE)
+    (tmp_path / "t.csv").write_text("image,caption\na.jpg,x\n")
+    with pytest.raises(InputError, match=r"names files of several formats, such as .* and .*; embed them apart"):
+        opened(name)
+
+
 @pytest.mark.parametrize("name", ["", "{0..1}.json", "*.json", "0.json,1.json", "0.json::1.json"])
 def test_several_arrays_of_json_are_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
