@@ -7,10 +7,11 @@ from typing import Any
 from isoenergy.errors import InputError
 
 
-def whole_number(name: str, value: Any, least: int) -> int:
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
     """Return a whole number of any integer type as Python's; raises InputError, naming it, for anything else."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise InputError(f"{name} must be a whole number{bound}, got {value!r}")
     return int(value)
 
 

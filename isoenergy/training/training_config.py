@@ -89,6 +89,8 @@ class TrainingConfig:
             raise InputError(
                 f"dictionaries must be one of {', '.join(get_args(Dictionaries))}, got {self.dictionaries}"
             )
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not 0 <= self.revival < math.inf:
             raise InputError(f"revival must be 0 or more, got {self.revival}")
         if self.null:
@@ -107,7 +109,7 @@ class TrainingConfig:
                 if not isinstance(value, AutomaticBeta):
                     value = tuple(finite_number("beta", beta) for beta in value)
             elif item.type in (int, int | None) and value is not None:
-                value = whole_number(item.name, value, 0 if item.name in _MAY_BE_ZERO else 1)
+                value = whole_number(item.name, value)
             elif isinstance(value, Real) and not isinstance(value, bool):
                 value = float(value)
             object.__setattr__(self, item.name, value)
