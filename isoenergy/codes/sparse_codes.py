@@ -179,10 +179,9 @@ class SparseCodes:
         """
         if not isinstance(atom_mask, Tensor) or atom_mask.dtype != torch.bool or atom_mask.ndim != 1:
             raise ValueError(f"atom_mask must be an (atoms,) bool tensor, got {atom_mask!r}")
-        if len(self) and int(self.indices.max()) >= len(atom_mask):
-            raise ValueError(
-                f"atom_mask is for {len(atom_mask)} atoms, and the codes have atom {int(self.indices.max())}"
-            )
+        last = int(self.indices.max()) if self.indices.numel() else -1
+        if last >= len(atom_mask):
+            raise ValueError(f"atom_mask is for {len(atom_mask)} atoms, and the codes have atom {last}")
         return SparseCodes(self.indices, self.values * atom_mask[self.indices], self.residual)
 
 
