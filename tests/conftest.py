@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         assert len(tiers) <= 1, f"{item.nodeid} is of one tier, and says {' and '.join(tiers)}"
         used = [group for name, group in _SERVICES.items() if name in getattr(item, "fixturenames", ())]
         places[item] = max(map(groups.index, used), default=len(groups) - 1)
-        item.add_marker(pytest.mark.xdist_group(groups[places[item]] or str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(groups[places[item]] or item.location[0]))
     items.sort(key=places.__getitem__)
 
 
