@@ -128,6 +128,19 @@ def _subtract_and_find(scores, gram_row, value, next_row, absolute):  # type: ig
 
 
 @compiled
+def _is_enough(value, residual, floor, tolerance):  # type: ignore[no-untyped-def]  # numba finds the types
+    """Return whether a row ends before its next round: no atom is strong enough, or little is left to explain."""
+    if value <= floor:
+        return True
+    if tolerance < 0:
+        return False
+    square = residual.dtype.type(0)
+    for i in range(residual.shape[0]):
+        square += residual[i] * residual[i]
+    return square <= tolerance * tolerance
+
+
+@compiled
 def _pursue_rows(  # type: ignore[no-untyped-def]  # numba finds the types
     x, scores, gram, dictionary, indices, values, residual, absolute, floor, stops, tolerance, first, last
 ):
@@ -147,26 +160,18 @@ def _pursue_rows(  # type: ignore[no-untyped-def]  # numba finds the types
                 if atom_index == _STOPPED:
                     continue
                 value, rest = scores[row, atom_index], residual[row]
-                if stops:
-                    enough = value <= floor
-                    if tolerance >= 0 and not enough:
-                        square = scores.dtype.type(0)
-                        for i in range(dim):
-                            square += rest[i] * rest[i]
-                        enough = square <= tolerance * tolerance
-                    if enough:
-                        best[row - pair] = _STOPPED
-                        indices[row, step:] = _STOPPED
-                        values[row, step:] = 0
-                        continue
+                if stops and _is_enough(value, rest, floor, tolerance):
+                    best[row - pair] = _STOPPED
+                    indices[row, step:] = _STOPPED
+                    values[row, step:] = 0
+                    continue
                 indices[row, step] = atom_index
                 values[row, step] = value
                 atom = dictionary[atom_index]
                 for i in range(0, dim, _CACHE_LINE_BYTES // dictionary.itemsize):
                     prefetch(atom, i)  # type: ignore[call-arg]  # numba gives the first one
                 if step + 1 < k:
-                    other = best[1 - (row - pair)]
-                    next_row = gram[max(other, 0)]
+                    next_row = gram[max(best[1 - (row - pair)], 0)]
                     best[row - pair] = _subtract_and_find(scores[row], gram[atom_index], value, next_row, absolute)
                 for i in range(dim):
                     rest[i] -= value * atom[i]

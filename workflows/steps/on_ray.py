@@ -50,61 +50,87 @@ def run_on_ray(planned: list[PlannedStep], root: str | Path, what: str) -> None:
         tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar,
     ):
         try:
-            _run_all(due, root, storage, options, bar)
+            _Runner(due, root, storage, options, bar).run()
         finally:
             if isinstance(storage, StepBucket):
                 _forget_on_all_nodes(root)
 
 
-def _run_all(
-    due: list[Step], root: str | Path, storage: StepStorage, options: dict[str, dict[str, Any]], bar: Any
-) -> None:
-    numbers = {step.name: number for number, step in enumerate(due)}
-    order = TopologicalSorter({step.name: [n.name for n in step.inputs.values() if n.name in numbers] for step in due})
-    order.prepare()
-    task = ray.remote(_run)
-    waiting: list[int] = []
-    running: dict[Any, str] = {}
-    failure: Exception | None = None
-    by_other_code, looked = 0, 0.0
-    try:
-        while True:
-            for name in order.get_ready():
-                heappush(waiting, numbers[name])
-            while waiting and len(running) < _IN_FLIGHT:
-                step = due[heappop(waiting)]
-                asked = options[step.name]
-                running[task.options(name=step.name, **asked).remote(step.fixed(root), asked["num_cpus"])] = step.name
-            if not running:
-                break
-            finished, _ = ray.wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS)
-            for done in finished:
-                name = running.pop(done)
-                try:
-                    by_other_code += ray.get(done) != code_version(due[numbers[name]].function.__module__)
-                except Exception as error:
-                    if failure is None:
-                        failure = _failure(name, error)
-                        _say(bar, f"step {name} failed; those that do not need it go on")
-                else:
-                    order.done(name)
-                    bar.update()
-            if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
-                looked = time.monotonic()
-                bar.set_postfix_str(_in_brief(storage.at_work(set(running.values()))))
-    finally:
-        for left in running:
-            ray.cancel(left, force=True)
-        if running:
-            ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_END)
-    if by_other_code:
-        _say(
-            bar,
-            f"{by_other_code} steps were run by other code than this process has: isoenergy was changed meanwhile, or "
-            f"nodes have another version; the next run does them again",
+class _Runner:
+    """The driver's side: which steps are ready, which are with Ray, and what came of those that are back."""
+
+    def __init__(
+        self, due: list[Step], root: str | Path, storage: StepStorage, options: dict[str, dict[str, Any]], bar: Any
+    ) -> None:
+        self._due, self._root, self._storage, self._options, self._bar = due, root, storage, options, bar
+        self._numbers = numbers = {step.name: number for number, step in enumerate(due)}
+        self._order = TopologicalSorter(
+            {step.name: [needed.name for needed in step.inputs.values() if needed.name in numbers] for step in due}
         )
-    if failure is not None:
-        raise failure
+        self._order.prepare()
+        self._task = ray.remote(_run)
+        self._ready: list[int] = []
+        self._running: dict[Any, str] = {}
+        self._failure: Exception | None = None
+        self._by_other_code = 0
+        self._shown = 0.0
+
+    def run(self) -> None:
+        """Run all that can be run; raise the first failure when the rest is done."""
+        try:
+            while self._submit_ready():
+                finished, _ = ray.wait(list(self._running), timeout=_SECONDS_BETWEEN_LOOKS)
+                for task in finished:
+                    self._take(task)
+                self._show()
+        finally:
+            self._cancel_running()
+        if self._by_other_code:
+            self._say(
+                f"{self._by_other_code} steps were run by other code than this process has: isoenergy was changed "
+                f"meanwhile, or nodes have another version; the next run does them again"
+            )
+        if self._failure is not None:
+            raise self._failure
+
+    def _submit_ready(self) -> bool:
+        """Give Ray what it may begin, in the order of the plan; return whether anything is running."""
+        for name in self._order.get_ready():
+            heappush(self._ready, self._numbers[name])
+        while self._ready and len(self._running) < _IN_FLIGHT:
+            step = self._due[heappop(self._ready)]
+            asked = self._options[step.name]
+            task = self._task.options(name=step.name, **asked).remote(step.fixed(self._root), asked["num_cpus"])
+            self._running[task] = step.name
+        return bool(self._running)
+
+    def _take(self, task: Any) -> None:
+        """Note what came of a task that has ended."""
+        name = self._running.pop(task)
+        try:
+            code = ray.get(task)
+        except Exception as error:  # whatever a step raises is kept for the end: others go on
+            if self._failure is None:
+                self._failure = _failure(name, error)
+                self._say(f"step {name} failed; those that do not need it go on")
+            return
+        self._by_other_code += code != code_version(self._due[self._numbers[name]].function.__module__)
+        self._order.done(name)
+        self._bar.update()
+
+    def _show(self) -> None:
+        if time.monotonic() - self._shown > _SECONDS_BETWEEN_LOOKS:
+            self._shown = time.monotonic()
+            self._bar.set_postfix_str(_in_brief(self._storage.at_work(set(self._running.values()))))
+
+    def _cancel_running(self) -> None:
+        for task in self._running:
+            ray.cancel(task, force=True)
+        if self._running:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=_SECONDS_TO_END)
+
+    def _say(self, line: str) -> None:
+        tqdm.write(f"{self._bar.desc}: {line}", file=sys.stderr)
 
 
 def _run(step: FixedStep, cpus: float) -> str:
@@ -169,7 +195,3 @@ def _in_brief(names: Iterable[str]) -> str:
 
 def _end_of(name: str) -> str:
     return name if len(name) <= _LETTERS_IN_BAR else f"…{name[1 - _LETTERS_IN_BAR :]}"
-
-
-def _say(bar: Any, line: str) -> None:
-    tqdm.write(f"{bar.desc}: {line}", file=sys.stderr)
