@@ -13,11 +13,13 @@ def mass_with_bimodal_side(masses: Floats, scores: tuple[Floats, Floats], thresh
     """Return `(thresholds, columns)` shares of each column's mass that has a bimodal side.
 
     masses: `(entries, columns)`, not negative; scores: the modality scores μ of the atoms at both sides of each entry,
-    `(entries,)`, NaN for an atom without one; thresholds: rising, in (0, 0.5]. NaN where a column has no mass.
+    `(entries, columns)`, NaN for a dead atom, which has no mass; thresholds: rising, in (0, 0.5]. NaN where a column
+    has no mass.
     """
     found = np.full((len(thresholds), masses.shape[1]), np.nan)
-    passed = np.searchsorted(thresholds, np.fmax(*map(_largest_threshold, scores)), side="right")
     for column, mass in enumerate(masses.T):
+        largest = np.fmax(*(_largest_threshold(side[:, column]) for side in scores))
+        passed = np.searchsorted(thresholds, largest, side="right")
         *held, total = np.bincount(passed, mass, len(thresholds) + 1)[::-1].cumsum()
         if total > 0:
             found[:, column] = np.array(held[::-1]) / total
