@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
+from workflows.tracking.sqlite_file import SCHEME, opened_alone
 
 EXPERIMENT = "isoenergy"
 _FOLDER = Path("runs")
@@ -28,7 +29,7 @@ _SETTINGS = {
 
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, or the sqlite file `runs/mlflow.db` below the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_FOLDER.absolute() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SCHEME}{_FOLDER.absolute() / 'mlflow.db'}"
 
 
 def client(uri: str) -> Any:
@@ -39,8 +40,8 @@ def client(uri: str) -> Any:
         logging.getLogger(chatty).setLevel(level)
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith(SCHEME):
+        opened_alone(Path(uri.removeprefix(SCHEME)), lambda: MlflowClient(uri).search_experiments(max_results=1))
     return MlflowClient(_without_password(uri))
 
 
@@ -58,14 +59,29 @@ def _without_password(uri: str) -> str:
 
 
 def experiment_id(uri: str) -> str:
-    """Return the id of this project's experiment, which is made if it is not there."""
+    """Return the id of this project's experiment, which is made if it is not there.
+
+    Raises InputError if it was deleted: MLflow keeps its name, and its runs, until somebody restores or removes it.
+    """
     there = client(uri).get_experiment_by_name(EXPERIMENT)
     if there is not None:
+        if there.lifecycle_stage == "deleted":
+            raise InputError(
+                f"the experiment {EXPERIMENT} at {without_secrets(uri)} was deleted; bring it back, with its runs, by "
+                f"MLFLOW_TRACKING_URI={without_secrets(uri)} mlflow experiments restore -x {there.experiment_id}, or "
+                f"set MLFLOW_TRACKING_URI to another file or server"
+            )
         return str(there.experiment_id)
     # MLflow's default for sqlite is a folder below whatever directory the process happens to be in.
-    file = uri.removeprefix("sqlite:///")
+    file = uri.removeprefix(SCHEME)
     artifacts = None if file == uri else (Path(file).absolute().parent / "mlflow-artifacts").as_uri()
-    return str(client(uri).create_experiment(EXPERIMENT, artifact_location=artifacts))
+    try:
+        return str(client(uri).create_experiment(EXPERIMENT, artifact_location=artifacts))
+    except Exception:  # another stage may have made it since: a server's and a file's errors differ
+        there = client(uri).get_experiment_by_name(EXPERIMENT)
+        if there is None:
+            raise
+        return str(there.experiment_id)
 
 
 def allowed_name(name: str) -> str:

@@ -1,0 +1,57 @@
+"""The sqlite file of runs: made by one, however many begin at once; broken or deleted, it says what to do."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from isoenergy.errors import InputError
+from workflows.tracking.tracking_client import EXPERIMENT, client, experiment_id
+
+PROGRAM = "import sys; from workflows.tracking.tracking_client import experiment_id; print(experiment_id(sys.argv[1]))"
+
+
+@pytest.mark.slow
+def test_four_programs_that_begin_at_once_share_a_new_file(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
+    command = [sys.executable, "-c", PROGRAM, uri]
+    programs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    printed = [program.communicate() for program in programs]
+    assert [program.returncode for program in programs] == [0] * 4, printed
+    assert len({out for out, _ in printed}) == 1
+    assert [each.name for each in MlflowClient(uri).search_experiments()] == [EXPERIMENT, "Default"]
+
+
+def test_a_file_that_was_half_made_says_how_to_go_on(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('90e64c465722')")
+        connection.execute("CREATE TABLE _alembic_tmp_metrics (key VARCHAR(250) NOT NULL)")
+        connection.execute("CREATE TABLE runs (run_uuid VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO runs VALUES ('a'), ('b')")
+    connection.close()
+    with pytest.raises(InputError, match=rf"{file} is broken: .*mv {file} {file}.broken; the 2 runs in it stay"):
+        client(f"sqlite:///{file}")
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (2,)
+    connection.close()
+
+
+def test_what_is_no_database_is_not_called_half_made(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("a text")
+    with pytest.raises(Exception, match="not a database"):
+        client(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def test_an_experiment_that_was_deleted_is_named(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    number = experiment_id(uri)
+    client(uri).delete_experiment(number)
+    with pytest.raises(InputError, match=f"was deleted; .* mlflow experiments restore -x {number}"):
+        experiment_id(uri)
+    client(uri).restore_experiment(number)
+    assert experiment_id(uri) == number

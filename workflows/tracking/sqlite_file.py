@@ -1,0 +1,60 @@
+"""A sqlite file that runs are tracked to: one process makes it; one that was broken by several says what to do."""
+
+import fcntl
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from isoenergy.errors import InputError
+
+SCHEME = "sqlite:///"
+_opened: set[Path] = set()
+
+
+def opened_alone(file: Path, open_file: Callable[[], Any]) -> None:
+    """Have MLflow make or migrate a database while no other stage of this program does; once a process and file.
+
+    Two of MLflow's migrations that run at once break a new file for good (its tables are changed without transactions).
+    The lock is a file beside the database; it is waited for, and free as soon as its holder is gone.
+
+    Raises InputError if the file has been broken in this way before.
+    """
+    if file in _opened and file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{file}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            open_file()
+        except Exception as error:  # SQLAlchemy's and alembic's own kinds
+            if _is_half_made(file, error):
+                raise InputError(_half_made(file)) from error
+            raise
+    _opened.add(file)
+
+
+def _is_half_made(file: Path, error: Exception) -> bool:
+    """Return whether a migration has begun that never came to its end; none is at work, as the caller has the lock."""
+    left = _rows(file, "SELECT name FROM sqlite_master WHERE name LIKE '\\_alembic\\_tmp%' ESCAPE '\\'")
+    return bool(left) or "duplicate column name" in str(error)
+
+
+def _half_made(file: Path) -> str:
+    runs = _rows(file, "SELECT count(*) FROM runs")
+    kept = f"the {runs[0][0]} runs in it stay in the copy" if runs and runs[0][0] else "no run is in it"
+    return (
+        f"{file} is broken: several programs made it at once, and MLflow cannot go on with it. Move it aside "
+        f"(mv {file} {file}.broken; {kept}, artifacts are in files of their own) and run the same command again: a new "
+        f"one is made"
+    )
+
+
+def _rows(file: Path, query: str) -> list[Any]:
+    """Return a query's rows; none where the file is no database or lacks the table."""
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            return connection.execute(query).fetchall()
+    except sqlite3.Error:
+        return []
