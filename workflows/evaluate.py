@@ -5,14 +5,23 @@ from dataclasses import asdict
 from typing import Any
 
 from isoenergy.errors import InputError
+from isoenergy.evaluation.transfer import Measured, transfer_rows
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.storage import strict_json
-from isoenergy.storage.files import open_filesystem, write_atomically
+from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
 from isoenergy.store import EmbeddingStore
 from workflows.cluster import engine
 from workflows.command import run_command
-from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs, sae_name, sae_reference
+from workflows.evaluation.evaluation_graph import (
+    EmbeddingSteps,
+    EvaluationGraph,
+    MeasuredPairs,
+    RefittedSteps,
+    SaeSteps,
+    sae_name,
+    sae_reference,
+)
 from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
 from workflows.evaluation.task_config import TasksConfig
 from workflows.evaluation.task_graph import TaskSteps
@@ -42,7 +51,12 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     for folder, sae in saes.items():
         _require_fit(folder, sae, store)
     names = _names(saes)
-    measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs)
+    fit_store = EmbeddingStore.open(config.fit_store) if config.fit_store else None
+    if fit_store is not None:
+        fit_store.require_complete()
+        for folder, sae in saes.items():
+            _require_fit(folder, sae, fit_store)
+    measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs, fit_store)
     graph = _graph(measured, saes)
     tasks = _tasks(config, store, graph)
     root = f"{output}/{STEPS_FOLDER}"
@@ -161,6 +175,7 @@ def _heading(config: EvaluateConfig, store: EmbeddingStore) -> dict[str, Any]:
             "rejected": store.rejected,
         },
         "split": config.split,
+        "fit_store": without_secrets(config.fit_store),
         "seed": config.seed,
     }
 
@@ -176,6 +191,7 @@ def _summary(
     return {
         "pairs": results(graph.embeddings.pairs),
         "fitted_on": results(graph.embeddings.fit),
+        "transfer": _transfer(names, graph, root),
         "original": {
             "geometry": results(graph.embeddings.geometry),
             "retrieval": results(graph.embeddings.retrieval),
@@ -211,6 +227,21 @@ def _summary(
             {"first": names[a], "second": names[b], **results(step)} for (a, b), step in graph.stability.items()
         ],
     }
+
+
+def _transfer(names: Mapping[str, str], graph: EvaluationGraph, root: str) -> list[dict[str, Any]]:
+    """Return what fitting on the other store came to beside fitting on the measured one: a row a variant."""
+
+    def results(steps: EmbeddingSteps | SaeSteps | RefittedSteps) -> Measured:
+        return step_plan.result(steps.geometry, root), step_plan.result(steps.retrieval, root)
+
+    groups: dict[str | None, EmbeddingSteps | SaeSteps] = {None: graph.embeddings}
+    groups |= {names[folder]: steps for folder, steps in graph.saes.items()}
+    rows = []
+    for name, steps in groups.items():
+        if steps.refitted is not None:
+            rows += transfer_rows(name, results(steps), results(steps.refitted))
+    return rows
 
 
 def _names(saes: Mapping[str, Autoencoder]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.draw import Draw
-from isoenergy.pairs.splits import Split
+from isoenergy.pairs.splits import Pairs
 from isoenergy.store import EmbeddingStore
 
 PLACE = {"identity": False}
@@ -29,11 +29,11 @@ Rows = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class StoreReference:
-    """A split of an embedding store."""
+    """A split of an embedding store, or all of it."""
 
     uri: str = field(metadata=PLACE)
     fingerprint: str
-    split: Split
+    split: Pairs
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,17 @@ class PartConfig:
             first += pairs
 
 
-def split_units(store: EmbeddingStore, split: Split) -> Iterator[tuple[int, str, int]]:
+def split_units(store: EmbeddingStore, split: Pairs) -> Iterator[tuple[int, str, int]]:
     """Yield, unit by unit, the number of its first pair of the split, its name, and its number of such pairs."""
     first = 0
     for record in store.commits:
-        pairs = record.embedded_by_split.get(split, 0)
+        pairs = record.pairs_in(split)
         yield first, record.unit, pairs
         first += pairs
 
 
 def read_places(
-    store: EmbeddingStore, split: Split, units: Iterable[tuple[int, str, int]], wanted: npt.NDArray[np.int64]
+    store: EmbeddingStore, split: Pairs, units: Iterable[tuple[int, str, int]], wanted: npt.NDArray[np.int64]
 ) -> pa.Table:
     """Return the pairs among `wanted`, ascending numbers, that lie in some units, in order; only those are read.
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Pairs = Literal["train", "validation", "test", "all"]
+"""Which pairs of a store: those of a split, or all."""
 
 TEST_PERCENT = 10
 VALIDATION_PERCENT = 5

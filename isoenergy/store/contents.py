@@ -2,7 +2,7 @@
 
 import hashlib
 
-from isoenergy.pairs.splits import Split
+from isoenergy.pairs.splits import Pairs
 from isoenergy.storage.files import absolute_uri
 from isoenergy.store.manifest import CommitRecord, Manifest
 
@@ -22,9 +22,9 @@ class StoreContents:
         """Pairs that were read, embedded or rejected."""
         return sum(record.rows_in for record in self.commits)
 
-    def pairs_in(self, split: Split) -> int:
-        """Return the number of embedded pairs of a split."""
-        return sum(record.embedded_by_split.get(split, 0) for record in self.commits)
+    def pairs_in(self, split: Pairs) -> int:
+        """Return the number of embedded pairs of a split, or of all."""
+        return sum(record.pairs_in(split) for record in self.commits)
 
     @property
     def rejected(self) -> dict[str, int]:

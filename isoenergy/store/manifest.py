@@ -8,6 +8,7 @@ from isoenergy.encoders.dual_encoder import Precision
 from isoenergy.errors import InputError
 from isoenergy.pairs.image_reading import UNRECORDED, ImageReading, Orientation, Transparency, WideRange
 from isoenergy.pairs.source import Format, PairColumns, SourceConfig
+from isoenergy.pairs.splits import Pairs
 from isoenergy.settings.differences import differing_fields
 
 FORMAT = 3
@@ -146,6 +147,10 @@ class CommitRecord:
             raise ValueError(
                 f"unit {self.unit}: {self.rows_in} rows in, but {self.embedded} embedded + {self.rejected} rejected"
             )
+
+    def pairs_in(self, split: Pairs) -> int:
+        """Return the number of the unit's embedded pairs of a split, or of all."""
+        return self.embedded if split == "all" else self.embedded_by_split.get(split, 0)
 
     def to_json(self) -> str:
         """Return the record's text."""

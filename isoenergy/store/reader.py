@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.splits import SPLITS, Split
+from isoenergy.pairs.splits import SPLITS, Pairs, Split
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store.arrays import PairArrays, embedding_rows
 from isoenergy.store.contents import StoreContents
@@ -63,9 +63,9 @@ class EmbeddingStore(StoreContents):
                 f"again to embed what is missing"
             )
 
-    def read_unit(self, unit: str, columns: list[str] | None = None, split: Split | None = None) -> pa.Table:
+    def read_unit(self, unit: str, columns: list[str] | None = None, split: Pairs = "all") -> pa.Table:
         """Return one unit's shard: some of its columns, the pairs of one split; see `isoenergy.store.schema`."""
-        chosen = None if split is None else [("split", "=", split)]
+        chosen = None if split == "all" else [("split", "=", split)]
         path = f"{self._root}/shards/{self._records[unit].shard}"
         try:
             with self._filesystem.open(path, "rb") as stream:
@@ -78,13 +78,13 @@ class EmbeddingStore(StoreContents):
         content: bytes = self._filesystem.cat_file(f"{self._root}/{name}")
         return content
 
-    def read_unit_vectors(self, unit: str, split: Split | None = None) -> dict[str, npt.NDArray[np.floating]]:
+    def read_unit_vectors(self, unit: str, split: Pairs = "all") -> dict[str, npt.NDArray[np.floating]]:
         """Return one unit's embeddings, `(pairs, width)` by modality."""
         widths = self.manifest.modalities
         table = self.read_unit(unit, list(widths), split)
         return {name: embedding_rows(table[name], width) for name, width in widths.items()}
 
-    def read_unit_arrays(self, unit: str, split: Split | None = None) -> PairArrays:
+    def read_unit_arrays(self, unit: str, split: Pairs = "all") -> PairArrays:
         """Return one unit's keys and embeddings: those of the first modality as images, of the second as texts.
 
         Raises InputError if there are more than two, or they differ in width.
@@ -111,7 +111,7 @@ class EmbeddingStore(StoreContents):
         """
         if split is not None and split not in SPLITS:
             raise InputError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
-        parts = [self.read_unit_arrays(record.unit, split) for record in self.commits]
+        parts = [self.read_unit_arrays(record.unit, split or "all") for record in self.commits]
         if not sum(len(part) for part in parts):
             raise InputError(f"{self.uri} has no pairs in its {split or 'whole'} split; embed more pairs")
         return PairArrays(

@@ -38,9 +38,11 @@ def write_pairs(
     captions: Sequence[str] | None = None,
     split: Split = "test",
     source: Path | None = None,
+    train: int = 0,
 ) -> Path:
     """Write a store of `(n, dim)` float32 pairs, all of one split, so many in a unit.
 
+    train: the first so many pairs are of the train split instead.
     source: a folder with `pairs.parquet`, or None, which is there no more.
     """
     pairs, dim = images.shape
@@ -48,15 +50,15 @@ def write_pairs(
     writer = StoreWriter(str(folder))
     manifest = replace(MANIFEST, dim=dim, units=len(starts), source=str(source or folder / "gone"), dtype="float32")
     writer.begin(manifest, FILES)
-    keys = list(islice(keys_of(split), pairs))
+    keys = [*islice(keys_of("train"), train), *islice(keys_of(split), pairs - train)]
+    splits = ["train"] * train + [split] * (pairs - train)
     schema = shard_schema(dim, "float32", pa.schema([]))
     for start in starts:
         rows = slice(start, min(start + rows_a_unit, pairs))
-        count_rows = rows.stop - rows.start
         columns = {
             "key": keys[rows],
             "row": list(range(rows.start, rows.stop)),
-            "split": [split] * count_rows,
+            "split": splits[rows],
             "caption": list(captions[rows]) if captions else keys[rows],
             "image": pa.FixedSizeListArray.from_arrays(images[rows].astype(np.float32).ravel(), dim),
             "text": pa.FixedSizeListArray.from_arrays(texts[rows].astype(np.float32).ravel(), dim),

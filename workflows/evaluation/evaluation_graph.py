@@ -8,6 +8,7 @@ from itertools import combinations
 from math import ceil
 from typing import Any, Self
 
+from isoenergy.errors import InputError
 from isoenergy.evaluation.atom_map import AtomMapConfig, write_atom_map
 from isoenergy.evaluation.comparison import (
     StabilityConfig,
@@ -47,7 +48,7 @@ from isoenergy.evaluation.measured_retrieval import SearchPartConfig, merge_sear
 from isoenergy.evaluation.measured_rows import DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
 from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
-from isoenergy.pairs.splits import Split
+from isoenergy.pairs.splits import Pairs
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.fetching import HUB
 from isoenergy.sae.joint import Autoencoder
@@ -73,10 +74,23 @@ class MeasuredPairs:
     draw: Draw
     drawn: int
     fitting: FitConfig
+    refitting: FitConfig | None = None
+    """What could be fitted on the measured store itself, where `fitting` is of another: adaptation beside transfer."""
 
     @classmethod
-    def of(cls, store: EmbeddingStore, split: Split, draw: Draw, fit_pairs: int, part_pairs: int) -> Self:
-        """Cut the pairs of `split`, of which there are some, into parts of at least `part_pairs`, but the last."""
+    def of(
+        cls,
+        store: EmbeddingStore,
+        split: Pairs,
+        draw: Draw,
+        fit_pairs: int,
+        part_pairs: int,
+        fit_store: EmbeddingStore | None = None,
+    ) -> Self:
+        """Cut the pairs of `split`, of which there are some, into parts of at least `part_pairs`, but the last.
+
+        fit_store: to fit on, if it is not `store`. Raises InputError if it has no train split.
+        """
         reference = StoreReference(store.uri, store.fingerprint, split)
         parts: list[PartConfig] = []
         units: list[str] = []
@@ -89,7 +103,13 @@ class MeasuredPairs:
                 units, start = [], total
         if units:
             parts.append(PartConfig(reference, tuple(units), start, draw.seed))
-        return cls(tuple(parts), total, draw, len(draw.rows(total)), _fitting(store, split, fit_pairs))
+        fitting, refitting = _fitting(store, split, fit_pairs), None
+        if fit_store is not None and fit_store.fingerprint != store.fingerprint:
+            if not fit_store.pairs_in("train"):
+                raise InputError(f"{fit_store.uri} has no pairs in its train split to fit on; give another --fit-store")
+            refitting = fitting if fitting.store.split == "train" and split not in ("train", "all") else None
+            fitting = _fitting(fit_store, "train", fit_pairs)
+        return cls(tuple(parts), total, draw, len(draw.rows(total)), fitting, refitting)
 
     def steps(self, prefix: str) -> "StepMaker":
         """Return what makes steps over these pairs whose names begin with `prefix`."""
@@ -130,18 +150,26 @@ class StepMaker:
         return found
 
 
-def _fitting(store: EmbeddingStore, measured: Split, fit_pairs: int) -> FitConfig:
+def _fitting(store: EmbeddingStore, measured: Pairs, fit_pairs: int) -> FitConfig:
     """Fit on units of the train split from all over the store; without any, on the measured pairs."""
-    split: Split = "train" if store.pairs_in("train") else measured
+    split: Pairs = "train" if store.pairs_in("train") else measured
     chosen = spread_units(store, split, fit_pairs)
     return FitConfig(StoreReference(store.uri, store.fingerprint, split), chosen, fit_pairs)
 
 
-def spread_units(store: EmbeddingStore, split: Split, pairs: int) -> tuple[str, ...]:
+def spread_units(store: EmbeddingStore, split: Pairs, pairs: int) -> tuple[str, ...]:
     """Return units from all over the store that hold about so many pairs of a split, of which there are some."""
     units = [unit for _, unit, count in split_units(store, split) if count]
     wanted = max(1, ceil(len(units) * min(1, pairs / store.pairs_in(split))))
     return tuple(units[number * len(units) // wanted] for number in range(wanted))
+
+
+@dataclass(frozen=True)
+class RefittedSteps:
+    """What the interventions come to when they are fitted on the measured store itself, beside another's."""
+
+    geometry: Step
+    retrieval: Step
 
 
 class EmbeddingSteps:
@@ -164,6 +192,14 @@ class EmbeddingSteps:
         self.geometry = make.one("geometry", measure_geometry, drawn, inputs, memory=some)
         search = make.each("search", search_part, of_search, inputs, memory=some)
         self.retrieval = make.one("retrieval", merge_search, drawn, {**inputs, **search})
+        self.refitted: RefittedSteps | None = None
+        if measured.refitting is not None:
+            inputs = {"pairs": self.pairs, "fit": make.one("refit", fit, measured.refitting)}
+            search = make.each("refitted-search", search_part, of_search, inputs, memory=some)
+            self.refitted = RefittedSteps(
+                make.one("refitted-geometry", measure_geometry, drawn, inputs, memory=some),
+                make.one("refitted-retrieval", merge_search, drawn, {**inputs, **search}),
+            )
 
 
 class SaeSteps:
@@ -217,6 +253,15 @@ class SaeSteps:
         self.projection = make.one("projection", write_projection, ProjectionConfig(sae, draw.sample), projected)
         self.spectra = make.one("spectra", write_spectra, None, statistics)
         self.atom_map = make.one("atom-map", write_atom_map, AtomMapConfig(sae, draw.seed), statistics, memory=much)
+        self.refitted: RefittedSteps | None = None
+        if measured.refitting is not None:
+            refit = make.one("refit", fit, replace(measured.refitting, sae=sae), memory=much)
+            rows = {**rows, "fit": refit}
+            search = make.each("refitted-search", search_part, of_search, rows, codes, memory=some)
+            self.refitted = RefittedSteps(
+                make.one("refitted-geometry", measure_geometry, drawn, {**rows, **statistics}, memory=some),
+                make.one("refitted-retrieval", merge_search, drawn, {**rows, **search}),
+            )
 
 
 class ExplorerSteps:
@@ -268,9 +313,10 @@ class EvaluationGraph:
     @property
     def targets(self) -> list[Step]:
         """The steps whose results are wanted."""
-        found = [*vars(self.embeddings).values(), *self.stability.values()]
-        of_saes = (*self.saes.values(), *self.explorers.values())
-        return found + [step for parts in of_saes for step in vars(parts).values()]
+        groups: list[Any] = [self.embeddings, *self.saes.values(), *self.explorers.values()]
+        groups += filter(None, [self.embeddings.refitted, *(steps.refitted for steps in self.saes.values())])
+        steps = [step for group in groups for step in vars(group).values() if isinstance(step, Step)]
+        return steps + list(self.stability.values())
 
 
 def sae_reference(place: str, sae: Autoencoder) -> SaeReference:

@@ -42,7 +42,7 @@ from isoenergy.evaluation.tasks.task_sets import (
     make_probe,
     make_zero_shot,
 )
-from isoenergy.pairs.splits import Split
+from isoenergy.pairs.splits import Pairs
 from isoenergy.storage.files import absolute_uri, file_digest, open_filesystem
 from isoenergy.store import EmbeddingStore
 from isoenergy.tasks.prompts import load_templates
@@ -79,7 +79,7 @@ class TaskSteps:
     """All tasks that a configuration asks for."""
 
     def __init__(
-        self, config: TasksConfig, store: EmbeddingStore, split: Split, seed: int, evaluation: EvaluationGraph
+        self, config: TasksConfig, store: EmbeddingStore, split: Pairs, seed: int, evaluation: EvaluationGraph
     ) -> None:
         """Plan the steps. Raises InputError if the store lacks a column, or other data is not what it should be."""
         self._config, self._store, self._seed = config, store, seed
@@ -141,7 +141,7 @@ class TaskSteps:
             )
         return found
 
-    def _on_pairs(self, pairs: Step, split: Split) -> None:
+    def _on_pairs(self, pairs: Step, split: Pairs) -> None:
         config, given = self._config, {"pairs": pairs}
         templates = load_templates(config.templates) if config.zero_shot else ()
         for classes in config.classes("zero_shot"):
@@ -153,7 +153,7 @@ class TaskSteps:
             )
             self._add("zero_shot", f"zero-shot/{classes.column}", f"Zero-shot classification by {classes.column}", step)
         if config.probe:
-            if split == "train" or not self._store.pairs_in("train"):
+            if split in ("train", "all") or not self._store.pairs_in("train"):
                 raise InputError(
                     "a linear probe is trained on the train split and tested on another: give --split test"
                 )
@@ -214,7 +214,7 @@ class TaskSteps:
         step = self._with_encoder("tasks/fashioniq-set", make_fashioniq, settings, parts)
         self._add("composed_retrieval", "composed-retrieval/fashioniq", "Composed retrieval, FashionIQ", step)
 
-    def _pairs(self, name: str, split: Split) -> Step:
+    def _pairs(self, name: str, split: Pairs) -> Step:
         reference = StoreReference(self._store.uri, self._store.fingerprint, split)
         chosen = spread_units(self._store, split, self._config.pairs)
         return Step(name, gather_pairs, TaskPairsConfig(reference, chosen, self._config.pairs, self._config.columns))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.draw import Draw
-from isoenergy.pairs.splits import Split
+from isoenergy.pairs.splits import Pairs
 from workflows.arguments import parse_config
 from workflows.evaluation.task_config import TasksConfig
 
@@ -24,11 +24,14 @@ class EvaluateConfig:
     output: str = "runs/evaluation"
     """Folder or fsspec URL for the steps and the summary, seen by all nodes. On an object store, which has no locks,
     one run at a time; nodes keep what they read of it below TMPDIR until the run ends."""
-    split: Split = "test"
-    """Pairs to measure on."""
+    split: Pairs = "test"
+    """Pairs to measure on; all, if what is fitted is fitted on another store."""
+    fit_store: str = ""
+    """Store on whose train split the atoms' classes and the baselines' means and covariances are fitted: give the one
+    that the SAEs were trained on to see what carries over to --store. What comes of fitting them anew, on the train
+    split of --store, is then shown beside it. Default: --store itself."""
     fit_pairs: int = 20_000
-    """Pairs of the train split that decide the atoms' classes and the baselines' means and covariances; without such
-    pairs they are fitted on those that are measured."""
+    """Pairs of the train split to fit on; without such pairs, those that are measured."""
     sample: int = 2000
     """Pairs, drawn at random, for optimal transport (its cost grows with the square) and for p_acc."""
     in_batches: int = 12_800
@@ -55,6 +58,11 @@ class EvaluateConfig:
         for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.split == "all" and not self.fit_store:
+            raise InputError(
+                "--split all measures on the pairs too that classes and means are fitted on; give --fit-store, the "
+                "store that the SAEs were trained on, or another split"
+            )
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not self.saes:

@@ -1,0 +1,39 @@
+"""Whether an intervention carries over: fitted on another store's pairs, beside fitted on the measured store's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from isoenergy.evaluation.comparison import CONTROLS
+
+Measured = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Geometry and retrieval of each variant, see `measure_geometry` and `merge_search`."""
+
+
+def transfer_rows(sae: str | None, carried: Measured, refitted: Measured) -> list[dict[str, Any]]:
+    """Return a row a variant: the share of the gap that it closes and R@10, by where its fit comes from.
+
+    sae: name of the SAE; None for the embeddings themselves. carried: fitted on the train split of the fit store;
+    refitted: on that of the measured store, which is adaptation. The gap is the difference in means; the share closed
+    is of that of what the variant begins with: the reconstruction, or the embeddings.
+    """
+    base = "original" if sae is None else "reconstructed"
+    variants = [name for name in carried[0] if _is_variant(carried[0][name]) and name not in (base, *CONTROLS)]
+    return [
+        {
+            "sae": sae,
+            "embeddings": name,
+            "gap_closed": {"carried": _closed(carried[0], name, base), "refitted": _closed(refitted[0], name, base)},
+            "r10": {"carried": carried[1][name]["r10"]["value"], "refitted": refitted[1][name]["r10"]["value"]},
+        }
+        for name in variants
+        if name in carried[1]
+    ]
+
+
+def _is_variant(value: Any) -> bool:
+    return isinstance(value, Mapping) and "difference_in_means" in value
+
+
+def _closed(geometry: Mapping[str, Any], name: str, base: str) -> float:
+    gap = geometry[base]["difference_in_means"]
+    return 1 - geometry[name]["difference_in_means"] / gap if gap else float("nan")
