@@ -29,6 +29,7 @@ from tune.shared_rows import SharedRows
 from tune.trainable import PassInputs, trainable
 from workflows.cluster import engine
 from workflows.cluster.cluster_timeline import cluster_timeline
+from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.lock import alone_in
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
@@ -80,6 +81,8 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run 
         mlflow_runs.require_server()
     engine.connect(dashboard=config.workers > 1)
     placement = PassPlacement.fit(config)
+    if placement.gpus:
+        require_usable_gpus()
     stores = TrainingStores(store.uri, store.uri)
     index = prepare_indices(stores, folder.uri, skip_bad_rows=False, engine=RayTraining())[0]
     validation = validation_pairs(stores, config.training.validation_pairs)

@@ -13,6 +13,7 @@ from tune.passes import SearchFolder
 from tune.placement import PassPlacement
 from tune.shared_rows import SharedRows
 from tune.training_pass import PassData, PassTask, run_pass
+from workflows.cluster.gpu import given_device
 from workflows.training.training_data import means_of
 
 _WAITING = {"CPU": 0.0, "memory": 2.0**20}
@@ -40,7 +41,7 @@ def trainable(inputs: PassInputs, rows: SharedRows | None) -> Any:
             run_distributed_pass(task, inputs.index, ray.get(inputs.validation), inputs.placement)
             return
         torch.set_num_threads(inputs.placement.cpus)
-        device = torch.device("cuda" if inputs.placement.gpus else "cpu")
+        device = given_device(inputs.placement.gpus > 0)
         data = PassData(
             batches=rows.batches(device),
             widths=rows.index.widths,

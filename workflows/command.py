@@ -34,9 +34,9 @@ def take_verbosity(arguments: Sequence[str] | None) -> list[str]:
     """Say as much on the way as `--verbose` or `--quiet` among a stage's arguments ask for; return the other arguments.
 
     What a command was run for goes to stdout whatever they say. They are how it is run, not what it is: no part of its
-    settings. Raises InputError if both are given.
+    settings. arguments: None for those of the program itself. Raises InputError if both are given.
     """
-    words = list(arguments or [])
+    words = list(sys.argv[1:] if arguments is None else arguments)
     asked = [option for option in _LEVELS if option in words]
     if len(asked) > 1:
         raise InputError("--verbose says more and --quiet less; give one of them")

@@ -57,6 +57,17 @@ def test_a_shard_cut_short_or_gone_is_done_again(filled: Path) -> None:
     assert StoreWriter(str(filled)).committed() == {}
 
 
+def test_a_record_is_written_after_all_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = StoreWriter(str(tmp_path / "store"))
+    writer.begin(MANIFEST, FILES)
+    written: list[str] = []
+    monkeypatch.setattr("isoenergy.store.writer.write_atomically", lambda _, path, __: written.append(path))
+    writer.commit(unit(0), "digest", shard(0, rows=8), rejected(2))
+    folders = [path.split("/")[-2] for path in written]
+    assert sorted(folders[:-1]) == ["rejected", "shards"]
+    assert folders[-1] == "commits"
+
+
 def test_rows_must_add_up(tmp_path: Path) -> None:
     writer = StoreWriter(str(tmp_path))
     with pytest.raises(ValueError, match="10 rows in, but 9 embedded"):

@@ -92,6 +92,14 @@ def test_a_command_says_as_much_on_the_way_as_it_is_asked_to(
 
 
 @pytest.mark.usefixtures("verbosity")
+def test_a_program_s_own_arguments_are_taken_where_none_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["report", "--quiet", "--evaluation", "e.json", "--output", "there.html"])
+    assert take_verbosity(None) == ["--evaluation", "e.json", "--output", "there.html"]
+    assert take_verbosity([]) == []
+    assert parse_config(ReportConfig, None, "isoenergy report").output == "there.html"
+
+
+@pytest.mark.usefixtures("verbosity")
 def test_more_and_less_at_once_is_refused() -> None:
     with pytest.raises(InputError, match="give one of them"):
         take_verbosity(["--quiet", "--verbose"])

@@ -53,10 +53,11 @@ def trained(vectors: Path, output: Path, modalities: str, **settings: object) ->
 
 
 def test_two_columns_of_one_width_have_the_papers_evaluation_under_their_names(
-    vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    vectors: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     places = trained(vectors, tmp_path / "saes", "audio,text")
-    assert "500 rows of audio (24), text (24)" in capsys.readouterr().out
+    assert "500 rows of audio (24), text (24)" in caplog.text
     assert trained(vectors, tmp_path / "saes", "audio,text") == places
     assert SparseAutoencoder.load(places[0]).config.modalities == ("audio", "text")
     done = json.loads((tmp_path / "saes/done.json").read_text())

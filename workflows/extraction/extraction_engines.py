@@ -8,6 +8,7 @@ import torch
 
 from isoenergy.pairs.source import PairSource, PairUnit
 from workflows.cluster import engine
+from workflows.cluster.gpu import require_usable_gpus
 from workflows.extraction.extraction_decoding import Decode
 from workflows.extraction.extraction_encoding import Encode
 from workflows.extraction.extraction_graph import Extraction, ExtractionProgress, Task
@@ -46,7 +47,10 @@ class OnRay:
     def place(self, actors: tuple[int, int] | None, gpus_per_actor: float) -> Placement:
         """Connect to Ray, and fit the run to what it has."""
         engine.connect()
-        return Placement.fit(actors, gpus_per_actor)
+        placement = Placement.fit(actors, gpus_per_actor)
+        if placement.gpus_per_actor:
+            require_usable_gpus()
+        return placement
 
     def probe(self, units: list[PairUnit], source: PairSource, stores: Stores, placement: Placement) -> Probe:
         """Measure with the resources of an encoder actor."""

@@ -21,6 +21,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit
+from workflows.cluster.gpu import given_device
 from workflows.extraction.extraction_decoding import Decode
 from workflows.extraction.extraction_encoding import Encode
 from workflows.extraction.extraction_placement import Placement
@@ -125,10 +126,10 @@ class EncodeOnRay(Encode):
 
     def __init__(self, stores: Stores, writers: Sequence[Any]) -> None:
         """`writers`: actors."""
-        on_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
-        if not on_gpu:
+        device = given_device(bool(ray.get_gpu_ids()))
+        if device.type == "cpu":
             torch.set_num_threads(cpus_of_this_node())
-        super().__init__(stores, [_RemoteWriter(actor) for actor in writers], torch.device("cuda" if on_gpu else "cpu"))
+        super().__init__(stores, [_RemoteWriter(actor) for actor in writers], device)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from isoenergy.errors import InputError
 from isoenergy.extraction.embedding import encode, prepare, separate, taken_by, with_embeddings
 from isoenergy.pairs.source import PairSource, PairUnit, RawPairs
 from isoenergy.store.writer import parquet_bytes
+from workflows.cluster.gpu import given_device
 from workflows.extraction.extraction_encoding import PAIRS_TO_COMPARE
 from workflows.extraction.extraction_graph import cpus_of_this_node
 from workflows.extraction.extraction_placement import Placement
@@ -60,7 +61,7 @@ def probe(units: list[PairUnit], source: PairSource, stores: Stores, placement: 
 def _probe(units: list[PairUnit], source: PairSource, stores: Stores, on_gpu: bool) -> Probe:
     if not on_gpu:
         torch.set_num_threads(cpus_of_this_node())
-    return probe_on(torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"), units, source, stores)
+    return probe_on(given_device(on_gpu), units, source, stores)
 
 
 def probe_on(device: torch.device, units: list[PairUnit], source: PairSource, stores: Stores) -> Probe:

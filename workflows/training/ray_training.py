@@ -15,6 +15,7 @@ import torch
 from isoenergy.errors import InputError
 from isoenergy.storage.files import open_filesystem
 from workflows.cluster import engine
+from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.progress import remote_progress
 from workflows.command import causes
 from workflows.training.training_engine import Progress, Seat, WorkersLostError
@@ -30,7 +31,10 @@ class RayTraining:
     def place(self, workers: Workers) -> TrainingPlacement:
         """Connect to Ray, and lay workers out on the cluster."""
         engine.connect()
-        return TrainingPlacement.fit(workers)
+        placement = TrainingPlacement.fit(workers)
+        if placement.gpu:
+            require_usable_gpus()
+        return placement
 
     def each(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """Yield what `function(*task)` returns, in order; each is a task of one CPU, repeated if its worker is lost."""
@@ -80,6 +84,8 @@ class RayTraining:
         except ray.train.TrainingFailedError as error:
             if any(isinstance(cause, InputError) for cause in causes(error)):
                 raise
+            if placement.gpu:
+                require_usable_gpus()  # a node that has joined since may be what failed
             raise WorkersLostError(_in_brief(error)) from error
         finally:
             if filesystem.exists(root):

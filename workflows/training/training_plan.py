@@ -99,7 +99,7 @@ def training_plan(
 
 
 def _probe(config: TrainingConfig, indices: list[PairIndex], threads: int, gpu: bool) -> StepProbe:
-    device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if gpu else "cpu")
     torch.set_num_threads(threads)
     rows = {name: part for index in indices for name, part in _first_rows(index, config.batch_pairs).items()}
     count = min(map(len, rows.values()))

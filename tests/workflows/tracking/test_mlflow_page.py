@@ -19,8 +19,9 @@ from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer, Trainin
 from tests.browser import chromium
 from tests.workflows.tracking.mlflow_server import MlflowServer
 from tests.workflows.tracking.told_searches import children
-from workflows.tracking import mlflow_runs, system_metrics
+from workflows.tracking import mlflow_runs
 from workflows.tracking.search_tracking import SearchTracking
+from workflows.tracking.system_metrics import system_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.browser]
 
