@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -60,6 +60,8 @@ class EmbedConfig:
     file that could not be read and may have been mended."""
     dry_run: bool = False
     """Print the plan, with what 200 pairs took, and stop."""
+
+    HOW_IT_IS_RUN: ClassVar = ("actors", "gpus_per_actor", "download", "retry_rejected", "dry_run")
 
     def __post_init__(self) -> None:
         for name in ("rows_per_unit", "batch_rows", "gpus_per_actor"):

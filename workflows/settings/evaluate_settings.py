@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.draw import Draw
@@ -53,6 +54,8 @@ class EvaluateConfig:
     """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
     dry_run: bool = False
     """Print the plan and stop."""
+
+    HOW_IT_IS_RUN: ClassVar = ("force", "only", "dry_run")
 
     def __post_init__(self) -> None:
         for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):

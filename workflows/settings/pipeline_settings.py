@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -62,6 +62,8 @@ class PipelineConfig:
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan and stop."""
+
+    HOW_IT_IS_RUN: ClassVar = ("workers", "dry_run")
 
     def __post_init__(self) -> None:
         if self.training.null:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -41,6 +41,8 @@ class TrainConfig:
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan, with the time that 20 steps took, and stop."""
+
+    HOW_IT_IS_RUN: ClassVar = ("workers", "residence", "keep_checkpoints", "dry_run")
 
     def __post_init__(self) -> None:
         if self.keep_checkpoints < 1:

@@ -14,6 +14,7 @@ from typing import Any
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
 from workflows.cluster.ray_internals import job_metadata
+from workflows.tracking import heartbeat
 from workflows.tracking.code_version import DIRTY, git_commit
 from workflows.tracking.outbox import Message, Outbox
 from workflows.tracking.tracking_client import (
@@ -109,18 +110,21 @@ class Run:
 def stage(name: str, config: Any, output: str, parent: Run | None = None, run_name: str = "") -> Iterator[Run]:
     """Open the run of a stage, below `parent` if given, and end it FINISHED, FAILED or KILLED as the body ends.
 
-    config: a dataclass, logged as parameters. run_name: the run's name in MLflow, if it is not the stage's.
-    A run of the same stage, config and output that did not finish is continued rather than started again.
+    config: a dataclass, logged as parameters; those that its class names in `HOW_IT_IS_RUN` (workers, memory) are of
+    how the stage is run, not of what the run is. run_name: the run's name in MLflow, if it is not the stage's.
+    The last run of the same stage, config and output is continued rather than another started, unless it was finished
+    by other code. Runs whose process is gone become KILLED.
     """
     run = _begin(name, config, output, parent, run_name or name)
-    try:
-        yield run
-    except Exception:
-        send_if_it_answers(run, "that this run FAILED", partial(_end, run, "FAILED"), patience=0)
-        raise
-    except BaseException:
-        send_if_it_answers(run, "that this run was KILLED", partial(_end, run, "KILLED"), patience=0)
-        raise
+    with heartbeat.beating(run.uri, run.id):
+        try:
+            yield run
+        except Exception:
+            send_if_it_answers(run, "that this run FAILED", partial(_end, run, "FAILED"), patience=0)
+            raise
+        except BaseException:
+            send_if_it_answers(run, "that this run was KILLED", partial(_end, run, "KILLED"), patience=0)
+            raise
     send_if_it_answers(run, "that this run FINISHED", partial(_end, run, "FINISHED"))
 
 
@@ -164,25 +168,44 @@ def _end(run: Run, status: str) -> None:
 def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: str) -> Run:
     uri = parent.uri if parent else tracking_uri()
     parameters = flat_parameters(asdict(config) if is_dataclass(config) and not isinstance(config, type) else config)
-    identity = hashlib.sha256(json.dumps([name, output, parameters], sort_keys=True).encode()).hexdigest()
+    how = {name: value for name, value in parameters.items() if name.partition(".")[0] in _how_it_is_run(config)}
+    what = {name: value for name, value in parameters.items() if name not in how}
+    identity = hashlib.sha256(json.dumps([name, output, what], sort_keys=True).encode()).hexdigest()
     tags = {"isoenergy_identity": identity, "isoenergy_output": without_secrets(output), "mlflow.runName": run_name}
-    tags |= source_tags(sys.argv[0])
+    tags |= {"isoenergy_how": json.dumps(how), **heartbeat.tag(), **source_tags(sys.argv[0])}
     if parent:
         tags["mlflow.parentRunId"] = parent.id
     try:
         experiment = parent.experiment if parent else experiment_id(uri)
-        unfinished = client(uri).search_runs(
-            [experiment], f"tags.isoenergy_identity = '{identity}' and attributes.status != 'FINISHED'", max_results=1
-        )
-        if unfinished:
-            run = Run(uri, experiment, unfinished[0].info.run_id)
+        before = client(uri).search_runs([experiment], f"tags.isoenergy_identity = '{identity}'", max_results=1)
+        if before and _is_continued(before[0], tags):
+            run = Run(uri, experiment, before[0].info.run_id)
             client(uri).update_run(run.id, status="RUNNING")
             run.tags(tags)
         else:
+            before = []
             run = Run(uri, experiment, client(uri).create_run(experiment, tags=tags).info.run_id)
-        run.parameters(parameters)  # again, as the last life may have ended before it came to them
+        # Again, as the last life may have ended before it came to them; MLflow lets no parameter change.
+        there = before[0].data.params if before else {}
+        run.parameters({name: value for name, value in parameters.items() if name not in there})
+        if parent is None:
+            heartbeat.end_lost_runs(uri, experiment, but=run.id)
     except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a server or file that cannot be used
         if isinstance(error, InputError):
             raise
         raise cannot_be_used(uri, error) from error
     return run
+
+
+def _how_it_is_run(config: Any) -> tuple[str, ...]:
+    return getattr(type(config), "HOW_IT_IS_RUN", ())
+
+
+def _is_continued(before: Any, tags: Mapping[str, str]) -> bool:
+    """Return whether a run of the same settings goes on: one that is not finished, or that the same code has finished.
+
+    The last run is looked at; MLflow lists it first.
+    """
+    code = ("mlflow.source.git.commit", "mlflow.source.git.dirty")
+    same_code = all(before.data.tags.get(name) == tags.get(name) for name in code)
+    return before.info.status != "FINISHED" or same_code

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import mlflow.data
 import pytest
@@ -13,7 +14,7 @@ from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
 from tests.workflows.tracking.mlflow_server import MlflowServer
 from workflows.command import Terminated
-from workflows.tracking import code_version, mlflow_runs
+from workflows.tracking import code_version, heartbeat, mlflow_runs
 from workflows.tracking.tracking_client import allowed_name, allowed_tags
 
 
@@ -26,6 +27,8 @@ class Inner:
 class Settings:
     inner: Inner = Inner()
     name: str = "x" * 1000
+    workers: int = 1
+    HOW_IT_IS_RUN: ClassVar = ("workers",)
 
 
 def client() -> MlflowClient:
@@ -64,9 +67,54 @@ def test_the_final_status_is_true_and_an_unfinished_run_goes_on(error: type[Base
         pass
     assert second.id == first.id
     assert client().get_run(first.id).info.status == "FINISHED"
-    with mlflow_runs.stage("embed", Settings(), output) as third:
-        pass
-    assert third.id != first.id
+
+
+def test_a_finished_command_that_is_repeated_is_the_same_run_unless_its_code_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ran() -> str:
+        with mlflow_runs.stage("embed", Settings(), "repeated") as run:
+            pass
+        return run.id
+
+    first = ran()
+    assert ran() == first
+    monkeypatch.setattr(mlflow_runs, "git_commit", lambda: "0" * 40)
+    other = ran()
+    assert other != first
+    assert ran() == other
+    assert [run.info.status for run in runs_of("repeated")] == ["FINISHED"] * 2
+
+
+def test_a_run_that_goes_on_with_other_resources_is_the_same_run() -> None:
+    with pytest.raises(KeyboardInterrupt), mlflow_runs.stage("train", Settings(), "resources") as first:
+        raise KeyboardInterrupt
+    with mlflow_runs.stage("train", Settings(workers=2), "resources") as second:
+        assert second.id == first.id
+    (run,) = runs_of("resources")
+    assert (run.info.status, run.data.params["workers"]) == ("FINISHED", "1")
+    assert json.loads(run.data.tags["isoenergy_how"]) == {"workers": "2"}
+    with mlflow_runs.stage("train", Settings(inner=Inner(4)), "resources") as third:
+        assert third.id != first.id
+
+
+def test_a_run_whose_process_is_gone_becomes_killed_and_what_lives_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = client()
+    with mlflow_runs.stage("train", Settings(), "lives") as lives:
+        lost = api.create_run(lives.experiment, tags={heartbeat.TAG: "1000000000"}).info.run_id
+        below = api.create_run(lives.experiment, tags={"mlflow.parentRunId": lost}).info.run_id
+        silent = api.create_run(lives.experiment).info.run_id
+        with mlflow_runs.stage("report", Settings(), "next"):
+            pass
+        assert [api.get_run(run).info.status for run in (lost, below)] == ["KILLED"] * 2
+        assert [api.get_run(run).info.status for run in (lives.id, silent)] == ["RUNNING"] * 2
+    monkeypatch.setattr(heartbeat, "_SECONDS_BETWEEN", 0.01)
+    with mlflow_runs.stage("train", Settings(), "beats") as beats:
+        api.set_tag(beats.id, heartbeat.TAG, "0")
+        for _ in range(500):
+            if api.get_run(beats.id).data.tags[heartbeat.TAG] != "0":
+                break
+        assert api.get_run(beats.id).data.tags[heartbeat.TAG] != "0"
 
 
 def test_a_run_goes_on_with_the_parameters_that_its_last_life_did_not_log(monkeypatch: pytest.MonkeyPatch) -> None:
