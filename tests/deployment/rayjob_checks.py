@@ -159,9 +159,7 @@ def spilling(job: Config) -> list[str]:
         ]
         if size is None:
             problems.append(f"{name}: objects are not spilled to a bounded volume")
-        elif name != "head" and parse_quantity(size) > parse_quantity(
-            container["resources"]["limits"].get("ephemeral-storage", "0")
-        ):
+        elif parse_quantity(size) > parse_quantity(container["resources"]["limits"].get("ephemeral-storage", "0")):
             problems.append(f"{name}: the pod is evicted before its volume is full")
     return problems
 

@@ -56,6 +56,7 @@ def test_its_image_is_built_on_the_projects_own_ray() -> None:
 
 
 CLUSTER = ("spec", "rayClusterSpec")
+HEAD_POD = (*CLUSTER, "headGroupSpec", "template", "spec")
 GPU = (*CLUSTER, "workerGroupSpecs", 0)
 GPU_POD = (*GPU, "template", "spec")
 GPU_CONTAINER = (*GPU_POD, "containers", 0)
@@ -83,6 +84,7 @@ BROKEN: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("spilling", (*GPU, "rayStartParams"), {}, "gpu: objects are not spilled"),
     ("spilling", (*GPU_POD, "volumes"), [], "gpu: spill is mounted and no volume"),
     ("spilling", (*GPU_CONTAINER, "resources", "limits", "ephemeral-storage"), "10Gi", "is evicted"),
+    ("spilling", (*HEAD_POD, "volumes", 0, "emptyDir", "sizeLimit"), "60Gi", "head: the pod is evicted"),
     ("entrypoint", ("spec", "entrypoint"), "sh -c 'isoenergy embed'", "would not end the job"),
     ("entrypoint", ("spec", "entrypoint"), ("--actors 1 8", "--actors 1"), "isoenergy embed does not take"),
     ("entrypoint", ("spec", "entrypoint"), ("--actors 1 8", "--actors 1 16"), "embed may take 16"),
