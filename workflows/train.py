@@ -61,7 +61,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
         if (done := _done(output)) is not None:
             _LOG.info("train: done before, in %s", config.output)
             return done
-    engine = engine or _ray()
+    engine = engine or _ray(60 * config.patience)
     placement = engine.place(config.workers)
     if config.dry_run:
         with tempfile.TemporaryDirectory() as temporary:
@@ -103,10 +103,10 @@ def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:
     return f"{names}, on {pairs} {'shuffled ' * training.null}pairs, {training.epochs} epochs{left_out}"
 
 
-def _ray() -> TrainingEngine:
+def _ray(patience: float) -> TrainingEngine:
     from workflows.training.ray_training import RayTraining
 
-    return RayTraining()
+    return RayTraining(patience)
 
 
 def _fit(task: WorkerTask, placement: TrainingPlacement, engine: TrainingEngine) -> None:

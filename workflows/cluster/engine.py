@@ -97,8 +97,11 @@ def _require_answer(address: str) -> None:
             ) from error
 
 
-def interruptibly(function: Callable[[], object]) -> None:
-    """Call `function` on a thread, so that signals reach this one: raised inside Ray's C++ they end in an abort."""
+def interruptibly(function: Callable[[], object], look: Callable[[], None] = lambda: None) -> None:
+    """Call `function` on a thread, so that signals reach this one: raised inside Ray's C++ they end in an abort.
+
+    look: called meanwhile, twice a second; what it raises is raised, and `function` left to itself.
+    """
     failures: list[BaseException] = []
 
     def call() -> None:
@@ -111,5 +114,6 @@ def interruptibly(function: Callable[[], object]) -> None:
     thread.start()
     while thread.is_alive():
         thread.join(_SECONDS_BETWEEN_LOOKS)
+        look()
     if failures:
         raise failures[0]

@@ -36,15 +36,19 @@ class TrainConfig:
     auto: the first of these of which they take at most half."""
     keep_checkpoints: int = 2
     """Checkpoints kept, the last ones, beside the best."""
+    patience: float = 30.0
+    """Minutes that workers may wait for room on the cluster; what is waited for is said on the way."""
     skip_bad_rows: bool = False
     """Leave out pairs with NaN, infinity or zeros, and bad rows of vectors, instead of refusing them."""
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
     dry_run: bool = False
     """Print the plan, with the time that 20 steps took, and stop."""
 
-    HOW_IT_IS_RUN: ClassVar = ("workers", "residence", "keep_checkpoints", "dry_run")
+    HOW_IT_IS_RUN: ClassVar = ("workers", "residence", "keep_checkpoints", "patience", "dry_run")
 
     def __post_init__(self) -> None:
+        if not self.patience > 0:
+            raise InputError(f"patience must be above 0 minutes, got {self.patience}")
         if self.keep_checkpoints < 1:
             raise InputError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
         if self.texts and self.training.null:

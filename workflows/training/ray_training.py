@@ -17,6 +17,7 @@ from isoenergy.storage.files import open_filesystem
 from workflows.cluster import engine
 from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.progress import remote_progress
+from workflows.cluster.waiting import PATIENCE_MINUTES, Waiting
 from workflows.command import causes
 from workflows.training.training_engine import Progress, Seat, WorkersLostError
 from workflows.training.training_placement import TrainingPlacement, Workers
@@ -27,6 +28,10 @@ _LONGEST_REASON = 200
 
 class RayTraining:
     """A `TrainingEngine`: the cluster that this process belongs to, or a Ray that is started on this machine."""
+
+    def __init__(self, patience: float = 60 * PATIENCE_MINUTES) -> None:
+        """`patience`: seconds that workers may wait for room."""
+        self._patience = patience
 
     def place(self, workers: Workers) -> TrainingPlacement:
         """Connect to Ray, and lay workers out on the cluster."""
@@ -80,7 +85,8 @@ class RayTraining:
                     failure_config=ray.train.FailureConfig(max_failures=0),
                 ),
             )
-            engine.interruptibly(trainer.fit)
+            waiting = Waiting("train", placement.resources, placement.fewest, self._patience)
+            engine.interruptibly(trainer.fit, waiting.look)
         except ray.train.TrainingFailedError as error:
             if any(isinstance(cause, InputError) for cause in causes(error)):
                 raise
