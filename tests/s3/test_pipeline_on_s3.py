@@ -23,7 +23,7 @@ from workflows import evaluate, pipeline, report
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.server]
 
 SMALL = ["--beta=0.001", "--expansion=2", "--k=4", "--epochs=2", "--batch-pairs=60", "--workers=1"]
-MLFLOW = {"mlflow.db", "mlflow-artifacts"}
+MLFLOW = {"mlflow.db", "mlflow.db.lock", "mlflow-artifacts"}
 SAES = ("saes/beta-0.001", "null-saes/null-beta-0.001")
 STAGES = {"pipeline": pipeline.main, "evaluate": evaluate.main, "report": report.main}
 
