@@ -1,5 +1,6 @@
 """What β weighs, as a setting; the terms themselves are `isoenergy.objective`'s."""
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,6 +26,14 @@ class Alignment(Variant):
     def __call__(self, image: "Codes", text: "Codes", atoms: int) -> "Tensor":
         """Return the term, a scalar to be minimised."""
         raise NotImplementedError
+
+    def largest_beta(self, dim: int, k: int) -> float:
+        """Return the β from which the term weighs more than all of the reconstruction, of rows of unit norm.
+
+        The reconstruction's loss is then between 0 and 1/dim, and the term here between two numbers that are 1 apart.
+        """
+        del k
+        return 1 / dim
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,10 @@ class GroupSparse(Alignment):
     """The norm of a pair's two coefficients, summed over atoms: sparse over the pair rather than over each row."""
 
     name: str = field(default="group-sparse", init=False)
+
+    def largest_beta(self, dim: int, k: int) -> float:
+        """Return it where the term is that of pairs that share their k atoms, all of one strength: the root of 2 k."""
+        return 1 / (dim * math.sqrt(2 * k))
 
     def __call__(self, image: "Codes", text: "Codes", atoms: int) -> "Tensor":
         """Return the term."""

@@ -96,7 +96,7 @@ def _summary(evaluation: dict[str, Any], page: str, run: mlflow_runs.Run) -> str
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in store["rejected"].items()) or "none"
     names = labels(evaluation["saes"])
     chance = evaluation["pairs"]["chance_r10"]
-    found = headline(evaluation["saes"], names, chance)
+    found = headline(evaluation["saes"], names, chance, original["retrieval"]["original"]["r10"]["value"])
     lines = [
         *(["", *found.sentences] if found else []),
         "",
@@ -108,7 +108,8 @@ def _summary(evaluation: dict[str, Any], page: str, run: mlflow_runs.Run) -> str
         results = sae["results"]
         share = results["intervals"]["bimodal_energy_share"]
         lines.append(
-            f"{names[sae['name']]}: R² {results['r2']:.3f} {bounds(results['intervals']['r2'])}, bimodal energy "
+            f"{names[sae['name']]}: R² {results['r2']:.3f} {bounds(results['intervals']['r2'])} (against each "
+            f"modality’s own means {results['r2_centred']:.3f}), bimodal energy "
             f"{share['value']:.3f} {bounds(share)}, p_acc {with_bounds(results['geometry']['p_acc_interval'])}"
         )
         for name in ("reconstructed", "bimodal", "unimodal"):

@@ -28,10 +28,10 @@ from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
-from workflows.training.training_data import prepare_indices
+from workflows.training.training_data import prepare_indices, widths_of
 from workflows.training.training_engine import TrainingEngine, WorkersLostError
 from workflows.training.training_placement import TrainingPlacement
-from workflows.training.training_plan import training_plan
+from workflows.training.training_plan import beta_warnings, training_plan
 from workflows.training.training_workers import CHECKPOINTS, CURVE_FILE, HISTORY_FILE, WorkerTask, train_worker
 from workflows.training.vector_stores import store_of
 
@@ -74,6 +74,8 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
         if index.skipped:
             _LOG.info("train: %d bad pairs of %s are left out", sum(map(len, index.skipped.values())), index.store)
     _LOG.info("train: %s; %s; to %s", _what(config.training, indices), placement, config.output)
+    for line in beta_warnings(config.training, widths_of(indices)):
+        _LOG.warning("train: %s", line)
     name = "train-null" if config.training.null else "train"
     with alone_in(output), mlflow_runs.stage(name, config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})

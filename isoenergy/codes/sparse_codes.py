@@ -93,6 +93,10 @@ class SparseCodes:
         """Return some of the rows."""
         return SparseCodes(self.indices[chosen], self.values[chosen], self.residual[chosen])
 
+    def moved_on(self) -> "SparseCodes":
+        """Return the rows, each in the place of the one before it, and the first in that of the last."""
+        return SparseCodes(*(part.roll(-1, 0) for part in (self.indices, self.values, self.residual)))
+
     def to_dense(self, atoms: int) -> Tensor:
         """Return the codes as a dense `(batch, atoms)` array. For small cases and tests: it is batch × atoms."""
         dense = self.values.new_zeros(len(self), atoms)

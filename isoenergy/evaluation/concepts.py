@@ -12,26 +12,31 @@ from safetensors.torch import load_file, save_file
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.embeddings import HeldPairs
+from isoenergy.evaluation.fit import Fitted, load_agreement
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
+from isoenergy.metrics.agreement import agreeing_share, agreement, mean_correlation
 from isoenergy.metrics.energy import (
     energy_shares,
     frequency_matched_energies,
     modality_bias,
     score_spread,
 )
-from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
+from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_of_means, r2_paper
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.concept_statistics import (
+    AtomClasses,
     ConceptStatistics,
     classes_of_scores,
     energy_share,
     modality_score,
 )
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
+CLASSES = ("bimodal", "image_only", "text_only")
 UNEQUAL_Q = 0.05
 """Below this false discovery rate an atom counts as one whose energies differ."""
 _BIAS_EPSILON = 1e-3
@@ -40,6 +45,7 @@ _STARTS_FILE = "starts.npy"
 _STATISTICS_FILE = "statistics.safetensors"
 _SUMS_FILE = "reconstruction.safetensors"
 _PAIRED_FILE = "paired-energy.safetensors"
+_AGREEMENT_FILE = "agreement.safetensors"
 _BOOTSTRAP_FILE = "bootstrap.safetensors"
 
 PairCodes = tuple[SparseCodes, SparseCodes]
@@ -75,6 +81,7 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
     statistics = ConceptStatistics.zeros(sae.config.atoms)
     sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
     paired, bootstrap = PairedEnergy.zeros(sae.config.atoms), BootstrapSums.zeros(sae.config.atoms)
+    together = PairAgreement.zeros(sae.config.atoms)
     found: list[PairCodes] = []
     starts: list[int] = []
     gram = None
@@ -87,11 +94,13 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
         starts.append(first - config.part.first_pair)
         statistics.update(*both)
         paired.update(*both)
+        together.update(*both)
         bootstrap.update(both, prepared, poisson_weights(len(both[0]), REPLICATES, config.part.seed, first))
     _save_codes(found, sae.config.k, output)
     np.save(output / _STARTS_FILE, np.array(starts, np.int64))
     statistics.save(output / _STATISTICS_FILE)
     paired.save(output / _PAIRED_FILE)
+    together.save(output / _AGREEMENT_FILE)
     bootstrap.save(output / _BOOTSTRAP_FILE)
     for modality in MODALITIES:
         sums[modality].save(output / f"{modality}-{_SUMS_FILE}")
@@ -99,59 +108,72 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
 
 
 def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Result:
-    """Merge the parts' sums into the whole and measure all that follows from them."""
-    folders = list(inputs.values())
+    """Merge the parts' sums into the whole and measure all that follows from them; classes are those fitted."""
+    fitted = Fitted.load(inputs["fit"])
+    classes, known = fitted.classes, fitted.known
+    folders = [folder for name, folder in inputs.items() if name.startswith("part")]
     statistics = load_statistics(folders[0])
     sums = {m: ReconstructionSums.load(folders[0] / f"{m}-{_SUMS_FILE}") for m in MODALITIES}
     paired, bootstrap = load_paired(folders[0]), load_bootstrap(folders[0])
+    together = load_together(folders[0])
     for folder in folders[1:]:
+        together = together.merge(load_together(folder))
         paired, bootstrap = paired.merge(load_paired(folder)), bootstrap.merge(load_bootstrap(folder))
         statistics = statistics.merge(load_statistics(folder))
         sums = {m: sums[m].merge(ReconstructionSums.load(folder / f"{m}-{_SUMS_FILE}")) for m in MODALITIES}
     statistics.save(output / _STATISTICS_FILE)
     paired.save(output / _PAIRED_FILE)
+    together.save(output / _AGREEMENT_FILE)
     bootstrap.save(output / _BOOTSTRAP_FILE)
     dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
-    classes, tests = statistics.classes(), equal_energy_tests(paired)
-    biased = statistics.classes(_BIAS_EPSILON)
+    tests, biased = equal_energy_tests(paired), known.classes(_BIAS_EPSILON)
     image, text = sums["image"], sums["text"]
-    shares = energy_shares(statistics)
+    shares = energy_shares(statistics, classes=classes)
     return {
         "pairs": statistics.image.rows,
         "mse": float(mean_squared_error(image, text)),
         "r2": float(r2_paper(image, text)),
         "r2_centred": r2_centred(image, text),
+        "r2_of_means": r2_of_means(image, text),
         "l0": (statistics.image.l0 + statistics.text.l0) / 2,
         "l1": (statistics.image.l1 + statistics.text.l1) / 2,
         "atoms": statistics.atoms,
         "always_on_energy_share": shares.always_on,
         "bimodal_not_always_on_energy_share": shares.bimodal_not_always_on,
-        **{f"{name}_atoms": int(mask.sum()) for name, mask in asdict(classes).items()},
-        **{f"{name}_energy_share": statistics.energy_share(mask) for name, mask in asdict(classes).items()},
+        "dead_atoms": int((statistics.energy == 0).sum()),
+        **{f"{name}_atoms": int(getattr(classes, name).sum()) for name in CLASSES},
+        **{f"{name}_energy_share": statistics.energy_share(getattr(classes, name)) for name in CLASSES},
+        "unfitted_energy_share": statistics.energy_share(classes.dead),
         "score_spread": float(score_spread(statistics.modality_score, statistics.energy)),
-        "frequency_matched": _frequency_matched(statistics),
+        "frequency_matched": _frequency_matched(statistics, known),
         "tested_atoms": int(np.isfinite(tests.p_value).sum()),
         "unequal_atoms": int((tests.q_value < UNEQUAL_Q).sum()),
+        "agreement": _agreement(bootstrap, classes, inputs["fit"]),
         "modality_bias": {
             "image": asdict(modality_bias(statistics, dictionary, biased.image_only)),
             "text": asdict(modality_bias(statistics, dictionary, biased.text_only)),
         },
-        "intervals": {name: asdict(interval) for name, interval in _intervals(bootstrap, len(image.first)).items()},
+        "intervals": {
+            name: asdict(interval) for name, interval in concept_intervals(bootstrap, classes, len(image.first)).items()
+        },
     }
 
 
-def _intervals(sums: BootstrapSums, dim: int) -> dict[str, Interval]:
-    """The intervals of what is measured by atom and of the errors; the atoms' classes are anew in each replicate."""
+def concept_intervals(sums: BootstrapSums, classes: AtomClasses, dim: int) -> dict[str, Interval]:
+    """Return the intervals of what is measured by atom and of the errors of rows that are `dim` wide.
+
+    classes: those of other pairs, and the same in each replicate. Cut anew on every sample, atoms that are rare in it
+    would look unimodal, more of them the smaller it is: no interval over pairs holds such a share.
+    """
     errors = list(sums.errors_by_modality(dim))
-    classes = classes_of_scores(sums.modality_score)
     return {
         "r2": Interval.of_weighted(r2_paper(*errors), most=1.0),
         "mse": Interval.of_weighted(mean_squared_error(*errors), least=0.0),
         "l0": Interval.of_weighted(sums.l0, least=0.0),
         "l1": Interval.of_weighted(sums.l1, least=0.0),
         **{
-            f"{name}_energy_share": Interval.of_share(energy_share(sums.energy, getattr(classes, name)))
-            for name in ("bimodal", "image_only", "text_only")
+            f"{name}_energy_share": Interval.of_share(energy_share(sums.energy, getattr(classes, name)[:, None]))
+            for name in CLASSES
         },
         "score_spread": Interval.of_weighted(score_spread(sums.modality_score, sums.energy), least=0.0, most=0.5),
     }
@@ -169,13 +191,30 @@ def encode_held(config: HeldConfig, inputs: Inputs, output: Path) -> Result:
     return {"pairs": len(held.images)}
 
 
-def _frequency_matched(statistics: ConceptStatistics) -> dict[str, float]:
-    """Return what the classes would hold if every atom fired as often in images as in texts."""
+def _frequency_matched(statistics: ConceptStatistics, fitted: ConceptStatistics) -> dict[str, float]:
+    """Return what the classes, those fitted, would hold if every atom fired as often in images as in texts."""
     image, text = frequency_matched_energies(statistics)
     energy, score = image + text, modality_score(image, text)
+    classes = classes_of_scores(modality_score(*frequency_matched_energies(fitted)))
     return {
-        "bimodal_energy_share": float(energy_share(energy, classes_of_scores(score).bimodal)),
+        "bimodal_energy_share": float(energy_share(energy, classes.bimodal)),
         "score_spread": float(score_spread(score, energy)),
+    }
+
+
+def _agreement(sums: BootstrapSums, classes: AtomClasses, fit: Path) -> Result:
+    """Return how much of the bimodal energy is in atoms that mean the same on both sides.
+
+    Which atoms agree is decided on the fitted pairs, as their classes are, and once more on these with shuffled texts.
+    """
+    agrees, by_chance = (agreement(fitted).agrees for fitted in load_agreement(fit))
+    return {
+        "agreeing_atoms": int((classes.bimodal & agrees).sum()),
+        "bimodal_energy_share": asdict(Interval.of_share(agreeing_share(sums.energy, classes.bimodal, agrees))),
+        "shuffled_pairs": float(agreeing_share(sums.energy[:, 0], classes.bimodal, by_chance)),
+        "correlation": asdict(
+            Interval.of_weighted(mean_correlation(sums.energy, sums.correlation, classes.bimodal), least=-1.0, most=1.0)
+        ),
     }
 
 
@@ -187,6 +226,11 @@ def load_statistics(folder: Path) -> ConceptStatistics:
 def load_paired(folder: Path) -> PairedEnergy:
     """Return the paired energies of a part, or the whole."""
     return PairedEnergy.load(folder / _PAIRED_FILE)
+
+
+def load_together(folder: Path) -> PairAgreement:
+    """Return how atoms go together in pairs, of a part or the whole."""
+    return PairAgreement.load(folder / _AGREEMENT_FILE)
 
 
 def load_bootstrap(folder: Path) -> BootstrapSums:

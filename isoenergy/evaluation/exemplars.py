@@ -11,23 +11,23 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from isoenergy.evaluation.concepts import load_codes, load_paired, load_statistics
-from isoenergy.evaluation.fit import Fitted
+from isoenergy.evaluation.concepts import CLASSES, load_codes, load_paired, load_statistics, load_together
+from isoenergy.evaluation.fit import Fitted, load_agreement
 from isoenergy.evaluation.measured_rows import Inputs, SaeReference, StoreReference, read_places, split_units
 from isoenergy.evaluation.top_pairs import load_tops
 from isoenergy.interventions.removal import INTERVENTIONS, intervene, kept_atoms
+from isoenergy.metrics.agreement import agreement
 from isoenergy.metrics.energy import frequency_matched_energies
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.concept_statistics import ConceptStatistics, modality_score
-from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
+from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics, modality_score
+from isoenergy.statistics.equal_energy import equal_energy_tests
 from isoenergy.statistics.top_entries import TopPairs
 from isoenergy.store import EmbeddingStore
 
 ATOMS_FILE = "atoms.parquet"
 EXEMPLARS_FILE = "exemplars.parquet"
 PROJECTION_FILE = "projection.parquet"
-SHOWN_ATOM_CLASSES = ("bimodal", "image_only", "text_only")
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
     `exemplars.parquet` has a row an (atom, modality, rank): the pair's key, caption, input file and row, and the
     coefficient.
     """
-    statistics = load_statistics(inputs["statistics"])
-    pq.write_table(atoms_table(statistics, load_paired(inputs["statistics"])), output / ATOMS_FILE)
+    statistics, classes = load_statistics(inputs["statistics"]), Fitted.load(inputs["fit"]).classes
+    pq.write_table(atoms_table(inputs["statistics"], inputs["fit"]), output / ATOMS_FILE)
     tops = dict(zip(MODALITIES, load_tops(inputs["tops"]), strict=True))
     best = {
         (atom, modality): first_pairs(part, atom, config.pairs_per_atom)
-        for atom in strongest_atoms(statistics, config.atoms_per_class)
+        for atom in strongest_atoms(statistics, classes, config.atoms_per_class)
         for modality, part in tops.items()
     }
     return {"rows": write_best(best, config.store, output)}
@@ -79,14 +79,21 @@ def write_best(best: Mapping[tuple[int, str], list[tuple[int, float]]], store: S
     return len(rows)
 
 
-def atoms_table(statistics: ConceptStatistics, paired: PairedEnergy) -> pa.Table:
+def atoms_table(measured: Path, fit: Path) -> pa.Table:
     """Return a row an atom: energies, frequency, modality score (null if dead), class, what the test of equal energy
-    says (see `isoenergy.statistics.equal_energy.EnergyTests`), and the score that it would have at equal frequencies.
+    says (see `isoenergy.statistics.equal_energy.EnergyTests`), the score that it would have at equal frequencies, how
+    far its two coefficients go together in pairs (see `isoenergy.metrics.agreement.Agreement`), and whether they agree.
+
+    measured, fit: what the steps of the statistics and of the fit have written. Class and agreement are decided on the
+    fitted pairs: `dead` are atoms that fire in none of these, and the p- and q-value of agreement are theirs too.
     """
-    tests = vars(equal_energy_tests(paired))
-    classes = np.full(statistics.atoms, "dead", dtype=object)
-    for name, mask in vars(statistics.classes()).items():
-        classes[mask] = name
+    statistics, classes = load_statistics(measured), Fitted.load(fit).classes
+    tests = vars(equal_energy_tests(load_paired(measured)))
+    here, fitted = agreement(load_together(measured)), agreement(load_agreement(fit)[0])
+    decided = {name: vars(fitted)[name] for name in ("agreement_p_value", "agreement_q_value")}
+    names = np.full(statistics.atoms, "dead", dtype=object)
+    for name, mask in vars(classes).items():
+        names[mask] = name
     return pa.table(
         {
             "atom": np.arange(statistics.atoms),
@@ -95,23 +102,24 @@ def atoms_table(statistics: ConceptStatistics, paired: PairedEnergy) -> pa.Table
             "text_energy": statistics.text.energy,
             "frequency": statistics.frequency,
             "modality_score": pa.array(statistics.modality_score, from_pandas=True),
-            "class": pa.array(classes.tolist(), pa.string()),
+            "class": pa.array(names.tolist(), pa.string()),
             **{name: pa.array(values, from_pandas=True) for name, values in tests.items()},
             "frequency_matched_score": pa.array(
                 modality_score(*frequency_matched_energies(statistics)), from_pandas=True
             ),
+            **{name: pa.array(values, from_pandas=True) for name, values in (vars(here) | decided).items()},
+            "agrees": fitted.agrees,
         }
     )
 
 
-def strongest_atoms(statistics: ConceptStatistics, per_class: int) -> list[int]:
+def strongest_atoms(statistics: ConceptStatistics, classes: AtomClasses, per_class: int) -> list[int]:
     """Return the strongest atoms of each class: unimodal ones by energy, bimodal ones by that of their weaker side."""
-    classes = vars(statistics.classes())
     both_give = np.minimum(statistics.image.energy, statistics.text.energy)
     chosen: list[int] = []
-    for name in SHOWN_ATOM_CLASSES:
+    for name in CLASSES:
         strength = both_give if name == "bimodal" else statistics.energy
-        members = np.flatnonzero(classes[name])
+        members = np.flatnonzero(getattr(classes, name) & (statistics.energy > 0))
         chosen += members[np.argsort(-strength[members], kind="stable")][:per_class].tolist()
     return chosen
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isoenergy.evaluation.concepts import load_paired, load_statistics
+from isoenergy.evaluation.concepts import load_statistics
 from isoenergy.evaluation.exemplars import atoms_table
 from isoenergy.evaluation.measured_rows import Inputs, PartConfig, Result, SaeReference, read_places
 from isoenergy.evaluation.top_pairs import load_histogram, load_tops
@@ -98,7 +98,7 @@ def gather_explorer(config: ExplorerConfig, inputs: Inputs, output: Path) -> Res
     side by side as one WebP.
     """
     statistics = load_statistics(inputs["statistics"])
-    atoms = atoms_table(statistics, load_paired(inputs["statistics"]))
+    atoms = atoms_table(inputs["statistics"], inputs["fit"])
     live = np.flatnonzero(statistics.energy > 0)
     tops, histogram = load_tops(inputs["tops"]), load_histogram(inputs["tops"])
     shown = pa.concat_tables(

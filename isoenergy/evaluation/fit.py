@@ -17,11 +17,14 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
+from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.statistics.pair_moments import PairMoments
 from isoenergy.store import EmbeddingStore
 
 _MOMENTS_FILE = "moments.safetensors"
 _STATISTICS_FILE = "statistics.safetensors"
+_AGREEMENT_FILE = "agreement.safetensors"
+_SHUFFLED_FILE = "shuffled-agreement.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,16 @@ class FitConfig:
 
 
 def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
-    """Sum the moments that the baselines are made from and, of an SAE, the energies that decide its atoms' classes."""
+    """Sum the moments that the baselines are made from and, of an SAE, what decides its atoms' classes and agreement.
+
+    Agreement is summed once more with the texts moved on by one pair: what the test finds there is what it finds in
+    nothing.
+    """
     del inputs
     store = EmbeddingStore.open(config.store.uri)
     sae = None if config.sae is None else SparseAutoencoder.load(config.sae.place)
     statistics = None if sae is None else ConceptStatistics.zeros(sae.config.atoms)
+    agreement, shuffled = (PairAgreement.zeros(0 if sae is None else sae.config.atoms) for _ in range(2))
     moments = PairMoments.zeros(store.manifest.dim)
     gram = None if sae is None else sae.gram_of_frozen(rows=2 * config.most_pairs)
     for unit in config.units:
@@ -56,9 +64,13 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
                 codes = [sae.encode(x, gram) for x in prepared]
                 moments.update(sae.decode(codes[0]), sae.decode(codes[1]))
             statistics.update(codes[0], codes[1])
+            agreement.update(codes[0], codes[1])
+            shuffled.update(codes[0], codes[1].moved_on())
     moments.save(output / _MOMENTS_FILE)
     if statistics is not None:
         statistics.save(output / _STATISTICS_FILE)
+        agreement.save(output / _AGREEMENT_FILE)
+        shuffled.save(output / _SHUFFLED_FILE)
     return {"pairs": moments.pairs, "split": config.store.split}
 
 
@@ -88,3 +100,9 @@ class Fitted:
         if self.statistics is None:
             raise ValueError("embeddings without an SAE have no atoms")
         return self.statistics
+
+
+def load_agreement(folder: Path) -> tuple[PairAgreement, PairAgreement]:
+    """Return how an SAE's atoms go together in the fitted pairs, and in these with texts of other pairs."""
+    pairs, shuffled = (PairAgreement.load(folder / name) for name in (_AGREEMENT_FILE, _SHUFFLED_FILE))
+    return pairs, shuffled

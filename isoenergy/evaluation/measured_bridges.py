@@ -13,6 +13,7 @@ from scipy import sparse
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics, part_weights
+from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, Result, SaeReference
 from isoenergy.interventions.removal import permuted_classes
@@ -24,6 +25,7 @@ from isoenergy.metrics.bridges import (
     score_agreement,
     shuffled_bridge,
     sigma_bridge,
+    sigma_bridge_at,
     transport_bridge,
 )
 from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_side
@@ -69,13 +71,16 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     """Measure ρ and FDA, both also of what should show nothing: shuffled pairs, and shuffled classes.
 
     Shuffled classes: live atoms of like frequency and energy swap their labels, 200 times. Written for the step that
-    gives ρ its interval: where the Σ-bridge has entries, and the Γ-bridge's curve (see `merge_bridge_parts`).
+    gives ρ its interval: where the Σ-bridge has entries, and the Γ-bridge's curve (see `merge_bridge_parts`). Which
+    entries the Σ-bridge keeps, and the classes, are those fitted.
     """
     statistics, bootstrap = load_statistics(inputs["statistics"]), load_bootstrap(inputs["statistics"])
     dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
-    classes, share = statistics.classes(), statistics.energy_share(statistics.classes().bimodal)
-    sigma, gamma = sigma_bridge(statistics, dictionary), gamma_bridge(statistics, dictionary)
-    _save_pattern(sigma, dictionary, output / _PATTERN_FILE)
+    fitted = Fitted.load(inputs["fit"])
+    classes, share = fitted.classes, statistics.energy_share(fitted.classes.bimodal)
+    entries, gamma = sigma_bridge(fitted.known, dictionary), gamma_bridge(statistics, dictionary)
+    sigma = sigma_bridge_at(entries, statistics, dictionary)
+    _save_pattern(entries, dictionary, output / _PATTERN_FILE)
     permuted = [
         permuted_classes(classes, statistics.frequency, statistics.energy, config.seed + number)
         for number in range(_PERMUTATIONS)
@@ -86,7 +91,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         [fda(region_masses(gamma, each), part) for each, part in zip(permuted, shares, strict=True)]
     )
     found_fda = fda(region_masses(gamma, classes), share)
-    fda_replicates, through_bimodal = _gamma_replicates(gamma, dictionary, bootstrap)
+    fda_replicates, through_bimodal = _gamma_replicates(gamma, dictionary, bootstrap, fitted.known.modality_score)
     np.save(output / _GAMMA_FILE, through_bimodal)
     return {
         "rho": rho(region_masses(sigma, classes)),
@@ -95,8 +100,8 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         "fda": found_fda,
         "fda_interval": asdict(_fda_interval(found_fda, fda_replicates)),
         "fda_shuffled_classes": asdict(Interval.of(float(np.median(fda_permuted)), fda_permuted)),
-        "sigma_agreement": asdict(score_agreement(sigma, statistics)),
-        "gamma_agreement": asdict(score_agreement(gamma, statistics)),
+        "sigma_agreement": asdict(score_agreement(sigma, statistics, classes=classes)),
+        "gamma_agreement": asdict(score_agreement(gamma, statistics, classes=classes)),
         **_code_cosines(load_codes(inputs["held"]), config.sample),
     }
 
@@ -129,7 +134,7 @@ def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> R
 
 
 def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
-    """Return the interval of ρ: masses and the atoms' classes vary, the entries that are kept do not.
+    """Return the interval of ρ: masses vary, the entries that are kept and the atoms' classes do not.
 
     `curves.parquet`: what has a bimodal side at each cut between the classes, as a share with its interval: of the
     Σ-bridge's mass (`of` is `sigma`), of the Γ-bridge's (`gamma`), and of the energy (`energy`).
@@ -138,22 +143,32 @@ def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
     parts = [load_file(folder / _SUMS_FILE)["sums"] for name, folder in inputs.items() if name.startswith("part")]
     total = np.sum(parts, axis=0)
     pattern, bootstrap = load_file(inputs["bridges"] / _PATTERN_FILE), load_bootstrap(inputs["statistics"])
-    all_scores = bootstrap.modality_score
-    score = all_scores[:, : total.shape[1]]
+    score = Fitted.load(inputs["fit"]).known.modality_score
     masses = np.abs(total) * pattern["gram"][:, None]
-    sides = score[pattern["row"]], score[pattern["column"]]
-    share = Interval.of_share(mass_with_bimodal_side(masses, sides, np.array([EPSILON]))[0])
+    sides = _in_columns(score[pattern["row"]], masses), _in_columns(score[pattern["column"]], masses)
+    of_atoms = _in_columns(score, bootstrap.energy)
     curves = {
         "sigma": mass_with_bimodal_side(masses, sides),
         "gamma": np.load(inputs["bridges"] / _GAMMA_FILE),
-        "energy": mass_with_bimodal_side(bootstrap.energy, (all_scores, all_scores)),
+        "energy": mass_with_bimodal_side(bootstrap.energy, (of_atoms, of_atoms)),
     }
     tables = [
         pa.table({"of": [name] * len(THRESHOLDS), "epsilon": THRESHOLDS, **interval_columns(curve, most=1.0)})
         for name, curve in curves.items()
     ]
     pq.write_table(pa.concat_tables(tables), output / CURVES_FILE)
-    return {"rho_interval": asdict(Interval(*map(_odds, vars(share).values())))}
+    return {"rho_interval": asdict(rho_interval(masses, sides))}
+
+
+def rho_interval(masses: Floats, sides: tuple[Floats, Floats]) -> Interval:
+    """Return the interval of ρ, of masses and scores as `mass_with_bimodal_side` takes them."""
+    share = Interval.of_share(mass_with_bimodal_side(masses, sides, np.array([EPSILON]))[0])
+    return Interval(*map(_odds, vars(share).values()))
+
+
+def _in_columns(score: Floats, like: Floats) -> Floats:
+    """The same scores in each column of an array of as many rows."""
+    return np.broadcast_to(score[:, None], like.shape)
 
 
 def _odds(share: float) -> float:
@@ -173,20 +188,21 @@ def _save_pattern(sigma: sparse.csr_array, dictionary: npt.NDArray[np.floating],
 
 
 def _gamma_replicates(
-    gamma: sparse.csr_array, dictionary: npt.NDArray[np.floating], sums: BootstrapSums
+    gamma: sparse.csr_array, dictionary: npt.NDArray[np.floating], sums: BootstrapSums, score: Floats
 ) -> tuple[list[float], Floats]:
     """Return FDA in some replicates, none for too many atoms, and the Γ-bridge's curve, itself first.
 
-    Each replicate, whose classes are its own, is a transport problem: the cost grows faster than live atoms².
+    score: of the pairs that classes are fitted on, `(atoms,)`. Each replicate is a transport problem: the cost grows
+    faster than live atoms².
     """
     live = int((sums.energy[:, 0] > 0).sum())
     replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
     replicates = replicates if replicates >= _FEWEST_REPLICATES else 0
-    scores = sums.modality_score
-    found, curves = [], [_curve(gamma, scores[:, 0])]
+    classes = classes_of_scores(score)
+    found, curves = [], [_curve(gamma, score)]
     for column in range(1, 1 + replicates):
-        image, text, score = sums.image_second[:, column], sums.text_second[:, column], scores[:, column]
-        bridge, classes = transport_bridge(dictionary, image, text), classes_of_scores(score)
+        image, text = sums.image_second[:, column], sums.text_second[:, column]
+        bridge = transport_bridge(dictionary, image, text)
         found.append(fda(region_masses(bridge, classes), float(energy_share(image + text, classes.bimodal))))
         curves.append(_curve(bridge, score))
     return found, np.concatenate(curves, axis=1)

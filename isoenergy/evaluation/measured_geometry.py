@@ -1,5 +1,6 @@
 """Where the modalities lie under each variant, and the atoms as probes of it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics
+from isoenergy.evaluation.concepts import load_bootstrap, load_codes
 from isoenergy.evaluation.embedding_variants import (
     EmbeddingVariant,
     VariantSet,
@@ -24,7 +25,7 @@ from isoenergy.metrics.gap import cone_statistics, l2i, relative_modality_gap
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.transport import transport_gap
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights, unbiased
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
 Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -33,8 +34,8 @@ Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """Measure the gap under each variant and, of an SAE, p_acc.
 
-    The difference in means is of all pairs; relative gap, distances and cones of those drawn for batches; optimal
-    transport of the sample.
+    Classes of atoms, and where they are probed, are those fitted. The difference in means is of all pairs; relative
+    gap, distances and cones of those drawn for batches; optimal transport of the sample.
     """
     del output
     held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
@@ -51,7 +52,7 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     dictionary = sae.dictionary.detach().numpy()
     kept = {base: mask.numpy() for base, mask in variants.atoms.items()}
     rows = rebuilding(sae, load_codes(inputs["held"]), variants.atoms)
-    probing = _probing_accuracy(held, sae, inputs, bootstrap, size["sample"], seed)
+    probing = _probing_accuracy(held, sae, fitted, bootstrap, size["sample"], seed)
     means = {base: bootstrap.rebuilt_means(dictionary, mask) for base, mask in kept.items()}
     return (
         size
@@ -69,12 +70,13 @@ def _by_variant(
 ) -> Result:
     """Return the gap of each variant, and the sweeps' differences in means, by step, with intervals."""
     drawn = max(size.values())
+    before = difference_in_means(*means(variants.reference))
     weights = poisson_weights(size["in_batches"], REPLICATES, seed, 0)
     found: Result = {}
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):
         gaps = difference_in_means(*_mapped(variant, means(variant.base)))
-        gap_interval = asdict(Interval.of_weighted(gaps, least=0.0))
+        gap_interval = asdict(Interval.of_norm(gaps))
         if variant.sweep:
             name, place = variant.sweep
             sweeps.setdefault(name, {})[f"{place:g}"] = gap_interval
@@ -86,6 +88,7 @@ def _by_variant(
         found[variant.name] = {
             "difference_in_means": float(gaps[0]),
             "difference_in_means_interval": gap_interval,
+            "gap_closed_interval": asdict(gap_closed(before, gaps)),
             "optimal_transport": transport,
             "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
             "relative_modality_gap": float(relative[0]),
@@ -94,6 +97,17 @@ def _by_variant(
             "cones": asdict(cone_statistics(*clouds)),
         }
     return found | {"sweeps": sweeps}
+
+
+def gap_closed(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Interval:
+    """Return which share of a difference in means is closed: 1 - after / before, below 0 if it is widened.
+
+    before, after: `(1 + replicates,)` each, of the same draws of pairs: the ratio is that of each draw. NaN of no gap.
+    """
+    value = 1 - after[0] / before[0] if before[0] > 0 else math.nan
+    squares = [np.maximum(unbiased(float(norm[0] ** 2), np.square(norm[1:])), 0) for norm in (before, after)]
+    ratios = np.divide(squares[1], squares[0], out=np.full(len(squares[0]), np.nan), where=squares[0] > 0)
+    return Interval.of(float(value), 1 - np.sqrt(ratios)).holding_its_value()
 
 
 def _first(rows: tuple[torch.Tensor, torch.Tensor], count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,7 +125,7 @@ def _mean_under(affine: Affine, means: npt.NDArray[np.float64]) -> npt.NDArray[n
 
 
 def _probing_accuracy(
-    held: HeldPairs, sae: SparseAutoencoder, inputs: Inputs, bootstrap: BootstrapSums, sample: int, seed: int
+    held: HeldPairs, sae: SparseAutoencoder, fitted: Fitted, bootstrap: BootstrapSums, sample: int, seed: int
 ) -> Interval:
     images, texts = (
         sae.prepare(tensor(rows[:sample]), m).numpy()
@@ -121,7 +135,7 @@ def _probing_accuracy(
         images,
         texts,
         sae.dictionary.detach().numpy(),
-        load_statistics(inputs["statistics"]),
+        fitted.known,
         poisson_weights(sample, REPLICATES, seed, 1),
         bootstrap.energy,
     )

@@ -105,7 +105,17 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
         change = values - recalls[f"{reference}.{measure}"]
         found[shown][measure] = asdict(Interval.of_share(values))
         found[shown][f"change_{measure}"] = asdict(Interval.of(change[0], change[1:]))
+        found[shown][f"kept_{measure}"] = asdict(recall_kept(recalls[f"{reference}.{measure}"], values))
     return {**found, "sweeps": sweeps}
+
+
+def recall_kept(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Interval:
+    """Return which share of a recall is kept: after / before; NaN of none.
+
+    before, after: `(1 + replicates,)` each, of the same draws of queries: the ratio is that of each draw.
+    """
+    kept = np.divide(after, before, out=np.full(len(before), np.nan), where=before > 0)
+    return Interval.of(float(kept[0]), kept[1:])
 
 
 def load_recalls(folder: Path) -> dict[str, dict[str, npt.NDArray[np.float64]]]:

@@ -7,17 +7,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isoenergy.evaluation.concepts import load_bootstrap
+from isoenergy.evaluation.concepts import CLASSES, load_bootstrap
+from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.measured_rows import Inputs, Result
 from isoenergy.metrics.energy_density import decades, energy_density
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.concept_statistics import classes_of_scores
+from isoenergy.statistics.concept_statistics import AtomClasses
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
 DENSITIES_FILE = "densities.parquet"
 SCORES_FILE = "scores.parquet"
-CLASSES = ("bimodal", "image_only", "text_only")
 _BINS = 40
 """Of the modality score: the cuts at 0.05 and 0.95 are edges."""
 
@@ -25,28 +25,27 @@ Floats = npt.NDArray[np.float64]
 
 
 def write_spectra(config: None, inputs: Inputs, output: Path) -> Result:
-    """Write what share of the energy lies where, the classes of atoms and their scores anew in each replicate.
+    """Write what share of the energy lies where, the atoms' scores anew in each replicate, their classes those fitted.
 
     `densities.parquet`: a row a class, a modality and a bin of log10 energy; shares of that modality's energy a decade.
     `scores.parquet`: a row a bin of the modality score; shares of all energy.
     """
     del config
     sums = load_bootstrap(inputs["statistics"])
-    pq.write_table(densities(sums), output / DENSITIES_FILE)
+    pq.write_table(densities(sums, Fitted.load(inputs["fit"]).classes), output / DENSITIES_FILE)
     pq.write_table(score_histogram(sums), output / SCORES_FILE)
     return {"atoms": len(sums.image_second)}
 
 
-def densities(sums: BootstrapSums) -> pa.Table:
+def densities(sums: BootstrapSums, classes: AtomClasses) -> pa.Table:
     """Return the density of each modality's energy over log10 of an atom's energy in it, by class, with intervals."""
-    classes = vars(classes_of_scores(sums.modality_score))
     pairs = np.maximum(sums.pairs, 1)
     tables = []
     for modality in MODALITIES:
         energy = getattr(sums, f"{modality}_second") / pairs
         middles = decades(energy[:, 0])
         for name in CLASSES:
-            found = energy_density(np.where(classes[name], energy, 0.0), middles, energy.sum(0))
+            found = energy_density(np.where(getattr(classes, name)[:, None], energy, 0.0), middles, energy.sum(0))
             places = {"class": [name] * len(middles), "modality": [modality] * len(middles), "log10_energy": middles}
             tables.append(pa.table(places | interval_columns(found)))
     return pa.concat_tables(tables)

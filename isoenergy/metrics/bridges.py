@@ -65,6 +65,20 @@ def sigma_bridge(
     return _times_gram(strong, dictionary, thresholds)
 
 
+def sigma_bridge_at(
+    entries: sparse.csr_array, statistics: ConceptStatistics, dictionary: npt.NDArray[np.floating]
+) -> sparse.csr_array:
+    """Return B_Σ = C ∘ A of some pairs at the entries that are kept of the Σ-bridge of others (paper 1.8).
+
+    Entries that are chosen on the pairs on which they are measured are those that chance has made large there.
+    entries: as `sigma_bridge` returns it of the other pairs.
+    """
+    kept = sparse.csr_array((np.ones(entries.nnz), entries.indices, entries.indptr), entries.shape)
+    bridge = _canonical(statistics.cross).multiply(kept).tocsr()
+    bridge.data *= gram_at(dictionary, bridge) / max(statistics.image.rows, 1)
+    return bridge
+
+
 def gamma_bridge(
     statistics: ConceptStatistics,
     dictionary: npt.NDArray[np.floating],
@@ -197,11 +211,17 @@ class ScoreAgreement:
 
 
 def score_agreement(
-    bridge: sparse.csr_array, statistics: ConceptStatistics, epsilon: float = EPSILON
+    bridge: sparse.csr_array,
+    statistics: ConceptStatistics,
+    epsilon: float = EPSILON,
+    classes: AtomClasses | None = None,
 ) -> ScoreAgreement:
-    """Compare μ and μ_B, both cut at `epsilon` and 1 - `epsilon` (paper 1.8)."""
+    """Compare μ and μ_B, both cut at `epsilon` and 1 - `epsilon` (paper 1.8).
+
+    classes: those by μ of other pairs, in place of a cut on these.
+    """
     score, energy = bridge_modality_score(bridge), statistics.energy
-    classes = statistics.classes(epsilon)
+    classes = classes or statistics.classes(epsilon)
     by_bridge = classes_of_scores(score, epsilon)
     both = ~(by_bridge.dead | classes.dead)
     same = (by_bridge.image_only == classes.image_only) & (by_bridge.text_only == classes.text_only)

@@ -9,6 +9,7 @@ from isoenergy.metrics.gap import mean_cosine_within
 from isoenergy.statistics.concept_statistics import (
     ALWAYS_ON_FREQUENCY,
     EPSILON,
+    AtomClasses,
     ConceptStatistics,
     Mask,
     ModalityStatistics,
@@ -80,10 +81,16 @@ class EnergyShares:
 
 
 def energy_shares(
-    statistics: ConceptStatistics, epsilon: float = EPSILON, always_on_frequency: float = ALWAYS_ON_FREQUENCY
+    statistics: ConceptStatistics,
+    epsilon: float = EPSILON,
+    always_on_frequency: float = ALWAYS_ON_FREQUENCY,
+    classes: AtomClasses | None = None,
 ) -> EnergyShares:
-    """Return the shares of the classes cut at `epsilon`, and of atoms whose frequency exceeds `always_on_frequency`."""
-    classes = statistics.classes(epsilon)
+    """Return the shares of the classes cut at `epsilon`, and of atoms whose frequency exceeds `always_on_frequency`.
+
+    classes: those of other pairs, in place of a cut on these.
+    """
+    classes = classes or statistics.classes(epsilon)
     always_on = statistics.frequency > always_on_frequency
     return EnergyShares(
         image_only=statistics.energy_share(classes.image_only),

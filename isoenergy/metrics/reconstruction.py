@@ -119,6 +119,19 @@ def r2_centred(image: ReconstructionSums, text: ReconstructionSums) -> float:
     return (one(image) * image.rows + one(text) * text.rows) / max(image.rows + text.rows, 1)
 
 
+def r2_of_means(image: ReconstructionSums, text: ReconstructionSums) -> float:
+    """Return the R² of `r2_paper` that each modality's mean alone has, put in place of every row; in [0, 1].
+
+    What of the paper's R² is the modalities' cones, and says nothing about any row.
+    """
+
+    def one(sums: ReconstructionSums) -> float:
+        left = sums.second - float(np.square(sums.first).sum()) / max(sums.rows, 1)
+        return r2_of_sums(left, float(sums.entries), sums.total, sums.second)
+
+    return (one(image) * image.rows + one(text) * text.rows) / max(image.rows + text.rows, 1)
+
+
 def _sum(parts: Sequence[Number]) -> Number:
     first, *others = parts
     for part in others:

@@ -11,7 +11,7 @@ PLACEHOLDER = "hf:ORG/NAME"
 """Stands in a card for the place on the hub, which nobody knows before the autoencoder is shared."""
 
 _MEASURES = {
-    "validation_r2": "R² on held-out pairs (validation split)",
+    "validation_r2": "R² against the mean of all entries, on held-out pairs (validation split)",
     "l0": "atoms a row",
     "dead_atoms": "dead atoms",
     "unfired_atoms": "atoms that never fired in the last epoch",
@@ -19,12 +19,12 @@ _MEASURES = {
     "bimodal_energy": "share of the energy in bimodal atoms",
     "alignment": "alignment term",
 }
-_SPLITS = """It splits what a
-vision-language model encodes into atoms that both modalities share and atoms of one modality alone (the Iso-Energy
-hypothesis, arXiv 2602.06218)."""
-_SPLITS_VECTORS = """It splits paired
-vectors into atoms that several modalities share and atoms of one modality alone (the Iso-Energy hypothesis, arXiv
-2602.06218)."""
+_SPLITS = """It is meant to split what
+a vision-language model encodes into atoms that both modalities share and atoms of one modality alone (the Iso-Energy
+hypothesis, arXiv 2602.06218); how far it does so, `isoenergy evaluate` measures."""
+_SPLITS_VECTORS = """It is meant to split
+paired vectors into atoms that several modalities share and atoms of one modality alone (the Iso-Energy hypothesis,
+arXiv 2602.06218); how far it does so, `isoenergy evaluate` measures."""
 _NULL = """**It is a null
 model: each image was trained on with the text of another.** What its atoms seem to share between the modalities is the
 alignment term's own making, to be held against what the same β finds on true pairs (the Iso-Energy hypothesis, arXiv

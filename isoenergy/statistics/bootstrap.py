@@ -46,22 +46,29 @@ class Interval:
         least: float = -math.inf,
         most: float = math.inf,
     ) -> Self:
-        """Return the percentile interval of replicates that are moved so that their mean is the value.
+        """Return the percentile interval of replicates without the bias of what they replicate (see `unbiased`).
 
-        Noise biases a norm, or the share of atoms past a threshold, and replicates have that bias once more: they lie
-        beside the value, not around it. Skewed ones may do so even then: the interval is made to hold the value.
-        least, most: the measure cannot be below or above.
+        A value that noise has moved out of it, or that skewed replicates do not hold, is held nevertheless: the
+        interval is widened to it. least, most: the measure cannot be below or above.
         """
-        known = replicates[np.isfinite(replicates)]
-        found = cls.of(value, value + known - known.mean() if len(known) else known, level)
+        found = cls.of(value, unbiased(value, replicates), level).holding_its_value()
         if math.isnan(found.low):
             return found
-        return cls(found.value, max(min(found.low, value), least), min(max(found.high, value), most))
+        return cls(value, max(found.low, least), min(found.high, most))
 
     @classmethod
     def of_weighted(cls, values: Floats, least: float = -math.inf, most: float = math.inf) -> Self:
         """Return the interval `around` a measure under weights, `(1 + replicates,)`: it, then its replicates."""
         return cls.around(float(values[0]), values[1:], least=least, most=most)
+
+    @classmethod
+    def of_norm(cls, values: Floats) -> Self:
+        """Return `of_weighted` of the norm of a mean, which is 0 or more.
+
+        Noise adds to a norm, most where it is small, but to its square always the same: that is where the bias goes.
+        """
+        square = cls.of_weighted(np.square(values), least=0.0)
+        return cls(float(values[0]), math.sqrt(square.low), math.sqrt(square.high))
 
     @classmethod
     def of_share(cls, values: Floats) -> Self:
@@ -73,6 +80,23 @@ class Interval:
         """Return the interval of a value that varies normally. least: the measure cannot be below."""
         half = float(ndtri((1 + level) / 2)) * standard_error
         return cls(value, value - half if math.isnan(half) else max(value - half, least), value + half)
+
+    def holding_its_value(self) -> Self:
+        """Return the interval, widened to its value where that lies outside; as it is where there is none."""
+        if math.isnan(self.low):
+            return self
+        return type(self)(self.value, min(self.low, self.value), max(self.high, self.value))
+
+
+def unbiased(value: float, replicates: Floats) -> Floats:
+    """Return the replicates that are finite, moved so that their mean is the value less its bias.
+
+    Noise moves a norm, or a ratio, from what it would be on all pairs, and replicates from the value as far again: how
+    far they lie beside it on average is the bias, which the value has once and they have twice (Efron & Tibshirani
+    1993, 10.6).
+    """
+    known = replicates[np.isfinite(replicates)]
+    return known - 2 * (known.mean() - value) if len(known) else known
 
 
 def poisson_weights(rows: int, replicates: int, seed: int, part: int) -> Floats:

@@ -21,6 +21,8 @@ from isoenergy.statistics.sums import MergeableSums
 
 Floats = npt.NDArray[np.float64]
 
+_ROUNDING = 1e-12
+
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
     """Return `(1 + replicates,)` means of `(n,)` values under `(n, 1 + replicates)` weights; NaN where none has any."""
@@ -70,6 +72,8 @@ class BootstrapSums(MergeableSums):
     image_second: Floats
     """`(atoms, 1 + replicates)` sum of z²."""
     text_second: Floats
+    products: Floats
+    """`(atoms, 1 + replicates)` sum of an image's z times its text's."""
     errors: Floats
     """`(2, 1 + replicates)` sum of squared errors, images and texts."""
     entries: Floats
@@ -87,16 +91,16 @@ class BootstrapSums(MergeableSums):
         columns = 1 + replicates
         return cls(
             np.zeros(columns),
-            *(np.zeros((atoms, columns)) for _ in range(4)),
+            *(np.zeros((atoms, columns)) for _ in range(5)),
             *(np.zeros((2, columns)) for _ in range(5)),
         )
 
     def update(self, codes: tuple[SparseCodes, SparseCodes], rows: tuple[Tensor, Tensor], weights: Floats) -> None:
         """Add pairs: image and text codes with their residuals, the rows that were encoded, and the pairs' weights."""
         self.pairs += weights.sum(axis=0)
-        atoms = len(self.image_first)
-        for number, name in enumerate(("image", "text")):
-            values = merged_code_matrix(codes[number], atoms)
+        matrices = [merged_code_matrix(part, len(self.image_first)) for part in codes]
+        self.products += matrices[0].multiply(matrices[1]).T @ weights
+        for number, (name, values) in enumerate(zip(("image", "text"), matrices, strict=True)):
             first, second = getattr(self, f"{name}_first"), getattr(self, f"{name}_second")
             first += values.T @ weights
             second += values.power(2).T @ weights
@@ -119,6 +123,19 @@ class BootstrapSums(MergeableSums):
     def modality_score(self) -> Floats:
         """`(atoms, 1 + replicates)`: see `isoenergy.statistics.concept_statistics.modality_score`."""
         return modality_score(self.image_second, self.text_second)
+
+    @property
+    def correlation(self) -> Floats:
+        """`(atoms, 1 + replicates)` correlation of both coefficients in pairs; NaN where one of them does not vary."""
+        count = np.maximum(self.pairs, 1)
+        means = self.image_first / count, self.text_first / count
+        seconds = self.image_second / count, self.text_second / count
+        variances = [second - mean**2 for second, mean in zip(seconds, means, strict=True)]
+        varies = [variance > _ROUNDING * second for variance, second in zip(variances, seconds, strict=True)]
+        spreads = np.sqrt(np.where(varies[0] & varies[1], variances[0] * variances[1], 0))
+        covariance = self.products / count - means[0] * means[1]
+        found: Floats = np.divide(covariance, spreads, out=np.full(spreads.shape, np.nan), where=spreads > 0)
+        return found.clip(-1, 1)
 
     @property
     def l0(self) -> Floats:

@@ -29,6 +29,8 @@ class TrainingConfig:
 
     beta: Beta = (0.0, 4e-4)
     """Weights of the alignment term, relative to the per-element mean squared error: an SAE each, 0 a standard one.
+    Each alignment has its own scale: at width d and k atoms a row, the term weighs more than all of the reconstruction
+    from about 1/d on, group-sparse from 1/(d·√(2k)) on.
     auto: 0, and the largest that costs at most a little R² and does not let codes collapse, found by short trainings
     first; auto:tolerance=0.03,always-on=0.01,epochs=1,rounds=3 has the settings."""
     seeds: int = 1
@@ -39,7 +41,8 @@ class TrainingConfig:
     left out."""
     alignment: Alignment = field(default_factory=MaskedCosine)
     """masked-cosine: as in the paper's code, each modality's top atom is exempt. cosine: as in its text. iso-energy:
-    the difference of both modalities' energies, which needs no pairs. group-sparse: sparsity over the pair."""
+    the difference of both modalities' energies, which needs no pairs. group-sparse: sparsity over the pair,
+    whose β is to be smaller than the others' (see beta)."""
     sparse_encoder: SparseEncoder = field(default_factory=MatchingPursuit)
     """How atoms are chosen; the others are there to compare Matching Pursuit with."""
     expansion: int = 8

@@ -11,7 +11,7 @@ import torch
 
 from isoenergy import SparseAutoencoder
 from isoenergy.evaluation.measured_bridges import CURVES_FILE
-from isoenergy.metrics.bridges import gamma_bridge, region_masses, rho, sigma_bridge
+from isoenergy.metrics.bridges import gamma_bridge, region_masses, rho, sigma_bridge, sigma_bridge_at
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
@@ -77,21 +77,25 @@ def test_rho_is_that_of_the_whole_and_lies_in_its_interval(bridges: tuple) -> No
     assert interval["low"] < expected < interval["high"]
 
 
-def test_the_interval_of_rho_counts_atoms_that_change_their_class(bridges: tuple) -> None:
-    """A text fires the images' bias now and then: in some draws of pairs that makes it bimodal, and ρ infinite."""
-    found, _, dictionary = bridges
+def test_the_interval_of_rho_holds_that_of_other_pairs_at_the_classes_that_were_fitted(bridges: tuple) -> None:
+    """A text fires the images' bias now and then: cut anew, that makes it bimodal in some draws, and ρ infinite."""
+    found, fitted, dictionary = bridges
+    entries = sigma_bridge(fitted, dictionary)
     model = SparseAutoencoder(SaeConfig(dim=DIM, atoms=ATOMS, k=4, beta=0.0))
     model.dictionary.data = torch.from_numpy(dictionary)
-    values = []
+    values, cut_anew = [], []
     for seed in range(1, 31):
         statistics = ConceptStatistics.zeros(ATOMS)
         with torch.no_grad():
             pair = [torch.from_numpy(part).float() for part in concepts(600, seed)]
             both = [model.encode(model.prepare(x, m)) for x, m in zip(pair, ("image", "text"), strict=True)]
         statistics.update(*both)
-        values.append(rho(region_masses(sigma_bridge(statistics, dictionary), statistics.classes())))
-    assert np.isinf(values).any()
-    assert found["rho_interval"]["high"] > 2 * found["rho"]
+        values.append(rho(region_masses(sigma_bridge_at(entries, statistics, dictionary), fitted.classes())))
+        cut_anew.append(rho(region_masses(sigma_bridge(statistics, dictionary), statistics.classes())))
+    interval = found["rho_interval"]
+    assert np.isinf(cut_anew).any()
+    assert interval["low"] < max(values)
+    assert min(values) < interval["high"] < 2 * max(values)
 
 
 def test_the_interval_of_rho_does_not_depend_on_the_parts(bridges: tuple, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import pytest
 from scipy import sparse
 
 from isoenergy.evaluation.atom_map import strongest_edges
+from isoenergy.evaluation.concepts import CLASSES
 from isoenergy.evaluation.interval_columns import interval_columns
-from isoenergy.evaluation.spectra import CLASSES, densities, score_histogram
+from isoenergy.evaluation.spectra import densities, score_histogram
+from isoenergy.statistics.concept_statistics import classes_of_scores, modality_score
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
 IMAGE, TEXT = np.array([3.0, 1.0, 0.0, 1.0, 0.0]), np.array([3.0, 1.0, 2.0, 0.02, 0.0])
@@ -42,7 +44,7 @@ def test_the_histogram_has_each_atom_s_energy_at_its_score() -> None:
 
 
 def test_a_modality_s_densities_add_up_to_its_energy() -> None:
-    found = rows(densities(sums()))
+    found = rows(densities(sums(), classes_of_scores(modality_score(IMAGE, TEXT))))
     held = {
         (row["class"], row["modality"]): sum(
             other["value"] / 20

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_paper
+from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_of_means, r2_paper
 
 
 def sums(x: torch.Tensor, residual: torch.Tensor) -> ReconstructionSums:
@@ -40,6 +40,10 @@ def test_r2_s_agree_with_their_definitions(case) -> None:
     assert r2_paper(*both) == pytest.approx(paper)
     assert r2_centred(*both) == pytest.approx(centred)
     assert r2_centred(*both) < r2_paper(*both)
+    means = [(x, x - x.mean(0)) for x, _ in case.values()]
+    assert r2_of_means(*(sums(*each) for each in case.values())) == pytest.approx(
+        r2_paper(*(sums(*each) for each in means)), rel=1e-5
+    )
 
 
 def test_saved_sums_load(case, tmp_path: Path) -> None:

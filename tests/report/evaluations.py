@@ -24,12 +24,15 @@ def part(names: tuple[str, ...], recall: Mapping[str, float], gap: Mapping[str, 
         retrieval[name] = {
             **{f"{kind}r{rank}": interval(value) for kind in ("", "in_batches_") for rank in (1, 5, 10)},
             **{f"change_{kind}r{rank}": interval(value - first) for kind in ("", "in_batches_") for rank in (1, 5, 10)},
+            "kept_r10": interval(value / first if first else NAN, 0.01 / first if first else NAN),
         }
         distance = gap.get(name, 0.4)
         geometry[name] = {
             f"{measure}_interval": interval(distance)
             for measure in ("difference_in_means", "optimal_transport", "relative_modality_gap")
         }
+        whole = gap.get(names[0], 0.4)
+        geometry[name]["gap_closed_interval"] = interval(1 - distance / whole if whole else NAN, 0.025)
     return {"retrieval": {**retrieval, "sweeps": {}}, "geometry": {**geometry, "sweeps": {}}}
 
 
@@ -59,6 +62,8 @@ def sae(
     results |= {
         "rivals": {"r1": rivals, "in_batches_r1": rivals},
         "always_on_energy_share": 0.0,
+        "r2_centred": 0.7,
+        "r2_of_means": 0.2,
         "intervals": {"bimodal_energy_share": interval(share)},
     }
     results["geometry"] |= {"p_acc": 0.9, "p_acc_interval": interval(0.9)}

@@ -31,3 +31,18 @@ def test_an_interval_of_nothing_is_unknown() -> None:
     interval = Interval.of(1.0, np.array([np.nan]))
     assert interval.value == 1
     assert np.isnan([interval.low, interval.high]).all()
+
+
+def test_the_interval_of_a_norm_is_without_the_noise_that_lengthens_it() -> None:
+    """A mean of norm 1 in 400 dimensions of noise, of which a tenth of its square is."""
+    generator = np.random.default_rng(0)
+    truth, noise = np.zeros(400), np.sqrt(0.1 / 400)
+    truth[0] = 1.0
+    held = []
+    for _ in range(100):
+        mean = truth + noise * generator.normal(size=400)
+        draws = mean[:, None] + noise * generator.normal(size=(400, 200))
+        interval = Interval.of_norm(np.linalg.norm(np.column_stack([mean, draws]), axis=0))
+        assert interval.low <= interval.value <= interval.high
+        held.append(interval.low <= 1 <= interval.high)
+    assert np.mean(held) > 0.88

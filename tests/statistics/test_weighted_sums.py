@@ -64,6 +64,9 @@ def test_the_first_column_is_what_the_metrics_say(sae: SparseAutoencoder) -> Non
     dictionary = sae.dictionary.detach().double().numpy()
     means = sums.rebuilt_means(dictionary, classes.bimodal)
     assert difference_in_means(*means)[0] == pytest.approx(gap, rel=1e-5)
+    z, w = (part.to_dense(20).double().numpy() for part in (image, text))
+    for atom in np.flatnonzero(np.isfinite(sums.correlation[:, 0])):
+        assert sums.correlation[atom, 0] == pytest.approx(np.corrcoef(z[:, atom], w[:, atom])[0, 1])
     assert sums.l0[0] == pytest.approx((statistics.image.l0 + statistics.text.l0) / 2)
     assert sums.l1[0] == pytest.approx((statistics.image.l1 + statistics.text.l1) / 2)
 

@@ -222,11 +222,12 @@ class SaeSteps:
 
         make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, _GIGABYTE + _BYTES_A_MEETING * atoms**2
         codes = make.each("codes", encode_part, of_codes, memory=much)
-        self.statistics = make.one("statistics", merge_parts, StatisticsConfig(sae), codes, memory=much)
         self.fit = make.one("fit", fit, replace(measured.fitting, sae=sae), memory=much)
-        pairs, statistics = {"pairs": embeddings.pairs}, {"statistics": self.statistics}
+        fitted = {"fit": self.fit}
+        self.statistics = make.one("statistics", merge_parts, StatisticsConfig(sae), {**fitted, **codes}, memory=much)
+        pairs, statistics = {"pairs": embeddings.pairs}, {"statistics": self.statistics, **fitted}
         held = {"held": make.one("held", encode_held, HeldConfig(sae, measured.drawn), pairs)}
-        rows = {**pairs, "fit": self.fit, **held}
+        rows = {**pairs, **fitted, **held}
 
         search = make.each("search", search_part, of_search, rows, codes, memory=some)
         self.retrieval = make.one("retrieval", merge_search, drawn, {**rows, **search})
@@ -243,23 +244,24 @@ class SaeSteps:
         )
 
         described = DictionaryConfig(sae, draw, measured.drawn)
-        inputs = {**pairs, **held, **statistics}
+        inputs = {**pairs, **held, "statistics": self.statistics}
         self.dictionary = make.one("dictionary", measure_dictionary, described, inputs, memory=much)
         ranks = make.each("ranks", rank_part, of_ranks, codes=codes, memory=some)
         self.top_pairs = make.one("top-pairs", merge_ranks, TopPairsConfig(), ranks)
         tops = {**statistics, "tops": self.top_pairs}
         self.exemplars = make.one("exemplars", write_exemplars, ExemplarConfig(store), tops)
-        projected = {"fit": self.fit, **held}
+        projected = {**fitted, **held}
         self.projection = make.one("projection", write_projection, ProjectionConfig(sae, draw.sample), projected)
         self.spectra = make.one("spectra", write_spectra, None, statistics)
-        self.atom_map = make.one("atom-map", write_atom_map, AtomMapConfig(sae, draw.seed), statistics, memory=much)
+        of_map = {"statistics": self.statistics}
+        self.atom_map = make.one("atom-map", write_atom_map, AtomMapConfig(sae, draw.seed), of_map, memory=much)
         self.refitted: RefittedSteps | None = None
         if measured.refitting is not None:
             refit = make.one("refit", fit, replace(measured.refitting, sae=sae), memory=much)
             rows = {**rows, "fit": refit}
             search = make.each("refitted-search", search_part, of_search, rows, codes, memory=some)
             self.refitted = RefittedSteps(
-                make.one("refitted-geometry", measure_geometry, drawn, {**rows, **statistics}, memory=some),
+                make.one("refitted-geometry", measure_geometry, drawn, {**statistics, **rows}, memory=some),
                 make.one("refitted-retrieval", merge_search, drawn, {**rows, **search}),
             )
 
@@ -273,7 +275,7 @@ class ExplorerSteps:
         statistics, tops = {"statistics": steps.statistics}, {"tops": steps.top_pairs}
         self.partners = make.one("partners", find_partners, PartnersConfig(sae), statistics, memory=much)
         pictures = make.each("pictures", picture_part, PicturesConfig, tops, memory=some)
-        inputs = {**statistics, **tops, "bridge": self.partners, **pictures}
+        inputs = {**statistics, "fit": steps.fit, **tops, "bridge": self.partners, **pictures}
         self.explorer = make.one(
             "explorer", gather_explorer, ExplorerConfig(STRIP_BYTES // explored), inputs, memory=some
         )

@@ -56,11 +56,12 @@ class ModalitySteps:
 
         make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, 2 * _GIGABYTE
         codes = make.each("codes", encode_vectors, of_codes, memory=much)
-        self.energies = make.one("energies", merge_energies, EnergiesConfig(sae), codes, memory=much)
         self.fit = make.one("fit", fit_classes, replace(measured.fitting, sae=sae), memory=much)
+        fitted = {"fit": self.fit}
+        self.energies = make.one("energies", merge_energies, EnergiesConfig(sae), {**fitted, **codes}, memory=much)
         between = CodeRetrievalConfig(draw, measured.pairs, sae)
-        self.retrieval = make.one("retrieval", retrieve_by_codes, between, {"fit": self.fit, **codes}, memory=much)
-        inputs = {"energies": self.energies, **codes}
+        self.retrieval = make.one("retrieval", retrieve_by_codes, between, {**fitted, **codes}, memory=much)
+        inputs = {"energies": self.energies, **fitted, **codes}
         self.atoms = make.one("atoms", write_atoms, AtomsConfig(store, sae), inputs, memory=some)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoenergy.settings.modalities import Widths
 from isoenergy.settings.residence import Residence
+from isoenergy.settings.variants import number_text
 from isoenergy.store.batches import PairBatches
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder
@@ -42,6 +44,21 @@ def probed(
     """Train a few steps on one worker's resources, and throw them away."""
     probe: StepProbe = engine.once(_probe, config, indices, cpus, gpus > 0, cpus=cpus, gpus=gpus)
     return probe
+
+
+def beta_warnings(config: TrainingConfig, widths: Widths) -> list[str]:
+    """Return a line if some β are so large that little of the reconstruction can be left."""
+    if isinstance(config.beta, AutomaticBeta) or config.input == "raw":
+        return []
+    sae = next(config_of for config_of, _ in config.saes(widths).values())
+    largest = config.alignment.largest_beta(sae.dim, sae.k)
+    beyond = ", ".join(number_text(beta) for beta in config.betas if beta >= largest)
+    if not beyond:
+        return []
+    return [
+        f"beta {beyond} is a lot for {config.alignment}: at width {sae.dim} and k = {sae.k} it weighs more than all of "
+        f"the reconstruction from about {largest:.2g} on, and R² may end at 0; --beta auto finds one that costs little"
+    ]
 
 
 def training_plan(

@@ -10,14 +10,18 @@ import pyarrow.parquet as pq
 
 from isoenergy.evaluation.exemplars import ATOMS_FILE, first_pairs, write_best
 from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference, StoreReference
-from isoenergy.evaluation.modalities.modality_energies import load_modality_codes, load_paired_energy, load_sums
+from isoenergy.evaluation.modalities.modality_energies import (
+    fitted_sharing,
+    load_modality_codes,
+    load_paired_energy,
+    load_sums,
+)
 from isoenergy.metrics.stability import match_atoms, random_matching
 from isoenergy.sae.joint import load_autoencoder
 from isoenergy.statistics.equal_energy import equal_energy_tests
 from isoenergy.statistics.modality_shares import (
     modality_shares,
     normalised_entropy,
-    sharing_modalities,
     subset_name,
     subset_numbers,
 )
@@ -48,14 +52,15 @@ class ModalityStabilityConfig:
 def write_atoms(config: AtomsConfig, inputs: Inputs, output: Path) -> Result:
     """Write a table of all atoms, and the pairs that fire the strongest atoms of each set of modalities most.
 
-    `atoms.parquet` has a row an atom: its energy, frequency and μ in each modality, the modalities that share it, the
-    normalised entropy of μ, and of every two modalities the q-value of equal energy and the sharedness.
+    `atoms.parquet` has a row an atom: its energy, frequency and μ in each modality, the modalities that share it on the
+    pairs that classes are fitted on, the normalised entropy of μ, and of every two modalities the q-value of equal
+    energy and the sharedness.
     """
     modalities = load_autoencoder(config.sae.place).config.modalities
     sums = load_sums(inputs["energies"])
     energies, pairs = sums.energies[..., 0], max(float(sums.pairs[0]), 1)
     shares = modality_shares(energies)
-    sets = subset_numbers(sharing_modalities(shares))
+    sets = subset_numbers(fitted_sharing(inputs["fit"]))
     energy = energies.mean(axis=0)
     columns: dict[str, pa.Array] = {
         "atom": pa.array(np.arange(len(sets))),

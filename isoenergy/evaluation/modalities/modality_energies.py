@@ -22,6 +22,7 @@ from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, energy_share, merged_code_matrix
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
 from isoenergy.statistics.modality_shares import (
+    Masks,
     modality_shares,
     normalised_entropy,
     sharing_modalities,
@@ -147,9 +148,9 @@ def fit_classes(config: FitConfig, inputs: Inputs, output: Path) -> Result:
 
 
 def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Result:
-    """Merge the parts' sums into the whole and measure all that follows from them."""
+    """Merge the parts' sums into the whole and measure all that follows from them; classes are those fitted."""
     sae = load_autoencoder(config.sae.place)
-    modalities, folders = sae.config.modalities, list(inputs.values())
+    modalities, folders = sae.config.modalities, [folder for name, folder in inputs.items() if name.startswith("part")]
     sums = load_sums(folders[0])
     paired = {pair: load_paired_energy(folders[0], *pair) for pair in combinations(modalities, 2)}
     for folder in folders[1:]:
@@ -162,7 +163,7 @@ def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Resu
     r2, energies = sums.r2(widths), sums.energies
     shares = modality_shares(energies)
     total = energies.sum(axis=0)
-    sets = subset_numbers(sharing_modalities(shares))
+    sets = subset_numbers(fitted_sharing(inputs["fit"]))[:, None]
     several = np.array([number.bit_count() > 1 for number in range(2 ** len(modalities))])
     frequency = sums.fires.sum(axis=0) / max(len(modalities) * float(sums.pairs[0]), 1)
     tests = {pair: equal_energy_tests(energy) for pair, energy in paired.items()}
@@ -170,7 +171,7 @@ def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Resu
     return {
         "pairs": int(sums.pairs[0]),
         "atoms": sae.config.atoms,
-        "dead_atoms": int((sets[:, 0] == 0).sum()),
+        "dead_atoms": int((total[:, 0] == 0).sum()),
         "r2": _interval(r2.mean(axis=0), most=1.0),
         "r2_by_modality": {name: _interval(values, most=1.0) for name, values in zip(modalities, r2, strict=True)},
         "l0_by_modality": dict(
@@ -199,6 +200,11 @@ def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Resu
             for (one, other), test in tests.items()
         },
     }
+
+
+def fitted_sharing(folder: Path) -> Masks:
+    """Return which modalities share each atom on the pairs that `fit_classes` has summed, `(modalities, atoms)`."""
+    return sharing_modalities(modality_shares(load_sums(folder).energies[..., 0]))
 
 
 def grams_of(sae: Autoencoder) -> dict[str, torch.Tensor | None]:

@@ -14,13 +14,12 @@ from scipy import sparse
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.measured_rows import Inputs, PartConfig, Result, SaeReference, unit_rows
-from isoenergy.evaluation.modalities.modality_energies import load_modality_codes, load_sums
+from isoenergy.evaluation.modalities.modality_energies import fitted_sharing, load_modality_codes
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import TIE, chance_of_hit, nearer_and_as_near
 from isoenergy.sae.joint import load_autoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.concept_statistics import merged_code_matrix
-from isoenergy.statistics.modality_shares import modality_shares, sharing_modalities
 from isoenergy.statistics.weighted_sums import weighted_mean
 
 Floats = npt.NDArray[np.float64]
@@ -100,7 +99,7 @@ def retrieve_by_codes(config: CodeRetrievalConfig, inputs: Inputs, output: Path)
     del output
     sae = load_autoencoder(config.sae.place)
     modalities, atoms = sae.config.modalities, sae.config.atoms
-    shared_by = sharing_modalities(modality_shares(load_sums(inputs["fit"]).energies[..., 0]))
+    shared_by = fitted_sharing(inputs["fit"])
     codes = _drawn_codes(config, inputs, modalities, atoms)
     weights = _weights(codes[modalities[0]].shape[0], config.draw.seed)
     found: Result = {}

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from isoenergy.evaluation.concepts import UNEQUAL_Q
+from isoenergy.evaluation.concepts import CLASSES, UNEQUAL_Q
 from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.report.saes import Sae
 from isoenergy.settings.modalities import MODALITIES
@@ -26,7 +26,8 @@ from isoenergy.statistics.activation_histogram import BINS_AN_OCTAVE, LEAST_OCTA
 _MOST_PICTURE_BYTES = 22_000_000
 """Where there are more, the strongest atoms have theirs; base64 makes a third more of them."""
 _ATOMS_A_BLOCK = 32
-_CLASSES = ("bimodal", "image_only", "text_only")
+_CLASSES = (*CLASSES, "dead")
+"""Dead: fires here, but in none of the pairs that classes are fitted on."""
 _NUMBERS = (
     "energy",
     "image_energy",
@@ -37,6 +38,11 @@ _NUMBERS = (
     "sharedness",
     "sharedness_low",
     "sharedness_high",
+    "correlation",
+    "correlation_low",
+    "correlation_high",
+    "lift",
+    "agrees",
 )
 
 

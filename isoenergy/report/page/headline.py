@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoenergy.report.intervals import Interval, with_bounds
+from isoenergy.report.intervals import Interval, number, with_bounds
 from isoenergy.report.page.verdict import (
     ALWAYS_ON_SHARE,
     NULL_COMMAND,
@@ -33,11 +33,11 @@ class Headline:
     sentences: tuple[str, str, str]
 
 
-def headline(saes: Sequence[Sae], labels: Mapping[str, str], chance_r10: float) -> Headline | None:
+def headline(saes: Sequence[Sae], labels: Mapping[str, str], chance_r10: float, original_r10: float) -> Headline | None:
     """Return the evaluation in three sentences, whichever way it went; None if all SAEs are null models.
 
     They are about the SAE with the largest β of those whose atoms are not always on: a rule that looks at no result
-    that they tell. chance_r10: R@10 of a gallery in random order.
+    that they tell. chance_r10: R@10 of a gallery in random order; original_r10: that of the embeddings as they are.
     """
     real = real_saes(saes)
     if not real:
@@ -48,7 +48,7 @@ def headline(saes: Sequence[Sae], labels: Mapping[str, str], chance_r10: float) 
     if len(real) > 1:
         those = "whose atoms are not always on" if sound else "of which all have atoms that are always on"
         choice = f"{labels[sae['name']]}: the largest β of {len(real)} SAEs {those}."
-    sentences = _energy(sae, real, labels), _removal(sae["results"], chance_r10), _against_null(sae, saes)
+    sentences = _energy(sae, real, labels), _removal(sae["results"], chance_r10, original_r10), _against_null(sae, saes)
     return Headline(sae, labels[sae["name"]], choice, sentences)
 
 
@@ -56,7 +56,9 @@ def _energy(sae: Sae, real: Sequence[Sae], labels: Mapping[str, str]) -> str:
     """How much of the energy is bimodal, and what that costs in R² against the same SAE without alignment."""
     share, r2 = bimodal_share(sae), _r2(sae)
     found = (
-        f"Bimodal atoms of {labels[sae['name']]} hold {with_bounds(share, '.1%')} of the energy at R² {with_bounds(r2)}"
+        f"Bimodal atoms of {labels[sae['name']]} hold {with_bounds(share, '.1%')} of the energy at R² "
+        f"{with_bounds(r2)} against the mean of all entries, {_number(sae, 'r2_centred')} against each modality’s own "
+        f"means (which alone reach {_number(sae, 'r2_of_means')} of the former)"
     )
     if not sae["config"]["beta"]:
         return f"{found}; nothing asked them to align."
@@ -72,7 +74,7 @@ def _energy(sae: Sae, real: Sequence[Sae], labels: Mapping[str, str]) -> str:
     )
 
 
-def _removal(results: Mapping[str, Any], chance_r10: float) -> str:
+def _removal(results: Mapping[str, Any], chance_r10: float, original_r10: float) -> str:
     """How far removing unimodal atoms closes the gap and what retrieval it keeps, and what centring does."""
     if math.isnan(gap_closed(results, "bimodal")["value"]):
         return "There is no gap between the reconstructed modalities that removing unimodal atoms could close."
@@ -81,15 +83,19 @@ def _removal(results: Mapping[str, Any], chance_r10: float) -> str:
     )
     nothing = at_chance(results, chance_r10)
     removal, centring = (
-        f"{closing(gap_closed(results, variant))}{moved}{'' if nothing else _keeping(recall_kept(results, variant))}"
+        f"{closing(gap_closed(results, variant))}{moved}{'' if nothing else _keeping(results, variant, original_r10)}"
         for variant, moved in (("bimodal", f" (difference in means {before:.3f} → {after:.3f})"), ("centred", ""))
     )
     found = f"Removing the unimodal atoms {removal}; centring the same reconstruction {centring}."
     return f"{found} The reconstruction {nothing}." if nothing else found
 
 
-def _keeping(kept: Interval) -> str:
-    return f" and keeps {with_bounds(kept, '.0%')} of the reconstruction's R@10"
+def _keeping(results: Mapping[str, Any], variant: str, original_r10: float) -> str:
+    of_original = results["retrieval"][variant]["r10"]["value"] / original_r10 if original_r10 > 0 else math.nan
+    return (
+        f" and keeps {with_bounds(recall_kept(results, variant), '.0%')} of the reconstruction's R@10, "
+        f"{number(of_original, '.0%')} of the original embeddings'"
+    )
 
 
 def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:
@@ -116,6 +122,10 @@ def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:
         f"{claim}, against the null model: the same objective, given shuffled pairs, makes "
         f"{with_bounds(bimodal_share(null), '.1%')} of the energy bimodal (one training each)."
     )
+
+
+def _number(sae: Sae, name: str) -> str:
+    return number(sae["results"].get(name, math.nan), ".3f")
 
 
 def _r2(sae: Sae) -> Interval:

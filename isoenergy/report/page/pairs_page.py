@@ -74,7 +74,8 @@ def _verdict(
     naming: Naming,
 ) -> dict[str, Any]:
     """Return the headline, the SAE that it is about, and its picture for a phone; nothing of null models alone."""
-    found = headline(summary["saes"], names, summary["pairs"]["chance_r10"])
+    original_r10 = summary["original"]["retrieval"]["original"]["r10"]["value"]
+    found = headline(summary["saes"], names, summary["pairs"]["chance_r10"], original_r10)
     if found is None:
         return {"headline": None, "shown": None, "narrow": None}
     narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming)

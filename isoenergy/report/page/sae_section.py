@@ -6,7 +6,8 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from isoenergy.evaluation.exemplars import EXEMPLARS_FILE, SHOWN_ATOM_CLASSES
+from isoenergy.evaluation.concepts import CLASSES
+from isoenergy.evaluation.exemplars import EXEMPLARS_FILE
 from isoenergy.pairs.image_reading import UNRECORDED, ImageReading
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.naming import Naming
@@ -82,5 +83,5 @@ def _strongest_atoms(atoms: pa.Table, exemplars: pa.Table, store: Mapping[str, A
             atom["captions"].append(row)
     chosen = [atom for atom in shown.values() if atom["images"] or atom["captions"]]
     chosen.sort(key=lambda atom: -atom["energy"])
-    by_class = {name: [atom for atom in chosen if atom["class"] == name] for name in SHOWN_ATOM_CLASSES}
+    by_class = {name: [atom for atom in chosen if atom["class"] == name] for name in CLASSES}
     return {_HEADINGS[name]: its for name, its in by_class.items() if its}

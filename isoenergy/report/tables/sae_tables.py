@@ -55,6 +55,7 @@ GROUPS = {
         Measure("mse", "MSE", "sum over dimensions, mean over rows", ".4f"),
         Measure("r2", "R²", "against the scalar mean: the paper’s", ".4f"),
         Measure("r2_centred", "R², centred", "against each modality’s own means", ".4f"),
+        _control("r2_of_means", "R² of the means alone", "each modality’s mean in place of every row", ".4f"),
         Measure("l0", "l0", "atoms in a code", ".2f"),
         Measure("l1", "l1", "sum of coefficients"),
         Measure("dead_atoms", "dead atoms", "never fire on these pairs", ",d"),
@@ -105,6 +106,17 @@ GROUPS = {
         _control("bridges.fda_shuffled_classes", "classes shuffled", "as above", ".2f"),
         Measure("bridges.pair_code_cosine", "cosine of a pair’s codes", "image and text of one pair"),
         _control("bridges.shuffled_code_cosine", "pairs shuffled", "an image and the text of the next pair"),
+        Measure(
+            "agreement.bimodal_energy_share",
+            "bimodal energy that agrees",
+            "share in atoms whose two coefficients go together in pairs beyond shuffled ones (q < 0.05)",
+            ".1%",
+        ),
+        _control("agreement.shuffled_pairs", "pairs shuffled", "what the same test calls agreeing there", ".1%"),
+        Measure("agreement.agreeing_atoms", "bimodal atoms that agree", "their number", ",d"),
+        Measure(
+            "agreement.correlation", "correlation of an atom’s sides", "over pairs; of bimodal atoms, by their energy"
+        ),
         Measure("bridges.sigma_agreement.atoms", "classes by energy and Σ-bridge agree", "share of atoms", ".1%"),
         Measure("bridges.sigma_agreement.energy", "by energy", "the same, weighted by energy", ".1%"),
         Measure("bridges.sigma_agreement.compared", "could be compared", "share of the energy", ".1%"),

@@ -20,6 +20,11 @@
  * @property {(number | null)[]} sharedness The smaller energy over the larger.
  * @property {(number | null)[]} sharedness_low
  * @property {(number | null)[]} sharedness_high
+ * @property {(number | null)[]} correlation Of its two coefficients over pairs; null: a modality never fires it.
+ * @property {(number | null)[]} correlation_low
+ * @property {(number | null)[]} correlation_high
+ * @property {(number | null)[]} lift How many times as often both fire as by chance.
+ * @property {number[]} agrees 1: correlated beyond shuffled pairs, on the pairs that classes are fitted on.
  * @property {number[][]} image_captions Captions of the pairs whose image fires it most, as places in `Data.captions`.
  * @property {number[][]} text_captions Likewise for the pairs whose caption does.
  * @property {number[][]} image_values The coefficients of these pairs.
@@ -69,7 +74,12 @@
       `${word.toLowerCase() === "image" ? first : second}${many ? " vectors" : ""}`;
     return sentence.replace(/\b(image|text|caption)(s?)\b/gi, name);
   };
-  const CLASS_NAMES = { bimodal: "bimodal", image_only: inTheirWords("image only"), text_only: inTheirWords("text only") };
+  const CLASS_NAMES = {
+    bimodal: "bimodal",
+    image_only: inTheirWords("image only"),
+    text_only: inTheirWords("text only"),
+    dead: "no class: fires in none of the pairs that classes are fitted on",
+  };
   const turns = /** @type {HTMLButtonElement[]} */ ([...section.querySelectorAll("[data-step]")]);
 
   /** @type {Data} */
@@ -341,7 +351,7 @@
   /** @param {Sae} sae @param {number} at */
   function facts(sae, at) {
     const terms = element("dl", "explorer-facts");
-    const sharedness = sae.sharedness[at];
+    const [sharedness, correlation, lift] = [sae.sharedness[at], sae.correlation[at], sae.lift[at]];
     for (const [name, value] of [
       ["energy", brief(sae.energy[at])],
       [inTheirWords("of images"), brief(sae.image_energy[at])],
@@ -354,6 +364,14 @@
           ? "–"
           : `${sharedness.toFixed(2)} [${fixed(sae.sharedness_low[at])}, ${fixed(sae.sharedness_high[at])}]`,
       ],
+      [
+        "correlation in pairs",
+        correlation === null
+          ? "–"
+          : `${correlation.toFixed(2)} [${fixed(sae.correlation_low[at])}, ${fixed(sae.correlation_high[at])}]`,
+      ],
+      ["both fire, to chance", lift === null ? "–" : `${brief(lift)} times`],
+      ["its sides agree", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));
       pair.append(element("dd", "", value));

@@ -3,7 +3,7 @@ from isoenergy.report.page.verdict import NULL_COMMAND
 from isoenergy.report.saes import labels
 from tests.report.evaluations import NAN, interval, sae
 
-CHANCE = 0.01
+CHANCE, ORIGINAL = 0.01, 0.6
 KEPT = {"reconstructed": 0.5, "bimodal": 0.48, "centred": 0.6}
 CLOSED = {"reconstructed": 0.6, "bimodal": 0.2, "centred": 0.01}
 
@@ -14,7 +14,7 @@ def named(name: str, one: dict, r2: float = 0.8) -> dict:
 
 
 def of(*saes: dict) -> Headline:
-    found = headline(saes, labels(saes), CHANCE)
+    found = headline(saes, labels(saes), CHANCE, ORIGINAL)
     assert found is not None
     return found
 
@@ -32,13 +32,14 @@ def test_three_sentences_say_what_went_well_with_numbers() -> None:
     assert found.label == "SAE-A (β = 0.001)"
     energy, removal, null = found.sentences
     assert energy == (
-        "Bimodal atoms of SAE-A (β = 0.001) hold 80.0% [79.0%, 81.0%] of the energy at R² 0.800 [0.790, 0.810]; "
-        "without alignment they hold 50.0% [49.0%, 51.0%], and alignment costs 0.100 [0.080, 0.120] of R²."
+        "Bimodal atoms of SAE-A (β = 0.001) hold 80.0% [79.0%, 81.0%] of the energy at R² 0.800 [0.790, 0.810] "
+        "against the mean of all entries, 0.700 against each modality’s own means (which alone reach 0.200 of the "
+        "former); without alignment they hold 50.0% [49.0%, 51.0%], and alignment costs 0.100 [0.080, 0.120] of R²."
     )
     assert "closes the gap by 67% [64%, 69%] (difference in means 0.600 → 0.200)" in removal
     assert "keeps 96% [94%, 98%] of the reconstruction's R@10" in removal
     assert "centring the same reconstruction closes the gap by 98%" in removal
-    assert "keeps 120% [118%, 122%]" in removal
+    assert "keeps 120% [118%, 122%] of the reconstruction's R@10, 100% of the original embeddings'" in removal
     assert null.startswith("Pairs that belong together add 20.0 [18.0, 22.0] points of bimodal energy")
 
 
@@ -100,4 +101,4 @@ def test_they_are_about_the_largest_beta_without_collapse() -> None:
 
 def test_null_models_alone_have_no_headline() -> None:
     null = named("null", sae(null=True))
-    assert headline([null], labels([null]), CHANCE) is None
+    assert headline([null], labels([null]), CHANCE, ORIGINAL) is None

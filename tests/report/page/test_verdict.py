@@ -4,7 +4,7 @@ from isoenergy.report.page.verdict import NULL_COMMAND, Finding, above, below, v
 from tests.report.evaluations import NAN, interval, sae
 
 GOOD = {"reconstructed": 0.5, "bimodal": 0.5, "unimodal": 0.01, "centred": 0.4}
-CLOSED = {"reconstructed": 0.6, "bimodal": 0.2}
+CLOSED = {"reconstructed": 0.6, "bimodal": 0.02}
 
 
 def states(findings: list[Finding]) -> str:
@@ -37,7 +37,7 @@ def test_all_fails_where_every_interval_says_so() -> None:
 
 def test_nothing_is_decided_where_the_intervals_have_both_sides() -> None:
     recall = {"reconstructed": 0.1, "bimodal": 0.09, "unimodal": 0.01, "centred": 0.095}
-    real, null = sae(recall, {"reconstructed": 0.4, "bimodal": 0.2}), sae(share=0.79, null=True)
+    real, null = sae(recall, {"reconstructed": 0.4, "bimodal": 0.04}), sae(share=0.79, null=True)
     assert states(verdict(real, [real, null], 0.0)) == "???✓??"
 
 
@@ -47,9 +47,37 @@ def test_the_difference_to_centring_is_signed_from_the_side_of_the_bimodal_atoms
     assert "−0.300 [−0.310, −0.290]" in text
 
 
-def test_the_gap_that_is_closed_has_the_worst_ends_of_both_intervals() -> None:
-    text = verdict(sae(gap={"reconstructed": 0.5, "bimodal": 0.2}), [], 0.0)[0].text
-    assert "closes the gap by 60% [57%, 63%]" in text
+def test_the_gap_that_is_closed_has_the_interval_of_its_draws() -> None:
+    one = sae(gap={"reconstructed": 0.5, "bimodal": 0.2})
+    one["results"]["geometry"]["bimodal"]["gap_closed_interval"] = interval(0.6, 0.01)
+    found = verdict(one, [], 0.0)[0]
+    assert "closes the gap by 60% [59%, 61%]" in found.text
+    assert "Asked: above 90%" in found.text
+    assert found.state == "fails"
+
+
+@pytest.mark.parametrize(("share", "mark"), [(0.95, "✓"), (0.9, "?"), (0.5, "✗")])
+def test_bimodal_atoms_are_asked_whether_their_sides_agree(share: float, mark: str) -> None:
+    one = sae()
+    one["results"]["agreement"] = {
+        "bimodal_energy_share": interval(share),
+        "shuffled_pairs": 0.002,
+        "correlation": interval(0.4),
+    }
+    found = verdict(one, [], 0.0)[5]
+    assert found.mark == mark
+    assert f"{share:.1%} [" in found.text
+    assert "the same test finds 0.2%" in found.text
+    assert "0.40 [0.39, 0.41]" in found.text
+
+
+@pytest.mark.parametrize(
+    ("there", "said"), [(0.9, "no difference beyond the intervals"), (0.8, "higher than there"), (1.0, "lower")]
+)
+def test_p_acc_is_told_from_the_null_s_only_beyond_the_intervals(there: float, said: str) -> None:
+    real, null = sae(), sae(null=True)
+    null["results"]["geometry"]["p_acc_interval"] = interval(there)
+    assert said in verdict(real, [real, null], 0.0)[-1].text
 
 
 def test_retrieval_at_chance_is_said_and_decides_nothing() -> None:

@@ -1,0 +1,154 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearson3
+
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.metrics.agreement import Agreement, agreeing_share, agreement, mean_correlation
+from isoenergy.statistics.pair_agreement import PairAgreement
+
+
+def codes_of(dense: np.ndarray) -> SparseCodes:
+    """Codes with an atom twice in a row, whose values add, and places that hold nothing."""
+    width = max(int((dense != 0).sum(1).max()), 1)
+    indices, values = np.zeros((len(dense), width + 1), np.int32), np.zeros((len(dense), width + 1))
+    for row, coefficients in enumerate(dense):
+        atoms = np.flatnonzero(coefficients)
+        indices[row, : len(atoms)], values[row, : len(atoms)] = atoms, coefficients[atoms]
+        if len(atoms):
+            indices[row, -1], values[row, -1] = atoms[0], coefficients[atoms[0]] / 4
+            values[row, 0] *= 3 / 4
+    return SparseCodes(torch.from_numpy(indices), torch.from_numpy(values), torch.empty(len(dense), 0))
+
+
+def sums_of(image: np.ndarray, text: np.ndarray) -> PairAgreement:
+    sums = PairAgreement.zeros(image.shape[1])
+    sums.update(codes_of(image), codes_of(text))
+    return sums
+
+
+def found_in(image: np.ndarray, text: np.ndarray) -> Agreement:
+    return agreement(sums_of(image, text))
+
+
+def sparse_rows(generator: np.random.Generator, pairs: int, frequency: np.ndarray) -> np.ndarray:
+    fires = generator.random((pairs, len(frequency))) < frequency
+    return fires * generator.gamma(3, 1 / 3, fires.shape)
+
+
+def sharing(generator: np.random.Generator, pairs: int, frequency: np.ndarray, shared: float) -> list[np.ndarray]:
+    """Images and texts that have a share of their concepts in common, with strengths of their own."""
+    common = generator.random((pairs, len(frequency))) < frequency
+    sides = []
+    for _ in range(2):
+        own = generator.random(common.shape) < frequency
+        fires = np.where(generator.random(common.shape) < shared, common, own)
+        sides.append(fires * generator.gamma(3, 1 / 3, fires.shape))
+    return sides
+
+
+def test_measures_are_those_of_dense_float64_codes() -> None:
+    generator = np.random.default_rng(0)
+    image, text = sharing(generator, 500, np.array([0.5, 0.2, 0.05, 0.9]), 0.4)
+    found = found_in(image, text)
+    for atom in range(4):
+        z, w = image[:, atom], text[:, atom]
+        assert found.correlation[atom] == pytest.approx(np.corrcoef(z, w)[0, 1], rel=1e-9)
+        together = ((z != 0) & (w != 0)).mean()
+        assert found.lift[atom] == pytest.approx(together / ((z != 0).mean() * (w != 0).mean()), rel=1e-12)
+    assert (found.correlation_low < found.correlation).all()
+    assert (found.correlation < found.correlation_high).all()
+
+
+def test_parts_merge_into_the_whole() -> None:
+    generator = np.random.default_rng(1)
+    image, text = sharing(generator, 300, np.array([0.3, 0.1]), 0.5)
+    whole = sums_of(image, text)
+    merged = sums_of(image[:77], text[:77]).merge(sums_of(image[77:], text[77:]))
+    for name, value in vars(whole).items():
+        np.testing.assert_allclose(getattr(merged, name), value, rtol=1e-12)
+
+
+def test_the_null_has_the_mean_variance_and_skewness_of_all_ways_to_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    z, w = np.array([0.0, 0, 0, 1, 0, 2, 0]), np.array([0.0, 3, 0, 0, 0, 1, 0])
+    every = np.array([np.corrcoef(z, w[list(order)])[0, 1] for order in permutations(range(7))])
+    skewness = ((every - every.mean()) ** 3).mean() / every.std() ** 3
+    assert every.mean() == pytest.approx(0, abs=1e-12)
+    assert every.var() == pytest.approx(1 / 6)
+    image, text = z[:, None], w[:, None]
+    monkeypatch.setattr("isoenergy.metrics.agreement._FEWEST_FIRES", 1)
+    found = found_in(image, text)
+    assert found.agreement_p_value[0] == pytest.approx(
+        pearson3.sf(found.correlation[0] * np.sqrt(6), skewness), rel=1e-9
+    )
+
+
+def test_modalities_that_have_nothing_in_common_do_not_agree() -> None:
+    """Of 4,000 atoms, most of them rare, those below p = 0.05 are about that many, and next to none is found."""
+    generator = np.random.default_rng(2)
+    frequency = np.geomspace(0.004, 0.6, 4000)
+    found = found_in(sparse_rows(generator, 3000, frequency), sparse_rows(generator, 3000, frequency))
+    tested = found.agreement_p_value[np.isfinite(found.agreement_p_value)]
+    assert len(tested) > 3500
+    assert (tested < 0.05).mean() < 0.06
+    assert (tested < 0.001).mean() < 0.004
+    assert found.agrees.sum() <= 4
+    assert np.nanmedian(found.lift[frequency > 0.05]) == pytest.approx(1, abs=0.02)
+    always_on = found_in(np.ones((50, 1)), np.ones((50, 1)))
+    assert np.isnan(always_on.correlation[0])
+    assert not always_on.agrees[0]
+
+
+def test_concepts_that_both_share_agree() -> None:
+    generator = np.random.default_rng(3)
+    frequency = np.full(200, 0.03)
+    shared, apart = sharing(generator, 3000, frequency, 0.6), sharing(generator, 3000, frequency, 0.0)
+    found = found_in(*(np.hstack(both) for both in zip(shared, apart, strict=True)))
+    assert found.agrees[:200].all()
+    assert found.agrees[200:].sum() < 0.1 * found.agrees.sum()  # a false discovery rate of 5%
+    assert (found.lift_low[:200] > 1).all()
+    energy = np.ones(400)
+    share = agreeing_share(energy, np.ones(400, bool), found.agrees)
+    assert share == pytest.approx(found.agrees.mean())
+    assert mean_correlation(energy, found.correlation, np.arange(400) < 200) > 0.2
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(4)
+    frequency = np.array([0.05, 0.3])
+    many = sharing(generator, 400_000, frequency, 0.5)
+    truth = agreement(sums_of(*many))
+    held = []
+    for start in range(0, 400_000, 2000):
+        found = found_in(*(side[start : start + 2000] for side in many))
+        held.append(
+            [
+                (found.correlation_low <= truth.correlation) & (truth.correlation <= found.correlation_high),
+                (found.lift_low <= truth.lift) & (truth.lift <= found.lift_high),
+            ]
+        )
+    coverage = np.mean(held, axis=0)
+    assert (coverage > 0.9).all()
+    assert (coverage <= 0.99).all()
+
+
+def test_atoms_that_never_meet_are_bounded_by_what_may_be_unseen() -> None:
+    image, text = np.zeros((1000, 1)), np.zeros((1000, 1))
+    image[:30], text[30:60] = 1, 1
+    found = found_in(image, text)
+    assert found.lift[0] == found.lift_low[0] == 0
+    assert found.lift_high[0] == pytest.approx(3 * 1000 / 900)
+    assert found.correlation[0] < 0 < found.correlation_high[0]
+    assert not found.agrees[0]
+
+
+def test_atoms_of_one_modality_and_dead_ones_have_nothing_to_say() -> None:
+    image, text = np.zeros((100, 2)), np.zeros((100, 2))
+    image[::2, 0] = 1
+    found = found_in(image, text)
+    assert np.isnan(found.correlation).all()
+    assert np.isnan(found.agreement_p_value).all()
+    assert not found.agrees.any()
+    assert np.isnan(agreeing_share(np.zeros(2), np.ones(2, bool), found.agrees))
