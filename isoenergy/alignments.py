@@ -27,6 +27,11 @@ class Alignment(Variant):
         """Return the term, a scalar to be minimised."""
         raise NotImplementedError
 
+    @property
+    def of_the_rest(self) -> "Alignment":
+        """The term of codes whose bias atoms are left out already: nothing else is exempt."""
+        return self
+
     def largest_beta(self, dim: int, k: int) -> float:
         """Return the β from which the term weighs more than all of the reconstruction, of rows of unit norm.
 
@@ -48,6 +53,11 @@ class MaskedCosine(Alignment):
 
         del atoms
         return masked_cosine_alignment(image, text)
+
+    @property
+    def of_the_rest(self) -> "Alignment":
+        """The cosine: the mask is for bias atoms, by rank, as nobody knows which they are."""
+        return Cosine()
 
 
 @dataclass(frozen=True)

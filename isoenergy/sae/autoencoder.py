@@ -43,7 +43,9 @@ class SparseAutoencoder(nn.Module):
         self.config = config
         self.dictionary = nn.Parameter(torch.empty(config.atoms, config.dim))
         nn.init.xavier_uniform_(self.dictionary, generator=generator)
-        self.project_atoms()
+        if config.atom_norm == "unit":
+            with torch.no_grad():
+                self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True) + _NORM_FLOOR)
         self.encoder = config.sparse_encoder.build(self.dictionary.detach(), config.k)
         if config.input == "centred":
             for modality in config.modalities:
@@ -66,7 +68,26 @@ class SparseAutoencoder(nn.Module):
         The trainer calls it after each step.
         """
         if self.config.atom_norm == "unit":
-            self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True) + _NORM_FLOOR)
+            learned = self.dictionary[self.config.frozen_count :]
+            learned.div_(learned.norm(dim=1, keepdim=True) + _NORM_FLOOR)
+
+    @torch.no_grad()
+    def start_bias_atoms(self, means: Mapping[str, Tensor]) -> None:
+        """Let the bias atoms, if there are any, begin as the directions of the modalities' means.
+
+        means: `(dim,)` mean of each modality's unit rows, by name.
+        Raises InputError if one is 0: without a cone there is no direction.
+        """
+        for number, modality in enumerate(self.config.modalities[: self.config.bias_count]):
+            length = means[modality].norm()
+            if not length > _NORM_FLOOR:
+                raise InputError(f"the mean of {modality} is 0: there is no direction for its bias atom; give none")
+            self.dictionary[number] = (means[modality] / length).to(self.dictionary)
+
+    def hold_frozen_atoms(self) -> None:
+        """Take the gradient of the atoms that training leaves as they are; the trainer calls it in each step."""
+        if self.config.frozen_count and self.dictionary.grad is not None:
+            self.dictionary.grad[: self.config.frozen_count] = 0
 
     def prepare(self, embeddings: Tensor | np.ndarray, modality: str) -> Tensor:
         """Return `(batch, dim)` raw embeddings of one modality as the rows that `encode` expects: see `Input`.

@@ -139,7 +139,10 @@ class SaeGroup(nn.Module):
         alignment = zero
         if measured or sae.config.beta > 0:
             with torch.set_grad_enabled(torch.is_grad_enabled() and sae.config.beta > 0):
-                terms = [sae.config.alignment(*pair, sae.config.atoms) for pair in combinations(codes, 2)]
+                aligned, term = codes, sae.config.alignment
+                if sae.config.bias_count:
+                    aligned, term = [_without_bias(part, sae.config.bias_count) for part in codes], term.of_the_rest
+                terms = [term(*pair, sae.config.atoms) for pair in combinations(aligned, 2)]
                 alignment = _mean(terms)
         reconstruction = _over_entries(encoded, lambda block: reconstruction_loss(block.codes))
         penalty = _over_entries(encoded, lambda block: block.sae.encoder.penalty(block.codes, block.sae.dictionary))
@@ -160,10 +163,21 @@ class SaeGroup(nn.Module):
             scale = (largest / (torch.linalg.vector_norm(own_norms) + _NORM_FLOOR)).clamp_max(1.0)
             torch._foreach_mul_(own, scale)
 
+    def hold_frozen_atoms(self) -> None:
+        """Take the gradient of the atoms that training leaves as they are."""
+        for sae in (part for each in self.saes for part in each.dictionaries):
+            sae.hold_frozen_atoms()
+
     def project_atoms(self) -> None:
         """Rescale every atom of every SAE to unit norm, unless atoms are free."""
         for sae in self.saes:
             sae.project_atoms()
+
+
+def _without_bias(codes: Codes, bias_atoms: int) -> Codes:
+    rows = codes.residual.shape[0]
+    numbers = torch.arange(bias_atoms, device=codes.residual.device)
+    return codes.without(*(number.expand(rows, 1) for number in numbers))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ CARD_FILE = "README.md"
 
 AtomNorm = Literal["unit", "free"]
 Input = Literal["normalised", "centred", "raw"]
+BiasAtoms = Literal["none", "means"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class SaeConfig:
     """unit: atoms are kept at norm 1. free: they are not."""
     input: Input = "normalised"
     """normalised: rows of unit norm. centred: those minus their modality's mean. raw: rows as they are."""
+    bias_atoms: BiasAtoms = "none"
+    """none: every atom is learned from a random start, as in the paper. means: the first atoms, one a modality, begin
+    as the directions of the modalities' means, and no alignment looks at them."""
+    bias_learned: bool = False
+    """Whether those atoms are learned from there on; else they stay what they are."""
     null: bool = False
     """Whether it was trained on shuffled pairs: what it shows is the objective's own making."""
     alignment: Alignment = field(default_factory=MaskedCosine)
@@ -52,11 +58,16 @@ class SaeConfig:
         if self.k > self.atoms:
             raise InputError(f"k must be at most the number of atoms, {self.atoms}, got {self.k}")
         object.__setattr__(self, "beta", finite_number("beta", self.beta))
-        for name, allowed in (("atom_norm", get_args(AtomNorm)), ("input", get_args(Input))):
+        for name, allowed in (
+            ("atom_norm", get_args(AtomNorm)),
+            ("input", get_args(Input)),
+            ("bias_atoms", get_args(BiasAtoms)),
+        ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        if not isinstance(self.null, bool):
-            raise InputError(f"null must be true or false, got {self.null!r}")
+        for name in ("null", "bias_learned"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if not all(isinstance(name, str) and MODALITY_NAME.fullmatch(name) for name in self.modalities):
             raise InputError(f"modalities must be names of letters, digits, _ and -, got {self.modalities!r}")
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
@@ -65,6 +76,27 @@ class SaeConfig:
             raise InputError(
                 f"widths must be one for each of {', '.join(self.modalities)}, {self.dim} together, got {self.widths}"
             )
+        if self.bias_atoms == "means":
+            self._require_room_for_bias_atoms()
+
+    def _require_room_for_bias_atoms(self) -> None:
+        if self.widths or self.input == "centred" or not isinstance(self.sparse_encoder, MatchingPursuit):
+            raise InputError(
+                "bias_atoms means needs one dictionary for all modalities, input other than centred (which leaves no "
+                "mean) and matching-pursuit (other encoders have weights of their own); give these, or bias_atoms none"
+            )
+        if self.atoms <= len(self.modalities):
+            raise InputError(f"atoms must be more than the {len(self.modalities)} bias atoms, got {self.atoms}")
+
+    @property
+    def bias_count(self) -> int:
+        """The number of bias atoms: they are the first, in the order of the modalities."""
+        return len(self.modalities) if self.bias_atoms == "means" else 0
+
+    @property
+    def frozen_count(self) -> int:
+        """The number of atoms, the first ones, that training leaves as they are."""
+        return 0 if self.bias_learned else self.bias_count
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -73,7 +73,7 @@ class Trainer:
 
         dim: the embeddings' width, or each modality's by name, in the order in which batches have them.
         wrap: makes a module distributed, if it is to be.
-        means: `(width,)` mean unit row by modality, for centred input.
+        means: `(width,)` mean unit row by modality, for centred input and for bias atoms.
         validation: pairs on which each checkpoint is measured, by the first worker.
         Raises InputError if the batches are of unpaired rows and the alignment needs pairs, if only one of settings and
         batches is of shuffled pairs, if they differ in `batch_pairs`, if the batches have other widths than `dim` says,
@@ -98,7 +98,7 @@ class Trainer:
         self.device = device or torch.device("cpu")
         self.group = SaeGroup(config.saes(dim), config.revival).to(self.device)
         self._require_widths()
-        if config.input == "centred":
+        if config.input == "centred" or config.bias_atoms == "means":
             self._set_means(means)
         self.group.start_from(batches.unshared().epoch(0))
         self._validation = validation
@@ -184,6 +184,7 @@ class Trainer:
         objective = share * own.sum() + weight * (self._betas * alignment).sum()
         self._optimizer.zero_grad(set_to_none=True)
         objective.backward()
+        self.group.hold_frozen_atoms()
         self.group.clip_gradients(self.config.gradient_clip)
         self._optimizer.step()
         self._schedule.step()
@@ -201,7 +202,9 @@ class Trainer:
             self._fired.zero_()
 
     def _dead_atoms(self) -> Tensor:
-        return self._idle_steps >= self.dead_after
+        dead = self._idle_steps >= self.dead_after
+        dead[:, : self.group.saes[0].config.frozen_count] = False  # nothing to revive: they are not learned
+        return dead
 
     def _metrics(self) -> Metrics:
         """Return the metrics of all workers' rows since the last report."""
@@ -316,12 +319,15 @@ class Trainer:
     def _set_means(self, means: dict[str, Tensor] | None) -> None:
         if means is None:
             raise InputError(
-                "centred input needs the mean of each modality's unit rows: give means, `(dim,)` tensors by modality, "
-                "as PairIndex.build(store, 'train').means has them"
+                "centred input and bias atoms need the mean of each modality's unit rows: give means, `(dim,)` tensors "
+                "by modality, as PairIndex.build(store, 'train').means has them"
             )
         for sae in self.group.saes:
-            for modality in sae.config.modalities:
-                getattr(sae.part(modality), f"{modality}_mean").copy_(means[modality])
+            for part in sae.dictionaries:
+                part.start_bias_atoms(means)
+            if sae.config.input == "centred":
+                for modality in sae.config.modalities:
+                    getattr(sae.part(modality), f"{modality}_mean").copy_(means[modality])
 
 
 def _mean_r2(sae: Autoencoder, pairs: RawPairs, device: torch.device) -> float:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
-from isoenergy.sae.sae_config import AtomNorm, Input, SaeConfig
+from isoenergy.sae.sae_config import AtomNorm, BiasAtoms, Input, SaeConfig
 from isoenergy.settings.modalities import MODALITIES, Widths
 from isoenergy.settings.numbers import finite_number, whole_number
 from isoenergy.settings.variants import number_text
@@ -20,7 +20,7 @@ Beta = tuple[float, ...] | AutomaticBeta
 Dictionaries = Literal["auto", "shared", "own"]
 
 _LEAST_DEAD_AFTER = 10
-_MAY_BE_ZERO = ("seed", "revival", "null")
+_MAY_BE_ZERO = ("seed", "revival", "null", "bias_learned")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ class TrainingConfig:
     """unit: atoms are brought back to norm 1 after each step. free: they are not, as in the paper's released code."""
     input: Input = "normalised"
     """normalised: rows of unit norm. centred: those minus their modality's mean. raw: rows as they are stored."""
+    bias_atoms: BiasAtoms = "none"
+    """none: the paper's, every atom from a random start. means: one atom a modality begins as the direction of its mean
+    and is exempt from the alignment by what it is, not by its rank: removing unimodal atoms then closes the gap that
+    else is smeared over many."""
+    bias_learned: bool = False
+    """Learn those atoms too; else they stay the means' directions, as what is learned may drift into alignment."""
     epochs: int = 5
     """Passes over the train split."""
     batch_pairs: int = 512
@@ -179,6 +185,8 @@ class TrainingConfig:
                     sparse_encoder=self.sparse_encoder,
                     atom_norm=self.atom_norm,
                     input=self.input,
+                    bias_atoms=self.bias_atoms,
+                    bias_learned=self.bias_learned,
                     null=self.null,
                     modalities=tuple(by_name),
                     widths=widths if own else (),

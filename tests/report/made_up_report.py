@@ -72,6 +72,7 @@ def write_made_up_explorer(folder: Path, atoms: int) -> None:
     energy = np.exp(generator.normal(-8, 1.5, atoms))
     q_value = np.where(generator.random(atoms) < 0.1, np.nan, generator.random(atoms) ** 4)
     sharedness = np.minimum(score, 1 - score) / np.maximum(score, 1 - score)
+    correlation = 0.9 * sharedness
     columns = {
         "atom": generator.permutation(atoms),
         "energy": energy,
@@ -84,6 +85,11 @@ def write_made_up_explorer(folder: Path, atoms: int) -> None:
         "sharedness": sharedness,
         "sharedness_low": sharedness * 0.9,
         "sharedness_high": np.minimum(1, sharedness * 1.1),
+        "correlation": correlation,
+        "correlation_low": correlation - 0.05,
+        "correlation_high": correlation + 0.05,
+        "lift": 1 + 20 * correlation,
+        "agrees": correlation > 0.1,
         "strip": pa.array(strips(atoms), pa.binary()),
         "partners": list(generator.integers(0, atoms, (atoms, 5))),
         "weights": list(-np.sort(-generator.exponential(1e-3, (atoms, 5)), axis=1)),

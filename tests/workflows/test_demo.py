@@ -105,9 +105,9 @@ def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
     assert len(losses) > 10
     assert losses[-1].value < losses[0].value
     figures = [file.path for file in client.list_artifacts(runs["report"].info.run_id, "figures")]
-    assert {"figures/beta-0-energy.png", "figures/gaps.svg", "figures/beta-0.0025-atom-map.png"} <= set(figures)
+    assert {"figures/beta-0-energy.png", "figures/gaps.svg", "figures/beta-0.001-atom-map.png"} <= set(figures)
     tables = {file.path for file in client.list_artifacts(runs["report"].info.run_id, "tables")}
-    assert {"tables/paper.csv", "tables/paper.parquet", "tables/atoms-beta-0.0025.csv"} <= tables
+    assert {"tables/paper.csv", "tables/paper.parquet", "tables/atoms-beta-0.001.csv"} <= tables
     assert runs["train"].data.params["training.k"] == str(demo.config.training.k)
     assert runs["train"].data.tags["store_fingerprint"] == demo.evaluation["store"]["fingerprint"]
 

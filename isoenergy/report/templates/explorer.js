@@ -78,7 +78,7 @@
     bimodal: "bimodal",
     image_only: inTheirWords("image only"),
     text_only: inTheirWords("text only"),
-    dead: "no class: fires in none of the pairs that classes are fitted on",
+    dead: "of no class", // fires in none of the pairs that classes are fitted on
   };
   const turns = /** @type {HTMLButtonElement[]} */ ([...section.querySelectorAll("[data-step]")]);
 

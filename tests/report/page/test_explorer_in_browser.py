@@ -149,7 +149,9 @@ def test_an_atom_is_found_by_its_number(opened: Opened, query: str) -> None:
     assert opened.dialog().locator("h3").inner_text() == "Atom 77"
 
 
-@pytest.mark.parametrize("key", ["energy", "modality_score", "frequency", "sharedness", "q_value", "atom"])
+@pytest.mark.parametrize(
+    "key", ["energy", "modality_score", "frequency", "sharedness", "correlation", "q_value", "atom"]
+)
 def test_atoms_are_sorted_both_ways(opened: Opened, key: str) -> None:
     opened.choose(sort=key)
     values = {row["atom"]: row[key] for row in opened.atoms}
