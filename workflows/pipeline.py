@@ -112,10 +112,10 @@ def _summary(evaluation: dict[str, Any], page: str, run: mlflow_runs.Run) -> str
             f"modality’s own means {results['r2_centred']:.3f}), bimodal energy "
             f"{share['value']:.3f} {bounds(share)}, p_acc {with_bounds(results['geometry']['p_acc_interval'])}"
         )
-        for name in ("reconstructed", "bimodal", "unimodal"):
+        for name in ("reconstructed", "bimodal", "less_unimodal", "unimodal"):
             gap, retrieval = results["geometry"][name], results["retrieval"][name]
             lines.append(
-                f"  {name:<14} gap {gap['difference_in_means']:.3f} {bounds(gap['difference_in_means_interval'])} "
+                f"  {name:<16} gap {gap['difference_in_means']:.3f} {bounds(gap['difference_in_means_interval'])} "
                 f"(OT {gap['optimal_transport']:.3f}), "
                 f"R@1/5/10 image→text {_recalls(retrieval, 'image_to_text')}, "
                 f"text→image {_recalls(retrieval, 'text_to_image')}"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.evaluation.fit import Fitted
+from isoenergy.evaluation.measured_rows import Rows, tensor
 from isoenergy.interventions.gap_closing import (
     Affine,
     GapClosing,
@@ -34,6 +35,7 @@ _AS_THEY_ARE = GapClosing(Affine(), Affine())
 
 ORIGINAL = "original"
 RECONSTRUCTED = "reconstructed"
+LESS_UNIMODAL = "less_unimodal"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class VariantSet:
     variants: tuple[EmbeddingVariant, ...]
     atoms: Mapping[str, Tensor] = field(default_factory=dict)
     """`(atoms,)` masks of the atoms that are kept, by base; none for the embeddings themselves."""
+    subtracted: Mapping[str, Tensor] = field(default_factory=dict)
+    """`(atoms,)` masks of the atoms whose part is subtracted from the rows that were encoded, by base."""
 
     @property
     def reference(self) -> str:
@@ -88,7 +92,8 @@ def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSe
     reconstructed, bimodal, unimodal: from all, the bimodal, the unimodal atoms. matched_removal: without as many atoms
     as are unimodal, of the same frequencies and energies but drawn at random. bimodal_subspace: the reconstruction
     projected to the directions that hold 95 % of the bimodal atoms' energy. without_unimodal_subspace: outside those of
-    the unimodal atoms.
+    the unimodal atoms. less_unimodal: x - D z_unimodal, the rows less what the unimodal atoms rebuild: what no atom
+    explains stays, which decoding the bimodal atoms alone loses; of raw rows there is none.
     """
     classes, known = fitted.classes, fitted.known
     dictionary = sae.dictionary.detach()
@@ -99,6 +104,7 @@ def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSe
         "unimodal": kept_atoms("unimodal", classes),
         "matched": torch.from_numpy(~np.asarray(matched)),
     }
+    subtracted = {} if sae.config.input == "raw" else {LESS_UNIMODAL: kept_atoms("unimodal", classes)}
     inside = AtomSubspace.of(dictionary, known.energy, classes.bimodal).projector()
     outside = AtomSubspace.of(dictionary, known.energy, classes.unimodal).rejector()
     return VariantSet(
@@ -106,23 +112,36 @@ def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSe
             EmbeddingVariant(RECONSTRUCTED, RECONSTRUCTED),
             EmbeddingVariant("bimodal", "bimodal"),
             EmbeddingVariant("unimodal", "unimodal"),
+            *(EmbeddingVariant(base, base) for base in subtracted),
             EmbeddingVariant("matched_removal", "matched"),
             EmbeddingVariant("bimodal_subspace", RECONSTRUCTED, GapClosing(inside, inside)),
             EmbeddingVariant("without_unimodal_subspace", RECONSTRUCTED, GapClosing(outside, outside)),
             *_baselines(RECONSTRUCTED, fitted.moments, seed),
         ),
         atoms,
+        subtracted,
     )
 
 
 def rebuilding(
-    sae: SparseAutoencoder, codes: tuple[SparseCodes, SparseCodes], atoms: Mapping[str, Tensor]
+    sae: SparseAutoencoder,
+    codes: tuple[SparseCodes, SparseCodes],
+    variants: VariantSet,
+    raw: tuple[Rows, Rows],
 ) -> Callable[[str], tuple[Tensor, Tensor]]:
-    """Return the function that rebuilds images and texts from a base's atoms, for `VariantSet.each`."""
+    """Return the function that rebuilds images and texts from a base's atoms, for `VariantSet.each`.
+
+    raw: `(n, dim)` images and texts as stored, which the codes are of.
+    """
 
     @torch.no_grad()
     def rows(base: str) -> tuple[Tensor, Tensor]:
-        image, text = (sae.decode(part.keep(atoms[base])) for part in codes)
+        if base in variants.subtracted:
+            away = (sae.decode(part.keep(variants.subtracted[base])) for part in codes)
+            prepared = (sae.prepare(tensor(x), m) for x, m in zip(raw, sae.config.modalities, strict=True))
+            image, text = (x - part for x, part in zip(prepared, away, strict=True))
+            return image, text
+        image, text = (sae.decode(part.keep(variants.atoms[base])) for part in codes)
         return image, text
 
     return rows

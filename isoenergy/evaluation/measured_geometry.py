@@ -51,14 +51,26 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     bootstrap = load_bootstrap(inputs["statistics"])
     dictionary = sae.dictionary.detach().numpy()
     kept = {base: mask.numpy() for base, mask in variants.atoms.items()}
-    rows = rebuilding(sae, load_codes(inputs["held"]), variants.atoms)
+    rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
     probing = _probing_accuracy(held, sae, fitted, bootstrap, size["sample"], seed)
     means = {base: bootstrap.rebuilt_means(dictionary, mask) for base, mask in kept.items()}
+    for base, mask in variants.subtracted.items():
+        away = bootstrap.rebuilt_means(dictionary, mask.numpy())
+        means[base] = _means_less(sae, load_means(inputs["pairs"]).means, away)
     return (
         size
         | {"p_acc": probing.value, "p_acc_interval": asdict(probing)}
         | _by_variant(variants, rows, means.__getitem__, size, seed)
     )
+
+
+def _means_less(sae: SparseAutoencoder, unit: Means, away: Means) -> Means:
+    """Return the means of prepared rows less a part of what is rebuilt of them; both under the same draws of pairs."""
+    found = []
+    for modality, mean, part in zip(sae.config.modalities, unit, away, strict=True):
+        centre = getattr(sae, f"{modality}_mean").numpy()[:, None] if sae.config.input == "centred" else 0.0
+        found.append(mean - centre - part)
+    return found[0], found[1]
 
 
 def _by_variant(

@@ -17,7 +17,7 @@ from isoenergy.evaluation.concepts import PairCodes, load_codes
 from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
 from isoenergy.evaluation.fit import Fitted
-from isoenergy.evaluation.measured_rows import READ_ROWS, DrawnConfig, Inputs, PartConfig, Result, unit_rows
+from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, unit_rows
 from isoenergy.metrics.retrieval import PAPER_BATCH, TIE, chance_of_hit, hits_in_batches, nearer_and_as_near
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
@@ -142,7 +142,8 @@ class _Setup:
             return cls(held, original_variants(fitted, config.draw.seed), lambda _: unit, None)
         sae = SparseAutoencoder.load(config.sae.place)
         variants = sae_variants(fitted, sae, config.draw.seed)
-        return cls(held, variants, rebuilding(sae, load_codes(inputs["held"]), variants.atoms), sae)
+        rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
+        return cls(held, variants, rows, sae)
 
     def sought(self) -> dict[str, _Sought]:
         """The queries by `variant.direction`."""
@@ -174,16 +175,15 @@ class _Setup:
 
     def gallery(self, part: PartConfig, inputs: Inputs) -> Iterator[tuple[int, BaseRows, int]]:
         """Yield a few thousand pairs of the part at a time: the first one's number, their rows, how many they are."""
-        if self.sae is None:
-            for first, images, texts in part.read():
+        encoded = None if self.sae is None else load_codes(inputs["codes"])
+        for first, images, texts in part.read():
+            if self.sae is None or encoded is None:
                 unit = unit_rows(images), unit_rows(texts)
                 yield first, lambda _, unit=unit: unit, len(images)  # type: ignore[misc]  # a lambda with a default
-            return
-        image, text = load_codes(inputs["codes"])
-        for start in range(0, len(image), READ_ROWS):
-            block = slice(start, start + READ_ROWS)
-            codes: PairCodes = image.rows(block), text.rows(block)
-            yield part.first_pair + start, rebuilding(self.sae, codes, self.variants.atoms), len(codes[0])
+                continue
+            block = slice(first - part.first_pair, first - part.first_pair + len(images))
+            codes: PairCodes = encoded[0].rows(block), encoded[1].rows(block)
+            yield first, rebuilding(self.sae, codes, self.variants, (images, texts)), len(images)
 
 
 def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:

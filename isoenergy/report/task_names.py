@@ -22,6 +22,7 @@ EMBEDDINGS = {
     "reconstructed": "all atoms",
     "centred": "centred",
     "bimodal": "bimodal atoms",
+    "less_unimodal": "unimodal part subtracted",
     "unimodal": "unimodal atoms",
     "source": "source alone",
     "text": "text alone",

@@ -85,6 +85,13 @@ def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_pa
     kept = [intervene(model, code, bimodal) for code in codes]
     measured = found["saes"][0]["results"]
     assert measured["retrieval"]["bimodal"]["image_to_text_r1"] == pytest.approx(recall_at(kept[0], kept[1], RANKS)[1])
+    unimodal = kept_atoms("unimodal", statistics.classes())
+    less = [x - intervene(model, code, unimodal) for x, code in zip(prepared, codes, strict=True)]
+    subtracted = measured["retrieval"]["less_unimodal"], measured["geometry"]["less_unimodal"]
+    assert subtracted[0]["image_to_text_r1"] == pytest.approx(recall_at(less[0], less[1], RANKS)[1])
+    assert subtracted[1]["difference_in_means"] == pytest.approx(
+        difference_in_means(*(x.mean(0).numpy() for x in less)), rel=1e-4
+    )
     errors = torch.cat([code.residual for code in codes]).square().sum(1)
     assert measured["mse"] == pytest.approx(float(errors.mean()), rel=1e-5)
     for name, interval in measured["intervals"].items():

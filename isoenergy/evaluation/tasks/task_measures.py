@@ -15,6 +15,7 @@ from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.embedding_variants import (
+    LESS_UNIMODAL,
     ORIGINAL,
     RECONSTRUCTED,
     VariantSet,
@@ -37,7 +38,7 @@ from isoenergy.tasks.prompts import class_embeddings
 from isoenergy.tasks.zero_shot import zero_shot
 
 CENTRED, BIMODAL, UNIMODAL = "centred", "bimodal", "unimodal"
-_ALL = (ORIGINAL, RECONSTRUCTED, CENTRED, BIMODAL, UNIMODAL)
+_ALL = (ORIGINAL, RECONSTRUCTED, CENTRED, BIMODAL, LESS_UNIMODAL, UNIMODAL)
 _ORDER = ("source", "text", "sum", *_ALL, *(f"{name}_sum" for name in _ALL))
 _EDGES = np.linspace(0, 1.5, 121)
 """Of the histogram of distances; what lies beyond counts as the last."""
@@ -73,7 +74,8 @@ def measure_probe(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     weights = poisson_weights(len(given.test_labels), REPLICATES, config.seed, 0)
     both, none = np.concatenate([given.train, given.test]), given.train[:0]
     split, rows = len(given.train), []
-    for name, images, _ in _embeddings(config, inputs, both, none, (ORIGINAL, RECONSTRUCTED, BIMODAL, UNIMODAL)):
+    probed = [name for name in _ALL if name != CENTRED]  # which moves all images alike
+    for name, images, _ in _embeddings(config, inputs, both, none, probed):
         train, test = images[:split].numpy(), images[split:].numpy()
         rows.append(_row(name, probe(train, given.train_labels, test, given.test_labels, weights)))
     return {"rows": _ordered(rows)}
@@ -189,7 +191,7 @@ def _embeddings(
     gram = sae.gram_of_frozen(rows=len(images) + len(texts))
     image, text = (_codes(sae, part, m, gram) for part, m in zip((images, texts), MODALITIES, strict=True))
     variants = sae_variants(fitted, sae, config.seed)
-    yield from _chosen(variants, rebuilding(sae, (image, text), variants.atoms), names)
+    yield from _chosen(variants, rebuilding(sae, (image, text), variants, (images, texts)), names)
 
 
 def _chosen(

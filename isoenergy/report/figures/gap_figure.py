@@ -16,6 +16,7 @@ SHOWN = (
     "original",
     "reconstructed",
     BIMODAL,
+    "less_unimodal",
     "unimodal",
     "matched_removal",
     "centred",

@@ -17,7 +17,7 @@ Task = Mapping[str, Any]
 _AS_THEY_ARE = "The embeddings themselves"
 _ALL = "all"
 _THEMSELVES = ("original", "centred")
-_REBUILT = ("reconstructed", "centred", "bimodal", "unimodal")
+_REBUILT = ("reconstructed", "centred", "bimodal", "less_unimodal", "unimodal")
 
 
 @dataclass(frozen=True)

@@ -162,9 +162,9 @@ def _agreement(agreement: Mapping[str, Any]) -> Finding:
     return Finding(
         above(share, AGREEING_ENERGY),
         f"Of the bimodal energy, {with_bounds(share, '.1%')} is in atoms whose sides agree: their two coefficients go "
-        f"together in pairs beyond shuffled ones, where the same test finds {number(agreement['shuffled_pairs'], '.1%')} "
-        f"at a false discovery rate of 5%. The mean correlation of all bimodal atoms, weighted by energy, is "
-        f"{with_bounds(agreement['correlation'], '.2f')}. "
+        f"together in pairs beyond shuffled ones, where the same test finds "
+        f"{number(agreement['shuffled_pairs'], '.1%')} at a false discovery rate of 5%. The mean correlation of all "
+        f"bimodal atoms, weighted by energy, is {with_bounds(agreement['correlation'], '.2f')}. "
         f"Asked: above {AGREEING_ENERGY:.0%}.",
     )
 

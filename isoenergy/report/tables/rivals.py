@@ -17,6 +17,10 @@ VARIANTS = {
     "original": ("as they are", "the embeddings, of unit norm"),
     "reconstructed": ("all atoms", "what the SAE rebuilds of them: reconstruction alone"),
     "bimodal": ("unimodal atoms removed", "rebuilt from the bimodal atoms alone: the paper’s intervention"),
+    "less_unimodal": (
+        "unimodal part subtracted",
+        "the embeddings less what the unimodal atoms rebuild of them: what no atom explains stays",
+    ),
     "bimodal_subspace": (
         "inside the bimodal subspace",
         "the reconstruction projected to the directions that hold 95% of the bimodal atoms’ energy",
