@@ -13,7 +13,7 @@ from workflows.arguments import REGISTRY, one_word
 DEMO_SPACE = SearchSpace(
     beta=Dimension(2e-4, 1e-2),
     expansion=Dimension(values=(1.0, 2.0, 4.0)),
-    k=Dimension(values=(4.0, 8.0, 12.0)),
+    k=Dimension(values=(8.0, 12.0, 16.0)),
     learning_rate=Dimension(values=(1e-3,)),
     batch_pairs=Dimension(values=(256.0,)),
 )

@@ -202,7 +202,9 @@ def sae_measures(sae: SparseAutoencoder, test: EmbeddedSplit) -> SaeMeasures:
 def train_saes(config: TrainingConfig, train: EmbeddedSplit) -> list[SparseAutoencoder]:
     """Train the demo's SAEs in this process."""
     batches = PairBatches.of_arrays(train.arrays.images, train.arrays.texts, config.batch_pairs, config.seed)
-    trainer = Trainer(config, batches, train.arrays.images.shape[1])
+    both = {"image": train.arrays.images, "text": train.arrays.texts}
+    means = {name: normalize(torch.from_numpy(rows).float(), dim=1).mean(0) for name, rows in both.items()}
+    trainer = Trainer(config, batches, train.arrays.images.shape[1], means=means)
     trainer.run(lambda *_: None)
     return [sae for sae in trainer.group.saes if isinstance(sae, SparseAutoencoder)]
 
