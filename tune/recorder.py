@@ -75,6 +75,11 @@ class Recorder(ray.tune.Callback):
                 if record.outcome is not None:
                     self._end(record)
 
+    @property
+    def at_work(self) -> int:
+        """How many passes have begun and not ended."""
+        return len(self._running)
+
     def on_trial_start(self, **info: Any) -> None:  # type: ignore[override] # Ray calls it with names
         """Note a pass that starts, or starts again."""
         record = self._folder.read(info["trial"].config["pass"])

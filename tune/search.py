@@ -31,6 +31,8 @@ from workflows.cluster import engine
 from workflows.cluster.cluster_timeline import cluster_timeline
 from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.lock import alone_in
+from workflows.cluster.storage_watch import storage_watched
+from workflows.cluster.waiting import Pending, Waiting
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import prepare_indices, validation_pairs
@@ -79,12 +81,13 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run 
     folder.remember_plan(config.plan() | {"store_fingerprint": store.fingerprint})
     if parent is None:
         mlflow_runs.require_server()
-    engine.connect(dashboard=config.workers > 1)
+    patience = 60 * config.patience
+    engine.connect(dashboard=config.workers > 1, patience=patience)
     placement = PassPlacement.fit(config)
     if placement.gpus:
         require_usable_gpus()
     stores = TrainingStores(store.uri, store.uri)
-    index = prepare_indices(stores, folder.uri, skip_bad_rows=False, engine=RayTraining())[0]
+    index = prepare_indices(stores, folder.uri, skip_bad_rows=False, engine=RayTraining(patience))[0]
     validation = validation_pairs(stores, config.training.validation_pairs)
     if validation is None:
         raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")
@@ -146,8 +149,15 @@ def _fit(
             verbose=0,
         ),
     )
-    with _storage(folder):
-        engine.interruptibly(tuner.fit)
+    pending = Pending(placement.resources)
+
+    def waits() -> str:
+        count = 0 if recorder.at_work else pending.count()
+        return f"{pending.text(count)} (no pass is at work)" if count else ""
+
+    waiting = Waiting("tune", 60 * config.patience, waits)
+    with _storage(folder), storage_watched(folder.uri):
+        engine.interruptibly(tuner.fit, waiting.look)
 
 
 class _PassSearcher(Searcher):

@@ -10,6 +10,7 @@ from isoenergy.training.training_config import TrainingConfig
 from tune.objectives import Objective, Objectives
 from tune.proposals import Searcher
 from tune.space import SearchSpace
+from workflows.cluster.patience import PATIENCE_MINUTES, require_patience
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,13 @@ class SearchConfig:
     space: SearchSpace = field(default_factory=SearchSpace)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """What is not searched: its beta, expansion, k, learning rate, batch and alignment are those to begin at."""
+    patience: float = PATIENCE_MINUTES
+    """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     dry_run: bool = False
     """Print the plan and stop."""
 
     def __post_init__(self) -> None:
+        require_patience(self.patience)
         for name in ("passes", "betas", "grid_points", "workers", "cpus"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -118,4 +122,4 @@ class SearchConfig:
         )
 
 
-_HOW_IT_IS_RUN = ("output", "resume", "workers", "cpus", "gpus", "concurrent", "retries", "dry_run")
+_HOW_IT_IS_RUN = ("output", "resume", "workers", "cpus", "gpus", "concurrent", "retries", "patience", "dry_run")

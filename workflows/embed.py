@@ -44,7 +44,7 @@ def run(
 
     engine: Ray, if none is given.
     """
-    engine = engine or OnRay()
+    engine = engine or OnRay(60 * config.patience)
     place = SourceConfig(
         config.pairs, config.format, config.columns, config.images, config.captions, config.captions_seed
     )

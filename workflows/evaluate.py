@@ -69,8 +69,9 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     with mlflow_runs.stage("evaluate", config, config.output, parent) as stage:
         stage.dataset(store.uri, store.fingerprint, store.uri.rstrip("/").rsplit("/", 1)[-1], "evaluation")
         if any(item.due for item in planned):
-            engine.connect()
-            run_on_ray(planned, root, "evaluate")
+            patience = 60 * config.patience
+            engine.connect(patience=patience)
+            run_on_ray(planned, root, "evaluate", patience)
         if config.only:
             return None
         summary = _whole_summary(config, store, saes, names, graph, tasks, root)

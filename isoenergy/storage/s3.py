@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import io
+import logging
 import mimetypes
 import random
+import time
 from typing import Any
 
 import aiohttp
@@ -23,12 +25,15 @@ from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
 from isoenergy.errors import InputError
+from isoenergy.storage.s3_patience import storage_patience
 
+_LOG = logging.getLogger(__name__)
 _ATTEMPTS = 7
 _ATTEMPTS_IN_SILENCE = 4
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 8.0
 _LONGEST_REQUEST_SECONDS = 300.0
+_SECONDS_BEFORE_A_LINE, _SECONDS_BETWEEN_LINES = 8.0, 60.0
 _TRANSIENT_CODES = {"SlowDown", "Throttling", "RequestTimeout", "OperationAborted", "IncompleteBody", "BadDigest"}
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 _SILENT = (NotConnectedError, ReadTimeoutError, TimeoutError)
@@ -46,10 +51,11 @@ class S3Error(OSError, InputError):
 class RetryingS3FileSystem(S3FileSystem):  # type: ignore[misc]  # s3fs has no types
     """`S3FileSystem` that retries in one place, lists afresh, and fails with FileNotFoundError or `S3Error`.
 
-    A request, the body of its answer included, is tried 7 times (AWS_MAX_ATTEMPTS sets another number) within some 12
-    seconds, if the server says that it is busy or broken, or cuts the connection; 4 times if none can be made, or
-    nothing is answered. A body is held in memory. Whatever botocore takes from the environment and its files is
-    honoured, such as AWS_ENDPOINT_URL.
+    A request, the body of its answer included, is tried again if the server says that it is busy or broken, cuts the
+    connection or says nothing: for half an hour once it has answered this process (`isoenergy.storage.s3_patience`),
+    with a line now and then; until then 7 times within some 12 seconds, 4 times if no connection can be made or nothing
+    is answered. AWS_MAX_ATTEMPTS sets a number of times instead. Refusals are final. A body is held in memory. Whatever
+    botocore takes from the environment and its files is honoured, such as AWS_ENDPOINT_URL.
     """
 
     connect_timeout = 5
@@ -62,30 +68,47 @@ class RetryingS3FileSystem(S3FileSystem):  # type: ignore[misc]  # s3fs has no t
         config = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
         options["config_kwargs"] = config | (options.get("config_kwargs") or {})
         super().__init__(**(options | {"use_listings_cache": False}))
+        self._answered = False
+        self._next_line = 0.0
 
     async def _call_s3(self, method: str, *defaults: Any, **arguments: Any) -> Any:
-        attempt = attempts = 0
+        attempt, asked, begun = 0, None, time.monotonic()
         while True:
             attempt += 1
             try:
                 await self.set_session()
-                attempts = attempts or self.session.get_config_variable("max_attempts") or _ATTEMPTS
+                asked = self.session.get_config_variable("max_attempts")
                 async with asyncio.timeout(_LONGEST_REQUEST_SECONDS):
                     answer = await super()._call_s3(method, *defaults, **arguments)
                     if method == "get_object":
                         async with answer["Body"] as body:
                             answer["Body"] = _WholeBody(await body.read())
+                self._answered = True
                 return answer
             except FileNotFoundError:
+                self._answered = True
                 raise
             except (OSError, BotoCoreError, ValueError, *_CUT) as error:
                 cause = _true_cause(error)
-                if attempt >= _allowed(cause, attempts):
-                    raise _as_s3_error(cause, method, arguments, attempt) from error
+                if attempt >= _allowed(cause, asked or _ATTEMPTS):
+                    waited = time.monotonic() - begun
+                    patience = 0.0 if asked else storage_patience(self._answered)
+                    if not _may_pass(cause) or waited >= patience:
+                        raise _as_s3_error(cause, method, arguments, attempt) from error
+                    self._say(cause, method, arguments, waited, patience)
             wait = min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _LONGEST_WAIT_SECONDS)
             await asyncio.sleep(wait * random.uniform(0.5, 1))
 
     call_s3 = sync_wrapper(_call_s3)
+
+    def _say(self, cause: Exception, method: str, arguments: dict[str, Any], waited: float, patience: float) -> None:
+        """Say that S3 is waited for, if no request has just said so."""
+        now = time.monotonic()
+        if waited >= _SECONDS_BEFORE_A_LINE and now >= self._next_line:
+            self._next_line = now + _SECONDS_BETWEEN_LINES
+            left = (patience - waited) / 60
+            said = f"{_as_s3_error(cause, method, arguments, 1)}".partition(";")[0]
+            _LOG.warning("S3 is waited for, %.0f s so far, %.0f minutes more at most: %s", waited, left, said)
 
     async def _cat_file(self, path: str, **options: Any) -> bytes:
         """Return an object, or a range of it, with one request; s3fs would ask for its size first."""
@@ -129,11 +152,17 @@ def _true_cause(error: Exception) -> Exception:
 
 
 def _allowed(error: Exception, attempts: int) -> int:
-    """How often what ended in this error may be tried."""
+    """How often what ended in this error may be tried, however little time that takes."""
     if isinstance(error, _SILENT):
         return min(attempts, _ATTEMPTS_IN_SILENCE)
+    return attempts if _may_pass(error) else 1
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether what ended in this error may go well another time."""
     status, code = _status_and_code(error)
-    return attempts if isinstance(error, _CUT) or status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES else 1
+    known = status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
+    return known or isinstance(error, (*_SILENT, *_CUT))
 
 
 def _status_and_code(error: Exception) -> tuple[int | None, str]:
@@ -154,7 +183,7 @@ def _as_s3_error(error: Exception, method: str, arguments: dict[str, Any], attem
         number, advice = errno.EACCES, "; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what this key may do"
     elif isinstance(error, _SILENT):
         advice = "; check AWS_ENDPOINT_URL and the network"
-    elif _allowed(error, attempts=2) == 2:
+    elif _may_pass(error):
         advice = "; the same command goes on from what is done"
     elif isinstance(error, BotoCoreError | ValueError):
         advice = "; check the URL and the AWS_ variables"

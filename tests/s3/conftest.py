@@ -1,13 +1,14 @@
 """SeaweedFS, and a proxy in front of it that makes faults.
 
 The environment leads to the proxy from the beginning: a filesystem keeps the address that it was made with, and would
-else reach what an earlier test had there.
+else reach what an earlier test had there. It is not waited for: a test that makes an outage wants to see its end.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
+from isoenergy.storage import s3_patience
 from tests.s3.proxy import FaultProxy
 from tests.s3.seaweedfs import S3Server, seaweedfs
 
@@ -30,7 +31,8 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def running_proxy(seaweed: S3Server) -> Iterator[FaultProxy]:
     proxy = FaultProxy(seaweed.endpoint)
     with proxy.running(), pytest.MonkeyPatch.context() as environment:
-        for name, value in (seaweed.environment | {"AWS_ENDPOINT_URL": proxy.url}).items():
+        leading = {"AWS_ENDPOINT_URL": proxy.url, s3_patience.VARIABLE: "0"}
+        for name, value in (seaweed.environment | leading).items():
             environment.setenv(name, value)
         yield proxy
 

@@ -48,10 +48,10 @@ def test_a_half_written_one_in_a_bucket_is_passed_over(name: str, s3: S3Server, 
 def test_an_outage_is_an_error_and_not_an_older_checkpoint(
     s3: S3Server, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     checkpoints = CheckpointFolder(f"s3://{s3.bucket()}/checkpoints")
     for step in (4, 8):
         put(checkpoints, tmp_path, step)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     proxy.rule = lambda _: Fault.SLOW_DOWN
     with pytest.raises(OSError, match="503"):
         checkpoints.restore(tmp_path)

@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.storage import s3 as s3_module
+from isoenergy.storage import s3_patience
 from isoenergy.storage.files import file_digest, open_filesystem, write_atomically
 from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
 from isoenergy.store import EmbeddingStore, StoreWriter
@@ -217,6 +218,10 @@ def test_wrong_settings_are_said_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     StoreWriter(place).begin(MANIFEST, FILES)
+    if variable == "AWS_ENDPOINT_URL":
+        monkeypatch.delenv(s3_patience.VARIABLE)  # what has never answered is not waited for
+    else:
+        monkeypatch.setenv(s3_patience.VARIABLE, "30")
     if value:
         monkeypatch.setenv(variable, value)
     else:
@@ -228,6 +233,39 @@ def test_wrong_settings_are_said_at_once(
             operation()
     with pytest.raises(InputError, match=f"cannot be written .*{message}"):
         StoreWriter(place).begin(MANIFEST, FILES)
+
+
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET])
+def test_an_outage_is_waited_out_and_said(
+    fault: Fault, place: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv(s3_patience.VARIABLE)
+    monkeypatch.setattr(s3_module, "_LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(s3_module, "_SECONDS_BEFORE_A_LINE", 0.2)
+    RetryingS3FileSystem.clear_instance_cache()  # what has said so lately is silent
+    filesystem, root = open_filesystem(place)
+    write_atomically(filesystem, f"{root}/first", b"answered")
+    proxy.rule = first(20, fault, "/file")
+    write_atomically(filesystem, f"{root}/file", b"written")
+    assert filesystem.cat_file(f"{root}/file") == b"written"
+    assert proxy.done[fault] == 40
+    said = [record.message for record in caplog.records if "S3 is waited for" in record.message]
+    assert len(said) == 1  # one a minute
+    assert "29 minutes more" in said[0] or "30 minutes more" in said[0]
+    assert "put_object failed: " in said[0]
+    assert f"s3://{root}/file" in said[0]
+
+
+def test_patience_ends(place: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem, root = open_filesystem(place)
+    monkeypatch.setattr(s3_module, "_LONGEST_WAIT_SECONDS", 0.05)
+    proxy.rule = matching("/file", Fault.SLOW_DOWN)
+    monkeypatch.setenv(s3_patience.VARIABLE, "0.02")
+    with pytest.raises(S3Error, match=r"put_object failed in \d+ attempts: .*the same command goes on"):
+        write_atomically(filesystem, f"{root}/file", b"")
+    monkeypatch.setenv(s3_patience.VARIABLE, "a while")
+    with pytest.raises(InputError, match="ISOENERGY_S3_PATIENCE must be minutes, 0 or more, got 'a while'"):
+        write_atomically(filesystem, f"{root}/file", b"")
 
 
 def test_a_missing_bucket_is_said(s3: S3Server) -> None:

@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +15,8 @@ from typing import Any
 import ray
 
 from isoenergy.errors import InputError
+from isoenergy.storage import s3_patience
+from workflows.cluster.patience import PATIENCE_MINUTES
 from workflows.cluster.ray_internals import on_the_loopback
 
 _WORKERS = {
@@ -35,15 +39,22 @@ _WORKERS = {
 _PLAIN_ADDRESS = re.compile(r"(?:ray://)?\[?([^\[\]/]+)\]?:(\d+)")
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.5
+_LOG = logging.getLogger(__name__)
+_STARTS = 3
+_SECONDS_BETWEEN_STARTS = 5.0
+_LONGEST_SOCKET_PATH = 107
+_SOCKET_BELOW_TMPDIR = "/ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+_CHATTER = b"Set ray log level from environment variable"
 
 
-def connect(dashboard: bool = False) -> dict[str, float]:
+def connect(dashboard: bool = False, patience: float = 60 * PATIENCE_MINUTES) -> dict[str, float]:
     """Join the cluster that this process belongs to, or start Ray on this machine; return the resources there are.
 
     A job (RAY_ADDRESS is set) joins its cluster. A Ray that is started here listens on the loopback alone, and gets at
     least two logical CPUs, as a pipeline of actors and tasks stands still on one. dashboard: start Ray's, without which
-    Ray Train inside Ray Tune never frees what a trial that was stopped early held. Raises InputError if no one answers
-    at RAY_ADDRESS.
+    Ray Train inside Ray Tune never frees what a trial that was stopped early held. patience: seconds for which the
+    workers of a Ray that is started here wait for S3, unless the environment says it. Raises InputError if no one
+    answers at RAY_ADDRESS, or Ray does not start.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -54,23 +65,68 @@ def connect(dashboard: bool = False) -> dict[str, float]:
             warnings.simplefilter("ignore")
             if address := os.environ.get("RAY_ADDRESS"):
                 _require_answer(address)
-                with on_the_loopback() if _is_on_the_loopback_alone(address) else nullcontext():
+                with on_the_loopback() if _is_on_the_loopback_alone(address) else nullcontext(), _without_chatter():
                     ray.init(**quiet)
             else:
+                _require_short_sockets()
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
-                with on_the_loopback(), _started():
-                    ray.init("local", num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
+                os.environ.setdefault(s3_patience.VARIABLE, f"{patience / 60:g}")
+                _start(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
     return dict(ray.cluster_resources())
 
 
+def _start(**options: Any) -> None:
+    """Start Ray here, and again if this machine has too much to do; Ray waits for half a minute each time."""
+    for attempt in range(1, _STARTS + 1):
+        try:
+            with on_the_loopback(), _without_chatter():
+                ray.init("local", **options)
+        except Exception as error:  # Ray raises bare ones
+            said = " ".join(str(error).split())[:200]
+            load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
+            if attempt == _STARTS:
+                raise InputError(
+                    f"Ray did not start on this machine in {_STARTS} attempts ({said}; {load}); end what else runs "
+                    f"here, and run the same command again"
+                ) from error
+            _LOG.warning("Ray did not start (%s; %s); trying again", said, load)
+            ray.shutdown()
+            time.sleep(_SECONDS_BETWEEN_STARTS * attempt)
+        else:
+            return
+
+
+def _require_short_sockets() -> None:
+    """Raise InputError where the paths of Ray's sockets would be longer than the system takes."""
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
+    if variable is None:
+        return
+    folder = os.environ[variable]
+    room = _LONGEST_SOCKET_PATH - len(_SOCKET_BELOW_TMPDIR)
+    if len(os.fsencode(folder)) > room:
+        raise InputError(
+            f"{variable} is {folder}, {len(os.fsencode(folder))} bytes long, and the sockets that Ray makes below it "
+            f"may have paths of {_LONGEST_SOCKET_PATH} bytes: set RAY_TMPDIR to a folder of at most {room} bytes, such "
+            f"as /tmp"
+        )
+
+
 @contextmanager
-def _started() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # Ray raises bare ones, when this machine has too much to do
-        said = " ".join(str(error).split())
-        raise InputError(f"Ray did not start on this machine ({said[:200]}); run the same command again") from error
+def _without_chatter() -> Iterator[None]:
+    """Leave out the line in which Ray's C++ says that it is quiet, which nothing else silences; pass on all others."""
+    here = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(here, 2)
+            os.close(here)
+            said.seek(0)
+            for line in said:
+                if _CHATTER not in line:
+                    os.write(2, line)
 
 
 def _is_on_the_loopback_alone(address: str) -> bool:

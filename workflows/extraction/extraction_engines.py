@@ -1,6 +1,8 @@
 """What runs the stages of `isoenergy embed`: Ray, or this process, one batch after the other."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import pyarrow as pa
@@ -9,9 +11,12 @@ import torch
 from isoenergy.pairs.source import PairSource, PairUnit
 from workflows.cluster import engine
 from workflows.cluster.gpu import require_usable_gpus
+from workflows.cluster.patience import PATIENCE_MINUTES
+from workflows.cluster.storage_watch import storage_watched
+from workflows.cluster.waiting import Pending, Waiting, out_of_patience
 from workflows.extraction.extraction_decoding import Decode
 from workflows.extraction.extraction_encoding import Encode
-from workflows.extraction.extraction_graph import Extraction, ExtractionProgress, Task
+from workflows.extraction.extraction_graph import Extraction, ExtractionProgress, NothingWentOnError, Task
 from workflows.extraction.extraction_placement import Placement
 from workflows.extraction.extraction_probe import Probe, probe, probe_on
 from workflows.extraction.extraction_stores import Stores
@@ -44,9 +49,13 @@ class ExtractionEngine(Protocol):
 class OnRay:
     """The engine of a cluster, or of one machine's cores."""
 
+    def __init__(self, patience: float = 60 * PATIENCE_MINUTES) -> None:
+        """`patience`: seconds that work may wait for room."""
+        self._patience = patience
+
     def place(self, actors: tuple[int, int] | None, gpus_per_actor: float) -> Placement:
         """Connect to Ray, and fit the run to what it has."""
-        engine.connect()
+        engine.connect(patience=self._patience)
         placement = Placement.fit(actors, gpus_per_actor)
         if placement.gpus_per_actor:
             require_usable_gpus()
@@ -54,7 +63,7 @@ class OnRay:
 
     def probe(self, units: list[PairUnit], source: PairSource, stores: Stores, placement: Placement) -> Probe:
         """Measure with the resources of an encoder actor."""
-        return probe(units, source, stores, placement)
+        return probe(units, source, stores, placement, self._patience)
 
     def run(
         self,
@@ -65,7 +74,27 @@ class OnRay:
         passing_over: bool,
     ) -> None:
         """Do the tasks in as many processes as the placement has."""
-        extraction.run(tasks, progress, report, passing_over)
+        extraction = replace(extraction, patience=self._patience)
+        pending = Pending(extraction.encoder_resources)
+        seen: list[tuple[int, ...]] = []
+
+        def waits() -> str:
+            now = progress.pairs, progress.rejected, len(progress.batches), len(progress.failures)
+            if not seen or seen[-1] != now:
+                seen[:] = [now]
+                return ""
+            count = pending.count()
+            return f"{pending.text(count)}, which encoders take" if count else ""
+
+        # Its patience is Ray Data's, which takes down with it what it has begun.
+        waiting = Waiting("embed", math.inf, waits)
+        with storage_watched(extraction.stores.writers[0].uri):
+            try:
+                engine.interruptibly(lambda: extraction.run(tasks, progress, report, passing_over), waiting.look)
+            except NothingWentOnError as error:
+                if what := waits():
+                    raise out_of_patience("embed", what, self._patience) from error
+                progress.failures["lost"] = str(error)
 
 
 class Here:

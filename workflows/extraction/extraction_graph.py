@@ -6,6 +6,7 @@ tried ends a round; the rounds after that do without such units.
 """
 
 import logging
+import math
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -29,7 +30,6 @@ from workflows.extraction.extraction_stores import Stores, Work
 from workflows.extraction.extraction_writing import Finished, Writer
 
 STAGES = ("read", "decode", "encode", "write")
-_NO_PROGRESS_SECONDS = 600
 _MOST_BLOCKS = 20_000
 _BLOCK_BYTES = 2**20
 _WRITER_CPUS = 0.001  # more than none, which a head without CPUs has as well
@@ -43,6 +43,10 @@ _LOST = (
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.WorkerCrashedError,
 )
+
+
+class NothingWentOnError(Exception):
+    """A part of a run came to a stop: it has no room, or its processes cannot be started."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,13 @@ class Extraction:
     """By file, the numbers of the pairs whose key stands in an earlier place, sorted."""
     batch_rows: int
     placement: Placement
+    patience: float = 600.0
+    """Seconds for which nothing may go on."""
+
+    @property
+    def encoder_resources(self) -> dict[str, float]:
+        """What an encoder's actor takes."""
+        return {"CPU": _ENCODER_CPUS, "GPU": self.placement.gpus_per_actor}
 
     def run(
         self, tasks: Sequence[Task], progress: ExtractionProgress, report: Callable[[], None], passing_over: bool
@@ -150,7 +161,8 @@ class Extraction:
 
         passing_over: go on without the units whose tasks fail as a whole, which otherwise ends the round.
 
-        Raises InputError if a store cannot be written at all. A unit that fails alone is a failure in `progress`.
+        Raises InputError if a store cannot be written at all, and NothingWentOnError out of patience. A unit that fails
+        alone is a failure in `progress`.
         """
         # A batch that is sent again replaces itself, so calls may be repeated; what a dead writer held is lost.
         writer_class = ray.remote(
@@ -165,10 +177,10 @@ class Extraction:
             for finished in ray.get([writer.finish.remote() for writer in writers]):
                 progress.end(finished)
         except ExecutionTimeoutError as error:
-            progress.failures["lost"] = (
-                f"nothing went on for {_NO_PROGRESS_SECONDS} s, as when workers cannot be started or end each time "
-                f" ({str(error).splitlines()[0]})"
-            )
+            raise NothingWentOnError(
+                f"nothing went on for {self.patience:g} s, as when workers cannot be started or end each time "
+                f"({str(error).splitlines()[0]})"
+            ) from error
         except _LOST as error:
             lines = str(error).strip().splitlines()
             if "creation task" in str(error):
@@ -187,7 +199,7 @@ class Extraction:
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
+        context.execution_no_progress_timeout_s = math.ceil(self.patience)
         context.max_errored_blocks = -1 if passing_over else 0
         context.target_max_block_size = _BLOCK_BYTES  # below a message's size, so that none waits for the next
         return (  # different num_cpus keep Ray Data from fusing decoding into the encoder's actor
@@ -204,8 +216,8 @@ class Extraction:
                 fn_constructor_args=(self.stores, writers),
                 batch_size=1,
                 batch_format="pyarrow",
-                num_cpus=_ENCODER_CPUS,
-                num_gpus=self.placement.gpus_per_actor,
+                num_cpus=self.encoder_resources["CPU"],
+                num_gpus=self.encoder_resources["GPU"],
                 compute=ray.data.ActorPoolStrategy(
                     min_size=lowest,
                     max_size=highest,

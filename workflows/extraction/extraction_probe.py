@@ -13,6 +13,7 @@ from isoenergy.extraction.embedding import encode, prepare, separate, taken_by, 
 from isoenergy.pairs.source import PairSource, PairUnit, RawPairs
 from isoenergy.store.writer import parquet_bytes
 from workflows.cluster.gpu import given_device
+from workflows.cluster.waiting import result_of, waiting_tasks
 from workflows.extraction.extraction_encoding import PAIRS_TO_COMPARE
 from workflows.extraction.extraction_graph import cpus_of_this_node
 from workflows.extraction.extraction_placement import Placement
@@ -48,13 +49,14 @@ class Probe:
         return min(placement.actors[1] / encoding, cpus / preparing)
 
 
-def probe(units: list[PairUnit], source: PairSource, stores: Stores, placement: Placement) -> Probe:
+def probe(units: list[PairUnit], source: PairSource, stores: Stores, placement: Placement, patience: float) -> Probe:
     """Measure on the cluster, with the resources of an encoder actor; `units` are read until there are enough pairs.
 
-    Raises what reading raises.
+    patience: seconds that it may wait for room. Raises what reading raises.
     """
     task = ray.remote(num_cpus=1, num_gpus=placement.gpus_per_actor, max_retries=0)(_probe)
-    measured: Probe = ray.get(task.remote(units, source, stores, placement.gpus_per_actor > 0))
+    waiting = waiting_tasks("embed", patience, {"CPU": 1, "GPU": placement.gpus_per_actor})
+    measured: Probe = result_of(task.remote(units, source, stores, placement.gpus_per_actor > 0), waiting)
     return measured
 
 

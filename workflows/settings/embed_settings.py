@@ -15,6 +15,7 @@ from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.source import Format, PairColumns
 from isoenergy.store.manifest import StoredDtype
 from workflows.arguments import parse_config
+from workflows.cluster.patience import PATIENCE_MINUTES, require_patience
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,15 @@ class EmbedConfig:
     retry_rejected: bool = False
     """Also try those pairs again that were rejected for reasons that may have gone: a server that did not answer, a
     file that could not be read and may have been mended."""
+    patience: float = PATIENCE_MINUTES
+    """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     dry_run: bool = False
     """Print the plan, with what 200 pairs took, and stop."""
 
-    HOW_IT_IS_RUN: ClassVar = ("actors", "gpus_per_actor", "download", "retry_rejected", "dry_run")
+    HOW_IT_IS_RUN: ClassVar = ("actors", "gpus_per_actor", "download", "retry_rejected", "patience", "dry_run")
 
     def __post_init__(self) -> None:
+        require_patience(self.patience)
         for name in ("rows_per_unit", "batch_rows", "gpus_per_actor"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0, got {getattr(self, name)}")

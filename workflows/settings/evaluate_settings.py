@@ -8,6 +8,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.draw import Draw
 from isoenergy.pairs.splits import Pairs
 from workflows.arguments import parse_config
+from workflows.cluster.patience import PATIENCE_MINUTES, require_patience
 from workflows.evaluation.task_config import TasksConfig
 
 
@@ -52,12 +53,15 @@ class EvaluateConfig:
     """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
     skip_bad_rows: bool = False
     """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
+    patience: float = PATIENCE_MINUTES
+    """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     dry_run: bool = False
     """Print the plan and stop."""
 
-    HOW_IT_IS_RUN: ClassVar = ("force", "only", "dry_run")
+    HOW_IT_IS_RUN: ClassVar = ("force", "only", "patience", "dry_run")
 
     def __post_init__(self) -> None:
+        require_patience(self.patience)
         for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")

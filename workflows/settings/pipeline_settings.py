@@ -15,6 +15,7 @@ from isoenergy.training.training_config import TrainingConfig
 from tune.search_config import SearchConfig
 from tune.space import SearchSpace
 from workflows import presets
+from workflows.cluster.patience import PATIENCE_MINUTES, require_patience
 from workflows.evaluation.task_config import BUNDLED_TASKS, TasksConfig
 from workflows.settings.embed_settings import EmbedConfig
 from workflows.settings.evaluate_settings import EvaluateConfig
@@ -60,12 +61,15 @@ class PipelineConfig:
     """SAEs in a pass of the search, of one expansion and k."""
     space: SearchSpace = field(default_factory=SearchSpace)
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
+    patience: float = PATIENCE_MINUTES
+    """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     dry_run: bool = False
     """Print the plan and stop."""
 
-    HOW_IT_IS_RUN: ClassVar = ("workers", "dry_run")
+    HOW_IT_IS_RUN: ClassVar = ("workers", "patience", "dry_run")
 
     def __post_init__(self) -> None:
+        require_patience(self.patience)
         if self.training.null:
             raise InputError("a pipeline trains on true pairs, and then on shuffled ones if --null-model is given")
         if "," in self.encoder:
@@ -86,6 +90,7 @@ class PipelineConfig:
             captions_seed=self.captions_seed,
             reading=self.reading,
             encoder=self.encoder,
+            patience=self.patience,
             dry_run=self.dry_run,
         )
 
@@ -96,6 +101,7 @@ class PipelineConfig:
             output=self.place("saes"),
             workers=self.workers,
             training=self.training,
+            patience=self.patience,
             dry_run=self.dry_run,
         )
 
@@ -109,6 +115,7 @@ class PipelineConfig:
             betas=self.trials,
             space=self.space,
             training=self.training,
+            patience=self.patience,
             dry_run=self.dry_run,
         )
 
@@ -127,6 +134,7 @@ class PipelineConfig:
             saes=tuple(saes),
             output=self.place("evaluation"),
             tasks=BUNDLED_TASKS if self.pairs == str(BUNDLED_PAIRS) and self.tasks == TasksConfig() else self.tasks,
+            patience=self.patience,
             dry_run=self.dry_run,
         )
 

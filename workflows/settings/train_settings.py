@@ -11,6 +11,7 @@ from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import absolute_uri
 from isoenergy.training.training_config import TrainingConfig
 from workflows import presets
+from workflows.cluster.patience import PATIENCE_MINUTES, require_patience
 from workflows.training.training_placement import AUTOMATIC, Workers
 from workflows.training.training_stores import TrainingStores
 
@@ -36,8 +37,8 @@ class TrainConfig:
     auto: the first of these of which they take at most half."""
     keep_checkpoints: int = 2
     """Checkpoints kept, the last ones, beside the best."""
-    patience: float = 30.0
-    """Minutes that workers may wait for room on the cluster; what is waited for is said on the way."""
+    patience: float = PATIENCE_MINUTES
+    """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     skip_bad_rows: bool = False
     """Leave out pairs with NaN, infinity or zeros, and bad rows of vectors, instead of refusing them."""
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
@@ -47,8 +48,7 @@ class TrainConfig:
     HOW_IT_IS_RUN: ClassVar = ("workers", "residence", "keep_checkpoints", "patience", "dry_run")
 
     def __post_init__(self) -> None:
-        if not self.patience > 0:
-            raise InputError(f"patience must be above 0 minutes, got {self.patience}")
+        require_patience(self.patience)
         if self.keep_checkpoints < 1:
             raise InputError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
         if self.texts and self.training.null:

@@ -18,11 +18,14 @@ from tqdm import tqdm
 
 from isoenergy.errors import InputError
 from workflows.cluster.cluster_size import ClusterSize
+from workflows.cluster.patience import PATIENCE_MINUTES
+from workflows.cluster.storage_watch import storage_watched
+from workflows.cluster.waiting import Waiting
 from workflows.steps.step import FixedStep, PlannedStep, Step, code_version, grouped
 from workflows.steps.step_bucket import StepBucket
 from workflows.steps.step_execution import StepError, execute
 from workflows.steps.step_placement import place
-from workflows.steps.step_storage import StepStorage, storage_at
+from workflows.steps.step_storage import storage_at
 
 _IN_FLIGHT = 1000
 """Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
@@ -31,14 +34,17 @@ _SECONDS_TO_END = 10.0
 _NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 24
 
 
-def run_on_ray(planned: list[PlannedStep], root: str | Path, what: str) -> None:
+def run_on_ray(
+    planned: list[PlannedStep], root: str | Path, what: str, patience: float = 60 * PATIENCE_MINUTES
+) -> None:
     """Run what is due, as parallel as the inputs allow; `root`: a folder that all nodes see, or an fsspec URL.
 
     A step that fails keeps those that need it from being run; the others are finished before its error is raised. Ray
-    tries again what is lost with a worker or its node. A step computes on as many threads as it has CPUs.
+    tries again what is lost with a worker or its node. A step computes on as many threads as it has CPUs. patience:
+    seconds for which none may have room, which is said.
 
     Raises InputError, and runs nothing, if no node can hold a step (see `place`), or another run is at work in `root`,
-    which an object store does not tell.
+    which an object store does not tell; and out of patience.
     """
     due = [item.step for item in planned if item.due]
     if not due:
@@ -47,10 +53,11 @@ def run_on_ray(planned: list[PlannedStep], root: str | Path, what: str) -> None:
     storage = storage_at(root)
     with (
         storage.alone(),
+        storage_watched(str(root)),
         tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar,
     ):
         try:
-            _Runner(due, root, storage, options, bar).run()
+            _Runner(due, root, options, bar, patience).run()
         finally:
             if isinstance(storage, StepBucket):
                 _forget_on_all_nodes(root)
@@ -60,15 +67,20 @@ class _Runner:
     """The driver's side: which steps are ready, which are with Ray, and what came of those that are back."""
 
     def __init__(
-        self, due: list[Step], root: str | Path, storage: StepStorage, options: dict[str, dict[str, Any]], bar: Any
+        self, due: list[Step], root: str | Path, options: dict[str, dict[str, Any]], bar: Any, patience: float
     ) -> None:
-        self._due, self._root, self._storage, self._options, self._bar = due, root, storage, options, bar
+        self._due, self._root, self._options, self._bar = due, root, options, bar
         self._numbers = numbers = {step.name: number for number, step in enumerate(due)}
         self._order = TopologicalSorter(
             {step.name: [needed.name for needed in step.inputs.values() if needed.name in numbers] for step in due}
         )
         self._order.prepare()
         self._task = ray.remote(_run)
+        # On the driver's own node: on another, the loss of that node would end a run that can go on without it.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._at_work: Any = ray.remote(num_cpus=0)(_AtWork).options(scheduling_strategy=here).remote()
+        self._working: list[str] = []
+        self._waiting = Waiting(bar.desc, patience, self._waits)
         self._ready: list[int] = []
         self._running: dict[Any, str] = {}
         self._failure: Exception | None = None
@@ -83,6 +95,7 @@ class _Runner:
                 for task in finished:
                     self._take(task)
                 self._show()
+                self._waiting.look()
         finally:
             self._cancel_running()
         if self._by_other_code:
@@ -100,7 +113,9 @@ class _Runner:
         while self._ready and len(self._running) < _IN_FLIGHT:
             step = self._due[heappop(self._ready)]
             asked = self._options[step.name]
-            task = self._task.options(name=step.name, **asked).remote(step.fixed(self._root), asked["num_cpus"])
+            task = self._task.options(name=step.name, **asked).remote(
+                step.fixed(self._root), asked["num_cpus"], self._at_work
+            )
             self._running[task] = step.name
         return bool(self._running)
 
@@ -121,7 +136,19 @@ class _Runner:
     def _show(self) -> None:
         if time.monotonic() - self._shown > _SECONDS_BETWEEN_LOOKS:
             self._shown = time.monotonic()
-            self._bar.set_postfix_str(_in_brief(self._storage.at_work(set(self._running.values()))))
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            nodes: dict[str, str] = ray.get(self._at_work.nodes.remote())
+            self._working = sorted(name for name, node in nodes.items() if node in alive)
+            self._bar.set_postfix_str(_in_brief(self._working))
+
+    def _waits(self) -> str:
+        """Return what the first step in line asks for, if none is at work."""
+        if self._working or not self._running:
+            return ""
+        asked = self._options[next(iter(self._running.values()))]
+        amounts = {"CPU": asked["num_cpus"], "memory": asked.get("memory")}
+        text = ", ".join(f"{kind}: {amount:g}" for kind, amount in amounts.items() if amount)
+        return f"{{{text}}} (none of {len(self._running)} steps that could run does)"
 
     def _cancel_running(self) -> None:
         for task in self._running:
@@ -133,10 +160,30 @@ class _Runner:
         tqdm.write(f"{self._bar.desc}: {line}", file=sys.stderr)
 
 
-def _run(step: FixedStep, cpus: float) -> str:
+class _AtWork:
+    """Knows on which nodes steps were begun and not ended."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, str] = {}
+
+    def begin(self, name: str, node: str) -> None:
+        self._nodes[name] = node
+
+    def end(self, name: str) -> None:
+        self._nodes.pop(name, None)
+
+    def nodes(self) -> dict[str, str]:
+        return self._nodes
+
+
+def _run(step: FixedStep, cpus: float, at_work: Any) -> str:
     """Return which code made the result."""
-    with _threads(max(1, int(cpus))):
-        execute(step)
+    at_work.begin.remote(step.name, ray.get_runtime_context().get_node_id())
+    try:
+        with _threads(max(1, int(cpus))):
+            execute(step)
+    finally:
+        at_work.end.remote(step.name)
     _give_back_memory()
     return code_version(step.function.__module__)
 

@@ -114,11 +114,6 @@ class StepBucket:
         with ThreadPoolExecutor(_SWEEPS, thread_name_prefix="sweep") as pool:
             list(pool.map(self._sweep, doubtful, doubtful.values()))
 
-    def at_work(self, names: set[str]) -> list[str]:
-        """Nothing is to be seen of a step before it is done."""
-        del names
-        return []
-
     def forget(self) -> None:
         """Remove the copies that are not used."""
         self._cache.clear()

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -73,12 +72,6 @@ class StepFolder:
                 for leftover in self._root.glob(f"{_TEMPORARY}*"):
                     shutil.rmtree(leftover, ignore_errors=True)
             yield
-
-    def at_work(self, names: set[str]) -> list[str]:
-        """Return which of the steps have a temporary folder."""
-        entries = [entry.name for entry in os.scandir(self._root) if entry.name.startswith(_TEMPORARY)]
-        temporaries = {name.rpartition("-")[0] for name in entries}
-        return sorted(name for name in names if _temporary(name) in temporaries)
 
     def forget(self) -> None:
         """Nothing is kept."""

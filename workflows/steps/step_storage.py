@@ -44,10 +44,6 @@ class StepStorage(Protocol):
         """Keep other runs out, where there are locks, and clear away what earlier ones left."""
         ...
 
-    def at_work(self, names: set[str]) -> list[str]:
-        """Return which of the steps are seen to be run at this moment, on any node."""
-        ...
-
     def forget(self) -> None:
         """Remove what steps keep on this node beside their results."""
         ...

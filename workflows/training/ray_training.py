@@ -16,8 +16,10 @@ from isoenergy.errors import InputError
 from isoenergy.storage.files import open_filesystem
 from workflows.cluster import engine
 from workflows.cluster.gpu import require_usable_gpus
+from workflows.cluster.patience import PATIENCE_MINUTES
 from workflows.cluster.progress import remote_progress
-from workflows.cluster.waiting import PATIENCE_MINUTES, Waiting
+from workflows.cluster.storage_watch import storage_watched
+from workflows.cluster.waiting import Pending, Waiting, result_of, waiting_tasks
 from workflows.command import causes
 from workflows.training.training_engine import Progress, Seat, WorkersLostError
 from workflows.training.training_placement import TrainingPlacement, Workers
@@ -30,12 +32,12 @@ class RayTraining:
     """A `TrainingEngine`: the cluster that this process belongs to, or a Ray that is started on this machine."""
 
     def __init__(self, patience: float = 60 * PATIENCE_MINUTES) -> None:
-        """`patience`: seconds that workers may wait for room."""
+        """`patience`: seconds that work may wait for room."""
         self._patience = patience
 
     def place(self, workers: Workers) -> TrainingPlacement:
         """Connect to Ray, and lay workers out on the cluster."""
-        engine.connect()
+        engine.connect(patience=self._patience)
         placement = TrainingPlacement.fit(workers)
         if placement.gpu:
             require_usable_gpus()
@@ -44,18 +46,19 @@ class RayTraining:
     def each(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """Yield what `function(*task)` returns, in order; each is a task of one CPU, repeated if its worker is lost."""
         run: Any = ray.remote(num_cpus=1, max_retries=3)(function)
+        waiting = waiting_tasks("train", self._patience, {"CPU": 1})
         pending: list[Any] = []
         for task in tasks:
             if len(pending) == _TASKS_AT_ONCE:
-                yield ray.get(pending.pop(0))
+                yield result_of(pending.pop(0), waiting)
             pending.append(run.remote(*task))
         for reference in pending:
-            yield ray.get(reference)
+            yield result_of(reference, waiting)
 
     def once(self, function: Callable[..., Any], *arguments: Any, cpus: int, gpus: float) -> Any:
         """Return what `function(*arguments)` returns as a task with these resources."""
         run: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(function)
-        return ray.get(run.remote(*arguments))
+        return result_of(run.remote(*arguments), waiting_tasks("train", self._patience, {"CPU": cpus, "GPU": gpus}))
 
     def progress(self, what: str, unit: str) -> AbstractContextManager[Progress]:
         """Open a bar here that workers anywhere move."""
@@ -85,8 +88,16 @@ class RayTraining:
                     failure_config=ray.train.FailureConfig(max_failures=0),
                 ),
             )
-            waiting = Waiting("train", placement.resources, placement.fewest, self._patience)
-            engine.interruptibly(trainer.fit, waiting.look)
+            pending = Pending(placement.resources)
+
+            def waits() -> str:
+                count = pending.count()
+                there = max(placement.fewest - count, 0)
+                return f"{pending.text(count)} ({there} of {placement.fewest} workers are there)" if count else ""
+
+            waiting = Waiting("train", self._patience, waits)
+            with storage_watched(output):
+                engine.interruptibly(trainer.fit, waiting.look)
         except ray.train.TrainingFailedError as error:
             if any(isinstance(cause, InputError) for cause in causes(error)):
                 raise

@@ -26,7 +26,6 @@ from tests.workflows.steps.number_steps import (
 )
 from workflows.steps import on_ray, step_plan
 from workflows.steps.step import Step
-from workflows.steps.step_folder import StepFolder
 from workflows.steps.step_storage import storage_at
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
@@ -130,18 +129,18 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    marker, seen = tmp_path / "marker", []
+    marker, seen = tmp_path / "marker", list[str]()
     waits = Step("a-long-name-of-an-sae-1a2b3c/waits", wait_for, Marker(str(marker)))
 
-    look = StepFolder.at_work
+    in_brief = on_ray._in_brief
 
-    def interrupt(folder: StepFolder, names: set[str]) -> list[str]:
+    def interrupt(names: list[str]) -> str:
         if seen and Path(f"{marker}.begun").exists():
             raise KeyboardInterrupt
-        seen.extend(look(folder, names))
-        return seen
+        seen[:] = names
+        return in_brief(names)
 
-    monkeypatch.setattr(StepFolder, "at_work", interrupt)
+    monkeypatch.setattr(on_ray, "_in_brief", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_on_ray(waits, tmp_path / "root")
     assert seen == [waits.name]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isoenergy.errors import InputError
-from tests.workflows.steps.number_steps import Marker, Number, due, fail, read, run, sum_of_two, sum_with_a_wait
+from tests.workflows.steps.number_steps import Number, due, fail, read, run, sum_of_two, sum_with_a_wait
 from workflows.steps import step_plan
 from workflows.steps.step import Step
 from workflows.steps.step_execution import Made
@@ -63,17 +63,6 @@ def test_a_done_step_that_is_put_in_place_twice_is_there_once(tmp_path: Path) ->
     assert second is not None
     assert second.started > first.started
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", step.folder]
-
-
-def test_the_steps_at_work_are_seen_in_the_folder(tmp_path: Path) -> None:
-    step = Step("sae-1/look", look, Marker(str(tmp_path)))
-    run(step, tmp_path)
-    assert step_plan.result(step, tmp_path) == {"at work": ["sae-1/look"]}
-    assert storage_at(tmp_path).at_work({"sae-1/look"}) == []
-
-
-def look(config: Marker, *_: object) -> dict:
-    return {"at work": storage_at(config.file).at_work({"sae-1/look", "sae-1", "other"})}
 
 
 def test_a_relative_root_means_the_same_in_a_process_with_another_folder(
