@@ -95,7 +95,19 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
                 progress=progress,
             )
             _fit(task, placement, engine)
-        return _publish(config, output, stores, stage)
+        places = _publish(config, output, stores, stage)
+        saes = config.training.saes(stores[0].manifest.modalities).values()
+        if not any(sae.widths or sae.null for sae, _ in saes):
+            mlflow_runs.send_if_it_answers(stage, "its models", partial(_log_models, stage, places))
+        return places
+
+
+def _log_models(stage: mlflow_runs.Run, places: list[str]) -> None:
+    """Log the SAEs as models of the run, from which MLflow serves them."""
+    from workflows.tracking.logged_model import log_model
+
+    for place in places:
+        log_model(stage, place)
 
 
 def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:

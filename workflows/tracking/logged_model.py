@@ -81,7 +81,7 @@ def log_model(run: Run, place: str) -> "LoggedModel":
             run.experiment,
             name=MODEL_NAME,
             source_run_id=run.id,
-            tags={"digest": sae.digest},
+            tags={"digest": sae.digest, "sae": place.rstrip("/").rsplit("/", 1)[-1]},
             params=flat_parameters(asdict(sae.config)),
             model_type="sparse autoencoder",
         )
