@@ -96,8 +96,8 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
             )
             _fit(task, placement, engine)
         places = _publish(config, output, stores, stage)
-        saes = config.training.saes(stores[0].manifest.modalities).values()
-        if not any(sae.widths or sae.null for sae, _ in saes):
+        one_width = len(set(stores[0].manifest.modalities.values())) == 1
+        if one_width and config.training.dictionaries != "own" and not config.training.null:
             mlflow_runs.send_if_it_answers(stage, "its models", partial(_log_models, stage, places))
         return places
 

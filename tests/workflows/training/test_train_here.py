@@ -208,6 +208,11 @@ def test_a_run_leaves_its_metrics_and_curves_in_mlflow(finished: Path) -> None:
     history = client.get_metric_history(logged.info.run_id, "beta-0-seed-0/l0")
     assert sorted(point.step for point in history) == list(range(1, done["steps"] + 1))
     assert "curves.png" in {item.path for item in client.list_artifacts(logged.info.run_id)}
+    models = client.search_logged_models(
+        [logged.info.experiment_id], f"source_run_id = '{logged.info.run_id}' AND tags.sae = 'beta-0.001-seed-1'"
+    )
+    digests = [model.tags["digest"] for model in models]
+    assert digests == [SparseAutoencoder.load(finished / "beta-0.001-seed-1").digest]
     card = (finished / "beta-0-seed-0" / "README.md").read_text()
     assert "R² against the mean of all entries, on held-out pairs" in card
 
