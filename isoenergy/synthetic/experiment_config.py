@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
+from isoenergy.sae.sae_config import AtomNorm
 from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 
 
@@ -74,3 +75,13 @@ class RecoveryConfig:
     learning_rate: float
     sparse_encoder: SparseEncoder = field(default_factory=MatchingPursuit)
     alignment: Alignment = field(default_factory=MaskedCosine)
+    atom_norm: AtomNorm = "unit"
+
+
+@dataclass(frozen=True)
+class CurvesConfig:
+    """An experiment that is measured on the way, too."""
+
+    experiment: RecoveryConfig
+    at: tuple[int, ...]
+    """Epochs after which SAEs are measured; the last one is always."""

@@ -49,6 +49,15 @@ def measure_recovery(config: RecoveryConfig, _inputs: Mapping[str, Path], output
 
 def train_saes(config: RecoveryConfig, pairs: SyntheticPairs) -> dict[str, SparseAutoencoder]:
     """Train an SAE for each β, all from one initialisation and on the same batches; by name."""
+    trainer = recovery_trainer(config, pairs)
+    trainer.run(None)
+    return {name: sae.dictionaries[0].eval() for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True)}
+
+
+def recovery_trainer(config: RecoveryConfig, pairs: SyntheticPairs) -> Trainer:
+    """Return the training of an experiment before its first step; it reports after each epoch."""
+    images, texts = (part.astype("f4") for part in (pairs.images, pairs.texts))
+    batches = PairBatches.of_arrays(images, texts, config.batch_pairs, config.seed)
     training = TrainingConfig(
         beta=config.betas,
         k=config.k,
@@ -57,14 +66,13 @@ def train_saes(config: RecoveryConfig, pairs: SyntheticPairs) -> dict[str, Spars
         learning_rate=config.learning_rate,
         seed=config.seed,
         atoms=config.atoms,
+        atom_norm=config.atom_norm,
         sparse_encoder=config.sparse_encoder,
         alignment=config.alignment,
+        log_every=batches.steps,
+        checkpoint_every=config.epochs * batches.steps,
     )
-    images, texts = (part.astype("f4") for part in (pairs.images, pairs.texts))
-    batches = PairBatches.of_arrays(images, texts, config.batch_pairs, config.seed)
-    trainer = Trainer(training, batches, config.data.dim)
-    trainer.run(None)
-    return {name: sae.dictionaries[0].eval() for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True)}
+    return Trainer(training, batches, config.data.dim)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 Interval = dict[str, float | None]
 
@@ -36,6 +37,21 @@ def mean_and_interval(values: Sequence[float]) -> Interval:
     drawn = np.random.default_rng(0).integers(len(array), size=(_RESAMPLES, len(array)))
     low, high = np.quantile(array[drawn].mean(axis=1), [0.025, 0.975])
     return {"mean": mean, "low": float(low), "high": float(high)}
+
+
+def mean_of_few(values: Sequence[float]) -> Interval:
+    """Return the mean over seeds and Student's 95 % interval, which holds with few of them, too; none of a single seed.
+
+    No mean if a seed has no number.
+    """
+    array = np.asarray(values, np.float64)
+    if not len(array) or not np.isfinite(array).all():
+        return {"mean": None, "low": None, "high": None}
+    mean = float(array.mean())
+    if len(array) < 2:
+        return {"mean": mean, "low": None, "high": None}
+    half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
 def interval_text(interval: Interval) -> str:

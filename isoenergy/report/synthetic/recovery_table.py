@@ -9,8 +9,8 @@ from isoenergy.report.synthetic.over_seeds import Interval, SeedResults, interva
 
 HOLDS_FROM = 0.9
 VIOLATED_UNTIL = 0.6
-_TRUTHS = {"parts": "D", "instances": "D′", "merged": "merged"}
-_MEASURES = {
+TRUTHS = {"parts": "D", "instances": "D′", "merged": "merged"}
+MEASURES = {
     "transport": "W",
     "codes": "mma, codes",
     "codes_weighted": "mma, codes, by energy",
@@ -62,12 +62,12 @@ def summarise(runs: Sequence[SeedResults]) -> dict[str, Any]:
         cosine = run.instance_cosine
         what = {"instance_cosine": cosine, "sparse_encoder": run.sparse_encoder, "alignment": run.alignment}
         for beta in run.seeds[0]["saes"]:
-            flat = [_flat(seed["saes"][beta]) for seed in run.seeds]
+            flat = [numbers_of(seed["saes"][beta]) for seed in run.seeds]
             cells.append({**what, "beta": float(beta), "seeds": len(flat), "metrics": _over_seeds(flat)})
         if str(cosine) not in unreached:  # the pairs are the same for all encoders and alignments
             unreached[str(cosine)] = sum(seed["unreached_pairs"] for seed in run.seeds)
             for name in run.seeds[0]["ideals"]:
-                metrics = _over_seeds([_flat(seed["ideals"][name]) for seed in run.seeds])
+                metrics = _over_seeds([numbers_of(seed["ideals"][name]) for seed in run.seeds])
                 ideals.append({"instance_cosine": cosine, "truth": name, "metrics": metrics})
     return {
         "cells": cells,
@@ -82,10 +82,10 @@ def markdown(summary: Mapping[str, Any]) -> str:
     """Return the summary as Markdown tables."""
     several = {name: len({cell[name] for cell in summary["cells"]}) > 1 for name in ("sparse_encoder", "alignment")}
     cells = [
-        (_setting(cell["instance_cosine"]), _dictionary(cell, several), cell["metrics"]) for cell in summary["cells"]
+        (in_words(cell["instance_cosine"]), _dictionary(cell, several), cell["metrics"]) for cell in summary["cells"]
     ]
     ideals = [
-        (_setting(ideal["instance_cosine"]), f"the truth: {_TRUTHS[ideal['truth']]}", ideal["metrics"])
+        (in_words(ideal["instance_cosine"]), f"the truth: {TRUTHS[ideal['truth']]}", ideal["metrics"])
         for ideal in summary["ideals"]
     ]
     seeds = summary["cells"][0]["seeds"]
@@ -93,9 +93,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     lines += ["## Bimodal energy\n"]
     lines += _table(_OTHERS, cells + ideals)
     lines += _neutrality_lines(summary["neutrality"], several)
-    for name, what in _MEASURES.items():
+    for name, what in MEASURES.items():
         lines += [f"\n## {what}\n"]
-        lines += _table({f"{name}/{truth}": f"against {text}" for truth, text in _TRUTHS.items()}, cells + ideals)
+        lines += _table({f"{name}/{truth}": f"against {text}" for truth, text in TRUTHS.items()}, cells + ideals)
     lines += [
         "\nThe rows of the truths are what a perfect dictionary of that kind scores. D: shared atoms and what each "
         "modality adds; D′: an image and a text atom a concept; merged: one atom a concept. W is better when lower.",
@@ -106,7 +106,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     ]
     for row in summary["published"]:
         lines.append(
-            f"| {_setting(row['instance_cosine'])} | {row['beta']:g} | {row['number']} | {row['published']:.3f} | "
+            f"| {in_words(row['instance_cosine'])} | {row['beta']:g} | {row['number']} | {row['published']:.3f} | "
             f"{interval_text(row['ours'])} | {row['off_by']:+.3f} | {row['nearest']} | {row['nearest_off_by']:+.3f} |"
         )
     unreached = ", ".join(f"{count} at τ₁ = {cosine}" for cosine, count in summary["unreached_pairs"].items())
@@ -125,8 +125,8 @@ def _beside_published(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
         is_w = item.measure == "transport"
         candidates = {
             (measure, truth): metrics[f"{measure}/{truth}"]["mean"] - item.value
-            for measure in _MEASURES
-            for truth in _TRUTHS
+            for measure in MEASURES
+            for truth in TRUTHS
             if (measure == "transport") == is_w and metrics[f"{measure}/{truth}"]["mean"] is not None
         }
         ours = metrics[f"{item.measure}/{_DEFAULT_TRUTH}"]
@@ -140,14 +140,15 @@ def _beside_published(cell: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "published": item.value,
                 "ours": ours,
                 "off_by": ours["mean"] - item.value,
-                "nearest": f"{_MEASURES[nearest[0]]}, against {_TRUTHS[nearest[1]]}",
+                "nearest": f"{MEASURES[nearest[0]]}, against {TRUTHS[nearest[1]]}",
                 "nearest_off_by": candidates[nearest],
             }
         )
     return rows
 
 
-def _flat(result: Mapping[str, Any]) -> dict[str, float]:
+def numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of what `measure` returned, by name: `r2`, `transport/instances`."""
     numbers = {name: float(result[name]) for name in _OTHERS if name in result}
     for truth, scores in result["recovery"].items():
         numbers |= {f"{measure}/{truth}": score for measure, score in scores.items()}
@@ -166,7 +167,8 @@ def _table(columns: Mapping[str, str], rows: Sequence[tuple[str, str, Mapping[st
     return lines
 
 
-def _setting(cosine: float) -> str:
+def in_words(cosine: float) -> str:
+    """Return in words whether Iso-Energy holds at this τ₁."""
     what = "holds" if cosine >= HOLDS_FROM else "does not hold" if cosine <= VIOLATED_UNTIL else "in part"
     return f"{what} (τ₁ = {cosine:g})"
 
@@ -192,7 +194,7 @@ def _neutrality_lines(rows: Sequence[Mapping[str, Any]], several: Mapping[str, b
     for row in rows:
         beyond = (interval_text(row[name]) for name in ("beyond_truth", "beyond_baseline", "made_up"))
         lines.append(
-            f"| {_setting(row['instance_cosine'])} | {_dictionary(row, several)} | {' | '.join(beyond)} | "
+            f"| {in_words(row['instance_cosine'])} | {_dictionary(row, several)} | {' | '.join(beyond)} | "
             f"**{row['verdict']}** |"
         )
     return lines
