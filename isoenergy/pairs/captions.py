@@ -16,7 +16,7 @@ class Captions:
     """What becomes of several captions of one image."""
 
     choice: CaptionChoice = "all"
-    """all: each is a pair; first, random: that one is."""
+    """all: each is a pair; first, random: that one is, of those that are more than white space."""
     seed: int = 0
     """Of the random choice, which also depends on the pair's key, and on nothing else."""
 
@@ -31,10 +31,11 @@ class Captions:
             case "all":
                 return [(key and key + f"#{number}".encode(), text) for number, text in enumerate(texts)]
             case "first":
-                return [(key, texts[0])]
+                return [(key, _with_text(texts)[0])]
             case "random":
+                some = _with_text(texts)
                 digest = hashlib.sha256(f"isoenergy-caption/{self.seed}/".encode() + (key or b"")).digest()
-                return [(key, texts[int.from_bytes(digest[:8], "big") % len(texts)])]
+                return [(key, some[int.from_bytes(digest[:8], "big") % len(some)])]
 
     def pairs(self, texts: int) -> int:
         """Return how many pairs a row with so many captions makes."""
@@ -51,6 +52,10 @@ def texts_of(value: Any) -> list[str | None]:
             return [_text(next((item for item in value if _speaker(item) in _ANSWERING), None))]
         return [_text(item) for item in value] or [None]
     return [_text(value)]
+
+
+def _with_text(texts: Sequence[str | None]) -> Sequence[str | None]:
+    return [text for text in texts if text and text.strip()] or texts
 
 
 def _speaker(item: Any) -> str | None:

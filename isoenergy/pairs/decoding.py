@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from isoenergy.pairs.image_reading import AS_SEEN, ImageReading, as_rgb
 from isoenergy.pairs.jpeg_xl import jpeg_xl_size
-from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
+from isoenergy.pairs.kinds import HEAD_BYTES, image_kind, other_kind
 from isoenergy.pairs.rejection import Reason, Rejected
 
 MAX_CAPTION_BYTES = 2**16
@@ -26,20 +26,20 @@ def decode_key(raw: bytes | None) -> str:
     Raises Rejected if it is missing, empty or not UTF-8.
     """
     if not raw:
-        raise Rejected(Reason.MISSING_KEY)
+        raise Rejected(Reason.MISSING_KEY, "there is none, or it is neither text nor an integer")
     return _utf8(raw, Reason.KEY_NOT_UTF8)
 
 
 def decode_caption(raw: bytes | None) -> str:
-    """Return the caption as text.
+    """Return the caption as text, without a byte order mark before it.
 
     Raises Rejected if it is missing, over 64 KiB, not UTF-8, or empty once white space is stripped.
     """
     if raw is None:
-        raise Rejected(Reason.MISSING_CAPTION)
+        raise Rejected(Reason.MISSING_CAPTION, "there is none, or it is no text")
     if len(raw) > MAX_CAPTION_BYTES:
         raise Rejected(Reason.CAPTION_TOO_LONG, f"{len(raw):,} bytes, at most {MAX_CAPTION_BYTES:,} are read")
-    caption = _utf8(raw, Reason.CAPTION_NOT_UTF8)
+    caption = _utf8(raw, Reason.CAPTION_NOT_UTF8).removeprefix("\ufeff")
     if not caption.strip():
         raise Rejected(Reason.EMPTY_CAPTION)
     return caption
@@ -111,8 +111,10 @@ def _why_undecodable(raw: bytes, error: Exception) -> Reason:
 
 def _describe(raw: bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its text holds a memory address
-        kind = image_kind(raw[:HEAD_BYTES])
-        return f"it begins as {kind}, and cannot be read as that" if kind else f"not a readable {', '.join(_FORMATS)}"
+        if kind := image_kind(raw[:HEAD_BYTES]):
+            return f"it begins as {kind}, and cannot be read as that"
+        what = other_kind(raw)
+        return f"it is {what}" if what else f"not a readable {', '.join(_FORMATS)}"
     return f"{type(error).__name__}: {error}"
 
 

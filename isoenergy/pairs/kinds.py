@@ -30,6 +30,24 @@ _MAGIC = {
     b"\xff\x0a": "JPEG XL",
 }
 _LONGEST_MAGIC = 12
+_OTHER_MAGIC = {
+    b"%PDF-": "PDF",
+    b"%!PS": "PostScript",
+    b"8BPS": "a Photoshop file",
+    b"\x00\x00\x01\x00": "an icon (ICO)",
+    b"\x1f\x8b": "compressed by gzip",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"PK\x03\x04": "a zip",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x1a\x45\xdf\xa3": "a WebM or Matroska video",
+    b"version https://git-lfs.github.com": "a Git LFS pointer: get the file itself with git lfs pull",
+}
+_MARKUP = {"<svg": "SVG, which has no pixels", "<html": "HTML, a page", "<!doctype html": "HTML, a page"}
+_OTHER_LOOKED_AT = 1024
+_SHOWN = 40
 _IN_TEXT = b"\t\n\r" + bytes(range(0x20, 0x7F))
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -47,6 +65,22 @@ def image_kind(head: bytes) -> str | None:
         brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(len(head), _ftyp_bytes(head)), 4))}
         return "AVIF" if brands & _AVIF_BRANDS else "HEIC" if brands & _HEIC_BRANDS else None
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def other_kind(content: bytes) -> str | None:
+    """Return what bytes are that are no image, in words, as far as their beginning says."""
+    head = content[:_OTHER_LOOKED_AT]
+    if not head.strip(b"\x00"):
+        return "zeros alone"
+    if head[4:8] == b"ftyp":
+        return f"a file of MPEG-4's family ({head[8:12].decode('ascii', 'replace')})"
+    if known := next((kind for magic, kind in _OTHER_MAGIC.items() if head.startswith(magic)), None):
+        return known
+    text = head.decode("utf-8-sig", "ignore").strip()
+    if text.startswith("<"):
+        found = (kind for tag, kind in _MARKUP.items() if tag in text.lower())
+        return next(found, f"markup that begins {text[:_SHOWN]!r}")
+    return f"text that begins {text[:_SHOWN]!r}" if text and not head.translate(None, delete=_IN_TEXT) else None
 
 
 def role_of(name: str) -> Role | None:

@@ -41,11 +41,13 @@ def test_other_bad_images() -> None:
 
 def test_captions_and_keys() -> None:
     assert decode_caption("naïve 🐈".encode()) == "naïve 🐈"
+    assert decode_caption(b"\xef\xbb\xbfas Windows writes it") == "as Windows writes it"
     assert decode_key(b"a/b") == "a/b"
     for decode, raw, reason in (
         (decode_caption, None, Reason.MISSING_CAPTION),
         (decode_caption, b"", Reason.EMPTY_CAPTION),
         (decode_caption, b" \t\n", Reason.EMPTY_CAPTION),
+        (decode_caption, b"\xef\xbb\xbf", Reason.EMPTY_CAPTION),
         (decode_caption, b"caf\xe9", Reason.CAPTION_NOT_UTF8),
         (decode_caption, b"x" * (2**16 + 1), Reason.CAPTION_TOO_LONG),
         (decode_key, None, Reason.MISSING_KEY),
@@ -101,3 +103,24 @@ def test_the_size_of_a_jpeg_xl_is_in_its_header(raw: str, size: tuple[int, int])
 def test_what_is_no_image_is_not_called_a_cut_one() -> None:
     for raw in (b"RIFF\x24\0\0\0WAVEfmt ", b"BMW is a car", b"\0\0\0\x20ftypisom\0\0\0\0isomiso2mp41", b"GIFT"):
         assert reason_of(raw) == Reason.UNREADABLE_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html><body>404", "HTML, a page"),
+        (b"<html lang=en>", "HTML, a page"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG, which has no pixels"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied", "markup that begins"),
+        (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+        (b'{"error": "not found"}', "text that begins"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (bytes(5000), "zeros alone"),
+        (b"\0\0\0\x20ftypisom\0\0\0\0isomiso2mp41", "a file of MPEG-4's family"),
+        (b"PK\x03\x04\x14\0", "a zip"),
+        (b"\x93NUMPY\x01\0", "a NumPy array"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(raw: bytes, what: str) -> None:
+    with pytest.raises(Rejected, match=f"unreadable_image: it is {what}"):
+        decode_image(raw)
