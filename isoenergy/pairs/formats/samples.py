@@ -34,15 +34,24 @@ class Sample:
         return self.members[role].content if role in self.members else None
 
 
-def grouped(members: Iterable[Member | Damage]) -> Iterator[Sample | Damage]:
+@dataclass(frozen=True)
+class LateNotes:
+    """Notes that came when their pairs had been made, so that they are lost."""
+
+    count: int
+
+
+def grouped(members: Iterable[Member | Damage]) -> Iterator[Sample | Damage | LateNotes]:
     """Yield the samples of a tar in the order of their first members, and the places at which it is spoilt.
 
     A sample's members share what their names have before the first dot of their last part, as WebDataset has it. Where
     that would put several pairs into one sample, as `Screen 10.2.jpg` and `Screen 10.3.jpg` with their texts, they
     share what is before the suffixes that say what they are. Members need not be adjacent: a sample that lacks its
     image or its text is waited for while `WINDOW_BYTES` or `WINDOW_SAMPLES` of others go by. Then its contents are
-    dropped, and it comes at the end. Once members of a sample were seen apart, those that are whole wait as long, for
-    another text or note of theirs may follow. A text that comes later still is a sample that comes again.
+    dropped, and it comes at the end, unless image and text follow together: they are a sample without what was before.
+    Once members of a sample were seen apart, and at the beginning of a tar without notes, those that are whole wait as
+    long, for another text or note of theirs may follow. A text that comes later still is a sample that comes again;
+    notes that do are counted at the end.
     """
     window = _Window()
     for member in members:
@@ -106,6 +115,10 @@ class _Group:
         return [part for parts in self.stems.values() for part in parts]
 
     @property
+    def has_image(self) -> bool:
+        return bool(self._with_image)
+
+    @property
     def is_whole(self) -> bool:
         return bool(self._with_image) and bool(self._with_text)
 
@@ -144,6 +157,8 @@ class _Window:
         self._newest: _Part | None = None
         self._bytes = 0
         self._linked: set[str] = set()  # names that symbolic links have given others
+        self._late_notes = 0
+        self._awaits_notes = True  # whether no note has been seen in the first window: all may be at the end
         self._is_unsorted = False  # whether members of one sample were seen apart
 
     def add(self, member: Member) -> None:
@@ -160,8 +175,11 @@ class _Window:
                 return  # it belongs to a sample, but is none of what is read, and makes none by itself
             suffix, key = suffix.removeprefix(stem.removeprefix(key).lower()), stem
         part = _part(member, stem, suffix, is_image)
-        if key in self._dropped and key not in self._open:
-            self._add_late(self._dropped[key], suffix, part)
+        dropped = self._dropped.get(key) if key not in self._open else None
+        if dropped is not None and dropped.has_image:
+            if suffix not in dropped.suffixes and part is not None:
+                dropped.suffixes.add(suffix)
+                _add_without_content(dropped, part)
             return
         group = self._open.get(key)
         self._is_unsorted |= group is not None and group is not self._last
@@ -175,6 +193,7 @@ class _Window:
         if part is not None:
             group.add(part)
             self._newest = part
+            self._awaits_notes &= part.role != "json"
             self._bytes += len(member.content or b"")
             if group.is_several:
                 self._split(group)
@@ -204,23 +223,30 @@ class _Window:
                 self._split(first)  # also while it grows: all of a tar may have one key
             elif first is self._last:
                 return
-            elif first.is_closed or (first.is_whole and (is_full or not self._is_unsorted)):
+            elif first.is_closed or (first.is_whole and (is_full or not (self._is_unsorted or self._awaits_notes))):
+                self._awaits_notes &= not is_full
                 yield from self._samples(self._taken())
             elif is_full:
                 self._drop(self._taken())
             else:
                 return
 
-    def rest(self) -> Iterator[Sample]:
+    def rest(self) -> Iterator[Sample | LateNotes]:
         """Yield what is left at the end of the tar."""
         while self._waiting:
             first = self._waiting[0]
             if first.has_several_images and not first.is_whole:
                 self._split(first)
             else:
-                yield from self._samples(self._taken())
+                group = self._taken()
+                if group.key in self._dropped and not group.is_whole:
+                    self._drop(group)
+                else:
+                    yield from self._samples(group)
         for group in self._dropped.values():
             yield from self._samples(group, dropped=True)
+        if self._late_notes:
+            yield LateNotes(self._late_notes)
 
     def _taken(self) -> _Group:
         group = self._waiting.popleft()
@@ -234,7 +260,8 @@ class _Window:
         members = group.members()
         again = key in self._whole
         if again and not {"image", "caption"} & members.keys():
-            return  # a late note of a pair
+            self._late_notes += 1
+            return
         if not group.is_whole and group.stems and all(self._is_blob(part.member.name) for part in group.parts):
             return
         if group.is_whole:
@@ -269,14 +296,14 @@ class _Window:
                     self._last = apart
 
     def _drop(self, group: _Group) -> None:
-        for stem, parts in group.stems.items():
-            group.stems[stem] = [replace(part, member=replace(part.member, content=None)) for part in parts]
-        self._dropped[group.key] = group
+        dropped = self._dropped.setdefault(group.key, _Group(group.key))
+        dropped.suffixes |= group.suffixes
+        for part in group.parts:
+            _add_without_content(dropped, part)
 
-    def _add_late(self, group: _Group, suffix: str, part: _Part | None) -> None:
-        if suffix not in group.suffixes and part is not None:
-            group.suffixes.add(suffix)
-            group.add(replace(part, member=replace(part.member, content=None)))
+
+def _add_without_content(group: _Group, part: _Part) -> None:
+    group.add(replace(part, member=replace(part.member, content=None)))
 
 
 def _part(member: Member, stem: str, suffix: str, is_image: bool) -> _Part | None:

@@ -1,6 +1,7 @@
 """Pairs from WebDataset tars, as img2dataset writes them."""
 
 import io
+import json
 import math
 import posixpath
 from collections.abc import Collection, Iterator, Sequence
@@ -15,7 +16,7 @@ from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.decoding import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
 from isoenergy.pairs.formats.listed import raw_text
-from isoenergy.pairs.formats.samples import WINDOW_BYTES, Sample, captions_in, grouped
+from isoenergy.pairs.formats.samples import WINDOW_BYTES, WINDOW_SAMPLES, LateNotes, Sample, captions_in, grouped
 from isoenergy.pairs.formats.tar import Damage, Member, read_tar
 from isoenergy.pairs.kinds import Role, image_kind, role_of
 from isoenergy.pairs.reach import absolute_source, open_file, source_files
@@ -115,6 +116,9 @@ class WebDatasetPairs:
                     rejection = Rejected(Reason.UNREADABLE_FILE, f"the tar is spoilt: {sample.detail}")
                     yield _Found(f"{file}/unreadable-{place:09d}".encode(), rejection)
                     continue
+                if isinstance(sample, LateNotes):
+                    yield _Found(f"{file}/late-notes".encode(), _late(sample.count))
+                    continue
                 key = f"{file}/{sample.key}".encode("utf-8", "surrogateescape")
                 image, caption, described = (sample.content(role) for role in _MOST)
                 pairs: list[tuple[bytes | None, bytes | None]] = [(key, caption)]
@@ -174,15 +178,26 @@ def _why_none(sample: Sample) -> Rejected | None:
     if sample.far_apart:
         return Rejected(
             Reason.NOT_ADJACENT,
-            f"image and text are over {WINDOW_BYTES >> 20} MiB apart in the tar; {_HOW_TO_SORT}",
+            f"image and text are over {WINDOW_BYTES >> 20} MiB or {WINDOW_SAMPLES:,} samples apart in the tar; "
+            f"{_HOW_TO_SORT}",
         )
     if sample.dropped:
         return Rejected(_MISSING["caption" if "image" in sample.members else "image"])
     return None
 
 
+def _text_of_json(content: bytes) -> str:
+    """Return a text in any coding that JSON may have, without a byte order mark."""
+    return content.decode(json.detect_encoding(content), "replace").removeprefix("\ufeff")
+
+
+def _late(notes: int) -> Rejected:
+    what = f"{notes:,} .json members come when their pairs have been read, which are embedded without them"
+    return Rejected(Reason.NOT_ADJACENT, f"{what}; {_HOW_TO_SORT}")
+
+
 def _raw(samples: Sequence[tuple[int, _Found]]) -> RawPairs:
-    texts = [None if sample.json is None else sample.json.decode("utf-8", "replace") for _, sample in samples]
+    texts = [None if sample.json is None else _text_of_json(sample.json) for _, sample in samples]
     return RawPairs(
         rows=[row for row, _ in samples],
         keys=[sample.key for _, sample in samples],

@@ -137,6 +137,47 @@ def test_members_need_not_be_adjacent(tmp_path: Path, order: str) -> None:
     assert sorted(pairs.keys) == sorted(f"a.tar/{n}".encode() for n in range(20))
     assert [image.removeprefix(b"jpg") for image in pairs.images] == [text[3:] for text in pairs.captions]
     assert reasons(pairs) == [None] * 20
+    assert sorted(pairs.passed_through["json"].to_pylist()) == sorted(f"json {n}" for n in range(20))
+
+
+@pytest.mark.parametrize("in_window", [True, False])
+def test_notes_behind_all_pairs_are_theirs_or_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_window: bool
+) -> None:
+    monkeypatch.setattr("isoenergy.pairs.formats.samples.WINDOW_SAMPLES", 20 if in_window else 3)
+    members: Members = [(f"{n}.{kind}", kind.encode()) for n in range(8) for kind in ("jpg", "txt")]
+    pairs = read(tmp_path, tar_of([*members, *((f"{n}.json", b'{"caption": "c"}') for n in range(8))]))
+    good = [key for key, why in zip(pairs.keys, pairs.rejections, strict=True) if why is None]
+    assert good == [f"a.tar/{n}".encode() for n in range(8)]
+    assert pairs.captions[:8] == [b"txt"] * 8
+    if in_window:
+        assert pairs.passed_through["json"].to_pylist() == ['{"caption": "c"}'] * 8
+    else:
+        assert (pairs.keys[8:], reasons(pairs)[8:]) == ([b"a.tar/late-notes"], [Reason.NOT_ADJACENT])
+        lost = pairs.passed_through["json"].to_pylist()[:8].count(None)
+        assert f"{lost} .json members come when their pairs have been read" in pairs.rejections[8].detail
+
+
+@pytest.mark.parametrize("note", [b'{"caption": "from json"}', b'{"width": 3}'])
+def test_notes_far_before_their_pairs_cost_no_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: bytes
+) -> None:
+    monkeypatch.setattr("isoenergy.pairs.formats.samples.WINDOW_SAMPLES", 3)
+    members: Members = [(f"{n}.{kind}", kind.encode()) for n in range(8) for kind in ("jpg", "txt")]
+    pairs = read(tmp_path, tar_of([*((f"{n}.json", note) for n in range(8)), *members]))
+    good = [key for key, why in zip(pairs.keys, pairs.rejections, strict=True) if why is None]
+    assert sorted(good) == [f"a.tar/{n}".encode() for n in range(8)]
+    assert [why for why in reasons(pairs) if why] == [Reason.NOT_ADJACENT]
+    assert pairs.keys[-1] == b"a.tar/late-notes"
+
+
+def test_a_note_in_another_coding_passes_through_as_text(tmp_path: Path) -> None:
+    note = '{"caption": "süß"}'
+    codings = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
+    members: Members = [(f"{n}.json", note.encode(coding)) for n, coding in enumerate(codings)]
+    pairs = read(tmp_path, tar_of(sorted([*members, *((f"{n}.jpg", b"i") for n in range(4))])))
+    assert pairs.captions == ["süß".encode()] * 4
+    assert pairs.passed_through["json"].to_pylist() == [note] * 4
 
 
 @pytest.mark.parametrize("order", ["json jpg txt", "jpg json txt", "txt jpg json", "jpg txt json"])
@@ -229,7 +270,7 @@ DOTS = [f"Screen 10.{n}.0{n}" for n in range(4)]
         (["0.image.jpg", "0.caption.txt", "1.image.jpg", "1.caption.txt"], ["0", "1"]),
         (["0.jpg", "0.jpg.txt", "1.jpg", "1.jpg.txt"], ["0", "1"]),
         (["v1.2.jpg", "v1.2.txt"], ["v1.2"]),
-        (["v1.2.jpg", "v1.2.txt", "x.jpg", "x.txt", "v1.3.jpg", "v1.3.txt"], ["v1.2", "x", "v1.3"]),
+        (["v1.2.jpg", "v1.2.txt", "x.jpg", "x.txt", "v1.3.jpg", "v1.3.txt"], ["v1.2", "v1.3", "x"]),
         (["a.jpg", "a.txt", "a.b.jpg", "a.b.txt"], ["a", "a.b"]),
         (["0.jpg", "0.txt", "0.mask.png", "1.jpg", "1.txt", "1.mask.png"], ["0", "1"]),
         (["0.mask.png", "0.seg.json", "0.jpg", "0.txt"], ["0"]),
