@@ -17,7 +17,7 @@ from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
 from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit, RawPairs
-from isoenergy.pairs.splits import split_of
+from isoenergy.pairs.splits import split_of_pair
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.schema import REJECTED, shard_schema, stored_names
 
@@ -168,7 +168,9 @@ def separate(
     rows = rows.sort_by("row")
     accepted = rows["reason"].is_null()
     shard = rows.filter(accepted)
-    shard = shard.append_column("split", pa.array([split_of(key) for key in shard["key"].to_pylist()], pa.string()))
+    shard = shard.append_column(
+        "split", pa.array([split_of_pair(key) for key in shard["key"].to_pylist()], pa.string())
+    )
     schema = shard_schema(dim, dtype, passed_through)
     rejected = rows.filter(pc.invert(accepted))
     rejected = rejected.append_column("file", pa.array([unit.file] * len(rejected), pa.string()))

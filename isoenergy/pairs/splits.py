@@ -1,6 +1,7 @@
 """Train, validation and test splits as a pure function of a pair's key."""
 
 import hashlib
+import re
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
@@ -10,6 +11,7 @@ Pairs = Literal["train", "validation", "test", "all"]
 
 TEST_PERCENT = 10
 VALIDATION_PERCENT = 5
+_NUMBER_OF_A_CAPTION = re.compile(r"#[0-9]+\Z")
 
 
 def split_of(key: str) -> Split:
@@ -25,3 +27,11 @@ def split_of(key: str) -> Split:
     if bucket < TEST_PERCENT + VALIDATION_PERCENT:
         return "validation"
     return "train"
+
+
+def split_of_pair(key: str) -> Split:
+    """Return the split of a pair as `isoenergy embed` chooses it: that of its image, for images with several captions.
+
+    Their pairs' keys are the image's with `#0`, `#1`, … behind it, which is left out.
+    """
+    return split_of(_NUMBER_OF_A_CAPTION.sub("", key))

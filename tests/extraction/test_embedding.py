@@ -16,6 +16,7 @@ from isoenergy.pairs.formats.parquet import ParquetPairs
 from isoenergy.pairs.image_reading import AS_SEEN
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairColumns, RawPairs
+from isoenergy.pairs.splits import split_of
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.writer import parquet_bytes
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows, encoded_image
@@ -192,3 +193,19 @@ def test_columns_that_pass_through_keep_their_values_whatever_their_names(tmp_pa
     read = pq.read_table(pa.BufferReader(parquet_bytes(shard)))
     assert read.drop_columns(["image", "text"]).equals(shard.drop_columns(["image", "text"]))
     assert list(read.to_pandas()["source_text_3"]) == ["1 of k", "1 of l"]
+
+
+def test_all_captions_of_an_image_are_in_one_split(tmp_path: Path, encoder: DualEncoder) -> None:
+    captions = [[f"caption {number}" for number in range(9)]] * 4
+    table = pa.table({"key": list("abcd"), "image": [encoded_image()] * 4, "captions": captions})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    source = ParquetPairs(str(tmp_path), PairColumns())
+    (unit,) = source.units(100)
+    rows = [embedded(batch, (), encoder, "float16") for batch in source.read(unit, 9)]
+    shard, rejected = separate(pa.concat_tables(rows), unit, encoder.dim, "float16", source.passed_through)
+    assert (len(shard), len(rejected)) == (36, 0)
+    splits = {
+        (key.split("#")[0], split)
+        for key, split in zip(shard["key"].to_pylist(), shard["split"].to_pylist(), strict=True)
+    }
+    assert splits == {(key, split_of(key)) for key in "abcd"}
