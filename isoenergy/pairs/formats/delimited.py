@@ -16,6 +16,7 @@ from isoenergy.pairs.source import PairColumns
 
 _SEPARATORS = (",", "\t", ";", "|")
 _EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
+_BLANK = re.compile(r"\s")
 _LOOKED_AT = 64  # lines
 _MOST_COLUMNS = 10_000
 _LONGEST_CELL = 131_072  # csv's own
@@ -59,9 +60,9 @@ class _Reader:
             try:
                 for cells in reader:
                     end = first + reader.line_num
-                    more = [line for line in self._lines[self._begin + 1 : end] if line.strip()]
-                    like_rows = sum(self._is_row(line, cells) for line in more)
-                    if like_rows > len(more) / 2 or (like_rows and self._separator == "\t"):
+                    others = self._others(cells, end)
+                    like_rows = sum(self._is_row(line, cells) for line in others)
+                    if like_rows > len(others) / 2 or (like_rows and self._separator == "\t"):
                         raise csv.Error("its quote closes in another line, and a line between is a row by itself")
                     if like_rows:
                         rows += self._unclear(self._begin, end)
@@ -83,21 +84,31 @@ class _Reader:
                 raise csv.Error("its quote does not close")
             yield self._lines[place]
 
+    def _others(self, cells: Sequence[str], end: int) -> list[str]:
+        """Return the lines of a record but for that in which its own image stands."""
+        own = self._begin + sum(cell.count("\n") for cell in cells[: self._image or 0])
+        return [self._lines[place] for place in range(self._begin, end) if place != own and self._lines[place].strip()]
+
     def _is_row(self, line: str, within: Sequence[str]) -> bool:
-        """Return whether a line of a record could be a row by itself, by what the record's own image looks like."""
+        """Return whether a line of a record could be a row by itself, by what the record's own image looks like.
+
+        A name with blanks is part of a sentence, unless the record's own has some.
+        """
         try:
             cells = next(csv.reader([line], delimiter=self._separator, strict=True), [])
         except csv.Error:
-            cells = line.split(self._separator)
+            cells = line.rstrip("\r\n").split(self._separator)
         if len(cells) < len(self._header):
             return False
         if self._separator == "\t":
             return True
         image, own = self._image_of(cells), self._image_of(within)
-        return _names_an_image(image) or bool(image and own and not _names_an_image(own))
+        if names_an_image(image) or names_an_image(own) or not (image.strip() and own.strip()):
+            return names_an_image(image)
+        return not _BLANK.search(image) or bool(_BLANK.search(own))
 
     def _image_of(self, cells: Sequence[str]) -> str:
-        return cells[self._image].strip() if self._image is not None and self._image < len(cells) else ""
+        return cells[self._image] if self._image is not None and self._image < len(cells) else ""
 
     def _unclear(self, begin: int, end: int) -> list[dict[str, Any] | str]:
         """Return the lines of a record that is one row or several, each rejected."""
@@ -170,7 +181,7 @@ def _first_record(lines: Sequence[str], separator: str, path: str) -> tuple[list
             return lines[0].rstrip("\r\n").split("\t"), 1
         raise InputError(f"{path} is not a readable table: its header is not ({error})") from error
     more = [cell for line in lines[1 : reader.line_num] for cell in _cells(line, separator)]
-    if any(_names_an_image(cell.strip()) for cell in more):
+    if any(names_an_image(cell) for cell in more):
         raise InputError(f"{path} is not a readable table: a quote in its header closes in a row further on")
     return cells, reader.line_num
 
@@ -184,8 +195,9 @@ def _image_place(header: Sequence[str], columns: PairColumns) -> int | None:
     return list(header).index(name) if name and name in header else None
 
 
-def _names_an_image(cell: str) -> bool:
-    return role_of(cell) == "image" or is_url(cell) or is_inline(cell)
+def names_an_image(cell: str) -> bool:
+    """Return whether a cell says by itself that it is one of an image."""
+    return role_of(cell.strip()) == "image" or is_url(cell) or is_inline(cell)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.captions import EACH_CAPTION, Captions, texts_of
 from isoenergy.pairs.columns import NO_KEY, given_column, no_column, usual_column
-from isoenergy.pairs.formats.delimited import delimited_rows
+from isoenergy.pairs.formats.delimited import delimited_rows, names_an_image
 from isoenergy.pairs.formats.json_rows import json_rows
 from isoenergy.pairs.formats.listed import Fetch, Listing, among, fetched, printable, raw_text, read_listed
 from isoenergy.pairs.formats.named import each_as_it_is, is_path
@@ -133,6 +133,8 @@ def _listing(
     key = None if columns.key == NO_KEY else _column(names, "key", columns.key, path, "key")
     image = _column(names, "path", columns.image, path, "image")
     caption = _column(names, "caption", columns.caption, path, "caption")
+    if (image is None or caption is None) and any(map(names_an_image, names)):
+        raise _no_header(names, path)
     if image is None:
         raise no_column(names, "path", path, "image")
     if caption is None:
@@ -156,6 +158,17 @@ def _listing(
         passed_through=pa.table(columns_kept, _once(kept)),
     )
     return listing, key is not None
+
+
+def _no_header(names: Sequence[str], path: str) -> InputError:
+    """Return the error of a table whose first line names an image."""
+    image = next(number for number, name in enumerate(names, start=1) if names_an_image(name))
+    others = [number for number in range(1, len(names) + 1) if number != image]
+    caption = max(others, key=lambda number: len(names[number - 1]), default=image + 1)
+    return InputError(
+        f"{path} has no header: its first line is a row, {names[image - 1][:80]!r}; name columns by their numbers: "
+        f"--columns.image {image} --columns.caption {caption}"
+    )
 
 
 def _decoded(content: bytes) -> str:

@@ -1,4 +1,5 @@
 import base64
+import csv
 import json
 import os
 from pathlib import Path
@@ -327,6 +328,59 @@ def test_a_quote_in_csv_joins_no_rows_whose_images_have_no_suffix(folder: Path) 
     assert pairs.images == [None, b"image b", b"image c", b"image d", b"image a"]
     assert pairs.captions == [None, b"world", b'bye"', b"see", b"over\nlines"]
     assert reasons(pairs) == [Reason.UNREADABLE_ROW, None, None, None, None]
+
+
+@pytest.mark.parametrize("image", ["a", "a.jpg"])
+@pytest.mark.parametrize("kind", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize("order", [["image", "caption"], ["caption", "image"], ["id", "caption", "image", "note"]])
+def test_a_quoted_caption_of_several_lines_is_one(folder: Path, image: str, kind: str, order: list[str]) -> None:
+    (folder / "a").write_bytes(b"image a.jpg")
+    (folder / "a.jpg").write_bytes(b"image a.jpg")
+    texts = [
+        "plain",
+        "one line\nand another, with commas\nthe third",
+        'he said, "hi"\nand left',
+        "so, then\nit is, here",
+    ]
+    rows = [dict(zip(order, map({"image": image, "caption": text}.get, order), strict=True)) for text in texts]
+    with (folder / kind).open("w", newline="") as file:
+        writer = csv.DictWriter(file, order, delimiter="\t" if kind == "t.tsv" else ",", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    pairs = everything(opened(folder / kind, key="none"))
+    assert reasons(pairs) == [None] * 4
+    assert pairs.images == [b"image a.jpg"] * 4
+    assert pairs.captions == [text.encode() for text in texts]
+
+
+@pytest.mark.parametrize("suffix", ["", ".jpg"])
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_a_quote_joins_no_rows_whose_captions_come_first(folder: Path, suffix: str, separator: str) -> None:
+    for name in "abc":
+        (folder / f"{name}{suffix}").write_bytes(f"image {name}".encode())
+    lines = [("caption", "image"), ('"open', f"a{suffix}"), ("plain", f"b{suffix}"), ('closed"', f"c{suffix}")]
+    content = "".join(f"{separator.join(cells)}\n" for cells in lines)
+    pairs = pairs_of(folder / ("t.tsv" if separator == "\t" else "t.csv"), content)
+    assert len(pairs) == 3
+    assert pairs.images[1:] == [b"image b", b"image c"]
+    assert pairs.captions[1:] == [b"plain", b'closed"']
+    assert pairs.captions[0] == (b'"open' if separator == "\t" else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns"),
+    [
+        ("t.csv", "a.jpg,a dog\nb.jpg,a cat\n", (1, 2)),
+        ("t.tsv", "a dog\thttps://x.org/1\na cat\thttps://x.org/2\n", (2, 1)),
+        ("t.csv", "7|a.jpg|0|two dogs on a hill\n8|b.jpg|1|x\n", (2, 4)), ("t.csv", "a.jpg\nb.jpg\n", (1, 2)),
+    ],
+)  # fmt: skip
+def test_a_table_without_a_header_says_how_to_name_its_columns(
+    folder: Path, name: str, content: str, columns: tuple[int, int]
+) -> None:
+    message = r"has no header: .* --columns.image {} --columns.caption {}".format(*columns)
+    with pytest.raises(InputError, match=message):
+        pairs_of(folder / name, content)
 
 
 def test_a_caption_of_several_lines_of_which_one_looks_like_a_row_makes_no_pair_of_it(folder: Path) -> None:
