@@ -10,16 +10,17 @@ from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
 from isoenergy.pairs.rejection import Reason, Rejected
 
 LONGEST_TEXT = MAX_IMAGE_BYTES // 3 * 4 + 1024
+LOOKED_AT = 320
+"""Of a text: enough for `is_inline`."""
 _DATA_URL = re.compile(r"data:([^,]{0,256}),", re.IGNORECASE)
 _HEAD_LETTERS = HEAD_BYTES // 3 * 4
-_LOOKED_AT = 320
 _URL_SAFE = str.maketrans("-_", "+/")
 _AS_PYTHON_PRINTS_BYTES = re.compile(r"""b(['"])(.*)\1""", re.DOTALL)
 
 
 def is_inline(text: str) -> bool:
     """Return whether a text is an image in base64, or a data URL of anything: what it holds is told by its bytes."""
-    start = text[:_LOOKED_AT].strip()
+    start = text[:LOOKED_AT].strip()
     if _DATA_URL.match(start):
         return True
     start = start[2:] if start[:2] in ("b'", 'b"') else start

@@ -19,13 +19,13 @@ from isoenergy.pairs.formats.folder import FolderPairs, has_sidecars
 from isoenergy.pairs.formats.json_rows import parsed
 from isoenergy.pairs.formats.listed import Fetch
 from isoenergy.pairs.formats.named import is_url
-from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, bytes_of
+from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, bytes_of, text_of
 from isoenergy.pairs.formats.parquet import SUFFIXES as PARQUET_SUFFIXES
 from isoenergy.pairs.formats.paths import PathPairs
 from isoenergy.pairs.formats.schemas import ROLES, plain_schema
 from isoenergy.pairs.formats.table import SUFFIXES as TABLE_SUFFIXES
 from isoenergy.pairs.formats.table import TablePairs, is_of_its_folder, tables_among
-from isoenergy.pairs.formats.urls import UrlPairs, text_of
+from isoenergy.pairs.formats.urls import UrlPairs
 from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
@@ -34,9 +34,9 @@ from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 from isoenergy.pairs.unsupported import conversion_of
 
 _PEEKED_ROWS = 64
-_SUFFIXES = (PARQUET_SUFFIXES, TAR_SUFFIXES, TABLE_SUFFIXES, ARROW_SUFFIXES, (COCO_SUFFIX,))
+_SUFFIXES = (PARQUET_SUFFIXES, TAR_SUFFIXES, TABLE_SUFFIXES, ARROW_SUFFIXES, (COCO_SUFFIX,), IMAGE_SUFFIXES)
 _WITH_COLUMNS = ("parquet", "urls", "paths", "arrow", "table")
-_WITH_IMAGES = ("coco", "paths", "table")
+_WITH_IMAGES = ("coco", "parquet", "arrow", "paths", "table")
 
 
 def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
@@ -54,13 +54,13 @@ def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
             raise InputError(f"{uri} is read as {kind}, which has its images in itself; leave out --images")
         match kind:
             case "parquet":
-                return ParquetPairs(uri, columns, captions)
+                return ParquetPairs(uri, columns, captions, fetch, config.images)
             case "urls":
                 return UrlPairs(uri, columns, fetch, captions)
             case "paths":
                 return PathPairs(uri, columns, fetch, config.images, captions)
             case "arrow":
-                return ArrowPairs(uri, columns, captions)
+                return ArrowPairs(uri, columns, captions, fetch, config.images)
             case "webdataset":
                 return WebDatasetPairs(uri, captions)
             case "coco":
@@ -78,7 +78,7 @@ def open_source(config: SourceConfig, fetch: Fetch) -> PairSource:
 def recognised(uri: str, columns: PairColumns) -> Format:
     """Return the format of what lies at `uri`; raises InputError, saying what is there, if it is none of them."""
     place = place_of(uri)
-    is_file = bool(place.named)
+    is_file = bool(place.named) and not ending(place.named, IMAGE_SUFFIXES)
     files = place.named + place.found
     _require_one_format(uri, place.named)
     kind = _kind(place.filesystem, place.root, files, columns)

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import Any, BinaryIO
 
@@ -13,7 +14,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.source_names import MAGIC, expanded, listed_places, split_at_commas
+from isoenergy.pairs.source_names import MAGIC, expanded, is_pattern, listed_names, listed_places, literal_folder
 from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
 
 _PASSED_OVER = (".", "_")  # with these the names of folders begin that programs leave beside their output
@@ -81,6 +82,9 @@ def place_of(uri: str) -> Place:
     Raises InputError if something that is named is not there, a glob matches nothing, or the filesystems differ.
     """
     places = listed_places(uri)
+    if not any(place.strip(", ") for place in places):
+        raise InputError(f"the name of the source is empty ({uri!r}); give a file or a folder of image-text pairs")
+    exists = cache(_exists)
     if len(places) == 1:
         filesystem, root = open_filesystem(uri)
         if filesystem.isfile(root):
@@ -88,9 +92,10 @@ def place_of(uri: str) -> Place:
             return Place(filesystem, folder, [name], [])
         if filesystem.isdir(root):
             return Place(filesystem, root, [], find_files(filesystem, root))
-        if expanded(uri) == [uri] and not MAGIC.search(uri):
+        if not is_pattern(uri):
             raise _nowhere(uri, uri)
-    names = [name for place in places for name in ([place] if _exists(place) else expanded(place))]
+    listed = [name for place in places for name in ([place] if exists(place) else listed_names(place, exists))]
+    names = [name for each in listed for name in ([each] if exists(each) else expanded(each, exists))]
     opened = [open_filesystem(name) for name in names]
     filesystem = opened[0][0]
     if any(other != filesystem for other, _ in opened):
@@ -106,10 +111,10 @@ def place_of(uri: str) -> Place:
         elif kind == "directory":
             bases.append(path)
             found += [f"{path}/{file}" for file in find_files(filesystem, path)]
-        elif magic := MAGIC.search(path):
+        elif magic := MAGIC.search(path, literal := len(literal_folder(path, filesystem.isdir))):
             fixed = path[: magic.start()].rpartition("/")[0]
             bases.append(fixed)
-            paths = _matched(filesystem, path)
+            paths = _matched(filesystem, glob.escape(path[:literal]) + path[literal:])
             folders = [matched for matched in paths if filesystem.isdir(matched)]
             matched = sorted(set(paths) - set(folders))
             has_globs |= bool(matched)
@@ -129,7 +134,7 @@ def absolute_source(uri: str) -> str:
     """Return a source's name so that it means the same in a process with another working directory."""
     names: list[str] = []
     for place in listed_places(uri):
-        names += [place] if _exists(place) else filter(None, split_at_commas(place))
+        names += [place] if _exists(place) else listed_names(place, cache(_exists))
     return "::".join(map(absolute_uri, names))
 
 

@@ -1,8 +1,8 @@
 """What a user may write for a source of several files: lists, braces as a shell has them, and globs."""
 
 import re
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Callable, Iterator
+from itertools import islice, product
 
 from isoenergy.errors import InputError
 
@@ -10,7 +10,10 @@ _CHAINED = {"zip", "tar", "libarchive", "simplecache", "filecache", "blockcache"
 """Filesystems of fsspec that lie in another, which follows behind `::`."""
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
 _MOST_NAMES = 1_000_000
+_MOST_COMMAS = 8
+"""In one name, beside which others are listed."""
 MAGIC = re.compile(r"[*?[]")
+_SPECIAL = re.compile(r"[*?[{,]")
 
 
 def listed_places(uri: str) -> list[str]:
@@ -26,17 +29,51 @@ def listed_places(uri: str) -> list[str]:
     return [place for place in places if place]
 
 
-def expanded(place: str) -> list[str]:
-    """Return the places that commas and braces make: `a,b`, `{0000..0003}.tar`, `{a,b}/{1..9..2}`.
+def listed_names(place: str, exists: Callable[[str], bool]) -> list[str]:
+    """Return the names that stand between the commas of a list.
+
+    The commas of a name that exists, and of a folder that does, are letters of it. Blanks around a name are not.
+    """
+    parts, names = split_at_commas(place), []
+
+    def is_one(count: int) -> bool:
+        name = ",".join(parts[:count])
+        return "://" not in name.partition(",")[2] and (
+            exists(name) or len(split_at_commas(name[len(literal_folder(name, exists)) :])) == 1
+        )
+
+    while parts:
+        is_there = exists(parts[0])
+        several = range(2, min(len(parts), _MOST_COMMAS + 1) + 1)
+        count = 1 if is_there else next(filter(is_one, several), 1)
+        names.append(",".join(parts[:count]) if is_there or count > 1 else parts[0].strip())
+        del parts[:count]
+    return [name for name in names if name]
+
+
+def literal_folder(name: str, exists: Callable[[str], bool]) -> str:
+    """Return the folders at the beginning of a name in which nothing stands for something else.
+
+    Letters of patterns are letters in a folder that exists under exactly that name.
+    """
+    end, first = 0, _SPECIAL.search(name)
+    while first:
+        slash = name.find("/", first.start())
+        if slash < 0 or not exists(name[:slash]):
+            return name[: max(end, name.rfind("/", 0, first.start()) + 1)]
+        end, first = slash + 1, _SPECIAL.search(name, slash)
+    return name[: name.rfind("/") + 1]
+
+
+def expanded(name: str, exists: Callable[[str], bool]) -> list[str]:
+    """Return the places that a name's braces make: `{0000..0003}.tar`, `{a,b}/{1..9..2}`.
 
     Raises InputError if they are more than a million.
     """
-    found: list[str] = []
-    for part in filter(None, split_at_commas(place)):
-        for name in _unbraced(part):
-            found.append(name)
-            if len(found) > _MOST_NAMES:
-                raise InputError(f"{place} stands for more than {_MOST_NAMES:,} places; give fewer")
+    folder = literal_folder(name, exists)
+    found = [folder + rest for rest in islice(_unbraced(name[len(folder) :]), _MOST_NAMES + 1)]
+    if len(found) > _MOST_NAMES:
+        raise InputError(f"{name} stands for more than {_MOST_NAMES:,} places; give fewer")
     return found
 
 
@@ -47,14 +84,13 @@ def is_pattern(uri: str) -> bool:
 
 def split_at_commas(text: str) -> list[str]:
     """Split at the commas that are in no braces."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth = max(0, depth + (letter == "{") - (letter == "}"))
-        if letter == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
+    parts, start, place = [], 0, 0
+    while place < len(text):
+        if text[place] == ",":
+            parts.append(text[start:place])
+            start = place + 1
+        place = max(place, _closing(text, place) if text[place] == "{" else 0) + 1
+    return [*parts, text[start:]]
 
 
 def _unbraced(text: str) -> Iterator[str]:

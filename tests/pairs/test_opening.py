@@ -173,7 +173,9 @@ def test_what_is_not_recognised_is_listed(tmp_path: Path) -> None:
     assert "holds nothing" in message(tmp_path / "empty")
     put(tmp_path, "images/x.jpg", "picture.jpg")
     assert "none with a caption beside it" in message(tmp_path / "images")
-    assert "holds 1 .jpg" in message(tmp_path / "picture.jpg")
+    assert "holds 1 images" in message(tmp_path / "picture.jpg")
+    put(tmp_path, "words.txt")
+    assert "holds 1 .txt: no image-text pairs" in message(tmp_path / "words.txt")
     put(tmp_path, "jsons/a.json", "jsons/b.json")
     assert "holds 2 .json" in message(tmp_path / "jsons")
     assert "does not exist" in message(tmp_path / "nowhere")
@@ -285,6 +287,68 @@ def test_a_name_with_such_letters_that_is_there_is_that(tmp_path: Path) -> None:
         assert opened(tmp_path / name).files == ["0.parquet"]
 
 
+ODD = "my data, v[2] {x}"
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("a,b.parquet,c.parquet", "a,b c"), ("c.parquet,a,b.parquet", "a,b c"), ("a,b.parquet,c*", "a,b c"),
+        ("c.parquet, d*", "c d.[1]"), ("d.[1].parquet,c*", "c d.[1]"), ("e{1,2}.parquet,c*", "c e{1,2}"),
+        ("{c,d.[1]}.parquet", "c d.[1]"), ("c.parquet::a,b.parquet", "a,b c"), ("f{.parquet,c.parquet", "c f{"),
+        (f"{ODD}/0.parquet,{ODD}/1.parquet", "0 1"), (f"{ODD}/[01].parquet", "0 1"), (f"{ODD}/?.*", "0 1"),
+        (f"{ODD}/{{0..1}}.parquet", "0 1"), (f"{ODD}/{{0,1}}.parquet", "0 1"), (f"{ODD}::{ODD}/1*", "0 1"),
+    ],
+)  # fmt: skip
+def test_letters_of_patterns_are_letters_in_names_that_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: str
+) -> None:
+    odd = [f"{ODD}/0", f"{ODD}/1"]
+    (tmp_path / ODD).mkdir()
+    put(tmp_path, **dict.fromkeys(["a,b", "c", "d.[1]", "e{1,2}", "f{", *odd], HUGGING_FACE))
+    monkeypatch.chdir(tmp_path)
+    source = opened(name)
+    assert source.files == [f"{file}.parquet" for file in files.split()]
+    assert opened(source.uri).files == source.files
+
+
+@pytest.mark.parametrize("name", ["", " ", ",", "::", " , ::"])
+def test_an_empty_name_is_said_to_be_that(name: str) -> None:
+    with pytest.raises(InputError, match="the name of the source is empty"):
+        opened(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("f/*.jpg", "0.jpg 1.jpg 2.jpg"), ("f/*", "0.jpg 1.jpg 2.jpg 3.png"), ("f/{0..1}.jpg", "0.jpg 1.jpg"),
+        ("f/1.jpg", "1.jpg"), ("f/0.jpg,f/3.png", "0.jpg 3.png"), ("**/*.jpg", "f/0.jpg f/1.jpg f/2.jpg g/4.jpg"),
+        ("f/*.png,g", "f/3.png g/4.jpg"),
+    ],
+)  # fmt: skip
+def test_images_may_be_named_or_matched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, keys: str) -> None:
+    for image in ("f/0.jpg", "f/1.jpg", "f/2.jpg", "f/3.png", "g/4.jpg"):
+        put(tmp_path, image)
+        (tmp_path / image).with_suffix(".txt").write_text(f"of {image[2:]}")
+    monkeypatch.chdir(tmp_path)
+    source = opened(name)
+    pairs = read_all(source)
+    assert source.format == "folder"
+    assert pairs.keys == [key.encode() for key in keys.split()]
+    assert pairs.captions == [f"of {key.split('/')[-1]}".encode() for key in keys.split()]
+    assert read_all(opened(source.uri)).keys == pairs.keys
+
+
+def test_a_file_beside_the_images_that_are_named_changes_no_digest(tmp_path: Path) -> None:
+    put(tmp_path, "0.jpg", "1.jpg")
+    (tmp_path / "0.txt").write_text("zero")
+    digest = opened(tmp_path / "0.jpg").file_digest(".")
+    (tmp_path / "1.txt").write_text("one")
+    assert opened(tmp_path / "0.jpg").file_digest(".") == digest
+    (tmp_path / "0.txt").write_text("another")
+    assert opened(tmp_path / "0.jpg").file_digest(".") != digest
+
+
 def read_all(source: PairSource) -> RawPairs:
     return RawPairs.joined([batch for unit in source.units(9) for batch in source.read(unit, 9)])
 
@@ -326,7 +390,8 @@ def test_a_folder_that_datasets_saved(tmp_path: Path, new: Any, scheme: str) -> 
     assert pairs.captions == [b"a", b"b", b"c", b"d", None, b"e"] * 2
     filesystem.pipe_file(f"{folder}/train/data-00001-of-00002.arrow", content[:-700])
     pairs = read_all(opened(f"{scheme}{folder}"))
-    assert [r and r.reason for r in pairs.rejections][6:] == [Reason.UNREADABLE_FILE]
+    assert pairs.images[:-1] == ([b"0", b"0", b"1", b"2", b"3", b"4"] * 2)[: len(pairs) - 1]
+    assert [r and r.reason for r in pairs.rejections] == [None] * (len(pairs) - 1) + [Reason.UNREADABLE_FILE]
 
 
 @pytest.mark.parametrize("name", ["a.parquet,t.csv", "a.parquet::k.tar", "t.csv,j.json"])

@@ -19,16 +19,20 @@ from isoenergy.pairs.source import Format
 
 SUFFIXES = (".arrow",)
 _MAGIC = b"ARROW1"
+_MAGIC_BYTES = 8
+_END = b"\xff\xff\xff\xff\0\0\0\0"
 _OF_A_CACHE = "cache-"
 
 
 class ArrowPairs(ParquetPairs):
     """Files of Arrow's stream or file format with image bytes; all else is as in `ParquetPairs`.
 
-    They have no index: on a disk they are mapped, elsewhere each unit reads its file from the beginning.
+    They have no index: on a disk they are mapped, elsewhere each unit reads its file from the beginning. Of a file that
+    is cut, what stands before is read, and the rest is one pair, rejected.
     """
 
     format: ClassVar[Format] = "arrow"
+    _what: ClassVar[str] = "Arrow"
     _suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     def _is_wanted(self, file: str) -> bool:
@@ -36,9 +40,17 @@ class ArrowPairs(ParquetPairs):
         return not posixpath.basename(file).startswith(_OF_A_CACHE)
 
     def _footer(self, file: str) -> tuple[int, pa.Schema] | Exception:
+        rows = 0
         try:
             with _opened(self._filesystem, self._path(file)) as (schema, batches):
-                return sum(batch.num_rows for batch in batches), plain_schema(schema)
+                try:
+                    for batch in batches:
+                        rows += batch.num_rows
+                except SPOILT as error:
+                    if not rows or isinstance(error, Unreachable):
+                        return error
+                    rows += 1
+                return rows, plain_schema(schema)
         except SPOILT as error:
             return error
 
@@ -76,11 +88,25 @@ def _opened(filesystem: AbstractFileSystem, path: str) -> Iterator[tuple[pa.Sche
         is_file = stream.read(len(_MAGIC)) == _MAGIC
         stream.seek(0)
         if is_file:
-            file = pa.ipc.open_file(stream)
-            yield file.schema, map(file.get_batch, range(file.num_record_batches))
+            try:
+                file = pa.ipc.open_file(stream)
+            except pa.ArrowInvalid:  # without its end it is a stream behind a magic number
+                stream.seek(_MAGIC_BYTES)
+                reader = pa.ipc.open_stream(stream)
+                yield reader.schema, _to_the_end(reader, stream)
+            else:
+                yield file.schema, map(file.get_batch, range(file.num_record_batches))
         else:
             reader = pa.ipc.open_stream(stream)
-            yield reader.schema, iter(reader)
+            yield reader.schema, _to_the_end(reader, stream)
+
+
+def _to_the_end(reader: pa.ipc.RecordBatchStreamReader, stream: Any) -> Iterator[pa.RecordBatch]:
+    """Yield a stream's batches; raises ArrowInvalid if it stops without its mark, as one does that was not finished."""
+    yield from reader
+    stream.seek(max(0, stream.tell() - len(_END)))
+    if stream.read(len(_END)) != _END:
+        raise pa.ArrowInvalid("it stops without the mark of its end: rows may be missing")
 
 
 @lru_cache(maxsize=64)

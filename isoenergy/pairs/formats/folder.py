@@ -34,7 +34,7 @@ class FolderPairs:
     """Images with sidecar captions, `a.jpg` and `a.txt`, in a folder and those below it; see `PairSource`.
 
     A pair is an image, and its key the image's path; a text without an image is none. Every folder is a file of the
-    source, so that new folders may be added.
+    source, so that new folders may be added. Where image files are named or matched by a glob, these alone are pairs.
     """
 
     format: ClassVar[Format] = "folder"
@@ -44,14 +44,17 @@ class FolderPairs:
     def __init__(self, uri: str) -> None:
         """List the images. Raises InputError if there are none, or none has a caption."""
         place = place_of(uri)
-        self._filesystem, self._root, found = place.filesystem, place.root, place.found
+        self._filesystem, self._root, found = place.filesystem, place.root, place.named + place.found
         self.uri = absolute_source(uri)
-        if place.named or place.has_globs:
-            raise InputError(f"{uri} names files; of images with captions beside them give the folders")
+        self._opened = uuid.uuid4().hex
+        self._only: dict[str, frozenset[str]] = {}
         names: dict[str, list[str]] = {}
         for path in found:
             names.setdefault(posixpath.dirname(path) or ".", []).append(posixpath.basename(path))
-        pairs = {file: self._paired(file, some) for file, some in names.items()}
+        if place.named or place.has_globs:
+            pairs = {file: self._chosen(file, frozenset(some)) for file, some in names.items()}
+        else:
+            pairs = {file: self._paired(file, some) for file, some in names.items()}
         images = [_joined(file, name) for file, captions in pairs.items() for name in captions]
         captions = {_joined(file, name) for file, some in pairs.items() for name in some.values() if name}
         if not captions:
@@ -66,7 +69,6 @@ class FolderPairs:
         others = sorted({posixpath.normpath(path) for path in found} - {*images, *captions})
         self.beside = Beside.of([*images, *self.files], others)
         self._images = ImageFolder(self._filesystem, self._root)
-        self._opened = uuid.uuid4().hex
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the names and sizes of what is in the folder."""
@@ -110,7 +112,14 @@ class FolderPairs:
         return raw, images
 
     def _listed(self, file: str) -> "_Listed":
-        return _list_folder(self._filesystem, self._folder(file), self._opened)
+        return _list_folder(self._filesystem, self._folder(file), self._opened, self._only.get(file))
+
+    def _chosen(self, file: str, names: frozenset[str]) -> dict[str, str | None]:
+        """Return the captions of the images among some names, and remember these unless they are all of the folder."""
+        captions = _list_folder(self._filesystem, self._folder(file), self._opened, None).captions
+        if not captions.keys() <= names:
+            self._only[file] = names.intersection(captions)
+        return self._listed(file).captions
 
     def _paired(self, file: str, names: Sequence[str]) -> dict[str, str | None]:
         return _paired(self._filesystem, self._folder(file), names)
@@ -131,16 +140,22 @@ class _Listed:
 
 
 @lru_cache(maxsize=4)
-def _list_folder(filesystem: AbstractFileSystem, folder: str, opened: str) -> _Listed:
-    """List a folder once a process for each source that was `opened`."""
+def _list_folder(filesystem: AbstractFileSystem, folder: str, opened: str, only: frozenset[str] | None) -> _Listed:
+    """List a folder once a process for each source that was `opened`.
+
+    only: the images to take, if not all.
+    """
     del opened
     found = filesystem.ls(folder, detail=True)
     is_local = isinstance(filesystem, LocalFileSystem)
     files = [e for e in found if not (os.path.isdir(e["name"]) if is_local else e["type"] == "directory")]
     sizes = {posixpath.basename(entry["name"]): entry["size"] for entry in files}
     names = sorted(name for name in sizes if name and not name.startswith("."))
-    listing = "\n".join(f"{name}\0{sizes[name]}" for name in names)
     captions = _paired(filesystem, folder, names)
+    if only is not None:
+        captions = {image: caption for image, caption in captions.items() if image in only}
+        names = sorted({*captions, *filter(None, captions.values())})
+    listing = "\n".join(f"{name}\0{sizes[name]}" for name in names)
     digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     return _Listed(list(captions), captions, digest)
 

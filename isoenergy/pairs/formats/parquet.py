@@ -1,5 +1,7 @@
 """Pairs from Parquet files that hold the image bytes."""
 
+import os
+import posixpath
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +19,12 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.captions import EACH_CAPTION, Captions, texts_of
 from isoenergy.pairs.columns import NO_KEY, given_column, no_column, usual_column
-from isoenergy.pairs.formats.listed import raw_text
-from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, plain_schema
+from isoenergy.pairs.formats.listed import Fetch, raw_text
+from isoenergy.pairs.formats.named import each_as_it_is
+from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, has_lengths, plain_schema
+from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.inline import LOOKED_AT, decoded, is_inline
+from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
 from isoenergy.pairs.reach import ReachedFile, Unreachable, absolute_source, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
@@ -40,17 +46,27 @@ Part: TypeAlias = pa.Table | str  # some rows, or why they cannot be read
 class ParquetPairs:
     """A file or a folder of Parquet files with image bytes, on any filesystem that fsspec opens; see `PairSource`.
 
-    The images are bytes, or Hugging Face's structs of bytes and path. Without a key column, a pair's key is its file
-    and row. A file without a readable footer is one pair, rejected; so is every row that cannot be read.
+    The images are bytes, these in base64, or Hugging Face's structs of bytes and path; where such a struct has no
+    bytes, its path names the image, as in `PathPairs`. Without a key column, a pair's key is its file and row. A file
+    without a readable footer is one pair, rejected; so is every row that cannot be read.
     """
 
     format: ClassVar[Format] = "parquet"
+    _what: ClassVar[str] = "Parquet"
     _image_role: ClassVar[str] = "image"
     _suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
-    def __init__(self, uri: str, columns: PairColumns, captions: Captions = EACH_CAPTION) -> None:
+    def __init__(
+        self,
+        uri: str,
+        columns: PairColumns,
+        captions: Captions = EACH_CAPTION,
+        fetch: Fetch | None = None,
+        images: str = "",
+    ) -> None:
         """List the files and check their schemas; no rows are read.
 
+        fetch: gets the images of URLs. images: the folder or zip that paths are relative to; else each file's folder.
         Raises InputError for a missing or empty source, one without a readable file, files with different columns, or
         a column that is not there.
         """
@@ -63,10 +79,10 @@ class ParquetPairs:
         self.rows = {file: footer[0] if isinstance(footer, tuple) else None for file, footer in footers.items()}
         schemas = {footer[1]: file for file, footer in reversed(footers.items()) if isinstance(footer, tuple)}
         if not schemas:
-            raise InputError(f"{uri} holds no readable Parquet file: {footers[self.files[0]]}")
+            raise InputError(f"{uri} holds no readable {self._what} file: {footers[self.files[0]]}")
         self._schema = common_schema(dict(reversed(schemas.items())))
         if not any(rows is None or rows for rows in self.rows.values()):
-            raise InputError(f"{uri} holds no pairs: its {len(self.files)} Parquet files have no rows")
+            raise InputError(f"{uri} holds no pairs: its {len(self.files)} {self._what} files have no rows")
         incomplete = {name for schema in schemas for name in set(self._schema.names) - set(schema.names)}
         self._key = None if columns.key == NO_KEY else self._column("key", columns.key, "key")
         self._image = self._required(self._image_role, columns.image, "image")
@@ -76,6 +92,10 @@ class ParquetPairs:
             without = next(file for schema, file in schemas.items() if lacking[0] not in schema.names)
             raise InputError(f"{without} has no column {lacking[0]}, and other files of {uri} do; embed them apart")
         self._captions = captions
+        self._fetch = fetch
+        self._images = ImageFolder.at(images) if images else None
+        if images and not self._names_images:
+            raise InputError(f"{uri} has its images in itself; leave out --images")
         self._file_rows = dict(self.rows)
         self._has_lists = not (
             pa.types.is_string(kind := self._schema.field(self._caption).type) or pa.types.is_binary(kind)
@@ -168,8 +188,8 @@ class ParquetPairs:
         wanted = PairUnit(file, 0, None).chosen(rows, self.rows[file] or 0)
         found: dict[int, bytes | None] = {}
         for numbers, part in self._parts(file, self._rows_of(file, wanted), _IMAGES_AT_ONCE, [self._image]):
-            values = [None] * len(numbers) if isinstance(part, str) else bytes_of(part[self._image])
-            found |= zip(numbers, values, strict=True)
+            values = [None] * len(numbers) if isinstance(part, str) else self._found(file, part[self._image])
+            found |= zip(numbers, (None if isinstance(value, Rejected) else value for value in values), strict=True)
         return {pair: found[row] for pair in wanted for row in self._rows_of(file, [pair])}
 
     def keys(self, file: str) -> pa.ChunkedArray:
@@ -182,6 +202,28 @@ class ParquetPairs:
             pairs = zip((key for some in keys for key in some), np.diff(starts).tolist(), strict=True)
             keys = [[numbered for numbered, _ in self._captions.chosen(key, [None] * count)] for key, count in pairs]
         return pa.chunked_array([pa.array(some, pa.binary()) for some in keys], pa.binary())
+
+    @property
+    def _names_images(self) -> bool:
+        """Whether the column of images may name some."""
+        kind = self._schema.field(self._image).type
+        return bool(pa.types.is_struct(kind)) and kind.get_field_index("path") >= 0
+
+    def _fetch_of(self, file: str) -> Fetch:
+        """What gets the images that one file names."""
+        folder = self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))
+        return each_as_it_is(self._fetch or folder.fetch, folder.fetch)
+
+    def _found(self, file: str, column: pa.ChunkedArray) -> Sequence[bytes | Rejected | None]:
+        """Return what a column of images holds or names."""
+        found: list[bytes | Rejected | None] = [_plain_image(value) for value in bytes_of(column)]
+        if self._names_images and pa.types.is_struct(column.type) and None in found:
+            paths = map(text_of, bytes_of(pc.struct_field(column, "path")))
+            names = [path if image is None else None for image, path in zip(found, paths, strict=True)]
+            if any(names):
+                (named,) = self._fetch_of(file)([names])
+                found = [image if name else own for own, name, image in zip(found, names, named, strict=True)]
+        return found
 
     def _parts(
         self, file: str, wanted: Sequence[int], rows_at_once: int, columns: list[str]
@@ -216,12 +258,13 @@ class ParquetPairs:
             parts = (rows[:half], part.slice(0, half)), (rows[half:], part.slice(half))
             return RawPairs.joined([self._raw(file, *each) for each in parts])
         keys = [place_key(file, row) for row in rows] if self._key is None else bytes_of(part[self._key])
+        images = self._found(file, part[self._image])
         return RawPairs(
             rows=list(rows),
             keys=list(keys),
-            images=bytes_of(part[self._image]),
+            images=[None if isinstance(image, Rejected) else image for image in images],
             captions=_texts(part[self._caption]) if self._has_lists else bytes_of(part[self._caption]),
-            rejections=[None] * len(rows),
+            rejections=[image if isinstance(image, Rejected) else None for image in images],
             passed_through=passed_through,
         )
 
@@ -284,7 +327,24 @@ class ParquetPairs:
 
 
 def _opened(stream: ReachedFile) -> pq.ParquetFile:
-    return pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+    """Open a file; lists that Arrow would read as of one length, and fail where one is null, are plain lists."""
+    parquet = pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+    if not any(map(has_lengths, parquet.schema_arrow.types)):
+        return parquet
+    metadata = _without_arrow_types(stream)
+    return pq.ParquetFile(
+        stream, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
+    )
+
+
+def _without_arrow_types(stream: ReachedFile) -> pq.FileMetaData:
+    """Return a file's footer, whose note on what the columns were in Arrow goes by another name."""
+    stream.seek(-8, os.SEEK_END)
+    end = stream.read(8)
+    size = int.from_bytes(end[:4], "little")
+    stream.seek(-8 - size, os.SEEK_END)
+    footer = stream.read(size).replace(b"ARROW:schema", b"arrow-schema")
+    return pq.read_metadata(pa.BufferReader(end[4:] + footer + end))
 
 
 def read_group(
@@ -368,10 +428,23 @@ def bytes_of(column: pa.ChunkedArray) -> list[bytes | None]:
     """Return strings as their bytes, whatever they are: only decoding a row may find fault with it."""
     kind = column.type
     if pa.types.is_struct(kind):
-        return bytes_of(pc.struct_field(column, "bytes"))
+        there = kind.get_field_index("bytes") >= 0
+        return bytes_of(pc.struct_field(column, "bytes")) if there else [None] * len(column)
     if pa.types.is_dictionary(kind):
         return bytes_of(column.cast(kind.value_type))
     if pa.types.is_integer(kind):
         column = column.cast(pa.string())
     each: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
     return each
+
+
+def text_of(name: bytes | None) -> str | None:
+    """Return a name as text; bytes that are not UTF-8 are escaped as surrogates."""
+    return None if name is None else name.decode("utf-8", "surrogateescape")
+
+
+def _plain_image(value: bytes | None) -> bytes | Rejected | None:
+    """Return an image's bytes, also where they are in base64."""
+    if value is None or image_kind(value[:HEAD_BYTES]) is not None:
+        return value
+    return decoded(value.decode("ascii")) if value.isascii() and is_inline(value[:LOOKED_AT].decode()) else value

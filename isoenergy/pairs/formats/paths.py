@@ -1,13 +1,11 @@
 """Pairs from Parquet files that name their images: by paths, as Hugging Face's `metadata.parquet`, or in base64."""
 
-import posixpath
 from typing import ClassVar
 
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.formats.listed import Fetch
-from isoenergy.pairs.formats.named import each_as_it_is
-from isoenergy.pairs.formats.parquet import ParquetPairs
-from isoenergy.pairs.formats.urls import UrlPairs, text_of
+from isoenergy.pairs.formats.parquet import ParquetPairs, text_of
+from isoenergy.pairs.formats.urls import UrlPairs
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import is_inline
 from isoenergy.pairs.source import Format, PairColumns
@@ -43,5 +41,4 @@ class PathPairs(UrlPairs):
         return []
 
     def _fetch_of(self, file: str) -> Fetch:
-        images = self._images or ImageFolder(self._filesystem, posixpath.dirname(self._path(file)))
-        return each_as_it_is(self._fetch, images.fetch)
+        return ParquetPairs._fetch_of(self, file)

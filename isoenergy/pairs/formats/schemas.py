@@ -29,6 +29,12 @@ def plain_schema(schema: pa.Schema, keep_lengths: bool = False) -> pa.Schema:
     return pa.schema([(f.name, f.type if keep else _plain(f.type)) for f, keep in zip(schema, kept, strict=True)])
 
 
+def has_lengths(kind: pa.DataType) -> bool:
+    """Return whether a type is one of lists of one length, or holds such."""
+    fields = (kind.field(place) for place in range(kind.num_fields))
+    return bool(pa.types.is_fixed_size_list(kind)) or any(has_lengths(field.type) for field in fields)
+
+
 def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
     """Return the schema that `plain_schema`s share, in the order of the first: all columns, of the widest types.
 
@@ -193,9 +199,11 @@ def _is_key(kind: pa.DataType) -> bool:
 
 
 def _is_image(kind: pa.DataType) -> bool:
-    """Whether it is bytes, or Hugging Face's struct of bytes and path."""
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
+    """Whether it is bytes, or Hugging Face's struct of bytes and path, of which one may lack."""
+    if pa.types.is_struct(kind):
+        kinds = {field.name: field.type for field in kind}
+        named = pa.types.is_string(kinds.get("path", pa.null()))
+        return bool(pa.types.is_binary(own := kinds.get("bytes", pa.null())) or (named and pa.types.is_null(own)))
     return bool(pa.types.is_binary(kind))
 
 

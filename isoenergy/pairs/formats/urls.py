@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.formats.listed import Fetch, fetched, with_images
 from isoenergy.pairs.formats.named import each_as_it_is
-from isoenergy.pairs.formats.parquet import ParquetPairs, Part
+from isoenergy.pairs.formats.parquet import ParquetPairs, Part, bytes_of, text_of
 from isoenergy.pairs.inline import is_inline
+from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs
 
 
@@ -26,8 +27,7 @@ class UrlPairs(ParquetPairs):
 
     def __init__(self, uri: str, columns: PairColumns, fetch: Fetch, captions: Captions = EACH_CAPTION) -> None:
         """List the files and check their schemas, as `ParquetPairs` does; `fetch` gets the bytes of URLs."""
-        super().__init__(uri, columns, captions)
-        self._fetch = fetch
+        super().__init__(uri, columns, captions, fetch)
 
     def read(self, unit: PairUnit, rows_per_batch: int, rows: Collection[int] | None = None) -> Iterator[RawPairs]:
         """Yield the unit's rows in order; the images of those that follow are downloaded meanwhile."""
@@ -41,7 +41,13 @@ class UrlPairs(ParquetPairs):
     def _fetch_of(self, file: str) -> Fetch:
         """What gets the images that one file names."""
         del file
+        assert self._fetch is not None
         return each_as_it_is(self._fetch, self._fetch)
+
+    def _found(self, file: str, column: pa.ChunkedArray) -> Sequence[bytes | Rejected | None]:
+        """Return what names the images."""
+        del file
+        return bytes_of(column)
 
     def _raw(self, file: str, rows: Sequence[int], part: Part) -> RawPairs:
         raw = super()._raw(file, rows, part)
@@ -56,8 +62,3 @@ class UrlPairs(ParquetPairs):
 
     def _taken(self) -> tuple[str | None, ...]:
         return (self._key, self._caption)
-
-
-def text_of(url: bytes | None) -> str | None:
-    """Return a name as text; bytes that are not UTF-8 are escaped as surrogates."""
-    return None if url is None else url.decode("utf-8", "surrogateescape")

@@ -1,7 +1,10 @@
+import base64
 import io
 import os
 import tracemalloc
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,9 +14,11 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.captions import Captions
 from isoenergy.pairs.formats.arrow import ArrowPairs
 from isoenergy.pairs.formats.parquet import ParquetPairs
-from isoenergy.pairs.rejection import Reason
-from isoenergy.pairs.source import PairColumns, PairUnit, RawPairs
+from isoenergy.pairs.opening import open_source
+from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.pairs.source import PairColumns, PairUnit, RawPairs, SourceConfig
 from tests.pairs.download.faulty import Faulty
+from tests.pairs.made_up_pairs import encoded_image
 
 
 def columns(stem: str, rows: int) -> dict[str, pa.Array]:
@@ -505,3 +510,130 @@ def test_a_caption_in_arrow_that_is_not_utf8_costs_its_own_row(tmp_path: Path) -
         writer.write_table(table)
     pairs = everything(ArrowPairs(str(tmp_path), PairColumns()))
     assert (pairs.captions, pairs.rejections) == ([b"\xff", b"d"], [None, None])
+
+
+def no_fetch(names: Iterable[Sequence[str | None]]) -> Iterator[list[bytes | Rejected]]:
+    del names
+    return iter(())
+
+
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_struct_without_bytes_is_the_image_that_its_path_names(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "1.png").write_bytes(encoded_image("PNG", seed=1))
+    own = encoded_image("PNG", seed=2)
+    values = [
+        {"bytes": None, "path": "sub/1.png"}, {"bytes": own, "path": "sub/1.png"}, None, {"bytes": None, "path": None},
+        *({"bytes": None, "path": path} for path in ("../out.png", "gone.png", "/etc/hosts")),
+    ]  # fmt: skip
+    table = pa.table({"image": pa.array(values, STRUCT), "text": list("abcdefg")})
+    if kind == "parquet":
+        pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    else:
+        with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    uri = str(tmp_path / f"a.{kind}")
+    for images in ("", str(tmp_path)):
+        source = open_source(SourceConfig(uri, images=images), no_fetch)
+        assert source.format == kind
+        pairs = everything(source, rows_per_batch=3)
+        assert pairs.images == [encoded_image("PNG", seed=1), own, None, None, None, None, None]
+        why = [None, None, None, None, Reason.UNSAFE_PATH, Reason.MISSING_IMAGE, Reason.UNSAFE_PATH]
+        assert reasons(pairs) == why
+        assert source.images(f"a.{kind}", range(7)) == dict(enumerate(pairs.images))
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.struct([("path", pa.string())]), pa.struct([("bytes", pa.null()), ("path", pa.large_string())])]
+)
+def test_a_struct_of_paths_alone_names_its_images(tmp_path: Path, kind: pa.DataType) -> None:
+    (tmp_path / "0.png").write_bytes(b"an image")
+    pq.write_table(pa.table({"image": pa.array([{"path": "0.png"}], kind), "text": ["t"]}), tmp_path / "a.parquet")
+    assert everything(opened(tmp_path / "a.parquet")).images == [b"an image"]
+
+
+def test_images_that_are_in_the_file_need_no_folder(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", 1)
+    with pytest.raises(InputError, match="has its images in itself; leave out --images"):
+        open_source(SourceConfig(str(tmp_path / "a.parquet"), images=str(tmp_path)), no_fetch)
+
+
+def test_base64_in_a_column_of_bytes_is_decoded(tmp_path: Path) -> None:
+    image = encoded_image("PNG")
+    text = base64.b64encode(image)
+    values = [
+        text,
+        image,
+        b"data:image/png;base64," + text,
+        text[:40] + b"\n" + text[40:],
+        b"neither",
+        text[:-5] + b"*",
+    ]
+    pq.write_table(pa.table({"image": pa.array(values), "caption": list("abcdef")}), tmp_path / "a.parquet")
+    pairs = everything(opened(tmp_path))
+    assert pairs.images == [image, image, image, image, b"neither", None]
+    assert reasons(pairs) == [None] * 5 + [Reason.UNREADABLE_IMAGE]
+    structs = pa.array([{"bytes": text, "path": "x.png"}], STRUCT)
+    pq.write_table(pa.table({"image": structs, "caption": ["a"]}), tmp_path / "a.parquet")
+    assert everything(opened(tmp_path)).images == [image]
+
+
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.7])
+def test_what_stands_before_the_cut_of_an_arrow_file_is_kept(tmp_path: Path, new: Any, share: float) -> None:
+    table = pa.table({"image": [b"i%d" % n for n in range(20)], "caption": [["a", "b"]] * 20})
+    sink = pa.BufferOutputStream()
+    with new(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    content = sink.getvalue().to_pybytes()
+    (tmp_path / "a.arrow").write_bytes(content[: int(len(content) * share)])
+    pairs = everything(ArrowPairs(str(tmp_path), PairColumns()), rows_per_batch=3)
+    kept = len(pairs) - 1
+    assert kept >= 8
+    assert pairs.images[:kept] == [b"i%d" % (pair // 2) for pair in range(kept)]
+    assert reasons(pairs) == [None] * kept + [Reason.UNREADABLE_FILE]
+
+
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_an_arrow_file_that_its_program_did_not_finish_says_so(tmp_path: Path, new: Any) -> None:
+    table = pa.table(columns("a", 4))
+    sink = pa.BufferOutputStream()
+    writer = new(sink, table.schema)
+    writer.write_table(table, max_chunksize=2)
+    (tmp_path / "a.arrow").write_bytes(sink.getvalue().to_pybytes())
+    pairs = everything(ArrowPairs(str(tmp_path), PairColumns()))
+    assert pairs.captions[:4] == [b"a-caption-%d" % row for row in range(4)]
+    assert reasons(pairs) == [None] * 4 + [Reason.UNREADABLE_FILE]
+    assert "without the mark of its end" in pairs.rejections[4].detail
+    (tmp_path / "a.arrow").write_bytes(b"ARROW1")
+    with pytest.raises(InputError, match="holds no readable Arrow file"):
+        ArrowPairs(str(tmp_path), PairColumns())
+
+
+def test_columns_in_dictionaries_and_of_large_and_view_types(tmp_path: Path) -> None:
+    texts = pa.array(["a", None, "a"])
+    lists = [["a", "a"], None, ["a", "a"]]
+    kinds = (pa.large_list(pa.large_string()), pa.list_(pa.string(), 2))
+    forms = [texts.dictionary_encode(), texts.cast(pa.large_string()), *(pa.array(lists, kind) for kind in kinds)]
+    for number, captions in enumerate(forms):
+        images = pa.array([b"i", b"j", b"k"], pa.large_binary() if number % 2 else pa.binary())
+        table = pa.table({"image": images.dictionary_encode() if number == 0 else images, "caption": captions})
+        pq.write_table(table, tmp_path / "a.parquet")
+        pairs = everything(ParquetPairs(str(tmp_path), PairColumns(), Captions("first")))
+        assert (pairs.images, pairs.captions) == ([b"i", b"j", b"k"], [b"a", None, b"a"])
+
+
+def test_null_among_lists_of_one_length_costs_no_other_row(tmp_path: Path) -> None:
+    plain = pa.list_(pa.float32(), 2)
+    for kind, rows in (
+        (plain, [[1, 2], None, [3, 4]]),
+        (pa.struct([("a", plain)]), [{"a": [1, 2]}, None, {"a": None}]),
+    ):
+        write(tmp_path / "a.parquet", 3, extra=pa.array(rows, kind), at=pa.array([0, 1, 2], pa.timestamp("s", "UTC")))
+        pairs = everything(opened(tmp_path))
+        assert reasons(pairs) == [None] * 3
+        assert pairs.passed_through["extra"].to_pylist() == rows
+        assert pairs.passed_through["at"].type == pa.timestamp("ms", "UTC")
