@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -176,13 +178,15 @@ class SparseCodes:
         numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
         return numbers.new_zeros(atoms).index_add(0, self.indices.flatten(), numbers.flatten())
 
-    def keep(self, atom_mask: Tensor) -> "SparseCodes":
+    def keep(self, atom_mask: Tensor | npt.NDArray[np.bool_]) -> "SparseCodes":
         """Zero the coefficients of every atom outside `atom_mask`, `(atoms,)` bool, with no re-encoding (paper 4.1).
 
         Raises ValueError for what is not such a mask.
         """
+        if isinstance(atom_mask, np.ndarray) and atom_mask.dtype == np.bool_:
+            atom_mask = torch.from_numpy(atom_mask.copy()).to(self.indices.device)
         if not isinstance(atom_mask, Tensor) or atom_mask.dtype != torch.bool or atom_mask.ndim != 1:
-            raise ValueError(f"atom_mask must be an (atoms,) bool tensor, got {atom_mask!r}")
+            raise ValueError(f"atom_mask must be an (atoms,) bool tensor or array, got {atom_mask!r}")
         last = int(self.indices.max()) if self.indices.numel() else -1
         if last >= len(atom_mask):
             raise ValueError(f"atom_mask is for {len(atom_mask)} atoms, and the codes have atom {last}")

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -173,6 +174,7 @@ def test_parts_of_different_widths_are_laid_end_to_end() -> None:
 def test_a_mask_that_is_none_of_the_atoms_is_refused() -> None:
     codes = SparseCodes(torch.tensor([[0, 4]], dtype=torch.int32), torch.ones(1, 2), torch.zeros(1, 3))
     assert codes.keep(torch.tensor([True, False, False, False, False])).values.tolist() == [[1, 0]]
+    assert codes.keep(np.arange(5) == 4).values.tolist() == [[0, 1]]
     with pytest.raises(ValueError, match="atom_mask is for 4 atoms, and the codes have atom 4"):
         codes.keep(torch.ones(4, dtype=torch.bool))
     for wrong in (torch.ones(5), torch.ones(1, 5, dtype=torch.bool), [True] * 5, torch.tensor([0, 4])):

@@ -44,6 +44,10 @@ def test_reconstruction_is_input_minus_residual(encoder: SparseEncoder) -> None:
     assert codes.values.any()
     torch.testing.assert_close(sae.decode(codes), rows() - codes.residual)
     assert sae.encode(rows(0)).residual.shape == (0, 6)
+    for nothing in (np.zeros((0, 6), np.float16), np.zeros((0, 6), ">f8"), rows(0)):
+        prepared = sae.prepare(nothing, "text")
+        assert (prepared.shape, prepared.dtype) == ((0, 6), torch.float32)
+        assert sae.decode(sae.encode(prepared)).shape == (0, 6)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=str)
