@@ -9,9 +9,11 @@ import pytest
 from isoenergy.errors import InputError
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.source import PairSource, RawPairs, SourceConfig
+from isoenergy.pairs.source_names import split_at_commas
 from isoenergy.storage import s3 as s3_module
 from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
 from tests.pairs.download.server import Server
+from tests.pairs.formats.tars import tar_of
 from tests.pairs.written_sources import FETCH, WRITERS, Place
 from tests.s3.proxy import Fault, FaultProxy, share
 from tests.s3.seaweedfs import S3Server
@@ -105,3 +107,40 @@ def test_places_that_cannot_be_opened_are_said(
     RetryingS3FileSystem.clear_instance_cache()
     with pytest.raises(InputError, match=r"403.*check AWS_ACCESS_KEY_ID"):
         open_source(SourceConfig(f"s3://{name}/pairs"), FETCH)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("{00000..00002}.tar", [0, 1, 2]), ("{00000..00004..2}.tar", [0, 2, 4]), ("*.tar", range(5)),
+        ("0000[13].tar", [1, 3]), ("00000.tar::00002.tar", [0, 2]), ("00000.tar, 00002.tar", [0, 2]),
+        ("0000{0,1}.tar::0000[34].tar", [0, 1, 3, 4]), ("*", range(5)),
+    ],
+)  # fmt: skip
+def test_lists_braces_and_globs_of_a_bucket(s3: S3Server, name: str, files: list[int]) -> None:
+    bucket = Bucket(s3)
+    folder = "my data, v[2]"
+    for number in range(5):
+        content = tar_of([(f"{number}.jpg", b"i%d" % number), (f"{number}.txt", b"t%d" % number)])
+        for place in ("", f"{folder}/"):
+            bucket.write(f"{place}{number:05d}.tar", content)
+    for root in (bucket.uri, f"{bucket.uri}/{folder}"):
+        if root != bucket.uri and "," in name and "{" not in name:
+            continue  # a comma in the name of a list's place on S3 is a list's
+        wanted = [f"{number:05d}.tar" for number in files]
+        if (root, name) == (bucket.uri, "*"):
+            wanted += [f"{folder}/{file}" for file in wanted]
+        parts = [[f"{root}/{part.strip()}" for part in split_at_commas(place)] for place in name.split("::")]
+        source = open_source(SourceConfig("::".join(",".join(part) for part in parts)), FETCH)
+        assert source.files == wanted
+        again = open_source(SourceConfig(source.uri), FETCH)
+        assert again.files == wanted
+        assert read(again).captions[:1] == [b"t%d" % files[0]]
+
+
+def test_a_pattern_that_matches_nothing_in_a_bucket_says_so(s3: S3Server) -> None:
+    bucket = Bucket(s3)
+    bucket.write("0.tar", tar_of([("0.jpg", b"i"), ("0.txt", b"t")]))
+    for name, message in (("*.parquet", "matches nothing"), ("{0..1}.tar", r"1\.tar, of .*, does not exist")):
+        with pytest.raises(InputError, match=message):
+            open_source(SourceConfig(f"{bucket.uri}/{name}"), FETCH)
