@@ -20,20 +20,20 @@ import pyarrow.parquet as pq
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import usual_column
-from isoenergy.pairs.formats.parquet import SPOILT, SUFFIX
-from isoenergy.pairs.formats.schemas import ROLES, common_schema, plain_schema, require_same_columns
-from isoenergy.pairs.reach import ending, find_files, open_file, source_files
+from isoenergy.pairs.formats.parquet import SPOILT, SUFFIX, bytes_of, open_parquet
+from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, plain_schema, require_columns
+from isoenergy.pairs.reach import absolute_source, ending, find_files, open_file, source_files
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, cut, place_key
 from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.settings.modalities import MODALITY_NAME
-from isoenergy.storage.files import absolute_uri, file_digest, open_filesystem, without_secrets
+from isoenergy.storage.files import file_digest, open_filesystem, without_secrets
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
 from isoenergy.store.schema import OWN_COLUMNS, REJECTED, stored_names, vectors_schema
 
 ROWS_A_UNIT = 8192
 _FOOTERS_AT_ONCE = 32
-_BUFFER_BYTES = 8 * 2**20
+_NO_LETTER = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class VectorFiles:
         """Look at the files' schemas; no rows are read but the first, if lists have no fixed length.
 
         modalities: the columns to take; none: all columns of vectors.
-        Raises InputError for files that cannot be read or differ in their columns, fewer than two columns of vectors,
-        one that is not there, or a name that a modality cannot have.
+        Raises InputError for files that cannot be read, differ in these columns, the key, the split or the caption, or
+        have types that no common one holds (what passes through may lack: see `common_schema`); for fewer than two
+        columns of vectors, one that is not there, or a name that a modality cannot have.
         """
-        self.uri = absolute_uri(uri)
+        self.uri = absolute_source(uri)
         self._filesystem, self._root, self.files, _ = source_files(uri, (SUFFIX,))
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             footers = dict(zip(self.files, pool.map(self._footer, self.files), strict=True))
@@ -67,20 +68,20 @@ class VectorFiles:
         if not any(self.rows.values()):
             raise InputError(f"{uri} holds no rows in its {len(self.files)} Parquet files; give one that does")
         schemas = {schema: file for file, (_, schema) in reversed(footers.items())}
-        require_same_columns(schemas)
         schema = common_schema(schemas)
         names = _chosen(schema, modalities, uri)
-        first = next(file for file, rows in self.rows.items() if rows)
-        self.widths = {name: self._width(schema.field(name).type, first, name) for name in names}
-        halves = all(schema.field(name).type.value_type == pa.float16() for name in names)
-        self.dtype: StoredDtype = "float16" if halves else "float32"
         others = {field.name: field.type for field in schema if field.name not in names}
         self.key, self.caption = (
             usual_column([name for name, kind in others.items() if ROLES[role][0](kind)], role)
             for role in ("key", "caption")
         )
         self.splits_given = pa.types.is_string(others.get("split", pa.null()))
-        taken = {self.key, self.caption, "split" if self.splits_given else None}
+        taken = {name for name in (self.key, self.caption, "split" if self.splits_given else None) if name}
+        require_columns(schemas, {*names, *taken})
+        first = next(file for file, rows in self.rows.items() if rows)
+        self.widths = {name: self._width(schema.field(name).type, first, name) for name in names}
+        halves = all(schema.field(name).type.value_type == pa.float16() for name in names)
+        self.dtype: StoredDtype = "float16" if halves else "float32"
         self.passed_through = pa.schema([(name, kind) for name, kind in others.items() if name not in taken])
 
     def manifest(self) -> Manifest:
@@ -124,8 +125,9 @@ class VectorFiles:
         columns += ["split"] * self.splits_given + self.passed_through.names
         try:
             with open_file(self._filesystem, f"{self._root}/{file}", cache_type="none") as stream:
-                parquet = pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-                for unit, table in _cut_rows(parquet, units, columns):
+                parquet = open_parquet(stream)
+                there = [name for name in columns if name in parquet.schema_arrow.names]
+                for unit, table in _cut_rows(parquet, units, there):
                     yield self._looked_at(unit, table, skip_bad_rows)
         except SPOILT as error:
             raise InputError(f"{self._place(file)} cannot be read ({error}); mend it, or leave it out") from error
@@ -137,6 +139,7 @@ class VectorFiles:
         if self.key:
             keys = _texts(table[self.key])
             faults |= {row: "there is no key" for row, key in enumerate(keys) if not key}
+            faults |= {row: "the key is not UTF-8" for row, key in enumerate(keys) if _NO_LETTER in key}
         splits: list[str] = [split_of(key) for key in keys]
         if self.splits_given:
             splits = _texts(table["split"])
@@ -160,12 +163,13 @@ class VectorFiles:
             "split": splits,
             "caption": [caption or key for caption, key in zip(captions, keys, strict=True)],
             **{name: pa.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1]) for name, rows in vectors.items()},
-            **{
-                name: table[field.name].cast(field.type)
-                for name, field in zip(
-                    stored_names(self.passed_through.names, self.widths), self.passed_through, strict=True
+            **dict(
+                zip(
+                    stored_names(self.passed_through.names, self.widths),
+                    conformed(table, self.passed_through).columns,
+                    strict=True,
                 )
-            },
+            ),
         }
         good = pa.array([row for row in range(len(table)) if row not in faults], pa.int64())
         rejected = [
@@ -293,10 +297,5 @@ def _vectors(
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:
-    """Return strings, or numbers as text; nothing, or bytes that are no text, is empty."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _texts(column.cast(kind.value_type))
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return [(value or b"").decode(errors="ignore") for value in column.to_pylist()]
-    return [value or "" for value in column.cast(pa.string()).to_pylist()]
+    """Return strings, or numbers as text; nothing is empty, and bytes that are no text become `_NO_LETTER`."""
+    return [(value or b"").decode("utf-8", "replace") for value in bytes_of(column)]

@@ -174,6 +174,32 @@ def test_columns_that_are_not_there_and_files_that_differ_are_refused(tmp_path: 
         stored(str(tmp_path / "files"), tmp_path)
 
 
+def test_files_that_differ_in_what_passes_through_are_read_together(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    write(folder, "a.parquet", year=list(range(ROWS)), artist=["x"] * ROWS)
+    write(folder, "b.parquet", year=[f"in {row}" for row in range(ROWS)], tags=[["u"]] * ROWS)
+    halves = {"audio": fixed(AUDIO.astype(np.float64)), "lyrics": fixed(LYRICS)}
+    pq.write_table(pa.table(halves | {"year": [0.5] * ROWS}), folder / "c.parquet")
+    store = stored(str(folder), tmp_path)
+    assert (len(store), store.manifest.modalities) == (3 * ROWS, {"audio": 3, "lyrics": 5})
+    tables = [store.read_unit(commit.unit) for commit in store.commits]
+    assert [table["year"][1].as_py() for table in tables] == ["1", "in 1", "0.5"]
+    assert [table["artist"].null_count for table in tables] == [0, ROWS, ROWS]
+    assert [table["tags"].null_count for table in tables] == [ROWS, 0, ROWS]
+
+
+def test_null_among_vectors_of_one_length_and_text_that_is_none_cost_their_rows(tmp_path: Path) -> None:
+    audio = pa.array([None, *AUDIO[1:].tolist()], pa.list_(pa.float32(), 3))
+    keys = pa.array([b"%d" % row for row in range(ROWS - 1)] + [b"caf\xe9"]).view(pa.string())
+    note = pa.array([b"caf\xe9"] * ROWS).view(pa.string())
+    pq.write_table(pa.table(columns() | {"audio": audio, "key": keys, "note": note}), tmp_path / "vectors.parquet")
+    with pytest.raises(InputError, match="row 0: there is no audio vector"):
+        stored(str(tmp_path / "vectors.parquet"), tmp_path)
+    store = stored(str(tmp_path / "vectors.parquet"), tmp_path, skip_bad_rows=True)
+    assert (len(store), dict(store.rejected)) == (ROWS - 2, {"unusable_row": 2})
+    assert set(store.read_unit(store.commits[0].unit)["note"].to_pylist()) == {"caf?"}
+
+
 def test_keys_that_stand_twice_are_refused_however_often_one_tries(tmp_path: Path) -> None:
     uri = write(tmp_path, key=["same"] * 2 + list(map(str, range(2, ROWS))))
     for _ in range(2):

@@ -232,7 +232,7 @@ class ParquetPairs:
         if not wanted:
             return
         with open_file(self._filesystem, self._path(file), cache_type="none") as stream:
-            parquet = _opened(stream)
+            parquet = open_parquet(stream)
             if parquet.metadata.num_rows != self._file_rows[file]:
                 raise Unreachable(
                     f"{file} had {self._file_rows[file]} rows when it was listed, now {parquet.metadata.num_rows}"
@@ -292,7 +292,7 @@ class ParquetPairs:
         """Return how many rows a file has, and its schema; or why it cannot be read."""
         try:
             with open_file(self._filesystem, self._path(file), cache_type="none") as stream:
-                parquet = _opened(stream)
+                parquet = open_parquet(stream)
                 return parquet.metadata.num_rows, plain_schema(parquet.schema_arrow)
         except SPOILT as error:
             return error
@@ -326,7 +326,7 @@ class ParquetPairs:
         return f"{self._root}/{file}"
 
 
-def _opened(stream: ReachedFile) -> pq.ParquetFile:
+def open_parquet(stream: ReachedFile) -> pq.ParquetFile:
     """Open a file; lists that Arrow would read as of one length, and fail where one is null, are plain lists."""
     parquet = pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
     if not any(map(has_lengths, parquet.schema_arrow.types)):
@@ -383,7 +383,7 @@ def _pair_starts(
 ) -> npt.NDArray[np.int64]:
     """Return the number of the first pair of each row, if each of its captions makes one, and that of all pairs."""
     with open_file(filesystem, path, cache_type="none") as stream:
-        parquet = _opened(stream)
+        parquet = open_parquet(stream)
         if parquet.metadata.num_rows != rows:
             raise Unreachable(f"{file} had {rows} rows when it was listed, now {parquet.metadata.num_rows}")
 

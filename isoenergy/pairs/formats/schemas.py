@@ -1,7 +1,7 @@
 """The one schema of many Parquet files, whose programs may have stored the same columns in different ways."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ def plain_schema(schema: pa.Schema, keep_lengths: bool = False) -> pa.Schema:
     """Return the schema without what only says how a column is stored: dictionaries, large and view types, metadata.
 
     A column of a type that Parquet cannot hold, such as a struct without fields or a union, is one of text.
-    keep_lengths: whether columns of lists that all have one length stay such; Parquet cannot hold null among them.
+    keep_lengths: whether columns of lists that all have one length stay such.
     """
     kept = [keep_lengths and pa.types.is_fixed_size_list(field.type) for field in schema]
     return pa.schema([(f.name, f.type if keep else _plain(f.type)) for f, keep in zip(schema, kept, strict=True)])
@@ -61,11 +61,11 @@ def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
     return pa.schema(list(merged.items()))
 
 
-def require_same_columns(schemas: Mapping[pa.Schema, str]) -> None:
-    """Raise InputError unless all files have the same columns."""
+def require_columns(schemas: Mapping[pa.Schema, str], names: Collection[str]) -> None:
+    """Raise InputError unless all files have those of the columns `names` that any of them has."""
     (first, first_file), *_ = schemas.items()
     for schema, file in schemas.items():
-        if only := sorted(set(schema.names) ^ set(first.names)):
+        if only := sorted((set(schema.names) ^ set(first.names)).intersection(names)):
             raise InputError(f"{first_file} and {file} do not both have {', '.join(only)}; embed them apart")
 
 
@@ -125,9 +125,12 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return one
     if pa.types.is_null(one):
         return other
-    if pa.types.is_list(one) and pa.types.is_list(other):
+    if _is_list(one) and _is_list(other):
         inner = _wider(one.value_type, other.value_type)
-        return None if inner is None else pa.list_(inner)
+        lengths = {kind.list_size if pa.types.is_fixed_size_list(kind) else -1 for kind in (one, other)}
+        if inner is None or (len(lengths) > 1 and -1 not in lengths):
+            return None
+        return pa.list_(inner, lengths.pop() if len(lengths) == 1 else -1)
     if pa.types.is_struct(one) and pa.types.is_struct(other):
         kinds = {field.name: field.type for field in one}
         for field in other:
@@ -141,6 +144,10 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if all(_is_number(kind) or pa.types.is_string(kind) for kind in (one, other)):
         return _of_numbers(one, other) if _is_number(one) and _is_number(other) else pa.string()
     return None
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:
