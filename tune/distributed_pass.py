@@ -14,19 +14,18 @@ from torch import nn
 from isoenergy.distributed import NodeGroup
 from isoenergy.store.batches import Batches
 from isoenergy.store.index import PairIndex
-from isoenergy.training.trainer import RawPairs
 from isoenergy.training.training_config import TrainingConfig
 from tune.placement import PassPlacement
-from tune.training_pass import PassData, PassTask, run_pass
+from tune.training_pass import PassData, PassTask, TrialPairs, run_pass
 from workflows.training.training_data import means_of, open_batches
 from workflows.training.training_workers import distributed
 
 
-def run_distributed_pass(task: PassTask, index: PairIndex, validation: RawPairs, placement: PassPlacement) -> None:
+def run_distributed_pass(task: PassTask, index: PairIndex, held: TrialPairs, placement: PassPlacement) -> None:
     """Run a pass on the workers of a placement; called in a trial of Ray Tune, to which the first worker reports."""
     trainer = ray.train.torch.TorchTrainer(
         _run_worker,
-        train_loop_config={"work": _Work(task, index, validation, placement)},
+        train_loop_config={"work": _Work(task, index, held, placement)},
         scaling_config=ray.train.ScalingConfig(
             num_workers=placement.workers, use_gpu=placement.gpus > 0, resources_per_worker=placement.resources
         ),
@@ -41,7 +40,7 @@ def run_distributed_pass(task: PassTask, index: PairIndex, validation: RawPairs,
 class _Work:
     task: PassTask
     index: PairIndex
-    validation: RawPairs
+    held: TrialPairs
     placement: PassPlacement
 
 
@@ -58,5 +57,5 @@ def _run_worker(settings: dict[str, Any]) -> None:
     def wrap(module: nn.Module, training: TrainingConfig) -> nn.Module:
         return distributed(module, device, node, workers, training.batch_pairs)
 
-    data = PassData(batches, work.index.widths, device, means_of([work.index]), work.validation, wrap, rank == 0)
+    data = PassData(batches, work.index.widths, device, means_of([work.index]), work.held, wrap, rank == 0)
     run_pass(work.task, data, ray.train.report)

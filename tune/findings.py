@@ -12,7 +12,7 @@ from tune.objectives import Objectives
 from tune.passes import PassRecord, SearchFolder
 
 TrialStatus = Literal["finished", "stopped", "failed", "running"]
-_SETTINGS = ("beta", "expansion", "k", "learning_rate", "batch_pairs", "alignment")
+_SETTINGS = ("beta", "expansion", "k", "learning_rate", "batch_pairs", "alignment", "bias_atoms")
 
 
 @dataclass(frozen=True)

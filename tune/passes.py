@@ -24,6 +24,8 @@ _SETTINGS_FILE = "settings.json"
 _REPORTS_FILE = "reports.json"
 _OUTCOME_FILE = "outcome.json"
 _TRACKED_FILE = "tracked.json"
+_LATER: Mapping[str, Mapping[str, Any]] = {"training": asdict(TrainingConfig()), "space": {"bias_atoms": ["none"]}}
+"""Settings of a plan that came later, by part."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,13 @@ class SearchFolder:
         return open_filesystem(self.uri)
 
     def plan(self) -> dict[str, Any] | None:
-        """Return what the search is, None if there is none."""
-        return self._read(_PLAN_FILE)
+        """Return what the search is, None if there is none; what an earlier version did not know is as it was then."""
+        found = self._read(_PLAN_FILE)
+        return (
+            None
+            if found is None
+            else {name: {**_LATER[name], **part} if name in _LATER else part for name, part in found.items()}
+        )
 
     def remember_plan(self, plan: Mapping[str, Any]) -> None:
         """Write down what the search is; raises InputError, with what differs, if another is there."""
@@ -149,7 +156,9 @@ class SearchFolder:
         settings = self._read(f"passes/{pass_id}/{_SETTINGS_FILE}")
         if settings is None:
             return None
-        record = PassRecord(pass_id, TrainingConfig.from_dict(settings["training"]), settings["chosen"])
+        training = TrainingConfig.from_dict(settings["training"])
+        # an earlier version chose no bias atoms
+        record = PassRecord(pass_id, training, {"bias_atoms": training.bias_atoms, **settings["chosen"]})
         reports = self._read(f"passes/{pass_id}/{_REPORTS_FILE}")
         outcome = self._read(f"passes/{pass_id}/{_OUTCOME_FILE}")
         if reports is not None:

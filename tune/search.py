@@ -13,9 +13,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from isoenergy.errors import InputError
+from isoenergy.pairs.splits import Split
 from isoenergy.storage.files import absolute_uri, open_filesystem
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.order import require_batches
+from isoenergy.training.trainer import RawPairs
 from tune.findings import Findings
 from tune.halving import JointHalving
 from tune.objectives import Objectives
@@ -27,6 +29,7 @@ from tune.recorder import Recorder
 from tune.search_config import SearchConfig
 from tune.shared_rows import SharedRows
 from tune.trainable import PassInputs, trainable
+from tune.training_pass import TrialPairs
 from workflows.cluster import engine
 from workflows.cluster.cluster_timeline import cluster_timeline
 from workflows.cluster.gpu import require_usable_gpus
@@ -35,12 +38,14 @@ from workflows.cluster.storage_watch import storage_watched
 from workflows.cluster.waiting import Pending, Waiting
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
-from workflows.training.training_data import prepare_indices, validation_pairs
+from workflows.training.training_data import first_pairs, prepare_indices
 from workflows.training.training_stores import TrainingStores
 
 _LOG = logging.getLogger(__name__)
 _STORAGE = ".ray"
 _ALIAS = "recommended"
+_FITTED_A_MEASURED = 4
+"""Train pairs on which atoms get their classes, for each that trials are measured on: some atoms are rare."""
 
 
 def proposals_of(config: SearchConfig) -> tuple[Proposals, int]:
@@ -71,6 +76,13 @@ def open_store(config: SearchConfig) -> EmbeddingStore:
     return store
 
 
+def _pairs_of(stores: TrainingStores, split: Split, most: int) -> RawPairs:
+    found = first_pairs(stores, split, most)
+    if found is None:
+        raise InputError(f"{stores.images} has no {split} pair that can be used; embed more pairs")
+    return found
+
+
 def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run | None = None) -> Findings:
     """Run every pass that is not on record as ended; write the table and the picture; return what was found.
 
@@ -88,10 +100,10 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run 
         require_usable_gpus()
     stores = TrainingStores(store.uri, store.uri)
     index = prepare_indices(stores, folder.uri, skip_bad_rows=False, engine=RayTraining(patience))[0]
-    validation = validation_pairs(stores, config.training.validation_pairs)
-    if validation is None:
-        raise InputError(f"{config.store} has no validation pair that can be used; embed more pairs")
-    inputs = PassInputs(folder, Objectives(config.objectives), config.parts, placement, ray.put(validation), index)
+    measured = config.training.validation_pairs
+    validation = _pairs_of(stores, "validation", measured)
+    held = ray.put(TrialPairs(validation, _pairs_of(stores, "train", _FITTED_A_MEASURED * measured)))
+    inputs = PassInputs(folder, Objectives(config.objectives), config.parts, placement, held, index)
     name = config.resume or config.name
     with alone_in(folder.uri), mlflow_runs.stage("tune", config.plan(), folder.uri, parent, name) as run:
         proposals, total = proposals_of(config)

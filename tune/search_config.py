@@ -63,7 +63,8 @@ class SearchConfig:
     """Decides what is proposed; --training.seed decides the initialisations and the order of the data."""
     space: SearchSpace = field(default_factory=SearchSpace)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    """What is not searched: its beta, expansion, k, learning rate, batch and alignment are those to begin at."""
+    """What is not searched: its beta, expansion, k, learning rate, batch, alignment and bias atoms are those to
+    begin at."""
     patience: float = PATIENCE_MINUTES
     """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     dry_run: bool = False

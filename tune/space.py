@@ -4,18 +4,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from isoenergy.alignments import Alignment, MaskedCosine
 from isoenergy.errors import InputError
+from isoenergy.sae.sae_config import BiasAtoms
 from isoenergy.settings.variants import number_text
 from isoenergy.training.training_config import TrainingConfig
 
 BETA = "beta"
 _WHOLE = ("expansion", "k", "batch_pairs")
+_CHOICES = ("alignment", "bias_atoms")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ class SearchSpace:
     alignment: tuple[Alignment, ...] = field(default_factory=lambda: (MaskedCosine(),))
     """Objectives: one or more of those of `isoenergy train`."""
 
+    bias_atoms: tuple[BiasAtoms, ...] = ("none",)
+    """none, means or both: see `isoenergy train`."""
+
     def __post_init__(self) -> None:
         for name in _WHOLE:
             dimension = getattr(self, name)
@@ -94,6 +99,9 @@ class SearchSpace:
                 raise InputError(f"{name} must be whole numbers to choose from, such as 4,8; got {dimension}")
         if not self.alignment or len(set(map(str, self.alignment))) != len(self.alignment):
             raise InputError("alignment must be one or more different objectives")
+        known = get_args(BiasAtoms)
+        if not self.bias_atoms or len(set(self.bias_atoms)) != len(self.bias_atoms) or set(self.bias_atoms) - {*known}:
+            raise InputError(f"bias_atoms must be one or more of {', '.join(known)}, got {self.bias_atoms}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -101,26 +109,32 @@ class SearchSpace:
         numbers = {
             name: Dimension(part["low"], part["high"], tuple(part["values"]))
             for name, part in values.items()
-            if name != "alignment"
+            if name not in _CHOICES
         }
-        return cls(**numbers, alignment=tuple(map(Alignment.from_dict, values["alignment"])))
+        alignment = tuple(map(Alignment.from_dict, values["alignment"]))
+        return cls(**numbers, alignment=alignment, bias_atoms=tuple(values["bias_atoms"]))
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
         """The numbers, by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "alignment"}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _CHOICES}
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return all that a search may set, as Optuna has it."""
         found = {name: dimension.distribution for name, dimension in self.dimensions.items()}
-        return {**found, "alignment": CategoricalDistribution([str(each) for each in self.alignment])}
+        return {
+            **found,
+            "alignment": CategoricalDistribution([str(each) for each in self.alignment]),
+            "bias_atoms": CategoricalDistribution(self.bias_atoms),
+        }
 
     def prior(self, base: TrainingConfig) -> dict[str, Any]:
         """Return the point of this space that is nearest to a training's own settings, with the largest of its β."""
         known: dict[str, float] = {name: getattr(base, name) for name in self.dimensions if name != BETA}
         known[BETA] = max(base.betas) or self.beta.grid(3)[-1]
         nearest = {name: dimension.nearest(known[name]) for name, dimension in self.dimensions.items()}
-        return {**nearest, "alignment": str(self.alignment[0])}
+        bias = base.bias_atoms if base.bias_atoms in self.bias_atoms else self.bias_atoms[0]
+        return {**nearest, "alignment": str(self.alignment[0]), "bias_atoms": bias}
 
     def grid(self, points: int) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
         """Return every combination of all but β, and the β that each is tried with.
@@ -130,8 +144,12 @@ class SearchSpace:
         names = [name for name in self.dimensions if name != BETA]
         axes = [self.dimensions[name].grid(points) for name in names]
         return [
-            ({**dict(zip(names, numbers, strict=True)), "alignment": str(alignment)}, self.beta.grid(points))
+            (
+                {**dict(zip(names, numbers, strict=True)), "alignment": str(alignment), "bias_atoms": bias},
+                self.beta.grid(points),
+            )
             for alignment in self.alignment
+            for bias in self.bias_atoms
             for numbers in product(*axes)
         ]
 
@@ -146,5 +164,6 @@ def settings_of(base: TrainingConfig, chosen: Mapping[str, Any], betas: tuple[fl
         learning_rate=chosen["learning_rate"],
         batch_pairs=int(chosen["batch_pairs"]),
         alignment=Alignment.parse(chosen["alignment"]),
+        bias_atoms=chosen["bias_atoms"],
         beta=betas,
     )

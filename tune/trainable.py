@@ -28,7 +28,8 @@ class PassInputs:
     objectives: Objectives
     parts: int
     placement: PassPlacement
-    validation: Any
+    held: Any
+    """A reference to the `TrialPairs`."""
     index: Any
 
 
@@ -38,7 +39,7 @@ def trainable(inputs: PassInputs, rows: SharedRows | None) -> Any:
     def train(config: dict[str, Any]) -> None:
         task = PassTask(inputs.folder, config["pass"], inputs.objectives, inputs.parts)
         if rows is None:
-            run_distributed_pass(task, inputs.index, ray.get(inputs.validation), inputs.placement)
+            run_distributed_pass(task, inputs.index, ray.get(inputs.held), inputs.placement)
             return
         torch.set_num_threads(inputs.placement.cpus)
         device = given_device(inputs.placement.gpus > 0)
@@ -47,7 +48,7 @@ def trainable(inputs: PassInputs, rows: SharedRows | None) -> Any:
             widths=rows.index.widths,
             device=device,
             means=means_of([rows.index]),
-            validation=ray.get(inputs.validation),
+            held=ray.get(inputs.held),
         )
         run_pass(task, data, ray.tune.report)
 

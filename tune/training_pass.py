@@ -41,6 +41,16 @@ class PassTask:
 
 
 @dataclass(frozen=True)
+class TrialPairs:
+    """What trials are measured with."""
+
+    validation: RawPairs
+    """Pairs to measure on."""
+    fitting: RawPairs
+    """Pairs of the train split, on which atoms get their classes."""
+
+
+@dataclass(frozen=True)
 class PassData:
     """What it trains on, and how."""
 
@@ -49,7 +59,7 @@ class PassData:
     """Of each modality."""
     device: torch.device
     means: Mapping[str, torch.Tensor]
-    validation: RawPairs
+    held: TrialPairs
     wrap: Callable[[nn.Module, TrainingConfig], nn.Module] = lambda module, _: module
     """Makes a module distributed, if it is to be."""
     first: bool = True
@@ -170,8 +180,9 @@ class _Attempt:
 
     def _measures(self, sae: Autoencoder) -> dict[str, float]:
         assert isinstance(sae, SparseAutoencoder)  # a search refuses others
-        images, texts = (part.to(self._data.device) for part in self._data.validation)
-        return asdict(validation_measures(sae, images, texts))
+        held, device = self._data.held, self._data.device
+        pairs, fitting = ((rows[0].to(device), rows[1].to(device)) for rows in (held.validation, held.fitting))
+        return asdict(validation_measures(sae, pairs, fitting))
 
 
 def _message(task: PassTask, record: PassRecord) -> dict[str, Any]:

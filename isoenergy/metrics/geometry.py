@@ -33,7 +33,12 @@ def optimal_transport_gap(images: Floats, texts: Floats) -> float:
 
 @overload
 def probing_accuracy(
-    images: Floats, texts: Floats, dictionary: Floats, statistics: ConceptStatistics, weights: None = None
+    images: Floats,
+    texts: Floats,
+    dictionary: Floats,
+    statistics: ConceptStatistics,
+    weights: None = None,
+    energies: npt.NDArray[np.float64] | None = None,
 ) -> float: ...
 
 

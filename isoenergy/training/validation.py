@@ -1,11 +1,13 @@
 """What an SAE comes to on a few held-out pairs: the measures that a search weighs against each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.interventions.removal import Intervention, intervene, kept_atoms
 from isoenergy.metrics.energy import energy_shares
 from isoenergy.metrics.geometry import probing_accuracy
@@ -36,21 +38,26 @@ class ValidationMeasures:
 
 
 @torch.no_grad()
-def validation_measures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) -> ValidationMeasures:
-    """Measure an SAE on pairs: `(pairs, dim)` raw embeddings each, row i of both a pair, on the SAE's device."""
+def validation_measures(
+    sae: SparseAutoencoder, pairs: tuple[Tensor, Tensor], fitting: tuple[Tensor, Tensor]
+) -> ValidationMeasures:
+    """Measure an SAE on pairs: `(pairs, dim)` raw images and texts, row i of both a pair, on the SAE's device.
+
+    fitting: likewise, pairs of the train split, by which the atoms' classes are cut: on the measured pairs, those that
+    are rare in them would look unimodal.
+    """
     was_training = sae.training
     sae.eval()
-    both = zip(sae.config.modalities, (images, texts), strict=True)
-    rows = [sae.prepare(part.float(), modality) for modality, part in both]
-    gram = sae.gram_of_frozen(rows=2 * len(images))
-    codes = [sae.encode(part, gram) for part in rows]
-    statistics = ConceptStatistics.zeros(sae.config.atoms)
-    statistics.update(codes[0], codes[1])
+    gram = sae.gram_of_frozen(rows=2 * (len(pairs[0]) + len(fitting[0])))
+    _, fitted_codes = _encoded(sae, fitting, gram)
+    rows, codes = _encoded(sae, pairs, gram)
+    statistics, fitted = (_statistics(sae.config.atoms, both) for both in (codes, fitted_codes))
     sums = []
     for part, code in zip(rows, codes, strict=True):
         sums.append(ReconstructionSums.zeros(sae.config.dim))
         sums[-1].update(part, code.residual)
-    classes, shares = statistics.classes(), energy_shares(statistics)
+    classes = fitted.classes()
+    shares = energy_shares(statistics, classes=classes)
     image_rows, text_rows = (part.double().cpu().numpy() for part in rows)
 
     def rebuilt(intervention: Intervention) -> tuple[Tensor, Tensor]:
@@ -62,10 +69,29 @@ def validation_measures(sae: SparseAutoencoder, images: Tensor, texts: Tensor) -
         r2=r2_paper(*sums),
         mse=mean_squared_error(*sums),
         bimodal_energy=shares.bimodal_not_always_on,
-        p_acc=probing_accuracy(image_rows, text_rows, sae.dictionary.double().cpu().numpy(), statistics),
+        p_acc=probing_accuracy(
+            image_rows,
+            text_rows,
+            sae.dictionary.double().cpu().numpy(),
+            fitted,
+            energies=statistics.energy[:, None],
+        ),
         delta_r1=recall_change(rebuilt("reconstructed"), rebuilt("bimodal")).full_gallery,
         always_on_energy=shares.always_on,
-        dead_atom_share=float(np.mean(classes.dead)),
+        dead_atom_share=float(np.mean(statistics.energy == 0)),
     )
     sae.train(was_training)
     return measures
+
+
+def _encoded(
+    sae: SparseAutoencoder, pairs: tuple[Tensor, Tensor], gram: Tensor | None
+) -> tuple[list[Tensor], list[SparseCodes]]:
+    rows = [sae.prepare(x.float(), modality) for modality, x in zip(sae.config.modalities, pairs, strict=True)]
+    return rows, [sae.encode(x, gram) for x in rows]
+
+
+def _statistics(atoms: int, codes: Sequence[SparseCodes]) -> ConceptStatistics:
+    found = ConceptStatistics.zeros(atoms)
+    found.update(codes[0], codes[1])
+    return found

@@ -10,29 +10,38 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.training.validation import ValidationMeasures, validation_measures
 from tests.training.planted_pairs import planted
 
+Pairs = tuple[torch.Tensor, torch.Tensor]
+
 
 def drawn(atoms: int = 24, k: int = 3) -> SparseAutoencoder:
     return SparseAutoencoder(SaeConfig(dim=8, atoms=atoms, k=k, beta=0.0), torch.Generator().manual_seed(0))
 
 
-def pairs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    held = planted(count, gap=4)
+def pairs(count: int, seed: int = 0) -> Pairs:
+    held = planted(count, gap=4, seed=seed)
     return torch.from_numpy(held.images), torch.from_numpy(held.texts)
 
 
-def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -> ValidationMeasures:
+def densely(sae: SparseAutoencoder, pairs: Pairs) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Float64 rows and codes."""
+    rows = [torch.nn.functional.normalize(part.float(), dim=1) for part in pairs]
+    codes = [sae.encode(part).to_dense(sae.config.atoms).detach().double().numpy() for part in rows]
+    return [part.double().numpy() for part in rows], codes
+
+
+def plainly(sae: SparseAutoencoder, measured: Pairs, fitting: Pairs) -> ValidationMeasures:
     """The same from dense float64 codes, as the paper defines them."""
     dictionary = sae.dictionary.detach().double().numpy()
-    rows = [torch.nn.functional.normalize(part.float(), dim=1) for part in (images, texts)]
-    codes = [sae.encode(part).to_dense(sae.config.atoms).detach().double().numpy() for part in rows]
-    x = [part.double().numpy() for part in rows]
+    x, codes = densely(sae, measured)
     energies = [(z**2).mean(0) for z in codes]
     total = sum(energies) / 2
-    score = np.divide(energies[0], energies[0] + energies[1], out=np.full(len(total), np.nan), where=total > 0)
+    there = [(z**2).mean(0) for z in densely(sae, fitting)[1]]
+    fitted = sum(there) / 2
+    score = np.divide(there[0], there[0] + there[1], out=np.full(len(total), np.nan), where=fitted > 0)
     bimodal, always = (score >= 0.05) & (score <= 0.95), (np.vstack(codes) != 0).mean(0) > 0.9
     errors = [((part - z @ dictionary) ** 2).sum(1) for part, z in zip(x, codes, strict=True)]
     r2 = [1 - (e.mean() / 8) / (part.var() + 1e-6) for e, part in zip(errors, x, strict=True)]
-    bias = total @ dictionary / total.sum()
+    bias = fitted @ dictionary / fitted.sum()
     positive = [((part - bias) @ dictionary.T > 0).mean(0) for part in x]
     accuracy = (positive[0] + 1 - positive[1]) / 2
     unseparated = 1.5 - np.maximum(accuracy, 1 - accuracy)
@@ -52,8 +61,8 @@ def plainly(sae: SparseAutoencoder, images: torch.Tensor, texts: torch.Tensor) -
 
 @pytest.mark.parametrize(("atoms", "k", "count"), [(24, 3, 300), (16, 4, 41), (64, 5, 260)])
 def test_the_measures_are_those_of_dense_codes(atoms: int, k: int, count: int) -> None:
-    sae, (images, texts) = drawn(atoms, k), pairs(count)
-    ours, plain = vars(validation_measures(sae, images, texts)), vars(plainly(sae, images, texts))
+    sae, measured, fitting = drawn(atoms, k), pairs(count), pairs(2 * count, seed=1)
+    ours, plain = vars(validation_measures(sae, measured, fitting)), vars(plainly(sae, measured, fitting))
     for name, value in plain.items():
         rounding = 2 / count if name == "delta_r1" else 2e-6  # neighbours that are as near but for rounding
         assert ours[name] == pytest.approx(value, abs=rounding), name
@@ -61,7 +70,15 @@ def test_the_measures_are_those_of_dense_codes(atoms: int, k: int, count: int) -
 
 def test_one_pair_and_training_mode_are_no_trouble() -> None:
     sae = drawn().train()
-    measures = validation_measures(sae, *pairs(1))
+    measures = validation_measures(sae, pairs(1), pairs(300))
     assert sae.training
     assert math.isfinite(measures.r2)
     assert measures.delta_r1 == 0
+
+
+def test_an_atom_that_is_rare_in_the_measured_pairs_keeps_its_class() -> None:
+    held = planted(300, gap=0)
+    many = torch.from_numpy(held.images), torch.from_numpy(held.texts)
+    few = many[0][:2], many[1][:2]
+    by_many, by_few = (validation_measures(drawn(), few, fitting).bimodal_energy for fitting in (many, few))
+    assert by_many > by_few

@@ -13,7 +13,14 @@ from tune.objectives import Objectives
 from tune.pareto_figure import pareto_figure
 from tune.passes import Outcome, PassRecord, Report, SearchFolder
 
-CHOSEN = {"expansion": 4.0, "k": 8.0, "learning_rate": 1e-3, "batch_pairs": 64.0, "alignment": "masked-cosine"}
+CHOSEN = {
+    "expansion": 4.0,
+    "k": 8.0,
+    "learning_rate": 1e-3,
+    "batch_pairs": 64.0,
+    "alignment": "masked-cosine",
+    "bias_atoms": "none",
+}
 TRAINING = TrainingConfig(beta=(1e-4, 1e-3), expansion=4, k=8, learning_rate=1e-3, batch_pairs=64)
 TWO = Objectives(("r2", "bimodal-energy"))
 THREE = Objectives(("r2", "bimodal-energy", "delta-r1"))

@@ -1,11 +1,13 @@
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from isoenergy.alignments import Cosine, IsoEnergy, MaskedCosine
 from isoenergy.errors import InputError
 from isoenergy.training.training_config import TrainingConfig
+from tune.passes import SearchFolder
 from tune.search_config import SearchConfig
 from tune.space import Dimension, SearchSpace, settings_of
 
@@ -50,6 +52,9 @@ def test_sizes_must_be_whole_numbers_to_choose_from() -> None:
             SearchSpace(expansion=Dimension.parse(text))
     with pytest.raises(InputError, match="different objectives"):
         SearchSpace(alignment=(MaskedCosine(), MaskedCosine()))
+    for wrong in ((), ("none", "none"), ("mean",)):
+        with pytest.raises(InputError, match="bias_atoms must be one or more of none, means"):
+            SearchSpace(bias_atoms=wrong)
 
 
 def test_the_grid_has_every_combination_once_with_all_betas() -> None:
@@ -59,19 +64,19 @@ def test_the_grid_has_every_combination_once_with_all_betas() -> None:
         k=Dimension(values=(4.0, 8.0, 12.0)),
         learning_rate=Dimension(values=(1e-3,)),
         alignment=(MaskedCosine(), IsoEnergy()),
+        bias_atoms=("none", "means"),
     )
     grid = space.grid(3)
-    assert len({tuple(chosen.items()) for chosen, _ in grid}) == len(grid) == 2 * 3 * 2
+    assert len({tuple(chosen.items()) for chosen, _ in grid}) == len(grid) == 2 * 3 * 2 * 2
     assert all(betas == (1e-4, 1e-3, 1e-2) for _, betas in grid)
 
 
 def test_a_pass_takes_what_was_chosen_and_keeps_the_rest() -> None:
     base = TrainingConfig(epochs=7, seeds=2, atoms=99)
-    chosen = {"expansion": 4.0, "k": 12.0, "learning_rate": 2e-4, "batch_pairs": 64.0, "alignment": "cosine"}
-    training = settings_of(base, chosen, (0.0, 1e-4))
-    assert training == replace(
-        base, expansion=4, k=12, learning_rate=2e-4, batch_pairs=64, alignment=Cosine(), beta=(0.0, 1e-4), atoms=None
-    )
+    numbers = {"expansion": 4.0, "k": 12.0, "learning_rate": 2e-4, "batch_pairs": 64.0}
+    training = settings_of(base, {**numbers, "alignment": "cosine", "bias_atoms": "means"}, (0.0, 1e-4))
+    wanted = {"expansion": 4, "k": 12, "learning_rate": 2e-4, "batch_pairs": 64, "alignment": Cosine()}
+    assert training == replace(base, **wanted, bias_atoms="means", beta=(0.0, 1e-4), atoms=None)
     assert training.atoms_for(16) == 64
 
 
@@ -80,18 +85,25 @@ def test_the_first_point_is_that_of_the_preset_or_what_is_nearest_in_the_space()
     prior = space.prior(TrainingConfig(beta=(0.0, 4e-4)))
     assert prior["beta"] == 1e-3
     assert (prior["k"], prior["expansion"], prior["learning_rate"]) == (30.0, 8.0, 5e-4)
+    for there, first in ((("none", "means"), "means"), (("none",), "none")):
+        assert SearchSpace(bias_atoms=there).prior(TrainingConfig(bias_atoms="means"))["bias_atoms"] == first
 
 
-def test_a_search_is_the_same_after_it_was_written_as_json() -> None:
+def test_a_search_is_the_same_after_it_was_written_as_json(tmp_path: Path) -> None:
     config = SearchConfig(
         store="s3://b/store",
-        space=SearchSpace(alignment=(MaskedCosine(), IsoEnergy())),
+        space=SearchSpace(alignment=(MaskedCosine(), IsoEnergy()), bias_atoms=("means", "none")),
         training=TrainingConfig(epochs=3),
         objectives=("mse", "delta-r1", "p-acc"),
     )
     plan = json.loads(json.dumps(config.plan()))
     resumed = SearchConfig(resume="search", output="elsewhere", cpus=4).of_plan(plan)
     assert resumed == replace(config, resume="search", output="elsewhere", cpus=4)
+    for part, name in (("space", "bias_atoms"), ("training", "bias_atoms")):  # as 0.1.0 wrote them
+        del plan[part][name]
+    (tmp_path / "search.json").write_text(json.dumps(plan))
+    before = SearchConfig(resume="search").of_plan(SearchFolder(str(tmp_path)).plan())
+    assert (before.space.bias_atoms, before.training.bias_atoms) == (("none",), "none")
     assert TrainingConfig.from_dict(json.loads(json.dumps(asdict(config.training)))) == config.training
 
 

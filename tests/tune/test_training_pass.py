@@ -15,7 +15,7 @@ from isoenergy.training.training_config import TrainingConfig
 from tests.training.planted_pairs import planted
 from tune.objectives import Objectives
 from tune.passes import CHECKPOINTS, PassRecord, SearchFolder
-from tune.training_pass import HISTORY_FILE, PassData, PassTask, run_pass
+from tune.training_pass import HISTORY_FILE, PassData, PassTask, TrialPairs, run_pass
 
 TRAINING = TrainingConfig(
     beta=(1e-4, 1e-2), expansion=3, k=3, epochs=3, batch_pairs=20, learning_rate=2e-2, log_every=2, checkpoint_every=1
@@ -36,7 +36,7 @@ def data() -> PassData:
 
     held = planted(40, gap=4)
     validation = torch.from_numpy(held.images).float(), torch.from_numpy(held.texts).float()
-    return PassData(batches, 8, torch.device("cpu"), {}, validation)
+    return PassData(batches, 8, torch.device("cpu"), {}, TrialPairs(validation, validation))
 
 
 def begun(folder: Path, training: TrainingConfig = TRAINING) -> PassTask:

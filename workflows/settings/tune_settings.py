@@ -16,6 +16,7 @@ DEMO_SPACE = SearchSpace(
     k=Dimension(values=(8.0, 12.0, 16.0)),
     learning_rate=Dimension(values=(1e-3,)),
     batch_pairs=Dimension(values=(256.0,)),
+    bias_atoms=("none", "means"),
 )
 """For the bundled pairs, whose encoder is small: β is relative to an error a coordinate."""
 

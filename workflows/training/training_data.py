@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
+from isoenergy.pairs.splits import Split
 from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
@@ -86,15 +87,15 @@ def means_of(indices: list[PairIndex]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(mean) for index in indices for name, mean in index.means.items()}
 
 
-def validation_pairs(stores: TrainingStores, most: int) -> RawPairs | None:
-    """Return the first pairs of the validation split that can be used, `most` at most; None if there are none."""
+def first_pairs(stores: TrainingStores, split: Split, most: int) -> RawPairs | None:
+    """Return the first pairs of a split that can be used, `most` at most; None if there are none."""
     found: list[torch.Tensor] = []
     for _, uri, modalities in stores.parts():
-        found += _validation_rows(EmbeddingStore.open(uri), modalities, most)
+        found += _first_rows(EmbeddingStore.open(uri), split, modalities, most)
     return tuple(found) if all(map(len, found)) else None
 
 
-def _validation_rows(store: EmbeddingStore, modalities: Sequence[str], most: int) -> list[torch.Tensor]:
+def _first_rows(store: EmbeddingStore, split: Split, modalities: Sequence[str], most: int) -> list[torch.Tensor]:
     """The first pairs that are good in all of some modalities, `(pairs, width)` each; none named: in all there are."""
     widths = _read_of(store, modalities)
     found: dict[str, list[np.ndarray]] = {name: [np.empty((0, width), np.float32)] for name, width in widths.items()}
@@ -102,8 +103,8 @@ def _validation_rows(store: EmbeddingStore, modalities: Sequence[str], most: int
     for record in store.commits:
         if pairs >= most:
             break
-        if record.embedded_by_split.get("validation"):
-            vectors = store.read_unit_vectors(record.unit, "validation")
+        if record.embedded_by_split.get(split):
+            vectors = store.read_unit_vectors(record.unit, split)
             rows = {name: vectors[name].astype(np.float32) for name in widths}
             good = np.all([np.isfinite(part).all(1) & (part != 0).any(1) for part in rows.values()], axis=0)
             pairs += int(good.sum())

@@ -23,10 +23,10 @@ from isoenergy.training.training_metrics import mean_r2, notices, r2_by_modality
 from workflows.tracking import mlflow_runs
 from workflows.tracking.metric_stream import MetricStream
 from workflows.training.training_data import (
+    first_pairs,
     means_of,
     open_batches,
     read_indices,
-    validation_pairs,
     widths_of,
 )
 from workflows.training.training_engine import Progress, Seat
@@ -61,7 +61,7 @@ def train_worker(task: WorkerTask, seat: Seat) -> None:
     validation: RawPairs | None = None
     if task.validates:
         empty = tuple(torch.empty(0, width) for width in widths.values())
-        validation = validation_pairs(task.stores, task.training.validation_pairs) if rank == 0 else empty
+        validation = first_pairs(task.stores, "validation", task.training.validation_pairs) if rank == 0 else empty
     worker = _Worker(task, batches, widths, device, node, means_of(indices), validation, rank)
     training = task.training
     if isinstance(training.beta, AutomaticBeta):
