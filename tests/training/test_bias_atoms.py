@@ -1,6 +1,7 @@
 """Bias atoms: the modalities' mean directions as atoms, held where they are, and left out of the alignment."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,16 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity, normalize
 
+from isoenergy import pursuit
 from isoenergy.alignments import Alignment, GroupSparse, IsoEnergy
 from isoenergy.errors import InputError
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.group import SaeGroup
-from isoenergy.sae.sae_config import MODALITIES, SaeConfig
+from isoenergy.sae.sae_config import CONFIG_FILE, MODALITIES, SaeConfig
 from isoenergy.sparse_encoders import TopK
 from isoenergy.store.batches import PairBatches
+from isoenergy.store.order import PairOrder
+from isoenergy.store.row_sources import ArrayRows
 from isoenergy.training.trainer import Trainer, TrainingConfig
 
 DIM = 8
@@ -128,3 +132,44 @@ def test_what_has_no_mean_to_begin_from_is_refused() -> None:
     sae = SparseAutoencoder(dataclasses.replace(plain, bias_atoms="means"))
     with pytest.raises(InputError, match="the mean of text is 0"):
         sae.start_bias_atoms({"image": torch.ones(DIM), "text": torch.zeros(DIM)})
+
+
+def test_without_them_all_is_as_if_there_were_none(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, bias_atoms="none")
+    knows_means = trainer(config)
+    knows_none = Trainer(config, PairBatches.of_arrays(*rows(), config.batch_pairs, seed=0), DIM)
+    for each in (knows_means, knows_none):
+        each.run(None)
+    sae = knows_none.group.saes[1]
+    assert [s.digest for s in knows_means.group.saes] == [s.digest for s in knows_none.group.saes]
+    sae.save(tmp_path)
+    values = json.loads((tmp_path / CONFIG_FILE).read_text())
+    of_before = {name: value for name, value in values.items() if not name.startswith("bias_")}
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(of_before))
+    loaded = SparseAutoencoder.load(tmp_path)
+    assert (loaded.config, loaded.digest) == (sae.config, sae.digest)
+
+
+def test_every_backend_trains_the_same_and_leaves_them_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = {}
+    for backend in ("oracle", "cpu", "residual"):
+        monkeypatch.setattr(pursuit, "_form", lambda *_, form=backend: form)
+        begun = trainer(dataclasses.replace(CONFIG, epochs=1))
+        begun.run(None)
+        trained[backend] = begun.group.saes[1].dictionary.detach()
+        torch.testing.assert_close(trained[backend], trained["oracle"], rtol=0, atol=2e-5)
+        torch.testing.assert_close(trained[backend][:2], directions(), rtol=0, atol=1e-6)
+
+
+def test_each_of_three_modalities_has_its_own() -> None:
+    generator = np.random.default_rng(0)
+    shared = generator.normal(size=(120, DIM))
+    vectors = {name: (shared + 2 * np.eye(DIM)[n]).astype(np.float32) for n, name in enumerate("abc")}
+    there = {name: normalize(torch.from_numpy(x), dim=1).mean(0) for name, x in vectors.items()}
+    batches = PairBatches(PairOrder(np.array([0, 120]), CONFIG.batch_pairs, 0), ArrayRows(vectors))
+    begun = Trainer(CONFIG, batches, dict.fromkeys(vectors, DIM), means=there)
+    begun.run(None)
+    for sae in begun.group.saes:
+        assert (sae.config.bias_count, sae.config.frozen_count) == (3, 3)
+        torch.testing.assert_close(sae.dictionary[:3].detach(), normalize(torch.stack([*there.values()]), dim=1))
+        assert sae.dictionary[3:].isfinite().all()

@@ -32,6 +32,7 @@ CASES = {
     "batch-top-k": replace(CONFIG, sparse_encoder=BatchTopK(), alignment=IsoEnergy(), revival=0.1, dead_after=2),
     "jump-relu": replace(CONFIG, sparse_encoder=JumpReLU(), input="centred"),
     "top-k": replace(CONFIG, sparse_encoder=TopK(), alignment=GroupSparse(), revival=0.1, dead_after=2),
+    "bias-atoms": replace(CONFIG, bias_atoms="means", revival=0.1, dead_after=2),
     "relu": replace(CONFIG, sparse_encoder=ReLU(), alignment=IsoEnergy(), gradient_clip=1e-3),
 }
 OF_THE_CLOCK = ("rows_per_second", "waiting_for_data")
