@@ -107,7 +107,8 @@ def _whole_summary(
 def _track(stage: mlflow_runs.Run, summary: Mapping[str, Any], store: EmbeddingStore) -> None:
     """Send every number of the summary, and what it is of, to the stage's run."""
     stage.metrics(dict(_numbers(summary.get("original") or summary["vectors"], "original/")))
-    for sae in summary["saes"]:
+    measured = [each for sae in summary["saes"] for each in (sae, *sae.get("repeats", ()))]
+    for sae in measured:
         stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
     stage.metrics(
         {
@@ -117,7 +118,7 @@ def _track(stage: mlflow_runs.Run, summary: Mapping[str, Any], store: EmbeddingS
             for name, value in _numbers(row["values"], f"tasks/{task['name']}/{_row_name(row)}/")
         }
     )
-    stage.tags({"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in summary["saes"]}})
+    stage.tags({"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in measured}})
 
 
 def _require_fit(folder: str, sae: Autoencoder, store: EmbeddingStore) -> None:
@@ -189,6 +190,16 @@ def _summary(
     def results(step: Step) -> dict[str, Any]:
         return step_plan.result(step, root)
 
+    def headline(place: str) -> dict[str, Any]:
+        steps = graph.headline(place)
+        return {
+            **results(steps.statistics),
+            "geometry": results(steps.geometry),
+            "retrieval": results(steps.retrieval),
+            "rivals": results(steps.rivals),
+            "against": {names[b]: results(step) for (a, b), step in graph.differences.items() if a == place},
+        }
+
     return {
         "pairs": results(graph.embeddings.pairs),
         "fitted_on": results(graph.embeddings.fit),
@@ -203,10 +214,7 @@ def _summary(
                 "digest": sae.digest,
                 "config": asdict(sae.config),
                 "results": {
-                    **results(graph.saes[folder].statistics),
-                    "geometry": results(graph.saes[folder].geometry),
-                    "retrieval": results(graph.saes[folder].retrieval),
-                    "rivals": results(graph.saes[folder].rivals),
+                    **headline(folder),
                     "bridges": {
                         **results(graph.saes[folder].bridges),
                         **results(graph.saes[folder].bridge_intervals),
@@ -221,8 +229,13 @@ def _summary(
                 "explorer": None
                 if sae.config.null
                 else f"{STEPS_FOLDER}/{step_plan.files(graph.explorers[folder].explorer, root)}",
+                "repeats": [
+                    {"name": names[place], "digest": saes[place].digest, "results": headline(place)}
+                    for place in graph.seeds[folder][1:]
+                ],
             }
-            for folder, sae in saes.items()
+            for folder in graph.seeds
+            for sae in [saes[folder]]
         ],
         "stability": [
             {"first": names[a], "second": names[b], **results(step)} for (a, b), step in graph.stability.items()

@@ -12,11 +12,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import UNEQUAL_Q
-from isoenergy.report.intervals import bounds, with_bounds
+from isoenergy.report.intervals import told
 from isoenergy.report.page.headline import headline
 from isoenergy.report.page.task_sections import task_line
-from isoenergy.report.page.verdict import verdict
-from isoenergy.report.saes import is_null, labels
+from isoenergy.report.page.verdict import drawn, verdict
+from isoenergy.report.saes import Sae, is_null, labels, trainings
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets
@@ -98,24 +98,26 @@ def _summary(evaluation: dict[str, Any], page: str, run: mlflow_runs.Run) -> str
     chance = evaluation["pairs"]["chance_r10"]
     found = headline(evaluation["saes"], names, chance, original["retrieval"]["original"]["r10"]["value"])
     lines = [
-        *(["", *found.sentences] if found else []),
+        *(["", *found.sentences, *_of_trainings(found.sae)] if found else []),
         "",
         f"pairs      {store['pairs_in']:,} in, {store['embedded']:,} embedded, rejected: {rejected}",
         f"original   gap {original['geometry']['original']['difference_in_means']:.3f}, "
         f"R@10 {original['retrieval']['original']['r10']['value']:.3f}",
     ]
     for sae in evaluation["saes"]:
-        results = sae["results"]
-        share = results["intervals"]["bimodal_energy_share"]
+        results, runs = sae["results"], trainings(sae)
+        r2, share, p_acc = (
+            told([drawn(each, name) for each in runs]) for name in ("r2", "bimodal_energy_share", "p_acc")
+        )
         lines.append(
-            f"{names[sae['name']]}: R² {results['r2']:.3f} {bounds(results['intervals']['r2'])} (against each "
-            f"modality’s own means {results['r2_centred']:.3f}), bimodal energy "
-            f"{share['value']:.3f} {bounds(share)}, p_acc {with_bounds(results['geometry']['p_acc_interval'])}"
+            f"{names[sae['name']]}: R² {r2} (centred {results['r2_centred']:.3f}), bimodal energy {share}, "
+            f"p_acc {p_acc}"
         )
         for name in ("reconstructed", "bimodal", "less_unimodal", "unimodal"):
             gap, retrieval = results["geometry"][name], results["retrieval"][name]
+            means = told([each["geometry"][name]["difference_in_means_interval"] for each in runs])
             lines.append(
-                f"  {name:<16} gap {gap['difference_in_means']:.3f} {bounds(gap['difference_in_means_interval'])} "
+                f"  {name:<16} gap {means} "
                 f"(OT {gap['optimal_transport']:.3f}), "
                 f"R@1/5/10 image→text {_recalls(retrieval, 'image_to_text')}, "
                 f"text→image {_recalls(retrieval, 'text_to_image')}"
@@ -139,6 +141,13 @@ def _summary(evaluation: dict[str, Any], page: str, run: mlflow_runs.Run) -> str
     elif run.uri.startswith("http"):
         lines.append(f"           open it: {programs / 'python'} -m webbrowser -t {without_secrets(run.uri)}")
     return "\n".join(lines)
+
+
+def _of_trainings(sae: Sae) -> list[str]:
+    """Say what braces are, if there are any."""
+    count = len(trainings(sae))
+    said = "(in brackets: 95% intervals by a bootstrap over pairs, of the first training"
+    return [f"{said}; in braces: median and range of {count} trainings)"] if count > 1 else []
 
 
 def _opening(page: str, programs: Path) -> list[str]:

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from isoenergy.evaluation.concepts import load_statistics
+from isoenergy.evaluation.concepts import load_bootstrap, load_statistics
+from isoenergy.evaluation.fit import Fitted
+from isoenergy.evaluation.measured_geometry import load_p_acc
 from isoenergy.evaluation.measured_retrieval import load_recalls
 from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference
+from isoenergy.metrics.reconstruction import r2_paper
 from isoenergy.metrics.stability import energy_transport, match_atoms, permuted_transport, random_matching
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.bootstrap import Interval
+from isoenergy.statistics.concept_statistics import energy_share
 
 MEASURES = ("r1", "in_batches_r1")
 CONTROLS = ("unimodal", "matched_removal")
@@ -67,6 +71,31 @@ def compare_rivals(config: None, inputs: Inputs, output: Path) -> Result:
         **{name: recalls for name, recalls in load_recalls(inputs["retrieval"]).items() if name not in CONTROLS},
     }
     return {measure: _compare(rivals, measure) for measure in MEASURES}
+
+
+@dataclass(frozen=True)
+class DifferenceConfig:
+    """Two SAEs for embeddings of one width."""
+
+    dim: int
+
+
+def measure_difference(config: DifferenceConfig, inputs: Inputs, output: Path) -> Result:
+    """Return how far the first SAE is above the second: R², bimodal energy and p_acc, by the same draws of pairs."""
+    del output
+    first, second = (_drawn_measures(config.dim, inputs, which) for which in ("first", "second"))
+    return {name: asdict(Interval.of_weighted(values - second[name])) for name, values in first.items()}
+
+
+def _drawn_measures(dim: int, inputs: Inputs, which: str) -> dict[str, npt.NDArray[np.float64]]:
+    """`(1 + replicates,)` each, under weights that are the same for all SAEs."""
+    sums = load_bootstrap(inputs[f"{which}-statistics"])
+    bimodal = Fitted.load(inputs[f"{which}-fit"]).classes.bimodal
+    return {
+        "r2": r2_paper(*sums.errors_by_modality(dim)),
+        "bimodal_energy_share": energy_share(sums.energy, bimodal[:, None]),
+        "p_acc": load_p_acc(inputs[f"{which}-geometry"]),
+    }
 
 
 def _compare(rivals: dict[str, dict[str, npt.NDArray[np.float64]]], measure: str) -> Result:

@@ -1,6 +1,6 @@
 """Codes, and the sums over them from which all that is measured by atom follows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -111,7 +111,7 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     """Merge the parts' sums into the whole and measure all that follows from them; classes are those fitted."""
     fitted = Fitted.load(inputs["fit"])
     classes, known = fitted.classes, fitted.known
-    folders = [folder for name, folder in inputs.items() if name.startswith("part")]
+    folders = [inputs[name] for name in sorted(inputs) if name.startswith("part")]
     statistics = load_statistics(folders[0])
     sums = {m: ReconstructionSums.load(folders[0] / f"{m}-{_SUMS_FILE}") for m in MODALITIES}
     paired, bootstrap = load_paired(folders[0]), load_bootstrap(folders[0])
@@ -125,6 +125,7 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     paired.save(output / _PAIRED_FILE)
     together.save(output / _AGREEMENT_FILE)
     bootstrap.save(output / _BOOTSTRAP_FILE)
+    np.save(output / _STARTS_FILE, _all_starts(folders, statistics.image.rows))
     dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
     tests, biased = equal_energy_tests(paired), known.classes(_BIAS_EPSILON)
     image, text = sums["image"], sums["text"]
@@ -253,6 +254,28 @@ def part_weights(folder: Path, pairs: int, first_pair: int, seed: int) -> npt.ND
         for start, end in pairwise([*map(int, starts), pairs])
     ]
     return np.concatenate(drawn)
+
+
+def drawn_weights(folder: Path, pairs: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
+    """Return the `(n, 1 + replicates)` weights of some pairs, by number, under which the whole was summed.
+
+    folder: what `merge_parts` wrote. Time grows with the pairs of the split, memory with those asked for.
+    """
+    starts = np.load(folder / _STARTS_FILE)
+    found = np.ones((len(pairs), 1 + REPLICATES))
+    blocks = np.searchsorted(starts, pairs, side="right") - 1
+    for block in np.unique(blocks):
+        there = blocks == block
+        start, end = map(int, starts[block : block + 2])
+        found[there] = poisson_weights(end - start, REPLICATES, seed, start)[pairs[there] - start]
+    return found
+
+
+def _all_starts(folders: Sequence[Path], pairs: int) -> npt.NDArray[np.int64]:
+    """Return where each block of pairs that was weighted as one begins, all parts together, and `pairs`, the end."""
+    firsts = np.cumsum([0, *(load_statistics(folder).image.rows for folder in folders)])
+    starts = [first + np.load(folder / _STARTS_FILE) for first, folder in zip(firsts, folders, strict=False)]
+    return np.concatenate([*starts, [pairs]]).astype(np.int64)
 
 
 def _loaded(part: Mapping[str, torch.Tensor], modality: str) -> SparseCodes:

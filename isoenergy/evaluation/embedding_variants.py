@@ -1,6 +1,6 @@
 """The embeddings under comparison: as they are, rebuilt, without classes of atoms, and moved by baselines."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +36,8 @@ _AS_THEY_ARE = GapClosing(Affine(), Affine())
 ORIGINAL = "original"
 RECONSTRUCTED = "reconstructed"
 LESS_UNIMODAL = "less_unimodal"
+HEADLINE = (RECONSTRUCTED, "bimodal", LESS_UNIMODAL, "unimodal", "centred")
+"""The variants that the verdict is about."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,15 @@ class VariantSet:
     """`(atoms,)` masks of the atoms that are kept, by base; none for the embeddings themselves."""
     subtracted: Mapping[str, Tensor] = field(default_factory=dict)
     """`(atoms,)` masks of the atoms whose part is subtracted from the rows that were encoded, by base."""
+
+    def only(self, names: Container[str]) -> "VariantSet":
+        """Return the variants of these names, without the sweeps."""
+        kept = tuple(each for each in self.variants if each.name in names and not each.sweep)
+        bases = {each.base for each in kept}
+        atoms, away = (
+            {base: mask for base, mask in masks.items() if base in bases} for masks in (self.atoms, self.subtracted)
+        )
+        return VariantSet(kept, atoms, away)
 
     @property
     def reference(self) -> str:

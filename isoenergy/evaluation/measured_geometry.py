@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from isoenergy.evaluation.concepts import load_bootstrap, load_codes
+from isoenergy.evaluation.concepts import drawn_weights, load_bootstrap, load_codes
 from isoenergy.evaluation.embedding_variants import (
+    HEADLINE,
     EmbeddingVariant,
     VariantSet,
     original_variants,
@@ -28,6 +29,8 @@ from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights, unbiased
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
+_P_ACC_FILE = "p-acc.npy"
+
 Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -35,9 +38,9 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     """Measure the gap under each variant and, of an SAE, p_acc.
 
     Classes of atoms, and where they are probed, are those fitted. The difference in means is of all pairs; relative
-    gap, distances and cones of those drawn for batches; optimal transport of the sample.
+    gap, distances and cones of those drawn for batches; optimal transport of the sample. For the headline alone, the
+    difference in means and p_acc. Writes p_acc under every bootstrap weight, so that SAEs can be compared.
     """
-    del output
     held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
     size = {"sample": min(config.draw.sample, config.drawn), "in_batches": min(config.draw.in_batches, config.drawn)}
     seed = config.draw.seed
@@ -45,14 +48,20 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
         variants = original_variants(fitted, seed)
         unit = unit_rows(held.images), unit_rows(held.texts)
         sums = load_means(inputs["pairs"])
-        return size | _by_variant(variants, lambda _: unit, lambda _: sums.means, size, seed)
+        return size | _by_variant(variants, lambda _: unit, lambda _: sums.means, size, config)
     sae = SparseAutoencoder.load(config.sae.place)
     variants = sae_variants(fitted, sae, seed)
+    if config.headline:
+        variants = variants.only(HEADLINE)
     bootstrap = load_bootstrap(inputs["statistics"])
     dictionary = sae.dictionary.detach().numpy()
     kept = {base: mask.numpy() for base, mask in variants.atoms.items()}
     rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
-    probing = _probing_accuracy(held, sae, fitted, bootstrap, size["sample"], seed)
+    chosen = config.draw.rows(int(bootstrap.pairs[0]))[: size["sample"]]
+    weights = drawn_weights(inputs["statistics"], chosen, seed)
+    p_acc = _probing_accuracy(held, sae, fitted, bootstrap, weights)
+    np.save(output / _P_ACC_FILE, p_acc)
+    probing = Interval.of_share(p_acc)
     means = {base: bootstrap.rebuilt_means(dictionary, mask) for base, mask in kept.items()}
     for base, mask in variants.subtracted.items():
         away = bootstrap.rebuilt_means(dictionary, mask.numpy())
@@ -60,7 +69,7 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     return (
         size
         | {"p_acc": probing.value, "p_acc_interval": asdict(probing)}
-        | _by_variant(variants, rows, means.__getitem__, size, seed)
+        | _by_variant(variants, rows, means.__getitem__, size, config)
     )
 
 
@@ -78,12 +87,12 @@ def _by_variant(
     rows: Callable[[str], tuple[torch.Tensor, torch.Tensor]],
     means: Callable[[str], Means],
     size: dict[str, int],
-    seed: int,
+    config: DrawnConfig,
 ) -> Result:
     """Return the gap of each variant, and the sweeps' differences in means, by step, with intervals."""
     drawn = max(size.values())
     before = difference_in_means(*means(variants.reference))
-    weights = poisson_weights(size["in_batches"], REPLICATES, seed, 0)
+    weights = poisson_weights(size["in_batches"], REPLICATES, config.draw.seed, 0)
     found: Result = {}
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):
@@ -93,22 +102,39 @@ def _by_variant(
             name, place = variant.sweep
             sweeps.setdefault(name, {})[f"{place:g}"] = gap_interval
             continue
-        image, text = images.numpy(), texts.numpy()
-        transport, error = transport_gap(image[: size["sample"]], text[: size["sample"]])
-        clouds = image[: size["in_batches"]], text[: size["in_batches"]]
-        relative = relative_modality_gap(*clouds, weights=weights)
         found[variant.name] = {
             "difference_in_means": float(gaps[0]),
             "difference_in_means_interval": gap_interval,
             "gap_closed_interval": asdict(gap_closed(before, gaps)),
-            "optimal_transport": transport,
-            "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
-            "relative_modality_gap": float(relative[0]),
-            "relative_modality_gap_interval": asdict(Interval.of_share(relative)),
-            "l2i": l2i(*clouds),
-            "cones": asdict(cone_statistics(*clouds)),
         }
+        if not config.headline:
+            found[variant.name] |= _clouds(images.numpy(), texts.numpy(), size, weights)
     return found | {"sweeps": sweeps}
+
+
+def _clouds(
+    image: npt.NDArray[np.float32],
+    text: npt.NDArray[np.float32],
+    size: dict[str, int],
+    weights: npt.NDArray[np.float64],
+) -> Result:
+    transport, error = transport_gap(image[: size["sample"]], text[: size["sample"]])
+    clouds = image[: size["in_batches"]], text[: size["in_batches"]]
+    relative = relative_modality_gap(*clouds, weights=weights)
+    return {
+        "optimal_transport": transport,
+        "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
+        "relative_modality_gap": float(relative[0]),
+        "relative_modality_gap_interval": asdict(Interval.of_share(relative)),
+        "l2i": l2i(*clouds),
+        "cones": asdict(cone_statistics(*clouds)),
+    }
+
+
+def load_p_acc(folder: Path) -> npt.NDArray[np.float64]:
+    """Return the `(1 + replicates,)` p_acc that `measure_geometry` wrote."""
+    found: npt.NDArray[np.float64] = np.load(folder / _P_ACC_FILE)
+    return found
 
 
 def gap_closed(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Interval:
@@ -137,18 +163,15 @@ def _mean_under(affine: Affine, means: npt.NDArray[np.float64]) -> npt.NDArray[n
 
 
 def _probing_accuracy(
-    held: HeldPairs, sae: SparseAutoencoder, fitted: Fitted, bootstrap: BootstrapSums, sample: int, seed: int
-) -> Interval:
+    held: HeldPairs,
+    sae: SparseAutoencoder,
+    fitted: Fitted,
+    bootstrap: BootstrapSums,
+    weights: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """weights: of the first of the held pairs, which are the sample, as those that their energies were summed under."""
     images, texts = (
-        sae.prepare(tensor(rows[:sample]), m).numpy()
+        sae.prepare(tensor(rows[: len(weights)]), m).numpy()
         for rows, m in zip((held.images, held.texts), sae.config.modalities, strict=True)
     )
-    values = probing_accuracy(
-        images,
-        texts,
-        sae.dictionary.detach().numpy(),
-        fitted.known,
-        poisson_weights(sample, REPLICATES, seed, 1),
-        bootstrap.energy,
-    )
-    return Interval.of_share(values)
+    return probing_accuracy(images, texts, sae.dictionary.detach().numpy(), fitted.known, weights, bootstrap.energy)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy.evaluation.concepts import PairCodes, load_codes
-from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
+from isoenergy.evaluation.embedding_variants import HEADLINE, VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, unit_rows
@@ -142,6 +142,8 @@ class _Setup:
             return cls(held, original_variants(fitted, config.draw.seed), lambda _: unit, None)
         sae = SparseAutoencoder.load(config.sae.place)
         variants = sae_variants(fitted, sae, config.draw.seed)
+        if config.headline:
+            variants = variants.only(HEADLINE)
         rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
         return cls(held, variants, rows, sae)
 

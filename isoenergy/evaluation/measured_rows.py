@@ -52,6 +52,8 @@ class DrawnConfig:
     draw: Draw
     drawn: int
     sae: SaeReference | None = None
+    headline: bool = False
+    """Only what an evaluation comes to is measured: what further trainings of the same settings are asked."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Numbers and their intervals as text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import median
 
 Interval = Mapping[str, float]
 """`value`, `low` and `high`; the bounds are NaN where there is no interval."""
@@ -24,6 +25,19 @@ def bounds(interval: Interval, form: str = ".3f") -> str:
 def with_bounds(interval: Interval, form: str = ".3f") -> str:
     """Return `value [low, high]`."""
     return f"{number(interval['value'], form)} {bounds(interval, form)}"
+
+
+def spread(values: Sequence[float], form: str = ".3f") -> str:
+    """Return ` {median; least to most}` of a number of several trainings; nothing of a single one."""
+    known = [value for value in values if math.isfinite(value)]
+    if len(values) < 2 or not known:
+        return ""
+    return f" {{{number(median(known), form)}; {number(min(known), form)} to {number(max(known), form)}}}"
+
+
+def told(found: Sequence[Interval], form: str = ".3f") -> str:
+    """Return a number of the first training with its interval, and how it is spread over all of them."""
+    return with_bounds(found[0], form) + spread([interval["value"] for interval in found], form)
 
 
 def is_known(interval: Interval) -> bool:

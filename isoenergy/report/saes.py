@@ -14,12 +14,19 @@ def sae_label(sae: Sae) -> str:
 
 
 def labels(saes: Sequence[Sae]) -> dict[str, str]:
-    """Return each SAE's label by its name; SAEs that share a label, such as those of several seeds, add their names."""
+    """Return each SAE's label by its name; SAEs that share a label add their names, repeats say so."""
     plain = [sae_label(sae) for sae in saes]
-    return {
+    found = {
         sae["name"]: label if plain.count(label) == 1 else f"{label}, {sae['name']}"
         for sae, label in zip(saes, plain, strict=True)
     }
+    repeats = {each["name"]: f"{found[sae['name']]}, another seed" for sae in saes for each in sae.get("repeats", ())}
+    return found | repeats
+
+
+def trainings(sae: Sae) -> list[Mapping[str, Any]]:
+    """Return the results of an SAE, and of those that differ from it in nothing but the seed."""
+    return [sae["results"], *(repeat["results"] for repeat in sae.get("repeats", ()))]  # of before there are none
 
 
 def is_null(sae: Sae) -> bool:

@@ -113,7 +113,7 @@ def measured(
     return {
         **concept_intervals(sums, fitted.classes(), DIM),
         **_gaps(all_pairs, sums),
-        "p_acc": _p_acc(all_pairs, sample.take(np.arange(min(len(sample), probed))), sums, seed),
+        "p_acc": _p_acc(all_pairs, sample.take(np.arange(min(len(sample), probed))), sums, weights[:probed]),
         "rho": _rho(all_pairs, sample, weights),
         **_agreement(all_pairs, sums),
     }
@@ -130,8 +130,7 @@ def _gaps(all_pairs: Population, sums: BootstrapSums) -> dict[str, Interval]:
     return found | {f"gap_closed.{n}": gap_closed(gaps["reconstructed"], gaps[n]) for n in ("bimodal", "centred")}
 
 
-def _p_acc(all_pairs: Population, sample: Sample, sums: BootstrapSums, seed: int) -> Interval:
-    weights = poisson_weights(len(sample), len(sums.pairs) - 1, seed, 1)
+def _p_acc(all_pairs: Population, sample: Sample, sums: BootstrapSums, weights: Floats) -> Interval:
     rows = (x.numpy() for x in sample.rows)
     fitted = all_pairs.fitted.statistics
     return Interval.of_share(probing_accuracy(*rows, all_pairs.dictionary, fitted, weights, sums.energy))

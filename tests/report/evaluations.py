@@ -64,11 +64,17 @@ def sae(
         "always_on_energy_share": 0.0,
         "r2_centred": 0.7,
         "r2_of_means": 0.2,
-        "intervals": {"bimodal_energy_share": interval(share)},
+        "intervals": {"bimodal_energy_share": interval(share), "r2": interval(0.8)},
     }
     results["geometry"] |= {"p_acc": 0.9, "p_acc_interval": interval(0.9)}
     settings = {"dim": 4, "atoms": 8, "k": 2, "beta": 0.001, "sparse_encoder": {"name": "relu"}, "null": False}
     return {"name": "beta-0.001", "config": {**settings, **config}, "results": results}
+
+
+def seeds(first: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """An SAE, and others that differ from it in nothing but the seed."""
+    repeats = [{"name": f"{first['name']}-{n}", "results": one["results"]} for n, one in enumerate(others, 1)]
+    return {**first, "repeats": repeats}
 
 
 def measured() -> dict[str, Any]:

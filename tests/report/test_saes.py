@@ -22,3 +22,10 @@ def test_saes_that_share_a_label_are_told_apart_by_name() -> None:
     found = labels([*seeds, sae(null=True) | {"name": "null-beta-0.001"}])
     assert found["beta-0.001-seed-1"] == "SAE-A (β = 0.001), beta-0.001-seed-1"
     assert found["null-beta-0.001"] == "null of SAE-A (β = 0.001)"
+
+
+def test_repeats_are_called_as_their_first_is() -> None:
+    first = sae() | {"name": "beta-0.001-seed-0", "repeats": [{"name": "beta-0.001-seed-1", "results": {}}]}
+    found = labels([first])
+    assert found["beta-0.001-seed-0"] == "SAE-A (β = 0.001)"
+    assert found["beta-0.001-seed-1"] == "SAE-A (β = 0.001), another seed"

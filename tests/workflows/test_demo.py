@@ -10,10 +10,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from isoenergy.report.page.verdict import recall_at_10
+from isoenergy.report.saes import trainings
 from tests.browser import Watched, chromium
-from workflows import pipeline, presets
+from workflows import pipeline
 from workflows.evaluation.task_config import BUNDLED_TASKS, TasksConfig
-from workflows.pipeline import PipelineConfig
+from workflows.settings.pipeline_settings import PipelineConfig, parse
 from workflows.tracking import mlflow_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -29,7 +30,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(on_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Demo:  # noqa: ARG001
     folder = tmp_path_factory.mktemp("demo")
-    config = PipelineConfig(output=str(folder / "run"), training=presets.TRAINING["demo"])
+    config = parse(["demo", "--output", str(folder / "run")])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         from contextlib import redirect_stdout
@@ -81,6 +82,17 @@ def test_bimodal_atoms_carry_retrieval_and_unimodal_atoms_the_gap(demo: Demo) ->
     assert results["always_on_energy_share"] < 0.05
 
 
+def test_all_three_trainings_show_it(demo: Demo) -> None:
+    aligned = demo.evaluation["saes"][1]
+    runs = trainings(aligned)
+    assert [len(sae["repeats"]) for sae in demo.evaluation["saes"]] == [2, 2, 2]
+    for results in runs:
+        assert results["r2"] >= 0.89
+        assert results["geometry"]["bimodal"]["gap_closed_interval"]["value"] >= 0.9
+        assert results["retrieval"]["bimodal"]["kept_r10"]["value"] >= 0.97
+    assert "in braces: median and range of 3 trainings" in demo.printed
+
+
 def test_the_summary_names_every_measure(demo: Demo) -> None:
     assert "14,399 in, 14,399 embedded, rejected: none" in demo.printed
     for words in ("R² 0.", "p_acc 0.", "gap 0.", "R@1/5/10", "report.html", "mlflow ui --backend-store-uri"):
@@ -101,13 +113,16 @@ def test_mlflow_has_a_parent_and_a_child_a_stage(demo: Demo) -> None:
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for name in set(runs) - {"pipeline"}:
         assert runs[name].data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
-    losses = client.get_metric_history(runs["train"].info.run_id, "beta-0/reconstruction_loss")
+    losses = client.get_metric_history(runs["train"].info.run_id, "beta-0-seed-0/reconstruction_loss")
     assert len(losses) > 10
     assert losses[-1].value < losses[0].value
     figures = [file.path for file in client.list_artifacts(runs["report"].info.run_id, "figures")]
-    assert {"figures/beta-0-energy.png", "figures/gaps.svg", "figures/beta-0.001-atom-map.png"} <= set(figures)
+    assert {"figures/beta-0-seed-0-energy.png", "figures/gaps.svg", "figures/beta-0.001-seed-0-atom-map.png"} <= set(
+        figures
+    )
     tables = {file.path for file in client.list_artifacts(runs["report"].info.run_id, "tables")}
-    assert {"tables/paper.csv", "tables/paper.parquet", "tables/atoms-beta-0.001.csv"} <= tables
+    named = ("paper.csv", "paper.parquet", "atoms-beta-0.001-seed-0.csv", "trainings.csv")
+    assert {f"tables/{name}" for name in named} <= tables
     assert runs["train"].data.params["training.k"] == str(demo.config.training.k)
     assert runs["train"].data.tags["store_fingerprint"] == demo.evaluation["store"]["fingerprint"]
 

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from itertools import combinations, permutations
 from math import ceil
 from typing import Any, Self
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.atom_map import AtomMapConfig, write_atom_map
 from isoenergy.evaluation.comparison import (
+    DifferenceConfig,
     StabilityConfig,
     compare_rivals,
+    measure_difference,
     measure_stability,
 )
 from isoenergy.evaluation.concepts import (
@@ -202,17 +205,46 @@ class EmbeddingSteps:
             )
 
 
-class SaeSteps:
-    """The steps of one SAE."""
+class HeadlineSteps:
+    """The steps that make what an evaluation comes to, for one SAE."""
 
-    def __init__(self, sae: SaeReference, atoms: int, measured: MeasuredPairs, embeddings: EmbeddingSteps) -> None:
-        draw, store, drawn = measured.draw, measured.parts[0].store, DrawnConfig(measured.draw, measured.drawn, sae)
+    def __init__(
+        self, sae: SaeReference, atoms: int, measured: MeasuredPairs, embeddings: EmbeddingSteps, whole: bool = False
+    ) -> None:
+        """whole: measure all variants of the embeddings, not only those that the headline names."""
+        self._drawn = DrawnConfig(measured.draw, measured.drawn, sae, headline=not whole)
 
         def of_codes(part: PartConfig) -> CodesConfig:
             return CodesConfig(part, sae)
 
-        def of_search(part: PartConfig) -> SearchPartConfig:
-            return SearchPartConfig(part, drawn)
+        make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, _GIGABYTE + _BYTES_A_MEETING * atoms**2
+        self._codes = make.each("codes", encode_part, of_codes, memory=much)
+        self.fit = make.one("fit", fit, replace(measured.fitting, sae=sae), memory=much)
+        self._fitted = {"fit": self.fit}
+        summed = {**self._fitted, **self._codes}
+        self.statistics = make.one("statistics", merge_parts, StatisticsConfig(sae), summed, memory=much)
+        self._pairs, self._statistics = {"pairs": embeddings.pairs}, {"statistics": self.statistics, **self._fitted}
+        self._held = {"held": make.one("held", encode_held, HeldConfig(sae, measured.drawn), self._pairs)}
+        self._rows = {**self._pairs, **self._fitted, **self._held}
+
+        search = make.each("search", search_part, self._of_search, self._rows, self._codes, memory=some)
+        self.retrieval = make.one("retrieval", merge_search, self._drawn, {**self._rows, **search})
+        against = {"retrieval": self.retrieval, "original": embeddings.retrieval}
+        self.rivals = make.one("rivals", compare_rivals, None, against)
+        inputs = {**self._rows, **self._statistics}
+        self.geometry = make.one("geometry", measure_geometry, self._drawn, inputs, memory=some)
+
+    def _of_search(self, part: PartConfig) -> SearchPartConfig:
+        return SearchPartConfig(part, self._drawn)
+
+
+class SaeSteps(HeadlineSteps):
+    """All steps of one SAE."""
+
+    def __init__(self, sae: SaeReference, atoms: int, measured: MeasuredPairs, embeddings: EmbeddingSteps) -> None:
+        super().__init__(sae, atoms, measured, embeddings, whole=True)
+        draw, store = measured.draw, measured.parts[0].store
+        codes, fitted, pairs, statistics, held = self._codes, self._fitted, self._pairs, self._statistics, self._held
 
         def of_sums(part: PartConfig) -> BridgePartConfig:
             return BridgePartConfig(part.first_pair, part.seed)
@@ -221,20 +253,6 @@ class SaeSteps:
             return RankConfig(part.first_pair, atoms)
 
         make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, _GIGABYTE + _BYTES_A_MEETING * atoms**2
-        codes = make.each("codes", encode_part, of_codes, memory=much)
-        self.fit = make.one("fit", fit, replace(measured.fitting, sae=sae), memory=much)
-        fitted = {"fit": self.fit}
-        self.statistics = make.one("statistics", merge_parts, StatisticsConfig(sae), {**fitted, **codes}, memory=much)
-        pairs, statistics = {"pairs": embeddings.pairs}, {"statistics": self.statistics, **fitted}
-        held = {"held": make.one("held", encode_held, HeldConfig(sae, measured.drawn), pairs)}
-        rows = {**pairs, **fitted, **held}
-
-        search = make.each("search", search_part, of_search, rows, codes, memory=some)
-        self.retrieval = make.one("retrieval", merge_search, drawn, {**rows, **search})
-        against = {"retrieval": self.retrieval, "original": embeddings.retrieval}
-        self.rivals = make.one("rivals", compare_rivals, None, against)
-        self.geometry = make.one("geometry", measure_geometry, drawn, {**rows, **statistics}, memory=some)
-
         bridged = BridgesConfig(sae, draw.sample, draw.seed)
         self.bridges = make.one("bridges", measure_bridges, bridged, {**statistics, **held}, memory=much)
         bridges = {"bridges": self.bridges}
@@ -258,11 +276,11 @@ class SaeSteps:
         self.refitted: RefittedSteps | None = None
         if measured.refitting is not None:
             refit = make.one("refit", fit, replace(measured.refitting, sae=sae), memory=much)
-            rows = {**rows, "fit": refit}
-            search = make.each("refitted-search", search_part, of_search, rows, codes, memory=some)
+            rows = {**self._rows, "fit": refit}
+            search = make.each("refitted-search", search_part, self._of_search, rows, codes, memory=some)
             self.refitted = RefittedSteps(
-                make.one("refitted-geometry", measure_geometry, drawn, {**statistics, **rows}, memory=some),
-                make.one("refitted-retrieval", merge_search, drawn, {**rows, **search}),
+                make.one("refitted-geometry", measure_geometry, self._drawn, {**statistics, **rows}, memory=some),
+                make.one("refitted-retrieval", merge_search, self._drawn, {**rows, **search}),
             )
 
 
@@ -282,15 +300,27 @@ class ExplorerSteps:
 
 
 class EvaluationGraph:
-    """All steps of an evaluation; SAEs by their place."""
+    """All steps of an evaluation; SAEs by their place.
 
-    def __init__(self, measured: MeasuredPairs, saes: Mapping[str, SparseAutoencoder]) -> None:
+    Of several that differ in nothing but the seed, the first is measured whole, and the others are asked what the
+    evaluation comes to.
+    """
+
+    def __init__(self, measured: MeasuredPairs, given: Mapping[str, SparseAutoencoder]) -> None:
         self.embeddings = EmbeddingSteps(measured)
-        references = {place: sae_reference(place, sae) for place, sae in saes.items()}
+        references = {place: sae_reference(place, sae) for place, sae in given.items()}
+        self.seeds = by_seed(given)
+        saes = {place: given[place] for place in self.seeds}
         self.saes = {
             place: SaeSteps(references[place], sae.config.atoms, measured, self.embeddings)
             for place, sae in saes.items()
         }
+        self.repeats = {
+            place: HeadlineSteps(references[place], given[place].config.atoms, measured, self.embeddings)
+            for _, *others in self.seeds.values()
+            for place in others
+        }
+        self.differences = self._differences(given, references)
         real = [place for place, sae in saes.items() if not sae.config.null]
         self.explorers = {
             place: ExplorerSteps(
@@ -300,25 +330,68 @@ class EvaluationGraph:
         }
         first = next(iter(saes))
         few = len(saes) <= _MOST_COMPARED
-        pairs = combinations(saes, 2) if few else ((first, other) for other in list(saes)[1:])
+        pairs = [*(combinations(saes, 2) if few else ((first, other) for other in list(saes)[1:]))]
+        pairs += [(places[0], places[1]) for places in self.seeds.values() if len(places) > 1]
         self.stability = {
             (a, b): Step(
                 f"stability/{step_prefix(references[a])}~{step_prefix(references[b])}",
                 measure_stability,
                 StabilityConfig(references[a], references[b], measured.draw.seed),
-                {"first": self.saes[a].statistics, "second": self.saes[b].statistics},
-                memory=_GIGABYTE + _BYTES_A_MEETING * saes[a].config.atoms * saes[b].config.atoms,
+                {"first": self.headline(a).statistics, "second": self.headline(b).statistics},
+                memory=_GIGABYTE + _BYTES_A_MEETING * given[a].config.atoms * given[b].config.atoms,
             )
             for a, b in pairs
         }
 
+    def _differences(
+        self, saes: Mapping[str, SparseAutoencoder], references: Mapping[str, SaeReference]
+    ) -> dict[tuple[str, str], Step]:
+        """Return how far each aligned SAE is above its like without alignment and its null models, seed by seed.
+
+        By its place, and the place of the first of the others.
+        """
+        found = {}
+        for first, other in permutations(self.seeds, 2):
+            config = saes[first].config
+            if config.null or not config.beta:
+                continue
+            if saes[other].config not in (replace(config, beta=0.0), replace(config, null=True)):
+                continue
+            others = self.seeds[other]
+            for number, place in enumerate(self.seeds[first]):
+                against = others[number] if number < len(others) else other
+                inputs = {
+                    f"{which}-{name}": getattr(self.headline(each), name)
+                    for which, each in (("first", place), ("second", against))
+                    for name in ("statistics", "fit", "geometry")
+                }
+                name = f"difference/{step_prefix(references[place])}~{step_prefix(references[against])}"
+                found[place, other] = Step(name, measure_difference, DifferenceConfig(config.dim), inputs)
+        return found
+
+    def headline(self, place: str) -> HeadlineSteps:
+        """Return the steps of an SAE that every SAE has."""
+        return self.saes[place] if place in self.saes else self.repeats[place]
+
     @property
     def targets(self) -> list[Step]:
         """The steps whose results are wanted."""
-        groups: list[Any] = [self.embeddings, *self.saes.values(), *self.explorers.values()]
+        groups: list[Any] = [self.embeddings, *self.saes.values(), *self.repeats.values(), *self.explorers.values()]
         groups += filter(None, [self.embeddings.refitted, *(steps.refitted for steps in self.saes.values())])
         steps = [step for group in groups for step in vars(group).values() if isinstance(step, Step)]
-        return steps + list(self.stability.values())
+        return steps + list(self.stability.values()) + list(self.differences.values())
+
+
+def by_seed(saes: Mapping[str, Autoencoder]) -> dict[str, list[str]]:
+    """Return the places of SAEs that `isoenergy train --seeds` has made together, by that of the first of them.
+
+    They lie beside each other, are called alike but for the seed, `…-seed-0`, `…-seed-1`, and have one configuration.
+    """
+    groups: dict[tuple[str, Any], list[str]] = {}
+    for place, sae in saes.items():
+        name = re.sub(r"-seed-\d+$", "-seed", place.rstrip("/"))
+        groups.setdefault((name if name != place.rstrip("/") else place, sae.config), []).append(place)
+    return {places[0]: places for places in groups.values()}
 
 
 def sae_reference(place: str, sae: Autoencoder) -> SaeReference:

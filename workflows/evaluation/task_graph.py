@@ -62,6 +62,10 @@ _MEASURES: dict[str, StepFunction] = {
 }
 
 
+_OF_ALL_TRAININGS = ("mixed_retrieval",)
+"""What all trainings are asked: where a gap shows most."""
+
+
 @dataclass(frozen=True)
 class MeasuredTask:
     """A task on one set of rows: the step that makes these, and those that measure it."""
@@ -86,9 +90,12 @@ class TaskSteps:
         self._fits: dict[str | None, tuple[SaeReference | None, str, Step]] = {
             None: (None, "embeddings", evaluation.embeddings.fit)
         }
-        for place, measured in evaluation.saes.items():
-            sae: SaeReference = measured.fit.config.sae
-            self._fits[place] = sae, step_prefix(sae), measured.fit
+        self._seeds = evaluation.seeds
+        self._repeated_fits: dict[str | None, tuple[SaeReference | None, str, Step]] = {}
+        for fits, saes in ((self._fits, evaluation.saes), (self._repeated_fits, evaluation.repeats)):
+            for place, measured in saes.items():
+                sae: SaeReference = measured.fit.config.sae
+                fits[place] = sae, step_prefix(sae), measured.fit
         self._encoder = StoreEncoder(store.uri, store.manifest.encoder_digest, store.manifest.precision)
         self.tasks: list[MeasuredTask] = []
         if config.with_pairs:
@@ -117,7 +124,12 @@ class TaskSteps:
             made = step_plan.result(task.made, root)
             measured = {place: step_plan.result(step, root) for place, step in task.measured.items()}
             of = {place: None if place is None else names[place] for place in measured}
-            rows = [{"sae": of[place], **row} for place, result in measured.items() for row in result["rows"]]
+            rows = [
+                {"sae": of[place], **row, **self._repeats(place, number, measured)}
+                for place, result in measured.items()
+                if place not in self._repeated_fits
+                for number, row in enumerate(result["rows"])
+            ]
             shares = [
                 {"sae": of[place], "embeddings": name, "shares": share}
                 for place, result in measured.items()
@@ -140,6 +152,14 @@ class TaskSteps:
                 }
             )
         return found
+
+    def _repeats(
+        self, place: str | None, number: int, measured: Mapping[str | None, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what further trainings of an SAE came to in one of its rows, if they were asked."""
+        others = self._seeds[place][1:] if place is not None else []
+        values = [measured[other]["rows"][number]["values"] for other in others if other in measured]
+        return {"repeats": values} if values else {}
 
     def _on_pairs(self, pairs: Step, split: Pairs) -> None:
         config, given = self._config, {"pairs": pairs}
@@ -232,6 +252,7 @@ class TaskSteps:
         return Step(name, function, config, inputs, gpus_if_any=1, memory=2 * _GIGABYTE)
 
     def _add(self, kind: str, name: str, title: str, made: Step, memory: int = _GIGABYTE) -> None:
+        fits = self._fits | (self._repeated_fits if kind in _OF_ALL_TRAININGS else {})
         measured = {
             place: Step(
                 f"{prefix}/{name}",
@@ -240,7 +261,7 @@ class TaskSteps:
                 {"set": made, "fit": fit},
                 memory=memory,
             )
-            for place, (sae, prefix, fit) in self._fits.items()
+            for place, (sae, prefix, fit) in fits.items()
         }
         self.tasks.append(MeasuredTask(kind, name, title, made, measured))
 

@@ -54,7 +54,7 @@ class PipelineConfig:
     `isoenergy train --help`, --null."""
     tune: bool = False
     """Search for settings, as `isoenergy tune` does, instead of training those given; evaluate the front that it finds.
-    The options below but beta, expansion, k, learning rate, batch and alignment hold for all trials."""
+    The options below but beta, expansion, k, learning rate, batch, alignment and bias atoms hold for all trials."""
     passes: int = 8
     """Passes of the search, each with --trials betas."""
     trials: int = 4
@@ -114,7 +114,7 @@ class PipelineConfig:
             passes=self.passes,
             betas=self.trials,
             space=self.space,
-            training=self.training,
+            training=replace(self.training, seeds=1),
             patience=self.patience,
             dry_run=self.dry_run,
         )
@@ -142,7 +142,7 @@ class PipelineConfig:
 def parse(arguments: Sequence[str] | None) -> PipelineConfig:
     """Return what a command line asks for."""
     choices = {
-        "demo": PipelineConfig(training=presets.TRAINING["demo"], space=DEMO_SPACE),
+        "demo": PipelineConfig(training=replace(presets.TRAINING["demo"], seeds=3), space=DEMO_SPACE),
         "paper": PipelineConfig(output="runs/paper", training=presets.TRAINING["paper"]),
     }
     return presets.parse(choices, "demo", arguments, "pipeline", "Embed, train, evaluate and report.")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from isoenergy.report.figures.shared import COLOURS, QUIET, error_bars, plain
 from isoenergy.report.intervals import Interval
-from isoenergy.report.saes import Sae, is_null, real_saes
+from isoenergy.report.saes import Sae, is_null, real_saes, trainings
 from isoenergy.report.tables.sae_tables import at_path
 
 _PANELS = {
@@ -26,7 +26,7 @@ def has_betas(saes: Sequence[Sae]) -> bool:
 
 
 def measures_by_beta(saes: Sequence[Sae]) -> Figure:
-    """Draw R², bimodal energy, δ_r@1 and p_acc against β with intervals, a point an SAE; hollow: a null model.
+    """Draw R², bimodal energy, δ_r@1 and p_acc against β with intervals, a point a training; hollow: a null model.
 
     The line leads through the means at each β.
     """
@@ -37,7 +37,8 @@ def measures_by_beta(saes: Sequence[Sae]) -> Figure:
         axes.set_xscale("symlog", linthresh=min(filter(None, betas), default=1.0), linscale=0.6)
         for null in (False, True):
             chosen = [sae for sae in saes if is_null(sae) == null]
-            _curve(axes, [(sae["config"]["beta"], at_path(sae["results"], path)) for sae in chosen], null)
+            found = [(sae["config"]["beta"], at_path(results, path)) for sae in chosen for results in trainings(sae)]
+            _curve(axes, found, null)
         axes.set_title(title, fontsize=10)
         axes.set_xticks(betas, [f"{beta:g}" for beta in betas], rotation=45 if len(betas) > _MANY_BETAS else 0)
         axes.minorticks_off()

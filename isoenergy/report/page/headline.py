@@ -5,21 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoenergy.report.intervals import Interval, number, with_bounds
+from isoenergy.report.intervals import Interval, number, told
 from isoenergy.report.page.verdict import (
     ALWAYS_ON_SHARE,
     NULL_COMMAND,
     above,
+    agreed,
+    ahead_of,
     at_chance,
-    bimodal_share,
     closing,
-    difference,
+    drawn,
     gap_closed,
     negated,
     recall_kept,
     strictest,
 )
-from isoenergy.report.saes import Sae, nulls_of, real_saes
+from isoenergy.report.saes import Sae, nulls_of, real_saes, trainings
 
 
 @dataclass(frozen=True)
@@ -48,34 +49,38 @@ def headline(saes: Sequence[Sae], labels: Mapping[str, str], chance_r10: float, 
     if len(real) > 1:
         those = "whose atoms are not always on" if sound else "of which all have atoms that are always on"
         choice = f"{labels[sae['name']]}: the largest β of {len(real)} SAEs {those}."
-    sentences = _energy(sae, real, labels), _removal(sae["results"], chance_r10, original_r10), _against_null(sae, saes)
+    sentences = _energy(sae, real, labels), _removal(trainings(sae), chance_r10, original_r10), _against_null(sae, saes)
     return Headline(sae, labels[sae["name"]], choice, sentences)
 
 
 def _energy(sae: Sae, real: Sequence[Sae], labels: Mapping[str, str]) -> str:
     """How much of the energy is bimodal, and what that costs in R² against the same SAE without alignment."""
-    share, r2 = bimodal_share(sae), _r2(sae)
     found = (
-        f"Bimodal atoms of {labels[sae['name']]} hold {with_bounds(share, '.1%')} of the energy at R² "
-        f"{with_bounds(r2)} against the mean of all entries, {_number(sae, 'r2_centred')} against each modality’s own "
-        f"means (which alone reach {_number(sae, 'r2_of_means')} of the former)"
+        f"Bimodal atoms of {labels[sae['name']]} hold {_told(sae, 'bimodal_energy_share', '.1%')} of the energy at R² "
+        f"{_told(sae, 'r2')} (centred {_number(sae, 'r2_centred')}; the means alone {_number(sae, 'r2_of_means')})"
     )
     if not sae["config"]["beta"]:
         return f"{found}; nothing asked them to align."
     plain = [other for other in real if other["config"] == {**sae["config"], "beta": 0.0}]
     if not plain:
         return f"{found}; what that costs in R² was not measured: no SAE with β = 0 is beside it."
-    cost = difference(_r2(plain[0]), r2)
-    state = above(cost, 0)
-    verb = {"holds": "costs", "fails": "gains", "undecided": "costs, as far as can be told, nothing:"}[state]
+    cost = [negated(each) for each in ahead_of(sae, plain[0], "r2")]
+    state = agreed(above(each, 0) for each in cost)
+    verb = {
+        "holds": "costs",
+        "fails": "gains",
+        "undecided": "costs, as far as can be told, nothing:",
+        "differs": "costs, by the training,",
+    }[state]
     return (
-        f"{found}; without alignment they hold {with_bounds(bimodal_share(plain[0]), '.1%')}, and alignment "
-        f"{verb} {with_bounds(negated(cost) if state == 'fails' else cost)} of R²."
+        f"{found}; without alignment they hold {_told(plain[0], 'bimodal_energy_share', '.1%')}, and alignment "
+        f"{verb} {told([negated(each) for each in cost] if state == 'fails' else cost)} of R²."
     )
 
 
-def _removal(results: Mapping[str, Any], chance_r10: float, original_r10: float) -> str:
+def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10: float) -> str:
     """How far removing unimodal atoms closes the gap and what retrieval it keeps, and what centring does."""
+    results = runs[0]
     if math.isnan(gap_closed(results, "bimodal")["value"]):
         return "There is no gap between the reconstructed modalities that removing unimodal atoms could close."
     before, after = (
@@ -83,17 +88,18 @@ def _removal(results: Mapping[str, Any], chance_r10: float, original_r10: float)
     )
     nothing = at_chance(results, chance_r10)
     removal, centring = (
-        f"{closing(gap_closed(results, variant))}{moved}{'' if nothing else _keeping(results, variant, original_r10)}"
+        f"{closing([gap_closed(each, variant) for each in runs])}{moved}"
+        f"{'' if nothing else _keeping(runs, variant, original_r10)}"
         for variant, moved in (("bimodal", f" (difference in means {before:.3f} → {after:.3f})"), ("centred", ""))
     )
     found = f"Removing the unimodal atoms {removal}; centring the same reconstruction {centring}."
     return f"{found} The reconstruction {nothing}." if nothing else found
 
 
-def _keeping(results: Mapping[str, Any], variant: str, original_r10: float) -> str:
-    of_original = results["retrieval"][variant]["r10"]["value"] / original_r10 if original_r10 > 0 else math.nan
+def _keeping(runs: Sequence[Mapping[str, Any]], variant: str, original_r10: float) -> str:
+    of_original = runs[0]["retrieval"][variant]["r10"]["value"] / original_r10 if original_r10 > 0 else math.nan
     return (
-        f" and keeps {with_bounds(recall_kept(results, variant), '.0%')} of the reconstruction's R@10, "
+        f" and keeps {told([recall_kept(results, variant) for results in runs], '.0%')} of the reconstruction's R@10, "
         f"{number(of_original, '.0%')} of the original embeddings'"
     )
 
@@ -109,18 +115,21 @@ def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:
             f"(`{NULL_COMMAND}`)."
         )
     null = strictest(nulls)
-    added = difference(bimodal_share(sae), bimodal_share(null))
-    state = above(added, 0)
-    points = {name: 100 * value for name, value in added.items()}
+    added = ahead_of(sae, null, "bimodal_energy_share")
+    state = agreed(above(each, 0) for each in added)
+    away = [{name: 100 * value for name, value in negated(each).items()} for each in added]
+    points = [{name: 100 * value for name, value in each.items()} for each in added]
     claim = {
-        "holds": f"Pairs that belong together add {with_bounds(points, '.1f')} points of bimodal energy",
-        "fails": f"Pairs that belong together take {with_bounds(negated(points), '.1f')} points of bimodal energy away",
+        "holds": f"Pairs that belong together add {told(points, '.1f')} points of bimodal energy",
+        "fails": f"Pairs that belong together take {told(away, '.1f')} points of bimodal energy away",
         "undecided": "Whether pairs that belong together add bimodal energy cannot be told: "
-        f"{with_bounds(points, '+.1f')} points",
+        f"{told(points, '+.1f')} points",
+        "differs": "Trainings differ in whether pairs that belong together add bimodal energy: "
+        f"{told(points, '+.1f')} points",
     }[state]
     return (
         f"{claim}, against the null model: the same objective, given shuffled pairs, makes "
-        f"{with_bounds(bimodal_share(null), '.1%')} of the energy bimodal (one training each)."
+        f"{_told(null, 'bimodal_energy_share', '.1%')} of the energy bimodal, at R² {_told(null, 'r2')}."
     )
 
 
@@ -128,6 +137,6 @@ def _number(sae: Sae, name: str) -> str:
     return number(sae["results"].get(name, math.nan), ".3f")
 
 
-def _r2(sae: Sae) -> Interval:
-    found: Interval = sae["results"]["intervals"]["r2"]
-    return found
+def _told(sae: Sae, name: str, form: str = ".3f") -> str:
+    found: list[Interval] = [drawn(results, name) for results in trainings(sae)]
+    return told(found, form)

@@ -15,7 +15,7 @@ from isoenergy.report.page.rendering import Page, environment
 from isoenergy.report.page.sae_drawings import ReadTable, projection_drawing
 from isoenergy.report.page.sae_section import SaeSection
 from isoenergy.report.page.task_sections import TaskReport
-from isoenergy.report.saes import Sae, is_null, labels, real_saes
+from isoenergy.report.saes import Sae, is_null, labels, real_saes, trainings
 from isoenergy.report.tables import paper_table, rivals, sae_tables
 from isoenergy.report.tables.evaluation_steps import step_rows
 from isoenergy.report.tables.published import published
@@ -77,9 +77,10 @@ def _verdict(
     original_r10 = summary["original"]["retrieval"]["original"]["r10"]["value"]
     found = headline(summary["saes"], names, summary["pairs"]["chance_r10"], original_r10)
     if found is None:
-        return {"headline": None, "shown": None, "narrow": None}
+        return {"headline": None, "shown": None, "narrow": None, "trainings": 1}
     narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming)
-    return {"headline": found, "shown": shown[found.sae["name"]], "narrow": narrow}
+    runs = len(trainings(found.sae))
+    return {"headline": found, "shown": shown[found.sae["name"]], "narrow": narrow, "trainings": runs}
 
 
 def _gaps(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping[str, str]) -> Drawing:

@@ -51,6 +51,6 @@ def environment(naming: Naming = PLAIN) -> Environment:
 
 
 def _unbroken(sentence: str) -> Markup:
-    """Keep what stands in brackets on one line, and intervals in the background."""
-    kept = re.sub(r"\[[^]]*\]|\([^)]*\)", lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
-    return Markup(re.sub(r"\[[^]]*\]", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))
+    """Keep what stands in brackets on one line, and intervals and spreads in the background."""
+    kept = re.sub(r"\[[^]]*\]|\([^)]*\)|{[^}]*}", lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
+    return Markup(re.sub(r"\[[^]]*\]|{[^}]*}", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.figures.task_figures import distances_to_images, retrieval_from_one_gallery
-from isoenergy.report.intervals import bounds, is_known, number, with_bounds
+from isoenergy.report.intervals import Interval, bounds, is_known, number, spread, told
 from isoenergy.report.saes import Sae, real_saes
 from isoenergy.report.tables.sae_tables import Cell, Group, Row
 from isoenergy.report.task_names import EMBEDDINGS, MEASURES
@@ -56,7 +56,7 @@ class TaskReport:
         rows = []
         for task in (task for task in tasks if "histogram" not in task):
             measure = task["measures"][0]
-            of = {(row["sae"], row["embeddings"]): row["values"][measure] for row in task["rows"]}
+            of = {(row["sae"], row["embeddings"]): _runs(row, measure) for row in task["rows"]}
             cells = [_cell(of[k], MEASURES[measure][1]) if k in of else Cell("") for k in kinds]
             rows.append(Row(f"{task['title']}: {MEASURES[measure][0]}", "", cells))
         return cls(list(kinds.values()), rows, [_section(task, names) for task in tasks])
@@ -75,7 +75,7 @@ def task_line(task: Task, saes: Sequence[Sae], names: Mapping[str, str]) -> str:
     text = f"{task['name']}: {MEASURES[measure][0]} "
     for sae, start in shown.items():
         rows = [row for row in task["rows"] if row["sae"] == sae and row.get("group", _ALL) == _ALL]
-        text += start + ", ".join(f"{EMBEDDINGS[r['embeddings']]} {with_bounds(r['values'][measure])}" for r in rows)
+        text += start + ", ".join(f"{EMBEDDINGS[r['embeddings']]} {told(_runs(r, measure))}" for r in rows)
     return text
 
 
@@ -85,7 +85,7 @@ def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
     columns += [(task["measures"][0], group) for group in groups]
     of: dict[str | None, dict[str, dict[str, Mapping[str, Any]]]] = {}
     for row in task["rows"]:
-        of.setdefault(row["sae"], {}).setdefault(row["embeddings"], {})[row.get("group", _ALL)] = row["values"]
+        of.setdefault(row["sae"], {}).setdefault(row["embeddings"], {})[row.get("group", _ALL)] = row
     return TaskSection(
         title=task["title"],
         what=task["what"],
@@ -95,7 +95,9 @@ def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
             Group(
                 _AS_THEY_ARE if sae is None else f"Rebuilt by {names[sae]}",
                 [
-                    Row(EMBEDDINGS[name], "", [_cell(by_group[group][m], MEASURES[m][1]) for m, group in columns])
+                    Row(
+                        EMBEDDINGS[name], "", [_cell(_runs(by_group[group], m), MEASURES[m][1]) for m, group in columns]
+                    )
                     for name, by_group in rows.items()
                 ],
             )
@@ -122,9 +124,16 @@ def _drawings(task: Task, names: Mapping[str, str]) -> list[Drawing]:
     return []
 
 
-def _cell(value: Mapping[str, float], form: str) -> Cell:
-    text = number(value["value"], form)
-    return Cell(text, bounds(value, form) if is_known(value) and math.isfinite(value["value"]) else "")
+def _runs(row: Mapping[str, Any], measure: str) -> list[Interval]:
+    """Return a measure of a row, and of the same in further trainings."""
+    return [values[measure] for values in (row["values"], *row.get("repeats", ()))]
+
+
+def _cell(runs: Sequence[Interval], form: str) -> Cell:
+    value = runs[0]
+    if not (is_known(value) and math.isfinite(value["value"])):
+        return Cell(number(value["value"], form))
+    return Cell(number(value["value"], form), bounds(value, form) + spread([run["value"] for run in runs], form))
 
 
 def _left_out(made: Mapping[str, Any]) -> str:

@@ -1,12 +1,12 @@
 """The evaluation in sentences, good news or bad."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from isoenergy.report.intervals import Interval, number, with_bounds
-from isoenergy.report.saes import Sae, nulls_of
+from isoenergy.report.intervals import Interval, number, spread, told, with_bounds
+from isoenergy.report.saes import Sae, nulls_of, trainings
 from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY
 
 KEPT_RETRIEVAL = 0.9
@@ -16,8 +16,11 @@ AGREEING_ENERGY = 0.9
 ALWAYS_ON_SHARE = 0.05
 NULL_COMMAND = "isoenergy train … --null"
 
-State = Literal["holds", "fails", "undecided"]
-MARKS: dict[State, str] = {"holds": "✓", "fails": "✗", "undecided": "?"}
+_NOT_AT_EQUAL_R2 = "; at equal R², which several β of both would show, it may be another"
+
+State = Literal["holds", "fails", "undecided", "differs"]
+Results = Mapping[str, Any]
+MARKS: dict[State, str] = {"holds": "✓", "fails": "✗", "undecided": "?", "differs": "≠"}
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,13 @@ class Finding:
     """One thing that the hypothesis predicts, and what was found."""
 
     state: State
-    """undecided: the interval has both sides of what is asked for, or there is nothing to tell it from."""
+    """undecided: the interval has both sides of what is asked for, or there is nothing to tell it from. differs: not
+    all trainings say the same."""
     text: str
 
     @property
     def mark(self) -> str:
-        """✓, ✗ or ?."""
+        """✓, ✗, ? or ≠."""
         return MARKS[self.state]
 
 
@@ -40,14 +44,14 @@ def recall_at_10(retrieval: dict[str, float]) -> float:
 
 
 def verdict(sae: Sae, saes: Sequence[Sae], chance_r10: float) -> list[Finding]:
-    """Return what the hypothesis predicts of an SAE, and whether the intervals bear it out.
+    """Return what the hypothesis predicts of an SAE, and whether the intervals of all its trainings bear it out.
 
     saes: all of the evaluation; its null models are among them. chance_r10: R@10 of a gallery in random order.
     """
-    results = sae["results"]
-    found = [_gap(results), *_retrieval(results, chance_r10), _always_on(results), _against_centring(results)]
-    if "agreement" in results:  # evaluations of before have none
-        found.append(_agreement(results["agreement"]))
+    runs = trainings(sae)
+    found = [_gap(runs), *_retrieval(runs, chance_r10), _always_on(runs), _against_centring(runs)]
+    if all("agreement" in results for results in runs):  # evaluations of before have none
+        found.append(_agreement(runs))
     return found + ([_null(sae, nulls_of(sae, saes))] if sae["config"]["beta"] else [])
 
 
@@ -63,7 +67,13 @@ def below(interval: Interval, most: float) -> State:
     return above({name: -interval[other] for name, other in (("low", "high"), ("high", "low"))}, -most)
 
 
-def gap_closed(results: Mapping[str, Any], variant: str) -> Interval:
+def agreed(states: Iterable[State]) -> State:
+    """Return what all trainings say, or that they differ."""
+    first, *others = states
+    return first if all(other == first for other in others) else "differs"
+
+
+def gap_closed(results: Results, variant: str) -> Interval:
     """Return which share of the reconstruction's difference in means a variant closes; below 0 if it widens it.
 
     The ratio is that of each draw of pairs; NaN without a gap.
@@ -72,7 +82,7 @@ def gap_closed(results: Mapping[str, Any], variant: str) -> Interval:
     return found
 
 
-def recall_kept(results: Mapping[str, Any], variant: str) -> Interval:
+def recall_kept(results: Results, variant: str) -> Interval:
     """Return which share of the reconstruction's R@10 a variant keeps; NaN of none.
 
     The ratio is that of each draw of queries.
@@ -81,7 +91,7 @@ def recall_kept(results: Mapping[str, Any], variant: str) -> Interval:
     return found
 
 
-def at_chance(results: Mapping[str, Any], chance_r10: float) -> str:
+def at_chance(results: Results, chance_r10: float) -> str:
     """Return how the reconstruction retrieves no better than chance does; nothing to say if it does."""
     r10 = results["retrieval"]["reconstructed"]["r10"]
     if r10["low"] > chance_r10:
@@ -89,11 +99,11 @@ def at_chance(results: Mapping[str, Any], chance_r10: float) -> str:
     return f"retrieves no better than a random order does (R@10 {with_bounds(r10)}; by chance {chance_r10:.3f})"
 
 
-def closing(closed: Interval) -> str:
-    """Return `closes the gap by …`, or that it widens it."""
-    if not closed["value"] < 0:
-        return f"closes the gap by {with_bounds(closed, '.0%')}"
-    return f"widens the gap by {with_bounds(negated(closed), '.0%')}"
+def closing(closed: Sequence[Interval]) -> str:
+    """Return `closes the gap by …`, or that it widens it; closed: of each training."""
+    if not closed[0]["value"] < 0:
+        return f"closes the gap by {told(closed, '.0%')}"
+    return f"widens the gap by {told([*map(negated, closed)], '.0%')}"
 
 
 def negated(interval: Interval) -> Interval:
@@ -101,71 +111,82 @@ def negated(interval: Interval) -> Interval:
     return {"value": -interval["value"], "low": -interval["high"], "high": -interval["low"]}
 
 
-def _gap(results: Mapping[str, Any]) -> Finding:
-    before, after = (results["geometry"][name]["difference_in_means_interval"] for name in ("reconstructed", "bimodal"))
-    closed = gap_closed(results, "bimodal")
-    if math.isnan(closed["value"]):
+def _gap(runs: Sequence[Results]) -> Finding:
+    before, after = (
+        told([results["geometry"][name]["difference_in_means_interval"] for results in runs])
+        for name in ("reconstructed", "bimodal")
+    )
+    closed = [gap_closed(results, "bimodal") for results in runs]
+    if math.isnan(closed[0]["value"]):
         return Finding("undecided", "There is no gap between the reconstructed modalities that could be closed.")
     return Finding(
-        above(closed, MOST_OF_THE_GAP),
-        f"Removing the unimodal atoms {closing(closed)}: "
-        f"the difference in means goes from {with_bounds(before)} to {with_bounds(after)}. "
+        agreed(above(each, MOST_OF_THE_GAP) for each in closed),
+        f"Removing the unimodal atoms {closing(closed)}: the difference in means goes from {before} to {after}. "
         f"Asked: above {MOST_OF_THE_GAP:.0%}.",
     )
 
 
-def _retrieval(results: Mapping[str, Any], chance_r10: float) -> list[Finding]:
+def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
     """Shares of the reconstruction's R@10, of the same draws of queries."""
-    retrieval = {name: results["retrieval"][name] for name in ("reconstructed", "bimodal", "unimodal")}
-    whole = retrieval["reconstructed"]["r10"]["value"]
-    if nothing := at_chance(results, chance_r10):
+    if nothing := at_chance(runs[0], chance_r10):
         return [Finding("undecided", f"The reconstruction {nothing}: there is nothing that atoms could keep.")]
-    kept = recall_kept(results, "bimodal")
-    alone = recall_kept(results, "unimodal")
+    whole = number(runs[0]["retrieval"]["reconstructed"]["r10"]["value"], ".3f")
+    kept, alone = ([recall_kept(results, name) for results in runs] for name in ("bimodal", "unimodal"))
+    r10 = {name: told([results["retrieval"][name]["r10"] for results in runs]) for name in ("bimodal", "unimodal")}
+    known = [not at_chance(results, chance_r10) for results in runs]
+
+    def state(decided: Iterable[State]) -> State:
+        return agreed(each if can else "undecided" for each, can in zip(decided, known, strict=True))
+
     return [
         Finding(
-            above(kept, KEPT_RETRIEVAL),
-            f"Bimodal atoms alone keep {with_bounds(kept, '.0%')} of the reconstruction's retrieval: "
-            f"R@10 {with_bounds(retrieval['bimodal']['r10'])} of {whole:.3f}. Asked: above {KEPT_RETRIEVAL:.0%}.",
+            state(above(each, KEPT_RETRIEVAL) for each in kept),
+            f"Bimodal atoms alone keep {told(kept, '.0%')} of the reconstruction's retrieval: "
+            f"R@10 {r10['bimodal']} of {whole}. Asked: above {KEPT_RETRIEVAL:.0%}.",
         ),
         Finding(
-            below(alone, UNIMODAL_RETRIEVAL),
-            f"Unimodal atoms alone retrieve {with_bounds(alone, '.0%')} of it: "
-            f"R@10 {with_bounds(retrieval['unimodal']['r10'])}. Asked: below {UNIMODAL_RETRIEVAL:.0%}.",
+            state(below(each, UNIMODAL_RETRIEVAL) for each in alone),
+            f"Unimodal atoms alone retrieve {told(alone, '.0%')} of it: R@10 {r10['unimodal']}. "
+            f"Asked: below {UNIMODAL_RETRIEVAL:.0%}.",
         ),
     ]
 
 
-def _always_on(results: Mapping[str, Any]) -> Finding:
-    share = results["always_on_energy_share"]
+def _always_on(runs: Sequence[Results]) -> Finding:
+    shares = [results["always_on_energy_share"] for results in runs]
     return Finding(
-        "holds" if share < ALWAYS_ON_SHARE else "fails",
-        f"Atoms that are always on (f > {ALWAYS_ON_FREQUENCY}) hold {share:.1%} of the energy. "
-        f"Asked: below {ALWAYS_ON_SHARE:.0%}, without an interval.",
+        agreed("holds" if share < ALWAYS_ON_SHARE else "fails" for share in shares),
+        f"Atoms that are always on (f > {ALWAYS_ON_FREQUENCY}) hold {shares[0]:.1%}{spread(shares, '.1%')} of the "
+        f"energy. Asked: below {ALWAYS_ON_SHARE:.0%}, without an interval.",
     )
 
 
-def _against_centring(results: Mapping[str, Any]) -> Finding:
-    ahead = negated(results["rivals"]["r1"]["ahead_of_bimodal"]["centred"])
-    state = above(ahead, 0)
-    beats = {"holds": "beats", "fails": "loses to", "undecided": "cannot be told from"}[state]
-    bimodal, centred = (with_bounds(results["retrieval"][name]["r1"]) for name in ("bimodal", "centred"))
+def _against_centring(runs: Sequence[Results]) -> Finding:
+    ahead = [negated(results["rivals"]["r1"]["ahead_of_bimodal"]["centred"]) for results in runs]
+    state = agreed(above(each, 0) for each in ahead)
+    found = {
+        "holds": "removing the unimodal atoms beats centring the same reconstruction",
+        "fails": "removing the unimodal atoms loses to centring the same reconstruction",
+        "undecided": "removing the unimodal atoms cannot be told from centring the same reconstruction",
+        "differs": "trainings differ in whether removing the unimodal atoms beats centring the same reconstruction",
+    }[state]
+    bimodal, centred = (told([results["retrieval"][name]["r1"] for results in runs]) for name in ("bimodal", "centred"))
     return Finding(
         state,
-        f"At recall, removing the unimodal atoms {beats} centring the same reconstruction: R@1 {bimodal} against "
-        f"{centred}, a paired difference of {with_bounds(ahead, '+.3f')}.",
+        f"At recall, {found}: R@1 {bimodal} against {centred}, a paired difference of {told(ahead, '+.3f')}.",
     )
 
 
-def _agreement(agreement: Mapping[str, Any]) -> Finding:
-    share = agreement["bimodal_energy_share"]
+def _agreement(runs: Sequence[Results]) -> Finding:
+    shares = [results["agreement"]["bimodal_energy_share"] for results in runs]
+    shuffled = [results["agreement"]["shuffled_pairs"] for results in runs]
+    correlation = told([results["agreement"]["correlation"] for results in runs], ".2f")
     return Finding(
-        above(share, AGREEING_ENERGY),
-        f"Of the bimodal energy, {with_bounds(share, '.1%')} is in atoms whose sides agree: their two coefficients go "
+        agreed(above(share, AGREEING_ENERGY) for share in shares),
+        f"Of the bimodal energy, {told(shares, '.1%')} is in atoms whose sides agree: their two coefficients go "
         f"together in pairs beyond shuffled ones, where the same test finds "
-        f"{number(agreement['shuffled_pairs'], '.1%')} at a false discovery rate of 5%. The mean correlation of all "
-        f"bimodal atoms, weighted by energy, is {with_bounds(agreement['correlation'], '.2f')}. "
-        f"Asked: above {AGREEING_ENERGY:.0%}.",
+        f"{number(shuffled[0], '.1%')}{spread(shuffled, '.1%')} at a false discovery rate of 5%. The mean correlation "
+        f"of all bimodal atoms, weighted by energy, is {correlation}. Asked: above {AGREEING_ENERGY:.0%}.",
     )
 
 
@@ -178,22 +199,28 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
             f"with `{NULL_COMMAND}` and give it to `isoenergy evaluate` beside this SAE.",
         )
     null = strictest(nulls)
-    state = above(difference(bimodal_share(sae), bimodal_share(null)), 0)
+    state = agreed(above(each, 0) for each in ahead_of(sae, null, "bimodal_energy_share"))
     claim = {
         "holds": "Pairs that belong together add bimodal energy",
         "fails": "Pairs that belong together take bimodal energy away",
         "undecided": "Whether pairs that belong together add bimodal energy cannot be told",
+        "differs": "Trainings differ in whether pairs that belong together add bimodal energy",
     }[state]
-    told = {
+    by_probes = {
         "holds": "higher than there",
         "fails": "lower than there",
-        "undecided": "no difference beyond the intervals",
-    }[above(difference(_p_acc(sae), _p_acc(null)), 0)]
+        "undecided": "no difference beyond the intervals, which shows nothing",
+        "differs": "trainings differ, which shows nothing",
+    }[agreed(above(each, 0) for each in ahead_of(sae, null, "p_acc"))]
+    share, r2, p_acc = (
+        [told([drawn(results, name) for results in trainings(one)], form) for one in (sae, null)]
+        for name, form in (("bimodal_energy_share", ".1%"), ("r2", ".3f"), ("p_acc", ".3f"))
+    )
+    unequal = any(above(each, 0) != "undecided" for each in ahead_of(sae, null, "r2"))
     return Finding(
         state,
-        f"{claim}: it is {with_bounds(bimodal_share(sae), '.1%')}, and {with_bounds(bimodal_share(null), '.1%')} where "
-        f"the same objective was given shuffled pairs (one training each). p_acc: {with_bounds(_p_acc(sae))}, and "
-        f"{with_bounds(_p_acc(null))} there: {told}.",
+        f"{claim}: it is {share[0]} at R² {r2[0]}, and {share[1]} at R² {r2[1]} where the same objective was given "
+        f"shuffled pairs{_NOT_AT_EQUAL_R2 * unequal}. p_acc: {p_acc[0]}, and {p_acc[1]} there: {by_probes}.",
     )
 
 
@@ -202,8 +229,25 @@ def strictest(nulls: Sequence[Sae]) -> Sae:
     return max(nulls, key=lambda null: bimodal_share(null)["value"])
 
 
-def difference(first: Interval, second: Interval) -> Interval:
-    """Return how far one number is above another of an apart measurement, with the worst ends of both intervals."""
+def drawn(results: Results, name: str) -> Interval:
+    """Return R², bimodal energy or p_acc, which SAEs are compared by."""
+    found: Interval = results["geometry"]["p_acc_interval"] if name == "p_acc" else results["intervals"][name]
+    return found
+
+
+def ahead_of(sae: Sae, other: Sae, name: str) -> list[Interval]:
+    """Return how far each training of an SAE is above that of another with the same seed, in the same draws of pairs.
+
+    Evaluations of before have no such difference: it is then between the worst ends of both intervals.
+    """
+    found = []
+    for results in trainings(sae):
+        paired: Interval | None = results.get("against", {}).get(other["name"], {}).get(name)
+        found.append(paired or _between_worst_ends(drawn(results, name), drawn(other["results"], name)))
+    return found
+
+
+def _between_worst_ends(first: Interval, second: Interval) -> Interval:
     return {
         "value": first["value"] - second["value"],
         "low": first["low"] - second["high"],
@@ -213,10 +257,4 @@ def difference(first: Interval, second: Interval) -> Interval:
 
 def bimodal_share(sae: Sae) -> Interval:
     """Return the share of the energy that bimodal atoms hold."""
-    found: Interval = sae["results"]["intervals"]["bimodal_energy_share"]
-    return found
-
-
-def _p_acc(sae: Sae) -> Interval:
-    found: Interval = sae["results"]["geometry"]["p_acc_interval"]
-    return found
+    return drawn(sae["results"], "bimodal_energy_share")

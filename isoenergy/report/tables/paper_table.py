@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from isoenergy.report.intervals import number
-from isoenergy.report.saes import Sae, is_null
+from isoenergy.report.saes import Sae, is_null, trainings
 from isoenergy.report.tables.published import published
 from isoenergy.report.tables.sae_tables import Cell, Measure, cell
 
@@ -62,7 +62,7 @@ def paper_table(saes: Sequence[Sae], labels: Mapping[str, str], encoder: str) ->
         PaperRow(
             labels[sae["name"]],
             "null" if is_null(sae) else "trained",
-            [cell(sae["results"], column.measure) for column in COLUMNS],
+            [cell(trainings(sae), column.measure) for column in COLUMNS],
         )
         for sae in saes
     ]

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoenergy.report.intervals import Interval, bounds, is_known, number
-from isoenergy.report.saes import Sae
+from isoenergy.report.intervals import Interval, bounds, is_known, number, spread
+from isoenergy.report.saes import Sae, trainings
 
 
 @dataclass(frozen=True)
@@ -170,28 +170,34 @@ _STABILITY = (
 
 def side_by_side(saes: Sequence[Sae]) -> list[Group]:
     """Return every measure of SAEs in groups, a cell an SAE."""
-    return [_group(heading, measures, [sae["results"] for sae in saes]) for heading, measures in GROUPS.items()]
+    return [_group(heading, measures, [trainings(sae) for sae in saes]) for heading, measures in GROUPS.items()]
 
 
 def stability(pairs: Sequence[Mapping[str, Any]]) -> Group:
     """Return how far the dictionaries of each two SAEs are one, a cell a pair of SAEs."""
-    return _group("", _STABILITY, pairs)
+    return _group("", _STABILITY, [[pair] for pair in pairs])
 
 
-def _group(heading: str, measures: Sequence[Measure], columns: Sequence[Mapping[str, Any]]) -> Group:
+def _group(heading: str, measures: Sequence[Measure], columns: Sequence[Sequence[Mapping[str, Any]]]) -> Group:
     return Group(heading, [Row(m.name, m.meaning, [cell(c, m) for c in columns], m.control) for m in measures])
 
 
-def cell(results: Mapping[str, Any], measure: Measure) -> Cell:
-    """Return a measure of an SAE as text, with its interval if there is one."""
+def cell(runs: Sequence[Mapping[str, Any]], measure: Measure) -> Cell:
+    """Return a measure of an SAE as text, with its interval if there is one, and its spread over trainings.
+
+    runs: the results of the SAE, and of its repeats, which have not all measures.
+    """
+    results = runs[0]
     value, interval = reading(results, measure.path)
     if value is None:
         return Cell("–")
-    text = number(value, measure.form)
+    text, values = number(value, measure.form), [reading(each, measure.path)[0] for each in runs]
+    of_all = [each for each in values if each is not None]
+    over_seeds = spread(of_all, measure.form.replace("d", ".0f")) if len(of_all) == len(runs) else ""
     if interval is None:
-        return Cell(text)
+        return Cell(text, over_seeds.strip())
     if is_known(interval):
-        return Cell(text, bounds(interval, measure.form))
+        return Cell(text, bounds(interval, measure.form) + over_seeds)
     atoms = results["dictionary"]["live_atoms"]
     return Cell(text, f"no interval: {atoms:,} atoms" if math.isfinite(value) else "")
 

@@ -9,8 +9,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from isoenergy.evaluation.comparison import CONTROLS
+from isoenergy.evaluation.embedding_variants import HEADLINE
 from isoenergy.report.intervals import Interval
-from isoenergy.report.saes import Sae, is_null
+from isoenergy.report.saes import Sae, is_null, trainings
 from isoenergy.report.tables.paper_table import COLUMNS
 from isoenergy.report.tables.published import published
 from isoenergy.report.tables.rivals import MEASURES, VARIANTS
@@ -19,6 +20,16 @@ from isoenergy.report.tables.sae_tables import GROUPS, reading
 Row = dict[str, Any]
 
 _RETRIEVALS = ("r1", "r5", "r10", "in_batches_r1", "change_r1", "change_r10", "change_in_batches_r1")
+_OF_TRAININGS = (
+    "r2",
+    "r2_centred",
+    "bimodal_energy_share",
+    "geometry.p_acc",
+    "agreement.bimodal_energy_share",
+    *(f"geometry.{name}.{measure}" for name in HEADLINE for measure in ("difference_in_means", "gap_closed_interval")),
+    *(f"retrieval.{name}.{measure}" for name in HEADLINE for measure in ("r1", "r10", "kept_r10")),
+)
+"""What all trainings are measured by; see `isoenergy.report.tables.sae_tables.reading`."""
 _DIRECTIONS = tuple(f"{way}_r{rank}" for way in ("image_to_text", "text_to_image") for rank in (1, 5, 10))
 
 
@@ -36,6 +47,7 @@ def report_tables(
         "rivals": as_table(_variants(summary["original"], saes, _rivals)),
         "sweeps": as_table(_sweeps(summary["original"], saes)),
         "measures": as_table(_measures(saes)),
+        "trainings": as_table(_trainings(saes)),
         "stability": as_table(summary["stability"]),
         "bridge-curves": pa.concat_tables(
             [table.add_column(0, "sae", [[name] * len(table)]) for name, table in curves.items()]
@@ -138,6 +150,17 @@ def _measures(saes: Sequence[Sae]) -> Iterable[Row]:
             for measure in measures:
                 row = {"sae": sae["name"], "group": heading, "measure": measure.path, "control": measure.control}
                 yield row | _bounded("value", *reading(sae["results"], measure.path))
+
+
+def _trainings(saes: Sequence[Sae]) -> Iterable[Row]:
+    """Yield a row a training and measure of SAEs that were trained from several seeds."""
+    for sae in (sae for sae in saes if sae.get("repeats")):
+        for name, results in zip(
+            [sae["name"], *(repeat["name"] for repeat in sae["repeats"])], trainings(sae), strict=True
+        ):
+            for path in _OF_TRAININGS:
+                row = {"sae": sae["name"], "training": name, "measure": path}
+                yield row | _bounded("value", *reading(results, path))
 
 
 def _tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterable[Row]:

@@ -1,7 +1,7 @@
 from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.verdict import NULL_COMMAND
 from isoenergy.report.saes import labels
-from tests.report.evaluations import NAN, interval, sae
+from tests.report.evaluations import NAN, interval, sae, seeds
 
 CHANCE, ORIGINAL = 0.01, 0.6
 KEPT = {"reconstructed": 0.5, "bimodal": 0.48, "centred": 0.6}
@@ -33,8 +33,8 @@ def test_three_sentences_say_what_went_well_with_numbers() -> None:
     energy, removal, null = found.sentences
     assert energy == (
         "Bimodal atoms of SAE-A (β = 0.001) hold 80.0% [79.0%, 81.0%] of the energy at R² 0.800 [0.790, 0.810] "
-        "against the mean of all entries, 0.700 against each modality’s own means (which alone reach 0.200 of the "
-        "former); without alignment they hold 50.0% [49.0%, 51.0%], and alignment costs 0.100 [0.080, 0.120] of R²."
+        "(centred 0.700; the means alone 0.200); without alignment they hold 50.0% [49.0%, 51.0%], and "
+        "alignment costs 0.100 [0.080, 0.120] of R²."
     )
     assert "closes the gap by 67% [64%, 69%] (difference in means 0.600 → 0.200)" in removal
     assert "keeps 96% [94%, 98%] of the reconstruction's R@10" in removal
@@ -102,3 +102,14 @@ def test_they_are_about_the_largest_beta_without_collapse() -> None:
 def test_null_models_alone_have_no_headline() -> None:
     null = named("null", sae(null=True))
     assert headline([null], labels([null]), CHANCE, ORIGINAL) is None
+
+
+def test_with_several_trainings_each_number_has_its_spread() -> None:
+    plain, aligned, null = good()
+    other = sae({**KEPT, "bimodal": 0.5}, {**CLOSED, "bimodal": 0.1}, share=0.7)
+    other["results"]["intervals"]["r2"] = interval(0.82)
+    energy, removal, against = of(plain, seeds(aligned, other), null).sentences
+    assert "80.0% [79.0%, 81.0%] {75.0%; 70.0% to 80.0%} of the energy at R² 0.800 [0.790, 0.810] {0.810;" in energy
+    assert "closes the gap by 67% [64%, 69%] {75%; 67% to 83%}" in removal
+    assert "keeps 96% [94%, 98%] {98%; 96% to 100%}" in removal
+    assert "add 20.0 [18.0, 22.0] {15.0; 10.0 to 20.0} points" in against

@@ -1,7 +1,7 @@
 import pytest
 
 from isoenergy.report.page.verdict import NULL_COMMAND, Finding, above, below, verdict
-from tests.report.evaluations import NAN, interval, sae
+from tests.report.evaluations import NAN, interval, sae, seeds
 
 GOOD = {"reconstructed": 0.5, "bimodal": 0.5, "unimodal": 0.01, "centred": 0.4}
 CLOSED = {"reconstructed": 0.6, "bimodal": 0.02}
@@ -113,3 +113,36 @@ def test_of_several_nulls_the_strictest_counts() -> None:
 def test_an_sae_that_never_looks_at_pairs_needs_no_null() -> None:
     plain = sae(beta=0.0)
     assert len(verdict(plain, [plain], 0.0)) == 5
+
+
+def test_a_sign_says_whether_all_trainings_agree() -> None:
+    agreeing = seeds(sae(GOOD, CLOSED), sae(GOOD, {**CLOSED, "bimodal": 0.03}), sae(GOOD, CLOSED))
+    assert states(verdict(agreeing, [agreeing], 0.0))[:5] == "✓✓✓✓✓"
+    other = {"reconstructed": 0.5, "bimodal": 0.4, "unimodal": 0.2, "centred": 0.5}
+    differing = seeds(sae(GOOD, CLOSED), sae(GOOD, CLOSED), sae(other, {"reconstructed": 0.6, "bimodal": 0.3}))
+    differing["repeats"][1]["results"]["always_on_energy_share"] = 0.5
+    findings = verdict(differing, [differing], 0.0)
+    assert states(findings)[:5] == "≠≠≠≠≠"
+    assert "closes the gap by 97% [94%, 99%] {97%; 50% to 97%}" in findings[0].text
+    assert "keep 100% [98%, 102%] {100%; 80% to 100%}" in findings[1].text
+    assert "trainings differ in whether removing the unimodal atoms beats centring" in findings[4].text
+
+
+def test_a_training_that_retrieves_at_chance_agrees_with_none() -> None:
+    nothing = dict.fromkeys(GOOD, 0.01)
+    assert states(verdict(seeds(sae(GOOD, CLOSED), sae(nothing, CLOSED)), [], 0.02))[1] == "≠"
+
+
+def test_trainings_are_set_against_the_null_of_their_seed_in_the_same_draws() -> None:
+    real, null = seeds(sae(share=0.8), sae(share=0.81)), {**sae(share=0.795, null=True), "name": "null"}
+    assert verdict(real, [real, null], 0.0)[-1].mark == "?"
+    draws = {"r2": interval(-0.01, 0.001), "bimodal_energy_share": interval(0.005, 0.001), "p_acc": interval(0, 0.001)}
+    for results in (real["results"], real["repeats"][0]["results"]):
+        results["against"] = {"null": draws}
+    finding = verdict(real, [real, null], 0.0)[-1]
+    assert finding.mark == "✓"
+    assert "80.0% [79.0%, 81.0%] {80.5%; 80.0% to 81.0%}" in finding.text
+    assert "at equal R²" in finding.text
+    assert "which shows nothing" in finding.text
+    real["repeats"][0]["results"]["against"] = {"null": {**draws, "bimodal_energy_share": interval(-0.005, 0.001)}}
+    assert verdict(real, [real, null], 0.0)[-1].mark == "≠"

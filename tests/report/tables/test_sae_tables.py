@@ -67,3 +67,13 @@ def test_stability_has_a_column_a_pair_of_saes() -> None:
     rows = stability([{"matched_cosine": 0.5}, {"matched_cosine": 0.25}]).rows
     assert [cell.text for cell in rows[0].cells] == ["0.500", "0.250"]
     assert stability([]).rows[0].cells == []
+
+
+def test_a_number_has_its_spread_over_trainings_where_all_have_it() -> None:
+    others = [{"mse": 0.25, "dead_atoms": 1000, "r2_centred": 0.6}, {"mse": 0.5, "dead_atoms": 2000}]
+    one = {"results": RESULTS, "repeats": [{"name": str(n), "results": each} for n, each in enumerate(others)]}
+    (group,) = [group for group in side_by_side([one]) if group.heading == "Reconstruction and sparsity"]
+    cells = {row.name: row.cells[0] for row in group.rows}
+    assert cells["MSE"] == Cell("0.1250", "[0.1150, 0.1350] {0.2500; 0.1250 to 0.5000}")
+    assert cells["dead atoms"] == Cell("1,234", "{1,234; 1,000 to 2,000}")
+    assert cells["R², centred"] == Cell("0.5000")
