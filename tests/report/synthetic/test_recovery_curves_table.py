@@ -68,11 +68,18 @@ def test_a_ratio_is_of_one_seed_and_its_mean_geometric() -> None:
     )
 
 
-def test_where_a_seed_does_not_get_there_there_is_no_ratio_but_a_count() -> None:
-    found = speed([[(10, 0.5)], [(10, 0.2)]], [[(10, 0.2)], [(10, 0.2)]], 0.3)
+def test_a_seed_that_does_not_get_there_without_alignment_counts_with_all_of_its_epochs() -> None:
+    found = speed([[(10, 0.5), (40, 0.4)], [(10, 0.2)]], [[(10, 0.2)], [(10, 0.2)]], 0.3)
     assert (found["seeds"], found["plain_reached"], found["aligned_reached"]) == (2, 1, 2)
-    assert found["ratio"]["mean"] is found["plain_epochs"]["mean"] is None
+    assert found["at_least"]
+    assert found["ratio"]["mean"] == pytest.approx(np.sqrt(4 * 1))
+    assert found["plain_epochs"]["mean"] is None
     assert found["aligned_epochs"]["mean"] == 10
+
+
+def test_where_a_seed_does_not_get_there_with_alignment_there_is_no_ratio() -> None:
+    found = speed([[(10, 0.2)], [(10, 0.2)]], [[(10, 0.2)], [(10, 0.4)]], 0.3)
+    assert (found["aligned_reached"], found["at_least"], found["ratio"]["mean"]) == (1, False, None)
 
 
 def test_students_interval_of_few_holds_the_mean_as_often_as_it_says() -> None:
@@ -109,7 +116,7 @@ def test_where_iso_energy_does_not_hold_other_numbers_are_published_and_between_
 def test_the_tables_say_what_the_summary_says() -> None:
     text = curves_markdown(summarise_curves([TWO]))
     assert "| holds (τ₁ = 0.99), free norms, 40 epochs | 5e-05 | 0.5 | 25.0 | 16.2 | 1.543 [" in text
-    assert "| 5e-05 | 0.184 | – (0 of 2) | 30" in text
+    assert "| 5e-05 | 0.184 | – (0 of 2) | 30.7 | ≥ 1.303 [" in text
     assert "| holds (τ₁ = 0.99), free norms, 40 epochs | 0 | W | 0.396 | 0.400 [0.400, 0.400] | 30 |" in text
 
 
