@@ -126,9 +126,9 @@ def main(place: str, output: str, seeds: str = "3") -> None:
     for seed in range(int(seeds)):
         for bias in ("means", "none"):
             points += course(index, store.manifest.dim, means, bias, seed, rows)
-            settings = {"epochs": EPOCHS, "fitted_pairs": FITTED_PAIRS, "validation_pairs": len(held[0])}
-            measures = {**settings, "at_equal_r2": at_equal_r2(points), "points": points}
-            add_measures(Path(f"{output}.json"), "bundled_over_time", measures)
+    settings = {"epochs": EPOCHS, "fitted_pairs": FITTED_PAIRS, "validation_pairs": len(held[0])}
+    measures = {**settings, "at_equal_r2": at_equal_r2(points), "points": points}
+    add_measures(Path(f"{output}.json"), "bundled_over_time", measures)
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {title: {} for title in MEASURES.values()}
     for name, title in MEASURES.items():
         for bias, beta in dict.fromkeys((p["bias_atoms"], p["beta"]) for p in points):
