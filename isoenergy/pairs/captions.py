@@ -66,4 +66,6 @@ def _speaker(item: Any) -> str | None:
 def _text(value: Any) -> str | None:
     if isinstance(value, dict):
         value = next((value[name] for name in TEXT_FIELDS if name in value), None)
+    if isinstance(value, list):  # the parts of a message
+        value = next((part["text"] for part in value if isinstance(part, dict) and "text" in part), None)
     return value if isinstance(value, str) else None

@@ -33,6 +33,7 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
         "captions",
         "sentences",
         "conversations",
+        "messages",
         "raw",
     ),
 }

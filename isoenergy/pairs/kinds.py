@@ -7,6 +7,8 @@ Role = Literal["image", "caption", "json"]
 
 HEAD_BYTES = 64
 """Of a file: enough for `image_kind`."""
+OTHER_HEAD_BYTES = 1024
+"""Of a file: as much as `other_kind` looks at."""
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".avif", ".jp2", ".heic", ".heif", ".jxl", ".img", ".image"),
@@ -46,7 +48,6 @@ _OTHER_MAGIC = {
     b"version https://git-lfs.github.com": "a Git LFS pointer: get the file itself with git lfs pull",
 }
 _MARKUP = {"<svg": "SVG, which has no pixels", "<html": "HTML, a page", "<!doctype html": "HTML, a page"}
-_OTHER_LOOKED_AT = 1024
 _SHOWN = 40
 _IN_TEXT = b"\t\n\r" + bytes(range(0x20, 0x7F))
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -69,7 +70,9 @@ def image_kind(head: bytes) -> str | None:
 
 def other_kind(content: bytes) -> str | None:
     """Return what bytes are that are no image, in words, as far as their beginning says."""
-    head = content[:_OTHER_LOOKED_AT]
+    head = content[:OTHER_HEAD_BYTES]
+    if not head:
+        return "empty"
     if not head.strip(b"\x00"):
         return "zeros alone"
     if head[4:8] == b"ftyp":

@@ -21,8 +21,8 @@ def json_rows(text: str, path: str) -> list[dict[str, Any] | str]:
     """Return each row's object, or why it is none.
 
     A file is an object a line or an array of objects, whatever its suffix; a `.json` file may also be one row, an
-    object with one array of rows, as Karpathy's split (`images` with `sentences`), or an object from image to caption
-    or captions.
+    object with one array of rows, as Karpathy's split (`images` with `sentences`), one from keys to rows, or one from
+    images to captions.
 
     Raises InputError if a `.json` file is none of these, or several arrays in it have rows.
     """
@@ -65,8 +65,13 @@ _DECODER = json.JSONDecoder(parse_int=_integer)
 def _of_object(content: dict[str, Any], path: str) -> list[dict[str, Any] | str]:
     """Return the rows of a file that is one object."""
     if _is_row(content):
-        if isinstance(content[usual_column(list(content), "path") or ""], list):
-            raise InputError(f"{path} holds a list for each column; write it as an array of objects, one for each row")
+        image = content[usual_column(list(content), "path") or ""]
+        if isinstance(image, list) or (isinstance(image, dict) and not {"bytes", "path"} & image.keys()):
+            what = "a list" if isinstance(image, list) else "an object"
+            raise InputError(
+                f"{path} holds {what} for each column; write it as an array of objects, one for each row, "
+                f"as pandas does with orient='records'"
+            )
         return [content]
     arrays = {name: value for name, value in content.items() if isinstance(value, list) and any(map(_is_object, value))}
     with_pairs = {name: value for name, value in arrays.items() if any(map(_is_row, value))}
@@ -75,6 +80,8 @@ def _of_object(content: dict[str, Any], path: str) -> list[dict[str, Any] | str]
         raise InputError(f"{path} holds several arrays of objects, {', '.join(chosen)}; give each as a file of its own")
     if chosen:
         return _entries(next(iter(chosen.values())))
+    if content and all(map(_is_row, content.values())):
+        return [_with_path({"key": key} | row) for key, row in content.items()]
     if any(role_of(name) == "image" or not is_path(name) for name in content):
         return [dict(zip(_NAMED, item, strict=True)) for item in content.items()]
     return [content] if content else []

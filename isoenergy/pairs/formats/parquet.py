@@ -24,7 +24,7 @@ from isoenergy.pairs.formats.named import each_as_it_is
 from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, has_lengths, plain_schema
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import LOOKED_AT, decoded, is_inline
-from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
+from isoenergy.pairs.kinds import HEAD_BYTES, OTHER_HEAD_BYTES, image_kind, other_kind
 from isoenergy.pairs.reach import ReachedFile, Unreachable, absolute_source, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
@@ -79,7 +79,9 @@ class ParquetPairs:
         self.rows = {file: footer[0] if isinstance(footer, tuple) else None for file, footer in footers.items()}
         schemas = {footer[1]: file for file, footer in reversed(footers.items()) if isinstance(footer, tuple)}
         if not schemas:
-            raise InputError(f"{uri} holds no readable {self._what} file: {footers[self.files[0]]}")
+            raise InputError(
+                f"{uri} holds no readable {self._what} file: {self._fault(self.files[0], footers[self.files[0]])}"
+            )
         self._schema = common_schema(dict(reversed(schemas.items())))
         if not any(rows is None or rows for rows in self.rows.values()):
             raise InputError(f"{uri} holds no pairs: its {len(self.files)} {self._what} files have no rows")
@@ -286,7 +288,19 @@ class ParquetPairs:
             raise OSError("it was not readable when the run began, and is now; run the same command again")
         if isinstance(footer, Unreachable):
             raise footer
-        return self._unreadable(unit.file, [unit.start], Rejected(Reason.UNREADABLE_FILE, str(footer)))
+        return self._unreadable(
+            unit.file, [unit.start], Rejected(Reason.UNREADABLE_FILE, self._fault(unit.file, footer))
+        )
+
+    def _fault(self, file: str, error: Any) -> str:
+        """Return why a file cannot be read: by what it is, where its beginning says that."""
+        try:
+            with open_file(self._filesystem, self._path(file)) as stream:
+                head = stream.read(OTHER_HEAD_BYTES)
+        except Unreachable:
+            return str(error)
+        what = None if head.startswith(b"PAR1") else other_kind(head)
+        return f"it is {what}" if what else str(error)
 
     def _footer(self, file: str) -> tuple[int, pa.Schema] | Exception:
         """Return how many rows a file has, and its schema; or why it cannot be read."""

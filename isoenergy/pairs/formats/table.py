@@ -20,7 +20,7 @@ from isoenergy.pairs.formats.listed import Fetch, Listing, among, fetched, print
 from isoenergy.pairs.formats.named import each_as_it_is, is_path
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import is_inline
-from isoenergy.pairs.kinds import IMAGE_SUFFIXES
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES, other_kind
 from isoenergy.pairs.reach import absolute_source, ending, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, place_key
@@ -28,6 +28,7 @@ from isoenergy.storage.files import file_digest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _JSON = (".jsonl", ".ndjson", ".json")
+_AS_TABLES_BEGIN = ("text", "markup", "empty", "zeros")  # as `other_kind` calls them
 _OF_ITS_FOLDER = ("metadata", "captions")
 
 
@@ -119,7 +120,7 @@ def _listing(
 ) -> tuple[Listing, bool]:
     """Return a table and whether it has a column of keys; `digest` makes one that is written again be read again."""
     del digest
-    text = _decoded(filesystem.cat_file(path))
+    text = _decoded(filesystem.cat_file(path), path)
     is_json = path.lower().endswith(_JSON)
     parsed = json_rows(text, path) if is_json else delimited_rows(text, path, columns)
     rows = [row if isinstance(row, dict) else {} for row in parsed]
@@ -146,7 +147,8 @@ def _listing(
             keys.append(pair_key)
             texts.append(raw_text(text_of_pair))
             places.append(number)
-    images = [_name(rows[place].get(image)) for place in places]
+    named = [None if place in bad else _name(rows[place].get(image)) for place in places]
+    images = [None if isinstance(name, Rejected) else name for name in named]
     inline = image if any(name and is_inline(name) for name in images) else None
     kept = [name for name in names if name not in (key, caption, inline)]
     columns_kept = [pa.array([_printed(rows[place].get(name)) for place in places], pa.string()) for name in kept]
@@ -154,7 +156,8 @@ def _listing(
         keys=keys,
         names=images,
         captions=texts,
-        rejections={pair: bad[place] for pair, place in enumerate(places) if place in bad},
+        rejections={pair: bad[place] for pair, place in enumerate(places) if place in bad}
+        | {pair: name for pair, name in enumerate(named) if isinstance(name, Rejected)},
         passed_through=pa.table(columns_kept, _once(kept)),
     )
     return listing, key is not None
@@ -171,8 +174,14 @@ def _no_header(names: Sequence[str], path: str) -> InputError:
     )
 
 
-def _decoded(content: bytes) -> str:
-    """Return a text in UTF-8 whose other bytes are escaped, or in UTF-16 if it begins as Excel's "Unicode text"."""
+def _decoded(content: bytes, path: str) -> str:
+    """Return a text in UTF-8 whose other bytes are escaped, or in UTF-16 if it begins as Excel's "Unicode text".
+
+    Raises InputError for what its beginning says is another kind of file, as a zip or a pointer of Git LFS.
+    """
+    what = other_kind(content)
+    if what and not what.startswith(_AS_TABLES_BEGIN):
+        raise InputError(f"{path} is not a readable table: it is {what}")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
     return content.decode("utf-8-sig", "surrogateescape")
@@ -195,11 +204,17 @@ def _column(names: list[str], role: str, given: str, where: str, option: str) ->
     return usual_column(names, role)
 
 
-def _name(value: Any) -> str | None:
-    """Return what names an image, also where Hugging Face's record of `bytes` and `path` does."""
+def _name(value: Any) -> str | Rejected | None:
+    """Return what names an image, also where Hugging Face's record of `bytes` and `path` or a list of one does."""
+    if isinstance(value, list) and len(value) > 1:
+        return Rejected(Reason.MISSING_IMAGE, f"{len(value)} images are named, and a pair has one")
+    if isinstance(value, list) and value:
+        return _name(value[0])
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
-    return value.strip() if isinstance(value, str) else None
+    if value is None or isinstance(value, str):
+        return value and value.strip()
+    return Rejected(Reason.MISSING_IMAGE, f"{str(value)[:80]!r} names no image")
 
 
 def _key_text(value: Any) -> str | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, NamedTuple
 
-from isoenergy.pairs.kinds import HEAD_BYTES
+from isoenergy.pairs.kinds import HEAD_BYTES, other_kind
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
@@ -53,6 +53,8 @@ class Damage:
     """A place at which a tar is spoilt."""
 
     detail: str
+    is_no_tar: bool = False
+    """Whether it is a file of another kind, by its beginning."""
 
 
 class _Header(NamedTuple):
@@ -176,7 +178,9 @@ def _entries(archive: BinaryIO, most: Most) -> Iterator[Member | Damage]:
         header = _parsed(block)
         if header is None:
             if not lost:
-                yield Damage(f"there is no header at byte {archive.tell() - len(block):,}")
+                place = archive.tell() - len(block)
+                what = None if place else other_kind(block)
+                yield Damage(f"it is {what}" if what else f"there is no header at byte {place:,}", bool(what))
             at_end, lost, extended = False, True, {}
             continue
         at_end = lost = False

@@ -65,8 +65,9 @@ class WebDatasetPairs:
         self.beside = Beside.of(self.files, others)
         self.uri = absolute_source(uri)
         self._captions = captions
-        if not any(map(self._holds_a_sample, self.files)):
-            raise InputError(f"{uri} holds no pairs: no image and no text in its {len(self.files)} tars")
+        why_none = (self._why_no_sample(file) for file in self.files)
+        if (first := next(why_none)) is not None and None not in why_none:
+            raise InputError(f"{uri} holds no pairs: no image and no text in its {len(self.files)} tars{first}")
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the tar's size and both its ends."""
@@ -131,12 +132,18 @@ class WebDatasetPairs:
                         numbered.add(pair_key)
                     yield _Found(pair_key, why, image, text, described)
 
-    def _holds_a_sample(self, file: str) -> bool:
+    def _why_no_sample(self, file: str) -> str | None:
+        """Return None if a tar holds a sample, else what to say of it behind that."""
         try:
             with open_file(self._filesystem, self._path(file), block_size=_READ_AHEAD_BYTES) as stream:
-                return any(map(_is_of_a_pair, read_tar(io.BufferedReader(stream, _BUFFER_BYTES), _most_bytes)))
+                for member in read_tar(io.BufferedReader(stream, _BUFFER_BYTES), _most_bytes):
+                    if isinstance(member, Damage) and member.is_no_tar:
+                        return f"; {file} is none: {member.detail}"
+                    if _is_of_a_pair(member):
+                        return None
+                return ""
         except OSError:  # whatever it holds: its unit will say what is wrong
-            return True
+            return None
 
     def _path(self, file: str) -> str:
         return f"{self._root}/{file}"

@@ -3,6 +3,7 @@ import csv
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,10 +129,10 @@ def test_values_that_are_not_text(folder: Path) -> None:
     ]
     pairs = pairs_of(folder / "t.jsonl", "\n".join(map(json.dumps, rows)))
     assert pairs.captions == [b"x", None, None, None]
-    assert pairs.images == [b"image a", None, b"image c", None]
+    assert pairs.images == [b"image a", b"image b", b"image c", None]
     assert pairs.keys == [None, None, b"12", None]
     assert pairs.passed_through["tags"].to_pylist() == ['["u", 1]', None, "?", None]
-    assert reasons(pairs) == [None, Reason.MISSING_IMAGE, None, Reason.MISSING_IMAGE]
+    assert reasons(pairs) == [None, None, None, Reason.MISSING_IMAGE]
 
 
 def test_text_that_is_not_utf8_costs_its_own_pair(folder: Path) -> None:
@@ -381,6 +382,48 @@ def test_a_table_without_a_header_says_how_to_name_its_columns(
     message = r"has no header: .* --columns.image {} --columns.caption {}".format(*columns)
     with pytest.raises(InputError, match=message):
         pairs_of(folder / name, content)
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "a.tar", "a.arrow"])
+@pytest.mark.parametrize(("content", "what"), [(LFS, "a Git LFS pointer"), (b"PK\x03\x04\x14\0\0\0", "a zip")])
+def test_a_source_that_is_something_else_says_what_it_is(folder: Path, name: str, content: bytes, what: str) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name} .*it is {what}"):
+        open_source(SourceConfig(str(folder / name), images=str(folder) if name == "a.json" else ""), FETCH)
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (["a.jpg"], None), (["a.jpg", "b.jpg"], "2 images are named"), (7, "'7' names no image"),
+        ({"path": "a.jpg"}, None), (None, "no image is named"),
+    ],
+)  # fmt: skip
+def test_a_row_that_names_no_one_image_says_why(folder: Path, image: Any, why: str | None) -> None:
+    rows = [{"image": image, "caption": "x"}, {"image": "b.jpg", "caption": "y"}]
+    pairs = pairs_of(folder / "t.jsonl", "\n".join(map(json.dumps, rows)))
+    assert pairs.images == [None if why else b"image a", b"image b"]
+    assert pairs.rejections[1] is None
+    if why:
+        with pytest.raises(Rejected, match=why):
+            raise pairs.rejections[0]
+
+
+def test_objects_by_key_are_rows_and_objects_by_column_are_said_to_be_that(folder: Path) -> None:
+    rows = {"k": {"image": "a.jpg", "caption": "x"}, "l": {"image": "b.jpg", "caption": "y"}}
+    pairs = pairs_of(folder / "t.json", json.dumps(rows))
+    assert (pairs.keys, pairs.images, pairs.captions) == ([b"k", b"l"], [b"image a", b"image b"], [b"x", b"y"])
+    for columns in ({"image": {"0": "a.jpg"}, "caption": {"0": "x"}}, {"image": ["a.jpg"], "caption": ["x"]}):
+        with pytest.raises(InputError, match="for each column; write it as an array of objects"):
+            pairs_of(folder / "t.json", json.dumps(columns))
+
+
+def test_a_message_in_parts_is_its_text(folder: Path) -> None:
+    said = [{"role": "user", "content": "?"}, {"role": "assistant", "content": [{"type": "text", "text": "a dog"}]}]
+    assert pairs_of(folder / "t.jsonl", json.dumps({"image": "a.jpg", "messages": said})).captions == [b"a dog"]
 
 
 def test_a_caption_of_several_lines_of_which_one_looks_like_a_row_makes_no_pair_of_it(folder: Path) -> None:
