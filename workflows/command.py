@@ -54,8 +54,8 @@ def take_verbosity(arguments: Sequence[str] | None) -> list[str]:
     return [word for word in words if word != option]
 
 
-class Terminated(SystemExit):
-    """The process was asked to end (SIGTERM)."""
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM). Inside Ray's calls it becomes a plain KeyboardInterrupt."""
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -82,15 +82,17 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def _run(main: Callable[[], None]) -> None:
-    signal.signal(signal.SIGTERM, _terminate)
+    asked: list[int] = []
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         main()
     except KeyboardInterrupt:
-        _end(signal.SIGINT)
-    except SystemExit as end:
-        if isinstance(end, Terminated) or end.code == signal.SIGTERM:  # Ray's own handler, once it runs, exits so
-            _end(signal.SIGTERM)
-        raise
+        _end(signal.SIGTERM if asked else signal.SIGINT)
     except Exception as error:
         ours = [cause for cause in causes(error) if isinstance(cause, InputError)]
         if not ours:
@@ -105,10 +107,6 @@ def _end(number: signal.Signals) -> NoReturn:
     print("isoenergy: stopped; the same command goes on from what is done", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(128 + number)  # Ray's threads abort an interpreter that ends while they work; its processes end with it
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated(128 + signal.SIGTERM)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -50,9 +50,9 @@ def run(config: SubmitConfig, stage: str = "", arguments: Sequence[str] = (), co
     with understood(address):
         try:
             name, before = find_or_submit(client, request, metadata(command), config.again, config.patience)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             say("interrupted while the job was sent; the same command finds it if the cluster has taken it")
-            return 128 + SIGINT
+            return 128 + (SIGTERM if isinstance(interrupt, Terminated) else SIGINT)
     if before is None:
         say(f"job {name} is submitted to {without_secrets(address)}: {request.entrypoint}")
         if "MLFLOW_TRACKING_URI" not in request.environment:
@@ -87,6 +87,8 @@ def _followed(client: JobSubmissionClient, name: str, config: SubmitConfig) -> i
         try:
             with understood(client.get_address()):
                 job = follow(client, name, config.patience, log)
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             if not _user_stops(name):
                 raise
@@ -94,10 +96,10 @@ def _followed(client: JobSubmissionClient, name: str, config: SubmitConfig) -> i
                 client.stop_job(name)
                 say(f"job {name} is told to stop")
                 job = follow(client, name, config.patience, log)
-    except KeyboardInterrupt:
-        return _detached(client, name, 128 + SIGINT)
     except Terminated:
         return _detached(client, name, 128 + SIGTERM)
+    except KeyboardInterrupt:
+        return _detached(client, name, 128 + SIGINT)
     except OutOfSight as reason:
         say(f"{reason}; {_later(client, name)}")
         return 1

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import socket
 import tempfile
 import threading
@@ -57,6 +58,7 @@ def connect(dashboard: bool = False, patience: float = 60 * PATIENCE_MINUTES) ->
     answers at RAY_ADDRESS, or Ray does not start.
     """
     if not ray.is_initialized():
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes as an exception
@@ -73,6 +75,8 @@ def connect(dashboard: bool = False, patience: float = 60 * PATIENCE_MINUTES) ->
                     os.environ.setdefault(name, value)
                 os.environ.setdefault(s3_patience.VARIABLE, f"{patience / 60:g}")
                 _start(num_cpus=max(2, os.cpu_count() or 1), include_dashboard=dashboard, **quiet)
+        if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's prints a stack of its C++, and exits with 1
     return dict(ray.cluster_resources())
 
 
