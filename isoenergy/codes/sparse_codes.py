@@ -192,6 +192,10 @@ class SparseCodes:
             raise ValueError(f"atom_mask is for {len(atom_mask)} atoms, and the codes have atom {last}")
         return SparseCodes(self.indices, self.values * atom_mask[self.indices], self.residual)
 
+    def scaled(self, factors: Tensor) -> "SparseCodes":
+        """Multiply every atom's coefficients by its entry of `factors`, `(atoms,)` floats, with no re-encoding."""
+        return SparseCodes(self.indices, self.values * factors[self.indices].to(self.values), self.residual)
+
 
 @dataclass(frozen=True)
 class DenseCodes:

@@ -6,6 +6,8 @@ measured on pairs drawn at random, whose number is a setting, so that no step ho
     measured_rows       which pairs are measured, and reading them
     embeddings          the embeddings alone: means, the pairs that are drawn, the queries and what is right for them
     fit                 what is fitted, on pairs of the train split: the classes of atoms, moments for the baselines
+    carried             the same, of the store that an SAE was trained on, in a file beside it
+    ways                the ways to close the gap: what each is called, and where it is shown
     concepts            codes, and the sums over them
     embedding_variants  embeddings as they are, rebuilt, without classes of atoms, moved by baselines
     measured_geometry   the gap under each variant, p_acc

@@ -11,6 +11,7 @@ from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_geometry import load_p_acc
 from isoenergy.evaluation.measured_retrieval import load_recalls
 from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference
+from isoenergy.evaluation.ways import CONTROLS
 from isoenergy.metrics.reconstruction import r2_paper
 from isoenergy.metrics.stability import energy_transport, match_atoms, permuted_transport, random_matching
 from isoenergy.sae.autoencoder import SparseAutoencoder
@@ -18,7 +19,6 @@ from isoenergy.statistics.bootstrap import Interval
 from isoenergy.statistics.concept_statistics import energy_share
 
 MEASURES = ("r1", "in_batches_r1")
-CONTROLS = ("unimodal", "matched_removal")
 _REMOVED = "bimodal"
 """The variant that the others are compared with: unimodal atoms removed."""
 _NULL_DRAWS = 3

@@ -10,19 +10,9 @@ from torch import Tensor
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import Rows, tensor
-from isoenergy.interventions.gap_closing import (
-    Affine,
-    GapClosing,
-    canonical_correlation,
-    centring,
-    coral,
-    midpoint_shift,
-    random_shift,
-    whitening,
-    without_gap_dimensions,
-    without_gap_direction,
-)
-from isoenergy.interventions.removal import AtomSubspace, kept_atoms, matched_atoms
+from isoenergy.evaluation.ways import WAYS
+from isoenergy.interventions.gap_closing import Affine, GapClosing, midpoint_shift, without_gap_dimensions
+from isoenergy.interventions.removal import AtomSubspace, equalising_gains, kept_atoms, matched_atoms
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.pair_moments import PairMoments
 
@@ -30,13 +20,12 @@ STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 """Of Liang's sweep, as shares of the gap."""
 GAP_DIMENSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Of Schrodi's sweep."""
-_HEADLINE_DIMENSIONS = 8
 _AS_THEY_ARE = GapClosing(Affine(), Affine())
 
 ORIGINAL = "original"
 RECONSTRUCTED = "reconstructed"
 LESS_UNIMODAL = "less_unimodal"
-HEADLINE = (RECONSTRUCTED, "bimodal", LESS_UNIMODAL, "unimodal", "centred")
+HEADLINE = tuple(name for name, way in WAYS.items() if way.headline and name != ORIGINAL)
 """The variants that the verdict is about."""
 
 
@@ -53,23 +42,34 @@ class EmbeddingVariant:
 
 
 @dataclass(frozen=True)
+class AtomWeights:
+    """What each atom's coefficients are multiplied by before they are decoded."""
+
+    image: Tensor
+    """`(atoms,)` float32"""
+    text: Tensor
+    subtracted: bool = False
+    """Whether what comes of it is taken from the rows that were encoded: then what no atom explains stays."""
+
+    @classmethod
+    def kept(cls, mask: Tensor, subtracted: bool = False) -> "AtomWeights":
+        """Return the weights that keep the atoms of a `(atoms,)` bool mask."""
+        return cls(mask.float(), mask.float(), subtracted)
+
+
+@dataclass(frozen=True)
 class VariantSet:
     """Variants of one kind of embeddings."""
 
     variants: tuple[EmbeddingVariant, ...]
-    atoms: Mapping[str, Tensor] = field(default_factory=dict)
-    """`(atoms,)` masks of the atoms that are kept, by base; none for the embeddings themselves."""
-    subtracted: Mapping[str, Tensor] = field(default_factory=dict)
-    """`(atoms,)` masks of the atoms whose part is subtracted from the rows that were encoded, by base."""
+    atoms: Mapping[str, AtomWeights] = field(default_factory=dict)
+    """By base; none for the embeddings themselves."""
 
     def only(self, names: Container[str]) -> "VariantSet":
         """Return the variants of these names, without the sweeps."""
         kept = tuple(each for each in self.variants if each.name in names and not each.sweep)
         bases = {each.base for each in kept}
-        atoms, away = (
-            {base: mask for base, mask in masks.items() if base in bases} for masks in (self.atoms, self.subtracted)
-        )
-        return VariantSet(kept, atoms, away)
+        return VariantSet(kept, {base: weights for base, weights in self.atoms.items() if base in bases})
 
     @property
     def reference(self) -> str:
@@ -104,33 +104,35 @@ def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSe
     as are unimodal, of the same frequencies and energies but drawn at random. bimodal_subspace: the reconstruction
     projected to the directions that hold 95 % of the bimodal atoms' energy. without_unimodal_subspace: outside those of
     the unimodal atoms. less_unimodal: x - D z_unimodal, the rows less what the unimodal atoms rebuild: what no atom
-    explains stays, which decoding the bimodal atoms alone loses; of raw rows there is none.
+    explains stays, which decoding the bimodal atoms alone loses. equalised: D (g z), with the gains g of
+    `equalising_gains`, an atom and modality: the removal without a cut; less_unequal: x - D ((1 - g) z). Of raw rows
+    there are none that subtract.
     """
     classes, known = fitted.classes, fitted.known
     dictionary = sae.dictionary.detach()
     matched = matched_atoms(classes.unimodal, known.energy, known.frequency, seed)
+    image, text = equalising_gains(known)
     atoms = {
-        RECONSTRUCTED: torch.ones(known.atoms, dtype=torch.bool),
-        "bimodal": kept_atoms("bimodal", classes),
-        "unimodal": kept_atoms("unimodal", classes),
-        "matched": torch.from_numpy(~np.asarray(matched)),
+        RECONSTRUCTED: AtomWeights.kept(torch.ones(known.atoms, dtype=torch.bool)),
+        "bimodal": AtomWeights.kept(kept_atoms("bimodal", classes)),
+        "unimodal": AtomWeights.kept(kept_atoms("unimodal", classes)),
+        "equalised": AtomWeights(image, text),
+        "matched_removal": AtomWeights.kept(torch.from_numpy(~np.asarray(matched))),
+        LESS_UNIMODAL: AtomWeights.kept(kept_atoms("unimodal", classes), subtracted=True),
+        "less_unequal": AtomWeights(1 - image, 1 - text, subtracted=True),
     }
-    subtracted = {} if sae.config.input == "raw" else {LESS_UNIMODAL: kept_atoms("unimodal", classes)}
+    if sae.config.input == "raw":
+        atoms = {base: weights for base, weights in atoms.items() if not weights.subtracted}
     inside = AtomSubspace.of(dictionary, known.energy, classes.bimodal).projector()
     outside = AtomSubspace.of(dictionary, known.energy, classes.unimodal).rejector()
     return VariantSet(
         (
-            EmbeddingVariant(RECONSTRUCTED, RECONSTRUCTED),
-            EmbeddingVariant("bimodal", "bimodal"),
-            EmbeddingVariant("unimodal", "unimodal"),
-            *(EmbeddingVariant(base, base) for base in subtracted),
-            EmbeddingVariant("matched_removal", "matched"),
+            *(EmbeddingVariant(base, base) for base in atoms),
             EmbeddingVariant("bimodal_subspace", RECONSTRUCTED, GapClosing(inside, inside)),
             EmbeddingVariant("without_unimodal_subspace", RECONSTRUCTED, GapClosing(outside, outside)),
             *_baselines(RECONSTRUCTED, fitted.moments, seed),
         ),
         atoms,
-        subtracted,
     )
 
 
@@ -140,19 +142,19 @@ def rebuilding(
     variants: VariantSet,
     raw: tuple[Rows, Rows],
 ) -> Callable[[str], tuple[Tensor, Tensor]]:
-    """Return the function that rebuilds images and texts from a base's atoms, for `VariantSet.each`.
+    """Return the function that makes a base's images and texts of its atoms, for `VariantSet.each`.
 
     raw: `(n, dim)` images and texts as stored, which the codes are of.
     """
 
     @torch.no_grad()
     def rows(base: str) -> tuple[Tensor, Tensor]:
-        if base in variants.subtracted:
-            away = (sae.decode(part.keep(variants.subtracted[base])) for part in codes)
+        weights = variants.atoms[base]
+        both = zip(codes, (weights.image, weights.text), strict=True)
+        image, text = (sae.decode(part.scaled(factors)) for part, factors in both)
+        if weights.subtracted:
             prepared = (sae.prepare(tensor(x), m) for x, m in zip(raw, sae.config.modalities, strict=True))
-            image, text = (x - part for x, part in zip(prepared, away, strict=True))
-            return image, text
-        image, text = (sae.decode(part.keep(variants.atoms[base])) for part in codes)
+            image, text = (x - part for x, part in zip(prepared, (image, text), strict=True))
         return image, text
 
     return rows
@@ -160,17 +162,7 @@ def rebuilding(
 
 def _baselines(base: str, moments: PairMoments, seed: int) -> list[EmbeddingVariant]:
     dim = moments.dim
-    headline = min(_HEADLINE_DIMENSIONS, dim - 1)
-    maps = {
-        "centred": centring(moments),
-        "midpoint_shift": midpoint_shift(moments),
-        "random_shift": random_shift(moments, seed),
-        "without_gap_dimensions": without_gap_dimensions(moments, headline),
-        "without_gap_direction": without_gap_direction(moments),
-        "canonical_correlation": canonical_correlation(moments, dim),
-        "whitened": whitening(moments),
-        "coral": coral(moments),
-    }
+    maps = {name: way.linear(moments, seed) for name, way in WAYS.items() if way.linear is not None}
     sweeps = [
         *((("midpoint_shift", step), midpoint_shift(moments, step)) for step in STEPS),
         *((("without_gap_dimensions", k), without_gap_dimensions(moments, k)) for k in GAP_DIMENSIONS if k < dim),

@@ -55,17 +55,16 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
         variants = variants.only(HEADLINE)
     bootstrap = load_bootstrap(inputs["statistics"])
     dictionary = sae.dictionary.detach().numpy()
-    kept = {base: mask.numpy() for base, mask in variants.atoms.items()}
     rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
     chosen = config.draw.rows(int(bootstrap.pairs[0]))[: size["sample"]]
     weights = drawn_weights(inputs["statistics"], chosen, seed)
     p_acc = _probing_accuracy(held, sae, fitted, bootstrap, weights)
     np.save(output / _P_ACC_FILE, p_acc)
     probing = Interval.of_share(p_acc)
-    means = {base: bootstrap.rebuilt_means(dictionary, mask) for base, mask in kept.items()}
-    for base, mask in variants.subtracted.items():
-        away = bootstrap.rebuilt_means(dictionary, mask.numpy())
-        means[base] = _means_less(sae, load_means(inputs["pairs"]).means, away)
+    means: dict[str, Means] = {}
+    for base, by_atom in variants.atoms.items():
+        rebuilt = bootstrap.rebuilt_means(dictionary, np.stack([by_atom.image.numpy(), by_atom.text.numpy()]))
+        means[base] = _means_less(sae, load_means(inputs["pairs"]).means, rebuilt) if by_atom.subtracted else rebuilt
     return (
         size
         | {"p_acc": probing.value, "p_acc_interval": asdict(probing)}

@@ -11,21 +11,30 @@ import torch
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from isoenergy.evaluation.concepts import PairCodes, load_codes
 from isoenergy.evaluation.embedding_variants import HEADLINE, VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, unit_rows
-from isoenergy.metrics.retrieval import PAPER_BATCH, TIE, chance_of_hit, hits_in_batches, nearer_and_as_near
+from isoenergy.metrics.retrieval import (
+    PAPER_BATCH,
+    TIE,
+    chance_of_hit,
+    cosines,
+    directions,
+    hits_in_batches,
+    nearer_and_as_near,
+)
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.weighted_sums import weighted_mean
 
 RANKS = (1, 5, 10)
 _COUNTS_FILE = "counts.safetensors"
 _REPLICATES_FILE = "recall.safetensors"
+_ZEROS = "zero_rows"
 
 BaseRows = Callable[[str], tuple[Tensor, Tensor]]
 
@@ -43,33 +52,40 @@ class _Sought:
     """The queries of one direction under one variant."""
 
     queries: Tensor
-    """`(n, out)` unit rows."""
+    """`(n, out)` unit rows, or zeros."""
     nearest: Tensor
-    """`(n, 1)` cosine with the nearest of what is right."""
+    """`(n, 1)` cosine with the nearest of what is right; -∞ where that is zero, or the query."""
     right: Tensor
     """`(n,)` how many right rows are that near."""
 
 
 def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Result:
-    """Count, for each query and variant, the gallery rows of this part that are nearer than what is right."""
+    """Count, for each query and variant, the gallery rows of this part that are nearer than what is right.
+
+    And, of all rows of this part, those that a variant has made zero.
+    """
     setup = _Setup.of(config.retrieval, inputs)
     sought = setup.sought()
     counts: dict[str, npt.NDArray[np.int64]] = {}
     for first, rows, pairs in setup.gallery(config.part, inputs):
         inside = [torch.from_numpy(gallery_rows(inputs["pairs"], m, first, pairs)) for m in ("text", "image")]
         for variant, images, texts in setup.variants.each(rows, full_gallery=True):
+            images, texts = directions(images), directions(texts)
             for direction, gallery, chosen in zip(DIRECTIONS, (texts, images), inside, strict=True):
                 name = f"{variant.name}.{direction}"
-                found = _count(sought[name], normalize(gallery[chosen], dim=1))
-                counts[name] = counts.get(name, 0) + found
+                counts[name] = counts.get(name, 0) + _count(sought[name], gallery[chosen])
+            zeros = np.array([int((~rows.any(1)).sum()) for rows in (images, texts)])
+            name = f"{variant.name}.{_ZEROS}"
+            counts[name] = counts.get(name, 0) + zeros
     save_file(counts, output / _COUNTS_FILE)
-    return {"variants": len(counts) // len(DIRECTIONS)}
+    return {"variants": len(counts) // (len(DIRECTIONS) + 1)}
 
 
 def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """Return each variant's recall in the full gallery and in the paper's batches, with intervals over pairs.
 
     A direction without queries, as each caption is that of hundreds of images, has none: the mean is of the other.
+    `zero_rows`: how many images, and texts, of all pairs are zero under a variant; they are never hits.
     Writes the recalls under every bootstrap weight, so that those of other SAEs, on the same pairs, can be compared.
     """
     setup = _Setup.of(config, inputs)
@@ -89,6 +105,9 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
             if direction in asked:
                 both = recalls.get(f"{shown}.r{rank}", 0.0)
                 recalls[f"{shown}.r{rank}"] = both + recall / len(asked)
+    for shown, measured in found.items():
+        zeros = np.sum([part[f"{shown}.{_ZEROS}"] for part in parts if f"{shown}.{_ZEROS}" in part], axis=0)
+        measured[_ZEROS] = dict(zip(MODALITIES, zeros.tolist(), strict=True))
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in setup.variants.each(setup.held_rows):
         in_batches = _recall_in_batches(images[: config.draw.in_batches], texts[: config.draw.in_batches], weights)
@@ -151,7 +170,7 @@ class _Setup:
         """The queries by `variant.direction`."""
         found = {}
         for variant, images, texts in self.variants.each(self._asked_rows, full_gallery=True):
-            images, texts = normalize(images, dim=1), normalize(texts, dim=1)
+            images, texts = directions(images), directions(texts)
             for name, queries, others in zip(DIRECTIONS, (images, texts), (texts, images), strict=True):
                 found[f"{variant.name}.{name}"] = _sought(self._among_asked(name), queries, others)
         return found
@@ -192,9 +211,10 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
     asking = queries[torch.from_numpy(direction.queries)]
     partners = direction.partners.tocoo()
     query, partner = (torch.from_numpy(np.asarray(index, np.int64)) for index in partners.coords)
-    cosine = (asking[query] * others[partner]).sum(1)
+    known = asking.any(1)[query] & others.any(1)[partner]
+    cosine = torch.where(known, (asking[query] * others[partner]).sum(1), -torch.inf)
     nearest = torch.full((len(asking),), -torch.inf).scatter_reduce(0, query, cosine, "amax")
-    as_near = (cosine >= nearest[query] - TIE).long()
+    as_near = (known & (cosine >= nearest[query] - TIE)).long()
     return _Sought(
         asking, nearest.unsqueeze(1), torch.zeros(len(asking), dtype=torch.long).index_add(0, query, as_near)
     )
@@ -202,7 +222,9 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
 
 def _count(sought: _Sought, gallery: Tensor) -> npt.NDArray[np.int64]:
     """`(2, n)`: how many gallery rows are nearer than what is right, and how many are as near."""
-    return np.stack([part.numpy() for part in nearer_and_as_near(sought.queries @ gallery.T, sought.nearest, TIE)])
+    return np.stack(
+        [part.numpy() for part in nearer_and_as_near(cosines(sought.queries, gallery), sought.nearest, TIE)]
+    )
 
 
 def _recall_in_batches(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from isoenergy.evaluation.comparison import CONTROLS
+from isoenergy.evaluation.ways import CONTROLS
 
 Measured = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Geometry and retrieval of each variant, see `measure_geometry` and `merge_search`."""

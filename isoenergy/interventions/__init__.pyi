@@ -5,6 +5,7 @@ from .removal import AtomSubspace as AtomSubspace
 from .removal import Intervention as Intervention
 from .removal import atoms_of as atoms_of
 from .removal import composed_query as composed_query
+from .removal import equalising_gains as equalising_gains
 from .removal import intervene as intervene
 from .removal import kept_atoms as kept_atoms
 from .removal import matched_atoms as matched_atoms

@@ -54,8 +54,40 @@ class GapClosing:
 
 
 def centring(moments: PairMoments) -> GapClosing:
-    """Subtract each modality's mean (GR-CLIP, arXiv 2507.19054; "center" in paper 4.1)."""
+    """Subtract each modality's mean ("center" in paper 4.1).
+
+    GR-CLIP (arXiv 2507.19054) does this to unit rows, with the means of a calibration set, and brings them to unit norm
+    again; I0T_post (arXiv 2412.14384; `remove_artifact_features` of its code) too, with the means of what is measured.
+    The last step changes no cosine, but a difference in means.
+    """
     return GapClosing(_shift(-moments.image_mean), _shift(-moments.text_mean))
+
+
+def without_own_mean(moments: PairMoments) -> GapClosing:
+    """Project each modality onto the complement of its own mean's direction: x − (x · u) u, u = mean / ‖mean‖.
+
+    What centring takes from every row alike, this takes as far as a row has it. A mean of zero changes nothing.
+    """
+    return GapClosing(*(_complement(mean) for mean in (moments.image_mean, moments.text_mean)))
+
+
+def standardisation(moments: PairMoments) -> GapClosing:
+    """Bring each coordinate of each modality to mean 0 and one variance, that of the modality's mean coordinate.
+
+    The batch normalisation that I0T_async (arXiv 2412.14384) puts behind each encoder, before it is trained: its
+    learned scale and shift are left out, and one factor a modality, which no cosine sees, keeps the rows' size. Only
+    the code of I0T_post could be read, see `centring`; the paper's own formulas could not.
+    A coordinate without variance becomes 0.
+    """
+    return GapClosing(
+        *(
+            _centred(np.diag(_inverse_spreads(np.diag(covariance).copy())), mean)
+            for covariance, mean in (
+                (moments.image_covariance, moments.image_mean),
+                (moments.text_covariance, moments.text_mean),
+            )
+        )
+    )
 
 
 def midpoint_shift(moments: PairMoments, step: float = 1.0) -> GapClosing:
@@ -94,9 +126,8 @@ def without_gap_dimensions(moments: PairMoments, k: int) -> GapClosing:
 
 def without_gap_direction(moments: PairMoments) -> GapClosing:
     """Project both modalities onto the complement of the gap vector; with no gap nothing changes."""
-    norm = np.linalg.norm(moments.gap)
-    direction = moments.gap / norm if norm > 0 else moments.gap
-    return _same(np.eye(moments.dim) - np.outer(direction, direction))
+    both = _complement(moments.gap)
+    return GapClosing(both, both)
 
 
 def canonical_correlation(moments: PairMoments, rank: int, ridge: float = RIDGE, power: float = 1.0) -> GapClosing:
@@ -149,6 +180,21 @@ def _root(covariance: Floats, ridge: float, power: float) -> Floats:
     powers = np.where(values > rounding, values, 1) ** power * (values > rounding)
     root: Floats = (vectors * powers) @ vectors.T
     return root
+
+
+def _inverse_spreads(variances: Floats) -> Floats:
+    """`(dim,)` √(mean variance) / standard deviation; 0 where nothing varies."""
+    rounding = len(variances) * np.finfo(np.float64).eps * variances.max(initial=0)
+    varies = variances > rounding
+    found: Floats = np.sqrt(variances.mean() / np.where(varies, variances, 1)) * varies
+    return found
+
+
+def _complement(vector: Floats) -> Affine:
+    """Projection onto what is orthogonal to a vector; the identity if that is zero."""
+    norm = np.linalg.norm(vector)
+    direction = vector / norm if norm > 0 else vector
+    return Affine(_single(np.eye(len(vector)) - np.outer(direction, direction)))
 
 
 def _shift(offset: Floats) -> Affine:

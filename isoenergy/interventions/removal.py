@@ -13,7 +13,7 @@ from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError
 from isoenergy.interventions.gap_closing import Affine
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.concept_statistics import AtomClasses
+from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 
 Floats = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
@@ -63,6 +63,23 @@ def atoms_of(classes: AtomClasses, keep: Collection[AtomClass], without: Mask | 
 def intervene(sae: SparseAutoencoder, codes: SparseCodes, keep: Tensor) -> Tensor:
     """Return `(batch, dim)` embeddings rebuilt from the kept atoms alone: no re-encoding, no re-normalisation."""
     return sae.decode(codes.keep(keep))
+
+
+def equalising_gains(statistics: ConceptStatistics) -> tuple[Tensor, Tensor]:
+    """Return `(atoms,)` gains of images' and of texts' coefficients, in [0, 1]: √(min(E_I, E_T) / E_m).
+
+    After them each atom has the same energy in both modalities, the lesser of the two: the equality that the paper
+    supposes of shared concepts, made by a factor instead of a cut at μ = ε. A unimodal atom all but vanishes from its
+    modality, one of equal energies stays as it is. The weaker side's gain is 1, also where its energy is 0.
+    statistics: of the pairs that the energies are fitted on.
+    """
+    energies = statistics.image.energy, statistics.text.energy
+    least = np.minimum(*energies)
+    image, text = (
+        torch.from_numpy(np.sqrt(np.divide(least, energy, out=np.ones_like(energy), where=energy > 0))).float()
+        for energy in energies
+    )
+    return image, text
 
 
 @torch.no_grad()

@@ -1,4 +1,8 @@
-"""Retrieval across modalities: over the full gallery, exact and in blocks, and in the paper's small batches."""
+"""Retrieval across modalities: over the full gallery, exact and in blocks, and in the paper's small batches.
+
+A row of zeros, which is what removing atoms may leave, has no direction: as a query it finds nothing, and in a gallery
+it is found by nothing, so that what loses a row cannot gain by it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +12,13 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch.nn.functional import normalize
 
 PAPER_BATCH = 256
 
 TIE = 1e-6
 """Cosines nearer than this are one number in float32: such rows are ordered at random, in expectation."""
+ZERO_NORM = 1e-6
+"""A row of no larger norm is zero: what rounding leaves in float32 where rows of unit norm cancel."""
 BLOCK_ENTRIES = 16_000_000
 """Of a similarity matrix that is worked on at a time."""
 
@@ -25,8 +30,8 @@ def recall_at(queries: Tensor, gallery: Tensor, ranks: Sequence[int]) -> dict[in
     """Return, for each r in `ranks`, the share of queries whose own partner is among the r nearest by cosine.
 
     queries, gallery: `(n, dim)`; row i of one belongs to row i of the other. Gallery rows exactly as near as the
-    partner (two pairs with one caption, say) are ordered at random, in expectation: a query of zeros scores chance.
-    Raises ValueError if shapes differ or a number is not finite.
+    partner (two pairs with one caption, say) are ordered at random, in expectation; a pair with a row of zeros is a
+    miss. Raises ValueError if shapes differ or a number is not finite.
     """
     _check_pairs(queries, gallery)
     n = len(queries)
@@ -36,11 +41,11 @@ def recall_at(queries: Tensor, gallery: Tensor, ranks: Sequence[int]) -> dict[in
     hits = dict.fromkeys(ranks, 0.0)
     block = max(1, BLOCK_ENTRIES // n)
     for start in range(0, n, block):
-        similarity = queries[start : start + block] @ gallery.T
+        similarity = cosines(queries[start : start + block], gallery)
         partner = similarity.diagonal(offset=start).unsqueeze(1)
         nearer, as_near = nearer_and_as_near(similarity, partner)
         for rank in ranks:
-            hits[rank] += float(chance_of_hit(nearer, as_near, rank).sum())
+            hits[rank] += float(chance_of_hit(nearer, as_near, rank, there(partner)).sum())
     return {rank: total / n for rank, total in hits.items()}
 
 
@@ -68,13 +73,12 @@ def hits_in_batches(images: Tensor, texts: Tensor, ranks: Sequence[int], batch: 
     images, texts = _unit(images[:used], texts[:used])
     found: dict[int, list[Tensor]] = {rank: [] for rank in ranks}
     for rows in torch.arange(used).view(-1, batch).split(max(1, BLOCK_ENTRIES // batch**2)):
-        similarity = images[rows] @ texts[rows].mT
-        both = [
-            nearer_and_as_near(direction, direction.diagonal(dim1=1, dim2=2).unsqueeze(2))
-            for direction in (similarity, similarity.mT)
-        ]
+        similarity = cosines(images[rows], texts[rows])
+        partner = similarity.diagonal(dim1=1, dim2=2).unsqueeze(2)
+        both = [nearer_and_as_near(direction, partner) for direction in (similarity, similarity.mT)]
         for rank in ranks:
-            found[rank].append(torch.stack([chance_of_hit(*each, rank).flatten() for each in both], dim=1))
+            chances = [chance_of_hit(*each, rank, there(partner)).flatten() for each in both]
+            found[rank].append(torch.stack(chances, dim=1))
     return {rank: torch.cat(parts) if parts else torch.zeros(0, 2).double() for rank, parts in found.items()}
 
 
@@ -105,13 +109,14 @@ def hits_of_any_partner(
     hits: dict[int, list[Tensor]] = {rank: [torch.zeros(0).double()] for rank in ranks}
     block = max(1, BLOCK_ENTRIES // max(len(gallery), 1))
     for start in range(0, len(queries), block):
-        similarity = queries[start : start + block] @ gallery.T
+        similarity = cosines(queries[start : start + block], gallery)
         own = partners[start : start + block].tocoo()
         rows, columns = (torch.from_numpy(index).long() for index in own.coords)
         right = similarity[rows, columns]
         nearest = similarity.new_full((len(similarity),), -torch.inf).scatter_reduce(0, rows, right, "amax")
         nearer, as_near = nearer_and_as_near(similarity, nearest.unsqueeze(1), tie)
-        right_as_near = torch.zeros_like(nearer).index_add(0, rows, (right >= nearest[rows] - tie).long())
+        as_right = (right >= nearest[rows] - tie) & (right > -torch.inf)
+        right_as_near = torch.zeros_like(nearer).index_add(0, rows, as_right.long())
         for rank in ranks:
             hits[rank].append(chance_of_hit(nearer, as_near, rank, right_as_near))
     return {rank: torch.cat(parts) for rank, parts in hits.items()}
@@ -196,6 +201,39 @@ def recall_change(
     return RecallChange(batches[1] - batches[0], full[1] - full[0])
 
 
+def directions(rows: Tensor) -> Tensor:
+    """Return `(…, dim)` rows at norm 1, in their precision; those of norm `ZERO_NORM` or less are exactly zero."""
+    norms = rows.norm(dim=-1, keepdim=True)
+    return torch.where(norms > ZERO_NORM, rows / norms.clamp(min=ZERO_NORM), 0)
+
+
+def cosines(queries: Tensor, gallery: Tensor) -> Tensor:
+    """Return `(…, n, m)` cosines of what `directions` returned; -∞ where the query, or the gallery's row, is zero.
+
+    queries: `(…, n, dim)`; gallery: `(…, m, dim)`.
+    """
+    return hide_zeros(queries @ gallery.mT, queries.any(-1), gallery.any(-1))
+
+
+def hide_zeros(similarity: Tensor, queries: Tensor, gallery: Tensor) -> Tensor:
+    """Set `(…, n, m)` similarities to -∞, in place, where a row is zero.
+
+    queries: `(…, n)` bool, gallery: `(…, m)` bool: whether a row is another than zero.
+    """
+    for known, dim in ((queries, -1), (gallery, -2)):
+        if not known.all():
+            similarity.masked_fill_(~known.unsqueeze(dim), -torch.inf)
+    return similarity
+
+
+def there(partner: Tensor) -> Tensor:
+    """Return how many right rows a query has, 1 or 0, as `chance_of_hit` takes it: 0 where its partner is at -∞.
+
+    partner: `(…, 1)` similarities.
+    """
+    return (partner.squeeze(-1) > -torch.inf).long()
+
+
 def nearer_and_as_near(similarity: Tensor, partner: Tensor, tie: float = 0.0) -> tuple[Tensor, Tensor]:
     """Return how many of each row's entries exceed its partner's, and how many equal it.
 
@@ -236,7 +274,7 @@ def _distinct(labels: Labels | None, n: int) -> tuple[npt.NDArray[np.intp], npt.
 def _unit(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Both at norm 1, in the finer of their two precisions and in float32 at least."""
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
-    return normalize(a.to(dtype), dim=1), normalize(b.to(dtype), dim=1)
+    return directions(a.to(dtype)), directions(b.to(dtype))
 
 
 def _check_pairs(a: Tensor, b: Tensor) -> None:

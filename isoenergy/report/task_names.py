@@ -1,5 +1,7 @@
 """What the tasks' measures and kinds of embeddings are called."""
 
+from isoenergy.evaluation.ways import WAYS
+
 MEASURES = {
     "top1": ("top 1", ".3f"),
     "top5": ("top 5", ".3f"),
@@ -18,12 +20,7 @@ MEASURES = {
 """Title and format of each measure of `isoenergy.evaluation.tasks.task_measures`."""
 
 EMBEDDINGS = {
-    "original": "as they are",
-    "reconstructed": "all atoms",
-    "centred": "centred",
-    "bimodal": "bimodal atoms",
-    "less_unimodal": "unimodal part subtracted",
-    "unimodal": "unimodal atoms",
+    **{name: way.task for name, way in WAYS.items() if way.task},
     "source": "source alone",
     "text": "text alone",
     "sum": "sum",

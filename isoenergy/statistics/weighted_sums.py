@@ -154,13 +154,17 @@ class BootstrapSums(MergeableSums):
         for errors, total, squares in zip(self.errors, self.entries, self.squares, strict=True):
             yield WeightedErrors(self.pairs, self.pairs * dim, total, squares, errors)
 
-    def rebuilt_means(self, dictionary: Floats, keep: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Return `(dim, 1 + replicates)` means of images and texts rebuilt from the atoms of `keep`, `(atoms,)`, alone.
+    def rebuilt_means(self, dictionary: Floats, weights: Floats | npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Return `(dim, 1 + replicates)` means of images and texts rebuilt from atoms times `weights`.
 
-        dictionary: `(atoms, dim)`. Decoding is linear, so that the means need the coefficients' sums alone (paper 4.1).
+        dictionary: `(atoms, dim)`. weights: `(atoms,)`, of both modalities, or `(2, atoms)`; bool: which are kept.
+        Decoding is linear, so that the means need the coefficients' sums alone (paper 4.1).
         """
-        count = np.maximum(self.pairs, 1)
-        image, text = (dictionary[keep].T @ (first[keep] / count) for first in (self.image_first, self.text_first))
+        count, by_modality = np.maximum(self.pairs, 1), np.broadcast_to(weights, (2, len(dictionary)))
+        image, text = (
+            dictionary.T @ (part[:, None] * first / count)
+            for part, first in zip(by_modality, (self.image_first, self.text_first), strict=True)
+        )
         return image, text
 
 

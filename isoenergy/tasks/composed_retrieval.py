@@ -9,9 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, chance_of_hit, nearer_and_as_near
+from isoenergy.metrics.retrieval import (
+    BLOCK_ENTRIES,
+    TIE,
+    chance_of_hit,
+    cosines,
+    directions,
+    nearer_and_as_near,
+    there,
+)
 from isoenergy.statistics.bootstrap import Floats
 
 NEIGHBOUR = 5
@@ -48,12 +55,14 @@ class Composed:
     """Images of the gallery that are nearer than the target."""
     as_near: Tensor
     """Images as near as the target, which is one of them."""
+    possible: Tensor
+    """1, or 0 where the query or the target is zero: then it is a miss."""
     distance: npt.NDArray[np.float64]
     """Cosine distance to the k-th nearest image of the gallery, the source left out."""
 
     def hits(self, rank: int) -> npt.NDArray[np.float64]:
         """Return each query's chance that the target is among the `rank` nearest."""
-        return chance_of_hit(self.nearer, self.as_near, rank).numpy()
+        return chance_of_hit(self.nearer, self.as_near, rank, self.possible).numpy()
 
 
 def composed_retrieval(queries: Tensor, images: Tensor, triplets: Triplets, k: int = NEIGHBOUR) -> Composed:
@@ -61,22 +70,21 @@ def composed_retrieval(queries: Tensor, images: Tensor, triplets: Triplets, k: i
 
     queries: `(n, dim)`; images: `(images, dim)`. Exact; memory does not grow with queries · images.
     """
-    queries, images = normalize(queries, dim=1), normalize(images, dim=1)
+    queries, images = directions(queries), directions(images)
     count = len(queries)
-    nearer, as_near = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
+    nearer, as_near, possible = (torch.zeros(count, dtype=torch.long) for _ in range(3))
     distance = np.full(count, np.nan)
     for rows, members, place in _by_gallery(triplets.gallery, triplets.target):
         chosen = images[members]
         source, target = (place[torch.from_numpy(numbers[rows])] for numbers in (triplets.source, triplets.target))
         for some in torch.arange(len(rows)).split(max(1, BLOCK_ENTRIES // len(members))):
-            similarity = queries[torch.from_numpy(rows)[some]] @ chosen.T
-            similarity = _without(similarity, source[some])
             here = torch.from_numpy(rows)[some]
-            nearer[here], as_near[here] = nearer_and_as_near(
-                similarity, similarity.gather(1, target[some].unsqueeze(1)), TIE
-            )
+            similarity = _without(cosines(queries[here], chosen), source[some])
+            right = similarity.gather(1, target[some].unsqueeze(1))
+            nearer[here], as_near[here] = nearer_and_as_near(similarity, right, TIE)
+            possible[here] = there(right)
             distance[here.numpy()] = _distances(similarity, k)
-    return Composed(nearer, as_near, distance)
+    return Composed(nearer, as_near, possible, distance)
 
 
 def image_distances(images: Tensor, chosen: Integers, gallery: Integers, k: int = NEIGHBOUR) -> npt.NDArray[np.float64]:
@@ -84,12 +92,12 @@ def image_distances(images: Tensor, chosen: Integers, gallery: Integers, k: int 
 
     images: `(images, dim)`; chosen: `(n,)`; gallery: `(images,)`, see `Triplets`. NaN with fewer than k others.
     """
-    images = normalize(images, dim=1)
+    images = directions(images)
     found = np.full(len(chosen), np.nan)
     for rows, members, place in _by_gallery(gallery, chosen):
         for some in np.array_split(rows, max(1, len(rows) * len(members) // BLOCK_ENTRIES)):
             own = torch.from_numpy(chosen[some])
-            found[some] = _distances(_without(images[own] @ images[members].T, place[own]), k)
+            found[some] = _distances(_without(cosines(images[own], images[members]), place[own]), k)
     return found
 
 

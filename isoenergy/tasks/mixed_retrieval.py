@@ -1,7 +1,11 @@
 """Retrieval from a gallery of both modalities: where a gap decides what is found (GR-CLIP, arXiv 2507.19054).
 
 A document is an image, a text, or both, of which it is the mean of the unit rows. With a gap a text is nearer to any
-text than to the right image, and the first ten are of its own modality.
+text than to the right image, and the first ten are of its own modality. A document of zeros is found by nothing, and a
+query of zeros finds nothing.
+
+In GR-CLIP's code a document of both is the mean of both rows less the mean of both means, at norm 1 after that; here
+each of the two is moved and brought to norm 1 first.
 """
 
 from dataclasses import dataclass
@@ -11,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, nearer_and_as_near
+from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, cosines, directions, nearer_and_as_near
 
 RANK = 10
 KINDS = ("image", "text", "both")
@@ -48,9 +51,9 @@ class MixedGallery:
 
     def rows(self, images: Tensor, texts: Tensor) -> Tensor:
         """Return the documents, `(n, dim)` unit rows, from `(n, dim)` images and `(m, dim)` texts."""
-        image, text = normalize(images, dim=1), normalize(texts, dim=1)[torch.from_numpy(self.partner)]
+        image, text = directions(images), directions(texts)[torch.from_numpy(self.partner)]
         kinds = torch.from_numpy(self.kinds).unsqueeze(1)
-        return normalize(torch.where(kinds == _IMAGE, image, torch.where(kinds == _TEXT, text, image + text)), dim=1)
+        return directions(torch.where(kinds == _IMAGE, image, torch.where(kinds == _TEXT, text, image + text)))
 
     def right(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
         """Return `(queries, n)`: which documents are right for images, or texts, of these numbers."""
@@ -89,7 +92,8 @@ class MixedResults:
     ndcg: npt.NDArray[np.float64]
     """NDCG@10 with gains of 0 and 1; documents as near as each other stand in random order, in expectation."""
     own_modality: npt.NDArray[np.float64]
-    """Share of the first ten that are of the query's own modality alone; a third if the modality did not matter."""
+    """Share of the first ten that are of the query's own modality alone; a third if the modality did not matter. NaN of
+    a query that finds nothing."""
 
 
 def mixed_retrieval(
@@ -101,11 +105,11 @@ def mixed_retrieval(
     queries · documents.
     """
     documents = gallery.rows(images, texts)
-    asking = normalize(images if modality == "image" else texts, dim=1)
+    asking = directions(images if modality == "image" else texts)
     own_kind = torch.from_numpy(gallery.kinds == KINDS.index(modality))
     ndcg, own = [np.zeros(0)], [np.zeros(0)]
     for part in _blocks(queries, max(1, BLOCK_ENTRIES // len(documents))):
-        similarity = asking[torch.from_numpy(part)] @ documents.T
+        similarity = cosines(asking[torch.from_numpy(part)], documents)
         similarity[torch.from_numpy(gallery.left_out(modality, part))] = -torch.inf
         right = torch.from_numpy(gallery.right(modality, part))
         last = similarity.topk(min(RANK, len(documents)), dim=1).values[:, -1:]
@@ -130,13 +134,16 @@ def _ndcg(similarity: Tensor, right: Tensor, last: Tensor) -> npt.NDArray[np.flo
 
 
 def _share_of_first(similarity: Tensor, chosen: Tensor, last: Tensor) -> npt.NDArray[np.float64]:
-    """Share of the chosen documents, `(n,)` bool, among the first ten, those as near as the tenth by chance."""
-    there = similarity > -torch.inf
+    """Share of the chosen documents, `(n,)` bool, among the first ten, those as near as the tenth by chance.
+
+    Where fewer than ten are found, it is their share; NaN where none is.
+    """
+    found = similarity > -torch.inf
     nearer = similarity > last + TIE
-    as_near = (similarity >= last - TIE) & ~nearer & there
-    places = (there.sum(1).clamp(max=RANK) - nearer.sum(1)).double()
+    as_near = (similarity >= last - TIE) & ~nearer & found
+    places = (found.sum(1).clamp(max=RANK) - nearer.sum(1)).double()
     by_chance = places * (as_near & chosen).sum(1) / as_near.sum(1).clamp(min=1)
-    return (((nearer & chosen).sum(1) + by_chance) / there.sum(1).clamp(min=1, max=RANK)).numpy()
+    return (((nearer & chosen).sum(1) + by_chance) / found.sum(1).clamp(max=RANK)).numpy()
 
 
 def _blocks(numbers: Integers, size: int) -> list[Integers]:

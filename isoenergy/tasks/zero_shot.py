@@ -6,9 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, chance_of_hit, nearer_and_as_near
+from isoenergy.metrics.retrieval import (
+    BLOCK_ENTRIES,
+    TIE,
+    chance_of_hit,
+    cosines,
+    directions,
+    nearer_and_as_near,
+    there,
+)
 from isoenergy.statistics.bootstrap import Floats, Interval
 from isoenergy.statistics.weighted_sums import weighted_mean
 
@@ -21,7 +28,7 @@ def zero_shot(
     """Return `top1` and so on for `ranks` below the number of classes, and `balanced`, the mean over classes of top 1.
 
     images: `(n, dim)`; classes: `(classes, dim)`; labels: `(n,)` from 0; weights: `(n, 1 + replicates)`. Classes
-    exactly as near as the right one are ordered at random, in expectation: an image of zeros scores chance.
+    exactly as near as the right one are ordered at random, in expectation; an image of zeros is a miss.
     """
     hits = class_hits(images, classes, labels, [rank for rank in ranks if rank == 1 or rank < len(classes)])
     measured = {f"top{rank}": Interval.of_share(weighted_mean(each, weights)) for rank, each in hits.items()}
@@ -32,14 +39,15 @@ def class_hits(
     images: Tensor, classes: Tensor, labels: Labels, ranks: Sequence[int]
 ) -> Mapping[int, npt.NDArray[np.float64]]:
     """Return, for each r in `ranks`, `(n,)` chances that an image's class is among the r nearest."""
-    images, classes = normalize(images, dim=1), normalize(classes, dim=1)
+    images, classes = directions(images), directions(classes)
     own = torch.from_numpy(np.asarray(labels, np.int64)).unsqueeze(1)
     found: dict[int, list[Tensor]] = {rank: [torch.zeros(0).double()] for rank in ranks}
     for rows in torch.arange(len(images)).split(max(1, BLOCK_ENTRIES // len(classes))):
-        similarity = images[rows] @ classes.T
-        places = nearer_and_as_near(similarity, similarity.gather(1, own[rows]), TIE)
+        similarity = cosines(images[rows], classes)
+        right = similarity.gather(1, own[rows])
+        places = nearer_and_as_near(similarity, right, TIE)
         for rank in ranks:
-            found[rank].append(chance_of_hit(*places, rank))
+            found[rank].append(chance_of_hit(*places, rank, there(right)))
     return {rank: torch.cat(parts).numpy() for rank, parts in found.items()}
 
 

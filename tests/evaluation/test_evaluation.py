@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_retrieval import RANKS
-from isoenergy.interventions.removal import intervene, kept_atoms
+from isoenergy.interventions.removal import equalising_gains, intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.report.page.page import write_report
@@ -92,6 +92,15 @@ def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_pa
     assert subtracted[1]["difference_in_means"] == pytest.approx(
         difference_in_means(*(x.mean(0).numpy() for x in less)), rel=1e-4
     )
+    image_gain, text_gain = equalising_gains(statistics)
+    equal = [model.decode(code.scaled(gain)) for code, gain in zip(codes, (image_gain, text_gain), strict=True)]
+    without = [x - model.decode(c) + e for x, c, e in zip(prepared, codes, equal, strict=True)]
+    for name, rows in (("equalised", equal), ("less_unequal", without)):
+        part = measured["retrieval"][name], measured["geometry"][name]
+        image, text = (x.detach() for x in rows)
+        assert part[0]["text_to_image_r1"] == pytest.approx(recall_at(text, image, RANKS)[1])
+        gap = difference_in_means(image.mean(0).numpy(), text.mean(0).numpy())
+        assert part[1]["difference_in_means"] == pytest.approx(gap, rel=1e-4)
     errors = torch.cat([code.residual for code in codes]).square().sum(1)
     assert measured["mse"] == pytest.approx(float(errors.mean()), rel=1e-5)
     for name, interval in measured["intervals"].items():
@@ -100,6 +109,31 @@ def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_pa
         assert interval["low"] <= point <= interval["high"]
     gap = measured["geometry"]["bimodal"]
     assert gap["difference_in_means_interval"]["value"] == pytest.approx(gap["difference_in_means"], rel=1e-4)
+
+
+def test_rows_that_removal_makes_zero_are_counted_and_never_found(tmp_path: Path) -> None:
+    """Of some texts an atom that fires for texts alone is all there is."""
+    generator = np.random.default_rng(0)
+    concepts = np.abs(generator.normal(size=(UNITS * ROWS, DIM)))
+    concepts[:, :2] = 0
+    images, texts = concepts + 2 * np.eye(DIM)[0], concepts + 2 * np.eye(DIM)[1]
+    texts[::10] = np.eye(DIM)[1] * generator.uniform(1, 2, size=(UNITS * ROWS // 10, 1))
+    store = write_pairs(tmp_path / "store", images, texts, ROWS)
+    sae = SparseAutoencoder(SaeConfig(dim=DIM, atoms=DIM, k=DIM, beta=0.0))
+    sae.dictionary.data = torch.eye(DIM)
+    sae.save(tmp_path / "sae")
+    for part_pairs in (1, 1000):
+        found = results(store, tmp_path / "sae", tmp_path / f"out-{part_pairs}", part_pairs=part_pairs)
+        retrieval = found["saes"][0]["results"]["retrieval"]
+        zeros = {name: part["zero_rows"] for name, part in retrieval.items() if name != "sweeps"}
+        assert zeros["bimodal"] == zeros["less_unimodal"] == {"image": 0, "text": 30}
+        assert zeros["reconstructed"] == zeros["centred"] == {"image": 0, "text": 0}
+        assert found["original"]["retrieval"]["original"]["zero_rows"] == {"image": 0, "text": 0}
+        for name in ("image_to_text_r1", "text_to_image_r10"):
+            assert retrieval["bimodal"][name] == pytest.approx(0.9, abs=0.02)
+            assert retrieval["bimodal"][name] <= 0.9
+    (page, *_) = write_report(str(tmp_path / "out-1/evaluation.json"), str(tmp_path / "report.html"))
+    assert "zero: 30 texts" in Path(page).read_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_a_second_evaluation_runs_nothing_and_a_dry_run_says_so(

@@ -15,9 +15,11 @@ from isoenergy.interventions.gap_closing import (
     coral,
     midpoint_shift,
     random_shift,
+    standardisation,
     whitening,
     without_gap_dimensions,
     without_gap_direction,
+    without_own_mean,
 )
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.statistics.pair_moments import PairMoments
@@ -29,6 +31,8 @@ EVERY: dict[str, Callable[[PairMoments], GapClosing]] = {
     "random_shift": lambda moments: random_shift(moments, 0),
     "without_gap_dimensions": lambda moments: without_gap_dimensions(moments, 2),
     "without_gap_direction": without_gap_direction,
+    "without_own_mean": without_own_mean,
+    "standardisation": standardisation,
     "canonical_correlation": lambda moments: canonical_correlation(moments, 3),
     "canonical_correlation without ridge": lambda moments: canonical_correlation(moments, 3, 0),
     "whitening": whitening,
@@ -165,6 +169,33 @@ def test_without_the_gap_direction_the_means_are_one_and_the_rest_is_kept(
     torch.testing.assert_close(image.mean(0), text.mean(0), atol=1e-5, rtol=0)
     across = torch.from_numpy(moments.gap) / np.linalg.norm(moments.gap)
     torch.testing.assert_close(image + (rows[0] @ across)[:, None] * across, rows[0], atol=1e-5, rtol=1e-5)
+
+
+def test_each_modality_loses_the_direction_of_its_own_mean_and_nothing_else(
+    moments: PairMoments, rows: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    mapped = without_own_mean(moments)(*rows)
+    for before, after, mean in zip(rows, mapped, (moments.image_mean, moments.text_mean), strict=True):
+        own = torch.from_numpy(mean) / np.linalg.norm(mean)
+        torch.testing.assert_close(after @ own, torch.zeros(500, dtype=torch.float64), atol=1e-5, rtol=0)
+        torch.testing.assert_close(after + (before @ own)[:, None] * own, before, atol=1e-5, rtol=1e-5)
+
+
+def test_standardised_coordinates_have_no_mean_and_the_modalitys_mean_variance(
+    moments: PairMoments, rows: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    for before, after in zip(rows, standardisation(moments)(*rows), strict=True):
+        torch.testing.assert_close(after.mean(0), torch.zeros(DIM, dtype=torch.float64), atol=1e-5, rtol=0)
+        variance = before.var(0, correction=0).mean()
+        torch.testing.assert_close(after.var(0, correction=0), variance.expand(DIM), atol=1e-4, rtol=1e-4)
+        scaled = (after / (before - before.mean(0))).std(0)
+        torch.testing.assert_close(scaled, torch.zeros(DIM, dtype=torch.float64), atol=1e-3, rtol=0)
+
+
+def test_a_coordinate_that_does_not_vary_is_zero_when_standardised() -> None:
+    images = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    mapped, _ = standardisation(moments_of(images, images))(images, images)
+    torch.testing.assert_close(mapped, torch.tensor([[-(0.5**0.5), 0.0], [0.5**0.5, 0.0]]))
 
 
 def test_without_a_gap_there_is_no_direction_to_remove() -> None:

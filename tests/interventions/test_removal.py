@@ -10,13 +10,14 @@ from isoenergy.interventions.removal import (
     AtomSubspace,
     atoms_of,
     composed_query,
+    equalising_gains,
     intervene,
     kept_atoms,
     matched_atoms,
     permuted_classes,
 )
 from isoenergy.sae.sae_config import SaeConfig
-from isoenergy.statistics.concept_statistics import AtomClasses
+from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 from tests.metrics.cases import random_dictionary
 
 CLASSES = AtomClasses(*np.eye(4, dtype=bool)[[0, 0, 0, 1, 1, 2, 2, 3]].T)
@@ -38,6 +39,25 @@ def test_bimodal_and_unimodal_parts_add_up_to_the_reconstruction() -> None:
     dense = codes.to_dense(8)
     expected = (dense * torch.from_numpy(CLASSES.bimodal)) @ sae.dictionary
     torch.testing.assert_close(bimodal, expected)
+
+
+def test_equalised_atoms_have_one_energy_in_both_modalities_the_lesser() -> None:
+    sae = small_sae()
+    codes = sae.encode(some_rows(1)), sae.encode(2 * some_rows(2) + 1)
+    before, after = ConceptStatistics.zeros(8), ConceptStatistics.zeros(8)
+    before.update(*codes)
+    image, text = equalising_gains(before)
+    after.update(codes[0].scaled(image), codes[1].scaled(text))
+    least = np.minimum(before.image.energy, before.text.energy)
+    assert (least > 0).sum() >= 4
+    np.testing.assert_allclose(after.image.energy, least, rtol=1e-5)
+    np.testing.assert_allclose(after.text.energy, least, rtol=1e-5)
+    assert torch.maximum(image, text).tolist() == pytest.approx([1.0] * 8)
+
+
+def test_gains_of_atoms_without_energy_are_known() -> None:
+    gains = equalising_gains(ConceptStatistics.zeros(3))
+    assert [gain.tolist() for gain in gains] == [[1.0] * 3] * 2
 
 
 def test_any_classes_make_a_mask_and_the_classes_stay_as_they_were() -> None:

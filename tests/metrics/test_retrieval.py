@@ -46,9 +46,27 @@ def test_agrees_with_sorting_in_any_block_size() -> None:
 
 
 def test_ties_count_as_chance() -> None:
-    assert recall_at(torch.zeros(4, 2), torch.randn(4, 2), (1, 3)) == pytest.approx({1: 0.25, 3: 0.75})
     twice = torch.eye(3)[[0, 0, 1, 2]]
     assert recall_at(twice, twice, (1, 2)) == pytest.approx({1: 0.75, 2: 1.0})
+
+
+def test_a_row_of_zeros_finds_nothing_and_is_found_by_nothing() -> None:
+    rows = torch.eye(6)
+    gone = rows.clone()
+    gone[0], gone[1] = 0, 1e-8  # what rounding leaves
+    for found in (recall_at(rows, gone, (1, 6)), recall_at(gone, rows, (1, 6))):
+        assert found == pytest.approx({1: 4 / 6, 6: 4 / 6})  # not even where all are among the nearest
+    assert recall_in_batches(rows, gone, (1, 6), batch=6) == pytest.approx({1: 4 / 6, 6: 4 / 6})
+    partners = sparse.csr_array(np.eye(6) + np.eye(6, k=1))
+    hits = retrieval.hits_of_any_partner(rows, gone, partners, (1, 6), retrieval.TIE)
+    assert hits[6].tolist() == [0, 1, 1, 1, 1, 1]  # the second's other partner is still there
+    assert recall_of_any_partner(gone, rows, partners, (6,))[6] == pytest.approx(4 / 6)
+
+
+def test_a_row_of_zeros_stands_behind_what_is_opposite() -> None:
+    """Its cosine, 0, would otherwise be above that of a partner on the other side."""
+    queries, gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[-1.0, 0.1], [0.0, 0.0]])
+    assert recall_at(queries, gallery, (1,))[1] == pytest.approx(0.5)
 
 
 def test_shapes_must_agree() -> None:
@@ -118,7 +136,7 @@ def test_any_partner_agrees_with_counting(ties: bool) -> None:
         queries, gallery = (torch.eye(4).double()[generator.integers(4, size=n)] for n in (31, 23))
         queries[3] = 0
     partners = generator.random((31, 23)) < 0.15
-    partners[5] = False
+    partners[[3, 5]] = False  # of a query of zeros, and of one without partners, none is found
     found = recall_of_any_partner(queries, gallery, sparse.csr_array(partners), RANKS)
     expected = {rank: plain_any_partner(queries, gallery, partners, rank) for rank in RANKS}
     assert found == pytest.approx(expected, abs=1e-9)
@@ -185,6 +203,6 @@ def test_recall_change_is_the_difference_on_the_same_batches() -> None:
 
 def test_rows_that_an_intervention_made_equal_score_chance() -> None:
     before = noisy_pairs(7, 512)
-    change = recall_change(before, (torch.zeros(512, 6), before[1]))
+    change = recall_change(before, (torch.eye(6)[[0] * 512], before[1]))
     assert change.full_gallery == pytest.approx(1 / 512 - full_gallery_recall(*before, (1,)).mean[1])
     assert change.in_batches == pytest.approx(1 / 256 - recall_in_batches(*before, (1,))[1])

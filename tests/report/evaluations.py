@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from isoenergy.evaluation.comparison import CONTROLS
+from isoenergy.evaluation.ways import CONTROLS, WAYS
 from isoenergy.report.tables.rivals import VARIANTS
 
 NAN = float("nan")
-ORIGINAL = ("original", *list(VARIANTS)[6:14])
+ORIGINAL = ("original", *(name for name, way in WAYS.items() if way.linear))
 REBUILT = tuple(name for name in VARIANTS if name != "original")
 
 

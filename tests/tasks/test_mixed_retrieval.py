@@ -68,9 +68,9 @@ def test_it_is_the_ndcg_of_others_on_the_documents_that_are_left(
         assert found.own_modality[place] == pytest.approx(own.mean())
 
 
-def test_rows_of_zeros_find_what_chance_finds() -> None:
+def test_rows_that_are_all_alike_find_what_chance_finds() -> None:
     labels = np.arange(30) % 3
-    images = texts = torch.zeros(30, 4)
+    images = texts = torch.ones(30, 4)
     gallery = gallery_of(images, texts, labels, image_same=np.arange(30), text_same=np.arange(30))
     found = mixed_retrieval(gallery, images, texts, "text", np.arange(30))
     generator = np.random.default_rng(0)
@@ -78,6 +78,25 @@ def test_rows_of_zeros_find_what_chance_finds() -> None:
     by_chance = ndcg_score(np.tile(np.arange(29) < 9, (5000, 1)), drawn, k=10, ignore_ties=True)
     np.testing.assert_allclose(found.ndcg, by_chance, atol=0.01)
     assert found.own_modality.mean() == pytest.approx(1 / 3, abs=0.001)
+
+
+def test_queries_of_zeros_find_nothing_and_documents_of_zeros_are_not_found() -> None:
+    images, texts, labels = pairs(32)
+    texts[labels == 0] = 0
+    kinds = np.where(np.arange(32) < 16, 0, 1)  # the first 16 documents are images, the rest texts
+    gallery = gallery_of(images, texts, labels, kinds=kinds, text_same=np.arange(32))
+    found = mixed_retrieval(gallery, images, texts, "text", np.arange(32))
+    assert (found.ndcg[labels == 0] == 0).all()
+    assert np.isnan(found.own_modality[labels == 0]).all()
+    assert np.isfinite(found.own_modality[labels > 0]).all()
+    kinds, labels = np.array([0, 1, 1, 1, 1, 1, 1, 1]), np.arange(8) // 2
+    few = gallery_of(images[:8], texts[:8], labels, kinds=kinds, text_same=np.arange(8))
+    texts[2:] = 0
+    alone = mixed_retrieval(few, images[:8], texts[:8], "text", np.array([1]))
+    assert alone.own_modality.tolist() == [0]  # of two documents that are left, its own is not in its gallery
+    asked = mixed_retrieval(few, images[:8], texts[:8], "image", np.array([2]))
+    assert asked.ndcg.tolist() == [0]  # what is right is zero
+    assert asked.own_modality.tolist() == [0.5]
 
 
 def test_a_document_that_holds_a_copy_of_the_query_is_left_out_and_so_is_its_own() -> None:

@@ -17,10 +17,11 @@ def test_the_class_whose_prompts_are_nearest_wins() -> None:
     assert found["top1"].low < 0.75 < found["top1"].high
 
 
-def test_an_image_of_zeros_scores_chance() -> None:
-    hits = class_hits(torch.zeros(3, 4), torch.eye(4), np.array([0, 1, 2]), (1, 3))
-    np.testing.assert_allclose(hits[1], 0.25)
-    np.testing.assert_allclose(hits[3], 0.75)
+def test_an_image_of_zeros_and_one_whose_class_is_zero_are_misses() -> None:
+    images, classes = torch.eye(4)[[0, 1, 2]], torch.eye(4)
+    images[0], classes[1] = 0, 0
+    hits = class_hits(images, classes, np.array([0, 1, 2]), (1, 4))
+    assert hits[1].tolist() == hits[4].tolist() == [0, 0, 1]
 
 
 def test_five_of_five_classes_are_no_measure() -> None:

@@ -16,7 +16,7 @@ from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.measured_rows import Inputs, PartConfig, Result, SaeReference, unit_rows
 from isoenergy.evaluation.modalities.modality_energies import fitted_sharing, load_modality_codes
 from isoenergy.metrics.geometry import difference_in_means
-from isoenergy.metrics.retrieval import TIE, chance_of_hit, nearer_and_as_near
+from isoenergy.metrics.retrieval import TIE, chance_of_hit, hide_zeros, nearer_and_as_near, there
 from isoenergy.sae.joint import load_autoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.concept_statistics import merged_code_matrix
@@ -173,15 +173,17 @@ def _hits(
     queries: sparse.csr_array | npt.NDArray[np.floating], gallery: sparse.csr_array | npt.NDArray[np.floating]
 ) -> dict[int, Floats]:
     """`(queries,)` chances that row i of the gallery, query i's own, is among the nearest, by rank."""
-    places: list[tuple[torch.Tensor, torch.Tensor]] = []
+    places: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    known = [torch.from_numpy(np.asarray(abs(rows).sum(axis=1)).ravel() > 0) for rows in (queries, gallery)]
     for start in range(0, queries.shape[0], _QUERIES_AT_ONCE):
         block = queries[start : start + _QUERIES_AT_ONCE]
         product = block @ gallery.T
-        similarity = np.asarray(product.toarray() if isinstance(product, sparse.sparray) else product)
-        partner = similarity[np.arange(len(similarity)), start + np.arange(len(similarity))][:, None]
-        places.append(nearer_and_as_near(torch.from_numpy(similarity), torch.from_numpy(partner), TIE))
-    nearer, as_near = map(torch.cat, zip(*places, strict=True))
-    return {rank: chance_of_hit(nearer, as_near, rank).numpy() for rank in RANKS}
+        similarity = torch.from_numpy(np.asarray(product.toarray() if isinstance(product, sparse.sparray) else product))
+        hide_zeros(similarity, known[0][start : start + _QUERIES_AT_ONCE], known[1])
+        partner = similarity.diagonal(offset=start).unsqueeze(1)
+        places.append((*nearer_and_as_near(similarity, partner, TIE), there(partner)))
+    nearer, as_near, right = map(torch.cat, zip(*places, strict=True))
+    return {rank: chance_of_hit(nearer, as_near, rank, right).numpy() for rank in RANKS}
 
 
 def _gallery(draw: Draw, pairs: int) -> npt.NDArray[np.int64]:

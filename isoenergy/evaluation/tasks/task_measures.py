@@ -15,7 +15,6 @@ from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.embedding_variants import (
-    LESS_UNIMODAL,
     ORIGINAL,
     RECONSTRUCTED,
     VariantSet,
@@ -26,6 +25,7 @@ from isoenergy.evaluation.embedding_variants import (
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, Result, Rows, SaeReference, tensor, unit_rows
 from isoenergy.evaluation.tasks.task_sets import ComposedSet, MixedSet, ProbeSet, ZeroShotSet
+from isoenergy.evaluation.ways import WAYS
 from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
@@ -38,7 +38,7 @@ from isoenergy.tasks.prompts import class_embeddings
 from isoenergy.tasks.zero_shot import zero_shot
 
 CENTRED, BIMODAL, UNIMODAL = "centred", "bimodal", "unimodal"
-_ALL = (ORIGINAL, RECONSTRUCTED, CENTRED, BIMODAL, LESS_UNIMODAL, UNIMODAL)
+_ALL = tuple(name for name, way in WAYS.items() if way.task)
 _ORDER = ("source", "text", "sum", *_ALL, *(f"{name}_sum" for name in _ALL))
 _EDGES = np.linspace(0, 1.5, 121)
 """Of the histogram of distances; what lies beyond counts as the last."""
@@ -74,7 +74,7 @@ def measure_probe(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     weights = poisson_weights(len(given.test_labels), REPLICATES, config.seed, 0)
     both, none = np.concatenate([given.train, given.test]), given.train[:0]
     split, rows = len(given.train), []
-    probed = [name for name in _ALL if name != CENTRED]  # which moves all images alike
+    probed = [name for name in _ALL if WAYS[name].linear is None]  # a linear classifier can undo nearly all of one
     for name, images, _ in _embeddings(config, inputs, both, none, probed):
         train, test = images[:split].numpy(), images[split:].numpy()
         rows.append(_row(name, probe(train, given.train_labels, test, given.test_labels, weights)))
@@ -93,7 +93,9 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
         for modality, asked in queries.items():
             found = mixed_retrieval(given.gallery, images, texts, modality, asked)
             values[f"ndcg_{modality}"] = Interval.of_share(weighted_mean(found.ndcg, weights[modality]))
-            values[f"own_{modality}"] = Interval.of_share(weighted_mean(found.own_modality, weights[modality]))
+            finding = ~np.isnan(found.own_modality)
+            own = weighted_mean(found.own_modality[finding], weights[modality][finding])
+            values[f"own_{modality}"] = Interval.of_share(own)
         rows.append(_row(name, values))
     return {"rows": _ordered(rows)}
 

@@ -8,22 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 
+from isoenergy.evaluation.ways import WAYS
 from isoenergy.report.figures.shared import COLOURS, error_bars, plain
 from isoenergy.report.saes import Sae
 from isoenergy.report.tables.rivals import BIMODAL, GAPS, VARIANTS, RivalMeasure
 
-SHOWN = (
-    "original",
-    "reconstructed",
-    BIMODAL,
-    "less_unimodal",
-    "unimodal",
-    "matched_removal",
-    "centred",
-    "midpoint_shift",
-    "without_gap_dimensions",
-    "without_gap_direction",
-)
+SHOWN = tuple(name for name, way in WAYS.items() if way.in_gap_figure)
 _MOVED = ("reconstructed", BIMODAL)
 _TITLES = ("difference in means, DiM", "optimal transport, OT")
 _ORIGINAL = "#2b8a6e"

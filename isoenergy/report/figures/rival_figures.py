@@ -18,6 +18,8 @@ _STYLES = {
     BIMODAL: ("D", COLOURS["bimodal"]),
     "matched_removal": ("s", "#888888"),
 }
+_KEY_LINE = 0.82 / len(VARIANTS)
+"""Height of a line of the key, of which the legend below takes the rest."""
 _SWEEPS = {
     "midpoint_shift": "midpoint shift, by share of the gap",
     "without_gap_dimensions": "without the k widest gap dimensions, by k",
@@ -29,7 +31,7 @@ def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str) -> Fig
 
     What retrieves next to nothing, the control of unimodal atoms alone, would squeeze the others and is left out.
     """
-    figure = Figure(figsize=(10.4, 5.4), layout="constrained")
+    figure = Figure(figsize=(10.4, 6.4), layout="constrained")
     figure.suptitle(f"{label}: what closing the gap does to retrieval", fontsize=11)
     axes, key = figure.subplots(1, 2, width_ratios=(3, 1))
     shown = [name for name in VARIANTS if name != "unimodal"]
@@ -97,8 +99,8 @@ def _key(axes: Axes, shown: Sequence[str]) -> None:
     """Say beside the points what their numbers and marks are."""
     axes.axis("off")
     for line, name in enumerate(shown):
-        axes.text(0.08, 1 - 0.054 * line, str(NUMBERS[name]), fontsize=8.5, ha="right", va="top")
-        axes.text(0.13, 1 - 0.054 * line, VARIANTS[name][0], fontsize=8.5, va="top")
+        axes.text(0.08, 1 - _KEY_LINE * line, str(NUMBERS[name]), fontsize=8.5, ha="right", va="top")
+        axes.text(0.13, 1 - _KEY_LINE * line, VARIANTS[name][0], fontsize=8.5, va="top")
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=what)
         for (marker, colour), what in (

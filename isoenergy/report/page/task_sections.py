@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from isoenergy.evaluation.ways import WAYS
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.figures.task_figures import distances_to_images, retrieval_from_one_gallery
 from isoenergy.report.intervals import Interval, bounds, is_known, number, spread, told
@@ -16,8 +17,9 @@ Task = Mapping[str, Any]
 
 _AS_THEY_ARE = "The embeddings themselves"
 _ALL = "all"
-_THEMSELVES = ("original", "centred")
-_REBUILT = ("reconstructed", "centred", "bimodal", "less_unimodal", "unimodal")
+_HEADLINE = tuple(name for name, way in WAYS.items() if way.headline)
+_THEMSELVES = tuple(name for name in _HEADLINE if name == "original" or WAYS[name].linear)
+_REBUILT = tuple(name for name in _HEADLINE if name != "original")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def task_line(task: Task, saes: Sequence[Sae], names: Mapping[str, str]) -> str:
     text = f"{task['name']}: {MEASURES[measure][0]} "
     for sae, start in shown.items():
         rows = [row for row in task["rows"] if row["sae"] == sae and row.get("group", _ALL) == _ALL]
+        rows = [row for row in rows if row["embeddings"] in _HEADLINE or row["embeddings"] not in WAYS]
         text += start + ", ".join(f"{EMBEDDINGS[r['embeddings']]} {told(_runs(r, measure))}" for r in rows)
     return text
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoenergy.evaluation.comparison import CONTROLS
+from isoenergy.evaluation.ways import CONTROLS, WAYS
 from isoenergy.metrics.retrieval import PAPER_BATCH
 from isoenergy.report.intervals import Interval, bounds, number, with_bounds
 from isoenergy.report.saes import Sae
@@ -13,39 +13,7 @@ from isoenergy.report.saes import Sae
 BIMODAL = "bimodal"
 _FORM = ".3f"
 
-VARIANTS = {
-    "original": ("as they are", "the embeddings, of unit norm"),
-    "reconstructed": ("all atoms", "what the SAE rebuilds of them: reconstruction alone"),
-    "bimodal": ("unimodal atoms removed", "rebuilt from the bimodal atoms alone: the paper’s intervention"),
-    "less_unimodal": (
-        "unimodal part subtracted",
-        "the embeddings less what the unimodal atoms rebuild of them: what no atom explains stays",
-    ),
-    "bimodal_subspace": (
-        "inside the bimodal subspace",
-        "the reconstruction projected to the directions that hold 95% of the bimodal atoms’ energy",
-    ),
-    "without_unimodal_subspace": (
-        "outside the unimodal subspace",
-        "the reconstruction without the directions that hold 95% of the unimodal atoms’ energy",
-    ),
-    "centred": ("centring", "each modality minus its mean (GR-CLIP)"),
-    "midpoint_shift": ("midpoint shift", "both moved along the gap until their means meet (Liang et al. 2022)"),
-    "random_shift": ("centring + random shift", "each minus its mean, plus one random unit vector, the same for both"),
-    "without_gap_dimensions": (
-        "without gap dimensions",
-        "the 8 coordinates in which the means differ most set to 0 (Schrodi et al. 2025)",
-    ),
-    "without_gap_direction": ("without the gap direction", "projected onto the complement of the gap vector"),
-    "canonical_correlation": ("CCA", "each mapped to the directions in which they correlate most, scaled by that"),
-    "whitened": ("whitening", "each minus its mean, its covariance brought towards the identity"),
-    "coral": ("CORAL", "images given the mean and covariance of the texts"),
-    "unimodal": ("bimodal atoms removed", "control: rebuilt from the unimodal atoms alone; should retrieve nothing"),
-    "matched_removal": (
-        "matched atoms removed",
-        "control: without as many random atoms of the unimodal ones’ frequencies and energies",
-    ),
-}
+VARIANTS = {name: (way.title, way.definition) for name, way in WAYS.items()}
 """Title and definition of each of `isoenergy.evaluation.embedding_variants`."""
 
 NUMBERS = {name: place for place, name in enumerate(VARIANTS, 1)}
@@ -110,6 +78,8 @@ class RivalRow:
     """Of R@1, paired, against the first of its kind."""
     cells: Sequence[RivalCell]
     """By measure."""
+    zeros: str = ""
+    """How many rows are zero; empty if none is."""
 
 
 @dataclass(frozen=True)
@@ -239,4 +209,6 @@ def _row(part: Mapping[str, Any], name: str, best: Mapping[str, tuple[float, flo
     change = part["retrieval"][name]["change_r1"]
     nothing = change["low"] == change["high"] == 0
     changed = RivalCell("", "") if nothing else RivalCell(number(change["value"], "+.3f"), bounds(change, "+.3f"))
-    return RivalRow(NUMBERS[name], VARIANTS[name][0], changed, cells)
+    zero_rows = part["retrieval"][name].get("zero_rows", {})
+    zeros = ", ".join(f"{count:,} {modality}s" for modality, count in zero_rows.items() if count)
+    return RivalRow(NUMBERS[name], VARIANTS[name][0], changed, cells, zeros)

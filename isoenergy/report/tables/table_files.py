@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from isoenergy.evaluation.comparison import CONTROLS
 from isoenergy.evaluation.embedding_variants import HEADLINE
+from isoenergy.evaluation.ways import CONTROLS
 from isoenergy.report.intervals import Interval
 from isoenergy.report.saes import Sae, is_null, trainings
 from isoenergy.report.tables.paper_table import COLUMNS
@@ -128,6 +128,7 @@ def _gap_and_retrieval(part: Mapping[str, Any], variant: str) -> Row:
 
 def _rivals(part: Mapping[str, Any], variant: str) -> Row:
     row: Row = {"title": VARIANTS[variant][0], "control": variant in CONTROLS}
+    row |= {f"zero_{modality}s": count for modality, count in part["retrieval"][variant].get("zero_rows", {}).items()}
     for measure in MEASURES:
         row |= bounded(measure.name, measure.of(part, variant))
     return row

@@ -66,7 +66,7 @@ def test_the_sentences_say_who_wins_by_how_much_and_where_the_bimodal_atoms_stan
     first = rival_sentences(original(of_original), one)[0]
     assert "centring (embeddings) wins with 0.500 [0.490, 0.510], 0.100 [0.090, 0.110] ahead of CORAL" in first
     assert "too close" not in first
-    assert "number 4 of 22" in first
+    assert "number 4 of 28" in first
     assert "0.200 [0.190, 0.210] behind the winner" in first
     assert "among what the same SAE rebuilds whitening is best, 0.050 [0.040, 0.060] ahead of it" in first
 
@@ -88,8 +88,8 @@ def test_bimodal_atoms_can_win() -> None:
     assert sentences[0].startswith("R@1 in the full gallery: unimodal atoms removed (rebuilt) wins with 0.500")
     assert "behind" not in sentences[0]
     assert "smallest for unimodal atoms removed (rebuilt), 0.100" in sentences[2]
-    assert "number 1 of 22" in sentences[2]
-    assert sentences[-1].endswith("0 of 21 rivals.")
+    assert "number 1 of 28" in sentences[2]
+    assert sentences[-1].endswith("0 of 27 rivals.")
 
 
 def test_bimodal_atoms_can_be_best_of_what_the_sae_rebuilds_and_lose_to_the_embeddings() -> None:
@@ -101,7 +101,7 @@ def test_bimodal_atoms_can_be_best_of_what_the_sae_rebuilds_and_lose_to_the_embe
 def test_rivals_that_are_better_at_both_are_named() -> None:
     recall, gap = {"centred": 0.5, "coral": 0.5}, {"centred": 0.1}
     last = rival_sentences(original(recall, gap), sae(recall, gap, recall))[-1]
-    assert last.endswith("2 of 21 rivals: of the embeddings centring; rebuilt centring.")
+    assert last.endswith("2 of 27 rivals: of the embeddings centring; rebuilt centring.")
 
 
 def test_recall_on_too_few_pairs_for_a_batch_is_not_measured() -> None:
