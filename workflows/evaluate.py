@@ -1,10 +1,12 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from isoenergy.errors import InputError
+from isoenergy.evaluation.carried import CarriedConfig
 from isoenergy.evaluation.transfer import Measured, transfer_rows
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
@@ -19,6 +21,7 @@ from workflows.evaluation.evaluation_graph import (
     MeasuredPairs,
     RefittedSteps,
     SaeSteps,
+    carried_by_all,
     sae_name,
     sae_reference,
 )
@@ -33,6 +36,7 @@ from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file, require_writable
 from workflows.training.vector_stores import store_of
 
+_LOG = logging.getLogger("workflows.evaluate")  # `python -m` calls the module otherwise
 SUMMARY_FILE = "evaluation.json"
 STEPS_FOLDER = "steps"
 
@@ -51,12 +55,8 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     for folder, sae in saes.items():
         _require_fit(folder, sae, store)
     names = _names(saes)
-    fit_store = EmbeddingStore.open(config.fit_store) if config.fit_store else None
-    if fit_store is not None:
-        fit_store.require_complete()
-        for folder, sae in saes.items():
-            _require_fit(folder, sae, fit_store)
-    measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs, fit_store)
+    fit_on = _fit_on(config, saes)
+    measured = MeasuredPairs.of(store, config.split, config.draw, config.fit_pairs, config.part_pairs, fit_on)
     graph = _graph(measured, saes)
     tasks = _tasks(config, store, graph)
     root = f"{output}/{STEPS_FOLDER}"
@@ -121,6 +121,32 @@ def _track(stage: mlflow_runs.Run, summary: Mapping[str, Any], store: EmbeddingS
     stage.tags({"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in measured}})
 
 
+def _fit_on(config: EvaluateConfig, saes: Mapping[str, Autoencoder]) -> EmbeddingStore | CarriedConfig | None:
+    """Return the store to fit on, or what the SAEs carry of theirs; None, and a line that says why, for neither."""
+    if config.fit_store:
+        store = EmbeddingStore.open(config.fit_store)
+        store.require_complete()
+        for folder, sae in saes.items():
+            _require_fit(folder, sae, store)
+        return store
+    if not all(map(_of_pairs, saes.values())):
+        return None
+    carried = carried_by_all(saes)
+    if isinstance(carried, str):
+        _LOG.warning(
+            "evaluate: classes and means are fitted on %s itself: %s; --fit-store chooses another",
+            without_secrets(config.store),
+            without_secrets(carried),
+        )
+        return None
+    first, sae = next(iter(saes.items()))
+    return CarriedConfig(sae_reference(first, sae).place, carried)
+
+
+def _of_pairs(sae: Autoencoder) -> bool:
+    return isinstance(sae, SparseAutoencoder) and len(sae.config.modalities) == 2
+
+
 def _require_fit(folder: str, sae: Autoencoder, store: EmbeddingStore) -> None:
     """Raise InputError unless an SAE is for what the store holds."""
     its = {name: sae.part(name).config.dim for name in sae.config.modalities}
@@ -145,11 +171,7 @@ def _tasks(config: EvaluateConfig, store: EmbeddingStore, graph: EvaluationGraph
 
 def _graph(measured: MeasuredPairs, saes: dict[str, Autoencoder]) -> EvaluationGraph | ModalitiesGraph:
     """Return the graph of the paper's evaluation for two modalities with one dictionary, else that of any."""
-    shared = {
-        folder: sae
-        for folder, sae in saes.items()
-        if isinstance(sae, SparseAutoencoder) and len(sae.config.modalities) == 2
-    }
+    shared = {folder: sae for folder, sae in saes.items() if isinstance(sae, SparseAutoencoder) and _of_pairs(sae)}
     if len(shared) == len(saes):
         return EvaluationGraph(measured, shared)
     if shared:

@@ -1,13 +1,14 @@
 """`isoenergy share`: put a trained autoencoder on the Hugging Face hub."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from isoenergy.errors import InputError
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.sae.fetching import HUB, card_of, hub_name
-from isoenergy.sae.sae_config import CARD_FILE
+from isoenergy.sae.fetching import HUB, card_of, hub_name, optional_file
+from isoenergy.sae.sae_config import CARD_FILE, FITTED_FILE
 from isoenergy.sae.sharing import upload, write_card
 from isoenergy.storage.files import without_secrets
 from workflows.command import run_command
@@ -28,6 +29,10 @@ def run(config: ShareConfig) -> str:
         folder = Path(temporary)
         sae.save(folder)
         write_card(sae.config, card_of(config.sae), name, folder)
+        with tempfile.TemporaryDirectory() as fetched:
+            fitted = optional_file(config.sae, FITTED_FILE, Path(fetched))
+            if fitted is not None:
+                shutil.copyfile(fitted, folder / FITTED_FILE)
         if config.dry_run:
             return "\n".join(_planned(config, name, sae, folder))
         return upload(folder, name, private=not config.public)

@@ -12,10 +12,12 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
+from isoenergy.evaluation.carried import write_carried
+from isoenergy.evaluation.measured_rows import SaeReference
 from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.figures.training_curves_figure import training_curves
 from isoenergy.sae.model_card import model_card
-from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
 from isoenergy.settings.differences import differing_fields
 from isoenergy.storage.files import absolute_uri, open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore, PairIndex
@@ -178,11 +180,15 @@ def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], sta
             )
         training = _found(config.training, filesystem, root)
         points = [(step, metrics) for step, metrics in json.loads((folder / HISTORY_FILE).read_text())["points"]]
+        carries = len(stores) == 1 and len(stores[0].manifest.modalities) == 2
         for name, (sae, seed) in training.saes(stores[0].manifest.modalities).items():
             card = model_card(sae, stores[0].manifest.made_by, _provenance(training, stores, seed), _last(points, name))
             (folder / name / CARD_FILE).write_text(card)
-            for file in (CARD_FILE, WEIGHTS_FILE, CONFIG_FILE):
-                write_atomically(filesystem, f"{root}/{name}/{file}", (folder / name / file).read_bytes())
+            if carries and not sae.widths:
+                _carry(stores[0], folder / name)
+            for file in (FITTED_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE):
+                if (folder / name / file).exists():
+                    write_atomically(filesystem, f"{root}/{name}/{file}", (folder / name / file).read_bytes())
         figure = as_bytes(training_curves(points, training.names), "png")
         write_atomically(filesystem, f"{root}/{_CURVES_FILE}", figure)
         (folder / _CURVES_FILE).write_bytes(figure)
@@ -193,6 +199,14 @@ def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], sta
     done = {"saes": training.names, "steps": record.step, "mlflow_run": stage.id}
     write_atomically(filesystem, f"{root}/{_DONE_FILE}", (json.dumps(done, indent=2) + "\n").encode())
     return [f"{output}/{name}" for name in training.names]
+
+
+def _carry(store: EmbeddingStore, folder: Path) -> None:
+    """Write beside an SAE what an evaluation on another store takes from this one; a training does not fail for it."""
+    try:
+        write_carried(store, SaeReference(str(folder), ""), folder)
+    except InputError as error:
+        _LOG.warning("train: %s carries no %s: %s", folder.name, FITTED_FILE, error)
 
 
 def _found(training: TrainingConfig, filesystem: AbstractFileSystem, root: str) -> TrainingConfig:

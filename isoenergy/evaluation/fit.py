@@ -1,6 +1,7 @@
 """What is fitted, on pairs of the train split: an intervention is then measured on pairs that it has not seen."""
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Self
 
@@ -12,19 +13,21 @@ from isoenergy.evaluation.measured_rows import (
     Result,
     SaeReference,
     StoreReference,
+    split_units,
     tensor,
     unit_rows,
 )
+from isoenergy.pairs.splits import Pairs
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.statistics.pair_moments import PairMoments
 from isoenergy.store import EmbeddingStore
 
-_MOMENTS_FILE = "moments.safetensors"
-_STATISTICS_FILE = "statistics.safetensors"
-_AGREEMENT_FILE = "agreement.safetensors"
-_SHUFFLED_FILE = "shuffled-agreement.safetensors"
+MOMENTS_FILE = "moments.safetensors"
+STATISTICS_FILE = "statistics.safetensors"
+AGREEMENT_FILE = "agreement.safetensors"
+SHUFFLED_FILE = "shuffled-agreement.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,19 @@ class FitConfig:
     most_pairs: int
     sae: SaeReference | None = None
     """None: fit on the embeddings, of unit norm; else on what it rebuilds of them."""
+
+
+def spread_units(store: EmbeddingStore, split: Pairs, pairs: int) -> tuple[str, ...]:
+    """Return units from all over the store that hold about so many pairs of a split, of which there are some."""
+    units = [unit for _, unit, count in split_units(store, split) if count]
+    wanted = max(1, ceil(len(units) * min(1, pairs / store.pairs_in(split))))
+    return tuple(units[number * len(units) // wanted] for number in range(wanted))
+
+
+def spread_fit(store: EmbeddingStore, split: Pairs, pairs: int) -> FitConfig:
+    """Return what fits on about so many pairs of a split from all over the store; of some SAE by `replace`."""
+    reference = StoreReference(store.uri, store.fingerprint, split)
+    return FitConfig(reference, spread_units(store, split, pairs), pairs)
 
 
 def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
@@ -66,11 +82,11 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
             statistics.update(codes[0], codes[1])
             agreement.update(codes[0], codes[1])
             shuffled.update(codes[0], codes[1].moved_on())
-    moments.save(output / _MOMENTS_FILE)
+    moments.save(output / MOMENTS_FILE)
     if statistics is not None:
-        statistics.save(output / _STATISTICS_FILE)
-        agreement.save(output / _AGREEMENT_FILE)
-        shuffled.save(output / _SHUFFLED_FILE)
+        statistics.save(output / STATISTICS_FILE)
+        agreement.save(output / AGREEMENT_FILE)
+        shuffled.save(output / SHUFFLED_FILE)
     return {"pairs": moments.pairs, "split": config.store.split}
 
 
@@ -85,9 +101,9 @@ class Fitted:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `fit` wrote."""
-        file = folder / _STATISTICS_FILE
+        file = folder / STATISTICS_FILE
         statistics = ConceptStatistics.load(file) if file.exists() else None
-        return cls(PairMoments.load(folder / _MOMENTS_FILE), statistics)
+        return cls(PairMoments.load(folder / MOMENTS_FILE), statistics)
 
     @property
     def classes(self) -> AtomClasses:
@@ -104,5 +120,5 @@ class Fitted:
 
 def load_agreement(folder: Path) -> tuple[PairAgreement, PairAgreement]:
     """Return how an SAE's atoms go together in the fitted pairs, and in these with texts of other pairs."""
-    pairs, shuffled = (PairAgreement.load(folder / name) for name in (_AGREEMENT_FILE, _SHUFFLED_FILE))
+    pairs, shuffled = (PairAgreement.load(folder / name) for name in (AGREEMENT_FILE, SHUFFLED_FILE))
     return pairs, shuffled

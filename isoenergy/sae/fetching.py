@@ -6,10 +6,11 @@ from pathlib import Path
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError, in_brief
-from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
 from isoenergy.storage.files import open_filesystem, without_secrets
 
 HUB = "hf:"
+HUB_FILES = (CONFIG_FILE, WEIGHTS_FILE, FITTED_FILE)
 _LARGEST_TEXT = 2**20
 
 
@@ -40,7 +41,7 @@ def local_copy(place: str, temporary: Path) -> Path:
 
         name = hub_name(place)
         hub_token()
-        folder = snapshot(name, (CONFIG_FILE, WEIGHTS_FILE), (WEIGHTS_FILE,))
+        folder = snapshot(name, HUB_FILES, (WEIGHTS_FILE,))
     elif "://" in place:
         folder = _fetched(place, temporary)
     else:
@@ -54,6 +55,24 @@ def local_copy(place: str, temporary: Path) -> Path:
     except OSError as error:
         raise InputError(f"{without_secrets(place)} cannot be read ({error})") from error
     return folder
+
+
+def optional_file(place: str, name: str, temporary: Path) -> Path | None:
+    """Return a local copy of a file beside the autoencoder at `place`; None if there is none.
+
+    temporary: an empty folder, for what has to be fetched from an object store. Raises InputError if it cannot be had.
+    """
+    if place.startswith(HUB) or "://" not in place:
+        file = local_copy(place, temporary) / name
+        return file if file.is_file() else None
+    try:
+        filesystem, root = open_filesystem(place)
+        filesystem.get_file(f"{root.rstrip('/')}/{name}", str(temporary / name))
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # as in `_fetched`
+        raise InputError(f"{without_secrets(place)} cannot be read ({in_brief(error)})") from error
+    return temporary / name
 
 
 def _fetched(place: str, temporary: Path) -> Path:

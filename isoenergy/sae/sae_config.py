@@ -14,6 +14,8 @@ from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder
 WEIGHTS_FILE = "sae.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+FITTED_FILE = "fitted.safetensors"
+"""What was fitted on the train split of the store that it was trained on; an SAE may be without."""
 
 AtomNorm = Literal["unit", "free"]
 Input = Literal["normalised", "centred", "raw"]

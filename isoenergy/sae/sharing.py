@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from isoenergy.errors import InputError, in_brief
 from isoenergy.sae.fetching import HUB, hub_name, hub_token
 from isoenergy.sae.model_card import PLACEHOLDER, model_card
-from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, SaeConfig
+from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE, SaeConfig
 from isoenergy.storage.files import without_secrets
 
 if TYPE_CHECKING:  # the hub's client takes a second to import
@@ -28,6 +28,7 @@ def write_card(config: SaeConfig, card: str | None, name: str, folder: Path) -> 
 def upload(folder: Path, name: str, private: bool) -> str:
     """Upload an autoencoder and its card to the Hugging Face hub as model `name`, in one commit; return its URL.
 
+    What it carries of its train split goes too, if it is there.
     The token is the hub client's own: `hf auth login`, or HF_TOKEN. A model that is there must be an autoencoder of
     ours, and as private as `private`: nothing else is overwritten, nothing shown to more people than was asked for.
     Raises InputError if it is not, or if the hub does not take it.
@@ -51,7 +52,11 @@ def upload(folder: Path, name: str, private: bool) -> str:
             hub.create_repo(repository, private=private, exist_ok=True)
         hub.create_commit(
             repository,
-            [CommitOperationAdd(file, folder / file) for file in (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)],
+            [
+                CommitOperationAdd(file, folder / file)
+                for file in (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, FITTED_FILE)
+                if file != FITTED_FILE or (folder / file).is_file()
+            ],
             commit_message="A sparse autoencoder by isoenergy",
         )
     except InputError:

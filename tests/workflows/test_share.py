@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
+from isoenergy.evaluation.carried import Carried, carried_by
 from isoenergy.sae.model_card import model_card
+from isoenergy.sae.sae_config import FITTED_FILE
 from tests.encoders.fake_hub import READER, Hub
 from tests.sae.small_sae import CONFIG, sae
 from workflows import cli, share
@@ -41,6 +45,13 @@ def test_three_files_go_up_and_the_url_is_printed(
     card = (hub.models["lab/sae"]["main"] / "README.md").read_text()
     assert card == Path(trained, "README.md").read_text().replace("hf:ORG/NAME", "hf:lab/sae")
     assert "ORG/NAME" not in card
+
+
+def test_what_it_carries_of_its_store_goes_up_and_comes_back(hub: Hub, trained: str) -> None:
+    save_file({"x": np.zeros(1)}, Path(trained, FITTED_FILE), {"store": "abc", "pairs": "7"})
+    share.main([trained, "lab/sae"])
+    assert hub.commits == [("lab/sae", ["README.md", "config.json", FITTED_FILE, "sae.safetensors"])]
+    assert carried_by("hf:lab/sae") == Carried("abc", 7)
 
 
 @pytest.mark.parametrize(("flags", "private"), [([], True), (["--private"], True), (["--public"], False)])

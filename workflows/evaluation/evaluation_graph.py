@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations, permutations
-from math import ceil
 from typing import Any, Self
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.atom_map import AtomMapConfig, write_atom_map
+from isoenergy.evaluation.carried import Carried, CarriedConfig, carried_by, take_carried
 from isoenergy.evaluation.comparison import (
     DifferenceConfig,
     StabilityConfig,
@@ -38,7 +38,7 @@ from isoenergy.evaluation.explorer_atoms import (
     gather_explorer,
     picture_part,
 )
-from isoenergy.evaluation.fit import FitConfig, fit
+from isoenergy.evaluation.fit import FitConfig, fit, spread_fit
 from isoenergy.evaluation.measured_bridges import (
     BridgePartConfig,
     BridgesConfig,
@@ -55,6 +55,7 @@ from isoenergy.pairs.splits import Pairs
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.fetching import HUB
 from isoenergy.sae.joint import Autoencoder
+from isoenergy.sae.sae_config import FITTED_FILE
 from isoenergy.storage.files import absolute_uri
 from isoenergy.store import EmbeddingStore
 from workflows.steps.step_plan import Step, StepFunction
@@ -76,7 +77,7 @@ class MeasuredPairs:
     pairs: int
     draw: Draw
     drawn: int
-    fitting: FitConfig
+    fitting: FitConfig | CarriedConfig
     refitting: FitConfig | None = None
     """What could be fitted on the measured store itself, where `fitting` is of another: adaptation beside transfer."""
 
@@ -88,11 +89,12 @@ class MeasuredPairs:
         draw: Draw,
         fit_pairs: int,
         part_pairs: int,
-        fit_store: EmbeddingStore | None = None,
+        fit_on: EmbeddingStore | CarriedConfig | None = None,
     ) -> Self:
         """Cut the pairs of `split`, of which there are some, into parts of at least `part_pairs`, but the last.
 
-        fit_store: to fit on, if it is not `store`. Raises InputError if it has no train split.
+        fit_on: a store to fit on, if it is not `store`, or what the SAEs carry of theirs. Raises InputError if a store
+        has no train split, or if every pair is measured and some would be fitted on.
         """
         reference = StoreReference(store.uri, store.fingerprint, split)
         parts: list[PartConfig] = []
@@ -107,12 +109,15 @@ class MeasuredPairs:
         if units:
             parts.append(PartConfig(reference, tuple(units), start, draw.seed))
         fitting, refitting = _fitting(store, split, fit_pairs), None
-        if fit_store is not None and fit_store.fingerprint != store.fingerprint:
-            if not fit_store.pairs_in("train"):
-                raise InputError(f"{fit_store.uri} has no pairs in its train split to fit on; give another --fit-store")
+        elsewhere = _elsewhere(store, fit_on, fit_pairs)
+        if elsewhere is not None:
             refitting = fitting if fitting.store.split == "train" and split not in ("train", "all") else None
-            fitting = _fitting(fit_store, "train", fit_pairs)
-        return cls(tuple(parts), total, draw, len(draw.rows(total)), fitting, refitting)
+        elif split == "all" and not isinstance(fit_on, EmbeddingStore):
+            raise InputError(
+                "--split all measures on the pairs too that classes and means are fitted on; give --fit-store, the "
+                "store that the SAEs were trained on, or another split"
+            )
+        return cls(tuple(parts), total, draw, len(draw.rows(total)), elsewhere or fitting, refitting)
 
     def steps(self, prefix: str) -> "StepMaker":
         """Return what makes steps over these pairs whose names begin with `prefix`."""
@@ -131,6 +136,13 @@ class StepMaker:
     ) -> Step:
         """Return one step; memory: see `Step`."""
         return Step(f"{self.prefix}/{name}", function, config, inputs or {}, memory=memory)
+
+    def fit(self, fitting: FitConfig | CarriedConfig, sae: SaeReference | None = None, memory: int = 0) -> Step:
+        """Return the step that fits on the embeddings, or on what an SAE rebuilds, or takes what that carries."""
+        if isinstance(fitting, CarriedConfig):
+            place = fitting.place if sae is None else sae.place
+            return self.one("fit", take_carried, replace(fitting, place=place, sae=sae))
+        return self.one("fit", fit, replace(fitting, sae=sae), memory=memory)
 
     def each(
         self,
@@ -155,16 +167,30 @@ class StepMaker:
 
 def _fitting(store: EmbeddingStore, measured: Pairs, fit_pairs: int) -> FitConfig:
     """Fit on units of the train split from all over the store; without any, on the measured pairs."""
-    split: Pairs = "train" if store.pairs_in("train") else measured
-    chosen = spread_units(store, split, fit_pairs)
-    return FitConfig(StoreReference(store.uri, store.fingerprint, split), chosen, fit_pairs)
+    return spread_fit(store, "train" if store.pairs_in("train") else measured, fit_pairs)
 
 
-def spread_units(store: EmbeddingStore, split: Pairs, pairs: int) -> tuple[str, ...]:
-    """Return units from all over the store that hold about so many pairs of a split, of which there are some."""
-    units = [unit for _, unit, count in split_units(store, split) if count]
-    wanted = max(1, ceil(len(units) * min(1, pairs / store.pairs_in(split))))
-    return tuple(units[number * len(units) // wanted] for number in range(wanted))
+def _elsewhere(
+    store: EmbeddingStore, fit_on: EmbeddingStore | CarriedConfig | None, fit_pairs: int
+) -> FitConfig | CarriedConfig | None:
+    """Return how to fit on another store than the measured one, if that is asked for."""
+    if isinstance(fit_on, CarriedConfig):
+        return fit_on if fit_on.carried.store != store.fingerprint else None
+    if fit_on is None or fit_on.fingerprint == store.fingerprint:
+        return None
+    if not fit_on.pairs_in("train"):
+        raise InputError(f"{fit_on.uri} has no pairs in its train split to fit on; give another --fit-store")
+    return spread_fit(fit_on, "train", fit_pairs)
+
+
+def carried_by_all(saes: Mapping[str, Autoencoder]) -> Carried | str:
+    """Return where the sums come from that all SAEs carry, or why there is no such place."""
+    found = {place: carried_by(place) for place in saes}
+    lacking = [place for place, carried in found.items() if carried is None]
+    if lacking:
+        return f"{lacking[0]} carries no {FITTED_FILE} of the store that it was trained on"
+    different = list(dict.fromkeys(carried for carried in found.values() if carried is not None))
+    return different[0] if len(different) == 1 else "the SAEs were trained on different stores"
 
 
 @dataclass(frozen=True)
@@ -190,7 +216,7 @@ class EmbeddingSteps:
         make, some = measured.steps("embeddings"), _GIGABYTE
         means = make.each("means", sum_embeddings, of_means, memory=some)
         self.pairs = make.one("pairs", merge_embeddings, PairsConfig(store, draw, measured.pairs), means)
-        self.fit = make.one("fit", fit, measured.fitting)
+        self.fit = make.fit(measured.fitting)
         inputs = {"pairs": self.pairs, "fit": self.fit}
         self.geometry = make.one("geometry", measure_geometry, drawn, inputs, memory=some)
         search = make.each("search", search_part, of_search, inputs, memory=some)
@@ -219,7 +245,7 @@ class HeadlineSteps:
 
         make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, _GIGABYTE + _BYTES_A_MEETING * atoms**2
         self._codes = make.each("codes", encode_part, of_codes, memory=much)
-        self.fit = make.one("fit", fit, replace(measured.fitting, sae=sae), memory=much)
+        self.fit = make.fit(measured.fitting, sae, much)
         self._fitted = {"fit": self.fit}
         summed = {**self._fitted, **self._codes}
         self.statistics = make.one("statistics", merge_parts, StatisticsConfig(sae), summed, memory=much)

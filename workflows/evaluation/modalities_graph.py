@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
+from isoenergy.evaluation.fit import FitConfig
 from isoenergy.evaluation.measured_rows import PartConfig, SaeReference
 from isoenergy.evaluation.modalities.modality_atoms import (
     AtomsConfig,
@@ -56,6 +57,7 @@ class ModalitySteps:
 
         make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, 2 * _GIGABYTE
         codes = make.each("codes", encode_vectors, of_codes, memory=much)
+        assert isinstance(measured.fitting, FitConfig)  # nothing of more than pairs is carried
         self.fit = make.one("fit", fit_classes, replace(measured.fitting, sae=sae), memory=much)
         fitted = {"fit": self.fit}
         self.energies = make.one("energies", merge_energies, EnergiesConfig(sae), {**fitted, **codes}, memory=much)

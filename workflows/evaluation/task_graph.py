@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from isoenergy.errors import InputError
+from isoenergy.evaluation.fit import spread_units
 from isoenergy.evaluation.measured_rows import SaeReference, StoreReference
 from isoenergy.evaluation.tasks.outside_sets import (
     CocoConfig,
@@ -47,7 +48,7 @@ from isoenergy.storage.files import absolute_uri, file_digest, open_filesystem
 from isoenergy.store import EmbeddingStore
 from isoenergy.tasks.prompts import load_templates
 from isoenergy.tasks.triplets import read_triplets
-from workflows.evaluation.evaluation_graph import EvaluationGraph, spread_units, step_prefix
+from workflows.evaluation.evaluation_graph import EvaluationGraph, step_prefix
 from workflows.evaluation.task_config import TasksConfig
 from workflows.steps import step_plan
 from workflows.steps.step_plan import Step, StepFunction

@@ -29,11 +29,12 @@ class EvaluateConfig:
     split: Pairs = "test"
     """Pairs to measure on; all, if what is fitted is fitted on another store."""
     fit_store: str = ""
-    """Store on whose train split the atoms' classes and the baselines' means and covariances are fitted: give the one
-    that the SAEs were trained on to see what carries over to --store. What comes of fitting them anew, on the train
-    split of --store, is then shown beside it. Default: --store itself."""
+    """Store on whose train split the atoms' classes and the baselines' means and covariances are fitted. Default: the
+    one that the SAEs were trained on, whose sums they carry (fitted.safetensors), which shows what carries over to
+    --store; SAEs without them, or of different stores, are fitted on --store itself, and that is said. What comes of
+    fitting anew, on the train split of --store, is shown beside it. Give --store again to have that alone."""
     fit_pairs: int = 20_000
-    """Pairs of the train split to fit on; without such pairs, those that are measured."""
+    """Pairs of the train split to fit on, where the SAEs carry nothing; without such pairs, those that are measured."""
     sample: int = 2000
     """Pairs, drawn at random, for optimal transport (its cost grows with the square) and for p_acc."""
     in_batches: int = 12_800
@@ -65,11 +66,6 @@ class EvaluateConfig:
         for name in ("fit_pairs", "sample", "in_batches", "queries", "part_pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.split == "all" and not self.fit_store:
-            raise InputError(
-                "--split all measures on the pairs too that classes and means are fitted on; give --fit-store, the "
-                "store that the SAEs were trained on, or another split"
-            )
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
         if not self.saes:

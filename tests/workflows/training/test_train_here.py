@@ -15,6 +15,9 @@ from mlflow import MlflowClient
 from isoenergy import SparseAutoencoder
 from isoenergy.alignments import IsoEnergy
 from isoenergy.errors import InputError
+from isoenergy.evaluation.carried import Carried, carried_by
+from isoenergy.sae.sae_config import FITTED_FILE
+from isoenergy.store import EmbeddingStore
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import TrainingConfig
 from isoenergy.training.training_config import parse_beta
@@ -217,6 +220,12 @@ def test_a_run_leaves_its_metrics_and_curves_in_mlflow(finished: Path) -> None:
     assert "R² against the mean of all entries, on held-out pairs" in card
 
 
+def test_each_sae_carries_the_sums_of_its_train_split(store: Path, finished: Path) -> None:
+    opened = EmbeddingStore.open(str(store))
+    for name in json.loads((finished / "done.json").read_text())["saes"]:
+        assert carried_by(str(finished / name)) == Carried(opened.fingerprint, opened.pairs_in("train"))
+
+
 def test_beta_is_found_and_the_search_is_not_repeated(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -298,6 +307,8 @@ def test_a_bad_row_is_refused_by_shard_and_row_or_left_out(
     assert "1 bad pairs of " in caplog.text
     index = json.loads((tmp_path / "saes" / "index.json").read_text())
     assert list(index["skipped"]) == [shard]
+    assert f"carries no {FITTED_FILE}: the store holds embeddings that are not finite" in caplog.text
+    assert carried_by(f"{tmp_path}/saes/beta-0-seed-0") is None
 
 
 def test_a_run_that_diverges_says_so_once(store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
