@@ -82,18 +82,21 @@ def run(
             committed.clear()
             extraction = Extraction(source, stores, duplicates, config.batch_rows, placement)
             measures = _extract_all(engine, extraction, tasks, len(units), stage)
-        opened = [_whole(writer, measures if tasks else None) for writer in writers]
+        opened = [
+            _whole(writer, manifest, measures if tasks else None)
+            for writer, manifest in zip(writers, manifests, strict=True)
+        ]
         stage.metrics(measures.metrics(), step=measures.pairs)
         stage.tags({f"store_fingerprint{n or ''}": store.fingerprint for n, store in enumerate(opened)})
     print(table(opened, measures))
     return opened
 
 
-def _whole(writer: StoreWriter, measures: ExtractionMeasures | None) -> EmbeddingStore:
-    """Open a store that has everything, sweep it, and keep with it what the run came to, if it did anything."""
+def _whole(writer: StoreWriter, manifest: Manifest, measures: ExtractionMeasures | None) -> EmbeddingStore:
+    """Settle a store that has everything, open it, and keep with it what the run came to, if it did anything."""
+    writer.settle(manifest.units)
     store = EmbeddingStore.open(writer.uri)
     store.require_complete()
-    writer.sweep()
     if measures is not None:
         writer.write_summary(summary_json(store, measures))
     return store
@@ -228,6 +231,8 @@ def _extract_all(
             progress.failures.clear()
             engine.run(extraction, missing, progress, report, passing_over=lost)
             lost |= "lost" in progress.failures
+            for writer, records in zip(extraction.stores.writers, progress.records, strict=False):
+                writer.told(records)
             before, missing = len(missing), _not_done(missing, extraction.stores, progress)
             failed_rounds = failed_rounds + 1 if len(missing) == before else 0
     if missing:

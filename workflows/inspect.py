@@ -122,8 +122,9 @@ def _short(text: str) -> str:
 
 def _verified(store: EmbeddingStore, repair: bool) -> str:
     writer = StoreWriter(store.uri)
-    records = list(writer.records().values())
     try:
+        of_index = writer.index_faults()
+        records = list(writer.records().values())
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             checked = tqdm(pool.map(partial(faults, store), records), "verify", len(records), unit=" units")
             spoilt = {record.unit: found for record, found in zip(records, checked, strict=True) if found}
@@ -131,15 +132,18 @@ def _verified(store: EmbeddingStore, repair: bool) -> str:
         raise InputError(f"{store.uri} cannot be read just now ({error}); nothing was changed: try again") from error
     whole = len(records) >= store.manifest.units  # else what a kill has left may lie there
     unnamed = [name for name in writer.unnamed() if whole or name.startswith("commits/")]
-    if not spoilt and not unnamed:
+    if not spoilt and not unnamed and not of_index:
         return f"verified     {len(records):,} units hold what was committed"
-    found = [fault for unit in spoilt.values() for fault in unit]
+    found = [fault for unit in spoilt.values() for fault in unit] + of_index
     found += [f"{name} is not what a commit record names" for name in unnamed]
     more = f"; and {len(found) - _SHOWN_FAULTS} more" * (len(found) > _SHOWN_FAULTS)
     advice = "--repair takes out what is spoilt"
     if repair:
         writer.discard([*(f"commits/{unit}.json" for unit in spoilt), *unnamed])
         advice = f"{len(spoilt)} units and {len(unnamed)} files are taken out: run the same `isoenergy embed` again"
+        writer.fold()
+        if not spoilt and not unnamed:
+            advice = "it is made anew of the commit records: all is well now"
     raise InputError(f"{store.uri} is spoilt: {'; '.join(found[:_SHOWN_FAULTS])}{more}; {advice}")
 
 

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -49,12 +51,29 @@ def without_secrets(uri: str) -> str:
 
 def file_digest(filesystem: AbstractFileSystem, path: str) -> str:
     """Return a digest of the file's size and of its first and last 64 KiB: it changes when the file is rewritten."""
-    size = filesystem.size(path)
-    digest = hashlib.sha256(f"{size}".encode())
-    if size:
-        for start in (0, max(0, size - _END_BYTES)):
-            digest.update(filesystem.cat_file(path, start=start, end=min(size, start + _END_BYTES)))
-    return digest.hexdigest()
+    return _content_digest(filesystem, path, filesystem.size(path))
+
+
+def tagged_digest(filesystem: AbstractFileSystem, path: str) -> str:
+    """Return `file_digest`, and on an object store behind it what a listing says of the file: see `object_tag`."""
+    entry = filesystem.info(path)
+    return f"{_content_digest(filesystem, path, entry['size'])} {object_tag(entry)}".rstrip()
+
+
+def object_tag(entry: Mapping[str, Any]) -> str:
+    """Return size and ETag, as an object store lists them: whoever lists many files need not open one. Else nothing."""
+    tag = str(entry.get("ETag") or "").strip('"')
+    return f"{entry['size']}-{tag}" if tag else ""
+
+
+def listed_version(entry: Mapping[str, Any]) -> str:
+    """Return what an entry of fsspec's detailed listing says that changes when the file is written again.
+
+    Its size, with the object store's ETag, or when it was written; the size alone where a filesystem has neither.
+    """
+    tags = (entry.get(name) for name in ("ETag", "etag", "mtime", "LastModified", "updated", "created"))
+    tag = next((str(tag).strip('"') for tag in tags if tag), "")
+    return f"{entry['size']} {tag}".rstrip()
 
 
 def write_atomically(filesystem: AbstractFileSystem, path: str, data: bytes) -> None:
@@ -83,3 +102,11 @@ def write_atomically(filesystem: AbstractFileSystem, path: str, data: bytes) -> 
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _content_digest(filesystem: AbstractFileSystem, path: str, size: int) -> str:
+    digest = hashlib.sha256(f"{size}".encode())
+    if size:
+        for start in (0, max(0, size - _END_BYTES)):
+            digest.update(filesystem.cat_file(path, start=start, end=min(size, start + _END_BYTES)))
+    return digest.hexdigest()

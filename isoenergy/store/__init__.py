@@ -28,6 +28,20 @@ This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` 
     `shard` names the file in `shards/` and `rejected/`, with digests. **A unit without a record does not exist**, and
     neither does a file that no record names.
 
+`index.parquet`
+    All commit records in one table, by unit, so that opening a store takes two requests at any size: a column for each
+    field, and `listed`, what the listing of `commits/` said of the record's file (size, ETag or time). The records are
+    the truth: one that is listed otherwise is read, and one that is not listed is none. The file's metadata has
+    `generation`, how often the records have been folded, and `settled`: `false` from when a run begins to when it ends.
+    Of an index that is not settled, or has fewer units than the manifest says, the records are listed and read on top;
+    one that cannot be read is none. Where a run has ended and there is none, whoever opens the store makes it.
+
+`survey-train.parquet`
+    What training has found when it looked at each shard once (its digest, keys, and rows that cannot be normalised):
+    `shard`, `shard_sha256`, `pairs` of the split, `bad` (which row, and why, by its number among those); in the
+    metadata, `sums` of the good pairs' unit rows by modality, as JSON. `survey-train-image.parquet` if only images were
+    looked at. It holds for as long as all its shards have these digests; shards that it lacks are looked at and added.
+
 `summary.json`
     What the store holds and what the last run took; it informs.
 
@@ -38,6 +52,11 @@ is kept.
 Every file is written whole: locally under a hidden temporary name, synced and renamed; on an object store by one PUT,
 or one completed upload in parts. A pair that is tried again gives its unit a shard with a digest in its name, a new
 record, and only then is the old shard removed. A run that ends well removes what no record names.
+
+**One process opens a store.** A part of an evaluation, a worker of a training, a decoder: each is told by its driver
+what it is to read – shards, how many pairs they have, which rows are bad – and asks for nothing else, so that a run
+takes as many requests as there are shards to read, not shards times workers. `tests/workflows/test_store_requests.py`
+counts them.
 """
 
 import lazy_loader

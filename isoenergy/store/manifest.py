@@ -119,7 +119,7 @@ class Manifest:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CommitRecord:
     """The outcome of one unit; written last. rows_in = embedded + rejected, always."""
 

@@ -1,26 +1,31 @@
 """Reading a store."""
 
+import logging
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.splits import SPLITS, Pairs, Split
-from isoenergy.storage.files import open_filesystem
-from isoenergy.store.arrays import PairArrays, embedding_rows
+from isoenergy.storage.files import open_filesystem, without_secrets
+from isoenergy.store.arrays import PairArrays
+from isoenergy.store.commit_index import CommitIndex
 from isoenergy.store.contents import StoreContents
 from isoenergy.store.index import PairIndex
 from isoenergy.store.manifest import CommitRecord, Manifest
+from isoenergy.store.shards import Shards
 from isoenergy.store.writer import StoreWriter
 
 if TYPE_CHECKING:  # needs torch
     from isoenergy.store.batches import PairBatches
 
 _SHOWN = 3
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class EmbeddingStore(StoreContents):
@@ -32,11 +37,13 @@ class EmbeddingStore(StoreContents):
         super().__init__(uri, manifest, commits)
         self._filesystem, self._root = filesystem, root
         self._records = {record.unit: record for record in commits}
+        self.shards = Shards(self.uri, manifest.modalities)
 
     @classmethod
     def open(cls, uri: str) -> Self:
-        """Read the manifest and the commit records.
+        """Read the manifest and the index, and commit records only where the index may not have all.
 
+        Of a store that a run has finished and that has no index, one is made.
         Raises InputError if there is no store at `uri`, or its manifest is unreadable.
         """
         filesystem, root = open_filesystem(uri)
@@ -48,8 +55,14 @@ class EmbeddingStore(StoreContents):
             ) from error
         except (ValueError, TypeError) as error:
             raise InputError(f"{uri}/manifest.json is not a manifest ({error})") from error
-        commits = sorted(StoreWriter(uri).committed().values(), key=lambda record: record.unit)
-        return cls(uri, filesystem, root, manifest, commits)
+        index = CommitIndex.read(filesystem, root)
+        records = index.records
+        if not index.settled or len(index) < manifest.units:
+            writer = StoreWriter(uri)
+            records = writer.committed()
+            if not index.generation and len(records) >= manifest.units and writer.has_summary():
+                _keep_index(writer)
+        return cls(uri, filesystem, root, manifest, sorted(records.values(), key=lambda record: record.unit))
 
     def require_complete(self) -> None:
         """Raise InputError unless every unit of the source is committed."""
@@ -65,13 +78,7 @@ class EmbeddingStore(StoreContents):
 
     def read_unit(self, unit: str, columns: list[str] | None = None, split: Pairs = "all") -> pa.Table:
         """Return one unit's shard: some of its columns, the pairs of one split; see `isoenergy.store.schema`."""
-        chosen = None if split == "all" else [("split", "=", split)]
-        path = f"{self._root}/shards/{self._records[unit].shard}"
-        try:
-            with self._filesystem.open(path, "rb") as stream:
-                return pq.read_table(stream, columns=columns, filters=chosen)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"shard {path} cannot be read ({error}); run the same `isoenergy embed` again") from error
+        return self.shards.table(self._records[unit].shard, columns, split)
 
     def read_file(self, name: str) -> bytes:
         """Return one of the store's files whole; raises OSError if it cannot be read."""
@@ -80,29 +87,14 @@ class EmbeddingStore(StoreContents):
 
     def read_unit_vectors(self, unit: str, split: Pairs = "all") -> dict[str, npt.NDArray[np.floating]]:
         """Return one unit's embeddings, `(pairs, width)` by modality."""
-        widths = self.manifest.modalities
-        table = self.read_unit(unit, list(widths), split)
-        return {name: embedding_rows(table[name], width) for name, width in widths.items()}
+        return self.shards.vectors(self._records[unit].shard, split)
 
     def read_unit_arrays(self, unit: str, split: Pairs = "all") -> PairArrays:
         """Return one unit's keys and embeddings: those of the first modality as images, of the second as texts.
 
         Raises InputError if there are more than two, or they differ in width.
         """
-        self.require_pairs_of_one_width()
-        (image, width), (text, _) = self.manifest.modalities.items()
-        table = self.read_unit(unit, ["key", image, text], split)
-        keys = np.array(table["key"].to_pylist(), dtype=object)
-        return PairArrays(keys, embedding_rows(table[image], width), embedding_rows(table[text], width))
-
-    def require_pairs_of_one_width(self) -> None:
-        """Raise InputError unless there are two modalities, of one width: what the paper is about."""
-        widths = self.manifest.modalities
-        if len(widths) != 2 or len(set(widths.values())) > 1:
-            raise InputError(
-                f"{self.uri} holds {', '.join(f'{name} of width {width}' for name, width in widths.items())}; this "
-                f"needs two modalities of one width"
-            )
+        return self.shards.pairs(self._records[unit].shard, split)
 
     def to_arrays(self, split: Split | None = None) -> PairArrays:
         """Return all pairs of a split (default: all), in the order of units and rows.
@@ -128,3 +120,15 @@ class EmbeddingStore(StoreContents):
         from isoenergy.store.batches import PairBatches  # needs torch, and most readers do not
 
         return PairBatches.of_index(PairIndex.build(self, split), batch_pairs, seed, rank, workers)
+
+
+def _keep_index(writer: StoreWriter) -> None:
+    try:
+        writer.fold()
+    except OSError as error:
+        _LOG.warning(
+            "store: %s has no index and cannot be written (%s): its commit records are read one by one each time; "
+            "whoever may write there opens it once, as by `isoenergy inspect`",
+            without_secrets(writer.uri),
+            error,
+        )

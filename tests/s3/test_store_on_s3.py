@@ -17,6 +17,7 @@ from isoenergy.storage import s3_patience
 from isoenergy.storage.files import file_digest, open_filesystem, write_atomically
 from isoenergy.storage.s3 import RetryingS3FileSystem, S3Error
 from isoenergy.store import EmbeddingStore, StoreWriter
+from isoenergy.store.commit_index import INDEX_FILE
 from tests.s3.proxy import Fault, FaultProxy, first, matching, share
 from tests.s3.seaweedfs import S3Server
 from tests.store.small_store import FILES, MANIFEST, rejected, shard, unit
@@ -50,9 +51,10 @@ def commit(writer: StoreWriter, number: int) -> None:
 
 
 def contents(filesystem: AbstractFileSystem, uri: str) -> dict[str, bytes]:
-    """All that is there, by its place in the store."""
+    """All that is there, by its place in the store, but the index: it holds what listings say, and times differ."""
     root = filesystem._strip_protocol(uri)
-    return {path.removeprefix(root): filesystem.cat_file(path) for path in filesystem.find(root)}
+    paths = [path for path in filesystem.find(root) if not path.endswith(INDEX_FILE)]
+    return {path.removeprefix(root): filesystem.cat_file(path) for path in paths}
 
 
 def check_equal(uri: str, folder: Path, s3: S3Server) -> None:
@@ -69,11 +71,17 @@ def test_a_store_has_the_same_bytes_as_on_disk(place: str, proxy: FaultProxy, s3
     assert StoreWriter(place).committed() == {}
     fill(place)
     fill(str(tmp_path))
-    check_equal(place, tmp_path, s3)
     proxy.requests.clear()
     assert set(StoreWriter(place).committed()) == {unit(number).name for number in range(UNITS)}
     assert Counter(request.method for request in proxy.requests if "/commits/" in request.target) == {"GET": UNITS}
-    assert len(proxy.requests) <= UNITS + 6
+    assert len(proxy.requests) <= UNITS + 3
+    check_equal(place, tmp_path, s3)
+    proxy.requests.clear()
+    assert len(EmbeddingStore.open(place)) == 8 * UNITS
+    assert [request.method for request in proxy.requests] == ["GET", "GET"]  # manifest and index
+    proxy.requests.clear()
+    assert len(StoreWriter(place).committed()) == UNITS
+    assert len(proxy.requests) == 3  # the index and two listings
 
 
 def test_faults_on_any_request_leave_the_same_store(
@@ -195,6 +203,9 @@ def test_what_others_write_and_remove_is_seen_at_once(place: str, s3: S3Server) 
         other.call_s3("put_object", Bucket=bucket, Key=f"{key}/{folder}")  # as consoles do for a folder
     assert StoreWriter(copy).committed() == writer.committed()
     assert len(store.commits) == UNITS
+    with pytest.raises(InputError, match="cannot be read"):  # an index was made when it was opened
+        EmbeddingStore.open(place).read_unit(unit(0).name)
+    StoreWriter(place).settle(UNITS)
     assert len(EmbeddingStore.open(place).commits) == UNITS - 1
 
 

@@ -117,11 +117,12 @@ def test_a_unit_tried_again_is_whole_at_every_moment(filled: Path, monkeypatch: 
     store = EmbeddingStore.open(str(filled))
     assert (len(store), store.rejected) == (30, {})
     assert len(list((filled / "shards").iterdir())) == 4
-    writer.sweep()
+    writer.settle(3)
     assert len(list((filled / "shards").iterdir())) == 3
     assert list((filled / "rejected").iterdir()) == []
     assert EmbeddingStore.open(str(filled)).to_arrays().keys.tolist() == store.to_arrays().keys.tolist()
 
+    writer.begin(MANIFEST, FILES)
     again = writer.committed()[unit(2).name]
     writer.commit(unit(2), "digest", shard(2, rows=9), rejected(1), again)
     assert len(EmbeddingStore.open(str(filled))) == 29
@@ -132,7 +133,7 @@ def test_a_torn_temporary_file_is_swept_and_seen_by_nobody(filled: Path) -> None
     torn = filled / "shards" / f".{unit(1).name}.parquet.0123.tmp"
     torn.write_bytes(b"PAR1 half a sh")
     assert len(pq.read_table(filled / "shards")) == len(EmbeddingStore.open(str(filled))) == 28
-    StoreWriter(str(filled)).sweep()
+    StoreWriter(str(filled)).settle(3)
     assert not torn.exists()
 
 

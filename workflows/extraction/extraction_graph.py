@@ -22,6 +22,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.source import PairSource, PairUnit
+from isoenergy.store.manifest import CommitRecord
 from workflows.cluster.gpu import given_device
 from workflows.extraction.extraction_decoding import Decode
 from workflows.extraction.extraction_encoding import Encode
@@ -77,6 +78,8 @@ class ExtractionProgress:
     """Why a unit is not committed, by its name."""
     committed_again: set[str] = field(default_factory=set)
     """Units that had been committed before and now are anew."""
+    records: list[list[CommitRecord]] = field(default_factory=list)
+    """What writers have committed, by store."""
 
     def count(self, outcome: dict[str, Any]) -> None:
         """Take what became of a batch; raises InputError if a store cannot be written at all."""
@@ -98,6 +101,8 @@ class ExtractionProgress:
         self.failures |= finished.failures
         self.committed_again |= finished.committed_again
         self.seconds["write"] += finished.seconds
+        known = self.records or [[] for _ in finished.records]
+        self.records = [mine + its for mine, its in zip(known, finished.records, strict=True)]
         _require_hope(finished.hopeless)
 
     def _is_first(self, outcome: dict[str, Any]) -> bool:

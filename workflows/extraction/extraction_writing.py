@@ -11,6 +11,7 @@ import pyarrow as pa
 from isoenergy.extraction.embedding import separate
 from isoenergy.pairs.source import PairUnit
 from isoenergy.store import StoreWriter
+from isoenergy.store.manifest import CommitRecord
 from isoenergy.store.retry import merge
 from isoenergy.store.schema import REJECTED, shard_schema
 from workflows.extraction.extraction_stores import Stores, Work
@@ -32,6 +33,8 @@ class Finished:
     """Of writing, since `add` last told them."""
     hopeless: str | None
     """Why a store cannot be written at all, if so."""
+    records: list[list[CommitRecord]]
+    """Of the units that were committed, by store."""
 
 
 @dataclass
@@ -62,6 +65,7 @@ class Writer:
         self._committed_again: set[str] = set()
         self._seconds = 0.0
         self._hopeless: str | None = None
+        self._records: list[list[CommitRecord]] = [[] for _ in stores.writers]
 
     def add(
         self, unit: PairUnit, work: Work, tables: list[pa.Table], rows: int | None, file_digest: str
@@ -94,7 +98,7 @@ class Writer:
         """Wait for all commits; return what they came to."""
         for commit in self._commits:
             commit.result()
-        return Finished(self._failures, self._committed_again, self._new_seconds(), self._hopeless)
+        return Finished(self._failures, self._committed_again, self._new_seconds(), self._hopeless, self._records)
 
     def _new_seconds(self) -> float:
         seconds, self._seconds = self._seconds, 0.0
@@ -110,7 +114,8 @@ class Writer:
                     parts = separate(pa.concat_tables([tables[number] for tables in batches]), unit, *form)
                 else:
                     parts = shard_schema(*form).empty_table(), REJECTED.empty_table()
-                self._write(writer, unit, gathered, parts)
+                if (record := self._write(writer, unit, gathered, parts)) is not None:
+                    self._records[number].append(record)
             if gathered.work != "new":
                 self._committed_again.add(unit.name)
         except Exception as error:  # a unit that cannot be committed must not take the others with it
@@ -124,23 +129,23 @@ class Writer:
 
     def _write(
         self, writer: StoreWriter, unit: PairUnit, gathered: _Gathered, parts: tuple[pa.Table, pa.Table]
-    ) -> None:
+    ) -> CommitRecord | None:
+        """Commit a unit, unless it is there already."""
         for attempt in range(_WRITE_ATTEMPTS):
             try:
                 if gathered.work == "new":
-                    if not writer.has(unit.name):  # another store of this pass may lack it, or another run have made it
-                        writer.commit(unit, gathered.file_digest, *parts)
-                    return
+                    if writer.has(unit.name):  # another store of this pass may lack it, or another run have made it
+                        return None
+                    return writer.commit(unit, gathered.file_digest, *parts)
                 replaced = writer.record(unit.name)
-                if gathered.work == "pairs":
-                    if replaced is None:
-                        raise ValueError("its commit record has gone")
-                    whole = merge(*writer.read(replaced), *parts)
-                    writer.commit(unit, replaced.file_digest, *whole, replaced)
-                else:
-                    writer.commit(unit, gathered.file_digest, *parts, replaced)
-                return
+                if gathered.work == "unit":
+                    return writer.commit(unit, gathered.file_digest, *parts, replaced)
+                if replaced is None:
+                    raise ValueError("its commit record has gone")
+                whole = merge(*writer.read(replaced), *parts)
+                return writer.commit(unit, replaced.file_digest, *whole, replaced)
             except OSError as error:
                 if error.errno in _HOPELESS or attempt == _WRITE_ATTEMPTS - 1:
                     raise
                 time.sleep(2**attempt)
+        raise AssertionError("the last attempt returns or raises")

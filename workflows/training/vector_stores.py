@@ -54,6 +54,7 @@ def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False
     _LOG.info(told)
     writer.begin(manifest, files.files)
     _copy_all(files, writer, missing, skip_bad_rows)
+    writer.settle(manifest.units)
     store = EmbeddingStore.open(made)
     store.require_complete()
     if left_out := sum(store.rejected.values()):
