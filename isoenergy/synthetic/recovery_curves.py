@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.variants import number_text
 from isoenergy.synthetic.experiment_config import CurvesConfig
 from isoenergy.synthetic.generator import generate
-from isoenergy.synthetic.recovery_experiment import measure, recovery_trainer
+from isoenergy.synthetic.recovery_experiment import measure, one_thread, recovery_trainer
 from isoenergy.training.trainer import Metrics, SaveCheckpoint
 
 _TIMED_STEPS = 5
@@ -25,9 +23,7 @@ def measure_curves(config: CurvesConfig, _inputs: Mapping[str, Path], _output: P
     of only so many epochs ends at. Returns `points`, one by β and epoch, in the order of epochs, with what `measure`
     says of it, and `training_seconds`, measuring excluded.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         pairs = generate(config.experiment.data, config.experiment.seed)
         trainer = recovery_trainer(config.experiment, pairs)
         points, measuring = [], 0.0
@@ -48,8 +44,6 @@ def measure_curves(config: CurvesConfig, _inputs: Mapping[str, Path], _output: P
 
         trainer.run(report)
         return {"points": points, "training_seconds": time.perf_counter() - started - measuring}
-    finally:
-        torch.set_num_threads(threads)
 
 
 def estimated_seconds(configs: Sequence[CurvesConfig]) -> float:
@@ -60,15 +54,17 @@ def estimated_seconds(configs: Sequence[CurvesConfig]) -> float:
     experiment = configs[0].experiment
     pairs = min(experiment.data.pairs, _TIMED_STEPS * experiment.batch_pairs)
     few = replace(experiment, epochs=1, data=replace(experiment.data, pairs=pairs))
-    drawn = generate(few.data, few.seed)
-    recovery_trainer(few, drawn).run(None)  # the first steps compile
-    trainer = recovery_trainer(few, drawn)
-    began = time.process_time()
-    trainer.run(None)
-    trained = time.process_time()
-    for sae in trainer.group.saes:
-        assert isinstance(sae, SparseAutoencoder)
-        measure(sae.eval(), drawn)
+    with one_thread():
+        drawn = generate(few.data, few.seed)
+        for _ in range(2):  # the first steps compile, the first measure imports
+            trainer = recovery_trainer(few, drawn)
+            began = time.process_time()
+            trainer.run(None)
+            trained = time.process_time()
+            for sae in trainer.group.saes:
+                assert isinstance(sae, SparseAutoencoder)
+                measure(sae.eval(), drawn)
+            measured = time.process_time()
     grows = experiment.data.pairs / pairs
-    an_epoch, a_point = (trained - began) * grows, (time.process_time() - trained) * grows
+    an_epoch, a_point = (trained - began) * grows, (measured - trained) * grows
     return sum(its.experiment.epochs * an_epoch + (len(its.at) + 1) * a_point for its in configs)

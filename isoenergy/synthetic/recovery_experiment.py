@@ -1,7 +1,8 @@
 """One seed of the synthetic experiment: known atoms, SAEs of every β on the same pairs, what they recover."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ def measure_recovery(config: RecoveryConfig, _inputs: Mapping[str, Path], output
 
     Measured on the pairs that are trained on, as in the paper.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         pairs = generate(config.data, config.seed)
         started = time.perf_counter()
         saes = train_saes(config, pairs)
@@ -43,6 +42,15 @@ def measure_recovery(config: RecoveryConfig, _inputs: Mapping[str, Path], output
             "unreached_pairs": pairs.unreached,
             "training_seconds": seconds,
         }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: seeds run side by side."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from isoenergy.report.figures.shared import plain
 from isoenergy.report.synthetic.recovery_curves_table import MMA, W
@@ -20,6 +21,7 @@ MMA_PANELS = {
     if measure != "transport"
 }
 _STYLES = ("-", "--", ":", "-.")
+_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 def recovery_curves(summary: Mapping[str, Any], panels: Mapping[str, str]) -> Figure:
@@ -32,8 +34,9 @@ def recovery_curves(summary: Mapping[str, Any], panels: Mapping[str, str]) -> Fi
     columns = list(dict.fromkeys((curve["instance_cosine"], curve["atom_norm"]) for curve in curves))
     betas = sorted({curve["beta"] for curve in curves})
     lengths = sorted({curve["epochs"] for curve in curves}, reverse=True)
+    first = min(point["epoch"] for curve in curves for point in curve["points"])
     shades = dict(zip(betas, colormaps["viridis"](np.linspace(0, 0.85, max(len(betas), 2))), strict=False))
-    figure = Figure(figsize=(3.1 * len(columns) + 0.6, 1.9 * len(panels) + 0.8), layout="constrained")
+    figure = Figure(figsize=(2.9 * len(columns) + 0.6, 1.9 * len(panels) + 0.8), layout="constrained")
     grid = figure.subplots(len(panels), len(columns), squeeze=False, sharex=True, sharey="row")
     for row, (metric, title) in zip(grid, panels.items(), strict=True):
         row[0].set_ylabel(title, fontsize=8)
@@ -45,14 +48,17 @@ def recovery_curves(summary: Mapping[str, Any], panels: Mapping[str, str]) -> Fi
                 _line(axes, curve["points"], metric, color=shades[curve["beta"]], linestyle=style, label=label)
             _published(axes, metric, column[0])
             axes.set_xscale("log")
+            axes.set_xticks([epoch for epoch in _TICKS if first <= epoch <= lengths[0]])
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
             plain(axes, letters=7)
     for axes, (cosine, norm) in zip(grid[0], columns, strict=True):
         axes.set_title(f"τ₁ = {cosine:g}, {norm} norms", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("epoch", fontsize=8)
     lines = {line.get_label(): line for axes in grid.ravel() for line in axes.get_lines()}
-    shown = [line for label, line in sorted(lines.items()) if not label.startswith("_")]
-    figure.legend(handles=shown, loc="outside lower center", ncols=max(len(betas), 2), fontsize=8, frameon=False)
+    shown = [line for label, line in lines.items() if not label.startswith("_")]
+    figure.legend(handles=shown, loc="outside lower center", ncols=len(columns), fontsize=8, frameon=False)
     return figure
 
 
