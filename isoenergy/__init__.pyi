@@ -1,4 +1,6 @@
 from .codes.sparse_codes import SparseCodes as SparseCodes
+from .fitting import fit as fit
+from .measuring import evaluate as evaluate
 from .sae.autoencoder import SparseAutoencoder as SparseAutoencoder
 
 __version__: str

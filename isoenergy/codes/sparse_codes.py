@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from isoenergy.codes.numpy_codes import NumpyCodes
+
 
 class Codes(Protocol):
     """What sparse and dense codes have in common."""
@@ -107,6 +109,11 @@ class SparseCodes:
     def to_sparse(self) -> "SparseCodes":
         """Return the codes as they are."""
         return self
+
+    def numpy(self) -> NumpyCodes:
+        """Return the codes as arrays, without gradient."""
+        indices, values, residual = (x.detach().cpu().numpy() for x in (self.indices, self.values, self.residual))
+        return NumpyCodes(indices, values, residual)
 
     def merged_values(self) -> Tensor:
         """Return `(batch, k)` values in which a repeated atom's sum stands at its first place and zeros at the others.

@@ -296,4 +296,4 @@ def _encode(
     sae: SparseAutoencoder, images: Rows, texts: Rows, gram: torch.Tensor | None
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], PairCodes]:
     image, text = (sae.prepare(tensor(rows), m) for rows, m in zip((images, texts), sae.config.modalities, strict=True))
-    return (image, text), (sae.encode(image, gram), sae.encode(text, gram))
+    return (image, text), (sae.encode(image, gram=gram), sae.encode(text, gram=gram))

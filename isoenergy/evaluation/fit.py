@@ -77,7 +77,7 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
                 continue
             with torch.no_grad():
                 prepared = (sae.prepare(tensor(x), m) for x, m in zip(both, sae.config.modalities, strict=True))
-                codes = [sae.encode(x, gram) for x in prepared]
+                codes = [sae.encode(x, gram=gram) for x in prepared]
                 moments.update(sae.decode(codes[0]), sae.decode(codes[1]))
             statistics.update(codes[0], codes[1])
             agreement.update(codes[0], codes[1])

@@ -4,9 +4,10 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.codes.sparse_codes import Codes, SparseCodes
 from isoenergy.errors import InputError
 from isoenergy.pursuit import gram_matrix, plan_pursuit
@@ -50,6 +52,11 @@ class SparseAutoencoder(nn.Module):
         if config.input == "centred":
             for modality in config.modalities:
                 self.register_buffer(f"{modality}_mean", torch.zeros(config.dim))
+
+    def __repr__(self) -> str:
+        config = self.config
+        norms = "" if config.atom_norm == "unit" else ", free norms"
+        return f"SparseAutoencoder(dim {config.dim}, {config.atoms} atoms, k {config.k}, β {config.beta:g}{norms})"
 
     @property
     def dictionaries(self) -> "list[SparseAutoencoder]":
@@ -108,14 +115,31 @@ class SparseAutoencoder(nn.Module):
         codes: Codes = self.encoder(x, self.dictionary, gram)
         return codes
 
-    def encode(self, x: Tensor, gram: Tensor | None = None) -> SparseCodes:
-        """Encode `(batch, dim)` rows, as `prepare` returns them, or in any precision.
+    @overload
+    def encode(self, x: Tensor, modality: str | None = None, *, gram: Tensor | None = None) -> SparseCodes: ...
 
+    @overload
+    def encode(self, x: np.ndarray, modality: None = None, *, gram: Tensor | None = None) -> SparseCodes: ...
+
+    @overload
+    def encode(self, x: np.ndarray, modality: str, *, gram: Tensor | None = None) -> NumpyCodes: ...
+
+    def encode(
+        self, x: Tensor | np.ndarray, modality: str | None = None, *, gram: Tensor | None = None
+    ) -> SparseCodes | NumpyCodes:
+        """Encode `(batch, dim)` rows.
+
+        modality: what raw embeddings are of: they are prepared, and codes of an array are arrays, without gradient.
+        None: the rows are as `prepare` returns them, or in any precision.
         gram: that of `gram_of_frozen`, which many batches may share.
         Raises ValueError, naming argument and rows, for another width, for what is not finite, or for a stale `gram`.
         """
-        codes: Codes = self(self._as_rows(x, "x"), gram)
-        return codes.to_sparse()
+        rows = self._as_rows(x, "x") if modality is None else self.prepare(x, modality)
+        as_arrays = modality is not None and not isinstance(x, Tensor)
+        with torch.no_grad() if as_arrays else nullcontext():
+            codes: Codes = self(rows, gram)
+            found = codes.to_sparse()
+        return found.numpy() if as_arrays else found
 
     def _as_rows(self, x: Tensor | np.ndarray, name: str) -> Tensor:
         rows = x if isinstance(x, Tensor) else torch.from_numpy(as_float_array(x))
@@ -132,8 +156,18 @@ class SparseAutoencoder(nn.Module):
         plan = plan_pursuit(rows, self.config.dim, self.config.atoms, self.config.k, self.dictionary.device)
         return None if plan.form == "residual" else gram_matrix(self.dictionary)
 
-    def decode(self, codes: SparseCodes) -> Tensor:
-        """Return the `(batch, dim)` sum of the codes' atoms."""
+    @overload
+    def decode(self, codes: SparseCodes) -> Tensor: ...
+
+    @overload
+    def decode(self, codes: NumpyCodes) -> np.ndarray: ...
+
+    def decode(self, codes: SparseCodes | NumpyCodes) -> Tensor | np.ndarray:
+        """Return the `(batch, dim)` sum of the codes' atoms, an array of arrays; it is of prepared rows."""
+        if isinstance(codes, NumpyCodes):
+            tensors = (torch.from_numpy(x) for x in (codes.indices, codes.values, codes.residual))
+            with torch.no_grad():
+                return self.decode(SparseCodes(*tensors)).cpu().numpy()
         return nn.functional.embedding_bag(codes.indices, self.dictionary, per_sample_weights=codes.values, mode="sum")
 
     @property

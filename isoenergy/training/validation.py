@@ -88,7 +88,7 @@ def _encoded(
     sae: SparseAutoencoder, pairs: tuple[Tensor, Tensor], gram: Tensor | None
 ) -> tuple[list[Tensor], list[SparseCodes]]:
     rows = [sae.prepare(x.float(), modality) for modality, x in zip(sae.config.modalities, pairs, strict=True)]
-    return rows, [sae.encode(x, gram) for x in rows]
+    return rows, [sae.encode(x, gram=gram) for x in rows]
 
 
 def _statistics(atoms: int, codes: Sequence[SparseCodes]) -> ConceptStatistics:

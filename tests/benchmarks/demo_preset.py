@@ -39,7 +39,7 @@ def unit(pairs: PairArrays) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def encoded(sae: SparseAutoencoder, rows: tuple[Tensor, Tensor]) -> tuple[SparseCodes, SparseCodes]:
     gram = sae.gram_of_frozen(sum(map(len, rows)))
-    image, text = (sae.encode(x, gram) for x in rows)
+    image, text = (sae.encode(x, gram=gram) for x in rows)
     return image, text
 
 

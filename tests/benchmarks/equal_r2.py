@@ -54,7 +54,7 @@ def measured(sae: SparseAutoencoder, pairs: RawPairs, fitting: RawPairs) -> dict
     known, together = ConceptStatistics.zeros(sae.config.atoms), PairAgreement.zeros(sae.config.atoms)
     there = ConceptStatistics.zeros(sae.config.atoms)
     for split, sums in ((fitting, (known, together)), (pairs, (there,))):
-        codes = [sae.encode(sae.prepare(x, m), gram) for x, m in zip(split, MODALITIES, strict=True)]
+        codes = [sae.encode(sae.prepare(x, m), gram=gram) for x, m in zip(split, MODALITIES, strict=True)]
         for each in sums:
             each.update(*codes)
     bimodal, agrees = known.classes().bimodal, agreement(together).agrees

@@ -95,7 +95,7 @@ def test_a_gram_matrix_is_only_for_a_pursuit() -> None:
     sae = SparseAutoencoder(replace(CONFIG, atoms=300, k=20))
     gram = sae.gram_of_frozen(rows=10**6)
     assert gram is not None
-    torch.testing.assert_close(sae.encode(rows(), gram).values, sae.encode(rows()).values)
+    torch.testing.assert_close(sae.encode(rows(), gram=gram).values, sae.encode(rows()).values)
     for encoder in set(ENCODERS) - {MatchingPursuit()}:
         assert SparseAutoencoder(replace(sae.config, sparse_encoder=encoder)).gram_of_frozen(10**6) is None
 
@@ -172,7 +172,7 @@ def test_a_gram_matrix_of_the_dictionary_as_it_was_is_refused() -> None:
     with torch.no_grad():
         sae.dictionary[200] += 0.01
     with pytest.raises(ValueError, match=r"gram must be that of this very dictionary.*has changed since"):
-        sae.encode(rows(), gram)
+        sae.encode(rows(), gram=gram)
 
 
 def test_half_precision_has_a_digest() -> None:

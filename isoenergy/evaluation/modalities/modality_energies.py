@@ -222,7 +222,7 @@ def encode_rows(
 ) -> tuple[dict[str, torch.Tensor], dict[str, SparseCodes]]:
     """Return the prepared rows of stored vectors, and their codes, by modality."""
     rows = {name: sae.prepare(tensor(vectors[name]), name) for name in sae.config.modalities}
-    return rows, {name: sae.part(name).encode(x, grams[name]) for name, x in rows.items()}
+    return rows, {name: sae.part(name).encode(x, gram=grams[name]) for name, x in rows.items()}
 
 
 def load_sums(folder: Path) -> ModalitySums:

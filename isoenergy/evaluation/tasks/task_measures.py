@@ -207,7 +207,7 @@ def _chosen(
 @torch.no_grad()
 def _codes(sae: SparseAutoencoder, rows: Rows, modality: str, gram: Tensor | None) -> SparseCodes:
     blocks = (rows[start : start + READ_ROWS] for start in range(0, len(rows), READ_ROWS))
-    return concatenate([sae.encode(sae.prepare(tensor(block), modality), gram) for block in blocks], sae.config.k)
+    return concatenate([sae.encode(sae.prepare(tensor(block), modality), gram=gram) for block in blocks], sae.config.k)
 
 
 def _partners(given: MixedSet) -> sparse.csr_array:

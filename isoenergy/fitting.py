@@ -1,0 +1,166 @@
+"""Training in a notebook: arrays, or a store, in; sparse autoencoders out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from isoenergy.codes.numpy_codes import NumpyCodes
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.errors import InputError
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.concept_statistics import ConceptStatistics
+from isoenergy.store import EmbeddingStore, PairBatches
+from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer
+from isoenergy.training.training_config import TrainingConfig
+
+Rows = Tensor | np.ndarray
+
+_LARGEST_BATCH = 512
+_NOT_IN_A_NOTEBOOK = ("null", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` returns: it encodes and decodes as the most aligned of its autoencoders does."""
+
+    saes: Mapping[str, SparseAutoencoder]
+    """By name, such as `beta-0.0004`; with several seeds, `beta-0.0004-seed-1`."""
+    history: list[dict[str, float]]
+    """Of each report: `step`, and the metrics of every autoencoder by `name/metric`."""
+    config: TrainingConfig
+    statistics: ConceptStatistics
+    """Of the training pairs, coded by `sae` at the end: its atoms' energies and classes."""
+
+    @property
+    def sae(self) -> SparseAutoencoder:
+        """The autoencoder of the largest β, and of the first seed."""
+        return _most_aligned(self.saes)
+
+    @overload
+    def encode(self, x: Tensor, modality: str) -> SparseCodes: ...
+
+    @overload
+    def encode(self, x: np.ndarray, modality: str) -> NumpyCodes: ...
+
+    def encode(self, x: Rows, modality: str) -> SparseCodes | NumpyCodes:
+        """Return the codes of `(batch, dim)` raw embeddings of a modality; see `SparseAutoencoder.encode`."""
+        return self.sae.encode(x, modality)
+
+    @overload
+    def decode(self, codes: SparseCodes) -> Tensor: ...
+
+    @overload
+    def decode(self, codes: NumpyCodes) -> np.ndarray: ...
+
+    def decode(self, codes: SparseCodes | NumpyCodes) -> Rows:
+        """Return the `(batch, dim)` rows that codes rebuild."""
+        return self.sae.decode(codes)
+
+    def save(self, folder: str | Path) -> None:
+        """Write each autoencoder into a folder of its name below `folder`, as `isoenergy train` does."""
+        for name, sae in self.saes.items():
+            sae.save(Path(folder) / name)
+
+    def __repr__(self) -> str:
+        sae = self.sae
+        betas = ", ".join(f"{each.config.beta:g}" for each in self.saes.values())
+        return f"Fit(dim {sae.config.dim}, {sae.config.atoms} atoms, k {sae.config.k}, β {betas}, {self.steps} steps)"
+
+    @property
+    def steps(self) -> int:
+        """Steps that were trained."""
+        return int(self.history[-1]["step"])
+
+
+def fit(
+    images: Rows | EmbeddingStore | str | Path,
+    texts: Rows | None = None,
+    *,
+    k: int = 20,
+    expansion: int = 8,
+    beta: float | tuple[float, ...] = 4e-4,
+    batch_pairs: int | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Fit:
+    """Train sparse autoencoders on embeddings of images and texts, and return them.
+
+    images, texts: `(pairs, dim)` raw embeddings, row i of one with row i of the other; or, in place of both, an
+    embedding store, its path or URL, whose train split is taken. k: rounds of Matching Pursuit. expansion: atoms, in
+    multiples of the width. beta: the alignment's weight (0: a standard SAE), or several: an SAE each, on the same
+    batches. batch_pairs: pairs a step; 512, or as many as there are. seed: of the start and the order of the data.
+    device: the GPU, if torch finds one. settings: others of `TrainingConfig`, such as `epochs`, `learning_rate`,
+    `bias_atoms="means"`, `revival`.
+
+    Raises InputError, naming argument, row and remedy, for what cannot be trained on.
+    """
+    given = isinstance(images, EmbeddingStore | str | Path)
+    if given == (texts is not None):
+        raise InputError("give images and texts as two arrays, or an embedding store, or its path, in place of both")
+    known = {each.name for each in fields(TrainingConfig)} - set(_NOT_IN_A_NOTEBOOK)
+    if unknown := sorted(set(settings) - known):
+        raise InputError(f"fit has no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    store = None
+    if given:
+        store = images if isinstance(images, EmbeddingStore) else EmbeddingStore.open(str(images))
+        pairs = store.pairs_in("train")
+    else:
+        pairs = len(images)  # type: ignore[arg-type]  # no store
+    batch_pairs = batch_pairs or max(1, min(_LARGEST_BATCH, pairs))
+    betas = (float(beta),) if isinstance(beta, int | float) else tuple(beta)
+    config = TrainingConfig(beta=betas, k=k, expansion=expansion, batch_pairs=batch_pairs, seed=seed, **settings)
+    if store is not None:
+        batches = store.batches("train", batch_pairs, seed)
+    else:
+        batches = PairBatches.of_arrays(images, texts, batch_pairs, seed)  # type: ignore[arg-type]  # both are arrays
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    trainer = Trainer(config, batches, batches.widths[0], on, means=_means(config, store, images, texts))
+    history: list[dict[str, float]] = []
+    with tqdm(total=trainer.steps, desc="fit", unit=" steps", disable=not progress) as bar:
+
+        def report(step: int, metrics: Metrics, save: SaveCheckpoint | None) -> None:
+            del save
+            if not history or history[-1]["step"] < step:
+                history.append({"step": step, **metrics})
+            bar.update(step - bar.n)
+
+        trainer.run(report)
+    saes = {}
+    for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True):
+        assert isinstance(sae, SparseAutoencoder)  # rows of one width
+        saes[name] = sae.cpu().requires_grad_(False).eval()
+    return Fit(saes, history, config, _statistics(_most_aligned(saes), batches))
+
+
+def _most_aligned(saes: Mapping[str, SparseAutoencoder]) -> SparseAutoencoder:
+    return max(saes.values(), key=lambda sae: sae.config.beta)
+
+
+def _statistics(sae: SparseAutoencoder, batches: PairBatches) -> ConceptStatistics:
+    statistics = ConceptStatistics.zeros(sae.config.atoms)
+    gram = sae.gram_of_frozen(2 * batches.batch_pairs * batches.steps)
+    for image, text in batches.epoch(0):
+        both = zip((image, text), sae.config.modalities, strict=True)
+        image_codes, text_codes = (sae.encode(sae.prepare(rows, modality), gram=gram) for rows, modality in both)
+        statistics.update(image_codes, text_codes)
+    return statistics
+
+
+def _means(config: TrainingConfig, store: EmbeddingStore | None, images: Any, texts: Any) -> dict[str, Tensor] | None:
+    """Mean unit row of each modality, where the training asks for it."""
+    if config.input != "centred" and config.bias_atoms != "means":
+        return None
+    if store is not None:
+        arrays = store.to_arrays("train")
+        images, texts = arrays.images, arrays.texts
+    both = {"image": images, "text": texts}
+    return {name: normalize(torch.as_tensor(rows).float(), dim=1).mean(0) for name, rows in both.items()}

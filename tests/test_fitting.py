@@ -1,0 +1,91 @@
+"""`isoenergy.fit`: arrays or a store in, autoencoders out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import isoenergy
+from isoenergy.errors import InputError
+from isoenergy.fitting import Fit
+from isoenergy.store import PairBatches
+from isoenergy.training import Trainer, TrainingConfig
+from tests.benchmarks.planted_store import planted_pairs, write_planted_store
+
+SETTINGS = {"k": 4, "expansion": 2, "epochs": 2, "learning_rate": 5e-3, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def pairs() -> tuple[np.ndarray, np.ndarray]:
+    return planted_pairs(600, 16)
+
+
+@pytest.fixture(scope="module")
+def fit(pairs: tuple[np.ndarray, np.ndarray]) -> Fit:
+    return isoenergy.fit(*pairs, beta=(0.0, 1e-3), batch_pairs=100, seed=3, **SETTINGS)
+
+
+def test_it_is_the_trainers_training(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    config = TrainingConfig(beta=(0.0, 1e-3), k=4, expansion=2, epochs=2, learning_rate=5e-3, batch_pairs=100, seed=3)
+    trainer = Trainer(config, PairBatches.of_arrays(*pairs, 100, 3), 16)
+    trainer.run(None)
+    assert list(fit.saes) == trainer.group.names
+    for ours, theirs in zip(fit.saes.values(), trainer.group.saes, strict=True):
+        assert torch.equal(ours.dictionary, theirs.dictionaries[0].dictionary)
+    assert fit.steps == 12
+    assert 3.5 < fit.history[-1]["beta-0.001/l0"] <= 4
+    assert repr(fit) == "Fit(dim 16, 32 atoms, k 4, β 0, 0.001, 12 steps)"
+    assert repr(fit.sae) == "SparseAutoencoder(dim 16, 32 atoms, k 4, β 0.001)"
+    assert fit.sae is fit.saes["beta-0.001"]
+
+
+def test_arrays_are_coded_as_arrays_and_tensors_as_tensors(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    for modality, rows in zip(("image", "text"), pairs, strict=True):
+        codes = fit.encode(rows, modality)
+        tensors = fit.encode(torch.from_numpy(rows), modality)
+        expected = fit.sae.encode(fit.sae.prepare(rows, modality))
+        np.testing.assert_array_equal(codes.indices, expected.indices)
+        np.testing.assert_array_equal(codes.values, expected.values)
+        assert torch.equal(tensors.values, expected.values)
+        rebuilt = fit.decode(codes)
+        assert isinstance(rebuilt, np.ndarray)
+        unit = rows.astype(np.float32) / np.linalg.norm(rows.astype(np.float32), axis=1, keepdims=True)
+        np.testing.assert_allclose(rebuilt + codes.residual, unit, atol=1e-5)
+        np.testing.assert_allclose(fit.decode(tensors), rebuilt, atol=1e-6)
+    with pytest.raises(ValueError, match="modality must be image or text, got 'sound'"):
+        fit.encode(pairs[0], "sound")
+
+
+def test_its_statistics_are_of_the_training_pairs(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    assert fit.statistics.rows == 1200
+    codes = [fit.sae.encode(fit.sae.prepare(rows, m)) for rows, m in zip(pairs, ("image", "text"), strict=True)]
+    energy = sum(part.energy(32).double() for part in codes)
+    np.testing.assert_allclose(fit.statistics.energy, energy / 2, rtol=1e-5)
+
+
+def test_a_store_is_taken_by_its_train_split(pairs: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    store = write_planted_store(tmp_path / "store", *pairs, pairs_a_shard=200)
+    of_path = isoenergy.fit(store, beta=0.0, bias_atoms="means", **SETTINGS)
+    of_store = isoenergy.fit(isoenergy.store.EmbeddingStore.open(str(store)), beta=0.0, bias_atoms="means", **SETTINGS)
+    assert of_path.sae.digest == of_store.sae.digest
+    assert of_path.statistics.rows == 2 * of_path.config.batch_pairs == 1024  # of 514 train pairs
+
+
+def test_what_cannot_be_trained_on_is_said(pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(InputError, match="two arrays, or an embedding store"):
+        isoenergy.fit(pairs[0])
+    with pytest.raises(InputError, match=r"fit has no setting epoch; there are .*epochs"):
+        isoenergy.fit(*pairs, epoch=3)
+    with pytest.raises(InputError, match="images"):
+        isoenergy.fit(pairs[0][:0], pairs[1][:0])
+    spoilt = pairs[0].copy()
+    spoilt[7, 3] = np.nan
+    with pytest.raises(InputError, match="row 7"):
+        isoenergy.fit(spoilt, pairs[1], **SETTINGS)
+
+
+def test_what_was_fitted_is_saved(fit: Fit, tmp_path: Path) -> None:
+    fit.save(tmp_path)
+    loaded = isoenergy.SparseAutoencoder.load(tmp_path / "beta-0.001")
+    assert loaded.digest == fit.sae.digest
