@@ -65,7 +65,7 @@ def open_store(config: SearchConfig) -> EmbeddingStore:
         raise InputError("a search needs --store STORE, or --resume NAME")
     store = EmbeddingStore.open(absolute_uri(config.store))
     store.require_complete()
-    store.require_pairs_of_one_width()
+    store.shards.require_pairs_of_one_width()
     if config.training.dictionaries == "own":
         raise InputError(
             "a search compares vectors across modalities, which needs one dictionary; give another --dictionaries"
