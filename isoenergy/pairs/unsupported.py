@@ -14,6 +14,7 @@ _ADVICE = {
         ".bz2",
         ".xz",
         ".zst",
+        ".lz4",
     ): "compressed files; unpack them first",
     (".zip", ".7z", ".rar"): "archives; unpack them, or give a list of captions and the zip as --images",
     (".tfrecord", ".tfrecords"): "TFRecords; write their examples as WebDataset tars or Parquet",

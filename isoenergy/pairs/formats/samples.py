@@ -5,6 +5,7 @@ import posixpath
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from isoenergy.pairs.captions import texts_of
 from isoenergy.pairs.columns import usual_column
@@ -49,9 +50,9 @@ def grouped(members: Iterable[Member | Damage]) -> Iterator[Sample | Damage | La
     share what is before the suffixes that say what they are. Members need not be adjacent: a sample that lacks its
     image or its text is waited for while `WINDOW_BYTES` or `WINDOW_SAMPLES` of others go by. Then its contents are
     dropped, and it comes at the end, unless image and text follow together: they are a sample without what was before.
-    Once members of a sample were seen apart, and at the beginning of a tar without notes, those that are whole wait as
-    long, for another text or note of theirs may follow. A text that comes later still is a sample that comes again;
-    notes that do are counted at the end.
+    Once members of a sample were seen apart, and at the beginning of a tar whose samples have no text or no note, those
+    that are whole wait as long, for a text or note of theirs may follow. A text that comes later still is a sample that
+    comes again; notes that do are counted at the end.
     """
     window = _Window()
     for member in members:
@@ -95,6 +96,7 @@ class _Group:
     is_closed: bool = False
     """Whether another has begun to take what has its key."""
     bytes: int = 0
+    roles: set[Role] = field(default_factory=set)
     _with_image: set[str] = field(default_factory=set)
     _with_text: set[str] = field(default_factory=set)
     _whole: set[str] = field(default_factory=set)
@@ -103,6 +105,7 @@ class _Group:
         """Take a member in; what is asked of a group is kept as it grows, for it may have most members of a tar."""
         self.stems.setdefault(part.stem, []).append(part)
         self.bytes += len(part.member.content or b"")
+        self.roles.add(part.role)
         if part.role == "image":
             self._with_image.add(part.stem)
         if part.has_text:
@@ -158,7 +161,7 @@ class _Window:
         self._bytes = 0
         self._linked: set[str] = set()  # names that symbolic links have given others
         self._late_notes = 0
-        self._awaits_notes = True  # whether no note has been seen in the first window: all may be at the end
+        self._is_first = True  # whether this is the first window, and nothing has had image, text and note together
         self._is_unsorted = False  # whether members of one sample were seen apart
 
     def add(self, member: Member) -> None:
@@ -193,7 +196,7 @@ class _Window:
         if part is not None:
             group.add(part)
             self._newest = part
-            self._awaits_notes &= part.role != "json"
+            self._is_first &= len(group.roles) < len(get_args(Role))
             self._bytes += len(member.content or b"")
             if group.is_several:
                 self._split(group)
@@ -223,8 +226,8 @@ class _Window:
                 self._split(first)  # also while it grows: all of a tar may have one key
             elif first is self._last:
                 return
-            elif first.is_closed or (first.is_whole and (is_full or not (self._is_unsorted or self._awaits_notes))):
-                self._awaits_notes &= not is_full
+            elif first.is_closed or (first.is_whole and (is_full or not (self._is_unsorted or self._is_first))):
+                self._is_first &= not is_full
                 yield from self._samples(self._taken())
             elif is_full:
                 self._drop(self._taken())

@@ -158,6 +158,17 @@ def test_notes_behind_all_pairs_are_theirs_or_are_told(
         assert f"{lost} .json members come when their pairs have been read" in pairs.rejections[8].detail
 
 
+@pytest.mark.parametrize(
+    "names",
+    ["1.json 1.jpg 0.txt 1.txt 0.jpg", "0.jpg 0.json 1.jpg 1.json 0.txt 1.txt", "0.json 0.jpg 1.jpg 1.txt 0.txt"],
+)
+def test_the_text_is_the_caption_from_the_beginning_of_an_unsorted_tar(tmp_path: Path, names: str) -> None:
+    content = {"json": b'{"caption": "from json"}', "txt": b"from txt", "jpg": b"i"}
+    pairs = read(tmp_path, tar_of([(name, content[name.split(".")[1]]) for name in names.split()]))
+    assert sorted(pairs.keys) == [b"a.tar/0", b"a.tar/1"]
+    assert (pairs.captions, reasons(pairs)) == ([b"from txt"] * 2, [None] * 2)
+
+
 @pytest.mark.parametrize("note", [b'{"caption": "from json"}', b'{"width": 3}'])
 def test_notes_far_before_their_pairs_cost_no_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: bytes
