@@ -65,7 +65,7 @@ def found(place: Path, tasks: TasksConfig) -> Tasks:
 def test_images_are_nearest_to_the_prompt_of_their_concept(found: Tasks) -> None:
     task = found["zero-shot/concept"]
     assert values(task, None, "original")["top1"] == values(task, "sae", "bimodal")["top1"] == 1
-    assert values(task, "sae", "unimodal") == pytest.approx({"top1": 1 / CONCEPTS, "top5": 0.5, "balanced": 0.1})
+    assert values(task, "sae", "unimodal") == {"top1": 0, "top5": 0, "balanced": 0}  # prompts are left with nothing
     assert "200 images to the nearest of 10 classes, each the mean of 1 prompt;" in task["what"]
 
 
