@@ -13,7 +13,6 @@ from isoenergy.report.page.page import write_report
 from isoenergy.store import EmbeddingStore
 from tests.evaluation.evaluations import evaluated, run_steps_here
 from tests.tasks.task_stores import (
-    CONCEPTS,
     DIM,
     measured,
     planted,
