@@ -1,6 +1,7 @@
 """The embeddings alone: their means, the pairs that are drawn, the queries and what is right for them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,19 +14,18 @@ from scipy import sparse
 
 from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.measured_rows import (
+    PLACE,
     Inputs,
     PartConfig,
     Result,
     Rows,
     StoreReference,
-    split_units,
     unit_rows,
 )
 from isoenergy.metrics.retrieval import chance_of_hit
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.bootstrap import REPLICATES, poisson_weights
 from isoenergy.statistics.weighted_sums import MeanSums
-from isoenergy.store import EmbeddingStore
 
 DIRECTIONS = ("image_to_text", "text_to_image")
 _MEANS_FILE = "means.safetensors"
@@ -56,13 +56,15 @@ class PairsConfig:
     store: StoreReference
     draw: Draw
     pairs: int
+    parts: tuple[PartConfig, ...] = field(metadata=PLACE)
+    """All of them, as the inputs have them."""
 
 
 def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -> Result:
     """Sum the unit rows of some units, keep those that are drawn, and label rows so that equal ones can be found."""
     del inputs
     drawn = np.sort(config.draw.rows(config.pairs))
-    means = MeanSums.zeros(EmbeddingStore.open(config.part.store.uri).manifest.dim)
+    means = MeanSums.zeros(config.part.store.dim)
     kept: list[list[Rows]] = [[], []]
     labels: list[list[Labels]] = [[], []]
     for first, *rows in config.part.read():
@@ -96,7 +98,8 @@ def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Resul
     queries = order[: config.draw.queries]
     directions, extra = _directions(labels, queries, order)
     held = {
-        modality: np.concatenate([rows, _rows_at(config.store, extra, modality)]) for modality, rows in drawn.items()
+        modality: np.concatenate([rows, _rows_at(config.parts, extra, modality, rows)])
+        for modality, rows in drawn.items()
     }
     save_file({name: np.ascontiguousarray(rows) for name, rows in held.items()}, output / _DRAWN_FILE)
     save_file(
@@ -236,13 +239,14 @@ def _directions(
     return directions, extra
 
 
-def _rows_at(reference: StoreReference, pairs: npt.NDArray[np.int64], modality: str) -> Rows:
-    """Return rows of given pairs, whose numbers are in order; only their units are read."""
-    store = EmbeddingStore.open(reference.uri)
-    found = [np.zeros((0, store.manifest.dim), store.manifest.dtype)]
-    for first, unit, count in split_units(store, reference.split):
-        chosen = pairs[slice(*np.searchsorted(pairs, (first, first + count)))] - first
-        if len(chosen):
-            arrays = store.read_unit_arrays(unit, reference.split)
-            found.append((arrays.images if modality == "image" else arrays.texts)[chosen])
+def _rows_at(parts: Sequence[PartConfig], pairs: npt.NDArray[np.int64], modality: str, like: Rows) -> Rows:
+    """Return rows of given pairs, whose numbers are in order; only their units are read. like: rows of their kind."""
+    found = [like[:0]]
+    for part in parts:
+        shards = part.store.shards
+        for first, unit in part.numbered():
+            chosen = pairs[slice(*np.searchsorted(pairs, (first, first + unit.pairs)))] - first
+            if len(chosen):
+                arrays = shards.pairs(unit.shard, part.store.split)
+                found.append((arrays.images if modality == "image" else arrays.texts)[chosen])
     return np.concatenate(found)

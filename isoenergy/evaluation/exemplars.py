@@ -1,7 +1,7 @@
 """Which images and captions fire an atom most, and where the pairs lie in two dimensions: what people look at."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from isoenergy.evaluation.concepts import CLASSES, load_codes, load_paired, load_statistics, load_together
 from isoenergy.evaluation.fit import Fitted, load_agreement
-from isoenergy.evaluation.measured_rows import Inputs, SaeReference, StoreReference, read_places, split_units
+from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, SaeReference, StoreReference, read_places
 from isoenergy.evaluation.top_pairs import load_tops
 from isoenergy.interventions.removal import INTERVENTIONS, intervene, kept_atoms
 from isoenergy.metrics.agreement import agreement
@@ -23,7 +23,6 @@ from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics, modality_score
 from isoenergy.statistics.equal_energy import equal_energy_tests
 from isoenergy.statistics.top_entries import TopPairs
-from isoenergy.store import EmbeddingStore
 
 ATOMS_FILE = "atoms.parquet"
 EXEMPLARS_FILE = "exemplars.parquet"
@@ -35,6 +34,8 @@ class ExemplarConfig:
     """How many atoms of each class are shown, by energy, and how many pairs for each."""
 
     store: StoreReference
+    parts: tuple[PartConfig, ...] = field(metadata=PLACE)
+    """All pairs."""
     atoms_per_class: int = 8
     pairs_per_atom: int = 8
 
@@ -61,15 +62,17 @@ def write_exemplars(config: ExemplarConfig, inputs: Inputs, output: Path) -> dic
         for atom in strongest_atoms(statistics, classes, config.atoms_per_class)
         for modality, part in tops.items()
     }
-    return {"rows": write_best(best, config.store, output)}
+    return {"rows": write_best(best, config.parts, output)}
 
 
-def write_best(best: Mapping[tuple[int, str], list[tuple[int, float]]], store: StoreReference, output: Path) -> int:
+def write_best(
+    best: Mapping[tuple[int, str], list[tuple[int, float]]], parts: Sequence[PartConfig], output: Path
+) -> int:
     """Write `exemplars.parquet`: a row a pair of each atom and modality, best first; return how many rows it has.
 
-    best: pairs and their coefficients by atom and modality.
+    best: pairs and their coefficients by atom and modality. parts: all pairs.
     """
-    where = _pair_places(store, {pair for pairs in best.values() for pair, _ in pairs})
+    where = _pair_places(parts, {pair for pairs in best.values() for pair, _ in pairs})
     rows = [
         {"atom": atom, "modality": modality, "rank": rank, "value": value, **where[pair]}
         for (atom, modality), pairs in best.items()
@@ -166,9 +169,7 @@ def first_pairs(tops: TopPairs, atom: int, count: int) -> list[tuple[int, float]
     return list(zip(tops.pairs[own].tolist(), tops.values[own].tolist(), strict=True))[:count]
 
 
-def _pair_places(reference: StoreReference, pairs: set[int]) -> dict[int, dict[str, Any]]:
+def _pair_places(parts: Sequence[PartConfig], pairs: set[int]) -> dict[int, dict[str, Any]]:
     """Return each pair's key, caption, input file and row."""
-    store = EmbeddingStore.open(reference.uri)
-    wanted = np.array(sorted(pairs), np.int64)
-    found = read_places(store, reference.split, split_units(store, reference.split), wanted).to_pylist()
+    found = read_places(parts, np.array(sorted(pairs), np.int64)).to_pylist()
     return {row.pop("pair"): row for row in found}

@@ -1,7 +1,7 @@
 """What the report's explorer shows of every live atom: its partners, and its strongest pairs with their pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,16 @@ import pyarrow.parquet as pq
 
 from isoenergy.evaluation.concepts import load_statistics
 from isoenergy.evaluation.exemplars import atoms_table
-from isoenergy.evaluation.measured_rows import Inputs, PartConfig, Result, SaeReference, read_places
+from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, Result, SaeReference, read_places
 from isoenergy.evaluation.top_pairs import load_histogram, load_tops
 from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
 from isoenergy.metrics.partners import strongest_partners
+from isoenergy.pairs.image_reading import ImageReading
+from isoenergy.pairs.source import SourceConfig
 from isoenergy.pairs.thumbnails import fitting_pixels, read_thumbnails, strip
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.top_entries import TopPairs
-from isoenergy.store import EmbeddingStore
 
 EXPLORER_FILE = "explorer.parquet"
 CAPTIONS_FILE = "captions.parquet"
@@ -41,9 +42,13 @@ class PartnersConfig:
 
 @dataclass(frozen=True)
 class PicturesConfig:
-    """A part of the pairs."""
+    """A part of the pairs, and where their images are."""
 
     part: PartConfig
+    source: SourceConfig | None = field(metadata=PLACE)
+    """None: there are no images."""
+    reading: ImageReading = field(metadata=PLACE)
+    """How images are read, as they were for their embeddings."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,12 @@ def picture_part(config: PicturesConfig, inputs: Inputs, output: Path) -> Result
     An image that cannot be read or decoded now has none; force the step to try again.
     """
     wanted = np.unique(np.concatenate([part.pairs for part in load_tops(inputs["tops"])]))
-    store = EmbeddingStore.open(config.part.store.uri)
-    pairs = read_places(store, config.part.store.split, config.part.unit_starts(store), wanted)
+    pairs = read_places([config.part], wanted)
     places = list(zip(pairs["file"].to_pylist(), pairs["row"].to_pylist(), strict=True))
     rows: dict[str, list[int]] = {}
     for file, row in places:
         rows.setdefault(file, []).append(row)
-    source = store.manifest.source_config
-    found = {} if source is None else read_thumbnails(source, rows, store.manifest.image_reading)
+    found = {} if config.source is None else read_thumbnails(config.source, rows, config.reading)
     captions = [
         caption if len(caption) <= _LETTERS else f"{caption[:_LETTERS]}…" for caption in pairs["caption"].to_pylist()
     ]

@@ -13,6 +13,7 @@ from isoenergy.evaluation.measured_rows import (
     Result,
     SaeReference,
     StoreReference,
+    UnitRows,
     split_units,
     tensor,
     unit_rows,
@@ -35,23 +36,22 @@ class FitConfig:
     """Pairs to fit on: all of these units, or the first so many."""
 
     store: StoreReference
-    units: tuple[str, ...]
+    units: tuple[UnitRows, ...]
     most_pairs: int
     sae: SaeReference | None = None
     """None: fit on the embeddings, of unit norm; else on what it rebuilds of them."""
 
 
-def spread_units(store: EmbeddingStore, split: Pairs, pairs: int) -> tuple[str, ...]:
+def spread_units(store: EmbeddingStore, split: Pairs, pairs: int) -> tuple[UnitRows, ...]:
     """Return units from all over the store that hold about so many pairs of a split, of which there are some."""
-    units = [unit for _, unit, count in split_units(store, split) if count]
+    units = list(split_units(store, split))
     wanted = max(1, ceil(len(units) * min(1, pairs / store.pairs_in(split))))
     return tuple(units[number * len(units) // wanted] for number in range(wanted))
 
 
 def spread_fit(store: EmbeddingStore, split: Pairs, pairs: int) -> FitConfig:
     """Return what fits on about so many pairs of a split from all over the store; of some SAE by `replace`."""
-    reference = StoreReference(store.uri, store.fingerprint, split)
-    return FitConfig(reference, spread_units(store, split, pairs), pairs)
+    return FitConfig(StoreReference.of(store, split), spread_units(store, split, pairs), pairs)
 
 
 def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
@@ -61,14 +61,14 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
     nothing.
     """
     del inputs
-    store = EmbeddingStore.open(config.store.uri)
+    shards = config.store.shards
     sae = None if config.sae is None else SparseAutoencoder.load(config.sae.place)
     statistics = None if sae is None else ConceptStatistics.zeros(sae.config.atoms)
     agreement, shuffled = (PairAgreement.zeros(0 if sae is None else sae.config.atoms) for _ in range(2))
-    moments = PairMoments.zeros(store.manifest.dim)
+    moments = PairMoments.zeros(config.store.dim)
     gram = None if sae is None else sae.gram_of_frozen(rows=2 * config.most_pairs)
     for unit in config.units:
-        arrays = store.read_unit_arrays(unit, config.store.split)
+        arrays = shards.pairs(unit.shard, config.store.split)
         most = min(len(arrays), config.most_pairs - moments.pairs)
         for start in range(0, most, READ_ROWS):
             both = [rows[start : min(start + READ_ROWS, most)] for rows in (arrays.images, arrays.texts)]

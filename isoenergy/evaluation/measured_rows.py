@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.draw import Draw
 from isoenergy.pairs.splits import Pairs
 from isoenergy.store import EmbeddingStore
+from isoenergy.store.shards import Shards
 
 PLACE = {"identity": False}
 """Marks a field that says where something lies, not what it is: a step's fingerprint leaves it out."""
@@ -29,11 +30,41 @@ Rows = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class StoreReference:
-    """A split of an embedding store, or all of it."""
+    """A split of an embedding store, or all of it, and how its shards are read: a step does not open the store."""
 
     uri: str = field(metadata=PLACE)
     fingerprint: str
     split: Pairs
+    widths: tuple[tuple[str, int], ...] = field(metadata=PLACE)
+    """Name and width of each modality; the fingerprint decides them."""
+
+    @classmethod
+    def of(cls, store: EmbeddingStore, split: Pairs) -> Self:
+        """Return the reference of a store that is open."""
+        return cls(store.uri, store.fingerprint, split, tuple(store.manifest.modalities.items()))
+
+    @property
+    def dim(self) -> int:
+        """Width of the widest modality."""
+        return max(width for _, width in self.widths)
+
+    @property
+    def shards(self) -> Shards:
+        """What reads its shards."""
+        return Shards(self.uri, dict(self.widths))
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRows:
+    """A unit of a store, as whoever opened that has told."""
+
+    unit: str
+    shard: str = field(metadata=PLACE)
+    """Name of its shard."""
+    file: str = field(metadata=PLACE)
+    """Where its pairs came from."""
+    pairs: int = field(metadata=PLACE)
+    """How many of the split it has."""
 
 
 @dataclass(frozen=True)
@@ -61,53 +92,52 @@ class PartConfig:
     """Units of a store, and where their pairs stand among all pairs of the split."""
 
     store: StoreReference
-    units: tuple[str, ...]
+    units: tuple[UnitRows, ...]
     first_pair: int
     seed: int
     """Decides the bootstrap's weights."""
 
     def read(self) -> Iterator[tuple[int, Rows, Rows]]:
         """Yield images and texts as stored, `(rows, dim)`, a few thousand at a time, and the first one's number."""
-        store, first = EmbeddingStore.open(self.store.uri), self.first_pair
-        for unit in self.units:
-            arrays = store.read_unit_arrays(unit, self.store.split)
-            for start in range(0, len(arrays), READ_ROWS):
-                yield first + start, arrays.images[start : start + READ_ROWS], arrays.texts[start : start + READ_ROWS]
-            first += len(arrays)
-
-    def unit_starts(self, store: EmbeddingStore) -> Iterator[tuple[int, str, int]]:
-        """Yield as `split_units` does, for the units of this part."""
-        units = set(self.units)
-        return (found for found in split_units(store, self.store.split) if found[1] in units)
+        self.store.shards.require_pairs_of_one_width()
+        for first, vectors in self.vectors():
+            images, texts = vectors.values()
+            yield first, images, texts
 
     def vectors(self) -> Iterator[tuple[int, dict[str, Rows]]]:
         """Yield vectors as stored, `(rows, width)` by modality, as `read` does images and texts."""
-        store, first = EmbeddingStore.open(self.store.uri), self.first_pair
-        for unit in self.units:
-            vectors = store.read_unit_vectors(unit, self.store.split)
+        shards = self.store.shards
+        for first, unit in self.numbered():
+            vectors = shards.vectors(unit.shard, self.store.split)
             pairs = len(next(iter(vectors.values())))
+            if pairs != unit.pairs:
+                raise InputError(
+                    f"{self.store.uri}/shards/{unit.shard} has {pairs} pairs, and had {unit.pairs} when the evaluation "
+                    f"was planned; the store was changed: evaluate again"
+                )
             for start in range(0, pairs, READ_ROWS):
                 yield first + start, {name: rows[start : start + READ_ROWS] for name, rows in vectors.items()}
-            first += pairs
+
+    def numbered(self) -> Iterator[tuple[int, UnitRows]]:
+        """Yield the units, and the number of the first pair of each."""
+        first = self.first_pair
+        for unit in self.units:
+            yield first, unit
+            first += unit.pairs
 
 
-def split_units(store: EmbeddingStore, split: Pairs) -> Iterator[tuple[int, str, int]]:
-    """Yield, unit by unit, the number of its first pair of the split, its name, and its number of such pairs."""
-    first = 0
+def split_units(store: EmbeddingStore, split: Pairs) -> Iterator[UnitRows]:
+    """Yield the units that have pairs of a split, in the store's order."""
     for record in store.commits:
-        pairs = record.pairs_in(split)
-        yield first, record.unit, pairs
-        first += pairs
+        if pairs := record.pairs_in(split):
+            yield UnitRows(record.unit, record.shard, record.file, pairs)
 
 
-def read_places(
-    store: EmbeddingStore, split: Pairs, units: Iterable[tuple[int, str, int]], wanted: npt.NDArray[np.int64]
-) -> pa.Table:
-    """Return the pairs among `wanted`, ascending numbers, that lie in some units, in order; only those are read.
+def read_places(parts: Iterable[PartConfig], wanted: npt.NDArray[np.int64]) -> pa.Table:
+    """Return the pairs among `wanted`, ascending numbers, that lie in some parts, in order; only those are read.
 
-    The columns are `pair`, `key`, `caption`, and where the pair came from: `file` and `row`. units: see `split_units`.
+    The columns are `pair`, `key`, `caption`, and where the pair came from: `file` and `row`.
     """
-    files = {record.unit: record.file for record in store.commits}
     schema = pa.schema(
         [
             ("pair", pa.int64()),
@@ -118,12 +148,15 @@ def read_places(
         ]
     )
     found = [schema.empty_table()]
-    for first, unit, count in units:
-        chosen = wanted[slice(*np.searchsorted(wanted, (first, first + count)))]
-        if len(chosen):
-            table = store.read_unit(unit, ["key", "caption", "row"], split).take(chosen - first)
-            columns = table.append_column("pair", pa.array(chosen)).append_column("file", [[files[unit]] * len(table)])
-            found.append(columns.select(schema.names).cast(schema))
+    for part in parts:
+        shards = part.store.shards
+        for first, unit in part.numbered():
+            chosen = wanted[slice(*np.searchsorted(wanted, (first, first + unit.pairs)))]
+            if len(chosen):
+                table = shards.table(unit.shard, ["key", "caption", "row"], part.store.split).take(chosen - first)
+                columns = table.append_column("pair", pa.array(chosen))
+                columns = columns.append_column("file", [[unit.file] * len(table)])
+                found.append(columns.select(schema.names).cast(schema))
     return pa.concat_tables(found)
 
 

@@ -10,7 +10,7 @@ import ray.data
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.fit import FitConfig
-from isoenergy.evaluation.measured_rows import PartConfig, StoreReference
+from isoenergy.evaluation.measured_rows import PartConfig, StoreReference, UnitRows
 from isoenergy.pairs.source import PairUnit
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
@@ -116,9 +116,10 @@ def _search(_size: ClusterSize, _stages: Stages) -> list[Resources]:
 
 def _evaluation(size: ClusterSize, _stages: Stages) -> list[Resources]:
     config = EvaluateConfig("store", ("sae",))
-    store = StoreReference("s3://bucket/store", "fingerprint", config.split)
-    part = PartConfig(store, ("unit",), 0, config.seed)
-    measured = MeasuredPairs((part,), 10, config.draw, 10, FitConfig(store, ("unit",), config.fit_pairs))
+    store = StoreReference("s3://bucket/store", "fingerprint", config.split, (("image", 512), ("text", 512)))
+    units = (UnitRows("unit", "unit.parquet", "file", 10),)
+    part = PartConfig(store, units, 0, config.seed)
+    measured = MeasuredPairs((part,), 10, config.draw, 10, FitConfig(store, units, config.fit_pairs))
     saes = {
         f"s3://bucket/saes/beta-{beta:g}": SparseAutoencoder(
             SaeConfig(dim=_WIDEST, atoms=_EXPANSION * _WIDEST, k=_K, beta=beta)

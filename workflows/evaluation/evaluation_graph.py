@@ -48,9 +48,18 @@ from isoenergy.evaluation.measured_bridges import (
 )
 from isoenergy.evaluation.measured_geometry import measure_geometry
 from isoenergy.evaluation.measured_retrieval import SearchPartConfig, merge_search, search_part
-from isoenergy.evaluation.measured_rows import DrawnConfig, PartConfig, SaeReference, StoreReference, split_units
+from isoenergy.evaluation.measured_rows import (
+    DrawnConfig,
+    PartConfig,
+    SaeReference,
+    StoreReference,
+    UnitRows,
+    split_units,
+)
 from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
+from isoenergy.pairs.image_reading import UNRECORDED, ImageReading
+from isoenergy.pairs.source import SourceConfig
 from isoenergy.pairs.splits import Pairs
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.fetching import HUB
@@ -80,6 +89,9 @@ class MeasuredPairs:
     fitting: FitConfig | CarriedConfig
     refitting: FitConfig | None = None
     """What could be fitted on the measured store itself, where `fitting` is of another: adaptation beside transfer."""
+    source: SourceConfig | None = None
+    """Where the pairs' images are."""
+    reading: ImageReading = UNRECORDED
 
     @classmethod
     def of(
@@ -96,13 +108,13 @@ class MeasuredPairs:
         fit_on: a store to fit on, if it is not `store`, or what the SAEs carry of theirs. Raises InputError if a store
         has no train split, or if every pair is measured and some would be fitted on.
         """
-        reference = StoreReference(store.uri, store.fingerprint, split)
+        reference = StoreReference.of(store, split)
         parts: list[PartConfig] = []
-        units: list[str] = []
+        units: list[UnitRows] = []
         start = total = 0
-        for first, unit, pairs in split_units(store, split):
-            units += [unit] if pairs else []
-            total = first + pairs
+        for unit in split_units(store, split):
+            units.append(unit)
+            total += unit.pairs
             if total - start >= part_pairs:
                 parts.append(PartConfig(reference, tuple(units), start, draw.seed))
                 units, start = [], total
@@ -117,7 +129,9 @@ class MeasuredPairs:
                 "--split all measures on the pairs too that classes and means are fitted on; give --fit-store, the "
                 "store that the SAEs were trained on, or another split"
             )
-        return cls(tuple(parts), total, draw, len(draw.rows(total)), elsewhere or fitting, refitting)
+        manifest = store.manifest
+        drawn, fitting = len(draw.rows(total)), elsewhere or fitting
+        return cls(tuple(parts), total, draw, drawn, fitting, refitting, manifest.source_config, manifest.image_reading)
 
     def steps(self, prefix: str) -> "StepMaker":
         """Return what makes steps over these pairs whose names begin with `prefix`."""
@@ -215,7 +229,8 @@ class EmbeddingSteps:
 
         make, some = measured.steps("embeddings"), _GIGABYTE
         means = make.each("means", sum_embeddings, of_means, memory=some)
-        self.pairs = make.one("pairs", merge_embeddings, PairsConfig(store, draw, measured.pairs), means)
+        whole = PairsConfig(store, draw, measured.pairs, measured.parts)
+        self.pairs = make.one("pairs", merge_embeddings, whole, means)
         self.fit = make.fit(measured.fitting)
         inputs = {"pairs": self.pairs, "fit": self.fit}
         self.geometry = make.one("geometry", measure_geometry, drawn, inputs, memory=some)
@@ -293,7 +308,7 @@ class SaeSteps(HeadlineSteps):
         ranks = make.each("ranks", rank_part, of_ranks, codes=codes, memory=some)
         self.top_pairs = make.one("top-pairs", merge_ranks, TopPairsConfig(), ranks)
         tops = {**statistics, "tops": self.top_pairs}
-        self.exemplars = make.one("exemplars", write_exemplars, ExemplarConfig(store), tops)
+        self.exemplars = make.one("exemplars", write_exemplars, ExemplarConfig(store, measured.parts), tops)
         projected = {**fitted, **held}
         self.projection = make.one("projection", write_projection, ProjectionConfig(sae, draw.sample), projected)
         self.spectra = make.one("spectra", write_spectra, None, statistics)
@@ -315,10 +330,14 @@ class ExplorerSteps:
 
     def __init__(self, sae: SaeReference, atoms: int, measured: MeasuredPairs, steps: SaeSteps, explored: int) -> None:
         """`explored`: how many SAEs share the report."""
+
+        def of_pictures(part: PartConfig) -> PicturesConfig:
+            return PicturesConfig(part, measured.source, measured.reading)
+
         make, some, much = measured.steps(step_prefix(sae)), _GIGABYTE, _GIGABYTE + _BYTES_A_MEETING * atoms**2
         statistics, tops = {"statistics": steps.statistics}, {"tops": steps.top_pairs}
         self.partners = make.one("partners", find_partners, PartnersConfig(sae), statistics, memory=much)
-        pictures = make.each("pictures", picture_part, PicturesConfig, tops, memory=some)
+        pictures = make.each("pictures", picture_part, of_pictures, tops, memory=some)
         inputs = {**statistics, "fit": steps.fit, **tops, "bridge": self.partners, **pictures}
         self.explorer = make.one(
             "explorer", gather_explorer, ExplorerConfig(STRIP_BYTES // explored), inputs, memory=some

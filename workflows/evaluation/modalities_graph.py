@@ -64,7 +64,7 @@ class ModalitySteps:
         between = CodeRetrievalConfig(draw, measured.pairs, sae)
         self.retrieval = make.one("retrieval", retrieve_by_codes, between, {**fitted, **codes}, memory=much)
         inputs = {"energies": self.energies, **fitted, **codes}
-        self.atoms = make.one("atoms", write_atoms, AtomsConfig(store, sae), inputs, memory=some)
+        self.atoms = make.one("atoms", write_atoms, AtomsConfig(store, sae, measured.parts), inputs, memory=some)
 
 
 class ModalitiesGraph:

@@ -97,7 +97,7 @@ class TaskSteps:
             for place, measured in saes.items():
                 sae: SaeReference = measured.fit.config.sae
                 fits[place] = sae, step_prefix(sae), measured.fit
-        self._encoder = StoreEncoder(store.uri, store.manifest.encoder_digest, store.manifest.precision)
+        self._encoder = StoreEncoder(store.uri, store.manifest, store.manifest.encoder_digest, store.manifest.precision)
         self.tasks: list[MeasuredTask] = []
         if config.with_pairs:
             require_columns(store, config.columns)
@@ -236,7 +236,7 @@ class TaskSteps:
         self._add("composed_retrieval", "composed-retrieval/fashioniq", "Composed retrieval, FashionIQ", step)
 
     def _pairs(self, name: str, split: Pairs) -> Step:
-        reference = StoreReference(self._store.uri, self._store.fingerprint, split)
+        reference = StoreReference.of(self._store, split)
         chosen = spread_units(self._store, split, self._config.pairs)
         return Step(name, gather_pairs, TaskPairsConfig(reference, chosen, self._config.pairs, self._config.columns))
 

@@ -1,6 +1,6 @@
 """The atoms of any number of modalities one by one: a table, what fires them most, and whether another SAE has them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isoenergy.evaluation.exemplars import ATOMS_FILE, first_pairs, write_best
-from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference, StoreReference
+from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, Result, SaeReference, StoreReference
 from isoenergy.evaluation.modalities.modality_energies import (
     fitted_sharing,
     load_modality_codes,
@@ -36,6 +36,8 @@ class AtomsConfig:
 
     store: StoreReference
     sae: SaeReference
+    parts: tuple[PartConfig, ...] = field(metadata=PLACE)
+    """All pairs."""
     atoms_per_class: int = 6
     pairs_per_atom: int = 6
 
@@ -90,7 +92,7 @@ def write_atoms(config: AtomsConfig, inputs: Inputs, output: Path) -> Result:
     best = {
         (atom, name): first_pairs(top, atom, config.pairs_per_atom) for atom in chosen for name, top in tops.items()
     }
-    return {"rows": write_best(best, config.store, output)}
+    return {"rows": write_best(best, config.parts, output)}
 
 
 def measure_modality_stability(config: ModalityStabilityConfig, inputs: Inputs, output: Path) -> Result:

@@ -30,7 +30,6 @@ from isoenergy.statistics.modality_shares import (
     subset_numbers,
 )
 from isoenergy.statistics.sums import MergeableSums
-from isoenergy.store import EmbeddingStore
 
 Floats = npt.NDArray[np.float64]
 
@@ -133,11 +132,11 @@ def fit_classes(config: FitConfig, inputs: Inputs, output: Path) -> Result:
     """Sum the energies that decide which modalities share an atom, where pairs are measured that were not fitted on."""
     del inputs
     assert config.sae is not None
-    sae, store = load_autoencoder(config.sae.place), EmbeddingStore.open(config.store.uri)
+    sae, shards = load_autoencoder(config.sae.place), config.store.shards
     sums = ModalitySums.zeros(len(sae.config.modalities), sae.config.atoms, replicates=0)
     grams = grams_of(sae)
     for unit in config.units:
-        vectors = store.read_unit_vectors(unit, config.store.split)
+        vectors = shards.vectors(unit.shard, config.store.split)
         most = min(len(next(iter(vectors.values()))), config.most_pairs - int(sums.pairs[0]))
         for start in range(0, most, READ_ROWS):
             chosen = {name: rows[start : min(start + READ_ROWS, most)] for name, rows in vectors.items()}

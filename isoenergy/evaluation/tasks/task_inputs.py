@@ -16,12 +16,12 @@ from torch import Tensor
 from isoenergy.encoders import DualEncoder, load_encoder
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.errors import InputError
-from isoenergy.evaluation.measured_rows import PLACE, Inputs, Result, Rows, StoreReference
+from isoenergy.evaluation.measured_rows import PLACE, Inputs, Result, Rows, StoreReference, UnitRows
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.image_files import Image, ImageFolder
 from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import Reason, Rejected
-from isoenergy.store import EmbeddingStore
+from isoenergy.store import EmbeddingStore, Manifest
 
 _ARRAYS_FILE = "embeddings.safetensors"
 _COLUMNS_FILE = "columns.parquet"
@@ -35,12 +35,14 @@ class StoreEncoder:
     """The encoder that made a store."""
 
     store: str = field(metadata=PLACE)
+    manifest: Manifest = field(metadata=PLACE)
+    """The store's."""
     digest: str
     precision: Precision
 
     def load(self) -> DualEncoder:
         """Load it, onto a GPU if there is one; raises InputError if it is not the one that the store was made with."""
-        manifest = EmbeddingStore.open(self.store).manifest
+        manifest = self.manifest
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         encoder = load_encoder(manifest.encoder, device, self.precision)
         differs = encoder.digest != self.digest or encoder.preprocessor.describe() != manifest.preprocessing
@@ -58,7 +60,7 @@ class TaskPairsConfig:
     """Pairs to take: those of these units, or the first so many, and some of their columns."""
 
     store: StoreReference
-    units: tuple[str, ...]
+    units: tuple[UnitRows, ...]
     most_pairs: int
     columns: tuple[str, ...]
 
@@ -99,14 +101,14 @@ def require_columns(store: EmbeddingStore, columns: Iterable[str]) -> None:
 def gather_pairs(config: TaskPairsConfig, inputs: Inputs, output: Path) -> Result:
     """Take pairs of the store with their columns."""
     del inputs
-    store = EmbeddingStore.open(config.store.uri)
+    shards = config.store.shards
     wanted = list(dict.fromkeys(("key", *config.columns)))
     tables, images, texts, left = [], [], [], config.most_pairs
     for unit in config.units:
-        arrays = store.read_unit_arrays(unit, config.store.split)
+        arrays = shards.pairs(unit.shard, config.store.split)
         images.append(arrays.images[:left])
         texts.append(arrays.texts[:left])
-        tables.append(store.read_unit(unit, wanted, config.store.split).slice(0, left))
+        tables.append(shards.table(unit.shard, wanted, config.store.split).slice(0, left))
         left -= len(images[-1])
     save_file({"image": np.concatenate(images), "text": np.concatenate(texts)}, output / _ARRAYS_FILE)
     pq.write_table(pa.concat_tables(tables, promote_options="permissive"), output / _COLUMNS_FILE)
