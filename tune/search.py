@@ -38,7 +38,7 @@ from workflows.cluster.storage_watch import storage_watched
 from workflows.cluster.waiting import Pending, Waiting
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
-from workflows.training.training_data import first_pairs, prepare_indices
+from workflows.training.training_data import first_pairs, first_shards, prepare_indices
 from workflows.training.training_stores import TrainingStores
 
 _LOG = logging.getLogger(__name__)
@@ -76,8 +76,8 @@ def open_store(config: SearchConfig) -> EmbeddingStore:
     return store
 
 
-def _pairs_of(stores: TrainingStores, split: Split, most: int) -> RawPairs:
-    found = first_pairs(stores, split, most)
+def _pairs_of(stores: TrainingStores, store: EmbeddingStore, split: Split, most: int) -> RawPairs:
+    found = first_pairs(first_shards(stores, {store.uri: store}, split, most), most)
     if found is None:
         raise InputError(f"{stores.images} has no {split} pair that can be used; embed more pairs")
     return found
@@ -99,10 +99,11 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run 
     if placement.gpus:
         require_usable_gpus()
     stores = TrainingStores(store.uri, store.uri)
-    index = prepare_indices(stores, folder.uri, skip_bad_rows=False, engine=RayTraining(patience))[0]
+    opened = {store.uri: store}
+    index = prepare_indices(stores, opened, folder.uri, skip_bad_rows=False, engine=RayTraining(patience))[0]
     measured = config.training.validation_pairs
-    validation = _pairs_of(stores, "validation", measured)
-    held = ray.put(TrialPairs(validation, _pairs_of(stores, "train", _FITTED_A_MEASURED * measured)))
+    validation = _pairs_of(stores, store, "validation", measured)
+    held = ray.put(TrialPairs(validation, _pairs_of(stores, store, "train", _FITTED_A_MEASURED * measured)))
     inputs = PassInputs(folder, Objectives(config.objectives), config.parts, placement, held, index)
     name = config.resume or config.name
     with alone_in(folder.uri), mlflow_runs.stage("tune", config.plan(), folder.uri, parent, name) as run:

@@ -30,7 +30,7 @@ from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
-from workflows.training.training_data import prepare_indices, widths_of
+from workflows.training.training_data import first_shards, prepare_indices, widths_of
 from workflows.training.training_engine import TrainingEngine, WorkersLostError
 from workflows.training.training_placement import TrainingPlacement
 from workflows.training.training_plan import beta_warnings, training_plan
@@ -54,7 +54,8 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     if found is None:
         return []
     config = replace(config, store=found)
-    stores = [EmbeddingStore.open(uri) for uri in dict.fromkeys((config.stores.images, config.stores.texts))]
+    opened = {uri: EmbeddingStore.open(uri) for uri in dict.fromkeys((config.stores.images, config.stores.texts))}
+    stores = list(opened.values())
     for store in stores:
         store.require_complete()
         require_batches(store.pairs_in("train"), config.training.batch_pairs, max(config.workers.fewest, 1))
@@ -67,10 +68,10 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     placement = engine.place(config.workers)
     if config.dry_run:
         with tempfile.TemporaryDirectory() as temporary:
-            indices = prepare_indices(config.stores, temporary, config.skip_bad_rows, engine)
+            indices = prepare_indices(config.stores, opened, temporary, config.skip_bad_rows, engine)
             print(training_plan(config.training, indices, config.residence, placement, output, engine))
         return []
-    indices = prepare_indices(config.stores, output, config.skip_bad_rows, engine)
+    indices = prepare_indices(config.stores, opened, output, config.skip_bad_rows, engine)
     for index in indices:
         require_batches(len(index), config.training.batch_pairs, placement.fewest)
         if index.skipped:
@@ -91,7 +92,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
                 output=output,
                 training=config.training,
                 residence=config.residence,
-                validates=all(store.pairs_in("validation") for store in stores),
+                validation=first_shards(config.stores, opened, "validation", config.training.validation_pairs),
                 keep_checkpoints=config.keep_checkpoints,
                 run=stage,
                 progress=progress,

@@ -91,7 +91,9 @@ def _time(
     config: SearchConfig, store: EmbeddingStore, placement: PassPlacement, first: TrainingConfig, total: int
 ) -> str:
     with tempfile.TemporaryDirectory() as temporary:
-        indices = prepare_indices(TrainingStores(store.uri, store.uri), temporary, False, RayTraining())
+        indices = prepare_indices(
+            TrainingStores(store.uri, store.uri), {store.uri: store}, temporary, False, RayTraining()
+        )
     probe = probed(first, indices, placement.cpus, placement.gpus, RayTraining())
     seconds = _steps(first, store.pairs_in("train")) / probe.steps_per_second / placement.workers
     rounds = -(-total // placement.concurrent)

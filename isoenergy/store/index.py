@@ -43,6 +43,16 @@ class Survey:
     sums: dict[str, npt.NDArray[np.float64]] = field(repr=False)
     """`(width,)` sum of the good pairs' unit rows, by modality."""
 
+    @classmethod
+    def joined(cls, surveys: Iterable["Survey"]) -> "Survey":
+        """Return what surveys of different shards have found together."""
+        shards: list[ShardSurvey] = []
+        sums: dict[str, npt.NDArray[np.float64]] = {}
+        for survey in surveys:
+            shards += survey.shards
+            sums = {name: sums.get(name, 0) + part for name, part in survey.sums.items()}
+        return cls(shards, sums)
+
 
 def survey_shards(
     uri: str, widths: Mapping[str, int], records: Sequence[CommitRecord], split: Split, splits_given: bool = False
@@ -96,15 +106,13 @@ class PairIndex:
     def collect(
         cls, store: StoreContents, split: Split, surveys: Iterable[Survey], skip_bad_rows: bool = False
     ) -> Self:
-        """Return the index that the surveys of all the store's shards, in their order, make.
+        """Return the index that the surveys of all the store's shards make, in the store's order.
 
         Raises InputError, naming shard and row, if a pair is bad, unless bad ones are to be skipped.
         """
-        shards: list[ShardSurvey] = []
-        sums: dict[str, npt.NDArray[np.float64]] = {}
-        for survey in surveys:
-            shards += survey.shards
-            sums = {name: sums.get(name, 0) + part for name, part in survey.sums.items()}
+        survey = Survey.joined(surveys)
+        found = {shard.shard: shard for shard in survey.shards}
+        shards, sums = [found[record.shard] for record in store.commits], survey.sums
         if not skip_bad_rows:
             _require_none_bad(store, shards)
         kept = [shard for shard in shards if shard.pairs > len(shard.bad)]

@@ -23,6 +23,7 @@ from isoenergy.training.training_metrics import mean_r2, notices, r2_by_modality
 from workflows.tracking import mlflow_runs
 from workflows.tracking.metric_stream import MetricStream
 from workflows.training.training_data import (
+    FirstShards,
     first_pairs,
     means_of,
     open_batches,
@@ -46,7 +47,8 @@ class WorkerTask:
     output: str
     training: TrainingConfig
     residence: Residence
-    validates: bool
+    validation: tuple[FirstShards, ...]
+    """What the first worker measures on; none: nothing."""
     keep_checkpoints: int
     run: mlflow_runs.Run
     progress: Progress
@@ -59,9 +61,9 @@ def train_worker(task: WorkerTask, seat: Seat) -> None:
     batches = open_batches(indices, task.training, task.residence, device, node, rank, seat.workers)
     widths = widths_of(indices)
     validation: RawPairs | None = None
-    if task.validates:
+    if task.validation:
         empty = tuple(torch.empty(0, width) for width in widths.values())
-        validation = first_pairs(task.stores, "validation", task.training.validation_pairs) if rank == 0 else empty
+        validation = first_pairs(task.validation, task.training.validation_pairs) if rank == 0 else empty
     worker = _Worker(task, batches, widths, device, node, means_of(indices), validation, rank)
     training = task.training
     if isinstance(training.beta, AutomaticBeta):
