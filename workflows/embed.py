@@ -151,10 +151,16 @@ def _changed(
             )
         for record in done.values():
             digests.setdefault(record.file, set()).add(record.file_digest)
+    tags = source.listed_tags()
     here = sorted(set(digests) & set(source.files))
+    here = [file for file in here if {_tag(digest) for digest in digests[file]} != {tags.get(file) or None}]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         now = tqdm(pool.map(source.file_digest, here), "check files", len(here), leave=False, delay=2)
-        changed = {file for file, digest in zip(here, now, strict=True) if digests[file] != {digest}}
+        changed = {
+            file
+            for file, digest in zip(here, now, strict=True)
+            if set(map(_content, digests[file])) != {_content(digest)}
+        }
     rows = {unit.name: unit.stop - unit.start for unit in units if unit.stop is not None}
     records = [record for done in committed for record in done.values()]
     changed |= {record.file for record in records if rows.get(record.unit, record.rows_in) != record.rows_in}
@@ -166,6 +172,16 @@ def _changed(
             f"them in, such as {forbidden[0]}; {advice}"
         )
     return changed
+
+
+def _content(file_digest: str) -> str:
+    """What a file's digest says of its content alone."""
+    return file_digest.partition(" ")[0]
+
+
+def _tag(file_digest: str) -> str:
+    """What an object store listed of the file."""
+    return file_digest.partition(" ")[2]
 
 
 def _tasks(

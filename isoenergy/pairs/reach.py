@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.source_names import MAGIC, expanded, is_pattern, listed_names, listed_places, literal_folder
-from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
+from isoenergy.storage.files import absolute_uri, object_tag, open_filesystem, without_secrets
 
 _PASSED_OVER = (".", "_")  # with these the names of folders begin that programs leave beside their output
 _OF_THE_DISK = "lost+found"
@@ -195,6 +195,14 @@ def source_files(uri: str, suffixes: Sequence[str]) -> tuple[AbstractFileSystem,
         raise InputError(f"{uri} holds no {suffixes[0]} files{also}; give such a file or a folder of them")
     require_utf8(uri, files)
     return place.filesystem, place.root, files, others
+
+
+def listed_tags(filesystem: AbstractFileSystem, root: str) -> dict[str, str]:
+    """Return `object_tag` of the files below `root` by their path there, by listing it; none where it is no S3."""
+    if "s3" not in filesystem.protocol:
+        return {}
+    found = filesystem.find(root, detail=True)
+    return {path[len(root) :].lstrip("/"): object_tag(entry) for path, entry in found.items()}
 
 
 def require_utf8(uri: str, files: Sequence[str]) -> None:

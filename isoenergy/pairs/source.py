@@ -158,7 +158,17 @@ class PairSource(Protocol):
         ...
 
     def file_digest(self, file: str) -> str:
-        """Return what changes when the file is written again; reads little of it."""
+        """Return what changes when the file is written again; reads little of it.
+
+        On an object store the tag stands behind it, after a space, that `listed_tags` tells.
+        """
+        ...
+
+    def listed_tags(self) -> dict[str, str]:
+        """Return what an object store lists of the files that changes when they are written again; none elsewhere.
+
+        Equal tags are equal files; other tags may be.
+        """
         ...
 
     def units(self, rows_per_unit: int) -> list[PairUnit]:

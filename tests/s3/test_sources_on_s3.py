@@ -50,7 +50,7 @@ def all_of(config: SourceConfig) -> dict[str, Any]:
     return {
         "format": source.format,
         "passed through": source.passed_through,
-        "digests": {file: source.file_digest(file) for file in source.files},
+        "digests": {file: source.file_digest(file).partition(" ")[0] for file in source.files},
         "units": source.units(4),
         "pairs": read(source),
         "images": {file: source.images(file, [0, 2]) for file in source.files},

@@ -74,6 +74,10 @@ class FolderPairs:
         """Return a digest of the names and sizes of what is in the folder."""
         return self._listed(file).digest
 
+    def listed_tags(self) -> dict[str, str]:
+        """Return none: there are few files."""
+        return {}
+
     def units(self, rows_per_unit: int) -> list[PairUnit]:
         """Cut every folder into units, in the order of the names."""
         return [unit for file, rows in self._rows.items() for unit in cut(file, rows, rows_per_unit)]

@@ -25,10 +25,10 @@ from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, has
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import LOOKED_AT, decoded, is_inline
 from isoenergy.pairs.kinds import HEAD_BYTES, OTHER_HEAD_BYTES, image_kind, other_kind
-from isoenergy.pairs.reach import ReachedFile, Unreachable, absolute_source, open_file, source_files
+from isoenergy.pairs.reach import ReachedFile, Unreachable, absolute_source, listed_tags, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
-from isoenergy.storage.files import file_digest
+from isoenergy.storage.files import tagged_digest
 
 SUFFIX = ".parquet"
 SUFFIXES = (SUFFIX, ".pq")
@@ -119,7 +119,11 @@ class ParquetPairs:
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the file's size and both its ends, of which one is the footer."""
-        return file_digest(self._filesystem, self._path(file))
+        return tagged_digest(self._filesystem, self._path(file))
+
+    def listed_tags(self) -> dict[str, str]:
+        """Return what an object store lists of the files."""
+        return listed_tags(self._filesystem, self._root)
 
     def units(self, rows_per_unit: int) -> list[PairUnit]:
         """Cut every file into units of at most `rows_per_unit` rows."""

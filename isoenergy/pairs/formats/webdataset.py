@@ -19,10 +19,10 @@ from isoenergy.pairs.formats.listed import raw_text
 from isoenergy.pairs.formats.samples import WINDOW_BYTES, WINDOW_SAMPLES, LateNotes, Sample, captions_in, grouped
 from isoenergy.pairs.formats.tar import Damage, Member, read_tar
 from isoenergy.pairs.kinds import Role, image_kind, role_of
-from isoenergy.pairs.reach import absolute_source, open_file, source_files
+from isoenergy.pairs.reach import absolute_source, listed_tags, open_file, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairUnit, RawPairs
-from isoenergy.storage.files import file_digest
+from isoenergy.storage.files import tagged_digest
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz")
 _MOST: dict[Role, int] = {"image": MAX_IMAGE_BYTES, "caption": MAX_CAPTION_BYTES, "json": 2**20}
@@ -71,7 +71,11 @@ class WebDatasetPairs:
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the tar's size and both its ends."""
-        return file_digest(self._filesystem, self._path(file))
+        return tagged_digest(self._filesystem, self._path(file))
+
+    def listed_tags(self) -> dict[str, str]:
+        """Return what an object store lists of the files."""
+        return listed_tags(self._filesystem, self._root)
 
     def units(self, rows_per_unit: int) -> list[PairUnit]:
         """Return one unit a tar: how many samples it holds only reading it tells."""
