@@ -9,7 +9,7 @@ import pytest
 
 from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.embeddings import EmbeddingsPartConfig, sum_embeddings
-from isoenergy.evaluation.fit import fit
+from isoenergy.evaluation.fit import FitConfig, fit
 from isoenergy.evaluation.measured_rows import read_places
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore, PairIndex, StoreWriter
@@ -47,10 +47,11 @@ def store(request: pytest.FixtureRequest) -> EmbeddingStore:
 def test_a_part_of_an_evaluation_reads_its_shards_and_nothing_else(store: EmbeddingStore, tmp_path: Path) -> None:
     pairs = SHARDS_OF_A_PART * 10
     measured = MeasuredPairs.of(
-        store, "all", Draw(sample=8, in_batches=8, queries=8, seed=0), fit_pairs=pairs, part_pairs=pairs
+        store, "all", Draw(sample=8, in_batches=8, queries=8, seed=0), fit_pairs=pairs, part_pairs=pairs, fit_on=store
     )
     assert len(measured.parts) == -(-len(store.commits) // SHARDS_OF_A_PART)
     config = EmbeddingsPartConfig(measured.parts[0], measured.draw, measured.pairs)
+    assert isinstance(measured.fitting, FitConfig)
     fitting = dataclasses.replace(measured.fitting, units=measured.parts[0].units)
     sent = pickle.dumps([config, fitting])
     assert len(sent) < 4096

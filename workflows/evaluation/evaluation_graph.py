@@ -129,9 +129,16 @@ class MeasuredPairs:
                 "--split all measures on the pairs too that classes and means are fitted on; give --fit-store, the "
                 "store that the SAEs were trained on, or another split"
             )
-        manifest = store.manifest
-        drawn, fitting = len(draw.rows(total)), elsewhere or fitting
-        return cls(tuple(parts), total, draw, drawn, fitting, refitting, manifest.source_config, manifest.image_reading)
+        return cls(
+            tuple(parts),
+            total,
+            draw,
+            len(draw.rows(total)),
+            elsewhere or fitting,
+            refitting,
+            store.manifest.source_config,
+            store.manifest.image_reading,
+        )
 
     def steps(self, prefix: str) -> "StepMaker":
         """Return what makes steps over these pairs whose names begin with `prefix`."""
