@@ -47,19 +47,19 @@ bench-embed: $(VENV)/installed-test
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --constraint constraints.txt pip setuptools
-	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable .
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[all]"
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[test,check,docs]"
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[all,test,check,docs]"
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[docs]"
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[all,docs]"
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[bench]"
+	$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable ".[all,bench]"
 	touch $@
 
 bench-evaluate: $(VENV)/installed-bench $(VENV)/installed-test

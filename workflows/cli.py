@@ -2,7 +2,9 @@
 
 import importlib
 import sys
+from typing import Any
 
+from isoenergy.errors import InputError
 from workflows.command import run_command
 
 STAGES = {
@@ -36,8 +38,20 @@ def main() -> None:
 
 
 def _run(stage: str, arguments: list[str]) -> None:
-    settings = importlib.import_module(f"workflows.settings.{stage}_settings").parse(arguments)
-    importlib.import_module(f"workflows.{stage}").start(settings)  # takes seconds to import; --help has ended by now
+    settings = _imported(f"workflows.settings.{stage}_settings", stage).parse(arguments)
+    _imported(f"workflows.{stage}", stage).start(settings)  # takes seconds to import; --help has ended by now
+
+
+def _imported(module: str, stage: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in ("isoenergy", "tune", "workflows"):
+            raise
+        raise InputError(
+            f"`isoenergy {stage}` needs {error.name}, which is not installed: `pip install 'isoenergy[all]'` brings "
+            f"what the stages need; isoenergy alone is fit, evaluate, stores and SAEs in Python"
+        ) from error
 
 
 if __name__ == "__main__":

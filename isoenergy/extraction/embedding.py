@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from isoenergy.encoders import DualEncoder, Preprocessor
 from isoenergy.encoders.dual_encoder import Pixels, Tokens
 from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit, RawPairs
 from isoenergy.pairs.splits import split_of_pair
+from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.schema import REJECTED, shard_schema, stored_names
 

@@ -6,10 +6,11 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from isoenergy.pairs.image_reading import AS_SEEN, ImageReading, as_rgb
+from isoenergy.pairs.image_reading import as_rgb
 from isoenergy.pairs.jpeg_xl import jpeg_xl_size
 from isoenergy.pairs.kinds import HEAD_BYTES, image_kind, other_kind
 from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.settings.image_choices import AS_SEEN, ImageReading
 
 MAX_CAPTION_BYTES = 2**16
 MAX_IMAGE_BYTES = 64 * 2**20

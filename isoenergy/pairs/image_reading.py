@@ -1,20 +1,13 @@
 """How an image file becomes the RGB picture that a person sees: its orientation, transparency and range of values."""
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
-
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
-from isoenergy.errors import InputError
 from isoenergy.pairs.rejection import Reason, Rejected
-
-Orientation = Literal["upright", "as-stored"]
-Transparency = Literal["white", "black", "as-stored"]
-WideRange = Literal["reject", "stretch", "clip"]
+from isoenergy.settings.image_choices import ImageReading, Transparency, WideRange
 
 _UNSIGNED, _WHITE_IS_ZERO = 1, 0
 _WIDE = {"I": "integers of 32 bits or with a sign", "F": "floating-point numbers"}
@@ -28,30 +21,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What brings each EXIF orientation upright."""
-
-
-@dataclass(frozen=True)
-class ImageReading:
-    """How images are read: as people see them, unless something else is chosen."""
-
-    orientation: Orientation = "upright"
-    """Whether an image is turned and mirrored as its EXIF data say, or taken as its pixels are stored."""
-    transparent: Transparency = "white"
-    """The background that transparent images are laid on. as-stored: alpha is dropped, and what lies under it seen."""
-    wide_range: WideRange = "reject"
-    """What becomes of grey values beyond 16 bits, with a sign or a fraction: the image is rejected, or stretched from
-    its own least to its own largest value. clip: cut off below 0 and above 255, 16 bits too, as older stores are."""
-
-    def __post_init__(self) -> None:
-        for name, allowed in zip((f.name for f in fields(self)), (Orientation, Transparency, WideRange), strict=True):
-            if getattr(self, name) not in get_args(allowed):
-                choices = ", ".join(get_args(allowed))
-                raise InputError(f"{name} of images must be one of {choices}, got {getattr(self, name)!r}")
-
-
-AS_SEEN = ImageReading()
-UNRECORDED = ImageReading("as-stored", "as-stored", "clip")
-"""How images were read for stores that do not say how."""
 
 
 def as_rgb(image: ImageFile, reading: ImageReading) -> Image.Image:

@@ -11,11 +11,11 @@ from PIL import Image, ImageOps
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairSource, PairUnit, SourceConfig
 from isoenergy.pairs.source_names import is_pattern
+from isoenergy.settings.image_choices import ImageReading
 
 PIXELS = 64
 _QUALITY, _STRIP_QUALITY = 90, 50

@@ -6,10 +6,10 @@ from typing import Any, Literal, Self
 
 from isoenergy.encoders.dual_encoder import Precision
 from isoenergy.errors import InputError
-from isoenergy.pairs.image_reading import UNRECORDED, ImageReading, Orientation, Transparency, WideRange
 from isoenergy.pairs.source import Format, PairColumns, SourceConfig
 from isoenergy.pairs.splits import Pairs
 from isoenergy.settings.differences import differing_fields
+from isoenergy.settings.image_choices import UNRECORDED, ImageReading, Orientation, Transparency, WideRange
 
 FORMAT = 3
 StoredDtype = Literal["float16", "float32"]

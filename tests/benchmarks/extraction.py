@@ -22,7 +22,7 @@ import tyro
 from isoenergy.encoders import load_encoder, load_preprocessor
 from isoenergy.extraction.embedding import PIXELS, encode, encoder_inputs, prepare
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
-from isoenergy.pairs.image_reading import AS_SEEN
+from isoenergy.settings.image_choices import AS_SEEN
 from isoenergy.store import EmbeddingStore
 from tests.benchmarks import extraction_cluster
 from tests.benchmarks.random_clip import make_open_clip_folder

@@ -43,7 +43,7 @@ class Pins:
     def read(cls, root: Path) -> "Pins":
         """Read them from a project's pyproject.toml and constraints.txt."""
         project = tomllib.loads((root / "pyproject.toml").read_text())
-        needed = [Requirement(line) for line in project["project"]["dependencies"]]
+        needed = [Requirement(line) for line in project["project"]["optional-dependencies"]["cluster"]]
         (ray_needed,) = (requirement for requirement in needed if requirement.name == "ray")
         (locked,) = re.findall(r"(?m)^ray==(.+)$", (root / "constraints.txt").read_text())
         return cls(

@@ -13,10 +13,10 @@ from PIL import Image
 from isoenergy.encoders import DualEncoder, load_encoder
 from isoenergy.extraction.embedding import PIXELS, embed, encode, encoder_inputs, prepare, separate
 from isoenergy.pairs.formats.parquet import ParquetPairs
-from isoenergy.pairs.image_reading import AS_SEEN
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairColumns, RawPairs
 from isoenergy.pairs.splits import split_of
+from isoenergy.settings.image_choices import AS_SEEN
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.writer import parquet_bytes
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows, encoded_image

@@ -11,8 +11,8 @@ from PIL import ExifTags, Image
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
-from isoenergy.pairs.image_reading import AS_SEEN, UNRECORDED, ImageReading
 from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.settings.image_choices import AS_SEEN, UNRECORDED, ImageReading
 from tests.pairs.made_up_pairs import encoded_image
 
 GREY_16 = np.linspace(0, 2**16 - 1, 64 * 16).round().astype(np.uint16).reshape(16, 64)

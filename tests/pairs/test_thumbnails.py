@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
-from isoenergy.pairs.image_reading import AS_SEEN, UNRECORDED, ImageReading
 from isoenergy.pairs.source import SourceConfig
 from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, read_thumbnails, strip, thumbnail
 from isoenergy.report.page.shown_pictures import thumbnails
+from isoenergy.settings.image_choices import AS_SEEN, UNRECORDED, ImageReading
 from tests.pairs.made_up_pairs import bad_rows, encoded_image, written_rows
 
 ROWS = [{"key": str(n), "image": encoded_image(seed=n), "caption": f"picture {n}"} for n in range(30)]

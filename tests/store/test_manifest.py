@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.image_reading import AS_SEEN, UNRECORDED, ImageReading
+from isoenergy.settings.image_choices import AS_SEEN, UNRECORDED, ImageReading
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from tests.store.small_store import FILES, MANIFEST
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 from isoenergy.encoders import DualEncoder, Preprocessor, load_encoder, load_preprocessor
 from isoenergy.errors import InputError
 from isoenergy.extraction.embedding import PIXELS
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import printed
+from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store import Manifest, StoreWriter
 from isoenergy.store.retry import retriable_rows
 

@@ -11,8 +11,8 @@ from isoenergy.encoders import Precision
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import CaptionChoice
 from isoenergy.pairs.download.downloader import DownloadConfig
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.source import Format, PairColumns
+from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store.manifest import StoredDtype
 from workflows.arguments import parse_config
 from workflows.cluster.patience import PATIENCE_MINUTES, require_patience

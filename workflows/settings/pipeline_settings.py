@@ -9,8 +9,8 @@ import tyro
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import CaptionChoice
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.source import PairColumns
+from isoenergy.settings.image_choices import ImageReading
 from isoenergy.training.training_config import TrainingConfig
 from tune.search_config import SearchConfig
 from tune.space import SearchSpace

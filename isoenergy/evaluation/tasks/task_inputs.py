@@ -19,8 +19,8 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_rows import PLACE, Inputs, Result, Rows, StoreReference, UnitRows
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.image_files import Image, ImageFolder
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store import EmbeddingStore, Manifest
 
 _ARRAYS_FILE = "embeddings.safetensors"

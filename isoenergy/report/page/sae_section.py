@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from isoenergy.evaluation.concepts import CLASSES
 from isoenergy.evaluation.exemplars import EXEMPLARS_FILE
-from isoenergy.pairs.image_reading import UNRECORDED, ImageReading
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.naming import Naming
 from isoenergy.report.page.sae_drawings import ReadTable, atom_drawings, projection_drawing, rival_drawings
@@ -17,6 +16,7 @@ from isoenergy.report.page.verdict import Finding, verdict
 from isoenergy.report.saes import Sae
 from isoenergy.report.sharedness import SharednessCounts
 from isoenergy.report.tables.rivals import rival_sentences
+from isoenergy.settings.image_choices import UNRECORDED, ImageReading
 
 _HEADINGS = {
     "bimodal": "Bimodal atoms: what images and captions share",

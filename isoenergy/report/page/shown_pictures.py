@@ -10,10 +10,10 @@ from PIL import Image
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairColumns, SourceConfig
+from isoenergy.settings.image_choices import ImageReading
 
 _PIXELS = 96
 
