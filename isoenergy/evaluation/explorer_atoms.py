@@ -15,10 +15,10 @@ from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, Result
 from isoenergy.evaluation.top_pairs import load_histogram, load_tops
 from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
 from isoenergy.metrics.partners import strongest_partners
-from isoenergy.pairs.image_reading import ImageReading
 from isoenergy.pairs.source import SourceConfig
 from isoenergy.pairs.thumbnails import fitting_pixels, read_thumbnails, strip
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.image_choices import ImageReading
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.top_entries import TopPairs
 
