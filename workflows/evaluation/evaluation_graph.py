@@ -58,13 +58,13 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.evaluation.spectra import write_spectra
 from isoenergy.evaluation.top_pairs import RankConfig, TopPairsConfig, merge_ranks, rank_part
-from isoenergy.pairs.image_reading import UNRECORDED, ImageReading
 from isoenergy.pairs.source import SourceConfig
 from isoenergy.pairs.splits import Pairs
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.fetching import HUB
 from isoenergy.sae.joint import Autoencoder
 from isoenergy.sae.sae_config import FITTED_FILE
+from isoenergy.settings.image_choices import UNRECORDED, ImageReading
 from isoenergy.storage.files import absolute_uri
 from isoenergy.store import EmbeddingStore
 from workflows.steps.step_plan import Step, StepFunction
