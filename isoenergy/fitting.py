@@ -89,6 +89,7 @@ def fit(
     batch_pairs: int | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
+    start_from: SparseAutoencoder | Fit | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Fit:
@@ -98,7 +99,8 @@ def fit(
     embedding store, its path or URL, whose train split is taken. k: rounds of Matching Pursuit. expansion: atoms, in
     multiples of the width. beta: the alignment's weight (0: a standard SAE), or several: an SAE each, on the same
     batches. batch_pairs: pairs a step; 512, or as many as there are. seed: of the start and the order of the data.
-    device: the GPU, if torch finds one. settings: others of `TrainingConfig`, such as `epochs`, `learning_rate`,
+    device: the GPU, if torch finds one. start_from: an autoencoder of the same width, atoms and kind, whose weights all
+    begin with in place of a random start. settings: others of `TrainingConfig`, such as `epochs`, `learning_rate`,
     `bias_atoms="means"`, `revival`.
 
     Raises InputError, naming argument, row and remedy, for what cannot be trained on.
@@ -124,6 +126,8 @@ def fit(
         batches = PairBatches.of_arrays(images, texts, batch_pairs, seed)  # type: ignore[arg-type]  # both are arrays
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     trainer = Trainer(config, batches, batches.widths[0], on, means=_means(config, store, images, texts))
+    if start_from is not None:
+        _start_from(trainer, start_from.sae if isinstance(start_from, Fit) else start_from)
     history: list[dict[str, float]] = []
     with tqdm(total=trainer.steps, desc="fit", unit=" steps", disable=not progress) as bar:
 
@@ -139,6 +143,16 @@ def fit(
         assert isinstance(sae, SparseAutoencoder)  # rows of one width
         saes[name] = sae.cpu().requires_grad_(False).eval()
     return Fit(saes, history, config, _statistics(_most_aligned(saes), batches))
+
+
+def _start_from(trainer: Trainer, start: SparseAutoencoder) -> None:
+    for sae in trainer.group.saes:
+        ours, theirs = ({k: tuple(w.shape) for k, w in each.state_dict().items()} for each in (sae, start))
+        if ours != theirs:
+            raise InputError(
+                f"start_from has weights {theirs}, and what is to be trained {ours}; give the same settings"
+            )
+        sae.load_state_dict(start.state_dict())
 
 
 def _most_aligned(saes: Mapping[str, SparseAutoencoder]) -> SparseAutoencoder:

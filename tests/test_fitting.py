@@ -89,3 +89,28 @@ def test_what_was_fitted_is_saved(fit: Fit, tmp_path: Path) -> None:
     fit.save(tmp_path)
     loaded = isoenergy.SparseAutoencoder.load(tmp_path / "beta-0.001")
     assert loaded.digest == fit.sae.digest
+
+
+def test_a_training_goes_on_from_an_autoencoder(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    longer = isoenergy.fit(*pairs, beta=1e-3, start_from=fit, **SETTINGS | {"learning_rate": 1e-5})
+    begun = isoenergy.fit(*pairs, beta=1e-3, **SETTINGS | {"learning_rate": 1e-5})
+    moved = (longer.sae.dictionary - fit.sae.dictionary).norm()
+    assert 0 < moved < 0.01 * (begun.sae.dictionary - fit.sae.dictionary).norm()
+    assert fit.sae.digest != longer.sae.digest
+    with pytest.raises(InputError, match="give the same settings"):
+        isoenergy.fit(*pairs, start_from=fit, **SETTINGS | {"expansion": 3})
+
+
+def test_atoms_are_taken_out_of_codes_and_added_to_rows(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    sae = fit.sae
+    rows = sae.prepare(pairs[0][:20], "image")
+    codes = sae.encode(rows)
+    atom = int(codes.indices[0, 0])
+    dense = codes.to_dense(32)
+    dense[:, [atom, 3]] = 0
+    torch.testing.assert_close(sae.decode(sae.without(codes, [atom, 3])), dense @ sae.dictionary)
+    torch.testing.assert_close(sae.steer(rows, atom, 0.5), rows + 0.5 * sae.dictionary[atom])
+    np.testing.assert_allclose(sae.steer(rows.numpy(), atom, 0.5), sae.steer(rows, atom, 0.5), atol=1e-6)
+    for wrong in (lambda: sae.without(codes, [32]), lambda: sae.steer(rows, -1, 1.0)):
+        with pytest.raises(ValueError, match="atoms are numbered from 0 to 31"):
+            wrong()

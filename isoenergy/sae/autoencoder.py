@@ -3,11 +3,11 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self, overload
+from typing import Self, TypeVar, overload
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from isoenergy.sparse_encoders import MatchingPursuit
 
 UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
 """What reading an autoencoder raises that is none."""
+Rows = TypeVar("Rows", Tensor, np.ndarray)
 _NORM_FLOOR = 1e-8
 _UNIT_TOLERANCE = 0.01
 """Half precision rounds a norm by up to 1e-3."""
@@ -169,6 +170,31 @@ class SparseAutoencoder(nn.Module):
             with torch.no_grad():
                 return self.decode(SparseCodes(*tensors)).cpu().numpy()
         return nn.functional.embedding_bag(codes.indices, self.dictionary, per_sample_weights=codes.values, mode="sum")
+
+    def without(self, codes: SparseCodes, atoms: Sequence[int]) -> SparseCodes:
+        """Return the codes with the coefficients of some atoms set to 0.
+
+        Raises ValueError for one that is not there.
+        """
+        keep = torch.ones(self.config.atoms, dtype=torch.bool)
+        keep[[self._atom(atom) for atom in atoms]] = False
+        return codes.keep(keep)
+
+    def steer(self, rows: Rows, atom: int, strength: float) -> Rows:
+        """Return `(batch, dim)` rows moved along an atom's direction: `strength` is what its coefficient gains.
+
+        rows: as `prepare` returns them, or rebuilt; an array of an array. Raises ValueError for an atom that is not
+        there.
+        """
+        direction = self.dictionary[self._atom(atom)].detach()
+        if isinstance(rows, Tensor):
+            return rows + strength * direction.to(rows)
+        return rows + strength * direction.cpu().numpy().astype(rows.dtype)
+
+    def _atom(self, atom: int) -> int:
+        if not 0 <= atom < self.config.atoms:
+            raise ValueError(f"atoms are numbered from 0 to {self.config.atoms - 1}, got {atom}")
+        return atom
 
     @property
     def digest(self) -> str:
