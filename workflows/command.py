@@ -16,6 +16,8 @@ from isoenergy.errors import InputError
 _PACKAGES = ("isoenergy", "tune", "workflows")
 _LEVELS = {"--verbose": logging.DEBUG, "--quiet": logging.WARNING}
 _FORMATS = {"--verbose": "%(asctime)s %(name)s: %(message)s"}
+_SAYS_NOTHING_OUTSIDE = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""Ray's and MLflow's usage statistics are off, here and in what is started here, unless the user turns them on."""
 _LOG = logging.getLogger(__name__)
 VERBOSITY = "--verbose: times, and the whole of an error. --quiet: what was asked for and what is wrong, and no more."
 """What `--help` says of the options that `take_verbosity` takes."""
@@ -82,6 +84,8 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def _run(main: Callable[[], None]) -> None:
+    for name, value in _SAYS_NOTHING_OUTSIDE.items():
+        os.environ.setdefault(name, value)
     asked: list[int] = []
 
     def terminate(number: int, _frame: FrameType | None) -> None:

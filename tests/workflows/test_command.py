@@ -1,6 +1,7 @@
 """How a program ends: with the exit code of its work, whatever libraries do to an interpreter that ends."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -140,3 +141,12 @@ def test_bad_input_is_one_line_and_the_whole_error_where_more_is_asked_for(
     err = capsys.readouterr().err
     assert err.splitlines()[-1] == "isoenergy: bad k"
     assert ("Traceback" in err) == (option == "--verbose")
+
+
+def test_usage_statistics_are_off_unless_the_user_turns_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    seen = {}
+    run_command(lambda: seen.update(os.environ))
+    assert seen["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert seen["RAY_USAGE_STATS_ENABLED"] == "1"
