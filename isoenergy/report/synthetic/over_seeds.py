@@ -10,6 +10,7 @@ from scipy import stats
 Interval = dict[str, float | None]
 
 _RESAMPLES = 10_000
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ def mean_and_interval(values: Sequence[float]) -> Interval:
 
 
 def mean_of_few(values: Sequence[float]) -> Interval:
-    """Return the mean over seeds and Student's 95 % interval, which holds with few of them, too; none of a single seed.
+    """Return the mean over seeds and Student's 95 % interval, which holds with few of them, too.
 
-    No mean if a seed has no number.
+    No interval of fewer than three, of which it says nothing, no mean if a seed has no number.
     """
     array = np.asarray(values, np.float64)
     if not len(array) or not np.isfinite(array).all():
         return {"mean": None, "low": None, "high": None}
     mean = float(array.mean())
-    if len(array) < 2:
+    if len(array) < _FEWEST:
         return {"mean": mean, "low": None, "high": None}
     half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return {"mean": mean, "low": mean - half, "high": mean + half}
