@@ -197,7 +197,7 @@ class SearchFolder:
         filesystem, root = self._place
         try:
             found: dict[str, Any] = json.loads(filesystem.cat_file(f"{root}/{name}"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
             raise InputError(

@@ -30,6 +30,7 @@ from workflows.extraction.extraction_stores import Stores
 from workflows.extraction.extraction_summary import ExtractionMeasures, progress_text, summary_json, table
 from workflows.settings.embed_settings import EmbedConfig, parse
 from workflows.tracking import mlflow_runs
+from workflows.tracking.run_files import require_writable
 
 _ROUNDS_WITHOUT_A_COMMIT = 2
 _FILES_AT_ONCE = 32
@@ -51,6 +52,9 @@ def run(
     source = open_source(place, Downloader(config.download).fetch)
     writers = tuple(StoreWriter(output) for output in config.outputs())
     encoders = [load_encoder(name) for name in config.encoders]
+    if not config.dry_run:
+        for output in config.outputs():
+            require_writable(output)
     placement = engine.place(config.actors, config.gpus_per_actor)
     committed = [writer.committed() for writer in writers]
     units = source.units(config.rows_per_unit)

@@ -39,6 +39,19 @@ def test_an_unwritable_output(refused: Run, tmp_path: Path, write_rows: RowsWrit
     assert "cannot be written" in refused("embed", *settings, "--output", tmp_path / "file" / "store")
 
 
+@pytest.mark.parametrize("stage", ["embed", "pipeline", "train", "tune"])
+def test_an_unwritable_output_is_found_before_ray_is_started(
+    stage: str, refused: Run, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.cluster.engine.connect", lambda **_: pytest.fail("Ray was started"))
+    (tmp_path / "file").write_text("")
+    options = {
+        "train": ("demo", "--store", filled, "--batch-pairs", 8),
+        "tune": ("demo", "--store", filled, "--space.batch-pairs", 8),
+    }
+    assert "cannot be written" in refused(stage, *options.get(stage, ()), "--output", tmp_path / "file" / "x")
+
+
 def test_a_store_of_another_encoder(refused: Run, filled: Path, other_encoder: Path) -> None:
     line = refused("embed", "--encoder", f"open_clip:{other_encoder}", "--output", filled)
     assert "was made by encoder 'bundled'" in line
