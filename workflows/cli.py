@@ -10,6 +10,7 @@ from workflows.command import run_command
 STAGES = {
     "pipeline": "everything below, in order, from pairs to a report",
     "embed": "image-text pairs to an embedding store",
+    "import": "vectors that are there already to an embedding store",
     "inspect": "what an embedding store holds, and whether it is sound",
     "train": "a standard and an aligned sparse autoencoder on a store",
     "tune": "search for settings: beta, dictionary size and more, on Ray Tune",

@@ -45,7 +45,7 @@ This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` 
 `summary.json`
     What the store holds and what the last run took; it informs.
 
-A store that was made of vectors (`isoenergy.store.paired_vectors`) has, in place of `image` and `text`, a column for
+A store that was made of vectors (`isoenergy.store.vector_sources`) has, in place of `image` and `text`, a column for
 each modality under the name that it has in the source, as the manifest's `widths` say; a `split` that the source gave
 is kept.
 

@@ -14,7 +14,7 @@ from isoenergy.settings.image_choices import UNRECORDED, ImageReading, Orientati
 FORMAT = 3
 StoredDtype = Literal["float16", "float32"]
 VECTORS: Literal["vectors"] = "vectors"
-"""The format of a source whose embeddings were there already; see `isoenergy.store.paired_vectors`."""
+"""The format of a source whose embeddings were there already; see `isoenergy.store.vector_sources`."""
 _INFORMATIVE = {"encoder", "source", "source_images", "units", "software"}
 
 

@@ -1,14 +1,16 @@
-"""Paired vectors that are there already, in Parquet: which columns they are, and the store that is made of them.
+"""Paired vectors that are there already: which columns they are, and the store that is made of them.
 
 A row is a pair, or as many things as there are columns of vectors: each column is a modality, in their order. Training
 and evaluation do not read such files where they lie: they copy them once into an embedding store, in the output. A file
 may have lists of no fixed length, float64, row groups of any size, and a fault in any row; in a store all of this has
 been looked at, shards are what a task or a streaming reader takes, and digests say that they are still the same. So
 indices, batches, parts, caching, S3 and resumption have one path, at the price of the vectors' bytes, once.
+
+Which files they are: `isoenergy.store.vector_sources`.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -16,23 +18,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.columns import usual_column
-from isoenergy.pairs.formats.parquet import SPOILT, SUFFIX, bytes_of, open_parquet
-from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, plain_schema, require_columns
-from isoenergy.pairs.reach import absolute_source, ending, find_files, open_file, source_files
+from isoenergy.pairs.columns import NO_KEY, usual_column
+from isoenergy.pairs.formats.parquet import SPOILT, bytes_of
+from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, require_columns
+from isoenergy.pairs.reach import absolute_source
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, cut, place_key
 from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.settings.modalities import MODALITY_NAME
-from isoenergy.storage.files import file_digest, open_filesystem, without_secrets
+from isoenergy.storage.files import file_digest, without_secrets
+from isoenergy.store.column_files import ColumnFile, Ranges
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
 from isoenergy.store.schema import OWN_COLUMNS, REJECTED, stored_names, vectors_schema
 
 ROWS_A_UNIT = 8192
-_FOOTERS_AT_ONCE = 32
+LEAST_WIDTH = 16
+"""Of a column that is taken for a modality without being named: a box or a date has fewer numbers."""
+RENAMED = "source_"
+"""Before the name of a column that a modality has too."""
+_ROWS_LOOKED_AT = 1000
+_SHARE_OF_ONE_LENGTH = 0.9
 _NO_LETTER = "\ufffd"
 
 
@@ -46,43 +54,64 @@ class VectorRows:
 
 
 class VectorFiles:
-    """A Parquet file or a folder of them, on any filesystem that fsspec opens, with columns of vectors. Pickles small.
+    """Files with columns of vectors, on any filesystem that fsspec opens. Pickles small.
 
-    Beside them `key` (or another usual name; else a row's key is its file and number), `split` (else it follows from
-    the key) and a caption are what they are for pairs of images and texts; every other column passes through.
+    Beside the vectors `key` (or another usual name; else a row's key is its file and number), `split` (else it follows
+    from the key) and a caption are what they are for pairs of images and texts; every other column passes through.
     """
 
-    def __init__(self, uri: str, modalities: Sequence[str] = ()) -> None:
-        """Look at the files' schemas; no rows are read but the first, if lists have no fixed length.
+    def __init__(
+        self,
+        uri: str,
+        filesystem: AbstractFileSystem,
+        root: str,
+        parts: Mapping[str, Sequence[ColumnFile]],
+        modalities: Sequence[str] = (),
+        key: str = "",
+    ) -> None:
+        """Choose among the columns; no rows are read but the first of a file, if lists have no fixed length.
 
-        modalities: the columns to take; none: all columns of vectors.
-        Raises InputError for files that cannot be read, differ in these columns, the key, the split or the caption, or
-        have types that no common one holds (what passes through may lack: see `common_schema`); for fewer than two
-        columns of vectors, one that is not there, or a name that a modality cannot have.
+        parts: by the file that stands for them, files whose rows belong together one by one.
+        modalities: the columns of vectors to take; none: those of one width, `LEAST_WIDTH` or more.
+        key: the column of keys; none: one of the usual names; `NO_KEY`: no column is.
+        Raises InputError for files whose rows are not as many, that differ in these columns, the key, the split or the
+        caption, or have types that no common one holds (what passes through may lack: see `common_schema`); for fewer
+        than two columns of vectors, one that is not there, or a name that a modality cannot have.
         """
-        self.uri = absolute_source(uri)
-        self._filesystem, self._root, self.files, _ = source_files(uri, (SUFFIX,))
-        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-            footers = dict(zip(self.files, pool.map(self._footer, self.files), strict=True))
-        self.rows = {file: rows for file, (rows, _) in footers.items()}
+        self.uri, self._filesystem, self._root = absolute_source(uri), filesystem, root
+        self.parts = dict(parts)
+        self.files = list(self.parts)
+        self._require_equal_counts()
+        self.rows = {file: together[0].rows for file, together in self.parts.items()}
         if not any(self.rows.values()):
-            raise InputError(f"{uri} holds no rows in its {len(self.files)} Parquet files; give one that does")
-        schemas = {schema: file for file, (_, schema) in reversed(footers.items())}
+            raise InputError(f"{without_secrets(uri)} holds no rows in its {len(self.files)} files; give one that does")
+        schemas = {_joined(together): file for file, together in reversed(self.parts.items())}
         schema = common_schema(schemas)
-        names = _chosen(schema, modalities, uri)
-        others = {field.name: field.type for field in schema if field.name not in names}
-        self.key, self.caption = (
-            usual_column([name for name, kind in others.items() if ROLES[role][0](kind)], role)
-            for role in ("key", "caption")
-        )
+        self.widths, self.left = self._chosen(schema, modalities)
+        others = {field.name: field.type for field in schema if field.name not in self.widths}
+        self.key = self._key(others, key)
+        texts = {name.removeprefix(RENAMED): name for name, kind in others.items() if ROLES["caption"][0](kind)}
+        self.caption = texts.get(usual_column(list(texts), "caption") or "")
         self.splits_given = pa.types.is_string(others.get("split", pa.null()))
         taken = {name for name in (self.key, self.caption, "split" if self.splits_given else None) if name}
-        require_columns(schemas, {*names, *taken})
-        first = next(file for file, rows in self.rows.items() if rows)
-        self.widths = {name: self._width(schema.field(name).type, first, name) for name in names}
-        halves = all(schema.field(name).type.value_type == pa.float16() for name in names)
+        require_columns(schemas, {*self.widths, *taken})
+        halves = all(schema.field(name).type.value_type == pa.float16() for name in self.widths)
         self.dtype: StoredDtype = "float16" if halves else "float32"
         self.passed_through = pa.schema([(name, kind) for name, kind in others.items() if name not in taken])
+
+    def plan(self) -> list[str]:
+        """Return lines that say what is taken for what."""
+        rows, files = sum(self.rows.values()), {file.file for together in self.parts.values() for file in together}
+        size = rows * sum(self.widths.values()) * np.dtype(self.dtype).itemsize
+        lines = [f"source      {without_secrets(self.uri)}: {rows:,} rows in {len(files):,} files"]
+        for name, width in self.widths.items():
+            lines.append(f"modality    {name}: {width} numbers a row, of {self._origin(name)}")
+        lines += [f"left out    {name}: {why}" for name, why in self.left.items()]
+        lines.append(f"key         {f'column {self.key}' if self.key else 'file and row: there is no column of keys'}")
+        lines.append(f"caption     {f'column {self.caption}' if self.caption else 'the key: there are no captions'}")
+        lines.append(f"split       {'column split' if self.splits_given else 'from the key'}")
+        lines.append(f"passes      {', '.join(f'{f.name} {f.type}' for f in self.passed_through) or 'nothing'}")
+        return [*lines, f"stored      {self.dtype}, {size:,} bytes of vectors"]
 
     def manifest(self) -> Manifest:
         """Return the manifest of the store that is made of them."""
@@ -111,8 +140,9 @@ class VectorFiles:
         return [unit for file, rows in self.rows.items() for unit in cut(file, rows, ROWS_A_UNIT)]
 
     def file_digest(self, file: str) -> str:
-        """Return a digest of the file's size and both its ends, of which one is the footer."""
-        return file_digest(self._filesystem, f"{self._root}/{file}")
+        """Return a digest of the sizes and both ends of the files that belong together."""
+        digests = [file_digest(self._filesystem, f"{self._root}/{part.file}") for part in self.parts[file]]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def read(self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool) -> Iterator[VectorRows]:
         """Yield some units of one file, given in their order.
@@ -123,14 +153,19 @@ class VectorFiles:
         """
         columns = [*self.widths, *(name for name in (self.key, self.caption) if name)]
         columns += ["split"] * self.splits_given + self.passed_through.names
+        ranges = [(unit.start, unit.stop or 0) for unit in units]
+        parts = [part for part in self.parts[file] if not set(columns).isdisjoint(part.schema.names)]
+        readers = [self._tables(part, ranges, columns) for part in parts]
+        for unit, tables in zip(units, zip(*readers, strict=True), strict=True):
+            there = {name: table[name] for table in tables for name in table.column_names}
+            yield self._looked_at(unit, pa.table(there), skip_bad_rows)
+
+    def _tables(self, part: ColumnFile, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
+        there = [name for name in columns if name in part.schema.names]
         try:
-            with open_file(self._filesystem, f"{self._root}/{file}", cache_type="none") as stream:
-                parquet = open_parquet(stream)
-                there = [name for name in columns if name in parquet.schema_arrow.names]
-                for unit, table in _cut_rows(parquet, units, there):
-                    yield self._looked_at(unit, table, skip_bad_rows)
+            yield from part.tables(self._filesystem, self._root, ranges, there)
         except SPOILT as error:
-            raise InputError(f"{self._place(file)} cannot be read ({error}); mend it, or leave it out") from error
+            raise InputError(f"{self._place(part.file)} cannot be read ({error}); mend it, or leave it out") from error
 
     def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool) -> VectorRows:
         faults: dict[int, str] = {}
@@ -186,88 +221,100 @@ class VectorFiles:
             unit, pa.table(columns, schema=schema).take(good), pa.Table.from_pylist(rejected, schema=REJECTED)
         )
 
-    def _footer(self, file: str) -> tuple[int, pa.Schema]:
-        try:
-            with open_file(self._filesystem, f"{self._root}/{file}", cache_type="none") as stream:
-                parquet = pq.ParquetFile(stream)
-                return parquet.metadata.num_rows, plain_schema(parquet.schema_arrow, keep_lengths=True)
-        except SPOILT as error:
-            raise InputError(f"{self._place(file)} is no Parquet file that can be read ({error})") from error
+    def _require_equal_counts(self) -> None:
+        uneven = [together for together in self.parts.values() if len({file.rows for file in together}) > 1]
+        if uneven:
+            counts = ", ".join(f"{file.rows:,} rows in {file.file}" for file in uneven[0])
+            more = f"; and so {len(uneven) - 1} more" * (len(uneven) > 1)
+            raise InputError(f"{without_secrets(self.uri)}: {counts}, which belong together{more}; mend or remove them")
 
-    def _width(self, kind: pa.DataType, file: str, name: str) -> int:
-        """The length of a column's lists: the type's, or the first row's."""
-        width: int | None = kind.list_size if pa.types.is_fixed_size_list(kind) else None
-        if width is None:
-            with open_file(self._filesystem, f"{self._root}/{file}", cache_type="none") as stream:
-                first = next(pq.ParquetFile(stream).iter_batches(1, columns=[name]))
-            width = pc.list_value_length(first[name])[0].as_py()
-        if not width:
-            raise InputError(f"{self._place(file)}, row 0: there is no {name} vector; mend the file")
-        return width
+    def _key(self, others: Mapping[str, pa.DataType], asked: str) -> str | None:
+        fitting = [name for name, kind in others.items() if ROLES["key"][0](kind)]
+        if not asked:
+            return usual_column(fitting, "key")
+        if asked == NO_KEY:
+            return None
+        if asked not in fitting:
+            raise InputError(
+                f"{without_secrets(self.uri)} has no column of keys {asked!r}; those of texts or integers are "
+                f"{', '.join(fitting) or 'none'}; give one of them, or {NO_KEY}"
+            )
+        return asked
+
+    def _chosen(self, schema: pa.Schema, asked: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
+        """Return the width of each modality, and why other columns of vectors are none."""
+        kinds = {field.name: field.type for field in schema if _is_vector(field.type)}
+        uri, there = without_secrets(self.uri), ", ".join(kinds) or "none"
+        if missing := [name for name in asked if name not in kinds]:
+            raise InputError(
+                f"{uri} has no column of vectors {missing[0]!r}; those it has are {there} among "
+                f"{', '.join(schema.names)}"
+            )
+        widths, left = {}, {}
+        for name in asked or kinds:
+            width, share = self._width(kinds[name], name)
+            if asked and not width:
+                raise InputError(f"{uri} has no {name} vector in its first {_ROWS_LOOKED_AT} rows; mend the files")
+            if not asked and share < _SHARE_OF_ONE_LENGTH:
+                left[name] = "its lists have no one length"
+            elif not asked and width < LEAST_WIDTH:
+                left[name] = f"{width} numbers a row, and fewer than {LEAST_WIDTH} may be no embedding"
+            else:
+                widths[name] = width
+        left |= {name: "--modalities does not name it" for name in kinds if asked and name not in widths}
+        if len(widths) < 2 or len(widths) < len(asked):
+            why = "".join(f"; {name} is left out: {reason}; --modalities takes it" for name, reason in left.items())
+            raise InputError(
+                f"{uri} has the columns {', '.join(schema.names)}, of vectors: {there}{why if not asked else ''}; "
+                f"paired vectors are two or more different columns of lists of float16, float32 or float64; images and "
+                f"texts are embedded first, by `isoenergy embed`"
+            )
+        for name in widths:
+            if name in OWN_COLUMNS or not MODALITY_NAME.fullmatch(name):
+                raise InputError(
+                    f"{uri}: a modality cannot be called {name!r}; rename the column: letters, digits, _ and -, none "
+                    f"of {', '.join(OWN_COLUMNS)}"
+                )
+        return widths, left
+
+    def _width(self, kind: pa.DataType, name: str) -> tuple[int, float]:
+        """The usual length of a column's lists, and the share of the first rows that have it."""
+        if pa.types.is_fixed_size_list(kind):
+            return kind.list_size, 1.0
+        parts = [part for together in self.parts.values() for part in together if name in part.schema.names]
+        part = next((part for part in parts if part.rows), parts[0])
+        (first,) = self._tables(part, [(0, min(part.rows, _ROWS_LOOKED_AT))], [name])
+        lengths = pc.list_value_length(first[name]).drop_null().to_numpy(zero_copy_only=False)
+        lengths = lengths[lengths > 0]
+        if not len(lengths):
+            return 0, 0.0
+        counts = np.bincount(lengths)
+        return int(counts.argmax()), float(counts.max() / len(lengths))
+
+    def _origin(self, name: str) -> str:
+        """Where a modality's vectors lie, for people."""
+        files = [part.file for together in self.parts.values() for part in together if name in part.schema.names]
+        return files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
 
     def _place(self, file: str) -> str:
         return without_secrets(self.uri if self.uri.endswith(f"/{file}") else f"{self.uri.rstrip('/')}/{file}")
 
 
-def holds_vectors(uri: str) -> bool:
-    """Return whether Parquet files lie at `uri` that are not a store's, nor those of stores in a folder."""
-    filesystem, root = open_filesystem(uri)
-    if filesystem.isfile(f"{root}/manifest.json"):  # a store may have many files
-        return False
-    if filesystem.isfile(root):
-        return root.lower().endswith(SUFFIX)
-    files = find_files(filesystem, root) if filesystem.isdir(root) else []
-    return bool(ending(files, (SUFFIX,))) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
-
-
-def _chosen(schema: pa.Schema, modalities: Sequence[str], uri: str) -> list[str]:
-    there = [field.name for field in schema if _is_vector(field.type)]
-    if missing := [name for name in modalities if name not in there]:
-        raise InputError(
-            f"{uri} has no column of vectors {missing[0]!r}; those it has are {', '.join(there) or 'none'} "
-            f"among {', '.join(schema.names)}"
-        )
-    names = list(modalities or there)
-    if len(set(names)) < 2 or len(set(names)) < len(names):
-        raise InputError(
-            f"{uri} has the columns {', '.join(schema.names)}, of vectors: {', '.join(names) or 'none'}; paired "
-            f"vectors are two or more different columns of lists of float16, float32 or float64; images and texts are "
-            f"embedded first, by `isoenergy embed`"
-        )
-    for name in names:
-        if name in OWN_COLUMNS or not MODALITY_NAME.fullmatch(name):
-            raise InputError(
-                f"{uri}: a modality cannot be called {name!r}; rename the column: letters, digits, _ and -, none of "
-                f"{', '.join(OWN_COLUMNS)}"
-            )
-    return names
+def _joined(together: Sequence[ColumnFile]) -> pa.Schema:
+    """Return the schema of files whose rows belong together."""
+    fields = {}
+    for part in together:
+        for field in part.schema:
+            if field.name in fields:
+                raise InputError(
+                    f"{together[0].file} and {part.file} belong together and both have {field.name}; rename one"
+                )
+            fields[field.name] = field
+    return pa.schema(list(fields.values()))
 
 
 def _is_vector(kind: pa.DataType) -> bool:
     return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))
-
-
-def _cut_rows(
-    parquet: pq.ParquetFile, units: Sequence[PairUnit], columns: list[str]
-) -> Iterator[tuple[PairUnit, pa.Table]]:
-    """Yield the rows of each unit; row groups before the first are passed over, and a unit or so is held at a time."""
-    ends = np.cumsum([parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)])
-    first_group = int(np.searchsorted(ends, units[0].start, side="right"))
-    held, first = [], int(ends[first_group - 1]) if first_group else 0
-    batches = parquet.iter_batches(ROWS_A_UNIT, list(range(first_group, parquet.num_row_groups)), columns)
-    stop = first
-    for unit in units:
-        assert unit.stop is not None
-        while stop < unit.stop:
-            batch = next(batches, None)
-            if batch is None:
-                raise OSError(f"it has fewer than {unit.stop} rows")
-            held.append(batch)
-            stop += len(batch)
-        table = pa.Table.from_batches(held)
-        yield unit, table.slice(unit.start - first, unit.stop - unit.start)
-        rest = table.slice(unit.stop - first)
-        held, first = rest.to_batches(), unit.stop
 
 
 def _vectors(

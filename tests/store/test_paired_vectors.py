@@ -11,13 +11,14 @@ import pytest
 from isoenergy.errors import InputError
 from isoenergy.pairs.splits import split_of
 from isoenergy.store import EmbeddingStore, PairIndex
-from isoenergy.store.paired_vectors import ROWS_A_UNIT, VectorFiles, holds_vectors
+from isoenergy.store.paired_vectors import ROWS_A_UNIT
+from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from tests.store.stores import write_store
 from workflows.training.vector_stores import store_of
 
 ROWS = 40
-AUDIO = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
-LYRICS = np.random.default_rng(1).normal(size=(ROWS, 5))
+AUDIO = np.random.default_rng(0).normal(size=(ROWS, 18)).astype(np.float32)
+LYRICS = np.random.default_rng(1).normal(size=(ROWS, 20))
 
 
 def fixed(rows: np.ndarray) -> pa.Array:
@@ -44,7 +45,7 @@ def test_a_store_holds_the_vectors_and_what_stands_beside_them(tmp_path: Path) -
     keys = [f"song {row}" for row in range(ROWS)]
     uri = write(tmp_path, id=keys, title=[key.upper() for key in keys], year=list(range(ROWS)))
     store = stored(uri, tmp_path)
-    assert store.manifest.modalities == {"audio": 3, "lyrics": 5}
+    assert store.manifest.modalities == {"audio": 18, "lyrics": 20}
     assert (store.manifest.dtype, store.manifest.encoder) == ("float32", "")
     table = store.read_unit(store.commits[0].unit)
     assert table["key"].to_pylist() == keys
@@ -54,7 +55,7 @@ def test_a_store_holds_the_vectors_and_what_stands_beside_them(tmp_path: Path) -
     vectors = store.read_unit_vectors(store.commits[0].unit)
     np.testing.assert_array_equal(vectors["audio"], AUDIO)
     np.testing.assert_array_equal(vectors["lyrics"], LYRICS.astype(np.float32))
-    assert PairIndex.build(store, "train").widths == {"audio": 3, "lyrics": 5}
+    assert PairIndex.build(store, "train").widths == {"audio": 18, "lyrics": 20}
 
 
 def test_without_key_and_caption_a_row_is_called_by_its_place(tmp_path: Path) -> None:
@@ -85,11 +86,11 @@ def test_a_copy_that_was_cut_short_goes_on_and_comes_out_the_same(tmp_path: Path
     rows = 2 * ROWS_A_UNIT + 11
     generator = np.random.default_rng(2)
     for file in ("a.parquet", "b.parquet"):
-        table = pa.table({name: fixed(generator.normal(size=(rows, 2)).astype("f2")) for name in ("x", "y")})
+        table = pa.table({name: fixed(generator.normal(size=(rows, 16)).astype("f2")) for name in ("x", "y")})
         (tmp_path / "files").mkdir(exist_ok=True)
         pq.write_table(table, tmp_path / "files" / file, row_group_size=5000)
     whole = stored(str(tmp_path / "files"), tmp_path)
-    files = VectorFiles(str(tmp_path / "files"))
+    files = open_vectors(str(tmp_path / "files"))
     for unit, record in zip(files.units(), whole.commits, strict=True):
         assert unit.name == record.unit
         assert record.embedded == unit.stop - unit.start  # type: ignore[operator]
@@ -121,11 +122,12 @@ def lists(row: int, value: Sequence[float | None] | None) -> pa.Array:
 
 BAD_ROWS = {
     "row 9: there is no lyrics vector": {"lyrics": lists(9, None)},
-    "row 9: lyrics has 4 numbers, and others have 5": {"lyrics": lists(9, [1.0] * 4)},
-    "row 9: lyrics lacks a number": {"lyrics": lists(9, [1.0, None, 1.0, 1.0, 1.0])},
-    "row 9: lyrics is not finite in float32": {"lyrics": lists(9, [1.0, float("nan"), 1.0, 1.0, 1.0])},
-    "row 8: lyrics is not finite in float32": {"lyrics": lists(8, [1e300] * 5)},
-    "row 9: lyrics is zero": {"lyrics": lists(9, [0.0] * 5)},
+    "row 9: lyrics has 4 numbers, and others have 20": {"lyrics": lists(9, [1.0] * 4)},
+    "row 0: lyrics has 0 numbers, and others have 20": {"lyrics": lists(0, [])},
+    "row 9: lyrics lacks a number": {"lyrics": lists(9, [1.0, None] * 10)},
+    "row 9: lyrics is not finite in float32": {"lyrics": lists(9, [1.0, float("nan")] * 10)},
+    "row 8: lyrics is not finite in float32": {"lyrics": lists(8, [1e300] * 20)},
+    "row 9: lyrics is zero": {"lyrics": lists(9, [0.0] * 20)},
     "row 3: there is no key": {"key": ["a", "b", "c", None, *map(str, range(4, ROWS))]},
     "row 2: the split is 'dev', and none of train, validation, test": {"split": ["train"] * 2 + ["dev"] * (ROWS - 2)},
 }
@@ -151,7 +153,14 @@ BAD_FILES = {
     r"has the columns audio, of vectors: audio; paired vectors are two or more": {"audio": fixed(AUDIO)},
     r"a modality cannot be called 'caption'; rename": {"audio": fixed(AUDIO), "caption": fixed(AUDIO)},
     r"a modality cannot be called 'layer\.3'; rename": {"audio": fixed(AUDIO), "layer.3": fixed(AUDIO)},
-    r"row 0: there is no b vector": {"a": fixed(AUDIO), "b": pa.array([[], *LYRICS[1:].tolist()])},
+    r"b is left out: its lists have no one length": {
+        "a": fixed(AUDIO),
+        "b": pa.array([[0.5] * (16 + row) for row in range(ROWS)]),
+    },
+    r"box is left out: 4 numbers a row, and fewer than 16 may be no embedding; --modalities takes it": {
+        "a": fixed(AUDIO),
+        "box": fixed(AUDIO[:, :4].copy()),
+    },
 }
 
 
@@ -181,7 +190,7 @@ def test_files_that_differ_in_what_passes_through_are_read_together(tmp_path: Pa
     halves = {"audio": fixed(AUDIO.astype(np.float64)), "lyrics": fixed(LYRICS)}
     pq.write_table(pa.table(halves | {"year": [0.5] * ROWS}), folder / "c.parquet")
     store = stored(str(folder), tmp_path)
-    assert (len(store), store.manifest.modalities) == (3 * ROWS, {"audio": 3, "lyrics": 5})
+    assert (len(store), store.manifest.modalities) == (3 * ROWS, {"audio": 18, "lyrics": 20})
     tables = [store.read_unit(commit.unit) for commit in store.commits]
     assert [table["year"][1].as_py() for table in tables] == ["1", "in 1", "0.5"]
     assert [table["artist"].null_count for table in tables] == [0, ROWS, ROWS]
@@ -189,7 +198,7 @@ def test_files_that_differ_in_what_passes_through_are_read_together(tmp_path: Pa
 
 
 def test_null_among_vectors_of_one_length_and_text_that_is_none_cost_their_rows(tmp_path: Path) -> None:
-    audio = pa.array([None, *AUDIO[1:].tolist()], pa.list_(pa.float32(), 3))
+    audio = pa.array([None, *AUDIO[1:].tolist()], pa.list_(pa.float32(), 18))
     keys = pa.array([b"%d" % row for row in range(ROWS - 1)] + [b"caf\xe9"]).view(pa.string())
     note = pa.array([b"caf\xe9"] * ROWS).view(pa.string())
     pq.write_table(pa.table(columns() | {"audio": audio, "key": keys, "note": note}), tmp_path / "vectors.parquet")
@@ -215,5 +224,7 @@ def test_stores_are_no_vectors_and_a_dry_run_copies_nothing(tmp_path: Path, caps
     with pytest.raises(InputError, match="is a store of image, text; --modalities chooses"):
         store_of(store.uri, "text,image", str(tmp_path / "output"))
     assert store_of(write(tmp_path / "files"), "", str(tmp_path / "output"), dry_run=True) is None
-    assert f"{ROWS} rows of audio (3), lyrics (5)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"{ROWS} rows in 1 files" in told
+    assert "modality    lyrics: 20 numbers a row, of vectors.parquet" in told
     assert not (tmp_path / "output").exists()

@@ -57,7 +57,8 @@ def test_two_columns_of_one_width_have_the_papers_evaluation_under_their_names(
 ) -> None:
     caplog.set_level("INFO")
     places = trained(vectors, tmp_path / "saes", "audio,text")
-    assert "500 rows of audio (24), text (24)" in caplog.text
+    assert "500 rows in 1 files" in caplog.text
+    assert "modality    text: 24 numbers a row" in caplog.text
     assert trained(vectors, tmp_path / "saes", "audio,text") == places
     assert SparseAutoencoder.load(places[0]).config.modalities == ("audio", "text")
     done = json.loads((tmp_path / "saes/done.json").read_text())

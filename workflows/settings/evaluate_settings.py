@@ -17,8 +17,8 @@ class EvaluateConfig:
     """Measure SAEs on held-out pairs, side by side. Steps that are done are not done again."""
 
     store: str
-    """Embedding store that `isoenergy embed` made, or Parquet with columns of paired vectors as `isoenergy train` takes
-    them: it is copied into a store in the output, unless you give the one that training has made."""
+    """Embedding store that `isoenergy embed` made, or vectors that are there already, as `isoenergy import` takes them:
+    they are copied into a store in the output, unless you give the one that training has made."""
     saes: tuple[str, ...]
     """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
     `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
@@ -51,7 +51,8 @@ class EvaluateConfig:
     only: tuple[str, ...] = ()
     """Steps to do, with all that they need, such as `*/geometry`; nothing is summed up then."""
     modalities: str = ""
-    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
+    """Columns of vectors to take, in this order, with commas between; default: all whose vectors have
+    one width, of 16 or more."""
     skip_bad_rows: bool = False
     """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
     patience: float = PATIENCE_MINUTES

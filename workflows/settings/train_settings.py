@@ -21,10 +21,11 @@ class TrainConfig:
     """What is trained, on what, where to. A run that was cut short goes on: run the same command again."""
 
     store: str = tyro.MISSING
-    """Embedding store that `isoenergy embed` made; its train split is trained on. Or Parquet with columns of paired
-    vectors, a file, a folder or an fsspec URL: it is copied into a store in the output; each column is a modality."""
+    """Embedding store that `isoenergy embed` made; its train split is trained on. Or vectors that
+    are there already, as `isoenergy import` takes them: they are copied into a store in the output."""
     modalities: str = ""
-    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
+    """Columns of vectors to take, in this order, with commas between; default: all whose vectors have
+    one width, of 16 or more."""
     texts: str = ""
     """Another store to take the texts from, which are then not paired with the images: needs --alignment iso-energy."""
     output: str = "runs/saes"

@@ -1,4 +1,4 @@
-"""Paired vectors where a store is asked for: the store that is made of them, in the output, is what is worked on."""
+"""Paired vectors where a store is asked for: the store that is made of them is what is worked on."""
 
 import json
 import logging
@@ -16,7 +16,8 @@ from isoenergy.pairs.duplicates import key_places, repeated
 from isoenergy.pairs.source import PairUnit
 from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore, StoreWriter
-from isoenergy.store.paired_vectors import VectorFiles, holds_vectors
+from isoenergy.store.paired_vectors import VectorFiles
+from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from workflows.cluster import engine
 
 _LOG = logging.getLogger(__name__)
@@ -27,42 +28,68 @@ STORE = "store"
 
 
 def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False, dry_run: bool = False) -> str | None:
-    """Return the URI of the store at `uri`; of vectors in Parquet, of that which is made of them in `output`.
+    """Return the URI of the store at `uri`; of files of vectors, of that which is made of them in `output`.
 
-    modalities: columns to take, with commas between; none: all that hold vectors. What is copied already is not copied
-    again. Returns None, and prints what there is, if it is a dry run and the store is not whole.
+    modalities: see `modality_names`. What is copied already is not copied again. Returns None, and prints what is taken
+    for what, if it is a dry run and the store is not whole.
     Raises InputError, naming file, row and column, for what cannot be used, and for files that have changed since.
     """
-    names = tuple(name.strip() for name in modalities.split(",") if name.strip())
+    names = modality_names(modalities)
     if not holds_vectors(uri):
         if names and (there := tuple(EmbeddingStore.open(uri).manifest.modalities)) != names:
             raise InputError(f"{uri} is a store of {', '.join(there)}; --modalities chooses among columns of vectors")
         return uri
-    files = VectorFiles(uri, names)
-    made = f"{absolute_uri(output)}/{STORE}"
-    writer, manifest, units = StoreWriter(made), files.manifest(), files.units()
-    committed = writer.committed() if writer.holds(manifest) else {}
-    _require_unchanged(files, writer, skip_bad_rows)
-    missing = [unit for unit in units if unit.name not in committed]
-    if not missing and writer.has_summary():
-        return made
-    what = ", ".join(f"{name} ({width})" for name, width in files.widths.items())
-    told = f"vectors: {sum(files.rows.values()):,} rows of {what} in {without_secrets(uri)}; to {made}"
-    if dry_run:
-        print(f"{told}\n         the rest of the plan follows once they are copied")
-        return None
-    _LOG.info(told)
-    writer.begin(manifest, files.files)
-    _copy_all(files, writer, missing, skip_bad_rows)
-    writer.settle(manifest.units)
-    store = EmbeddingStore.open(made)
-    store.require_complete()
-    if left_out := sum(store.rejected.values()):
-        _LOG.warning("vectors: %d bad rows are left out; %s/rejected names them", left_out, made)
-    if files.key:
-        _require_different_keys(store)
-    writer.write_summary(json.dumps({"rows": store.rows_in, "rejected": store.rejected}))  # now it is known to be sound
-    return made
+    copy = VectorCopy(open_vectors(uri, names), f"{absolute_uri(output)}/{STORE}", skip_bad_rows)
+    if not copy.is_done:
+        plan = "\n".join(copy.plan())
+        if dry_run:
+            print(f"{plan}\nthe rest of the plan follows once they are copied")
+            return None
+        _LOG.info(plan)
+        copy.run()
+    return copy.store
+
+
+def modality_names(given: str) -> tuple[str, ...]:
+    """Return the columns that a command line names, with commas between; none: all that can be taken."""
+    return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+class VectorCopy:
+    """A store that is made of vectors, as far as it is."""
+
+    def __init__(self, files: VectorFiles, store: str, skip_bad_rows: bool = False) -> None:
+        """Look at what is copied. Raises InputError if that is another copy, or of files that have changed since."""
+        self._files, self.store, self._skip_bad_rows = files, store, skip_bad_rows
+        self._writer, self._manifest, self._units = StoreWriter(store), files.manifest(), files.units()
+        committed = self._writer.committed() if self._writer.holds(self._manifest) else {}
+        _require_unchanged(files, self._writer, skip_bad_rows)
+        self._missing = [unit for unit in self._units if unit.name not in committed]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all is copied and known to be sound."""
+        return not self._missing and self._writer.has_summary()
+
+    def plan(self) -> list[str]:
+        """Return lines that say what is taken for what, and how much of it is copied."""
+        done = len(self._units) - len(self._missing)
+        return [*self._files.plan(), f"store       {self.store}: {done:,} of {len(self._units):,} units are there"]
+
+    def run(self) -> EmbeddingStore:
+        """Copy what is missing. Raises InputError, naming file, row and column, for what cannot be used."""
+        self._writer.begin(self._manifest, self._files.files)
+        _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows)
+        self._writer.settle(self._manifest.units)
+        store = EmbeddingStore.open(self.store)
+        store.require_complete()
+        if left_out := sum(store.rejected.values()):
+            _LOG.warning("vectors: %d bad rows are left out; %s/rejected names them", left_out, self.store)
+        if self._files.key:
+            _require_different_keys(store)
+        summary = {"rows": store.rows_in, "rejected": store.rejected}
+        self._writer.write_summary(json.dumps(summary))  # now it is known to be sound
+        return store
 
 
 def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: bool) -> None:
@@ -121,7 +148,8 @@ def _require_different_keys(store: EmbeddingStore) -> None:
         found = ray.get(ray.remote(num_cpus=1)(_first_repeated).remote(store))
     if found:
         raise InputError(
-            f"{found[1]} rows of {store.manifest.source} have a key that stands before, such as {found[0]!r}"
+            f"{found[1]} rows of {store.manifest.source} have a key that stands before, such as {found[0]!r}; mend "
+            f"them, or run `isoenergy import --key none` to another --output: files and rows are the keys then"
         )
 
 

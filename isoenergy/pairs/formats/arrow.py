@@ -42,7 +42,7 @@ class ArrowPairs(ParquetPairs):
     def _footer(self, file: str) -> tuple[int, pa.Schema] | Exception:
         rows = 0
         try:
-            with _opened(self._filesystem, self._path(file)) as (schema, batches):
+            with open_arrow(self._filesystem, self._path(file)) as (schema, batches):
                 try:
                     for batch in batches:
                         rows += batch.num_rows
@@ -63,7 +63,7 @@ class ArrowPairs(ParquetPairs):
     ) -> Iterator[tuple[Sequence[int], Part]]:
         if not wanted:
             return
-        with _opened(self._filesystem, self._path(file)) as (schema, batches):
+        with open_arrow(self._filesystem, self._path(file)) as (schema, batches):
             there = [name for name in columns if name in schema.names]
             yield from read_group(_cut(batches, there, rows_at_once), 0, wanted)
 
@@ -71,14 +71,20 @@ class ArrowPairs(ParquetPairs):
 def _cut(batches: Iterator[pa.RecordBatch], columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         chosen = batch.select(columns)
-        for column in chosen.columns:  # offsets may point anywhere; text that is not UTF-8 is its row's own fault
-            column.view(of_bytes(column.type)).validate(full=True)
+        require_sound(chosen)
         for start in range(0, len(chosen), rows):
             yield chosen.slice(start, rows)
 
 
+def require_sound(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid if offsets point anywhere; text that is not UTF-8 is its row's own fault."""
+    for column in batch.columns:
+        column.view(of_bytes(column.type)).validate(full=True)
+
+
 @contextmanager
-def _opened(filesystem: AbstractFileSystem, path: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+def open_arrow(filesystem: AbstractFileSystem, path: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Open a file of either of Arrow's formats: its schema, and its batches until it ends or is spoilt."""
     is_local = isinstance(filesystem, LocalFileSystem)
     try:
         stream: Any = pa.memory_map(path) if is_local else pa.PythonFile(open_file(filesystem, path), "r")
@@ -111,6 +117,6 @@ def _to_the_end(reader: pa.ipc.RecordBatchStreamReader, stream: Any) -> Iterator
 
 @lru_cache(maxsize=64)
 def _pair_starts(filesystem: AbstractFileSystem, path: str, rows: int, caption: str) -> npt.NDArray[np.int64]:
-    with _opened(filesystem, path) as (_, batches):
+    with open_arrow(filesystem, path) as (_, batches):
         parts = read_group(_cut(batches, [caption], rows or 1), 0, range(rows))
         return np.concatenate([[0], np.cumsum(counts_of_captions(parts, rows, caption))])

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--arch", default="ViT-B-32", help="the checkpoint's architecture by open_clip's name")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--num-prepro-workers", type=int, default=4)
+    parser.add_argument("--write-batch-size", type=int, default=10**6, help="pairs in a file of embeddings")
     asked = parser.parse_args()
     if asked.output.exists():
         parser.error(f"{asked.output} exists; embeddings of two runs would mix")
@@ -45,6 +46,7 @@ def main() -> None:
         clip_model=f"open_clip:{asked.arch}/{asked.weights.absolute()}",
         use_jit=False,
         output_partition_count=1,
+        write_batch_size=asked.write_batch_size,
     )
     finished = time.perf_counter()
 

@@ -46,6 +46,7 @@ CODE = JobCode(None, {}, "c0de" * 16)
 WHOLE = {
     "pipeline": ("demo", "--output", "/data/demo"),
     "embed": ("--pairs", "s3://b/pairs", "--output", "s3://b/store"),
+    "import": ("s3://b/embeddings", "--output", "s3://b/store"),
     "inspect": ("/data/store", "--verify"),
     "train": ("paper", "--store", "s3://b/store", "--output", "s3://b/saes", "--beta", "0,1e-4"),
     "tune": ("clip", "--store", "s3://b/store", "--output", "s3://b/searches", "--space.beta", "1e-5..1e-3"),

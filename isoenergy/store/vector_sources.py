@@ -1,0 +1,200 @@
+"""Where vectors are that somebody has made: Parquet, clip-retrieval's folders, arrays in files, saved datasets."""
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from fsspec import AbstractFileSystem
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.columns import USUAL_NAMES
+from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW
+from isoenergy.pairs.formats.parquet import SPOILT, SUFFIXES
+from isoenergy.pairs.reach import Place, ending, place_of, require_utf8
+from isoenergy.pairs.source_names import is_pattern, listed_places
+from isoenergy.settings.modalities import MODALITIES
+from isoenergy.storage.files import open_filesystem, without_secrets
+from isoenergy.store.array_files import NPY, NPZ, SAFETENSORS, StoredArray, arrays_in
+from isoenergy.store.column_files import ArrayColumns, ArrowColumns, ColumnFile, ParquetColumns, RenamedColumns
+from isoenergy.store.paired_vectors import RENAMED, VectorFiles
+
+_ARRAYS = (NPY, NPZ, SAFETENSORS)
+_READ = (*_ARRAYS, *SUFFIXES, *ARROW)
+_HEADERS_AT_ONCE = 32
+_USUAL = {
+    "image": re.compile(r"(img|image|vision|visual|picture)s?([_-].*|emb.*)?"),
+    "text": re.compile(r"(txt|text|caption|language)s?([_-].*|emb.*)?"),
+}
+_NUMBERED = re.compile(r"(.*?)[_.-]?(\d*)")
+_CLIP_RETRIEVAL_KEY = "image_path"
+
+
+def holds_vectors(uri: str) -> bool:
+    """Return whether files of vectors lie at `uri` that are not a store's, nor those of stores in a folder."""
+    if len(listed_places(uri)) == 1:
+        filesystem, root = open_filesystem(uri)
+        if filesystem.isfile(f"{root}/manifest.json"):  # a store may have many files
+            return False
+        if not is_pattern(uri) and not filesystem.isfile(root) and not filesystem.isdir(root):
+            return False
+    place = place_of(uri)
+    files = place.named + place.found
+    return bool(ending(files, _READ)) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
+
+
+def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "") -> VectorFiles:
+    """Open files of vectors.
+
+    `.npy` files are a modality each, or one of its shards: `img_emb/img_emb_0.npy` belongs to `text_emb/text_emb_0.npy`
+    and to the metadata in `metadata/metadata_0.parquet`. Parquet, Arrow, `.npz` and safetensors have a modality a
+    column, or array.
+    modalities, key: see `VectorFiles`.
+    Raises InputError for what cannot be read, and for shards of which one lacks.
+    """
+    place = place_of(uri)
+    files = sorted({*place.named, *ending(place.found, _READ)})
+    require_utf8(uri, files)
+    arrays, tables = ending(files, (NPY,)), ending(files, SUFFIXES)
+    in_one = ending(files, (NPZ, SAFETENSORS))
+    arrow = [file for file in ending(files, ARROW) if not file.rpartition("/")[2].startswith("cache-")]
+    if sum(map(bool, (arrays, in_one, arrow))) > 1 or (tables and (in_one or arrow)):
+        raise InputError(
+            f"{without_secrets(uri)} holds files of several formats, such as "
+            f"{' and '.join(kind[0] for kind in (arrays, in_one, arrow, tables) if kind)}; give those of one"
+        )
+    if arrays:
+        parts = _shards(uri, place, arrays, tables)
+        key = key or _usual_key(parts)
+    else:
+        opened = _opened(place, in_one or arrow or tables or files)
+        parts = {part.file: [part] for part in opened}
+    return VectorFiles(uri, place.filesystem, place.root, parts, modalities, key)
+
+
+def _opened(place: Place, files: Sequence[str]) -> list[ColumnFile]:
+    with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
+        return list(pool.map(partial(_open, place.filesystem, place.root), files))
+
+
+def _open(filesystem: AbstractFileSystem, root: str, file: str) -> ColumnFile:
+    """Read the header of a file. Raises InputError if it has none that can be used."""
+    try:
+        if file.lower().endswith(ARROW):
+            return ArrowColumns.of(filesystem, root, file)
+        if file.lower().endswith(_ARRAYS):
+            return _of_arrays(file, arrays_in(filesystem, f"{root}/{file}"))
+        return ParquetColumns.of(filesystem, root, file)
+    except SPOILT as error:
+        kinds = {ARROW: "Arrow file", _ARRAYS: "file of arrays"}
+        kind = next((kind for suffixes, kind in kinds.items() if file.lower().endswith(suffixes)), "Parquet file")
+        raise InputError(f"{without_secrets(root)}/{file} is no {kind} that can be read ({error})") from error
+
+
+def _of_arrays(file: str, arrays: Sequence[StoredArray]) -> ArrayColumns:
+    """Return the arrays of a file that have a vector, a number or a text a row, of which there are as many."""
+    vectors = [array for array in arrays if array.is_vectors]
+    counts = {array.shape[0] for array in vectors}
+    if len(counts) > 1:
+        each = ", ".join(f"{array.shape[0]:,} rows in {array.name}" for array in vectors)
+        raise InputError(f"{file}: {each}, which belong together; give arrays of as many rows")
+    if not vectors:
+        shapes = ", ".join(f"{array.name or 'it'} is {array.dtype} of shape {array.shape}" for array in arrays)
+        raise InputError(f"{file} holds no vectors: {shapes or 'nothing'}; expected floats, (rows, width)")
+    (rows,) = counts
+    columns = [array for array in arrays if array.is_column and array.shape[0] == rows]
+    named = {_modality(array.name): array for array in vectors} | {array.name: array for array in columns}
+    if len(named) < len(vectors) + len(columns):
+        named = {array.name: array for array in (*vectors, *columns)}
+    return ArrayColumns(file, rows, tuple(sorted(named.items(), key=lambda item: _order(item[0]))))
+
+
+def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]) -> dict[str, Sequence[ColumnFile]]:
+    """Return the `.npy` shards of all modalities with their metadata, by that of the first modality."""
+    by_modality = _numbered(uri, arrays)
+    numbers = {number for shards in by_modality.values() for number in shards}
+    metadata = _metadata(uri, tables)
+    groups = {name: by_modality[name] for name in sorted(by_modality, key=_order)} | (
+        {"": metadata} if metadata else {}
+    )
+    lacking = [
+        f"{next(iter(shards.values()))} has no fellow {number or 'without a number'}, which "
+        f"{next(others[number] for others in by_modality.values() if number in others)} has"
+        for shards in groups.values()
+        for number in sorted(numbers - set(shards))
+    ]
+    lacking += [f"{metadata[number]} has no vectors" for number in sorted(set(metadata) - numbers)]
+    if lacking:
+        more = f"; and so {len(lacking) - 1} more" * (len(lacking) > 1)
+        raise InputError(f"{without_secrets(uri)}: {lacking[0]}{more}; add what lacks, or take out what it belongs to")
+    names = [shards[number] for number in _sorted(numbers) for shards in groups.values()]
+    opened = dict(zip(names, _opened(place, names), strict=True))
+    parts: dict[str, Sequence[ColumnFile]] = {}
+    for number in _sorted(numbers):
+        together: list[ColumnFile] = []
+        for name, shards in groups.items():
+            part = opened[shards[number]]
+            taken = {column: f"{RENAMED}{column}" for column in part.schema.names if column in by_modality}
+            together.append(RenamedColumns(part, {"": name} if name else taken))
+        parts[together[0].file] = together
+    return parts
+
+
+def _numbered(uri: str, files: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the shards of each modality by their number, as the names of files say, or else of folders."""
+    for called, of_folders in ((_modality, False), (_modality, True), (_plain, False), (_plain, True)):
+        found: dict[str, dict[str, str]] = {}
+        for file in files:
+            name, number = _taken_apart(file, of_folders)
+            found.setdefault(called(name), {}).setdefault(number, file)
+        if sum(map(len, found.values())) == len(files):
+            return found
+    raise InputError(
+        f"{without_secrets(uri)}: {', '.join(files[:4])}: it cannot be told which modality they are of; name files, or "
+        f"their folders, after modalities, and shards by a number behind: img_emb/img_emb_0.npy and "
+        f"text_emb/text_emb_0.npy"
+    )
+
+
+def _metadata(uri: str, tables: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in tables:
+        number = _taken_apart(file, of_folders=False)[1]
+        if number in found:
+            raise InputError(f"{without_secrets(uri)}: {found[number]} and {file} are of one number; leave one out")
+        found[number] = file
+    return found
+
+
+def _taken_apart(file: str, of_folders: bool) -> tuple[str, str]:
+    """Return what a file's name says that it holds, and the number behind it, without zeros before it."""
+    folder, _, name = file.rpartition("/")
+    found = _NUMBERED.fullmatch(name.rpartition(".")[0])
+    assert found is not None
+    what, number = found.groups()
+    return (folder.rpartition("/")[2] if of_folders or not what else what), number.lstrip("0") or number[:1]
+
+
+def _sorted(numbers: set[str]) -> list[str]:
+    return sorted(numbers, key=lambda number: (len(number), number))
+
+
+def _modality(name: str) -> str:
+    """Return image or text for what is usually called such, and a name that a modality may have for another."""
+    return next((modality for modality, usual in _USUAL.items() if usual.fullmatch(name.lower())), _plain(name))
+
+
+def _plain(name: str) -> str:
+    """Return a name without what a modality's may not have."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+
+def _order(name: str) -> tuple[int, str]:
+    return MODALITIES.index(name) if name in MODALITIES else len(MODALITIES), name
+
+
+def _usual_key(parts: dict[str, Sequence[ColumnFile]]) -> str:
+    """Return clip-retrieval's column of keys, if there is no other."""
+    names = {name for together in parts.values() for part in together for name in part.schema.names}
+    has_other = not {name.lower() for name in names}.isdisjoint(USUAL_NAMES["key"])
+    return _CLIP_RETRIEVAL_KEY if _CLIP_RETRIEVAL_KEY in names and not has_other else ""

@@ -1,0 +1,39 @@
+"""What `isoenergy import` is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import tyro
+
+from workflows.arguments import parse_config
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Make an embedding store of vectors that are there already. A copy that was cut short goes on: run it again."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """File, folder or fsspec URL: clip-retrieval's folders (img_emb/, text_emb/, metadata/), Parquet or a dataset saved
+    to disk with columns of vectors, .npz, safetensors, or `.npy` files with commas between, such as
+    images.npy,texts.npy. Each column, array or folder is a modality."""
+    output: str = tyro.MISSING
+    """Folder or fsspec URL of the store, seen by all nodes."""
+    modalities: str = ""
+    """Columns of vectors to take, in this order, with commas between; default: all whose vectors have one width, of 16
+    or more."""
+    key: str = ""
+    """Column that tells rows apart; none: a row's file and number do. Default: a column called key, id or the like, or
+    clip-retrieval's image_path."""
+    skip_bad_rows: bool = False
+    """Leave out rows with NaN, infinity or zeros, without a vector, or with one of another width, instead of refusing
+    them; the store's rejected/ names them."""
+    dry_run: bool = False
+    """Print what is taken for what, and stop."""
+
+    HOW_IT_IS_RUN: ClassVar = ("dry_run",)
+
+
+def parse(arguments: Sequence[str] | None) -> ImportConfig:
+    """Return what a command line asks for."""
+    return parse_config(ImportConfig, arguments, "isoenergy import")
