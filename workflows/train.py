@@ -63,7 +63,11 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
         _remember_plan(config, output, stores)
         if (done := _done(output)) is not None:
             _LOG.info("train: done before, in %s", config.output)
-            return done
+            places, run_id = done
+            if mlflow_runs.is_unfinished(run_id):  # its process ended before MLflow had all of it
+                with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent) as stage:
+                    _log_models(config, stores, stage, places)
+            return places
     engine = engine or _ray(60 * config.patience)
     placement = engine.place(config.workers)
     if config.dry_run:
@@ -79,8 +83,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     _LOG.info("train: %s; %s; to %s", _what(config.training, indices), placement, config.output)
     for line in beta_warnings(config.training, widths_of(indices)):
         _LOG.warning("train: %s", line)
-    name = "train-null" if config.training.null else "train"
-    with alone_in(output), mlflow_runs.stage(name, config, output, parent) as stage:
+    with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         for store in stores:
             stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "training")
@@ -99,18 +102,25 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
             )
             _fit(task, placement, engine)
         places = _publish(config, output, stores, stage)
-        one_width = len(set(stores[0].manifest.modalities.values())) == 1
-        if one_width and config.training.dictionaries != "own" and not config.training.null:
-            mlflow_runs.send_if_it_answers(stage, "its models", partial(_log_models, stage, places))
+        _log_models(config, stores, stage, places)
         return places
 
 
-def _log_models(stage: mlflow_runs.Run, places: list[str]) -> None:
-    """Log the SAEs as models of the run, from which MLflow serves them."""
+def _stage_name(config: TrainConfig) -> str:
+    return "train-null" if config.training.null else "train"
+
+
+def _log_models(config: TrainConfig, stores: list[EmbeddingStore], stage: mlflow_runs.Run, places: list[str]) -> None:
+    """Log the SAEs as models of the run, from which MLflow serves them, if they are of a kind that it can."""
     from workflows.tracking.logged_model import log_model
 
-    for place in places:
-        log_model(stage, place)
+    def log() -> None:
+        for place in places:
+            log_model(stage, place)
+
+    one_width = len(set(stores[0].manifest.modalities.values())) == 1
+    if one_width and config.training.dictionaries != "own" and not config.training.null:
+        mlflow_runs.send_if_it_answers(stage, "its models", log)
 
 
 def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:
@@ -158,15 +168,16 @@ def _remember_plan(config: TrainConfig, output: str, stores: list[EmbeddingStore
         raise InputError(f"{config.output} cannot be written ({error}); give an output folder that can") from error
 
 
-def _done(output: str) -> list[str] | None:
-    """Return the SAEs' places if the training has ended and they are there."""
+def _done(output: str) -> tuple[list[str], str] | None:
+    """Return the SAEs' places, and the MLflow run's id, if the training has ended and they are there."""
     filesystem, root = open_filesystem(output)
     try:
-        names = json.loads(filesystem.cat_file(f"{root}/{_DONE_FILE}"))["saes"]
+        done = json.loads(filesystem.cat_file(f"{root}/{_DONE_FILE}"))
     except FileNotFoundError:
         return None
-    there = all(filesystem.exists(f"{root}/{name}/{file}") for name in names for file in (CONFIG_FILE, WEIGHTS_FILE))
-    return [f"{output}/{name}" for name in names] if there else None
+    files = [f"{root}/{name}/{file}" for name in done["saes"] for file in (CONFIG_FILE, WEIGHTS_FILE)]
+    there = all(filesystem.exists(file) for file in files)
+    return ([f"{output}/{name}" for name in done["saes"]], done.get("mlflow_run", "")) if there else None
 
 
 def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], stage: mlflow_runs.Run) -> list[str]:

@@ -28,7 +28,7 @@ from workflows.tracking.tracking_client import (
     tracking_uri,
 )
 
-__all__ = ["EXPERIMENT", "Run", "require_server", "send_if_it_answers", "stage", "tracking_uri"]
+__all__ = ["EXPERIMENT", "Run", "is_unfinished", "require_server", "send_if_it_answers", "stage", "tracking_uri"]
 
 _BATCH = 1000
 _PATIENCE = 60.0
@@ -145,6 +145,14 @@ def require_server() -> None:
         experiment_id(uri)
     except Exception as error:  # as in `_begin`
         raise cannot_be_used(uri, error) from error
+
+
+def is_unfinished(run_id: str) -> bool:
+    """Return whether MLflow has a run that is not FINISHED; not if it does not know it, or does not answer."""
+    try:
+        return bool(client(tracking_uri()).get_run(run_id).info.status != "FINISHED")
+    except Exception:  # as in `_begin`
+        return False
 
 
 def source_tags(program: str) -> dict[str, str]:

@@ -198,6 +198,17 @@ def test_an_output_is_not_reused_for_another_training(
     assert run(store, output) == places
 
 
+def test_a_run_that_was_killed_after_its_work_is_finished_in_mlflow_by_the_same_command(
+    store: Path, tmp_path: Path
+) -> None:
+    places = run(store, tmp_path, NULL)
+    trained = logged_in(tmp_path).info
+    MlflowClient(mlflow_runs.tracking_uri()).update_run(trained.run_id, status="RUNNING")
+    assert run(store, tmp_path, NULL) == places
+    assert logged_in(tmp_path).info.run_id == trained.run_id
+    assert logged_in(tmp_path).info.status == "FINISHED"
+
+
 def test_a_run_leaves_its_metrics_and_curves_in_mlflow(finished: Path) -> None:
     done = json.loads((finished / "done.json").read_text())
     assert done["saes"] == ["beta-0-seed-0", "beta-0.001-seed-0", "beta-0-seed-1", "beta-0.001-seed-1"]
