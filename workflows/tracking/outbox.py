@@ -111,7 +111,7 @@ class Outbox:
             if self._taken(message, together):
                 done.update(together)
                 self._remove(together)
-            elif self._answers():
+            elif not self._is_late() and self._answers():
                 blocked |= message.lanes
             else:
                 return False

@@ -104,6 +104,18 @@ def test_what_cannot_be_sent_is_tried_once_and_counted_and_the_reason_said_witho
     assert "did not take 2 messages (ConnectionError: a at http://host does not go through)" in caplog.text
 
 
+def test_a_server_that_fails_when_there_is_no_time_left_is_asked_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = mlflow_runs.tracking_uri()
+    box = Outbox(uri, mlflow_runs.experiment_id(uri), "{} messages", seconds_between=60)
+    asked: list[str] = []
+    monkeypatch.setattr(outbox, "client", asked.append)  # each question takes many seconds of an end that is awaited
+    server = Server()
+    server.away = {"a"}
+    box.put(server.message("a", "a"))
+    assert box.close(patience=0) == 1
+    assert asked == []
+
+
 def test_numbers_beyond_what_memory_is_for_are_left_out_and_counted(
     box: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
