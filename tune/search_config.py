@@ -18,7 +18,14 @@ class SearchConfig:
     """Train SAEs of many settings and find those that no other betters. A search that was cut short goes on."""
 
     store: str = ""
-    """Embedding store that `isoenergy embed` made. Its train split is trained on, its validation split measured on."""
+    """Embedding store that `isoenergy embed` made, or vectors that are there already, as `isoenergy import` takes them:
+    they are copied into a store in the search's folder. Its train split is trained on, its validation split measured
+    on."""
+    modalities: str = ""
+    """Columns of vectors to take, in this order, with commas between; default: all whose vectors have one width, of 16
+    or more."""
+    skip_bad_rows: bool = False
+    """Leave out rows of vectors with NaN, infinity or zeros instead of refusing them."""
     name: str = "search"
     """The search's name: the folder below the output, and its run in MLflow."""
     output: str = "runs/searches"
@@ -123,4 +130,16 @@ class SearchConfig:
         )
 
 
-_HOW_IT_IS_RUN = ("output", "resume", "workers", "cpus", "gpus", "concurrent", "retries", "patience", "dry_run")
+_HOW_IT_IS_RUN = (
+    "modalities",
+    "skip_bad_rows",
+    "output",
+    "resume",
+    "workers",
+    "cpus",
+    "gpus",
+    "concurrent",
+    "retries",
+    "patience",
+    "dry_run",
+)

@@ -17,7 +17,7 @@ def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> Embeddin
             f"{without_secrets(config.source)} holds no vectors, or is a store already; give Parquet or Arrow with "
             f"columns of vectors, .npy, .npz or safetensors; pairs of images and texts are for `isoenergy embed`"
         )
-    files = open_vectors(config.source, modality_names(config.modalities), config.key)
+    files = open_vectors(config.source, modality_names(config.modalities), config.key, config.captions)
     copy = VectorCopy(files, absolute_uri(config.output), config.skip_bad_rows)
     print("\n".join(copy.plan()))
     if config.dry_run:

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 
 from isoenergy.errors import InputError
@@ -22,12 +23,18 @@ from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import prepare_indices
 from workflows.training.training_plan import duration, probed
 from workflows.training.training_stores import TrainingStores
+from workflows.training.vector_stores import store_of
 
 
 def run(config: SearchConfig, parent: mlflow_runs.Run | None = None) -> Findings | None:
     """Search, or go on with a search; print the front; None if dry."""
     if config.resume:
         config = _resumed(config)
+    elif config.store:
+        place = store_of(config.store, config.modalities, config.folder, config.skip_bad_rows, config.dry_run)
+        if place is None:
+            return None
+        config = replace(config, store=place)
     store = open_store(config)
     if config.dry_run:
         print(_plan(config, store))

@@ -1,31 +1,61 @@
 """Files with columns, of which vectors are some: what columns they have, and their rows, a unit at a time."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
+from isoenergy.errors import InputError
 from isoenergy.pairs.formats.arrow import open_arrow, require_sound
+from isoenergy.pairs.formats.delimited import delimited_rows
+from isoenergy.pairs.formats.json_rows import json_rows
 from isoenergy.pairs.formats.parquet import open_parquet
 from isoenergy.pairs.formats.schemas import plain_schema
-from isoenergy.pairs.reach import open_file
+from isoenergy.pairs.formats.table import JSON_SUFFIXES, decoded_table
+from isoenergy.pairs.reach import open_file, unreachable
+from isoenergy.pairs.source import PairColumns
+from isoenergy.storage.files import without_secrets
 from isoenergy.store.array_files import StoredArray, row_ranges
 
 Ranges = Sequence[tuple[int, int]]
 """First row and the one behind the last, in order; none overlap."""
 _BATCH_ROWS = 8192
+_MOST_HELD = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class FilePlace:
+    """Where a file lies: in the folder `root`, or below."""
+
+    filesystem: AbstractFileSystem
+    root: str
+    file: str
+
+    @property
+    def path(self) -> str:
+        """On its filesystem."""
+        return f"{self.root}/{self.file}"
+
+    @property
+    def shown(self) -> str:
+        """For people: a path, or a URL without secrets."""
+        is_local = isinstance(self.filesystem, LocalFileSystem)
+        return self.path if is_local else without_secrets(self.filesystem.unstrip_protocol(self.path))
 
 
 class ColumnFile(Protocol):
     """A file with columns. Small: it travels to the tasks that read it."""
 
     @property
-    def file(self) -> str:
-        """Its path, relative to the source."""
+    def at(self) -> FilePlace:
+        """Where it lies."""
         ...
 
     @property
@@ -38,9 +68,7 @@ class ColumnFile(Protocol):
         """Of plain types; see `plain_schema`."""
         ...
 
-    def tables(
-        self, filesystem: AbstractFileSystem, root: str, ranges: Ranges, columns: Sequence[str]
-    ) -> Iterator[pa.Table]:
+    def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield some rows of some of its columns, range by range."""
         ...
 
@@ -49,22 +77,20 @@ class ColumnFile(Protocol):
 class ParquetColumns:
     """A Parquet file."""
 
-    file: str
+    at: FilePlace
     rows: int
     schema: pa.Schema
 
     @classmethod
-    def of(cls, filesystem: AbstractFileSystem, root: str, file: str) -> "ParquetColumns":
+    def of(cls, at: FilePlace) -> "ParquetColumns":
         """Read the footer."""
-        with open_file(filesystem, f"{root}/{file}", cache_type="none") as stream:
+        with open_file(at.filesystem, at.path, cache_type="none") as stream:
             parquet = pq.ParquetFile(stream)
-            return cls(file, parquet.metadata.num_rows, plain_schema(parquet.schema_arrow, keep_lengths=True))
+            return cls(at, parquet.metadata.num_rows, plain_schema(parquet.schema_arrow, keep_lengths=True))
 
-    def tables(
-        self, filesystem: AbstractFileSystem, root: str, ranges: Ranges, columns: Sequence[str]
-    ) -> Iterator[pa.Table]:
+    def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows; row groups before the first are passed over, and a range or so is held at a time."""
-        with open_file(filesystem, f"{root}/{self.file}", cache_type="none") as stream:
+        with open_file(self.at.filesystem, self.at.path, cache_type="none") as stream:
             parquet = open_parquet(stream)
             ends = np.cumsum([parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)])
             group = int(np.searchsorted(ends, ranges[0][0], side="right"))
@@ -77,21 +103,19 @@ class ParquetColumns:
 class ArrowColumns:
     """A file of Arrow's stream or file format, such as `datasets.save_to_disk` writes."""
 
-    file: str
+    at: FilePlace
     rows: int
     schema: pa.Schema
 
     @classmethod
-    def of(cls, filesystem: AbstractFileSystem, root: str, file: str) -> "ArrowColumns":
+    def of(cls, at: FilePlace) -> "ArrowColumns":
         """Count the rows; the file is mapped if it is on a disk, and read through elsewhere."""
-        with open_arrow(filesystem, f"{root}/{file}") as (schema, batches):
-            return cls(file, sum(batch.num_rows for batch in batches), plain_schema(schema, keep_lengths=True))
+        with open_arrow(at.filesystem, at.path) as (schema, batches):
+            return cls(at, sum(batch.num_rows for batch in batches), plain_schema(schema, keep_lengths=True))
 
-    def tables(
-        self, filesystem: AbstractFileSystem, root: str, ranges: Ranges, columns: Sequence[str]
-    ) -> Iterator[pa.Table]:
+    def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows; what lies before the first is passed over."""
-        with open_arrow(filesystem, f"{root}/{self.file}") as (_, batches):
+        with open_arrow(self.at.filesystem, self.at.path) as (_, batches):
             yield from _cut(_checked(batches, columns), 0, ranges)
 
 
@@ -99,7 +123,7 @@ class ArrowColumns:
 class ArrayColumns:
     """A file of arrays of as many rows: vectors, numbers and texts."""
 
-    file: str
+    at: FilePlace
     rows: int
     arrays: tuple[tuple[str, StoredArray], ...]
     """Each with the name that its column has."""
@@ -109,12 +133,10 @@ class ArrayColumns:
         """Each array's type."""
         return pa.schema([(name, _column(array, array.of_bytes(b"")).type) for name, array in self.arrays])
 
-    def tables(
-        self, filesystem: AbstractFileSystem, root: str, ranges: Ranges, columns: Sequence[str]
-    ) -> Iterator[pa.Table]:
+    def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows, each range by one request."""
         wanted = {name: array for name, array in self.arrays if name in columns}
-        readers = [row_ranges(filesystem, f"{root}/{self.file}", array, ranges) for array in wanted.values()]
+        readers = [row_ranges(self.at.filesystem, self.at.path, array, ranges) for array in wanted.values()]
         for parts in zip(*readers, strict=True):
             arrays = [_column(array, rows) for array, rows in zip(wanted.values(), parts, strict=True)]
             yield pa.table(arrays, names=list(wanted))
@@ -129,9 +151,9 @@ class RenamedColumns:
     """New names by old ones; others stay."""
 
     @property
-    def file(self) -> str:
-        """Its path."""
-        return self.of.file
+    def at(self) -> FilePlace:
+        """Where it lies."""
+        return self.of.at
 
     @property
     def rows(self) -> int:
@@ -143,13 +165,115 @@ class RenamedColumns:
         """With the new names."""
         return pa.schema([field.with_name(self.names.get(field.name, field.name)) for field in self.of.schema])
 
-    def tables(
-        self, filesystem: AbstractFileSystem, root: str, ranges: Ranges, columns: Sequence[str]
-    ) -> Iterator[pa.Table]:
+    def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows."""
         old = [name for name in self.of.schema.names if self.names.get(name, name) in columns]
-        for table in self.of.tables(filesystem, root, ranges, old):
+        for table in self.of.tables(ranges, old):
             yield table.rename_columns([self.names.get(name, name) for name in table.column_names])
+
+
+@dataclass(frozen=True)
+class TextColumns:
+    """A CSV, TSV or JSONL, whose columns are texts. It is read whole, each time."""
+
+    at: FilePlace
+    rows: int
+    schema: pa.Schema
+
+    @classmethod
+    def of(cls, at: FilePlace) -> "TextColumns":
+        """Read it. Raises InputError, by file and row, for a row that cannot be parsed."""
+        table = _table_of_texts(at)
+        return cls(at, len(table), table.schema)
+
+    def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield rows."""
+        table = _table_of_texts(self.at).select(columns)
+        yield from (table.slice(start, stop - start) for start, stop in ranges)
+
+
+@dataclass(frozen=True)
+class JoinedColumns:
+    """The rows of a file in the order of another's, whose keys they have; null where there is none of a key.
+
+    In one order with the other, they are read as they lie; else they are held whole, once a task.
+    """
+
+    of: ColumnFile
+    key: str
+    """Its column of keys, which is none of the columns here."""
+    order: ColumnFile
+    order_key: str
+    needs_all: bool
+    """Whether a row that the other file has no key for is an error."""
+
+    @property
+    def at(self) -> FilePlace:
+        """Where it lies."""
+        return self.of.at
+
+    @property
+    def rows(self) -> int:
+        """Those of the other file."""
+        return self.order.rows
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Without the key; a width of lists is not in their types, as rows may lack."""
+        return pa.schema([_nullable(field) for field in self.of.schema if field.name != self.key])
+
+    def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield rows. Raises InputError for a key that stands twice, or that the other file lacks."""
+        own, wanted = _keys(self.of, self.key), _keys(self.order, self.order_key)
+        if own.equals(wanted):
+            yield from self.of.tables(ranges, columns)
+            return
+        if len(own.unique()) < len(own):
+            raise InputError(f"{self.at.shown} has keys in {self.key} that stand twice; leave one of each")
+        places = pc.index_in(wanted, value_set=own)
+        if self.needs_all and (alone := len(own) - len(places.drop_null().unique())):
+            raise InputError(
+                f"{alone} rows of {self.at.shown} have keys that {self.order.at.shown} does not have; leave them out"
+            )
+        (whole,) = self.of.tables([(0, self.of.rows)], columns)
+        if whole.nbytes > _MOST_HELD:
+            raise InputError(
+                f"{self.at.shown} has its rows in another order than {self.order.at.shown}, and {whole.nbytes:,} bytes "
+                f"are too many to reorder; sort both by key, or cut them into smaller files"
+            )
+        whole = whole.cast(pa.schema([_nullable(field) for field in whole.schema]))
+        yield from (whole.take(places.slice(start, stop - start)) for start, stop in ranges)
+
+
+def _keys(file: ColumnFile, name: str) -> pa.Array:
+    (table,) = file.tables([(0, file.rows)], [name])
+    return table[name].cast(pa.string()).combine_chunks()
+
+
+def _nullable(field: pa.Field) -> pa.Field:
+    kind = field.type
+    return pa.field(field.name, pa.list_(kind.value_type) if pa.types.is_fixed_size_list(kind) else kind)
+
+
+def _table_of_texts(at: FilePlace) -> pa.Table:
+    try:
+        text = decoded_table(at.filesystem.cat_file(at.path), at.path)
+    except OSError as error:
+        raise unreachable(at.path, error) from error
+    is_json = at.file.lower().endswith(JSON_SUFFIXES)
+    rows = json_rows(text, at.path) if is_json else delimited_rows(text, at.path, PairColumns())
+    if bad := next(((number, row) for number, row in enumerate(rows) if isinstance(row, str)), None):
+        raise InputError(f"{at.shown}, row {bad[0]}: {bad[1]}; mend it")
+    names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    columns = [[_text(row.get(name)) for row in rows if isinstance(row, dict)] for name in names]
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode()
 
 
 def _column(array: StoredArray, rows: np.ndarray) -> pa.Array:

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, usual_column
@@ -63,8 +62,6 @@ class VectorFiles:
     def __init__(
         self,
         uri: str,
-        filesystem: AbstractFileSystem,
-        root: str,
         parts: Mapping[str, Sequence[ColumnFile]],
         modalities: Sequence[str] = (),
         key: str = "",
@@ -78,7 +75,7 @@ class VectorFiles:
         caption, or have types that no common one holds (what passes through may lack: see `common_schema`); for fewer
         than two columns of vectors, one that is not there, or a name that a modality cannot have.
         """
-        self.uri, self._filesystem, self._root = absolute_source(uri), filesystem, root
+        self.uri = absolute_source(uri)
         self.parts = dict(parts)
         self.files = list(self.parts)
         self._require_equal_counts()
@@ -101,7 +98,7 @@ class VectorFiles:
 
     def plan(self) -> list[str]:
         """Return lines that say what is taken for what."""
-        rows, files = sum(self.rows.values()), {file.file for together in self.parts.values() for file in together}
+        rows, files = sum(self.rows.values()), {part.at.shown for together in self.parts.values() for part in together}
         size = rows * sum(self.widths.values()) * np.dtype(self.dtype).itemsize
         lines = [f"source      {without_secrets(self.uri)}: {rows:,} rows in {len(files):,} files"]
         for name, width in self.widths.items():
@@ -141,7 +138,7 @@ class VectorFiles:
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the sizes and both ends of the files that belong together."""
-        digests = [file_digest(self._filesystem, f"{self._root}/{part.file}") for part in self.parts[file]]
+        digests = [file_digest(part.at.filesystem, part.at.path) for part in self.parts[file]]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def read(self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool) -> Iterator[VectorRows]:
@@ -163,9 +160,9 @@ class VectorFiles:
     def _tables(self, part: ColumnFile, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         there = [name for name in columns if name in part.schema.names]
         try:
-            yield from part.tables(self._filesystem, self._root, ranges, there)
+            yield from part.tables(ranges, there)
         except SPOILT as error:
-            raise InputError(f"{self._place(part.file)} cannot be read ({error}); mend it, or leave it out") from error
+            raise InputError(f"{part.at.shown} cannot be read ({error}); mend it, or leave it out") from error
 
     def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool) -> VectorRows:
         faults: dict[int, str] = {}
@@ -185,10 +182,8 @@ class VectorFiles:
             }
         if faults and not skip_bad_rows:
             row, what = min(faults.items())
-            raise InputError(
-                f"{self._place(unit.file)}, row {unit.start + row}: {what}; mend the file, or give --skip-bad-rows to "
-                f"leave such rows out"
-            )
+            place = f"{self.parts[unit.file][0].at.shown}, row {unit.start + row}"
+            raise InputError(f"{place}: {what}; mend the file, or give --skip-bad-rows to leave such rows out")
         captions = _texts(table[self.caption]) if self.caption else keys
         schema = vectors_schema(self.widths, self.dtype, self.passed_through)
         numbers = [unit.start + row for row in range(len(table))]
@@ -222,9 +217,9 @@ class VectorFiles:
         )
 
     def _require_equal_counts(self) -> None:
-        uneven = [together for together in self.parts.values() if len({file.rows for file in together}) > 1]
+        uneven = [together for together in self.parts.values() if len({part.rows for part in together}) > 1]
         if uneven:
-            counts = ", ".join(f"{file.rows:,} rows in {file.file}" for file in uneven[0])
+            counts = ", ".join(f"{part.rows:,} rows in {part.at.file}" for part in uneven[0])
             more = f"; and so {len(uneven) - 1} more" * (len(uneven) > 1)
             raise InputError(f"{without_secrets(self.uri)}: {counts}, which belong together{more}; mend or remove them")
 
@@ -243,7 +238,7 @@ class VectorFiles:
 
     def _chosen(self, schema: pa.Schema, asked: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
         """Return the width of each modality, and why other columns of vectors are none."""
-        kinds = {field.name: field.type for field in schema if _is_vector(field.type)}
+        kinds = {field.name: field.type for field in schema if is_vector(field.type)}
         uri, there = without_secrets(self.uri), ", ".join(kinds) or "none"
         if missing := [name for name in asked if name not in kinds]:
             raise InputError(
@@ -293,11 +288,8 @@ class VectorFiles:
 
     def _origin(self, name: str) -> str:
         """Where a modality's vectors lie, for people."""
-        files = [part.file for together in self.parts.values() for part in together if name in part.schema.names]
+        files = [part.at.file for together in self.parts.values() for part in together if name in part.schema.names]
         return files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
-
-    def _place(self, file: str) -> str:
-        return without_secrets(self.uri if self.uri.endswith(f"/{file}") else f"{self.uri.rstrip('/')}/{file}")
 
 
 def _joined(together: Sequence[ColumnFile]) -> pa.Schema:
@@ -307,13 +299,14 @@ def _joined(together: Sequence[ColumnFile]) -> pa.Schema:
         for field in part.schema:
             if field.name in fields:
                 raise InputError(
-                    f"{together[0].file} and {part.file} belong together and both have {field.name}; rename one"
+                    f"{together[0].at.file} and {part.at.file} belong together and both have {field.name}; rename one"
                 )
             fields[field.name] = field
     return pa.schema(list(fields.values()))
 
 
-def _is_vector(kind: pa.DataType) -> bool:
+def is_vector(kind: pa.DataType) -> bool:
+    """Return whether a column of this type has a list of floats a row."""
     return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))
 
 

@@ -1,23 +1,31 @@
 """Where vectors are that somebody has made: Parquet, clip-retrieval's folders, arrays in files, saved datasets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
-from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.columns import USUAL_NAMES
+from isoenergy.pairs.columns import NO_KEY, USUAL_NAMES, usual_column
 from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW
 from isoenergy.pairs.formats.parquet import SPOILT, SUFFIXES
+from isoenergy.pairs.formats.schemas import ROLES
+from isoenergy.pairs.formats.table import SUFFIXES as TABLES
 from isoenergy.pairs.reach import Place, ending, place_of, require_utf8
 from isoenergy.pairs.source_names import is_pattern, listed_places
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.storage.files import open_filesystem, without_secrets
 from isoenergy.store.array_files import NPY, NPZ, SAFETENSORS, StoredArray, arrays_in
-from isoenergy.store.column_files import ArrayColumns, ArrowColumns, ColumnFile, ParquetColumns, RenamedColumns
-from isoenergy.store.paired_vectors import RENAMED, VectorFiles
+from isoenergy.store.column_files import (
+    ArrayColumns,
+    ArrowColumns,
+    ColumnFile,
+    FilePlace,
+    JoinedColumns,
+    ParquetColumns,
+    RenamedColumns,
+    TextColumns,
+)
+from isoenergy.store.paired_vectors import RENAMED, VectorFiles, is_vector
 
 _ARRAYS = (NPY, NPZ, SAFETENSORS)
 _READ = (*_ARRAYS, *SUFFIXES, *ARROW)
@@ -43,13 +51,14 @@ def holds_vectors(uri: str) -> bool:
     return bool(ending(files, _READ)) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
 
 
-def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "") -> VectorFiles:
+def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captions: str = "") -> VectorFiles:
     """Open files of vectors.
 
     `.npy` files are a modality each, or one of its shards: `img_emb/img_emb_0.npy` belongs to `text_emb/text_emb_0.npy`
     and to the metadata in `metadata/metadata_0.parquet`. Parquet, Arrow, `.npz` and safetensors have a modality a
-    column, or array.
-    modalities, key: see `VectorFiles`.
+    column, or array; where each file of Parquet has one column of vectors, and files are of several modalities, rows
+    belong together by their keys.
+    modalities, key: see `VectorFiles`. captions: a table of them, by key if both have one, else row by row.
     Raises InputError for what cannot be read, and for shards of which one lacks.
     """
     place = place_of(uri)
@@ -68,45 +77,50 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "") -> Vec
         key = key or _usual_key(parts)
     else:
         opened = _opened(place, in_one or arrow or tables or files)
-        parts = {part.file: [part] for part in opened}
-    return VectorFiles(uri, place.filesystem, place.root, parts, modalities, key)
+        parts = _joined_by_key(uri, opened, key) or {part.at.file: [part] for part in opened}
+    if captions:
+        parts = _with_captions(parts, captions, key)
+    return VectorFiles(uri, parts, modalities, key)
 
 
 def _opened(place: Place, files: Sequence[str]) -> list[ColumnFile]:
     with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
-        return list(pool.map(partial(_open, place.filesystem, place.root), files))
+        return list(pool.map(lambda file: _open(FilePlace(place.filesystem, place.root, file)), files))
 
 
-def _open(filesystem: AbstractFileSystem, root: str, file: str) -> ColumnFile:
+def _open(at: FilePlace) -> ColumnFile:
     """Read the header of a file. Raises InputError if it has none that can be used."""
+    file = at.file
     try:
         if file.lower().endswith(ARROW):
-            return ArrowColumns.of(filesystem, root, file)
+            return ArrowColumns.of(at)
         if file.lower().endswith(_ARRAYS):
-            return _of_arrays(file, arrays_in(filesystem, f"{root}/{file}"))
-        return ParquetColumns.of(filesystem, root, file)
+            return _of_arrays(at, arrays_in(at.filesystem, at.path))
+        if file.lower().endswith(TABLES):
+            return TextColumns.of(at)
+        return ParquetColumns.of(at)
     except SPOILT as error:
         kinds = {ARROW: "Arrow file", _ARRAYS: "file of arrays"}
         kind = next((kind for suffixes, kind in kinds.items() if file.lower().endswith(suffixes)), "Parquet file")
-        raise InputError(f"{without_secrets(root)}/{file} is no {kind} that can be read ({error})") from error
+        raise InputError(f"{at.shown} is no {kind} that can be read ({error})") from error
 
 
-def _of_arrays(file: str, arrays: Sequence[StoredArray]) -> ArrayColumns:
+def _of_arrays(at: FilePlace, arrays: Sequence[StoredArray]) -> ArrayColumns:
     """Return the arrays of a file that have a vector, a number or a text a row, of which there are as many."""
     vectors = [array for array in arrays if array.is_vectors]
     counts = {array.shape[0] for array in vectors}
     if len(counts) > 1:
         each = ", ".join(f"{array.shape[0]:,} rows in {array.name}" for array in vectors)
-        raise InputError(f"{file}: {each}, which belong together; give arrays of as many rows")
+        raise InputError(f"{at.shown}: {each}, which belong together; give arrays of as many rows")
     if not vectors:
         shapes = ", ".join(f"{array.name or 'it'} is {array.dtype} of shape {array.shape}" for array in arrays)
-        raise InputError(f"{file} holds no vectors: {shapes or 'nothing'}; expected floats, (rows, width)")
+        raise InputError(f"{at.shown} holds no vectors: {shapes or 'nothing'}; expected floats, (rows, width)")
     (rows,) = counts
     columns = [array for array in arrays if array.is_column and array.shape[0] == rows]
     named = {_modality(array.name): array for array in vectors} | {array.name: array for array in columns}
     if len(named) < len(vectors) + len(columns):
         named = {array.name: array for array in (*vectors, *columns)}
-    return ArrayColumns(file, rows, tuple(sorted(named.items(), key=lambda item: _order(item[0]))))
+    return ArrayColumns(at, rows, tuple(sorted(named.items(), key=lambda item: _order(item[0]))))
 
 
 def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]) -> dict[str, Sequence[ColumnFile]]:
@@ -136,8 +150,97 @@ def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]
             part = opened[shards[number]]
             taken = {column: f"{RENAMED}{column}" for column in part.schema.names if column in by_modality}
             together.append(RenamedColumns(part, {"": name} if name else taken))
-        parts[together[0].file] = together
+        parts[together[0].at.file] = together
     return parts
+
+
+def _joined_by_key(uri: str, files: Sequence[ColumnFile], key: str) -> dict[str, Sequence[ColumnFile]]:
+    """Return files that have one modality each, by that of the first; none, if there are no such."""
+    vectors = {file.at.file: [field.name for field in file.schema if is_vector(field.type)] for file in files}
+    kinds = {tuple(names) for names in vectors.values()}
+    if any(len(names) != 1 for names in kinds) or len(files) < 2:
+        return {}
+    if len(kinds) > 1:
+        by_modality: dict[str, dict[str, ColumnFile]] = {}
+        for file in files:
+            number = _taken_apart(file.at.file, of_folders=False)[1]
+            by_modality.setdefault(vectors[file.at.file][0], {})[number] = file
+        called = {name: name for name in by_modality}
+    else:
+        try:
+            shards = _numbered(uri, list(vectors))
+        except InputError:
+            return {}
+        by_file = {file.at.file: file for file in files}
+        by_modality = {name: {n: by_file[file] for n, file in some.items()} for name, some in shards.items()}
+        called = dict.fromkeys(by_modality, next(iter(kinds))[0])
+    if len(by_modality) < 2:
+        return {}
+    names = sorted(by_modality, key=_order)
+    numbers = {number for some in by_modality.values() for number in some}
+    for name in names:
+        if lacking := numbers - set(by_modality[name]) or sum(map(len, by_modality.values())) < len(files):
+            raise InputError(
+                f"{without_secrets(uri)}: {next(iter(by_modality[name].values())).at.file} is of {name}, which has not "
+                f"as many files as others ({lacking}); a file of each modality belongs together, by the number behind"
+            )
+    parts: dict[str, Sequence[ColumnFile]] = {}
+    for number in _sorted(numbers):
+        first = by_modality[names[0]][number]
+        first_key = _key_of(first, key)
+        taken = set(first.schema.names) - {called[names[0]]} | set(names)
+        together: list[ColumnFile] = [RenamedColumns(first, {called[names[0]]: names[0]})]
+        for name in names[1:]:
+            file = by_modality[name][number]
+            joined = JoinedColumns(file, _key_of(file, key), first, first_key, needs_all=True)
+            others = [column for column in joined.schema.names if column in taken and column != called[name]]
+            renamed = {column: f"{column}_of_{name}" for column in others}
+            together.append(RenamedColumns(joined, {**renamed, called[name]: name}))
+            taken |= set(together[-1].schema.names)
+        parts[first.at.file] = together
+    return parts
+
+
+def _key_of(file: ColumnFile, asked: str) -> str:
+    names = [field.name for field in file.schema if ROLES["key"][0](field.type)]
+    found = asked if asked in names else usual_column(names, "key")
+    if not found:
+        raise InputError(
+            f"{file.at.shown} holds one modality and no key to join it to the others by: one of "
+            f"{', '.join(USUAL_NAMES['key'])} or --key NAME; it has {', '.join(file.schema.names)}"
+        )
+    return found
+
+
+def _with_captions(parts: Mapping[str, Sequence[ColumnFile]], uri: str, key: str) -> dict[str, Sequence[ColumnFile]]:
+    """Return files with captions beside each: by key, if both have one, or row by row."""
+    place = place_of(uri)
+    if len(place.named) != 1:
+        raise InputError(f"{without_secrets(uri)}: captions are in one file; give a CSV, TSV, JSONL or Parquet")
+    table = _open(FilePlace(place.filesystem, place.root, place.named[0]))
+    texts = {field.name for field in table.schema if ROLES["caption"][0](field.type)}
+    caption = usual_column(sorted(texts), "caption")
+    if caption is None:
+        raise InputError(
+            f"{without_secrets(uri)} has no column of captions, as {', '.join(USUAL_NAMES['caption'][:6])}, among "
+            f"{', '.join(table.schema.names)}"
+        )
+    table_key = usual_column([field.name for field in table.schema if ROLES["key"][0](field.type)], "key")
+    with_captions: dict[str, Sequence[ColumnFile]] = {}
+    for file, together in parts.items():
+        names = {field.name: part for part in together for field in part.schema if ROLES["key"][0](field.type)}
+        own = key if key in names else usual_column(list(names), "key")
+        beside = table
+        if own and table_key and key != NO_KEY:
+            beside = JoinedColumns(table, table_key, names[own], own, needs_all=False)
+        elif len(parts) > 1:
+            raise InputError(f"{without_secrets(uri)}: captions of {len(parts)} files go by key, and there is none")
+        taken = {name for part in together for name in part.schema.names}
+        renamed = {name: f"{name}_of_captions" for name in beside.schema.names if name in taken}
+        caption_there = renamed.get(caption, caption)
+        kept = RenamedColumns(beside, {**renamed, caption: "caption" if "caption" not in taken else caption_there})
+        with_captions[file] = [*together, kept]
+    return with_captions
 
 
 def _numbered(uri: str, files: Sequence[str]) -> dict[str, dict[str, str]]:

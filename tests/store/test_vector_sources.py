@@ -282,6 +282,74 @@ def test_a_list_that_is_no_embedding_is_taken_only_if_it_is_named(tmp_path: Path
     assert open_vectors(str(tmp_path / "v.parquet"), ("a", "bbox")).widths == {"a": WIDTH, "bbox": 4}
 
 
+def parquet(place: Path, keys: list[int], **columns: Any) -> Path:
+    place.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"key": [f"k{key}" for key in keys], **columns}), place)
+    return place
+
+
+def fixed(rows: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])
+
+
+@pytest.mark.parametrize("column", ["embedding", "own"])
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_a_file_a_modality_is_joined_by_key(column: str, is_shuffled: bool, tmp_path: Path) -> None:
+    own = {"images": "image_emb", "texts": "text_emb"} if column == "own" else {}
+    order = np.random.default_rng(5).permutation(7) if is_shuffled else np.arange(7)
+    images, texts = fixed(vectors(7, 0)), fixed(vectors(7, 1))
+    parquet(tmp_path / "v/images.parquet", list(range(7)), **{own.get("images", column): images})
+    titles = pa.array([f"t{row}" for row in order])
+    parquet(tmp_path / "v/texts.parquet", order.tolist(), title=titles, **{own.get("texts", column): texts.take(order)})
+    table = columns(stored(tmp_path / "v", tmp_path))
+    assert table["key"].to_pylist() == [f"k{row}" for row in range(7)]
+    assert table["caption"].to_pylist() == [f"t{row}" for row in range(7)]
+    names = list(own.values()) or ["image", "text"]
+    for name, seed in zip(names, (0, 1), strict=True):
+        np.testing.assert_array_equal(rows_of(table, name), vectors(7, seed))
+
+
+def test_rows_that_have_no_fellow_of_their_key_are_named(tmp_path: Path) -> None:
+    parquet(tmp_path / "v/images.parquet", [0, 1, 2, 3], embedding=fixed(vectors(4, 0)))
+    parquet(tmp_path / "v/texts.parquet", [3, 1, 0], embedding=fixed(vectors(3, 1)))
+    with pytest.raises(InputError, match=r"images\.parquet, row 2: there is no text vector"):
+        stored(tmp_path / "v", tmp_path / "one")
+    store = stored(tmp_path / "v", tmp_path / "two", skip_bad_rows=True)
+    assert (len(store), store.rejected) == (3, {"unusable_row": 1})
+    np.testing.assert_array_equal(rows_of(columns(store), "text"), vectors(3, 1)[[2, 1, 0]])
+    parquet(tmp_path / "v/texts.parquet", [3, 1, 0, 9], embedding=fixed(vectors(4, 1)))
+    with pytest.raises(InputError, match=r"1 rows of .*texts\.parquet have keys that .*images\.parquet does not have"):
+        stored(tmp_path / "v", tmp_path / "three")
+    parquet(tmp_path / "v/texts.parquet", [3, 1, 0, 3], embedding=fixed(vectors(4, 1)))
+    with pytest.raises(InputError, match=r"texts\.parquet has keys in key that stand twice"):
+        stored(tmp_path / "v", tmp_path / "four")
+    pq.write_table(pa.table({"embedding": fixed(vectors(4, 1))}), tmp_path / "v/texts.parquet")
+    with pytest.raises(InputError, match=r"texts\.parquet holds one modality and no key"):
+        open_vectors(str(tmp_path / "v"))
+
+
+def with_captions(source: str | Path, captions: Path, tmp_path: Path) -> pa.Table:
+    return columns(VectorCopy(open_vectors(str(source), (), "", str(captions)), str(tmp_path / "store")).run())
+
+
+def test_captions_stand_beside_row_by_row_or_by_key(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", image=vectors(3, 0), text=vectors(3, 1))
+    (tmp_path / "c.csv").write_text('caption,year\n"one, two",1\nthree,2\nfour,3\n')
+    table = with_captions(tmp_path / "v.npz", tmp_path / "c.csv", tmp_path / "rows")
+    assert table["caption"].to_pylist() == ["one, two", "three", "four"]
+    assert table["year"].to_pylist() == ["1", "2", "3"]
+    (tmp_path / "c.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    with pytest.raises(InputError, match=r"3 rows in v\.npz, 2 rows in c\.jsonl, which belong together"):
+        open_vectors(str(tmp_path / "v.npz"), (), "", str(tmp_path / "c.jsonl"))
+    np.savez(tmp_path / "v.npz", image=vectors(3, 0), text=vectors(3, 1), id=np.array(["a", "b", "c"]))
+    (tmp_path / "c.jsonl").write_text('{"id": "c", "text": "third"}\n{"id": "x"}\n{"id": "a", "text": "first"}\n')
+    table = with_captions(tmp_path / "v.npz", tmp_path / "c.jsonl", tmp_path / "keys")
+    assert table["caption"].to_pylist() == ["first", "b", "third"]
+    (tmp_path / "c.csv").write_text("name,year\nx,1\n")
+    with pytest.raises(InputError, match=r"c\.csv has no column of captions"):
+        open_vectors(str(tmp_path / "v.npz"), (), "", str(tmp_path / "c.csv"))
+
+
 class Ranged(SimpleHTTPRequestHandler):
     knows_ranges = True
 

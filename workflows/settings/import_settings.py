@@ -25,6 +25,9 @@ class ImportConfig:
     key: str = ""
     """Column that tells rows apart; none: a row's file and number do. Default: a column called key, id or the like, or
     clip-retrieval's image_path."""
+    captions: str = ""
+    """CSV, TSV, JSONL or Parquet with captions for vectors that have none: by key, if both have a column of keys, else
+    row by row."""
     skip_bad_rows: bool = False
     """Leave out rows with NaN, infinity or zeros, without a vector, or with one of another width, instead of refusing
     them; the store's rejected/ names them."""

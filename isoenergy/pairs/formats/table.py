@@ -27,7 +27,7 @@ from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut,
 from isoenergy.storage.files import file_digest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-_JSON = (".jsonl", ".ndjson", ".json")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _AS_TABLES_BEGIN = ("text", "markup", "empty", "zeros")  # as `other_kind` calls them
 _OF_ITS_FOLDER = ("metadata", "captions")
 
@@ -124,8 +124,8 @@ def _listing(
 ) -> tuple[Listing, bool]:
     """Return a table and whether it has a column of keys; `digest` makes one that is written again be read again."""
     del digest
-    text = _decoded(filesystem.cat_file(path), path)
-    is_json = path.lower().endswith(_JSON)
+    text = decoded_table(filesystem.cat_file(path), path)
+    is_json = path.lower().endswith(JSON_SUFFIXES)
     parsed = json_rows(text, path) if is_json else delimited_rows(text, path, columns)
     rows = [row if isinstance(row, dict) else {} for row in parsed]
     bad = {number: Rejected(Reason.UNREADABLE_ROW, row) for number, row in enumerate(parsed) if isinstance(row, str)}
@@ -178,7 +178,7 @@ def _no_header(names: Sequence[str], path: str) -> InputError:
     )
 
 
-def _decoded(content: bytes, path: str) -> str:
+def decoded_table(content: bytes, path: str) -> str:
     """Return a text in UTF-8 whose other bytes are escaped, or in UTF-16 if it begins as Excel's "Unicode text".
 
     Raises InputError for what its beginning says is another kind of file, as a zip or a pointer of Git LFS.
