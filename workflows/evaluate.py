@@ -1,8 +1,10 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
 import logging
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from isoenergy.errors import InputError
@@ -28,6 +30,7 @@ from workflows.evaluation.evaluation_graph import (
 from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
 from workflows.evaluation.task_config import TasksConfig
 from workflows.evaluation.task_graph import TaskSteps
+from workflows.evaluation.tracked_measures import MEASURES_FILE, headline_metrics, measures_table
 from workflows.settings.evaluate_settings import EvaluateConfig, parse
 from workflows.steps import step_plan
 from workflows.steps.on_ray import run_on_ray
@@ -105,19 +108,13 @@ def _whole_summary(
 
 
 def _track(stage: mlflow_runs.Run, summary: Mapping[str, Any], store: EmbeddingStore) -> None:
-    """Send every number of the summary, and what it is of, to the stage's run."""
-    stage.metrics(dict(_numbers(summary.get("original") or summary["vectors"], "original/")))
+    """Send what the summary comes to, and what it is of, to the stage's run; all its numbers are in one table."""
     measured = [each for sae in summary["saes"] for each in (sae, *sae.get("repeats", ()))]
-    for sae in measured:
-        stage.metrics(dict(_numbers(sae["results"], f"{sae['name']}/")))
-    stage.metrics(
-        {
-            name: value
-            for task in summary["tasks"]
-            for row in task["rows"]
-            for name, value in _numbers(row["values"], f"tasks/{task['name']}/{_row_name(row)}/")
-        }
-    )
+    stage.metrics(headline_metrics(summary))
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / MEASURES_FILE
+        table.write_text(measures_table(summary))
+        stage.artifact(table)
     stage.tags({"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in measured}})
 
 
@@ -295,22 +292,6 @@ def _names(saes: Mapping[str, Autoencoder]) -> dict[str, str]:
         if len(same) > 1:
             raise InputError(f"{same[0]} and {same[1]} are one SAE, given twice; give {place} once")
     return names
-
-
-def _numbers(results: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
-    """Flatten nested results to MLflow metrics."""
-    flat: list[tuple[str, float]] = []
-    for name, value in results.items():
-        if isinstance(value, dict):
-            flat += _numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
-            flat.append((f"{prefix}{name}", float(value)))
-    return flat
-
-
-def _row_name(row: Mapping[str, Any]) -> str:
-    """Return what a task's row is of: embeddings, SAE and group."""
-    return "/".join(filter(None, (row["sae"] or "original", row["embeddings"], row.get("group"))))
 
 
 def start(config: EvaluateConfig) -> None:

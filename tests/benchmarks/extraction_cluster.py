@@ -1,4 +1,4 @@
-"""Many pairs through a Ray cluster of fake GPUs that loses a node on the way."""
+"""Many pairs through a Ray cluster that loses a node on the way."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from tests.workflows.cluster.nodes import cluster_of, kill_node_once
 from workflows import embed
 from workflows.embed import EmbedConfig
 
-_NODES, _GPUS = 4, 2
+_NODES, _ENCODERS_A_NODE = 4, 2
 _PAIRS_A_FILE, _PAIRS_A_UNIT = 10_000, 2_000
 _KILLED_AFTER = 0.4
 _CHECKED_FILES = 20
@@ -35,8 +35,9 @@ def run(pairs: int, folder: Path) -> dict[str, Any]:
         encoder=sleeping_encoder.NAME,
         precision="float32",
         rows_per_unit=_PAIRS_A_UNIT,
+        actors=((_NODES - 1) * _ENCODERS_A_NODE, _NODES * _ENCODERS_A_NODE),
     )
-    with cluster_of(_NODES, cpus=_GPUS + 2, gpus=_GPUS) as (_, nodes):
+    with cluster_of(_NODES, cpus=_ENCODERS_A_NODE + 2) as (_, nodes):
         killed = kill_node_once(nodes[-1], lambda: memory.done() >= _KILLED_AFTER * units)
         memory.start()
         start = time.perf_counter()
@@ -48,7 +49,7 @@ def run(pairs: int, folder: Path) -> dict[str, Any]:
     return {
         "pairs": pairs,
         "nodes": _NODES,
-        "encoders": _NODES * _GPUS,
+        "encoders": _NODES * _ENCODERS_A_NODE,
         "encoder_pairs_per_second": sleeping_encoder.PAIRS_PER_SECOND,
         "seconds": seconds,
         "pairs_per_second": summary["run"]["pairs_per_second"],

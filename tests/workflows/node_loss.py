@@ -1,4 +1,4 @@
-"""`python -m tests.workflows.node_loss PAIRS STORE`: embed on a cluster of fake GPU nodes that loses one."""
+"""`python -m tests.workflows.node_loss PAIRS STORE`: embed on a cluster that loses a node."""
 
 import sys
 from pathlib import Path
@@ -11,10 +11,8 @@ from workflows.embed import EmbedConfig
 
 
 def main(pairs: str, output: str) -> None:
-    config = EmbedConfig(
-        pairs=pairs, output=output, encoder=ENCODER, precision="float32", rows_per_unit=50, batch_rows=20
-    )
-    with cluster_of(nodes=3, cpus=2, gpus=1) as (_, nodes):
+    config = EmbedConfig(pairs=pairs, output=output, encoder=ENCODER, rows_per_unit=50, batch_rows=20)
+    with cluster_of(nodes=3, cpus=2) as (_, nodes):
         killed = kill_node_once(nodes[0], lambda: len(files_in(Path(output) / "commits", "*.json")) >= 4)
         embed.run(config)
         assert not killed.is_alive(), "the run ended before a node could be killed"

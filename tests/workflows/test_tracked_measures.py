@@ -1,0 +1,52 @@
+"""What MLflow is told of an evaluation."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from isoenergy.sae.sae_config import SaeConfig
+from tests.evaluation.evaluations import evaluated, run_steps_here, shifted_pairs, write_pairs, write_sae
+from tests.report.evaluations import original, sae, seeds
+from workflows.evaluation.tracked_measures import headline_metrics, measures_table
+from workflows.tracking import mlflow_runs
+
+
+def test_the_metrics_are_few_and_of_the_first_training() -> None:
+    several = seeds(sae(recall={"bimodal": 0.4}), sae(), sae())
+    summary = {"original": original(recall={"original": 0.5}), "saes": [several], "tasks": []}
+    found = headline_metrics(summary)
+    assert found["embeddings/r10"] == 0.5
+    assert found[f"{several['name']}/r10_bimodal"] == 0.4
+    assert {name.partition("/")[0] for name in found} == {"embeddings", several["name"]}
+    assert len(found) <= 12
+
+
+def test_the_table_has_every_number_of_every_training() -> None:
+    several = seeds(sae(), sae(share=0.3))
+    row = {"sae": None, "embeddings": "original", "group": "all", "values": {"accuracy": {"value": 0.5, "low": 0.4}}}
+    summary = {"original": original(), "saes": [several], "tasks": [{"name": "zero-shot", "rows": [row]}]}
+    table = list(csv.DictReader(io.StringIO(measures_table(summary))))
+    read = {(line["of"], line["measure"]): float(line["value"]) for line in table}
+    assert len(read) == len(table)
+    other = several["repeats"][0]["name"]
+    assert read[other, "intervals/bimodal_energy_share/value"] == 0.3
+    assert read["embeddings/original/all", "zero-shot/accuracy/low"] == 0.4
+    assert read["embeddings", "retrieval/original/r10/value"] == 0.2
+
+
+def test_a_run_has_them_and_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_steps_here(monkeypatch)
+    store = write_pairs(tmp_path / "store", *shifted_pairs(80, 6), rows_a_unit=80)
+    saes = [write_sae(tmp_path / f"beta-{n}", SaeConfig(6, 12, 2, beta=n / 1000), seed=n) for n in range(2)]
+    summary = evaluated(store, saes, tmp_path / "out", sample=40)
+    client = MlflowClient(mlflow_runs.tracking_uri())
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
+    assert experiment is not None
+    place = f"tags.isoenergy_output = '{tmp_path / 'out'}'"
+    (run,) = client.search_runs([experiment.experiment_id], place)
+    assert run.data.metrics == pytest.approx(headline_metrics(summary), nan_ok=True)
+    assert 15 <= len(run.data.metrics) <= 22
+    assert {"evaluation.json", "measures.csv"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
