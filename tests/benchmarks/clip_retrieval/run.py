@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--arch", default="ViT-B-32", help="the checkpoint's architecture by open_clip's name")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--num-prepro-workers", type=int, default=4)
-    parser.add_argument("--write-batch-size", type=int, default=10**6, help="pairs in a file of embeddings")
+    parser.add_argument("--output-partition-count", type=int, default=1, help="files of each kind")
     asked = parser.parse_args()
     if asked.output.exists():
         parser.error(f"{asked.output} exists; embeddings of two runs would mix")
@@ -45,8 +45,7 @@ def main() -> None:
         num_prepro_workers=asked.num_prepro_workers,
         clip_model=f"open_clip:{asked.arch}/{asked.weights.absolute()}",
         use_jit=False,
-        output_partition_count=1,
-        write_batch_size=asked.write_batch_size,
+        output_partition_count=asked.output_partition_count,
     )
     finished = time.perf_counter()
 
