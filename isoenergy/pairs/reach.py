@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
 from isoenergy.pairs.source_names import MAGIC, expanded, is_pattern, listed_names, listed_places, literal_folder
 from isoenergy.storage.files import absolute_uri, object_tag, open_filesystem, without_secrets
 
@@ -222,7 +222,7 @@ def open_file(filesystem: AbstractFileSystem, path: str, **options: Any) -> "Rea
 
 def unreachable(path: str, error: Exception) -> Unreachable:
     """Return the error to raise for one that a filesystem raised."""
-    return Unreachable(f"{path}: {type(error).__name__}: {error}")
+    return Unreachable(f"{without_secrets(path)}: {in_brief(error)}")
 
 
 class ReachedFile(io.RawIOBase):

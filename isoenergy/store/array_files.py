@@ -20,6 +20,7 @@ from numpy.lib import format as npy
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.reach import open_file, unreachable
+from isoenergy.storage.files import without_secrets
 
 NPY, NPZ, SAFETENSORS = ".npy", ".npz", ".safetensors"
 WIDEST = 2**16
@@ -104,7 +105,10 @@ def arrays_in(filesystem: AbstractFileSystem, path: str) -> list[StoredArray]:
     except OSError:
         raise
     except Exception as error:  # whatever a header that is none makes its readers raise
-        raise InputError(f"{path} has no header that can be used ({error}); write it again, or leave it out") from error
+        shown = without_secrets(path)
+        raise InputError(
+            f"{shown} has no header that can be used ({error}); write it again, or leave it out"
+        ) from error
 
 
 def row_ranges(
@@ -138,9 +142,9 @@ def read_range(filesystem: AbstractFileSystem, path: str, start: int, stop: int)
     except Exception as error:  # each filesystem has exceptions of its own
         raise unreachable(path, error) from error
     if len(data) > stop - start:
-        raise OSError(f"{path}: its server gives no ranges of bytes; copy the file to a disk or to S3")
+        raise OSError(f"{without_secrets(path)}: its server gives no ranges of bytes; copy the file to a disk or to S3")
     if len(data) < stop - start:
-        raise OSError(f"{path} has no bytes {start + len(data):,} to {stop:,}: it was cut short")
+        raise OSError(f"{without_secrets(path)} has no bytes {start + len(data):,} to {stop:,}: it was cut short")
     return data
 
 

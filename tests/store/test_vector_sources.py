@@ -282,6 +282,16 @@ def test_a_list_that_is_no_embedding_is_taken_only_if_it_is_named(tmp_path: Path
     assert open_vectors(str(tmp_path / "v.parquet"), ("a", "bbox")).widths == {"a": WIDTH, "bbox": 4}
 
 
+def test_a_password_in_a_url_is_never_told(web: str, tmp_path: Path) -> None:
+    place = web.replace("//", "//somebody:hunter2@")
+    (tmp_path / "theirs/text_emb/text_emb_0.npy").write_bytes(b"no array")
+    for last in ("text_emb/text_emb_0.npy", "text_emb/text_emb_7.npy"):
+        with pytest.raises((InputError, OSError)) as raised:
+            open_vectors(f"{place}/img_emb/img_emb_0.npy::{place}/{last}")
+        assert "hunter2" not in str(raised.value)
+        assert last.rpartition("/")[2] in str(raised.value)
+
+
 def parquet(place: Path, keys: list[int], **columns: Any) -> Path:
     place.parent.mkdir(exist_ok=True)
     pq.write_table(pa.table({"key": [f"k{key}" for key in keys], **columns}), place)
