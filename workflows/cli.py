@@ -15,6 +15,7 @@ STAGES = {
     "train": "a standard and an aligned sparse autoencoder on a store",
     "tune": "search for settings: beta, dictionary size and more, on Ray Tune",
     "evaluate": "measure the autoencoders on held-out pairs",
+    "apply": "codes and gap-closed vectors of every row of a store",
     "synthetic": "what autoencoders recover of known atoms, over seeds",
     "compare": "runs in MLflow side by side",
     "report": "one offline HTML page from an evaluation",

@@ -224,6 +224,7 @@ def _summary(
         "fitted_on": results(graph.embeddings.fit),
         "transfer": _transfer(names, graph, root),
         "original": {
+            "fit": f"{STEPS_FOLDER}/{step_plan.files(graph.embeddings.fit, root)}",
             "geometry": results(graph.embeddings.geometry),
             "retrieval": results(graph.embeddings.retrieval),
         },
@@ -240,6 +241,7 @@ def _summary(
                     },
                     "dictionary": results(graph.saes[folder].dictionary),
                 },
+                "fit": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].fit, root)}",
                 "exemplars": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].exemplars, root)}",
                 "projection": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].projection, root)}",
                 "spectra": f"{STEPS_FOLDER}/{step_plan.files(graph.saes[folder].spectra, root)}",

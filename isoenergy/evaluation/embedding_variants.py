@@ -14,6 +14,7 @@ from isoenergy.evaluation.ways import WAYS
 from isoenergy.interventions.gap_closing import Affine, GapClosing, midpoint_shift, without_gap_dimensions
 from isoenergy.interventions.removal import AtomSubspace, equalising_gains, kept_atoms, matched_atoms
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_moments import PairMoments
 
 STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -98,7 +99,13 @@ def original_variants(fitted: Fitted, seed: int) -> VariantSet:
 
 
 def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSet:
-    """Return what an SAE rebuilds: from all atoms, classes of them, controls, and each baseline on the reconstruction.
+    """Return what an SAE rebuilds, as `atom_variants` does, and each baseline on the reconstruction."""
+    found = atom_variants(fitted.known, sae, seed)
+    return VariantSet((*found.variants, *_baselines(RECONSTRUCTED, fitted.moments, seed)), found.atoms)
+
+
+def atom_variants(known: ConceptStatistics, sae: SparseAutoencoder, seed: int) -> VariantSet:
+    """Return what an SAE rebuilds: from all atoms, classes of them, and controls.
 
     reconstructed, bimodal, unimodal: from all, the bimodal, the unimodal atoms. matched_removal: without as many atoms
     as are unimodal, of the same frequencies and energies but drawn at random. bimodal_subspace: the reconstruction
@@ -108,7 +115,7 @@ def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSe
     `equalising_gains`, an atom and modality: the removal without a cut; less_unequal: x - D ((1 - g) z). Of raw rows
     there are none that subtract.
     """
-    classes, known = fitted.classes, fitted.known
+    classes = known.classes()
     dictionary = sae.dictionary.detach()
     matched = matched_atoms(classes.unimodal, known.energy, known.frequency, seed)
     image, text = equalising_gains(known)
@@ -130,7 +137,6 @@ def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSe
             *(EmbeddingVariant(base, base) for base in atoms),
             EmbeddingVariant("bimodal_subspace", RECONSTRUCTED, GapClosing(inside, inside)),
             EmbeddingVariant("without_unimodal_subspace", RECONSTRUCTED, GapClosing(outside, outside)),
-            *_baselines(RECONSTRUCTED, fitted.moments, seed),
         ),
         atoms,
     )

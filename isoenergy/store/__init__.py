@@ -49,6 +49,11 @@ A store that was made of vectors (`isoenergy.store.vector_sources`) has, in plac
 each modality under the name that it has in the source, as the manifest's `widths` say; a `split` that the source gave
 is kept.
 
+A store that `isoenergy apply` made of another has that store's `key`, `row`, `split` and `caption`, chosen columns, and
+for each modality `MODALITY_atoms` and `MODALITY_coefficients` (lists of one length in a row, the largest coefficient
+first) and columns of vectors, `MODALITY_NAME`, as `widths` say. The manifest's `applied` is not empty, a record's
+`file_digest` is the SHA-256 of the shard that was read, and `fitted/` has what the classes of atoms came from.
+
 Every file is written whole: locally under a hidden temporary name, synced and renamed; on an object store by one PUT,
 or one completed upload in parts. A pair that is tried again gives its unit a shard with a digest in its name, a new
 record, and only then is the old shard removed. A run that ends well removes what no record names.

@@ -66,13 +66,21 @@ class Manifest:
     """The background that transparent images were laid on; as-stored: alpha was dropped."""
     wide_range: WideRange = UNRECORDED.wide_range
     """What became of images with grey values beyond 16 bits; clip: values above 255 were cut off, 16 bits too."""
+    applied: dict[str, Any] = field(default_factory=dict)
+    """What `isoenergy apply` made of the source, another store: the SAE's digest, what was written, where the atoms'
+    classes come from; empty in a store of embeddings."""
     format: int = FORMAT
     """Version of the store's layout."""
 
     @property
     def modalities(self) -> dict[str, int]:
-        """Width of each modality's embeddings by its column, in order."""
-        return self.widths or dict.fromkeys(("image", "text"), self.dim)
+        """Width of each modality's embeddings by its column, in order; of none where codes alone were written."""
+        return self.widths if self.widths or self.applied else dict.fromkeys(("image", "text"), self.dim)
+
+    @property
+    def stage(self) -> str:
+        """The stage of isoenergy that filled the store, and fills in what it lacks."""
+        return "apply" if self.applied else "embed"
 
     @property
     def made_by(self) -> str:
@@ -109,14 +117,16 @@ class Manifest:
 
     def require_same(self, other: Self, store: str) -> None:
         """Raise InputError, naming every field that differs, if `other` may not fill the store of this manifest."""
-        differences = differing_fields(
-            *({k: v for k, v in asdict(m).items() if k not in _INFORMATIVE} for m in (self, other))
-        )
+        differences = differing_fields(*(m._what_counts() for m in (self, other)))
         if differences:
             raise InputError(
                 f"{store} was made by encoder {self.made_by!r} from {self.source} and cannot be continued with "
                 f"{other.made_by!r} from {other.source}: {differences}; give another output folder"
             )
+
+    def _what_counts(self) -> dict[str, Any]:
+        applied = {f"applied.{name}": value for name, value in self.applied.items()}
+        return {k: v for k, v in asdict(self).items() if k not in {*_INFORMATIVE, "applied"}} | applied
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ class EmbeddingStore(StoreContents):
             named = ", ".join(f"shards/{shard}" for shard in sorted(spoilt)[:_SHOWN])
             why = f" ({named}{', …' * (len(spoilt) > _SHOWN)}: gone, or not what was committed)" if spoilt else ""
             raise InputError(
-                f"{self.uri} lacks {missing} of its {self.manifest.units} units{why}; run the same `isoenergy embed` "
-                f"again to embed what is missing"
+                f"{self.uri} lacks {missing} of its {self.manifest.units} units{why}; run the same "
+                f"`isoenergy {self.manifest.stage}` again for what is missing"
             )
 
     def read_unit(self, unit: str, columns: list[str] | None = None, split: Pairs = "all") -> pa.Table:

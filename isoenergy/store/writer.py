@@ -1,5 +1,6 @@
 """Filling a store, one unit of work at a time."""
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,9 @@ from isoenergy.storage.files import absolute_uri, listed_version, open_filesyste
 from isoenergy.store.commit_index import INDEX_FILE, CommitIndex
 from isoenergy.store.manifest import CommitRecord, Manifest
 from isoenergy.store.schema import REJECTED
+
+HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+"""Errors of a place where no unit can be written."""
 
 
 class StoreWriter:

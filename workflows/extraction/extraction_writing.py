@@ -1,6 +1,5 @@
 """The actors of `isoenergy embed` that write the stores."""
 
-import errno
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +13,11 @@ from isoenergy.store import StoreWriter
 from isoenergy.store.manifest import CommitRecord
 from isoenergy.store.retry import merge
 from isoenergy.store.schema import REJECTED, shard_schema
+from isoenergy.store.writer import HOPELESS
 from workflows.extraction.extraction_stores import Stores, Work
 
 _COMMITS_AT_ONCE = 4
 _WRITE_ATTEMPTS = 2  # a file system has its own as well
-_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Writer:
         except Exception as error:  # a unit that cannot be committed must not take the others with it
             failure = f"{unit.name} cannot be written ({type(error).__name__}: {error})"
             self._failures[unit.name] = failure
-            if isinstance(error, OSError) and error.errno in _HOPELESS:
+            if isinstance(error, OSError) and error.errno in HOPELESS:
                 self._hopeless = failure
         finally:
             self._room.release()
@@ -145,7 +144,7 @@ class Writer:
                 whole = merge(*writer.read(replaced), *parts)
                 return writer.commit(unit, replaced.file_digest, *whole, replaced)
             except OSError as error:
-                if error.errno in _HOPELESS or attempt == _WRITE_ATTEMPTS - 1:
+                if error.errno in HOPELESS or attempt == _WRITE_ATTEMPTS - 1:
                     raise
                 time.sleep(2**attempt)
         raise AssertionError("the last attempt returns or raises")

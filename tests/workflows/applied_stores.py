@@ -1,0 +1,47 @@
+"""What tests of `isoenergy apply` begin with: a small store and an autoencoder for it."""
+
+import dataclasses
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from isoenergy import SparseAutoencoder
+from isoenergy.pairs.source import PairUnit
+from isoenergy.pairs.splits import split_of
+from isoenergy.sae.sae_config import SaeConfig
+from isoenergy.store import EmbeddingStore, StoreWriter
+from isoenergy.store.schema import REJECTED, shard_schema
+from tests.benchmarks.planted_store import planted_pairs
+from tests.store.small_store import MANIFEST
+
+DIM, ATOMS, K, UNITS, ROWS = 12, 24, 4, 5, 30
+
+
+def write_sae(folder: Path, seed: int = 1) -> Path:
+    """Of random atoms."""
+    SparseAutoencoder(SaeConfig(DIM, ATOMS, K, beta=0.0), torch.Generator().manual_seed(seed)).save(folder)
+    return folder
+
+
+def fill_store(folder: Path, seed: int = 0) -> EmbeddingStore:
+    """Of five units, with a column that passes through."""
+    images, texts = planted_pairs(UNITS * ROWS, DIM, seed)
+    passed = pa.schema([("url", pa.string()), ("row", pa.int32())])
+    manifest = dataclasses.replace(
+        MANIFEST, dim=DIM, units=UNITS, passed_through={field.name: str(field.type) for field in passed}
+    )
+    writer = StoreWriter(str(folder))
+    writer.begin(manifest, ["pairs.parquet"])
+    for start in range(0, UNITS * ROWS, ROWS):
+        rows = list(range(start, start + ROWS))
+        keys = [f"{row:04d}" for row in rows]
+        vectors = [
+            pa.FixedSizeListArray.from_arrays(each[start : start + ROWS].ravel(), DIM) for each in (images, texts)
+        ]
+        own = [keys, rows, [split_of(key) for key in keys], [f"caption {row}" for row in rows], *vectors]
+        table = pa.table(
+            [*own, [f"https://a/{row}" for row in rows], rows], schema=shard_schema(DIM, "float16", passed)
+        )
+        writer.commit(PairUnit("pairs.parquet", start, start + ROWS), "digest", table, REJECTED.empty_table())
+    return EmbeddingStore.open(str(folder))

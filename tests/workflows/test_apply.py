@@ -1,0 +1,305 @@
+"""`isoenergy apply` in this process: every row once, whatever comes in between, and plain Parquet that others read."""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from isoenergy import SparseAutoencoder
+from isoenergy.applying.written_choices import WRITES
+from isoenergy.errors import InputError
+from isoenergy.evaluation.carried import write_carried
+from isoenergy.evaluation.measured_rows import tensor, unit_rows
+from isoenergy.sae.sae_config import SaeConfig
+from isoenergy.store import EmbeddingStore
+from tests.store.stores import rewrite
+from tests.workflows.applied_stores import ATOMS, DIM, ROWS, UNITS, K, fill_store, write_sae
+from tests.workflows.embedding_stores import times
+from workflows import apply
+from workflows.applying.applying_engines import ApplyingHere, Bundle, Report
+from workflows.applying.applying_units import UnitWork
+from workflows.evaluation.evaluation_graph import sae_reference
+from workflows.settings.apply_settings import ApplyConfig, parse
+from workflows.tracking import mlflow_runs
+
+PAGE = Path(__file__).parents[2] / "docs" / "applying.md"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EmbeddingStore:
+    return fill_store(tmp_path / "store")
+
+
+@pytest.fixture
+def sae(tmp_path: Path) -> SparseAutoencoder:
+    return SparseAutoencoder.load(write_sae(tmp_path / "sae"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, store: EmbeddingStore, sae: SparseAutoencoder) -> ApplyConfig:  # noqa: ARG001
+    return ApplyConfig(str(tmp_path / "sae"), store.uri, str(tmp_path / "out"), "codes,bimodal,centred")
+
+
+class Ends(ApplyingHere):
+    """Ends in the middle, as by Ctrl-C."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+
+    def run(self, work: UnitWork, bundles: Sequence[Bundle], rows: int, report: Report) -> None:
+        def count(outcomes: list) -> None:
+            report(outcomes)
+            self._after -= len(outcomes)
+            if self._after <= 0:
+                raise KeyboardInterrupt
+
+        super().run(work, [[task] for bundle in bundles for task in bundle], rows, count)
+
+
+def rows_of(output: str) -> list[dict]:
+    return pq.read_table(f"{output}/shards").sort_by("key").to_pylist()
+
+
+def codes_of(row: dict, modality: str) -> dict[int, float]:
+    return dict(zip(row[f"{modality}_atoms"], row[f"{modality}_coefficients"], strict=True))
+
+
+def test_every_row_of_both_modalities_has_its_columns(
+    config: ApplyConfig, store: EmbeddingStore, sae: SparseAutoencoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataclasses.replace(config, write="codes,reconstructed", columns="url,source_row", dtype="float32")
+    made = apply.run(config, engine=ApplyingHere())
+    rows, arrays = rows_of(config.output), store.to_arrays()
+    assert [*rows[0]] == [
+        *("key", "row", "split", "caption", "url", "source_row"),
+        *("image_atoms", "image_coefficients", "image_reconstructed"),
+        *("text_atoms", "text_coefficients", "text_reconstructed"),
+    ]
+    for modality, vectors in (("image", arrays.images), ("text", arrays.texts)):
+        codes = sae.encode(sae.prepare(tensor(vectors), modality))
+        dense, rebuilt = codes.to_dense(ATOMS).detach().numpy(), sae.decode(codes).detach().numpy()
+        for number, row in enumerate(rows):
+            assert row["key"] == arrays.keys[number]
+            assert row["url"] == f"https://a/{number}"
+            assert row["caption"] == f"caption {number}"
+            assert codes_of(row, modality) == pytest.approx(
+                {atom: dense[number, atom] for atom in np.flatnonzero(dense[number])}, abs=1e-6
+            )
+            np.testing.assert_allclose(row[f"{modality}_reconstructed"], rebuilt[number], atol=1e-6)
+    assert made.manifest.widths == {"image_reconstructed": DIM, "text_reconstructed": DIM}
+    summary = json.loads(Path(config.output, "summary.json").read_text())
+    assert (summary["rows_in"], summary["written"], summary["units"]) == (UNITS * ROWS, UNITS * ROWS, UNITS)
+    printed = capsys.readouterr().out
+    assert "units      5, of which 5 are to be done, with 150 pairs" in printed
+    assert "written    150 pairs, 0 rejected" in printed
+
+
+def test_a_run_that_was_cut_short_goes_on_and_ends_as_one_that_was_not(config: ApplyConfig, tmp_path: Path) -> None:
+    whole = apply.run(dataclasses.replace(config, output=str(tmp_path / "whole")), engine=ApplyingHere())
+    with pytest.raises(KeyboardInterrupt):
+        apply.run(config, engine=Ends(after=2))
+    shards = sorted(Path(config.output, "shards").glob("*.parquet"))
+    assert len(shards) == 2
+    shards[0].write_bytes(shards[0].read_bytes()[:-9])  # as a disk may leave it
+    Path(config.output, "shards", "left-behind.parquet").write_bytes(b"half")
+    before = times(config.output)[shards[1]]
+    made = apply.run(config, engine=ApplyingHere())
+    assert made.fingerprint == whole.fingerprint
+    assert times(config.output)[shards[1]] == before
+    assert not Path(config.output, "shards", "left-behind.parquet").exists()
+    assert [row["key"] for row in rows_of(config.output)] == [f"{row:04d}" for row in range(UNITS * ROWS)]
+
+    untouched = times(config.output)
+    apply.run(config, engine=ApplyingHere())
+    assert times(config.output) == untouched
+
+
+def test_a_unit_that_was_embedded_again_is_done_again(config: ApplyConfig, store: EmbeddingStore) -> None:
+    first = apply.run(config, engine=ApplyingHere())
+    record = store.commits[1]
+    rewrite(store, record, lambda table: table.slice(0, ROWS - 1))
+    again = apply.run(config, engine=ApplyingHere())
+    assert len(again) == UNITS * ROWS - 1
+    kept = {each.unit: each.shard for each in first.commits if each.unit != record.unit}
+    assert {each.unit: each.shard for each in again.commits if each.unit != record.unit} == kept
+    assert len(rows_of(config.output)) == UNITS * ROWS - 1
+
+
+def test_bad_rows_are_rejected_with_their_reason_and_cost_no_others(config: ApplyConfig, store: EmbeddingStore) -> None:
+    def spoil(table: pa.Table) -> pa.Table:
+        rows = np.stack(table["text"].to_numpy())
+        rows[3], rows[5, 0] = 0, np.nan
+        column = pa.FixedSizeListArray.from_arrays(rows.ravel(), DIM)
+        return table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), column)
+
+    rewrite(store, store.commits[2], spoil)
+    made = apply.run(dataclasses.replace(config, write="codes"), engine=ApplyingHere())
+    assert made.rejected == {"unusable_row": 2}
+    assert made.rows_in == UNITS * ROWS
+    rejected = pq.read_table(f"{config.output}/rejected").to_pylist()
+    first = 2 * ROWS
+    assert [(row["key"], row["detail"]) for row in rejected] == [
+        (f"{first + 3:04d}", "text is zero"),
+        (f"{first + 5:04d}", "text is not finite"),
+    ]
+
+
+def test_classes_are_those_that_the_sae_carries_and_else_of_the_train_split(
+    config: ApplyConfig,
+    store: EmbeddingStore,
+    sae: SparseAutoencoder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    apply.run(config, engine=ApplyingHere())
+    assert "on at most" in capsys.readouterr().out
+    trained = unit_rows(store.to_arrays("train").images)
+    everything = unit_rows(store.to_arrays().images)
+    expected = (everything - trained.mean(dim=0)).numpy()
+    got = np.array([row["image_centred"] for row in rows_of(config.output)])
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+
+    other = fill_store(tmp_path / "other", seed=7)
+    write_carried(other, sae_reference(config.sae, sae), tmp_path / "sae")
+    carried = dataclasses.replace(config, output=str(tmp_path / "carried"))
+    apply.run(carried, engine=ApplyingHere())
+    assert "the SAE carries it" in capsys.readouterr().out
+    expected = (everything - unit_rows(other.to_arrays("train").images).mean(dim=0)).numpy()
+    got = np.array([row["image_centred"] for row in rows_of(carried.output)])
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+
+    apply.run(config, engine=ApplyingHere())  # the output that was begun before goes on with what it had
+    assert "as this output was begun with" in capsys.readouterr().out
+
+
+def test_classes_of_an_evaluation(
+    config: ApplyConfig,
+    sae: SparseAutoencoder,
+    tmp_path: Path,
+    refused: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = apply.run(config, engine=ApplyingHere())
+    folder = tmp_path / "evaluation" / "steps" / "fit"
+    shutil.copytree(Path(config.output, "fitted"), folder)
+    summary = {"saes": [{"name": "a", "digest": sae.digest, "fit": "steps/fit"}], "original": {"fit": "steps/fit"}}
+    file = tmp_path / "evaluation" / "evaluation.json"
+    file.write_text(json.dumps(summary))
+    for number, place in enumerate((file, file.parent)):
+        asked = dataclasses.replace(config, evaluation=str(place), output=str(tmp_path / f"evaluated-{number}"))
+        assert apply.run(asked, engine=ApplyingHere()).fingerprint == first.fingerprint
+    file.write_text(json.dumps(summary | {"saes": [{"name": "another", "digest": "0" * 64}]}))
+    arguments = ("apply", config.sae, "--store", config.store, "--output", tmp_path / "x", "--write", "bimodal")
+    # In this process there is no Ray to be asked for.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apply, "ApplyingOnRay", lambda _patience: ApplyingHere())
+        capsys.readouterr()
+        assert "is of other SAEs than" in refused(*arguments, "--evaluation", file)
+        file.write_text("{}")
+        assert "does not say what was fitted" in refused(*arguments, "--evaluation", file)
+        assert "is no evaluation that can be read" in refused(*arguments, "--evaluation", tmp_path)
+
+
+def test_other_settings_are_refused_where_there_is_something_else(
+    config: ApplyConfig, tmp_path: Path, sae: SparseAutoencoder
+) -> None:
+    apply.run(config, engine=ApplyingHere())
+    before = times(config.output)
+    for change, what in (
+        ({"write": "codes"}, "applied.writes is"),
+        ({"normalise": True}, "applied.normalised is"),
+        ({"dtype": "float32"}, "dtype is"),
+        ({"output": config.store}, "is the store itself"),
+        ({"columns": "nothing"}, "no further column 'nothing'; those it has are url, source_row"),
+    ):
+        with pytest.raises(InputError, match=what):
+            apply.run(dataclasses.replace(config, **change), engine=ApplyingHere())
+    write_sae(tmp_path / "sae", seed=2)
+    with pytest.raises(InputError, match=r"applied\.sae is"):
+        apply.run(config, engine=ApplyingHere())
+    SparseAutoencoder(SaeConfig(DIM + 1, ATOMS, K, beta=0.0)).save(tmp_path / "sae")
+    with pytest.raises(InputError, match="is for embeddings of width 13"):
+        apply.run(config, engine=ApplyingHere())
+    sae.save(tmp_path / "sae")
+    assert times(config.output) == before
+
+
+def test_a_unit_that_cannot_be_read_costs_that_unit_alone(config: ApplyConfig, store: EmbeddingStore) -> None:
+    shard = Path(store.uri, "shards", store.commits[3].shard)
+    data = shard.read_bytes()
+    shard.write_bytes(b"\0" * len(data))
+    with pytest.raises(InputError, match="1 of 5 units could not be done; the others are kept"):
+        apply.run(dataclasses.replace(config, write="codes"), engine=ApplyingHere())
+    assert len(rows_of(config.output)) == (UNITS - 1) * ROWS
+    shard.write_bytes(data)
+    assert len(apply.run(dataclasses.replace(config, write="codes"), engine=ApplyingHere())) == UNITS * ROWS
+
+
+def test_a_dry_run_writes_nothing_and_says_what_it_will_take(
+    config: ApplyConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert apply.run(dataclasses.replace(config, dry_run=True), engine=ApplyingHere()) is None
+    assert not Path(config.output).exists()
+    printed = capsys.readouterr().out
+    assert "probe      30 pairs; ms a pair: read" in printed
+    assert "pairs/s on 1 workers" in printed
+
+
+def test_other_tools_read_it_as_the_page_says(config: ApplyConfig) -> None:
+    apply.run(config, engine=ApplyingHere())
+    rows = rows_of(config.output)
+    atom = rows[0]["image_atoms"][0]
+    blocks = re.findall(r"```(sql|python)\n(.*?)```", PAGE.read_text().replace("PLACE", config.output), re.DOTALL)
+    (query,) = (text for kind, text in blocks if kind == "sql")
+    found = duckdb.sql(query.replace("178", str(atom))).fetchall()
+    assert found == [(row["key"], row["caption"]) for row in rows if atom in row["image_atoms"]]
+    assert 0 < len(found) < len(rows)
+    names: dict[str, Any] = {}
+    for kind, text in blocks:
+        if kind == "python":
+            exec(text, names)
+    for number, row in enumerate(rows):
+        entries = names["matrix"][[number]].tocoo()
+        assert dict(zip(entries.coords[1].tolist(), entries.data.tolist(), strict=True)) == codes_of(row, "image")
+    for modality, folder in (("image", "img_emb"), ("text", "text_emb")):
+        parts = [np.load(f"{config.output}-npy/{folder}/{folder}_{number}.npy") for number in range(UNITS)]
+        np.testing.assert_array_equal(np.concatenate(parts), [row[f"{modality}_bimodal"] for row in rows])
+
+
+def test_what_was_written_is_a_store_again(config: ApplyConfig) -> None:
+    apply.run(dataclasses.replace(config, write="bimodal", normalise=True), engine=ApplyingHere())
+    arrays = EmbeddingStore.open(config.output).to_arrays()
+    np.testing.assert_allclose(np.linalg.norm(arrays.images.astype(np.float32), axis=1), 1, atol=2e-3)
+    assert arrays.texts.shape == (UNITS * ROWS, DIM)
+
+
+def test_one_run_in_mlflow_whatever_it_took(config: ApplyConfig, store: EmbeddingStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        apply.run(config, engine=Ends(after=2))
+    made = apply.run(config, engine=ApplyingHere())
+    client = MlflowClient(mlflow_runs.tracking_uri())
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
+    (run,) = client.search_runs(
+        [experiment.experiment_id], f"tags.isoenergy_output = '{config.output}' and tags.mlflow.runName = 'apply'"
+    )
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["store_fingerprint"] == store.fingerprint
+    assert run.data.tags["applied_fingerprint"] == made.fingerprint
+    assert run.data.metrics["pairs"] == 3 * ROWS
+
+
+def test_help_names_everything_that_can_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    words = capsys.readouterr().out.replace(",", " ").replace(";", " ").replace(":", " ").replace(".", " ").split()
+    assert set(WRITES) <= set(words)

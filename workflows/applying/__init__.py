@@ -1,0 +1,1 @@
+"""What `isoenergy apply` is made of: the units that workers do, what is fitted first, the engines, the plan."""
