@@ -17,14 +17,23 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 @contextmanager
 def cluster_of(nodes: int, cpus: int, head_cpus: int = 1) -> Iterator[tuple[Cluster, list[Any]]]:
     """Start a head and `nodes` nodes with logical resources, connect to them, and end them all."""
+    with nodes_of(head_cpus) as cluster:
+        try:
+            workers = [cluster.add_node(num_cpus=cpus) for _ in range(nodes)]
+            cluster.wait_for_nodes()
+            ray.init(cluster.address, log_to_driver=False, logging_level="error")
+            yield cluster, workers
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def nodes_of(head_cpus: int) -> Iterator[Cluster]:
+    """Start a head to which nodes can be added, and end them all; this process is not connected to it."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head_cpus, "include_dashboard": False})
     try:
-        workers = [cluster.add_node(num_cpus=cpus) for _ in range(nodes)]
-        cluster.wait_for_nodes()
-        ray.init(cluster.address, log_to_driver=False, logging_level="error")
-        yield cluster, workers
+        yield cluster
     finally:
-        ray.shutdown()
         cluster.shutdown()
 
 
