@@ -19,8 +19,8 @@ class ApplyConfig:
     sae: Annotated[str, tyro.conf.Positional]
     """SAE that `isoenergy train` made: a folder, an fsspec URL or hf:ORG/NAME."""
     store: str
-    """Embedding store that `isoenergy embed` made, or Parquet with columns of paired vectors as `isoenergy train` takes
-    them: it is copied into a store in the output, unless you give the one that training has made."""
+    """Embedding store that `isoenergy embed` made, or vectors that are there already, as `isoenergy import` takes them:
+    they are copied into a store in the output, unless you give the one that training has made."""
     output: str = "runs/applied"
     """Folder or fsspec URL of what is written: a store again, in plain Parquet, a row a pair."""
     write: str = "codes"

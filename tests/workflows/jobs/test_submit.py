@@ -52,6 +52,7 @@ WHOLE = {
     "tune": ("clip", "--store", "s3://b/store", "--output", "s3://b/searches", "--space.beta", "1e-5..1e-3"),
     "evaluate": ("--store", "/s", "--saes", "hf:lab/sae", "/saes/beta-0", "--output", "/e"),
     "synthetic": ("--output", "/data/synthetic"),
+    "apply": ("/saes/beta-0", "--store", "s3://b/store", "--output", "s3://b/applied"),
     "compare": ("tune/*", "train", "--output", "s3://b/comparison"),
     "report": ("--evaluation", "/e/evaluation.json", "--output", "/e/report.html"),
 }
