@@ -1,5 +1,6 @@
 """Pairs from a COCO captions file and a folder or zip of its images."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -18,12 +19,15 @@ from isoenergy.storage.files import file_digest
 
 SUFFIX = ".json"
 _INT64 = range(-(2**63), 2**63)
+_NUMBER = re.compile(r"[0-9]+")
 
 
 class CocoPairs:
     """`annotations` with captions and the `images` that they are of; each caption is its own pair; see `PairSource`.
 
-    A pair's key is the id of its annotation; `image_id` and `file_name` pass through.
+    A pair's key is the id of its image, `#` and that of its annotation, so that all captions of an image are in its
+    split; an annotation whose id is no number, or that is of no image, has its own id for a key. `image_id` and
+    `file_name` pass through.
     """
 
     format: ClassVar[Format] = "coco"
@@ -61,7 +65,7 @@ class CocoPairs:
         return cut(self.files[0], self._rows, rows_per_unit)
 
     def keys(self, file: str) -> pa.ChunkedArray:
-        """Return the ids of all annotations."""
+        """Return the keys of all annotations."""
         return pa.chunked_array([pa.array(self._listing(file).keys, pa.binary())])
 
     def read(self, unit: PairUnit, rows_per_batch: int, rows: Collection[int] | None = None) -> Iterator[RawPairs]:
@@ -103,7 +107,7 @@ def _listing(filesystem: AbstractFileSystem, path: str, digest: str) -> Listing:
         pa.array([None if name is None else printable(name) for name in names], pa.string()),
     ]
     return Listing(
-        keys=[raw_text(_key(entry.get("id"))) for entry in annotations],
+        keys=[raw_text(_key(entry.get("id"), entry.get("image_id"))) for entry in annotations],
         names=names,
         captions=[raw_text(_text(entry.get("caption"))) for entry in annotations],
         rejections={},
@@ -120,5 +124,11 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _key(value: Any) -> str | None:
+def _key(annotation: Any, image: Any) -> str | None:
+    """Return a pair's key, of which `split_of_pair` leaves out the annotation's id, if that is a number."""
+    own, of_image = _id(annotation), _id(image)
+    return own if own is None or of_image is None or not _NUMBER.fullmatch(own) else f"{of_image}#{own}"
+
+
+def _id(value: Any) -> str | None:
     return str(value) if isinstance(value, int) else _text(value)

@@ -10,6 +10,7 @@ from isoenergy.pairs import image_files
 from isoenergy.pairs.formats.coco import CocoPairs
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import RawPairs
+from isoenergy.pairs.splits import split_of, split_of_pair
 
 IMAGES = [{"id": 10, "file_name": "a.jpg"}, {"id": 20, "file_name": "b.jpg"}]
 
@@ -34,7 +35,7 @@ def caption(number: Any, image: Any, text: Any = "c") -> dict:
 def test_each_caption_is_its_own_pair(tmp_path: Path) -> None:
     source = opened(tmp_path, [caption(3, 20, "x"), caption(1, 10, "y"), caption(2, 20, "z")])
     pairs = everything(source)
-    assert pairs.keys == source.keys("captions.json").to_pylist() == [b"3", b"1", b"2"]
+    assert pairs.keys == source.keys("captions.json").to_pylist() == [b"20#3", b"10#1", b"20#2"]
     assert pairs.images == [b"image b", b"image a", b"image b"]
     assert pairs.captions == [b"x", b"y", b"z"]
     assert pairs.passed_through.to_pylist()[0] == {"image_id": 20, "file_name": "b.jpg"}
@@ -44,7 +45,17 @@ def test_ids_that_come_twice_or_are_no_ids(tmp_path: Path) -> None:
     ids = [1, 1, "one", None, 1.5, 10**30, [1]]
     source = opened(tmp_path, [caption(number, 10) for number in ids])
     assert source.keys_may_repeat
-    assert everything(source).keys == [b"1", b"1", b"one", None, None, b"1" + b"0" * 30, None]
+    long = b"10#1" + b"0" * 30
+    assert everything(source).keys == [b"10#1", b"10#1", b"one", None, None, long, None]
+
+
+def test_all_captions_of_an_image_are_in_its_split(tmp_path: Path) -> None:
+    images = [{"id": number, "file_name": "a.jpg"} for number in (*range(40), "a", "b")]
+    annotations = [caption(number, images[number % 42]["id"]) for number in range(210)]
+    keys = [key.decode() for key in everything(opened(tmp_path, annotations, images)).keys if key]
+    assert len(set(keys)) == 210
+    splits = {(image["id"], split_of_pair(key)) for image, key in zip(images * 5, keys, strict=True)}
+    assert splits == {(image["id"], split_of(str(image["id"]))) for image in images}
 
 
 @pytest.mark.parametrize("image", [99, None, "10", 10.5, [10], {}, 2**70])
