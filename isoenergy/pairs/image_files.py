@@ -3,6 +3,7 @@
 import errno
 import os
 import posixpath
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from isoenergy.storage.files import open_filesystem
 Image = bytes | Rejected
 _READS_AT_ONCE = 16
 _ZIP_READ_BYTES = 2**19  # an image, as a rule, with what comes before it
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(/|\Z)")
+"""The beginning of what `normpath` makes of a URL, or a drive; a colon elsewhere is a letter, as in `12:30.jpg`."""
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -31,9 +34,9 @@ class ImageFolder:
     those of the Hugging Face cache to `../../blobs`.
     """
 
-    def __init__(self, filesystem: AbstractFileSystem, root: str) -> None:
-        """Read from the folder or zip at `root`."""
-        self._filesystem, self._root = filesystem, root
+    def __init__(self, filesystem: AbstractFileSystem, root: str, listed: bool = False) -> None:
+        """Read from the folder or zip at `root`. listed: names are those that a listing found, not of a text."""
+        self._filesystem, self._root, self._listed = filesystem, root, listed
         self._is_local = isinstance(filesystem, LocalFileSystem)
         self._is_zip = root.lower().endswith(".zip") and not filesystem.isdir(root)
 
@@ -59,9 +62,11 @@ class ImageFolder:
     def _read(self, name: str | None, most: int) -> Image:
         if not name:
             return Rejected(Reason.MISSING_IMAGE, "no file is named")
-        path = posixpath.normpath(name.replace("\\", "/"))
-        if path.startswith(("/", "../")) or path == ".." or ":" in path.split("/")[0] or "\0" in path:
+        path = name if self._listed else posixpath.normpath(name.replace("\\", "/"))
+        if not self._listed and (path.startswith(("/", "../")) or path == ".." or _ELSEWHERE.match(path)):
             return Rejected(Reason.UNSAFE_PATH, f"{name!r} leaves the folder of images")
+        if "\0" in path:
+            return Rejected(Reason.UNSAFE_PATH, f"{name!r} has a byte in it that no file's name may have")
         try:
             return self._read_zipped(path, most) if self._is_zip else self._read_file(path, most)
         except Unreachable:

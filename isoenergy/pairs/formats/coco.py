@@ -101,9 +101,9 @@ def _listing(filesystem: AbstractFileSystem, path: str, digest: str) -> Listing:
             f"file_name, and `annotations` with id, image_id and caption"
         ) from error
     ids = [entry.get("image_id") for entry in annotations]
-    names = [images.get(i) if isinstance(i, int | str) else None for i in ids]
+    names = [images.get(i) if _is_id(i) else None for i in ids]
     columns = [
-        pa.array([i if isinstance(i, int) and i in _INT64 else None for i in ids], pa.int64()),
+        pa.array([i if _is_id(i) and isinstance(i, int) and i in _INT64 else None for i in ids], pa.int64()),
         pa.array([None if name is None else printable(name) for name in names], pa.string()),
     ]
     return Listing(
@@ -116,8 +116,11 @@ def _listing(filesystem: AbstractFileSystem, path: str, digest: str) -> Listing:
 
 
 def _is_image(entry: Any) -> bool:
-    has_id = isinstance(entry, dict) and isinstance(entry.get("id"), int | str)
-    return has_id and isinstance(entry.get("file_name"), str)
+    return isinstance(entry, dict) and _is_id(entry.get("id")) and isinstance(entry.get("file_name"), str)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _text(value: Any) -> str | None:
@@ -131,4 +134,4 @@ def _key(annotation: Any, image: Any) -> str | None:
 
 
 def _id(value: Any) -> str | None:
-    return str(value) if isinstance(value, int) else _text(value)
+    return str(value) if _is_id(value) else None

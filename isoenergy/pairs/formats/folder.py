@@ -68,7 +68,7 @@ class FolderPairs:
         require_utf8(uri, self.files)
         others = sorted({posixpath.normpath(path) for path in found} - {*images, *captions})
         self.beside = Beside.of([*images, *self.files], others)
-        self._images = ImageFolder(self._filesystem, self._root)
+        self._images = ImageFolder(self._filesystem, self._root, listed=True)
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the names and sizes of what is in the folder."""
@@ -189,8 +189,8 @@ def _paired(filesystem: AbstractFileSystem, folder: str, names: Sequence[str]) -
 def _why_none(caption: bytes | Rejected) -> Rejected | None:
     if not isinstance(caption, Rejected):
         return None
-    too_long = caption.reason == Reason.IMAGE_TOO_LARGE
-    return Rejected(Reason.CAPTION_TOO_LONG, caption.detail) if too_long else caption
+    of_captions = {Reason.IMAGE_TOO_LARGE: Reason.CAPTION_TOO_LONG, Reason.MISSING_IMAGE: Reason.MISSING_CAPTION}
+    return Rejected(of_captions.get(caption.reason, caption.reason), caption.detail)
 
 
 def _joined(folder: str, name: str) -> str:

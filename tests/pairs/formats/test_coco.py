@@ -42,11 +42,11 @@ def test_each_caption_is_its_own_pair(tmp_path: Path) -> None:
 
 
 def test_ids_that_come_twice_or_are_no_ids(tmp_path: Path) -> None:
-    ids = [1, 1, "one", None, 1.5, 10**30, [1]]
+    ids = [1, 1, "one", None, 1.5, 10**30, [1], True]
     source = opened(tmp_path, [caption(number, 10) for number in ids])
     assert source.keys_may_repeat
     long = b"10#1" + b"0" * 30
-    assert everything(source).keys == [b"10#1", b"10#1", b"one", None, None, long, None]
+    assert everything(source).keys == [b"10#1", b"10#1", b"one", None, None, long, None, None]
 
 
 def test_all_captions_of_an_image_are_in_its_split(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_all_captions_of_an_image_are_in_its_split(tmp_path: Path) -> None:
     assert splits == {(image["id"], split_of(str(image["id"]))) for image in images}
 
 
-@pytest.mark.parametrize("image", [99, None, "10", 10.5, [10], {}, 2**70])
+@pytest.mark.parametrize("image", [99, None, "10", 10.5, [10], {}, 2**70, True])
 def test_a_caption_of_an_unknown_image_is_a_pair_without_one(tmp_path: Path, image: Any) -> None:
     pairs = everything(opened(tmp_path, [caption(1, 10), caption(2, image)]))
     assert pairs.images == [b"image a", None]

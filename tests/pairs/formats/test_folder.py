@@ -47,6 +47,26 @@ def test_an_image_without_a_caption_is_a_pair_without_one(tmp_path: Path) -> Non
     assert (pairs.images, pairs.captions, reasons(pairs)) == ([b"ia", b"ib", b""], [b"ta", None, b""], [None] * 3)
 
 
+def test_a_listed_name_is_what_it_is(tmp_path: Path) -> None:
+    stems = ["12:30", "C:x", "a\\b", "\\c", "x::y", "C:/d", " e ", "~f"]
+    for stem in stems:
+        (tmp_path / stem).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{stem}.jpg").write_bytes(stem.encode())
+        (tmp_path / f"{stem}.txt").write_text(f"caption of {stem}")
+    pairs = everything(FolderPairs(str(tmp_path)))
+    assert reasons(pairs) == [None] * len(stems)
+    assert {(i, c) for i, c in zip(pairs.images, pairs.captions, strict=True)} == {
+        (stem.encode(), f"caption of {stem}".encode()) for stem in stems
+    }
+
+
+def test_a_caption_that_is_gone_is_missed_as_one(tmp_path: Path) -> None:
+    write(tmp_path, a_jpg=b"ia", a_txt=b"ta", b_jpg=b"ib", c_jpg=b"ic")
+    os.symlink("gone", tmp_path / "b.txt")
+    os.mkfifo(tmp_path / "c.txt")
+    assert reasons(everything(FolderPairs(str(tmp_path)))) == [None, *[Reason.MISSING_CAPTION] * 2]
+
+
 def test_two_images_may_share_a_caption(tmp_path: Path) -> None:
     write(tmp_path, a_jpg=b"ij", a_png=b"ip", a_txt=b"t")
     assert everything(FolderPairs(str(tmp_path))).captions == [b"t", b"t"]

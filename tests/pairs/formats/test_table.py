@@ -174,7 +174,7 @@ def test_names_that_leave_the_folder_get_nothing(folder: Path) -> None:
     os.symlink("round", inside / "round")
     os.mkfifo(inside / "pipe.jpg")
     unsafe = ["../secret", "sub/../../secret", "/etc/passwd", f"{folder}/secret", "out/../../secret", "..",
-              "a\0b", "file:///etc/passwd", "memory://x", "..\\secret", "C:\\secret"]  # fmt: skip
+              "a\0b", "file:///etc/passwd", "memory://x", "..\\secret", "C:\\secret", "s3:/b/x", "c:"]  # fmt: skip
     missing = ["nowhere.jpg", "sub", ".", "good.jpg/x", "dangling.jpg", "round", "pipe.jpg", "x" * 300]
     good = ["good.jpg", "./good.jpg", "sub/../good.jpg", "sub\\..\\good.jpg", "inner-link.jpg"]
     of_the_owner = ["link.jpg", "out/secret"]
@@ -185,6 +185,15 @@ def test_names_that_leave_the_folder_get_nothing(folder: Path) -> None:
         [Reason.UNSAFE_PATH] * len(unsafe) + [Reason.MISSING_IMAGE] * len(missing) + [None] * len(good + of_the_owner)
     )
     assert reasons(pairs) == expected
+
+
+def test_a_colon_is_a_letter_of_a_name(folder: Path) -> None:
+    names = ["12:30.jpg", "a:b.jpg", "of 12:30/a.jpg", "x::y.jpg"]
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    pairs = pairs_of(folder / "t.csv", "image,caption\n" + "".join(f"{name},c\n" for name in names))
+    assert (pairs.images, reasons(pairs)) == ([name.encode() for name in names], [None] * len(names))
 
 
 def test_the_cache_of_the_hugging_face_hub_is_read(folder: Path) -> None:
