@@ -97,12 +97,15 @@ def run(
 
 
 def _whole(writer: StoreWriter, manifest: Manifest, measures: ExtractionMeasures | None) -> EmbeddingStore:
-    """Settle a store that has everything, open it, and keep with it what the run came to, if it did anything."""
+    """Settle a store that has everything, open it, and keep with it what the run came to, if it did anything.
+
+    So it is too where the run that did it all ended before it could say so.
+    """
     writer.settle(manifest.units)
     store = EmbeddingStore.open(writer.uri)
     store.require_complete()
-    if measures is not None:
-        writer.write_summary(summary_json(store, measures))
+    if measures is not None or not writer.has_summary():
+        writer.write_summary(summary_json(store, measures or ExtractionMeasures()))
     return store
 
 

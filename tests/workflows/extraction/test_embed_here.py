@@ -179,6 +179,21 @@ def test_a_run_that_ends_between_data_and_commit_goes_on_with_that_unit(
     assert json.loads(Path(settings["output"], "summary.json").read_text())["run"]["pairs"] < 120
 
 
+@pytest.mark.usefixtures("pairs")
+def test_a_run_that_ends_before_its_summary_gets_one_by_the_next(settings: dict) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+
+        def end_at_the_summary(path: str) -> None:
+            if path.endswith("summary.json"):
+                raise Killed
+
+        before_writing(patch, end_at_the_summary)
+        with pytest.raises(Killed):
+            here(settings)
+    (store,) = here(settings)
+    assert json.loads(Path(settings["output"], "summary.json").read_text())["rows_in"] == len(store) == 120
+
+
 def test_a_unit_that_cannot_be_read_costs_itself_and_is_told(
     pairs: Path, bundled_rows: list[dict], settings: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
