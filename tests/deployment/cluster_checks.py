@@ -149,9 +149,14 @@ def commands(config: Config) -> list[str]:
 
 
 def shell(lines: Iterable[str]) -> list[str]:
-    """Commands that bash cannot read."""
+    """Commands that bash cannot read, or that end the shell which runs them."""
+    lines = list(lines)
     found = [(line, subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True)) for line in lines]
-    return [f"{result.stderr.strip()}: {line}" for line, result in found if result.returncode]
+    problems = [f"{result.stderr.strip()}: {line}" for line, result in found if result.returncode]
+    for line in lines:  # all of it stands in the shell's own command line
+        patterns = re.findall(r"\bpkill\b[^;|&]*? -f +(\S+?)(?:[;|&\s]|$)", line)
+        problems += [f"pkill -f {each} ends its own shell: {line}" for each in patterns if re.search(each, line)]
+    return problems
 
 
 def exposure(config: Config) -> list[str]:

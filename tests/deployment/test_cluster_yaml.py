@@ -138,6 +138,7 @@ BROKEN: list[tuple[str, Callable[[Config], None], str]] = [
     ("set up", put("worker_start_ray_commands", replaced("unset OMP_NUM_THREADS;", "")), "worker: `ray up` leaves"),
     ("set up", put("head_start_ray_commands", replaced("workflows.node_types", "workflows.x")), "may grow to"),
     ("shell", put("initialization_commands", replaced("}; fi;", "};")), "syntax error"),
+    ("shell", put("head_start_ray_commands", replaced("ray stop", "pkill -f mlflow; ray stop")), "ends its own shell"),
     ("secrets", put("docker", "run_options", ["-e AWS_ACCESS_KEY_ID=AKIA" + "A" * 16]), "AKIA"),
     ("secrets", put("docker", "run_options", ["-e RAY_AUTH_TOKEN=" + "0123456789abcdef" * 2]), "TOKEN=0123"),
     ("secrets", put("docker", "run_options", ["-e MLFLOW_TRACKING_URI=http://me:secret@host"]), "://me:secret@"),
