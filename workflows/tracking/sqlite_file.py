@@ -1,6 +1,7 @@
-"""A sqlite file that runs are tracked to: one process makes it; one that was broken by several says what to do."""
+"""A sqlite file that runs are tracked to: one process makes it, whole; one that was half made says what to do."""
 
 import fcntl
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,14 +11,16 @@ from typing import Any
 from isoenergy.errors import InputError
 
 SCHEME = "sqlite:///"
+_CUT_SHORT = "duplicate column name", "already exists", "no such index"
 _opened: set[Path] = set()
 
 
-def opened_alone(file: Path, open_file: Callable[[], Any]) -> None:
+def opened_alone(file: Path, open_file: Callable[[Path], Any]) -> None:
     """Have MLflow make or migrate a database while no other stage of this program does; once a process and file.
 
-    Two of MLflow's migrations that run at once break a new file for good (its tables are changed without transactions).
-    The lock is a file beside the database; it is waited for, and free as soon as its holder is gone.
+    Two of MLflow's migrations that run at once, and one that is stopped, break a new file for good (its tables are
+    changed without transactions): it is made under another name, and gets its own when it is whole. The lock is a file
+    beside the database; it is waited for, and free as soon as its holder is gone. open_file: makes or migrates a file.
 
     Raises InputError if the file has been broken in this way before.
     """
@@ -26,8 +29,13 @@ def opened_alone(file: Path, open_file: Callable[[], Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{file}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            new = Path(f"{file}.new")
+            new.unlink(missing_ok=True)  # of a process that was stopped
+            open_file(new)
+            os.replace(new, file)
         try:
-            open_file()
+            open_file(file)
         except Exception as error:  # SQLAlchemy's and alembic's own kinds
             if _is_half_made(file, error):
                 raise InputError(_half_made(file)) from error
@@ -38,14 +46,14 @@ def opened_alone(file: Path, open_file: Callable[[], Any]) -> None:
 def _is_half_made(file: Path, error: Exception) -> bool:
     """Return whether a migration has begun that never came to its end; none is at work, as the caller has the lock."""
     left = _rows(file, "SELECT name FROM sqlite_master WHERE name LIKE '\\_alembic\\_tmp%' ESCAPE '\\'")
-    return bool(left) or "duplicate column name" in str(error)
+    return bool(left) or any(said in str(error) for said in _CUT_SHORT)
 
 
 def _half_made(file: Path) -> str:
     runs = _rows(file, "SELECT count(*) FROM runs")
     kept = f"the {runs[0][0]} runs in it stay in the copy" if runs and runs[0][0] else "no run is in it"
     return (
-        f"{file} is broken: several programs made it at once, and MLflow cannot go on with it. Move it aside "
+        f"{file} is broken: it was half made, and MLflow cannot go on with it. Move it aside "
         f"(mv {file} {file}.broken; {kept}, artifacts are in files of their own) and run the same command again: a new "
         f"one is made"
     )

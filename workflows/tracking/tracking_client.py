@@ -41,7 +41,7 @@ def client(uri: str) -> Any:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     if uri.startswith(SCHEME):
-        opened_alone(Path(uri.removeprefix(SCHEME)), lambda: MlflowClient(uri).search_experiments(max_results=1))
+        opened_alone(Path(uri.removeprefix(SCHEME)), lambda file: MlflowClient(f"{SCHEME}{file}").search_experiments())
     return MlflowClient(_without_password(uri))
 
 

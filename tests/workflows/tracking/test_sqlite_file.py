@@ -1,14 +1,16 @@
-"""The sqlite file of runs: made by one, however many begin at once; broken or deleted, it says what to do."""
+"""The sqlite file of runs: made by one and whole, however many begin at once; broken or deleted, it says what to do."""
 
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from isoenergy.errors import InputError
+from workflows.tracking.sqlite_file import opened_alone
 from workflows.tracking.tracking_client import EXPERIMENT, client, experiment_id
 
 PROGRAM = "import sys; from workflows.tracking.tracking_client import experiment_id; print(experiment_id(sys.argv[1]))"
@@ -39,6 +41,34 @@ def test_a_file_that_was_half_made_says_how_to_go_on(tmp_path: Path) -> None:
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (2,)
     connection.close()
+
+
+def test_making_a_file_that_is_stopped_leaves_none(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+
+    def half(new: Path) -> None:
+        with closing(sqlite3.connect(new)) as connection:
+            connection.execute("CREATE TABLE secrets (secret_id VARCHAR(36) NOT NULL)")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened_alone(file, half)
+    assert not file.exists()
+    assert client(f"sqlite:///{file}").search_experiments()
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE secrets (secret_id INT)", "CREATE INDEX i ON runs (run_uuid)"])
+def test_a_file_whose_making_was_cut_short_says_how_to_go_on(statement: str, tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+
+    def migrate(there: Path) -> None:
+        with closing(sqlite3.connect(there)) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS runs (run_uuid VARCHAR(32) NOT NULL)")
+            connection.execute(statement)
+
+    migrate(file)
+    with pytest.raises(InputError, match=rf"{file} is broken: .*mv {file} {file}.broken; no run is in it"):
+        opened_alone(file, migrate)
 
 
 def test_what_is_no_database_is_not_called_half_made(tmp_path: Path) -> None:
