@@ -101,6 +101,9 @@ def _different(mine: Any, expected: Any, place: str = "") -> list[str]:
     if isinstance(mine, dict) and isinstance(expected, dict):
         names = sorted(mine.keys() | expected.keys())
         return [said for name in names for said in _different(mine.get(name), expected.get(name), f"{place}/{name}")]
+    if isinstance(mine, list) and isinstance(expected, list) and len(mine) == len(expected):
+        pairs = enumerate(zip(mine, expected, strict=True))
+        return [said for number, both in pairs for said in _different(*both, f"{place}/{number}")]
     return [] if mine == expected else [place]
 
 
