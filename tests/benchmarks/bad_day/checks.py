@@ -110,7 +110,8 @@ def _different(mine: Any, expected: Any, place: str = "") -> list[str]:
 def _evaluation(one: Pass) -> dict[str, Any]:
     filesystem, path = open_filesystem(f"{one.place}/evaluation/evaluation.json")
     found = json.loads(filesystem.cat_file(path))
-    return {name: found[name] for name in ("pairs", "original", "saes")}
+    saes = [{name: sae[name] for name in ("name", "digest", "results")} for sae in found["saes"]]  # not files' names
+    return {"pairs": found["pairs"], "original": found["original"], "saes": saes}
 
 
 def statuses(services: Services, passes: list[Pass], trials: int) -> list[str]:
