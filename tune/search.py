@@ -2,8 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pyarrow.fs
@@ -34,6 +32,7 @@ from workflows.cluster import engine
 from workflows.cluster.cluster_timeline import cluster_timeline
 from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.lock import alone_in
+from workflows.cluster.ray_storage import ray_storage
 from workflows.cluster.storage_watch import storage_watched
 from workflows.cluster.waiting import Pending, Waiting
 from workflows.tracking import mlflow_runs
@@ -169,7 +168,7 @@ def _fit(
         return f"{pending.text(count)} (no pass is at work)" if count else ""
 
     waiting = Waiting("tune", 60 * config.patience, waits)
-    with _storage(folder), storage_watched(folder.uri):
+    with ray_storage(f"{folder.uri}/{_STORAGE}"), storage_watched(folder.uri):
         engine.interruptibly(tuner.fit, waiting.look)
 
 
@@ -216,14 +215,3 @@ def folder_path(folder: SearchFolder) -> str:
 
 def _arrow_filesystem(folder: SearchFolder) -> pyarrow.fs.FileSystem:
     return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(open_filesystem(folder.uri)[0]))
-
-
-@contextmanager
-def _storage(folder: SearchFolder) -> Iterator[None]:
-    """Ray Tune's own records are not needed: ours are whole, and nothing is unpickled to go on."""
-    filesystem, root = open_filesystem(folder.uri)
-    try:
-        yield
-    finally:
-        if filesystem.exists(f"{root}/{_STORAGE}"):
-            filesystem.rm(f"{root}/{_STORAGE}", recursive=True)

@@ -33,7 +33,9 @@ _ATTEMPTS_IN_SILENCE = 4
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 8.0
 _LONGEST_REQUEST_SECONDS = 300.0
-_SECONDS_BEFORE_A_LINE, _SECONDS_BETWEEN_LINES = 8.0, 60.0
+_SECONDS_BEFORE_A_LINE, _SECONDS_BETWEEN_LINES = 6.0, 60.0
+_SMALL = {"head_object", "head_bucket", "list_objects_v2"}
+"""Requests that take no time where the server answers."""
 _TRANSIENT_CODES = {"SlowDown", "Throttling", "RequestTimeout", "OperationAborted", "IncompleteBody", "BadDigest"}
 _TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
 _SILENT = (NotConnectedError, ReadTimeoutError, TimeoutError)
@@ -72,6 +74,14 @@ class RetryingS3FileSystem(S3FileSystem):  # type: ignore[misc]  # s3fs has no t
         self._next_line = 0.0
 
     async def _call_s3(self, method: str, *defaults: Any, **arguments: Any) -> Any:
+        telling = asyncio.create_task(self._tell_of_silence(method, arguments)) if method in _SMALL else None
+        try:
+            return await self._answer(method, *defaults, **arguments)
+        finally:
+            if telling is not None:
+                telling.cancel()
+
+    async def _answer(self, method: str, *defaults: Any, **arguments: Any) -> Any:
         attempt, asked, begun = 0, None, time.monotonic()
         while True:
             attempt += 1
@@ -100,6 +110,13 @@ class RetryingS3FileSystem(S3FileSystem):  # type: ignore[misc]  # s3fs has no t
             await asyncio.sleep(wait * random.uniform(0.5, 1))
 
     call_s3 = sync_wrapper(_call_s3)
+
+    async def _tell_of_silence(self, method: str, arguments: dict[str, Any]) -> None:
+        """Say that S3 is waited for though no attempt has come to an end, which in silence takes a quarter minute."""
+        await asyncio.sleep(_SECONDS_BEFORE_A_LINE)
+        if patience := storage_patience(self._answered):
+            silence = TimeoutError("nothing is answered")
+            self._say(silence, method, arguments, _SECONDS_BEFORE_A_LINE, patience)
 
     def _say(self, cause: Exception, method: str, arguments: dict[str, Any], waited: float, patience: float) -> None:
         """Say that S3 is waited for, if no request has just said so."""

@@ -267,6 +267,23 @@ def test_an_outage_is_waited_out_and_said(
     assert f"s3://{root}/file" in said[0]
 
 
+def test_silence_is_said_before_an_attempt_has_ended(
+    place: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv(s3_patience.VARIABLE)
+    monkeypatch.setattr(s3_module, "_SECONDS_BEFORE_A_LINE", 0.1)
+    monkeypatch.setattr(RetryingS3FileSystem, "read_timeout", 1)
+    RetryingS3FileSystem.clear_instance_cache()
+    filesystem, root = open_filesystem(place)
+    write_atomically(filesystem, f"{root}/file", b"answered")
+    proxy.rule = first(1, Fault.SILENCE, "/file", "HEAD")
+    assert filesystem.isfile(f"{root}/file")
+    said = [record.message for record in caplog.records if "S3 is waited for" in record.message]
+    assert len(said) == 1
+    assert said[0].startswith("S3 is waited for, 0 s so far, 30 minutes more at most")
+    assert "head_object failed: nothing is answered" in said[0]
+
+
 def test_patience_ends(place: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     filesystem, root = open_filesystem(place)
     monkeypatch.setattr(s3_module, "_LONGEST_WAIT_SECONDS", 0.05)

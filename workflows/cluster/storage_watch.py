@@ -8,7 +8,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.storage.files import open_filesystem
 
-_SECONDS_BETWEEN_QUESTIONS = 10.0
+_SECONDS_BETWEEN_QUESTIONS = 3.0
 
 
 @contextmanager

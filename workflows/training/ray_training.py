@@ -13,11 +13,11 @@ import ray.train.torch
 import torch
 
 from isoenergy.errors import InputError
-from isoenergy.storage.files import open_filesystem
 from workflows.cluster import engine
 from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.patience import PATIENCE_MINUTES
 from workflows.cluster.progress import remote_progress
+from workflows.cluster.ray_storage import ray_storage
 from workflows.cluster.storage_watch import storage_watched
 from workflows.cluster.waiting import Pending, Waiting, result_of, waiting_tasks
 from workflows.command import causes
@@ -70,7 +70,17 @@ class RayTraining:
         Checkpoints are ours, not Ray's: whole on any storage, with or without an engine. So is the decision to start
         again: Ray would also repeat a run that input has made impossible.
         """
-        filesystem, root = open_filesystem(f"{output}/.ray")
+        with ray_storage(f"{output}/.ray") as (filesystem, root):
+            self._fit(work, placement, output, pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), root)
+
+    def _fit(
+        self,
+        work: Callable[[Seat], None],
+        placement: TrainingPlacement,
+        output: str,
+        filesystem: pyarrow.fs.FileSystem,
+        root: str,
+    ) -> None:
         try:
             trainer = ray.train.torch.TorchTrainer(
                 _in_a_worker,
@@ -84,7 +94,7 @@ class RayTraining:
                 run_config=ray.train.RunConfig(
                     name=uuid.uuid4().hex,
                     storage_path=root,
-                    storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
+                    storage_filesystem=filesystem,
                     failure_config=ray.train.FailureConfig(max_failures=0),
                 ),
             )
@@ -104,9 +114,6 @@ class RayTraining:
             if placement.gpu:
                 require_usable_gpus()  # a node that has joined since may be what failed
             raise WorkersLostError(_in_brief(error)) from error
-        finally:
-            if filesystem.exists(root):
-                filesystem.rm(root, recursive=True)
 
 
 def _in_a_worker(settings: dict[str, Any]) -> None:
