@@ -26,10 +26,15 @@ def test_it_is_removed_whatever_happens(error: type[Exception] | None, tmp_path:
         """Nothing is there to be removed."""
 
 
-def test_a_process_that_is_told_to_stop_asks_no_storage(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), ray_storage(str(tmp_path / ".ray")) as (_, root):
+def stopped(uri: str) -> None:
+    with ray_storage(uri) as (_, root):
         filled(Path(root))
         raise KeyboardInterrupt
+
+
+def test_a_process_that_is_told_to_stop_asks_no_storage(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stopped(str(tmp_path / ".ray"))
     assert (tmp_path / ".ray" / "experiment.json").exists()
     with ray_storage(str(tmp_path / ".ray")):
         """The next run."""
