@@ -6,9 +6,11 @@ from isoenergy.store import PairArrays
 
 
 def planted(count: int, gap: float, seed: int = 0) -> PairArrays:
-    """Pairs of four shared concepts and a constant of each modality, `gap` apart."""
-    generator = np.random.default_rng(seed)
-    concepts = np.random.default_rng(0).normal(size=(4, 8))
+    """Pairs of four shared concepts and a constant of each modality, `gap` apart; other seeds draw others of them."""
+    generator = np.random.default_rng(0)
+    concepts = generator.normal(size=(4, 8))
+    if seed:
+        generator = np.random.default_rng(seed)
     mixture = generator.dirichlet([0.3] * 4, size=count) @ concepts
     noise = 0.05 * generator.normal(size=(2, count, 8))
     constant = np.array([gap / 2, 0, 0, 0, 0, 0, 0, 0])

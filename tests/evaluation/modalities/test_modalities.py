@@ -21,8 +21,8 @@ from tests.evaluation.evaluations import evaluated, run_steps_here
 from workflows.training.vector_stores import store_of
 
 Sets = Sequence[str]
-TWO = ({"vision": 12, "language": 16}, ["vision+language"] * 4 + ["vision"] * 2 + ["language"] * 2)
-THREE = ({"sight": 12, "sound": 12, "words": 12}, ["sight+sound+words"] * 3 + ["sight+sound", "sound+words", "words"])
+TWO = ({"vision": 16, "language": 20}, ["vision+language"] * 4 + ["vision"] * 2 + ["language"] * 2)
+THREE = ({"sight": 16, "sound": 16, "words": 16}, ["sight+sound+words"] * 3 + ["sight+sound", "sound+words", "words"])
 ROWS = 900
 
 
@@ -128,8 +128,8 @@ def test_its_tables_have_the_numbers_with_their_bounds(evaluation: Any) -> None:
 
 def test_an_sae_for_other_modalities_is_refused(evaluation: Any, tmp_path: Path) -> None:
     _, _, folder, _ = evaluation
-    vectors, sae = planted(tmp_path, {"a": 12, "b": 16}, ["a+b"] * 3, own=True)
-    with pytest.raises(InputError, match=r"sae is for .*of width 12, .*, but .*store has a of width 12, b of width 16"):
+    vectors, sae = planted(tmp_path, {"a": 20, "b": 24}, ["a+b"] * 3, own=True)
+    with pytest.raises(InputError, match=r"sae is for .*of width 16, .*, but .*store has a of width 20, b of width 24"):
         evaluated(vectors, [folder / "sae"], tmp_path / "evaluation")
     assert evaluated(vectors, [sae], tmp_path / "evaluation", part_pairs=500)["saes"][0]["results"]["atoms"] == 4
 
@@ -141,7 +141,7 @@ def test_sums_of_two_halves_are_those_of_the_whole(tmp_path: Path) -> None:
     rows = {
         name: torch.from_numpy(part.copy()) for name, part in store.read_unit_vectors(store.commits[0].unit).items()
     }
-    sae = build_autoencoder(SaeConfig(28, 9, 4, 0.0, modalities=tuple(rows), widths=(12, 16)))
+    sae = build_autoencoder(SaeConfig(36, 9, 4, 0.0, modalities=tuple(rows), widths=(16, 20)))
     weights = poisson_weights(ROWS, 5, 0, 0)
 
     def sums(chosen: slice) -> ModalitySums:
