@@ -73,11 +73,11 @@ def test_one_pair_and_training_mode_are_no_trouble() -> None:
     measures = validation_measures(sae, pairs(1), pairs(300))
     assert sae.training
     assert math.isfinite(measures.r2)
-    assert measures.delta_r1 == 0
+    assert measures.delta_r1 == -1  # none of its atoms is bimodal: rows of zeros are no hits
 
 
 def test_an_atom_that_is_rare_in_the_measured_pairs_keeps_its_class() -> None:
-    held = planted(300, gap=0)
+    held = planted(300, gap=0, seed=2)
     many = torch.from_numpy(held.images), torch.from_numpy(held.texts)
     few = many[0][:2], many[1][:2]
     by_many, by_few = (validation_measures(drawn(), few, fitting).bimodal_energy for fitting in (many, few))
