@@ -118,7 +118,7 @@ def fit(
     else:
         pairs = len(images)  # type: ignore[arg-type]  # no store
     batch_pairs = batch_pairs or max(1, min(_LARGEST_BATCH, pairs))
-    betas = (float(beta),) if isinstance(beta, int | float) else tuple(beta)
+    betas = tuple(map(float, beta)) if isinstance(beta, tuple | list) else (float(beta),)
     config = TrainingConfig(beta=betas, k=k, expansion=expansion, batch_pairs=batch_pairs, seed=seed, **settings)
     if store is not None:
         batches = store.batches("train", batch_pairs, seed)

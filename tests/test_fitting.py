@@ -26,6 +26,11 @@ def fit(pairs: tuple[np.ndarray, np.ndarray]) -> Fit:
     return isoenergy.fit(*pairs, beta=(0.0, 1e-3), batch_pairs=100, seed=3, **SETTINGS)
 
 
+def test_beta_may_be_a_number_of_numpy(pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    found = isoenergy.fit(*pairs, beta=np.float32(1e-3), batch_pairs=300, **SETTINGS | {"epochs": 1})
+    assert found.config.beta == (pytest.approx(1e-3),)
+
+
 def test_it_is_the_trainers_training(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
     config = TrainingConfig(beta=(0.0, 1e-3), k=4, expansion=2, epochs=2, learning_rate=5e-3, batch_pairs=100, seed=3)
     trainer = Trainer(config, PairBatches.of_arrays(*pairs, 100, 3), 16)

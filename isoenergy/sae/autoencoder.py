@@ -101,13 +101,16 @@ class SparseAutoencoder(nn.Module):
         """Return `(batch, dim)` raw embeddings of one modality as the rows that `encode` expects: see `Input`.
 
         embeddings: floats of any precision, an array as well as a tensor; the rows have the dictionary's.
-        Raises ValueError for another width or type, or for a modality that the autoencoder was not trained on.
+        Raises ValueError for another width or type, for rows too large to be normalised, or for a modality that the
+        autoencoder was not trained on.
         """
         if modality not in self.config.modalities:
             raise ValueError(f"modality must be {' or '.join(self.config.modalities)}, got {modality!r}")
         rows = self._as_rows(embeddings, "embeddings")
         if self.config.input == "raw":
             return rows
+        if not self.training:  # where batches have been looked at
+            _require_norms(rows)
         rows = normalize(rows, dim=1)
         return rows - getattr(self, f"{modality}_mean") if self.config.input == "centred" else rows
 
@@ -144,6 +147,8 @@ class SparseAutoencoder(nn.Module):
 
     def _as_rows(self, x: Tensor | np.ndarray, name: str) -> Tensor:
         rows = x if isinstance(x, Tensor) else torch.from_numpy(as_float_array(x))
+        if rows.layout != torch.strided:
+            raise ValueError(f"{name} must be a dense tensor, got {rows.layout}; give {name}.to_dense()")
         if rows.ndim != 2 or rows.shape[1] != self.config.dim or not rows.is_floating_point():
             raise ValueError(
                 f"{name} must be floats of shape (batch, {self.config.dim}), got {rows.dtype} of {tuple(rows.shape)}"
@@ -241,6 +246,13 @@ class SparseAutoencoder(nn.Module):
             self.save(Path(temporary))
             write_card(self.config, card, name, Path(temporary))
             return upload(Path(temporary), name, private)
+
+
+def _require_norms(rows: Tensor) -> None:
+    """Raise ValueError, naming the first, if rows of numbers have a norm that the precision cannot hold."""
+    if not rows.is_meta and (bad := rows.norm(dim=1).isinf() & rows.isfinite().all(dim=1)).any():
+        first = bad.nonzero()[:5, 0].tolist()
+        raise ValueError(f"embeddings are too large to be normalised in rows {first}{' …' * (len(first) == 5)}")
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -67,6 +67,11 @@ class SaeConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not isinstance(self.sparse_encoder, SparseEncoder) or not isinstance(self.alignment, Alignment):
+            raise InputError(
+                f"sparse_encoder and alignment must be objects of isoenergy.sparse_encoders and isoenergy.alignments, "
+                f"got {self.sparse_encoder!r} and {self.alignment!r}"
+            )
         for name in ("null", "bias_learned"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")

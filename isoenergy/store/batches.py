@@ -228,11 +228,13 @@ def _vectors(name: str, given: np.ndarray | Tensor) -> np.ndarray:
         raise InputError(f"{name} must be (pairs, width) floats: {error}") from error
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name} must be (pairs, width) floats, got {array.dtype} of shape {array.shape}")
-    with np.errstate(invalid="ignore", over="ignore"):
-        squares = np.einsum("ij,ij->i", array, array, dtype=np.float64)
-    for bad, what in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
+    with np.errstate(all="ignore"):
+        squares = np.einsum("ij,ij->i", array, array, dtype=np.float64).astype(np.float32)  # in which norms are taken
+    for bad, kind in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
+            is_number = np.isfinite(array[row]).all() and array[row].any()
+            what = kind if not is_number else "too small" if squares[row] == 0 else "too large"
             more = f", and so are {bad.sum() - 1} more" * bool(bad.sum() > 1)
             raise InputError(
                 f"row {row} of {name} is {what}{more}: it cannot be normalised; leave such pairs out of both arrays"

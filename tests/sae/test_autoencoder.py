@@ -159,6 +159,22 @@ def test_a_batch_top_k_that_was_never_trained_says_so() -> None:
     assert sae.eval().encode(rows()).values.any()
 
 
+def test_rows_that_cannot_be_normalised_or_are_sparse_are_refused() -> None:
+    sae, some = untrained(), rows(3)
+    some[1] *= 1e30
+    for given in (some, some.numpy()):
+        with pytest.raises(ValueError, match=r"too large to be normalised in rows \[1\]"):
+            sae.encode(given, "image")
+    with pytest.raises(ValueError, match="must be a dense tensor"):
+        sae.prepare(some.to_sparse(), "image")
+
+
+@pytest.mark.parametrize("name", ["sparse_encoder", "alignment"])
+def test_a_family_by_its_name_alone_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="must be objects of"):
+        replace(CONFIG, **{name: "cosine"})
+
+
 @pytest.mark.parametrize("encoder", ENCODERS, ids=str)
 def test_a_copy_may_be_made_in_the_middle_of_a_step(encoder: SparseEncoder) -> None:
     sae = untrained(sparse_encoder=encoder).train()

@@ -131,6 +131,11 @@ def test_pairs_in_memory_are_refused_by_their_row_in_the_arrays() -> None:
         bad[[3, 30]] = value
         with pytest.raises(InputError, match=f"row 3 of images is {what}, and so are 2 more"):
             PairBatches.of_arrays(bad, good, 8, seed=0)
+    for scale, what in ((1e30, "large"), (1e200, "large"), (1e-30, "small")):
+        bad = good.astype(np.float64)
+        bad[17] *= scale
+        with pytest.raises(InputError, match=f"row 17 of texts is too {what}: it cannot be normalised"):
+            PairBatches.of_arrays(good, bad, 8, seed=0)
     for wrong in (good[0], good.astype(int), good[:, :0]):
         with pytest.raises(InputError, match=r"images must be \(pairs, width\) floats"):
             PairBatches.of_arrays(wrong, good, 8, seed=0)
