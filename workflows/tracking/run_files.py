@@ -11,11 +11,15 @@ from workflows.tracking.mlflow_runs import Run
 
 
 def require_writable(output: str) -> None:
-    """Raise InputError if no file can be written below the folder or fsspec URL `output`."""
+    """Raise InputError if no file can be written below the folder or fsspec URL `output`; leave it as it was."""
     filesystem, path = open_filesystem(f"{output}/.writable")
+    folder = path.rpartition("/")[0]
+    is_new = isinstance(filesystem, LocalFileSystem) and not filesystem.exists(folder)
     try:
         write_atomically(filesystem, path, b"")
         filesystem.rm_file(path)
+        if is_new:
+            filesystem.rmdir(folder)
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error}); give an output folder that can") from error
 
