@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from workflows.cluster.beside_driver import beside_driver
+
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
@@ -69,11 +71,8 @@ class RemoteBar:
 def remote_progress(what: str, unit: str) -> Iterator[RemoteBar]:
     """Open a bar here that workers move."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # On the driver's own node: on another, the loss of that node would end a run that can go on without it.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    counter: Any = ray.remote(num_cpus=0)(_Counter).options(scheduling_strategy=here).remote()
+    counter = beside_driver(_Counter)
     ended = threading.Event()
     with tqdm(desc=what, unit=f" {unit}") as bar:
         shown = Bar(what, bar)

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from isoenergy.errors import InputError
+from workflows.cluster.beside_driver import beside_driver
 from workflows.cluster.cluster_size import ClusterSize
 from workflows.cluster.patience import PATIENCE_MINUTES
 from workflows.cluster.storage_watch import storage_watched
@@ -76,9 +77,7 @@ class _Runner:
         )
         self._order.prepare()
         self._task = ray.remote(_run)
-        # On the driver's own node: on another, the loss of that node would end a run that can go on without it.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._at_work: Any = ray.remote(num_cpus=0)(_AtWork).options(scheduling_strategy=here).remote()
+        self._at_work = beside_driver(_AtWork)
         self._working: list[str] = []
         self._waiting = Waiting(bar.desc, patience, self._waits)
         self._ready: list[int] = []
