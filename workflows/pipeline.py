@@ -11,7 +11,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.evaluation.concepts import UNEQUAL_Q
+from isoenergy.evaluation.results import UNEQUAL_Q
 from isoenergy.report.intervals import told
 from isoenergy.report.page.headline import headline
 from isoenergy.report.page.task_sections import task_line

@@ -11,12 +11,10 @@ from scipy import sparse
 
 from isoenergy.evaluation.concepts import load_statistics
 from isoenergy.evaluation.measured_rows import Inputs, Result, SaeReference
+from isoenergy.evaluation.results import EDGES_FILE, PLACES_FILE
 from isoenergy.metrics.atom_places import principal_places, umap_places
 from isoenergy.metrics.bridges import sigma_bridge
 from isoenergy.sae.autoencoder import SparseAutoencoder
-
-PLACES_FILE = "places.parquet"
-EDGES_FILE = "edges.parquet"
 
 
 @dataclass(frozen=True)

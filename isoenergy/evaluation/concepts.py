@@ -14,6 +14,7 @@ from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.embeddings import HeldPairs
 from isoenergy.evaluation.fit import Fitted, load_agreement
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
+from isoenergy.evaluation.results import CLASSES, UNEQUAL_Q
 from isoenergy.metrics.agreement import agreeing_share, agreement, mean_correlation
 from isoenergy.metrics.energy import (
     energy_shares,
@@ -36,9 +37,6 @@ from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
-CLASSES = ("bimodal", "image_only", "text_only")
-UNEQUAL_Q = 0.05
-"""Below this false discovery rate an atom counts as one whose energies differ."""
 _BIAS_EPSILON = 1e-3
 _CODES_FILE = "codes.safetensors"
 _STARTS_FILE = "starts.npy"

@@ -10,7 +10,7 @@ from torch import Tensor
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import Rows, tensor
-from isoenergy.evaluation.ways import WAYS
+from isoenergy.evaluation.ways import ORIGINAL, WAYS
 from isoenergy.interventions.gap_closing import Affine, GapClosing, midpoint_shift, without_gap_dimensions
 from isoenergy.interventions.removal import AtomSubspace, equalising_gains, kept_atoms, matched_atoms
 from isoenergy.sae.autoencoder import SparseAutoencoder
@@ -23,10 +23,8 @@ GAP_DIMENSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Of Schrodi's sweep."""
 _AS_THEY_ARE = GapClosing(Affine(), Affine())
 
-ORIGINAL = "original"
 RECONSTRUCTED = "reconstructed"
 LESS_UNIMODAL = "less_unimodal"
-HEADLINE = tuple(name for name, way in WAYS.items() if way.headline and name != ORIGINAL)
 """The variants that the verdict is about."""
 
 

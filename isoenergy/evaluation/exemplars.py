@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from isoenergy.evaluation.concepts import CLASSES, load_codes, load_paired, load_statistics, load_together
+from isoenergy.evaluation.concepts import load_codes, load_paired, load_statistics, load_together
 from isoenergy.evaluation.fit import Fitted, load_agreement
 from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, SaeReference, StoreReference, read_places
+from isoenergy.evaluation.results import ATOMS_FILE, CLASSES, EXEMPLARS_FILE, PROJECTION_FILE
 from isoenergy.evaluation.top_pairs import load_tops
 from isoenergy.interventions.removal import INTERVENTIONS, intervene, kept_atoms
 from isoenergy.metrics.agreement import agreement
@@ -23,10 +24,6 @@ from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics, modality_score
 from isoenergy.statistics.equal_energy import equal_energy_tests
 from isoenergy.statistics.top_entries import TopPairs
-
-ATOMS_FILE = "atoms.parquet"
-EXEMPLARS_FILE = "exemplars.parquet"
-PROJECTION_FILE = "projection.parquet"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from isoenergy.evaluation.concepts import load_statistics
 from isoenergy.evaluation.exemplars import atoms_table
 from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, Result, SaeReference, read_places
+from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.evaluation.top_pairs import load_histogram, load_tops
 from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
 from isoenergy.metrics.partners import strongest_partners
@@ -22,8 +23,6 @@ from isoenergy.settings.image_choices import ImageReading
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.top_entries import TopPairs
 
-EXPLORER_FILE = "explorer.parquet"
-CAPTIONS_FILE = "captions.parquet"
 _PARTNERS_FILE = "partners.parquet"
 _PICTURES_FILE = "pictures.parquet"
 _UNCUT = BridgeThresholds(gram=0.0, cross=0.0)

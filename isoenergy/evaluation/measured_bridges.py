@@ -16,6 +16,7 @@ from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_stati
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, Result, SaeReference
+from isoenergy.evaluation.results import CURVES_FILE
 from isoenergy.interventions.removal import permuted_classes
 from isoenergy.metrics.bridges import (
     fda,
@@ -32,10 +33,10 @@ from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_sid
 from isoenergy.metrics.gram_panels import gram_at
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval
-from isoenergy.statistics.concept_statistics import EPSILON, classes_of_scores, energy_share, merged_code_matrix
+from isoenergy.statistics.concept_statistics import classes_of_scores, energy_share, merged_code_matrix
+from isoenergy.statistics.thresholds import EPSILON
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
-CURVES_FILE = "curves.parquet"
 _GAMMA_FILE = "gamma.npy"
 _PATTERN_FILE = "pattern.safetensors"
 _SUMS_FILE = "sums.safetensors"

@@ -11,7 +11,6 @@ import torch
 
 from isoenergy.evaluation.concepts import drawn_weights, load_bootstrap, load_codes
 from isoenergy.evaluation.embedding_variants import (
-    HEADLINE,
     EmbeddingVariant,
     VariantSet,
     original_variants,
@@ -21,6 +20,7 @@ from isoenergy.evaluation.embedding_variants import (
 from isoenergy.evaluation.embeddings import HeldPairs, load_means
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, Result, tensor, unit_rows
+from isoenergy.evaluation.ways import HEADLINE
 from isoenergy.interventions.gap_closing import Affine
 from isoenergy.metrics.gap import cone_statistics, l2i, relative_modality_gap
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy

@@ -13,12 +13,13 @@ from scipy import sparse
 from torch import Tensor
 
 from isoenergy.evaluation.concepts import PairCodes, load_codes
-from isoenergy.evaluation.embedding_variants import HEADLINE, VariantSet, original_variants, rebuilding, sae_variants
+from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, unit_rows
+from isoenergy.evaluation.ways import HEADLINE
+from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.metrics.retrieval import (
-    PAPER_BATCH,
     TIE,
     chance_of_hit,
     cosines,

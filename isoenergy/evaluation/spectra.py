@@ -7,17 +7,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isoenergy.evaluation.concepts import CLASSES, load_bootstrap
+from isoenergy.evaluation.concepts import load_bootstrap
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.measured_rows import Inputs, Result
+from isoenergy.evaluation.results import CLASSES, DENSITIES_FILE, SCORES_FILE
 from isoenergy.metrics.energy_density import decades, energy_density
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.concept_statistics import AtomClasses
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
-DENSITIES_FILE = "densities.parquet"
-SCORES_FILE = "scores.parquet"
 _BINS = 40
 """Of the modality score: the cuts at 0.05 and 0.95 are edges."""
 

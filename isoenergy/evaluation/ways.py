@@ -4,13 +4,20 @@ A further linear way is its function in `isoenergy.interventions.gap_closing` an
 is a base in `isoenergy.evaluation.embedding_variants` and a line here.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from isoenergy.interventions import gap_closing
-from isoenergy.interventions.gap_closing import GapClosing
-from isoenergy.statistics.pair_moments import PairMoments
+from isoenergy import interventions
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isoenergy.interventions.gap_closing import GapClosing
+    from isoenergy.statistics.pair_moments import PairMoments
+
+ORIGINAL = "original"
 _HEADLINE_DIMENSIONS = 8
 
 
@@ -32,13 +39,11 @@ class Way:
 
 
 def _without_gap_dimensions(moments: PairMoments, _seed: int) -> GapClosing:
-    return gap_closing.without_gap_dimensions(moments, min(_HEADLINE_DIMENSIONS, moments.dim - 1))
+    return interventions.gap_closing.without_gap_dimensions(moments, min(_HEADLINE_DIMENSIONS, moments.dim - 1))
 
 
 WAYS: dict[str, Way] = {
-    "original": Way(
-        "as they are", "the embeddings, of unit norm", task="as they are", headline=True, in_gap_figure=True
-    ),
+    ORIGINAL: Way("as they are", "the embeddings, of unit norm", task="as they are", headline=True, in_gap_figure=True),
     "reconstructed": Way(
         "all atoms",
         "what the SAE rebuilds of them: reconstruction alone",
@@ -85,7 +90,7 @@ WAYS: dict[str, Way] = {
         "centring",
         "each modality minus its mean (GR-CLIP, I0T_post; these also bring rows to unit norm after it, which no cosine "
         "sees)",
-        lambda moments, _seed: gap_closing.centring(moments),
+        lambda moments, _seed: interventions.gap_closing.centring(moments),
         task="centred",
         headline=True,
         in_gap_figure=True,
@@ -93,7 +98,7 @@ WAYS: dict[str, Way] = {
     "without_own_mean": Way(
         "own mean projected out",
         "each modality projected onto the complement of its own mean’s direction",
-        lambda moments, _seed: gap_closing.without_own_mean(moments),
+        lambda moments, _seed: interventions.gap_closing.without_own_mean(moments),
         task="own mean projected out",
         in_gap_figure=True,
     ),
@@ -101,19 +106,19 @@ WAYS: dict[str, Way] = {
         "standardisation",
         "each coordinate minus its modality’s mean, over its standard deviation there (I0T_async’s normalisation, "
         "untrained)",
-        lambda moments, _seed: gap_closing.standardisation(moments),
+        lambda moments, _seed: interventions.gap_closing.standardisation(moments),
         task="standardised",
     ),
     "midpoint_shift": Way(
         "midpoint shift",
         "both moved along the gap until their means meet (Liang et al. 2022)",
-        lambda moments, _seed: gap_closing.midpoint_shift(moments),
+        lambda moments, _seed: interventions.gap_closing.midpoint_shift(moments),
         in_gap_figure=True,
     ),
     "random_shift": Way(
         "centring + random shift",
         "each minus its mean, plus one random unit vector, the same for both",
-        gap_closing.random_shift,
+        lambda moments, seed: interventions.gap_closing.random_shift(moments, seed),
     ),
     "without_gap_dimensions": Way(
         "without gap dimensions",
@@ -124,23 +129,23 @@ WAYS: dict[str, Way] = {
     "without_gap_direction": Way(
         "without the gap direction",
         "projected onto the complement of the gap vector",
-        lambda moments, _seed: gap_closing.without_gap_direction(moments),
+        lambda moments, _seed: interventions.gap_closing.without_gap_direction(moments),
         in_gap_figure=True,
     ),
     "canonical_correlation": Way(
         "CCA",
         "each mapped to the directions in which they correlate most, scaled by that",
-        lambda moments, _seed: gap_closing.canonical_correlation(moments, moments.dim),
+        lambda moments, _seed: interventions.gap_closing.canonical_correlation(moments, moments.dim),
     ),
     "whitened": Way(
         "whitening",
         "each minus its mean, its covariance brought towards the identity",
-        lambda moments, _seed: gap_closing.whitening(moments),
+        lambda moments, _seed: interventions.gap_closing.whitening(moments),
     ),
     "coral": Way(
         "CORAL",
         "images given the mean and covariance of the texts",
-        lambda moments, _seed: gap_closing.coral(moments),
+        lambda moments, _seed: interventions.gap_closing.coral(moments),
     ),
     "unimodal": Way(
         "bimodal atoms removed",
@@ -160,3 +165,4 @@ WAYS: dict[str, Way] = {
 """Each of `isoenergy.evaluation.embedding_variants` but the points of sweeps."""
 
 CONTROLS = tuple(name for name, way in WAYS.items() if way.control)
+HEADLINE = tuple(name for name, way in WAYS.items() if way.headline and name != ORIGINAL)

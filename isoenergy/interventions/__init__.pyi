@@ -1,3 +1,4 @@
+from . import gap_closing as gap_closing
 from .removal import ATOM_CLASSES as ATOM_CLASSES
 from .removal import INTERVENTIONS as INTERVENTIONS
 from .removal import AtomClass as AtomClass

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from isoenergy.statistics.pair_agreement import POWERS, PairAgreement
+from isoenergy.statistics.thresholds import ZERO_OF_N
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -21,8 +22,6 @@ Mask = npt.NDArray[np.bool_]
 AGREEMENT_Q = 0.05
 """Below this false discovery rate an atom agrees beyond shuffled pairs."""
 _FEWEST_FIRES = 20
-_ZERO_OF_N = 3.0
-"""If an event is not seen in n trials its probability is below 3/n, at a level of 95 % (the rule of three)."""
 _ROUNDING = 1e-12
 
 
@@ -71,12 +70,12 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
         error = np.sqrt(np.maximum(_variance(correlation, central), 0) / n) / (1 - correlation**2)
         low, high = (np.tanh(np.arctanh(correlation) + sign * half * error) for sign in (-1, 1))
         strength = (sums.image[0] / sums.image_fires) * (sums.text[0] / sums.text_fires)
-        unseen = np.minimum(1.0, correlation + _ZERO_OF_N * np.abs(strength) / n / spreads)
+        unseen = np.minimum(1.0, correlation + ZERO_OF_N * np.abs(strength) / n / spreads)
         never = sums.both_fire == 0
         lift = sums.both_fire * n / (sums.image_fires * sums.text_fires)
         of_log = 1 / sums.both_fire - 1 / sums.image_fires - 1 / sums.text_fires + (2 * lift - 1) / n
         factor = np.exp(half * np.sqrt(np.maximum(of_log, 0)))
-        most = np.where(np.isnan(lift), np.nan, _ZERO_OF_N * n / (sums.image_fires * sums.text_fires))
+        most = np.where(np.isnan(lift), np.nan, ZERO_OF_N * n / (sums.image_fires * sums.text_fires))
         lift_low, lift_high = np.where(never, lift, lift / factor), np.where(never, most, lift * factor)
         p_value = _p_value(correlation, central, n)
     p_value[np.minimum(sums.image_fires, sums.text_fires) < 1] = np.nan

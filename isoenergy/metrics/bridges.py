@@ -8,13 +8,8 @@ from scipy import sparse
 
 from isoenergy.metrics.gram_panels import gram_at, gram_quantile, quantile_rank
 from isoenergy.metrics.transport import transport_plan
-from isoenergy.statistics.concept_statistics import (
-    EPSILON,
-    AtomClasses,
-    ConceptStatistics,
-    classes_of_scores,
-    modality_score,
-)
+from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics, classes_of_scores, modality_score
+from isoenergy.statistics.thresholds import EPSILON
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,14 +7,13 @@ import numpy.typing as npt
 
 from isoenergy.metrics.gap import mean_cosine_within
 from isoenergy.statistics.concept_statistics import (
-    ALWAYS_ON_FREQUENCY,
-    EPSILON,
     AtomClasses,
     ConceptStatistics,
     Mask,
     ModalityStatistics,
     modality_score,
 )
+from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY, EPSILON
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-PAPER_BATCH = 256
+from isoenergy.metrics.protocol import PAPER_BATCH
 
 TIE = 1e-6
 """Cosines nearer than this are one number in float32: such rows are ordered at random, in expectation."""

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from isoenergy.evaluation.concepts import UNEQUAL_Q
+from isoenergy.evaluation.results import UNEQUAL_Q
 
 IN_BETWEEN = (0.05, 0.95)
 """Of the sharedness: neither of one modality nor evenly shared."""

@@ -1,13 +1,17 @@
 """How strongly each atom fires in images and in texts: counts in bins that are the same for all atoms and all data."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.statistics.sums import MergeableSums
+
+if TYPE_CHECKING:
+    from isoenergy.codes.sparse_codes import SparseCodes
 
 Counts = npt.NDArray[np.int64]
 

@@ -11,12 +11,11 @@ from scipy import sparse
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.statistics.sums import MergeableSums
+from isoenergy.statistics.thresholds import EPSILON
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-EPSILON = 0.05
-ALWAYS_ON_FREQUENCY = 0.9
 _WAITING_PAIRS = 16_384
 """Pairs whose cross-moments are summed at a time: each sum passes over all that is there already."""
 

@@ -16,12 +16,11 @@ from scipy.special import ndtr, ndtri
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.statistics.concept_statistics import merged_code_matrix
 from isoenergy.statistics.sums import MergeableSums
+from isoenergy.statistics.thresholds import ZERO_OF_N
 
 Floats = npt.NDArray[np.float64]
 
 _FEWEST_FIRES = 20
-_ZERO_OF_N = 3.0
-"""If an event is not seen in n trials its probability is below 3/n, at a level of 95 % (the rule of three)."""
 
 
 @dataclass
@@ -111,7 +110,7 @@ def equal_energy_tests(sums: PairedEnergy, level: float = 0.95) -> EnergyTests:
         low = np.exp(-(np.abs(ratio) + half))
         high = np.where(np.abs(ratio) <= half, 1.0, np.exp(-(np.abs(ratio) - half)))
         alone = (mean_u == 0) ^ (mean_v == 0)
-        unseen = np.minimum(1.0, _ZERO_OF_N / np.maximum(sums.image_fires, sums.text_fires))
+        unseen = np.minimum(1.0, ZERO_OF_N / np.maximum(sums.image_fires, sums.text_fires))
     q_value = np.full_like(p_value, np.nan)
     tested = np.isfinite(p_value)
     if tested.any():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from isoenergy.statistics.concept_statistics import EPSILON
+from isoenergy.statistics.thresholds import EPSILON
 
 Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]

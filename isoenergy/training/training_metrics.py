@@ -11,8 +11,9 @@ from isoenergy.distributed import add_up
 from isoenergy.metrics.reconstruction import r2_of_sums
 from isoenergy.sae.group import LOSSES, RowSums
 from isoenergy.sae.joint import Autoencoder
-from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, EPSILON, energy_share
+from isoenergy.statistics.concept_statistics import energy_share
 from isoenergy.statistics.modality_shares import modality_shares
+from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY, EPSILON
 
 Metrics = dict[str, float]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from isoenergy import SparseAutoencoder
-from isoenergy.evaluation.measured_bridges import CURVES_FILE
+from isoenergy.evaluation.results import CURVES_FILE
 from isoenergy.metrics.bridges import gamma_bridge, region_masses, rho, sigma_bridge, sigma_bridge_at
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from isoenergy import SparseAutoencoder
-from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.evaluation.measured_rows import unit_rows
+from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.activation_histogram import BINS
 from isoenergy.store import EmbeddingStore

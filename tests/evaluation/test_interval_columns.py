@@ -6,8 +6,8 @@ import pytest
 from scipy import sparse
 
 from isoenergy.evaluation.atom_map import strongest_edges
-from isoenergy.evaluation.concepts import CLASSES
 from isoenergy.evaluation.interval_columns import interval_columns
+from isoenergy.evaluation.results import CLASSES
 from isoenergy.evaluation.spectra import densities, score_histogram
 from isoenergy.statistics.concept_statistics import classes_of_scores, modality_score
 from isoenergy.statistics.weighted_sums import BootstrapSums

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from isoenergy.evaluation.embedding_variants import HEADLINE
+from isoenergy.evaluation.ways import HEADLINE
 from isoenergy.report.saes import trainings
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig

@@ -6,8 +6,8 @@ import torch
 from scipy import sparse
 
 from isoenergy.metrics import retrieval
+from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.metrics.retrieval import (
-    PAPER_BATCH,
     equal_rows,
     full_gallery_recall,
     recall_at,

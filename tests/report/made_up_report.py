@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
+from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, strip, thumbnail
 from isoenergy.report.page.page import write_report
 from isoenergy.sae.sae_config import SaeConfig

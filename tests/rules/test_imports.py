@@ -75,6 +75,10 @@ def test_nothing_heavy_is_imported_where_it_is_not_used(case: str, tmp_path: Pat
     assert imported(CASES[case], tmp_path) == []
 
 
+def test_a_report_needs_nothing_of_what_computed_it(tmp_path: Path) -> None:
+    assert imported("import workflows.report, workflows.steps.on_ray", tmp_path) == ["ray", "matplotlib"]
+
+
 def test_what_is_used_is_seen(tmp_path: Path) -> None:
     assert imported("from isoenergy import SparseAutoencoder", tmp_path) == ["torch"]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -212,6 +211,8 @@ def _give_back_memory() -> None:
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Compute on `count` threads; workers are used again, with the number of threads that the last task left."""
+    import torch  # in the worker alone
+
     before = torch.get_num_threads()
     with threadpool_limits(count):
         torch.set_num_threads(count)

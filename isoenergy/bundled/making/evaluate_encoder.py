@@ -31,7 +31,8 @@ from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.pairs.splits import Split
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, ConceptStatistics
+from isoenergy.statistics.concept_statistics import ConceptStatistics
+from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 from isoenergy.store.arrays import PairArrays
 from isoenergy.store.batches import PairBatches
 from isoenergy.training.trainer import Trainer, TrainingConfig

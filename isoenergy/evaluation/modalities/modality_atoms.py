@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isoenergy.evaluation.exemplars import ATOMS_FILE, first_pairs, write_best
+from isoenergy.evaluation.exemplars import first_pairs, write_best
 from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, Result, SaeReference, StoreReference
 from isoenergy.evaluation.modalities.modality_energies import (
     fitted_sharing,
@@ -16,6 +16,7 @@ from isoenergy.evaluation.modalities.modality_energies import (
     load_paired_energy,
     load_sums,
 )
+from isoenergy.evaluation.results import ATOMS_FILE
 from isoenergy.metrics.stability import match_atoms, random_matching
 from isoenergy.sae.joint import load_autoencoder
 from isoenergy.statistics.equal_energy import equal_energy_tests

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
-from isoenergy.evaluation.concepts import UNEQUAL_Q
 from isoenergy.evaluation.fit import FitConfig
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
+from isoenergy.evaluation.results import UNEQUAL_Q
 from isoenergy.metrics.reconstruction import r2_of_sums
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
-from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY, energy_share, merged_code_matrix
+from isoenergy.statistics.concept_statistics import energy_share, merged_code_matrix
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
 from isoenergy.statistics.modality_shares import (
     Masks,
@@ -30,6 +30,7 @@ from isoenergy.statistics.modality_shares import (
     subset_numbers,
 )
 from isoenergy.statistics.sums import MergeableSums
+from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 
 Floats = npt.NDArray[np.float64]
 

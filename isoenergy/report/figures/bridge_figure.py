@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from isoenergy.report.figures.shared import QUIET, single_panel
-from isoenergy.statistics.concept_statistics import EPSILON
+from isoenergy.statistics.thresholds import EPSILON
 
 _CURVES = {
     "sigma": ("Σ-bridge: what fires in a pair", "#2b8a6e", "-"),

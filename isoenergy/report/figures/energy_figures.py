@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isoenergy.evaluation.concepts import UNEQUAL_Q
+from isoenergy.evaluation.results import UNEQUAL_Q
 from isoenergy.report.figures.shared import COLOURS, LABELS, QUIET, plain, single_panel
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.concept_statistics import EPSILON
+from isoenergy.statistics.thresholds import EPSILON
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isoenergy.evaluation.concepts import UNEQUAL_Q
+from isoenergy.evaluation.results import UNEQUAL_Q
 from isoenergy.report.figures.shared import COLOURS, LABELS, plain
 from isoenergy.report.sharedness import IN_BETWEEN, live_atoms, tested_atoms
 

@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from isoenergy.evaluation.concepts import CLASSES, UNEQUAL_Q
-from isoenergy.evaluation.explorer_atoms import CAPTIONS_FILE, EXPLORER_FILE
+from isoenergy.evaluation.results import CAPTIONS_FILE, CLASSES, EXPLORER_FILE, UNEQUAL_Q
 from isoenergy.report.saes import Sae
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.activation_histogram import BINS_AN_OCTAVE, LEAST_OCTAVE

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from isoenergy.evaluation.exemplars import ATOMS_FILE, EXEMPLARS_FILE
+from isoenergy.evaluation.results import ATOMS_FILE, EXEMPLARS_FILE
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.figures.modality_figures import energy_by_modalities, score_triangle, share_histogram
 from isoenergy.report.page.rendering import Page, environment

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isoenergy.evaluation.exemplars import ATOMS_FILE
-from isoenergy.evaluation.measured_bridges import CURVES_FILE
+from isoenergy.evaluation.results import ATOMS_FILE, CURVES_FILE
 from isoenergy.report.figures.beta_figure import has_betas, measures_by_beta
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.figures.gap_figure import gaps_of_variants

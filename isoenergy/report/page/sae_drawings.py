@@ -5,10 +5,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from isoenergy.evaluation.atom_map import EDGES_FILE, PLACES_FILE
-from isoenergy.evaluation.exemplars import PROJECTION_FILE
-from isoenergy.evaluation.measured_bridges import CURVES_FILE
-from isoenergy.evaluation.spectra import DENSITIES_FILE, SCORES_FILE
+from isoenergy.evaluation.results import (
+    CURVES_FILE,
+    DENSITIES_FILE,
+    EDGES_FILE,
+    PLACES_FILE,
+    PROJECTION_FILE,
+    SCORES_FILE,
+)
 from isoenergy.report.figures.atom_map_figure import atom_map
 from isoenergy.report.figures.bridge_figure import bridge_mass_by_cut
 from isoenergy.report.figures.drawing import Drawing

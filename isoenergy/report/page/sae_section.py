@@ -6,8 +6,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from isoenergy.evaluation.concepts import CLASSES
-from isoenergy.evaluation.exemplars import EXEMPLARS_FILE
+from isoenergy.evaluation.results import CLASSES, EXEMPLARS_FILE
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.naming import Naming
 from isoenergy.report.page.sae_drawings import ReadTable, atom_drawings, projection_drawing, rival_drawings

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from isoenergy.report.intervals import Interval, number, spread, told, with_bounds
 from isoenergy.report.saes import Sae, nulls_of, trainings
-from isoenergy.statistics.concept_statistics import ALWAYS_ON_FREQUENCY
+from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 
 KEPT_RETRIEVAL = 0.9
 UNIMODAL_RETRIEVAL = 0.1
@@ -36,11 +36,6 @@ class Finding:
     def mark(self) -> str:
         """✓, ✗, ? or ≠."""
         return MARKS[self.state]
-
-
-def recall_at_10(retrieval: dict[str, float]) -> float:
-    """Return R@10, averaged over both directions."""
-    return (retrieval["image_to_text_r10"] + retrieval["text_to_image_r10"]) / 2
 
 
 def verdict(sae: Sae, saes: Sequence[Sae], chance_r10: float) -> list[Finding]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoenergy.evaluation.ways import CONTROLS, WAYS
-from isoenergy.metrics.retrieval import PAPER_BATCH
+from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.report.intervals import Interval, bounds, number, with_bounds
 from isoenergy.report.saes import Sae
 

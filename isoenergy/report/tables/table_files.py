@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from isoenergy.evaluation.embedding_variants import HEADLINE
-from isoenergy.evaluation.ways import CONTROLS
+from isoenergy.evaluation.ways import CONTROLS, HEADLINE
 from isoenergy.report.intervals import Interval
 from isoenergy.report.saes import Sae, is_null, trainings
 from isoenergy.report.tables.paper_table import COLUMNS
