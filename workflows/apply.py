@@ -25,7 +25,7 @@ from workflows.applying.applying_plan import plan, probe
 from workflows.applying.applying_units import STAGES, Source, UnitOutcome, UnitTask, UnitWork
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
-from workflows.evaluation.evaluation_graph import sae_reference
+from workflows.evaluation.evaluated_saes import sae_reference
 from workflows.settings.apply_settings import ApplyConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import require_writable

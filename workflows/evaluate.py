@@ -17,16 +17,14 @@ from isoenergy.storage.files import open_filesystem, without_secrets, write_atom
 from isoenergy.store import EmbeddingStore
 from workflows.cluster import engine
 from workflows.command import run_command
+from workflows.evaluation.evaluated_saes import carried_by_all, sae_name, sae_reference
 from workflows.evaluation.evaluation_graph import (
     EmbeddingSteps,
     EvaluationGraph,
-    MeasuredPairs,
     RefittedSteps,
     SaeSteps,
-    carried_by_all,
-    sae_name,
-    sae_reference,
 )
+from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
 from workflows.evaluation.task_config import TasksConfig
 from workflows.evaluation.task_graph import TaskSteps

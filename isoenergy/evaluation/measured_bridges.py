@@ -31,6 +31,7 @@ from isoenergy.metrics.bridges import (
 )
 from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_side
 from isoenergy.metrics.gram_panels import gram_at
+from isoenergy.metrics.transport import strongest_atoms
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval
 from isoenergy.statistics.concept_statistics import classes_of_scores, energy_share, merged_code_matrix
@@ -73,7 +74,8 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
 
     Shuffled classes: live atoms of like frequency and energy swap their labels, 200 times. Written for the step that
     gives ρ its interval: where the Σ-bridge has entries, and the Γ-bridge's curve (see `merge_bridge_parts`). Which
-    entries the Σ-bridge keeps, and the classes, are those fitted.
+    entries the Σ-bridge keeps, and the classes, are those fitted. `fda_energy`: the share of all energy that the
+    Γ-bridge is about, 1 up to 16,384 atoms.
     """
     statistics, bootstrap = load_statistics(inputs["statistics"]), load_bootstrap(inputs["statistics"])
     dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
@@ -99,6 +101,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         "rho_shuffled_pairs": rho(region_masses(shuffled_bridge(statistics, dictionary), classes)),
         "rho_shuffled_classes": asdict(Interval.of(float(np.median(rho_permuted)), rho_permuted)),
         "fda": found_fda,
+        "fda_energy": statistics.energy_share(strongest_atoms(statistics.energy)),
         "fda_interval": asdict(_fda_interval(found_fda, fda_replicates)),
         "fda_shuffled_classes": asdict(Interval.of(float(np.median(fda_permuted)), fda_permuted)),
         "sigma_agreement": asdict(score_agreement(sigma, statistics, classes=classes)),

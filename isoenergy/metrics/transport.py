@@ -12,6 +12,8 @@ from isoenergy.metrics.gram_panels import unit_rows
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.floating]
 
+MOST_TRANSPORTED = 16_384
+"""Atoms of a dictionary whose energy is moved, 11 GB: of more, those with the most energy (`strongest_atoms`)."""
 _MOST_ITERATIONS = 100_000_000
 
 
@@ -36,6 +38,15 @@ def transport_plan(a: Rows, b: Rows, mass_a: Rows, mass_b: Rows) -> tuple[sparse
     rows, columns = np.nonzero(solved.plan)
     plan = sparse.csr_array((solved.plan[rows, columns], (sources[rows], targets[columns])), shape)
     return plan, solved.cost
+
+
+def strongest_atoms(energy: Floats, most: int = MOST_TRANSPORTED) -> npt.NDArray[np.bool_]:
+    """Return an `(atoms,)` mask of those with energy, but no more than the `most` that have the largest."""
+    chosen = energy > 0
+    if int(chosen.sum()) > most:
+        chosen = np.zeros(len(energy), bool)
+        chosen[np.argsort(-energy, kind="stable")[:most]] = True
+    return chosen
 
 
 class TransportGap(NamedTuple):

@@ -38,7 +38,8 @@ from isoenergy.store.row_sources import ShardReader
 from tests.benchmarks.planted_store import write_planted_store
 from tests.benchmarks.results import add_measures
 from tests.s3.seaweedfs import seaweedfs
-from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs
+from workflows.evaluation.evaluation_graph import EvaluationGraph
+from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.steps import step_plan
 from workflows.training.training_data import first_shards, prepare_indices
 from workflows.training.training_here import TrainingHere

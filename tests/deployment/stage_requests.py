@@ -19,7 +19,8 @@ from tune.search_config import SearchConfig
 from workflows.cluster.cluster_size import ClusterSize, Resources
 from workflows.embed import EmbedConfig
 from workflows.evaluate import EvaluateConfig
-from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs
+from workflows.evaluation.evaluation_graph import EvaluationGraph
+from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.extraction.extraction_graph import Extraction, Task
 from workflows.extraction.extraction_placement import Placement
 from workflows.steps.step import Step

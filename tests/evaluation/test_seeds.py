@@ -11,7 +11,7 @@ from isoenergy.report.saes import trainings
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
-from workflows.evaluation.evaluation_graph import by_seed
+from workflows.evaluation.evaluated_saes import by_seed
 
 ALIGNED = SaeConfig(dim=8, atoms=24, k=3, beta=0.01)
 PLAIN, NULL = replace(ALIGNED, beta=0.0), replace(ALIGNED, null=True)

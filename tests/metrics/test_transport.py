@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from isoenergy.metrics.transport import transport_gap, transport_plan
+from isoenergy.metrics.transport import strongest_atoms, transport_gap, transport_plan
 from tests.metrics.cases import plan_by_linear_program, random_dictionary, unit
 
 
@@ -31,6 +31,12 @@ def test_the_same_masses_stay_where_they_are() -> None:
     plan, cost = transport_plan(dictionary, dictionary, mass, mass)
     np.testing.assert_allclose(plan.toarray(), np.diag(mass / 45), atol=1e-15)
     assert cost == pytest.approx(0, abs=1e-15)
+
+
+def test_of_too_many_atoms_those_with_the_most_energy_are_moved() -> None:
+    energy = np.array([0, 3, 1, 0, 2, 1.0])
+    assert np.flatnonzero(strongest_atoms(energy)).tolist() == [1, 2, 4, 5]
+    assert np.flatnonzero(strongest_atoms(energy, 3)).tolist() == [1, 2, 4]
 
 
 def test_one_atom_and_no_mass() -> None:

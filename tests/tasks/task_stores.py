@@ -20,7 +20,8 @@ from tests.evaluation.evaluations import keys_of
 from tests.store.small_store import FILES, MANIFEST
 from tests.workflows.pixel_encoder import load_encoder
 from workflows.evaluate import EvaluateConfig
-from workflows.evaluation.evaluation_graph import EvaluationGraph, MeasuredPairs
+from workflows.evaluation.evaluation_graph import EvaluationGraph
+from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.evaluation.task_config import TasksConfig
 from workflows.evaluation.task_graph import TaskSteps
 from workflows.steps import step_plan

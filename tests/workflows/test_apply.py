@@ -28,7 +28,7 @@ from tests.workflows.embedding_stores import times
 from workflows import apply
 from workflows.applying.applying_engines import ApplyingHere, Bundle, Report
 from workflows.applying.applying_units import UnitWork
-from workflows.evaluation.evaluation_graph import sae_reference
+from workflows.evaluation.evaluated_saes import sae_reference
 from workflows.settings.apply_settings import ApplyConfig, parse
 from workflows.tracking import mlflow_runs
 

@@ -18,7 +18,7 @@ from isoenergy.store.index import ShardSurvey, Survey
 from isoenergy.store.row_sources import ShardRows
 from tests.store.counted import counted
 from tests.store.small_store import DIM, FILES, MANIFEST, rejected, shard, unit
-from workflows.evaluation.evaluation_graph import MeasuredPairs
+from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.training.training_data import first_pairs, first_shards
 from workflows.training.training_stores import TrainingStores
 

@@ -20,7 +20,7 @@ from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
 from isoenergy.store import EmbeddingStore
 from workflows.applying.applying_engines import ApplyingEngine
-from workflows.evaluation.evaluation_graph import sae_reference
+from workflows.evaluation.evaluated_saes import sae_reference
 from workflows.settings.apply_settings import ApplyConfig
 
 _FOLDER = "fitted"

@@ -29,7 +29,8 @@ from isoenergy.evaluation.modalities.modality_retrieval import (
     retrieve_by_vectors,
 )
 from isoenergy.sae.joint import Autoencoder
-from workflows.evaluation.evaluation_graph import MeasuredPairs, sae_reference, step_prefix
+from workflows.evaluation.evaluated_saes import sae_reference, step_prefix
+from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.steps import step_plan
 from workflows.steps.step import Step
 

@@ -48,7 +48,8 @@ from isoenergy.storage.files import absolute_uri, file_digest, open_filesystem
 from isoenergy.store import EmbeddingStore
 from isoenergy.tasks.prompts import load_templates
 from isoenergy.tasks.triplets import read_triplets
-from workflows.evaluation.evaluation_graph import EvaluationGraph, step_prefix
+from workflows.evaluation.evaluated_saes import step_prefix
+from workflows.evaluation.evaluation_graph import EvaluationGraph
 from workflows.evaluation.task_config import TasksConfig
 from workflows.steps import step_plan
 from workflows.steps.step_plan import Step, StepFunction
