@@ -20,6 +20,7 @@ from isoenergy.storage.files import without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import CommitRecord
 from isoenergy.store.retry import retriable_pairs
+from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.extraction.extraction_duplicates import Records, duplicate_rows
 from workflows.extraction.extraction_engines import ExtractionEngine, OnRay
@@ -76,22 +77,23 @@ def run(
     print(plan(source, units, tasks, stores, placement, probed))
     if config.dry_run:
         return []
-    for writer, manifest in zip(writers, manifests, strict=True):
-        writer.begin(manifest, files)
-    with mlflow_runs.stage("embed", config, config.output, parent) as stage:
-        measures = ExtractionMeasures()
-        if tasks:
-            if duplicates is None:
-                duplicates = duplicate_rows(source, units, files, writers, committed)
-            committed.clear()
-            extraction = Extraction(source, stores, duplicates, config.batch_rows, placement)
-            measures = _extract_all(engine, extraction, tasks, len(units), stage)
-        opened = [
-            _whole(writer, manifest, measures if tasks else None)
-            for writer, manifest in zip(writers, manifests, strict=True)
-        ]
-        stage.metrics(measures.metrics(), step=measures.pairs)
-        stage.tags({f"store_fingerprint{n or ''}": store.fingerprint for n, store in enumerate(opened)})
+    with alone_in(*config.outputs()):
+        for writer, manifest in zip(writers, manifests, strict=True):
+            writer.begin(manifest, files)
+        with mlflow_runs.stage("embed", config, config.output, parent) as stage:
+            measures = ExtractionMeasures()
+            if tasks:
+                if duplicates is None:
+                    duplicates = duplicate_rows(source, units, files, writers, committed)
+                committed.clear()
+                extraction = Extraction(source, stores, duplicates, config.batch_rows, placement)
+                measures = _extract_all(engine, extraction, tasks, len(units), stage)
+            opened = [
+                _whole(writer, manifest, measures if tasks else None)
+                for writer, manifest in zip(writers, manifests, strict=True)
+            ]
+            stage.metrics(measures.metrics(), step=measures.pairs)
+            stage.tags({f"store_fingerprint{n or ''}": store.fingerprint for n, store in enumerate(opened)})
     print(table(opened, measures))
     return opened
 

@@ -4,6 +4,7 @@ from isoenergy.errors import InputError
 from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
+from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.settings.import_settings import ImportConfig, parse
 from workflows.tracking import mlflow_runs
@@ -22,7 +23,7 @@ def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> Embeddin
     print("\n".join(copy.plan()))
     if config.dry_run:
         return None
-    with mlflow_runs.stage("import", config, config.output, parent) as stage:
+    with alone_in(config.output), mlflow_runs.stage("import", config, config.output, parent) as stage:
         store = EmbeddingStore.open(copy.store) if copy.is_done else copy.run()
         stage.metrics({"rows": store.rows_in, "rows_stored": len(store), "rows_left_out": store.rows_in - len(store)})
         stage.tags({"store_fingerprint": store.fingerprint})

@@ -2,7 +2,7 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -11,15 +11,26 @@ from isoenergy.storage.files import open_filesystem
 
 
 @contextmanager
-def alone_in(output: str) -> Iterator[None]:
-    """Keep a second run out of a local output for as long as this process lives; an object store has no locks."""
-    filesystem, root = open_filesystem(output)
-    if not isinstance(filesystem, LocalFileSystem):
-        yield
-        return
-    with open(f"{root}/.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another run is at work in {output}; wait for it, or give another --output") from error
-        yield
+def alone_in(*outputs: str) -> Iterator[bool]:
+    """Keep a second run out of local outputs for as long as this process lives; yield whether none can be there.
+
+    An object store has no locks, nor has every file system: no one is kept out there. Raises InputError if another run
+    is at work.
+    """
+    locked = True
+    with ExitStack() as files:
+        for output in outputs:
+            filesystem, root = open_filesystem(output)
+            if not isinstance(filesystem, LocalFileSystem):
+                locked = False
+                continue
+            filesystem.makedirs(root, exist_ok=True)
+            file = files.enter_context(open(f"{root}/.lock", "w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"another run is at work in {output}; wait for it, or give another --output"
+                raise InputError(message) from error
+            except OSError:
+                locked = False
+        yield locked

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isoenergy.errors import InputError
+from workflows.cluster.lock import alone_in
 from workflows.steps.step import NO_RECORD, RECORD_FILE, FixedStep
 
 _TEMPORARY = ".step-"
@@ -60,15 +59,8 @@ class StepFolder:
 
         Raises InputError if another run is at work.
         """
-        self._root.mkdir(parents=True, exist_ok=True)
-        with open(self._root / ".lock", "w") as file:
-            with contextlib.suppress(OSError):  # no locks here
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise InputError(
-                        f"another run is at work in {self._root}; wait for it, or give another --output"
-                    ) from error
+        with alone_in(str(self._root)) as locked:
+            if locked:
                 for leftover in self._root.glob(f"{_TEMPORARY}*"):
                     shutil.rmtree(leftover, ignore_errors=True)
             yield

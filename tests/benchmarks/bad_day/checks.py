@@ -111,7 +111,8 @@ def _evaluation(one: Pass) -> dict[str, Any]:
     filesystem, path = open_filesystem(f"{one.place}/evaluation/evaluation.json")
     found = json.loads(filesystem.cat_file(path))
     saes = [{name: sae[name] for name in ("name", "digest", "results")} for sae in found["saes"]]  # not files' names
-    return {"pairs": found["pairs"], "original": found["original"], "saes": saes}
+    original = {name: value for name, value in found["original"].items() if name != "fit"}  # likewise
+    return {"pairs": found["pairs"], "original": original, "saes": saes}
 
 
 def statuses(services: Services, passes: list[Pass], trials: int) -> list[str]:

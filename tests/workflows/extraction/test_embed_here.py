@@ -18,6 +18,7 @@ from isoenergy.store import writer as store_writer
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows
 from tests.workflows.embedding_stores import SMALL_ENCODER, keys, keys_of, times
 from workflows import embed
+from workflows.cluster.lock import alone_in
 from workflows.embed import EmbedConfig
 from workflows.extraction.extraction_engines import Here
 
@@ -265,3 +266,14 @@ def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
     assert "probe" in plan
     assert "about 120 pairs" in plan["expected"]
     assert not (tmp_path / "store").exists()
+
+
+def test_a_second_run_into_a_store_is_refused_and_leaves_it_as_it_is(pairs: Path, settings: dict) -> None:
+    del pairs
+    (store,) = here(settings)
+    before = times(settings["output"])
+    with alone_in(settings["output"]), pytest.raises(InputError, match="another run is at work"):
+        here(settings)
+    assert times(settings["output"]) == before
+    (again,) = here(settings)
+    assert again.fingerprint == store.fingerprint
