@@ -67,6 +67,7 @@ class SyntheticRun:
     """Print what would be run and stop."""
 
     SWEPT: ClassVar[tuple[str, ...]] = ("instance_cosines", "betas")
+    HOW_IT_IS_RUN: ClassVar = ("force", "dry_run")
 
     def __post_init__(self) -> None:
         if self.seeds < 1:

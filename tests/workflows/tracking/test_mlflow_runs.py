@@ -1,7 +1,9 @@
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +14,7 @@ from mlflow.entities import Run
 
 from isoenergy.errors import InputError
 from tests.workflows.tracking.mlflow_server import MlflowServer
+from workflows import settings
 from workflows.command import Terminated
 from workflows.tracking import code_version, heartbeat, mlflow_runs
 from workflows.tracking.tracking_client import allowed_name, allowed_tags
@@ -28,6 +31,9 @@ class Settings:
     name: str = "x" * 1000
     workers: int = 1
     HOW_IT_IS_RUN: ClassVar = ("workers",)
+
+
+_NO_RUNS = ("share_settings", "submit_settings", "tune_settings")
 
 
 def client() -> MlflowClient:
@@ -252,3 +258,13 @@ def test_a_server_gets_runs_and_artifacts(
     assert record.info.status == "FINISHED"
     assert record.data.metrics == {"loss": 0.5}
     assert [path.read_text() for path in mlflow_server.artifacts.rglob(f"{run.id}/**/report.html")] == ["page"]
+
+
+@pytest.mark.parametrize("module", [module.name for module in pkgutil.iter_modules(settings.__path__)])
+def test_how_a_stage_is_run_is_no_part_of_what_its_run_is(module: str) -> None:
+    """A search leaves it out of its plan itself; sharing and submitting are no runs."""
+    found = vars(importlib.import_module(f"workflows.settings.{module}")).values()
+    for config in [each for each in found if isinstance(each, type) and is_dataclass(each)]:
+        how = {"patience", "dry_run", "workers", "force"} & {item.name for item in fields(config)}
+        if config.__module__.endswith(module) and module not in _NO_RUNS:
+            assert how <= set(getattr(config, "HOW_IT_IS_RUN", ())), config
