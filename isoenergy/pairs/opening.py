@@ -29,7 +29,8 @@ from isoenergy.pairs.formats.urls import UrlPairs
 from isoenergy.pairs.formats.webdataset import SUFFIXES as TAR_SUFFIXES
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
-from isoenergy.pairs.reach import ending, open_file, place_of
+from isoenergy.pairs.places import ending, place_of
+from isoenergy.pairs.reach import open_file
 from isoenergy.pairs.source import Format, PairColumns, PairSource, SourceConfig
 from isoenergy.pairs.unsupported import conversion_of
 

@@ -23,7 +23,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, usual_column
 from isoenergy.pairs.formats.parquet import SPOILT, bytes_of
 from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, require_columns
-from isoenergy.pairs.reach import absolute_source
+from isoenergy.pairs.places import absolute_source
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, cut, place_key
 from isoenergy.pairs.splits import SPLITS, split_of

@@ -10,7 +10,7 @@ from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW
 from isoenergy.pairs.formats.parquet import SPOILT, SUFFIXES
 from isoenergy.pairs.formats.schemas import ROLES
 from isoenergy.pairs.formats.table import SUFFIXES as TABLES
-from isoenergy.pairs.reach import Place, ending, place_of, require_utf8
+from isoenergy.pairs.places import Place, ending, place_of, require_utf8
 from isoenergy.pairs.source_names import is_pattern, listed_places
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.storage.files import open_filesystem, without_secrets

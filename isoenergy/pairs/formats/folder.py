@@ -19,7 +19,7 @@ from isoenergy.pairs.decoding import MAX_CAPTION_BYTES
 from isoenergy.pairs.formats.listed import among, fetched, printable, require_same_length, with_images
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.kinds import HEAD_BYTES, IMAGE_SUFFIXES, image_kind, role_of, stem_of
-from isoenergy.pairs.reach import absolute_source, place_of, require_utf8
+from isoenergy.pairs.places import absolute_source, place_of, require_utf8
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut
 

@@ -3,7 +3,7 @@
 import os
 import posixpath
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias
@@ -25,7 +25,8 @@ from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, has
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import LOOKED_AT, decoded, is_inline
 from isoenergy.pairs.kinds import HEAD_BYTES, OTHER_HEAD_BYTES, image_kind, other_kind
-from isoenergy.pairs.reach import ReachedFile, Unreachable, absolute_source, listed_tags, open_file, source_files
+from isoenergy.pairs.places import absolute_source, listed_tags, source_files
+from isoenergy.pairs.reach import ReachedFile, Unreachable, open_file
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
 from isoenergy.storage.files import tagged_digest
@@ -74,17 +75,39 @@ class ParquetPairs:
         self._filesystem, self._root, files, others = source_files(uri, self._suffixes)
         self.files = list(filter(self._is_wanted, files)) or files
         self.beside = Beside.of(self.files, others)
+        self._file_rows, schemas = self._read_footers(uri)
+        self.rows = dict(self._file_rows)
+        self._schema = common_schema(schemas)
+        self._choose_columns(uri, columns, schemas)
+        self._captions = captions
+        self._fetch = fetch
+        self._images = ImageFolder.at(images) if images else None
+        if images and not self._names_images:
+            raise InputError(f"{uri} has its images in itself; leave out --images")
+        kind = self._schema.field(self._caption).type
+        self._has_lists = not (pa.types.is_string(kind) or pa.types.is_binary(kind))
+        if self._has_lists and captions.choice == "all":
+            self._count_captions()
+        taken = self._taken()
+        self.passed_through = pa.schema([field for field in self._schema if field.name not in taken])
+        self.keys_may_repeat = self._key is not None
+
+    def _read_footers(self, uri: str) -> tuple[dict[str, int | None], dict[pa.Schema, str]]:
+        """Return each file's rows, None of one that cannot be read, and for each schema the first file that has it."""
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             footers = dict(zip(self.files, pool.map(self._footer, self.files), strict=True))
-        self.rows = {file: footer[0] if isinstance(footer, tuple) else None for file, footer in footers.items()}
+        rows = {file: footer[0] if isinstance(footer, tuple) else None for file, footer in footers.items()}
         schemas = {footer[1]: file for file, footer in reversed(footers.items()) if isinstance(footer, tuple)}
         if not schemas:
             raise InputError(
                 f"{uri} holds no readable {self._what} file: {self._fault(self.files[0], footers[self.files[0]])}"
             )
-        self._schema = common_schema(dict(reversed(schemas.items())))
-        if not any(rows is None or rows for rows in self.rows.values()):
+        if not any(count is None or count for count in rows.values()):
             raise InputError(f"{uri} holds no pairs: its {len(self.files)} {self._what} files have no rows")
+        return rows, dict(reversed(schemas.items()))
+
+    def _choose_columns(self, uri: str, columns: PairColumns, schemas: Mapping[pa.Schema, str]) -> None:
+        """Settle which columns are key, image and caption; every file must have them."""
         incomplete = {name for schema in schemas for name in set(self._schema.names) - set(schema.names)}
         self._key = None if columns.key == NO_KEY else self._column("key", columns.key, "key")
         self._image = self._required(self._image_role, columns.image, "image")
@@ -93,24 +116,14 @@ class ParquetPairs:
         if lacking := sorted(incomplete.intersection(roles)):
             without = next(file for schema, file in schemas.items() if lacking[0] not in schema.names)
             raise InputError(f"{without} has no column {lacking[0]}, and other files of {uri} do; embed them apart")
-        self._captions = captions
-        self._fetch = fetch
-        self._images = ImageFolder.at(images) if images else None
-        if images and not self._names_images:
-            raise InputError(f"{uri} has its images in itself; leave out --images")
-        self._file_rows = dict(self.rows)
-        self._has_lists = not (
-            pa.types.is_string(kind := self._schema.field(self._caption).type) or pa.types.is_binary(kind)
-        )
-        if self._has_lists and captions.choice == "all":
-            with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-                starts = list(pool.map(self._starts, self.files))
-            self.rows = {
-                file: None if some is None else int(some[-1]) for file, some in zip(self.files, starts, strict=True)
-            }
-        taken = self._taken()
-        self.passed_through = pa.schema([field for field in self._schema if field.name not in taken])
-        self.keys_may_repeat = self._key is not None
+
+    def _count_captions(self) -> None:
+        """Count each caption of a list as a row."""
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            starts = list(pool.map(self._starts, self.files))
+        self.rows = {
+            file: None if some is None else int(some[-1]) for file, some in zip(self.files, starts, strict=True)
+        }
 
     def _is_wanted(self, file: str) -> bool:
         """Whether a file with one of the suffixes is of the source."""

@@ -21,7 +21,7 @@ from isoenergy.pairs.formats.named import each_as_it_is, is_path
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import is_inline
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES, other_kind
-from isoenergy.pairs.reach import absolute_source, ending, source_files
+from isoenergy.pairs.places import absolute_source, ending, source_files
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, place_key
 from isoenergy.storage.files import file_digest
