@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from isoenergy.applying.application import Application
 from isoenergy.errors import InputError
-from isoenergy.sae.joint import Autoencoder, load_autoencoder
+from isoenergy.sae.joint import Autoencoder
 from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import VECTORS, CommitRecord
@@ -26,6 +26,7 @@ from workflows.applying.applying_units import STAGES, Source, UnitOutcome, UnitT
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.evaluation.evaluated_saes import sae_reference
+from workflows.evaluation.foreign_saes import load_calibrated
 from workflows.settings.apply_settings import ApplyConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import require_writable
@@ -53,7 +54,7 @@ def run(
     store.require_complete()
     if store.uri.rstrip("/") == output.rstrip("/"):
         raise InputError(f"{config.output} is the store itself; give another --output")
-    sae = load_autoencoder(config.sae)
+    sae = load_calibrated(config.sae, store)
     source = Source(store.shards, _modalities(config, sae, store), _columns(config, store.manifest))
     if not config.dry_run:
         require_writable(output)

@@ -11,7 +11,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import CarriedConfig
 from isoenergy.evaluation.transfer import Measured, transfer_rows
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.sae.joint import Autoencoder, load_autoencoder
+from isoenergy.sae.joint import Autoencoder
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
 from isoenergy.store import EmbeddingStore
@@ -24,6 +24,7 @@ from workflows.evaluation.evaluation_graph import (
     RefittedSteps,
     SaeSteps,
 )
+from workflows.evaluation.foreign_saes import load_all
 from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
 from workflows.evaluation.task_config import TasksConfig
@@ -52,7 +53,7 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     store.require_complete()
     if not store.pairs_in(config.split):
         raise InputError(f"{config.store} has no pairs in its {config.split} split; embed more pairs")
-    saes = {folder: load_autoencoder(folder) for folder in config.saes}
+    saes = load_all(config.saes, output, store, config.dry_run)
     for folder, sae in saes.items():
         _require_fit(folder, sae, store)
     names = _names(saes)

@@ -2,21 +2,24 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.pursuit import oracle
 from isoenergy.pursuit.autograd import DifferentiablePursuit
 from isoenergy.pursuit.checks import check_arguments, check_gram, in_working_precision
+from isoenergy.pursuit.ending import after_a_repeat
 from isoenergy.pursuit.gram import gram_matrix, matmul_precision
 from isoenergy.pursuit.orthogonal import orthogonal_matching_pursuit
 from isoenergy.pursuit.plan import Backend, Form, Plan, plan_pursuit
-from isoenergy.pursuit.policy import Precision, PursuitPolicy, Selection
+from isoenergy.pursuit.policy import Precision, PursuitPolicy, Repeats, Selection
 
 __all__ = [
     "Backend",
     "Plan",
     "Precision",
     "PursuitPolicy",
+    "Repeats",
     "Selection",
     "gram_matrix",
     "matching_pursuit",
@@ -68,6 +71,9 @@ def matching_pursuit(
         indices, values, residual = DifferentiablePursuit.apply(x, dictionary, k, policy, form, precision, gram)
     if policy.stops:
         indices = indices.clamp_min(0)
+    if policy.repeats == "end":
+        values = values * ~after_a_repeat(indices, values)
+        residual = x - embedding_bag(indices, dictionary, per_sample_weights=values, mode="sum")
     return SparseCodes(indices, values.to(dtype), residual.to(dtype))
 
 

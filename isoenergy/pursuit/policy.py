@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Selection = Literal["signed", "non-negative", "absolute"]
+Repeats = Literal["go-on", "end"]
 Precision = Literal["full", "tf32"]
 
 
@@ -11,7 +12,7 @@ Precision = Literal["full", "tf32"]
 class PursuitPolicy:
     """The rules of a pursuit; the defaults are the paper's.
 
-    Raises ValueError, naming the field, for an unknown selection or a negative tolerance.
+    Raises ValueError, naming the field, for an unknown selection or rule, or a negative tolerance.
     """
 
     selection: Selection = "signed"
@@ -19,10 +20,14 @@ class PursuitPolicy:
     zero, as MP-SAE and SAELens do. absolute: the largest in magnitude, the classical pursuit of Mallat and Zhang."""
     tolerance: float | None = None
     """A row stops once the L2 norm of its residual is at most this; None: after k rounds."""
+    repeats: Repeats = "go-on"
+    """What happens when an atom is chosen again: go-on: nothing, its coefficients add up. end: that round is the row's
+    last, as SAELens has it by default."""
 
     def __post_init__(self) -> None:
-        if self.selection not in get_args(Selection):
-            raise ValueError(f"selection must be one of {', '.join(get_args(Selection))}, got {self.selection!r}")
+        for name, allowed in (("selection", get_args(Selection)), ("repeats", get_args(Repeats))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise ValueError(f"tolerance must be None or at least 0, got {self.tolerance}")
 

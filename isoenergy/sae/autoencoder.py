@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self, TypeVar, overload
+from typing import Literal, Self, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,10 @@ from isoenergy.codes.sparse_codes import Codes, SparseCodes
 from isoenergy.errors import InputError
 from isoenergy.pursuit import gram_matrix, plan_pursuit
 from isoenergy.sae.fetching import local_copy
+from isoenergy.sae.layouts import saelens
+from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.reading import read_foreign
+from isoenergy.sae.layouts.weights import ForeignWeights
 from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE, SaeConfig
 from isoenergy.sae.sharing import upload, write_card
 from isoenergy.settings.float_arrays import as_float_array
@@ -28,6 +32,7 @@ from isoenergy.sparse_encoders import MatchingPursuit
 
 UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
 """What reading an autoencoder raises that is none."""
+Layout = Literal["isoenergy", "saelens"]
 Rows = TypeVar("Rows", Tensor, np.ndarray)
 _NORM_FLOOR = 1e-8
 _UNIT_TOLERANCE = 0.01
@@ -53,6 +58,8 @@ class SparseAutoencoder(nn.Module):
         if config.input == "centred":
             for modality in config.modalities:
                 self.register_buffer(f"{modality}_mean", torch.zeros(config.dim))
+        if config.decoder_bias:
+            self.register_buffer("decoder_bias", torch.zeros(config.dim))
 
     def __repr__(self) -> str:
         config = self.config
@@ -107,12 +114,29 @@ class SparseAutoencoder(nn.Module):
         if modality not in self.config.modalities:
             raise ValueError(f"modality must be {' or '.join(self.config.modalities)}, got {modality!r}")
         rows = self._as_rows(embeddings, "embeddings")
-        if self.config.input == "raw":
-            return rows
-        if not self.training:  # where batches have been looked at
-            _require_norms(rows)
-        rows = normalize(rows, dim=1)
-        return rows - getattr(self, f"{modality}_mean") if self.config.input == "centred" else rows
+        if self.config.input != "raw":
+            if not self.training:  # where batches have been looked at
+                _require_norms(rows)
+            rows = normalize(rows, dim=1)
+        origin = self._origin(modality)
+        return rows if origin is None else rows - origin
+
+    def restore(self, rows: Tensor, modality: str) -> Tensor:
+        """Return `(batch, dim)` rebuilt rows with what `prepare` subtracted: the modality's mean, the decoder's bias.
+
+        They are embeddings of unit norm, approximately, or those given if the input is raw.
+        """
+        origin = self._origin(modality)
+        return rows if origin is None else rows + origin
+
+    def _origin(self, modality: str) -> Tensor | None:
+        """What `prepare` subtracts of rows of a modality, `(dim,)`."""
+        names = [f"{modality}_mean"] * (self.config.input == "centred") + ["decoder_bias"] * self.config.decoder_bias
+        found: Tensor | None = None
+        for name in names:
+            part: Tensor = getattr(self, name)
+            found = part if found is None else found + part
+        return found
 
     def forward(self, x: Tensor, gram: Tensor | None = None) -> Codes:
         """Encode prepared `(batch, dim)` rows, for training; the reconstruction is `x - codes.residual`."""
@@ -206,19 +230,45 @@ class SparseAutoencoder(nn.Module):
         """SHA-256 of the weights: the same for the same autoencoder, wherever it is."""
         return weights_digest(self)
 
-    def save(self, folder: str | Path) -> None:
-        """Write `sae.safetensors` and `config.json` into `folder`, which is made if need be."""
-        save_weights(self, self.config, Path(folder))
+    def save(self, folder: str | Path, layout: Layout = "isoenergy") -> None:
+        """Write `sae.safetensors` and `config.json` into `folder`, which is made if need be.
+
+        layout: saelens writes `sae_weights.safetensors` and `cfg.json`, which `SAE.load_from_disk` of SAELens 6 reads;
+        it is to be given rows as `prepare` returns them, before the decoder's bias is subtracted. Raises InputError
+        for what SAELens does not have.
+        """
+        if layout == "saelens":
+            saelens.write(self.config, self.state_dict(), Path(folder))
+        elif layout == "isoenergy":
+            save_weights(self, self.config, Path(folder))
+        else:
+            raise InputError(f"layout must be {' or '.join(get_args(Layout))}, got {layout!r}")
 
     @classmethod
     def load(cls, place: str | Path) -> Self:
         """Read what `save` wrote: from a folder, `s3://…` or another fsspec URL, or the hub: `hf:ORG/NAME`.
 
-        Nothing is unpickled.
+        `saelens:PLACE`, `dictionary-learning:PLACE`, `sparsify:PLACE` and `overcomplete:FILE?kind=KIND&k=K` are those
+        libraries' files, in such places too; `?input=normalised` says that rows of unit norm are meant. They take rows
+        of two modalities, image and text. Nothing is unpickled.
         Raises InputError if there is nothing, a file is missing or unreadable, or the two files disagree.
         """
+        foreign = ForeignPlace.parse(str(place))
+        if foreign is not None:
+            return cls._of_weights(read_foreign(foreign), foreign)
         with tempfile.TemporaryDirectory() as temporary:
             return cls._load_folder(local_copy(str(place), Path(temporary)), str(place))
+
+    @classmethod
+    def _of_weights(cls, weights: ForeignWeights, place: ForeignPlace) -> Self:
+        with torch.device("meta"):
+            sae = cls(weights.config)
+        try:
+            assign_weights(sae, weights.tensors, str(place))
+        except RuntimeError as error:
+            raise InputError(f"{place} has weights of shapes that do not fit together ({error})") from error
+        require_unit_atoms(sae)
+        return sae
 
     @classmethod
     def _load_folder(cls, folder: Path, place: str) -> Self:
@@ -287,12 +337,17 @@ def load_weights(module: nn.Module, folder: Path) -> None:
 
     Raises InputError if a weight is not finite.
     """
-    module.load_state_dict(load_file(folder / WEIGHTS_FILE), assign=True)
+    assign_weights(module, load_file(folder / WEIGHTS_FILE), WEIGHTS_FILE)
+
+
+def assign_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Do what `load_weights` does with tensors that were read from `where`."""
+    module.load_state_dict(tensors, assign=True)
     module.requires_grad_(False)
     module.float().eval()
     for name, tensor in module.state_dict().items():
         if not tensor.isfinite().all():
-            raise InputError(f"{name} in {WEIGHTS_FILE} has NaN or infinity: its training diverged, or it is damaged")
+            raise InputError(f"{name} in {where} has NaN or infinity: its training diverged, or it is damaged")
 
 
 def require_unit_atoms(sae: SparseAutoencoder) -> None:

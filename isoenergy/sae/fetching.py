@@ -6,6 +6,7 @@ from pathlib import Path
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError, in_brief
+from isoenergy.sae.layouts.place import ForeignPlace
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
 from isoenergy.storage.files import open_filesystem, without_secrets
 
@@ -62,6 +63,8 @@ def optional_file(place: str, name: str, temporary: Path) -> Path | None:
 
     temporary: an empty folder, for what has to be fetched from an object store. Raises InputError if it cannot be had.
     """
+    if ForeignPlace.parse(place) is not None:
+        return None
     if place.startswith(HUB) or "://" not in place:
         file = local_copy(place, temporary) / name
         return file if file.is_file() else None

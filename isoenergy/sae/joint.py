@@ -30,6 +30,7 @@ from isoenergy.sae.autoencoder import (
     weights_digest,
 )
 from isoenergy.sae.fetching import local_copy
+from isoenergy.sae.layouts.place import ForeignPlace
 from isoenergy.sae.sae_config import CONFIG_FILE, SaeConfig
 
 _NORM_FLOOR = 1e-8
@@ -122,6 +123,8 @@ def build_autoencoder(config: SaeConfig, generator: torch.Generator | None = Non
 
 def load_autoencoder(place: str | Path) -> Autoencoder:
     """Read an autoencoder of either kind; raises InputError as `SparseAutoencoder.load` does."""
+    if ForeignPlace.parse(str(place)) is not None:
+        return SparseAutoencoder.load(place)
     with tempfile.TemporaryDirectory() as temporary:
         folder = local_copy(str(place), Path(temporary))
         try:

@@ -45,6 +45,9 @@ class SaeConfig:
     as the directions of the modalities' means, and no alignment looks at them."""
     bias_learned: bool = False
     """Whether those atoms are learned from there on; else they stay what they are."""
+    decoder_bias: bool = False
+    """Whether there is a vector that belongs to every row: `prepare` subtracts it, `restore` adds it. Autoencoders of
+    other libraries have one; training here learns none."""
     null: bool = False
     """Whether it was trained on shuffled pairs: what it shows is the objective's own making."""
     alignment: Alignment = field(default_factory=MaskedCosine)
@@ -72,7 +75,7 @@ class SaeConfig:
                 f"sparse_encoder and alignment must be objects of isoenergy.sparse_encoders and isoenergy.alignments, "
                 f"got {self.sparse_encoder!r} and {self.alignment!r}"
             )
-        for name in ("null", "bias_learned"):
+        for name in ("null", "bias_learned", "decoder_bias"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if not all(isinstance(name, str) and MODALITY_NAME.fullmatch(name) for name in self.modalities):

@@ -7,8 +7,10 @@ from typing import Any, ClassVar, Self
 from isoenergy.errors import InputError
 
 
-def number_text(value: float) -> str:
-    """Return a short text for a number, from which exactly that number is read again."""
+def number_text(value: float | str) -> str:
+    """Return a short text for a number, from which exactly that number is read again; a word as it is."""
+    if isinstance(value, str):
+        return value
     text = f"{value:g}"
     return text if isinstance(value, float) and float(text) == value else repr(value)
 

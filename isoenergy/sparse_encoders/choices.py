@@ -28,16 +28,35 @@ class SparseEncoder(Variant):
 
 @dataclass(frozen=True)
 class MatchingPursuit(SparseEncoder):
-    """k rounds, each of which takes the atom with the largest correlation: the paper's."""
+    """k rounds, each of which takes the atom with the largest correlation: the paper's, unless its rules are others."""
 
     name: str = field(default="matching-pursuit", init=False)
+    selection: str = "signed"
+    """signed, non-negative or absolute: see `isoenergy.pursuit.PursuitPolicy`."""
+    tolerance: float = 0.0
+    """Norm of the residual at which a row stops; 0: it does not."""
+    repeats: str = "go-on"
+    """go-on, or end: a row stops when an atom is chosen again."""
+
+    def __post_init__(self) -> None:
+        allowed = {"selection": ("signed", "non-negative", "absolute"), "repeats": ("go-on", "end")}
+        for name, names in allowed.items():
+            if getattr(self, name) not in names:
+                raise InputError(f"{name} must be one of {', '.join(names)}, got {getattr(self, name)!r}")
+        if not 0 <= self.tolerance < math.inf:
+            raise InputError(f"tolerance must be 0 or more, got {self.tolerance}")
+
+    def __str__(self) -> str:
+        return self.name if self == MatchingPursuit() else super().__str__()
 
     def build(self, dictionary: "Tensor", k: int) -> "EncoderModule[SparseCodes]":
         """Return the module."""
+        from isoenergy.pursuit import PursuitPolicy
         from isoenergy.sparse_encoders.matching_pursuit import PursuitModule
 
         del dictionary
-        return PursuitModule(k)
+        policy = PursuitPolicy(self.selection, self.tolerance or None, self.repeats)  # type: ignore[arg-type]  # checked
+        return PursuitModule(k, policy)
 
 
 @dataclass(frozen=True)

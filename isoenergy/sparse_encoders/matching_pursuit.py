@@ -3,20 +3,25 @@
 from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes
-from isoenergy.pursuit import matching_pursuit
+from isoenergy.pursuit import PursuitPolicy, matching_pursuit
 from isoenergy.sparse_encoders.encoder_module import EncoderModule
 
 
 class PursuitModule(EncoderModule[SparseCodes]):
     """Rounds of pursuit over the autoencoder's own dictionary."""
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, policy: PursuitPolicy) -> None:
         super().__init__()
-        self.k = k
+        self.k, self.policy = k, policy
 
     def forward(self, x: Tensor, dictionary: Tensor, gram: Tensor | None = None) -> SparseCodes:
-        """Encode by pursuit."""
-        return matching_pursuit(x, dictionary, self.k, gram=gram)
+        """Encode by pursuit; where rows end early, for use, codes are as wide as the fullest row."""
+        codes = matching_pursuit(x, dictionary, self.k, policy=self.policy, gram=gram)
+        if self.training or not (self.policy.stops or self.policy.repeats == "end"):
+            return codes
+        last = (codes.values != 0).any(dim=0).nonzero()
+        rounds = int(last[-1]) + 1 if len(last) else 1
+        return SparseCodes(codes.indices[:, :rounds], codes.values[:, :rounds], codes.residual)
 
     def revival(self, x: Tensor, codes: SparseCodes, dictionary: Tensor, dead: Tensor) -> Tensor:
         """One round over the dead atoms alone: each row pulls the one nearest to its residual towards it.

@@ -18,6 +18,7 @@ POLICIES = (
     PursuitPolicy(tolerance=0.5),
     PursuitPolicy("absolute", tolerance=0.3),
     PursuitPolicy("non-negative", tolerance=0.0),
+    PursuitPolicy(repeats="end"),
 )
 
 

@@ -1,0 +1,17 @@
+"""Where a row ends because an atom is chosen again.
+
+A round does not know of later ones, so that all are run and those after the repeat are left out: any form will do.
+"""
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def after_a_repeat(indices: Tensor, values: Tensor) -> Tensor:
+    """Return `(batch, k)` bool: which rounds follow one that chose an earlier one's atom; one of value 0 is none."""
+    atoms, order = indices.masked_fill(values == 0, -1).sort(dim=1, stable=True)
+    again = torch.zeros_like(atoms, dtype=torch.bool)
+    again[:, 1:] = (atoms[:, 1:] == atoms[:, :-1]) & (atoms[:, 1:] >= 0)
+    chosen_again = torch.zeros_like(again).scatter(1, order, again)
+    return chosen_again.cumsum(1) - chosen_again.int() > 0

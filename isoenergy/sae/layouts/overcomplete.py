@@ -1,0 +1,57 @@
+"""overcomplete's state dicts, a file each: Matching Pursuit, TopK and BatchTopK. Seen with 0.3.0.
+
+`dictionary._weights` times `exp(dictionary.multiplier)`, and of an encoder `encoder.final_block.0`. What the file does
+not say is told: `overcomplete:FILE?kind=mp&k=20`. The paper's own code trains with this library.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from isoenergy.errors import InputError
+from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.tensor_files import read_tensors
+from isoenergy.sae.layouts.weights import ForeignWeights, Scores, input_of, part, weights_of
+from isoenergy.settings.numbers import finite_number, whole_number
+from isoenergy.sparse_encoders import BatchTopK, MatchingPursuit, SparseEncoder, TopK
+
+_KINDS: dict[str, SparseEncoder] = {"mp": MatchingPursuit(), "top-k": TopK(), "batch-top-k": BatchTopK()}
+_LAYER = "encoder.final_block.0"
+_NORM = "encoder.final_block.1"
+_EPSILON = 1e-5  # of torch's BatchNorm1d
+
+
+def read(place: ForeignPlace, temporary: Path) -> ForeignWeights:
+    """Return the autoencoder; raises InputError if kind or k are not told, or its encoder has more than one layer."""
+    place.require_options("kind", "k", "threshold", "input")
+    kind, k = place.options.get("kind"), place.options.get("k", "")
+    if kind not in _KINDS or not k.isdecimal():
+        raise InputError(
+            f"{place} does not say what it is: add ?kind=KIND&k=K, where KIND is {', '.join(_KINDS)} and K the atoms "
+            f"of a row"
+        )
+    folder, _, name = place.place.rpartition("/")
+    beside = ForeignPlace(place.layout, folder or ".", place.options)
+    tensors = read_tensors(beside.files((name,), temporary) / name)
+    dictionary = part(tensors, "dictionary._weights", None, None)
+    if "dictionary.multiplier" in tensors:
+        dictionary = dictionary * part(tensors, "dictionary.multiplier").exp()
+    told = place.options.get("threshold")
+    threshold = None if told is None else torch.tensor(finite_number("threshold", float(told)))
+    scores = None if kind == "mp" else _scores(tensors, *dictionary.shape)
+    rounds = whole_number("k", int(k), 1)
+    return weights_of(_KINDS[kind], rounds, dictionary, None, input_of(place), scores, threshold)
+
+
+def _scores(tensors: dict[str, Tensor], atoms: int, dim: int) -> Scores:
+    if deeper := [name for name in tensors if name.startswith("encoder.mlp_blocks")]:
+        raise InputError(f"its encoder must be one linear layer, and has {deeper[0]} before it")
+    scores = Scores(part(tensors, f"{_LAYER}.weight", atoms, dim), part(tensors, f"{_LAYER}.bias", atoms), True)
+    if f"{_NORM}.running_var" not in tensors:
+        return scores
+    scale = part(tensors, f"{_NORM}.weight", atoms)
+    scale = scale / (part(tensors, f"{_NORM}.running_var", atoms) + _EPSILON).sqrt()
+    shift = part(tensors, f"{_NORM}.bias", atoms) - part(tensors, f"{_NORM}.running_mean", atoms) * scale
+    folded = scores.rescaled(scale)
+    return Scores(folded.weight, folded.bias + shift, True)

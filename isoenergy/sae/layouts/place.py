@@ -1,0 +1,76 @@
+"""Where an autoencoder of another library is: `LAYOUT:PLACE`, or with what its files do not say, `…?name=value&…`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qsl
+
+from isoenergy.errors import InputError, in_brief
+from isoenergy.storage.files import open_filesystem, without_secrets
+
+LAYOUTS = ("saelens", "overcomplete", "dictionary-learning", "sparsify")
+_HUB = "hf:"
+
+
+@dataclass(frozen=True)
+class ForeignPlace:
+    """Files of another library."""
+
+    layout: str
+    place: str
+    """A folder or a file, an fsspec URL, or `hf:ORG/NAME` with folders behind it."""
+    options: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return what the text says; None for a place of this program's own files."""
+        layout, _, rest = text.partition(":")
+        if layout not in LAYOUTS or rest.startswith("//"):
+            return None
+        place, _, query = rest.partition("?")
+        if not place:
+            raise InputError(f"{text!r} names no folder; expected {layout}:FOLDER, {layout}:s3://… or {layout}:hf:NAME")
+        return cls(layout, place, dict(parse_qsl(query, keep_blank_values=True)))
+
+    def __str__(self) -> str:
+        return f"{self.layout}:{without_secrets(self.place)}"
+
+    def require_options(self, *known: str) -> None:
+        """Raise InputError for an option that this layout does not have."""
+        if unknown := [name for name in self.options if name not in known]:
+            raise InputError(f"{self} has no option {unknown[0]}; there are {', '.join(known)}")
+
+    def files(self, names: tuple[str, ...], temporary: Path) -> Path:
+        """Return a local folder with these files of it; `temporary` is an empty one, for those from a URL.
+
+        Raises InputError if they cannot be had.
+        """
+        try:
+            folder = self._local(names, temporary)
+        except InputError:
+            raise
+        except FileNotFoundError as error:
+            raise InputError(self._lacks(names)) from error
+        except Exception as error:  # an unknown scheme, a package that it needs, the server's refusal: many kinds
+            raise InputError(f"{self} cannot be read ({in_brief(error)})") from error
+        if not all((folder / name).is_file() for name in names):
+            raise InputError(self._lacks(names))
+        return folder
+
+    def _local(self, names: tuple[str, ...], temporary: Path) -> Path:
+        if self.place.startswith(_HUB):
+            from isoenergy.storage.hub import snapshot  # the hub's client takes a second to import
+
+            organisation, model, *inside = self.place.removeprefix(_HUB).removeprefix("//").split("/")
+            wanted = tuple("/".join([*inside, name]) for name in names)
+            return snapshot(f"{organisation}/{model}", wanted, wanted[-1:]).joinpath(*inside)
+        if "://" not in self.place:
+            return Path(self.place)
+        filesystem, root = open_filesystem(self.place)
+        for name in names:
+            filesystem.get_file(f"{root.rstrip('/')}/{name}", str(temporary / name))
+        return temporary
+
+    def _lacks(self, names: tuple[str, ...]) -> str:
+        return f"{self} is not one: expected {' and '.join(names)} there"

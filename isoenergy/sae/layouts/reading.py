@@ -1,0 +1,31 @@
+"""Which module reads which layout."""
+
+import tempfile
+from collections.abc import Callable
+from json import JSONDecodeError
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from isoenergy.errors import InputError
+from isoenergy.sae.layouts import dictionary_learning, overcomplete, saelens, sparsify
+from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.weights import ForeignWeights
+
+_READERS: dict[str, Callable[[ForeignPlace, Path], ForeignWeights]] = {
+    "saelens": saelens.read,
+    "overcomplete": overcomplete.read,
+    "dictionary-learning": dictionary_learning.read,
+    "sparsify": sparsify.read,
+}
+
+
+def read_foreign(place: ForeignPlace) -> ForeignWeights:
+    """Return an autoencoder of another library; raises InputError, with the place, for one that cannot be read."""
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            return _READERS[place.layout](place, Path(temporary))
+        except InputError as error:
+            raise error if str(place) in str(error) else InputError(f"{place}: {error}") from error
+        except (JSONDecodeError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            raise InputError(f"{place} cannot be read as {place.layout} writes it ({error!r})") from error
