@@ -29,7 +29,8 @@ def below(folder: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "folder", ["isoenergy/bundled/pairs", "isoenergy/bundled/encoder", "isoenergy/report/templates"]
+    "folder",
+    ["isoenergy/bundled/pairs", "isoenergy/bundled/encoder", "isoenergy/report/templates", "isoenergy/explorer/page"],
 )
 def test_data_that_runs_need_is_there_whole(files: set[str], folder: str) -> None:
     assert below(folder)

@@ -1,0 +1,74 @@
+"""The encoder that asked texts and images go through: that of the store, loaded while the page is already there."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from isoenergy.encoders import load_encoder
+from isoenergy.encoders.dual_encoder import DualEncoder
+from isoenergy.errors import InputError, in_brief
+
+_KEPT_TEXTS = 4_096
+
+
+class AskedEncoder:
+    """An encoder, or why there is none."""
+
+    def __init__(
+        self,
+        name: str,
+        dim: int,
+        digest: str = "",
+        load: Callable[[str], DualEncoder] = load_encoder,
+    ) -> None:
+        """Begin to load. digest: that of the weights which the store was made by; empty: it does not say."""
+        self.name, self._dim, self._digest = name, dim, digest
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loaded: Future[DualEncoder] = Future()
+        threading.Thread(target=self._load, args=(load,), daemon=True, name="encoder").start()
+
+    def _load(self, load: Callable[[str], DualEncoder]) -> None:
+        try:
+            encoder = load(self.name)
+            if encoder.dim != self._dim:
+                raise InputError(f"{self.name} makes rows of width {encoder.dim}, and the store has {self._dim}")
+            if self._digest and encoder.digest != self._digest:
+                raise InputError(f"{self.name} has other weights now than when the store was made by it")
+            self._loaded.set_result(encoder)
+        except BaseException as error:  # whoever asks is told
+            self._loaded.set_exception(
+                error if isinstance(error, InputError) else InputError(f"{self.name}: {in_brief(error)}")
+            )
+
+    @property
+    def trouble(self) -> str:
+        """Why there is none; empty while it is loaded, and if it could be."""
+        failed = self._loaded.done() and self._loaded.exception()
+        return f"texts and images cannot be encoded: {failed}" if failed else ""
+
+    def text(self, text: str) -> Tensor:
+        """Return the raw `(dim,)` row of a text, once the encoder is there; raises InputError if there is none."""
+        with self._lock:
+            if text not in self._texts:
+                self._texts[text] = self._encoder().encode_texts([text])[0]
+                if len(self._texts) > _KEPT_TEXTS:
+                    self._texts.popitem(last=False)
+            self._texts.move_to_end(text)
+            return self._texts[text]
+
+    def image(self, image: Image.Image) -> Tensor:
+        """Return the raw `(dim,)` row of an RGB image."""
+        with self._lock, torch.no_grad():
+            return self._encoder().encode_images([image])[0]
+
+    def _encoder(self) -> DualEncoder:
+        try:
+            return self._loaded.result()
+        except InputError as error:
+            raise InputError(f"texts and images cannot be encoded: {error}; ask by a pair instead") from error

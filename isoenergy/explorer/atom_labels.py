@@ -1,0 +1,61 @@
+"""A label for each atom: the words that the captions of its strongest pairs have more often than others."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+_WORD = re.compile(r"[^\W\d_][^\W_]+")
+_WORDS_A_LABEL = 3
+_LEAST_SHARE = 0.2
+"""Of the captions: a word of fewer names something else."""
+
+
+def words_of(caption: str) -> list[str]:
+    """Return the different words of a caption, in lower case: two letters or more."""
+    return list(dict.fromkeys(_WORD.findall(caption.lower())))
+
+
+def atom_labels(
+    atoms: npt.NDArray[np.integer],
+    captions_of: npt.NDArray[np.integer],
+    captions: Sequence[str],
+    usual: Sequence[str],
+    count: int,
+) -> list[str]:
+    """Return at most three words for each of `count` atoms; none where nothing sets its captions apart.
+
+    atoms, captions_of: an entry a strong pair, its atom and the place of its caption in `captions`. usual: captions of
+    all kinds. A word counts p · log(p / q): p is the share of the atom's captions that have it, q that of the usual.
+    """
+    everyday = Counter(word for caption in usual for word in words_of(caption))
+    vocabulary: dict[str, int] = {}
+    rows: list[int] = []
+    columns: list[int] = []
+    for number, caption in enumerate(captions):
+        for word in words_of(caption):
+            rows.append(number)
+            columns.append(vocabulary.setdefault(word, len(vocabulary)))
+    words = list(vocabulary)
+    held = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(captions), max(len(words), 1)))
+    of_atom = sparse.csr_array((np.ones(len(atoms)), (atoms, captions_of)), shape=(count, max(len(captions), 1)))
+    counts = (of_atom @ held if len(captions) else sparse.csr_array((count, 1))).tocsr()
+    totals = np.bincount(np.asarray(atoms, np.int64), minlength=count)
+    usually = (np.array([everyday[word] for word in words]) + 0.5) / (len(usual) + 1)
+    labels = []
+    for atom in range(count):
+        own = slice(counts.indptr[atom], counts.indptr[atom + 1])
+        places, share = counts.indices[own], counts.data[own] / max(totals[atom], 1)
+        if not len(places):
+            labels.append("")
+            continue
+        score = share * np.log(share / usually[places])
+        score[(share < _LEAST_SHARE) & (counts.data[own] < 2) | (score <= 0)] = 0
+        if totals[atom] > 1:
+            score[counts.data[own] < 2] = 0
+        best = np.lexsort((places, -score))[:_WORDS_A_LABEL]
+        labels.append(" · ".join(words[places[place]] for place in best if score[place] > 0))
+    return labels

@@ -1,0 +1,211 @@
+"""The pairs that are looked among: unit rows in half precision, read from the disk as they are needed, and captions."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from torch import Tensor
+from torch.nn.functional import normalize
+from tqdm import tqdm
+
+from isoenergy.errors import InputError
+from isoenergy.evaluation.measured_rows import READ_ROWS, tensor
+from isoenergy.statistics.pair_moments import PairMoments
+from isoenergy.store import EmbeddingStore
+from isoenergy.store.arrays import embedding_rows
+
+MOST_PAIRS = 2_000_000
+"""So many are searched exactly; of more a sample is drawn."""
+PICTURE = "picture"
+"""The column of the pairs' image files, if the store has one."""
+_PAIRS_FILE, _ABOUT_FILE, _MOMENTS_FILE = "pairs.arrow", "gallery.json", "moments.safetensors"
+_COLUMNS = ("key", "row", "split", "caption")
+_NAMES_PICTURES = ("image_path", "path", "file_name", "filename")
+"""Columns of a store that may name a pair's image file: the first that is there."""
+_FEWEST_FITTED = 2
+
+Halves = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Some rows of a store that follow each other in the gallery."""
+
+    start: int
+    """The first one's place in the gallery."""
+    both: tuple[Tensor, Tensor]
+    """`(n, dim)` float32 images and texts, as stored."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pairs of a store, in its order."""
+
+    pairs: pa.Table
+    """`key`, `row`, `split`, `caption`, `file`, the number of the row's file among `files`, and perhaps `PICTURE`."""
+    files: tuple[str, ...]
+    """Where the pairs came from."""
+    rows: tuple[Halves, Halves]
+    """`(pairs, dim)` images and texts of unit norm, mapped from the disk."""
+    norms: npt.NDArray[np.float32]
+    """`(2, pairs)` their norms before that."""
+    moments: PairMoments
+    """Of the fitted pairs' unit rows."""
+    total: int
+    """Pairs of the store; more than those here if they are a sample."""
+    fingerprint: str
+    chosen: npt.NDArray[np.int64]
+    """`(pairs,)` their places in the store, ascending."""
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def dim(self) -> int:
+        """Width of a row."""
+        return int(self.rows[0].shape[1])
+
+    @property
+    def fitted(self) -> npt.NDArray[np.bool_]:
+        """`(pairs,)`: those that classes, agreement and means are of, the train split; all, if that has too few."""
+        return _fitted(np.asarray(self.pairs["split"]))
+
+    @property
+    def fitted_split(self) -> str:
+        """Which pairs those are, for people."""
+        return "the train split" if not self.fitted.all() else "all pairs"
+
+    def caption(self, pair: int) -> str:
+        """Return a pair's caption."""
+        return str(self.pairs["caption"][pair].as_py())
+
+    @classmethod
+    def of(cls, store: EmbeddingStore, folder: Path, most: int = MOST_PAIRS, seed: int = 0) -> Self:
+        """Return the pairs of a store, copied to `folder` once; of more than `most`, a sample that the seed draws.
+
+        Raises InputError for a store of other than two modalities of one width, one that is not whole, or no pairs.
+        """
+        store.require_complete()
+        store.shards.require_pairs_of_one_width()
+        if not (total := len(store)):
+            raise InputError(f"{store.uri} has no pairs to look at; embed some")
+        chosen = np.arange(total)
+        if total > most:
+            chosen = np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
+        sampled = f"-{most}-{seed}" if total > most else ""
+        place = folder / f"gallery-{store.fingerprint[:16]}{sampled}"
+        if not (place / _ABOUT_FILE).exists():
+            written_once(place, lambda partial: _copy(store, chosen, partial))
+        return cls._read(place, store.fingerprint, total, chosen)
+
+    @classmethod
+    def _read(cls, place: Path, fingerprint: str, total: int, chosen: npt.NDArray[np.int64]) -> Self:
+        about = json.loads((place / _ABOUT_FILE).read_text())
+        with pa.memory_map(str(place / _PAIRS_FILE)) as stream:
+            pairs = pa.ipc.open_file(stream).read_all()
+        rows = tuple(np.load(place / f"{side}.npy", mmap_mode="c") for side in ("image", "text"))
+        return cls(
+            pairs,
+            tuple(about["files"]),
+            (rows[0], rows[1]),
+            np.load(place / "norms.npy"),
+            PairMoments.load(place / _MOMENTS_FILE),
+            total,
+            fingerprint,
+            chosen,
+        )
+
+    def blocks(self, store: EmbeddingStore) -> Iterator[StoredRows]:
+        """Yield the pairs' embeddings as the store has them."""
+        for start, _, both in _blocks(store, self.chosen):
+            yield StoredRows(start, both)
+
+
+def written_once(place: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `place`, which then takes its name: what is there is whole."""
+    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        write(partial)
+        shutil.rmtree(place, ignore_errors=True)
+        partial.rename(place)
+    except OSError as error:
+        raise InputError(f"{place.parent} cannot be written ({error}); make room or give another --output") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fitted(splits: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
+    train: npt.NDArray[np.bool_] = splits == "train"
+    return train if train.sum() >= _FEWEST_FITTED else np.ones(len(train), bool)
+
+
+def _blocks(
+    store: EmbeddingStore, chosen: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, pa.Table, tuple[Tensor, Tensor]]]:
+    """Yield the place of the first of some chosen rows, their columns, and their embeddings."""
+    image, text = store.manifest.modalities
+    columns = [*_COLUMNS, image, text]
+    naming = [name for name in _NAMES_PICTURES if store.manifest.passed_through.get(name) == "string"][:1]
+    first = done = 0
+    for record in store.commits:
+        own = chosen[done : np.searchsorted(chosen, first + record.embedded)] - first
+        first += record.embedded
+        if not len(own):
+            continue
+        table = store.read_unit(record.unit, columns + naming)
+        table = table.rename_columns([PICTURE if name in naming else name for name in table.column_names])
+        table = table.append_column("file", pa.array([record.file] * len(table)).dictionary_encode())
+        vectors = [embedding_rows(table[name], width) for name, width in store.manifest.modalities.items()]
+        for start in range(0, len(own), READ_ROWS):
+            some = own[start : start + READ_ROWS]
+            yield (
+                done + start,
+                table.drop_columns([image, text]).take(some),
+                (
+                    tensor(vectors[0][some]),
+                    tensor(vectors[1][some]),
+                ),
+            )
+        done += len(own)
+
+
+def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) -> None:
+    dim = store.manifest.dim
+    maps = [
+        np.lib.format.open_memmap(folder / f"{side}.npy", "w+", np.float16, (len(chosen), dim))
+        for side in ("image", "text")
+    ]
+    norms = np.zeros((2, len(chosen)), np.float32)
+    everything, train = PairMoments.zeros(dim), PairMoments.zeros(dim)
+    numbers = {file: number for number, file in enumerate(dict.fromkeys(record.file for record in store.commits))}
+    parts = []
+    with tqdm(total=len(chosen), desc="read the store", unit=" pairs", delay=2) as bar:
+        for start, columns, both in _blocks(store, chosen):
+            rows = slice(start, start + len(columns))
+            unit = [normalize(side, dim=1) for side in both]
+            for map_, side, whole, norm in zip(maps, unit, both, norms, strict=True):
+                map_[rows] = side.numpy()
+                norm[rows] = whole.norm(dim=1).numpy()
+            everything.update(unit[0], unit[1])
+            of_train = np.asarray(columns["split"]) == "train"
+            train.update(unit[0][of_train], unit[1][of_train])
+            places = pa.array([numbers[file] for file in columns["file"].to_pylist()], pa.int32())
+            parts.append(columns.set_column(columns.schema.get_field_index("file"), "file", places))
+            bar.update(len(columns))
+    for map_ in maps:
+        map_.flush()
+    np.save(folder / "norms.npy", norms)
+    (train if train.pairs >= _FEWEST_FITTED else everything).save(folder / _MOMENTS_FILE)
+    table = pa.concat_tables(parts).combine_chunks()
+    with pa.OSFile(str(folder / _PAIRS_FILE), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    (folder / _ABOUT_FILE).write_text(json.dumps({"files": list(numbers), "pairs": len(chosen)}))

@@ -1,0 +1,66 @@
+"""What people write about atoms: a JSON file in the output, by autoencoder and atom."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from isoenergy.errors import InputError
+from isoenergy.storage.files import write_atomically
+
+LONGEST_NOTE = 4_000
+MOST_NOTES = 100_000
+FILE = "notes.json"
+
+
+class Notes:
+    """The notes of one output; what another process writes to the file meanwhile is lost."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what is there; raises InputError for a file that is not of notes."""
+        self._file, self._lock = folder / FILE, threading.Lock()
+        self._notes: dict[str, dict[str, Any]] = {}
+        if self._file.exists():
+            try:
+                self._notes = json.loads(self._file.read_text())["notes"]
+                assert all(isinstance(note["text"], str) for of_sae in self._notes.values() for note in of_sae.values())
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+                raise InputError(f"{self._file} is not a file of notes ({error}); move it away") from error
+
+    def of(self, digest: str) -> dict[int, str]:
+        """Return the notes on the atoms of an autoencoder, by its digest."""
+        with self._lock:
+            return {int(atom): note["text"] for atom, note in self._notes.get(digest, {}).items()}
+
+    def write(self, digest: str, name: str, atom: int, text: str) -> None:
+        """Keep a note on an atom; an empty one takes it away.
+
+        Raises InputError for one that is too long, or if there are too many or the file cannot be written.
+        """
+        text = text.strip()
+        if len(text) > LONGEST_NOTE:
+            raise InputError(f"a note has at most {LONGEST_NOTE:,} letters, this one {len(text):,}")
+        with self._lock:
+            before = self._notes.get(digest, {})
+            others = {key: note for key, note in before.items() if key != str(atom)}
+            if text and sum(map(len, self._notes.values())) >= MOST_NOTES:
+                raise InputError(f"there are {MOST_NOTES:,} notes already; take some away")
+            note = {"text": text, "sae": name, "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            after = self._notes | {digest: others | ({str(atom): note} if text else {})}
+            try:
+                write_atomically(LocalFileSystem(), str(self._file), self._told(after).encode())
+            except OSError as error:
+                raise InputError(f"the note cannot be kept: {self._file} cannot be written ({error})") from error
+            self._notes = after
+
+    def export(self) -> str:
+        """Return the file's text."""
+        with self._lock:
+            return self._told(self._notes)
+
+    @staticmethod
+    def _told(notes: dict[str, dict[str, Any]]) -> str:
+        return json.dumps({"notes": notes}, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,380 @@
+/** Ask by words, an image or a pair; see its atoms and its neighbours, and steer. */
+
+import { className, complain, content, el, fixed, hashOf, nameOf, percent, rowsOf, saeNow, state, thumbnail, whole } from "./parts.js";
+import { call, query, send } from "./server.js";
+
+/**
+ * @typedef {{text?: string, pair?: number, side?: number, row?: string, weight: number, said: string, preview?: string}} Term
+ */
+
+/** What is asked now; it stays while other views are shown. */
+const asked = {
+  /** @type {Term[]} */ terms: [],
+  /** @type {Record<string, number>} */ coefficients: {},
+  /** @type {string[] | null} */ ways: null,
+  all: false,
+  sae: "",
+};
+/** A slider is under the hand: the list of atoms stays as it is, neighbours and the number change. */
+let sliding = false;
+/** @type {AbortController | null} */
+let running = null;
+let wanted = false;
+/** @type {any} */
+let answer = null;
+/** @type {Record<string, HTMLElement>} */
+let places = {};
+
+/** @param {HTMLElement} view */
+export function showAsk(view) {
+  const sae = saeNow();
+  const known = new Set(sae.ways.map((/** @type {any} */ way) => way.name));
+  asked.ways = (asked.ways ?? sae.first_ways).filter((way) => known.has(way));
+  if (asked.sae !== state.sae) asked.coefficients = {};
+  asked.sae = state.sae;
+  answer = null;
+  const words = el("input", { type: "search", id: "ask-text", placeholder: "a dog on the beach", autocomplete: "off", maxlength: 2000 });
+  const file = el("input", { type: "file", id: "ask-file", accept: "image/*", class: "hidden", onchange: () => file.files[0] && askImage(file.files[0]) });
+  const form = el(
+    "form",
+    { class: "asking", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); askText(words.value); } },
+    el("label", { class: "grow", text: "Words" }, words),
+    el("button", { type: "submit", class: "main", text: "Ask" }),
+    el("label", { class: "button", for: "ask-file", text: "Choose an image …" }),
+    file,
+  );
+  places = {
+    terms: el("div", { class: "terms" }),
+    start: el("section", { class: "start" }),
+    answer: el("div", { class: "answer", hidden: true }),
+  };
+  const why = state.about.trouble;
+  view.append(
+    form,
+    el("p", { class: "quiet hint", text: why ? `${why}. Ask by one of the pairs below.` : "Or drop or paste an image anywhere, or click a pair." }),
+    places.terms,
+    places.answer,
+    places.start,
+  );
+  showStart();
+  if (asked.terms.length) ask();
+}
+
+/** @param {string} text */
+function askText(text) {
+  if (!text.trim()) return;
+  begin([{ text: text.trim(), weight: 1, said: text.trim() }]);
+}
+
+/** @param {Blob} file */
+export async function askImage(file) {
+  content();
+  try {
+    const found = await call("image", { method: "POST", body: file });
+    begin([{ ...found, weight: 1, said: "your image", preview: URL.createObjectURL(file) }]);
+    if (!location.hash.startsWith("#ask")) location.hash = "#ask";
+  } catch (error) {
+    complain(error);
+  }
+}
+
+/** @param {number} pair @param {number} side @param {string} caption */
+function askPair(pair, side, caption) {
+  begin([{ pair, side, weight: 1, said: caption }]);
+  window.scrollTo({ top: 0 });
+}
+
+/** @param {Term[]} terms */
+function begin(terms) {
+  for (const { preview } of asked.terms) if (preview) URL.revokeObjectURL(preview);
+  asked.terms = terms;
+  asked.coefficients = {};
+  asked.all = false;
+  ask();
+}
+
+/** Steer by an atom from elsewhere on the page. @param {number} atom @param {number} value */
+export function addAtom(atom, value) {
+  asked.coefficients[atom] = value;
+  ask();
+}
+
+export const isAsking = () => asked.terms.length > 0;
+
+/** Ask for the latest; what was asked before and has not been answered is left. */
+async function ask() {
+  if (!places.terms?.isConnected) return;
+  showTerms();
+  if (running) {
+    wanted = true;
+    return;
+  }
+  running = new AbortController();
+  const { terms, coefficients, ways } = asked;
+  try {
+    const body = { sae: state.sae, terms: terms.map(({ said, preview, ...term }) => term), coefficients, ways, count: 24 };
+    const found = await send("ask", body, "POST", running.signal);
+    content();
+    if (terms === asked.terms) {
+      answer = found;
+      showAnswer();
+    }
+  } catch (error) {
+    complain(error);
+  }
+  running = null;
+  if (wanted) {
+    wanted = false;
+    ask();
+  }
+}
+
+function showTerms() {
+  places.terms.replaceChildren();
+  if (!asked.terms.length) return;
+  places.start.hidden = true;
+  for (const [number, term] of asked.terms.entries()) {
+    const looks = term.preview ? el("img", { src: term.preview, alt: "your image" }) : term.pair !== undefined && term.side === 0 && thumbnail(term.pair, term.said);
+    places.terms.append(
+      el(
+        "span",
+        { class: `term side-${term.side ?? 1}` },
+        number ? "− " : "",
+        looks || "",
+        looks && term.preview ? "" : el("q", { text: term.said }),
+        el("button", {
+          type: "button", "aria-label": number ? `do not subtract ${term.said}` : "ask something else", text: "×",
+          onclick: () => {
+            if (number) {
+              asked.terms = asked.terms.filter((each) => each !== term);
+              asked.coefficients = {};
+              ask();
+            } else clear();
+          },
+        }),
+      ),
+    );
+  }
+  if (!state.about.trouble && asked.terms.length < 4) {
+    const less = el("input", { type: "text", placeholder: "subtract a text", "aria-label": "subtract a text", maxlength: 2000 });
+    places.terms.append(
+      el("form", {
+        class: "less",
+        onsubmit: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          if (!less.value.trim()) return;
+          asked.terms = [...asked.terms, { text: less.value.trim(), weight: -1, said: less.value.trim() }];
+          asked.coefficients = {};
+          ask();
+        },
+      }, less, el("button", { type: "submit", text: "− subtract" })),
+    );
+  }
+}
+
+function clear() {
+  asked.terms = [];
+  asked.coefficients = {};
+  places.terms.replaceChildren();
+  places.answer.hidden = true;
+  places.start.hidden = false;
+  document.getElementById("ask-text")?.focus();
+}
+
+// ------------------------------------------------------------------ pairs to begin with
+
+async function showStart() {
+  const grid = el("ul", { class: "tiles", "aria-label": "pairs" });
+  const search = el("input", { type: "search", id: "pair-search", autocomplete: "off", oninput: () => { clearTimeout(timer); timer = setTimeout(find, 200); } });
+  let timer = 0;
+  places.start.append(
+    el("div", { class: "row" }, el("h2", { text: "Or begin with a pair" }), el("label", { class: "search", text: "Captions with" }, search)),
+    grid,
+  );
+  const find = async () => {
+    try {
+      const { pairs, captions } = await query("pairs", { query: search.value, count: search.value.trim() ? 48 : 24 });
+      grid.replaceChildren();
+      if (!pairs.length) grid.append(el("li", { class: "quiet", text: "No caption has these words." }));
+      for (const pair of pairs) grid.append(el("li", {}, pairTile(pair, captions[pair])));
+    } catch (error) {
+      complain(error);
+    }
+  };
+  await find();
+}
+
+/** @param {number} pair @param {string} caption */
+function pairTile(pair, caption) {
+  const tile = el("div", { class: "tile both" });
+  if (state.about.pictures) {
+    tile.append(el("button", { type: "button", class: "looks", "aria-label": `ask by the image of: ${caption}`, onclick: () => askPair(pair, 0, caption) }, thumbnail(pair, caption)));
+  } else {
+    tile.append(el("button", { type: "button", class: "small", text: `by its ${rowsOf(0, 1)}`, onclick: () => askPair(pair, 0, caption) }));
+  }
+  tile.append(el("button", { type: "button", class: "words", text: caption, title: `ask by this ${rowsOf(1, 1)}`, onclick: () => askPair(pair, 1, caption) }));
+  return tile;
+}
+
+// ------------------------------------------------------------------ the answer
+
+function showAnswer() {
+  places.answer.hidden = false;
+  const open = document.activeElement?.id;
+  if (!places.atoms?.isConnected) {
+    places.atoms = el("section", { class: "made-of", "aria-labelledby": "made-of" });
+    places.near = el("section", { class: "near", "aria-labelledby": "near" });
+    places.answer.replaceChildren(places.atoms, places.near);
+  }
+  if (!sliding) showMadeOf();
+  showNear();
+  if (open && !sliding) document.getElementById(open)?.focus();
+}
+
+const CUT = 10;
+
+function showMadeOf() {
+  const { atoms, whole: whole_ } = answer;
+  const most = Math.max(...atoms.map((/** @type {any} */ row) => Math.max(Math.abs(row.found), Math.abs(row.coefficient))), 1e-9);
+  const largest = Math.max(...atoms.map((/** @type {any} */ row) => Math.abs(row.share)), 1e-9);
+  const steered = Object.keys(asked.coefficients).length > 0;
+  const some = asked.all ? atoms : atoms.slice(0, CUT);
+  const list = el("ol", { class: "contributions" });
+  for (const row of some) list.append(contribution(row, most, largest));
+  const add = el("input", { type: "number", min: 0, max: saeNow().atoms - 1, placeholder: "number", "aria-label": "number of an atom to add", id: "add-atom" });
+  places.atoms.replaceChildren(
+    el("h2", { id: "made-of", text: "What it is made of" }),
+    el("p", { class: "quiet", text: `${atoms.length} atoms rebuild ${percent(1 - whole_.error)} of it; ${percent(whole_.error)} is left over (cosine ${fixed(whole_.cosine)}).` }),
+    el(
+      "p", { class: "legend" },
+      ...["bimodal", "image_only", "text_only"].map((kind) => el("span", { class: `key ${kind}`, text: className(kind) })),
+    ),
+    list,
+    atoms.length > CUT && el("button", { type: "button", id: "all-atoms", text: asked.all ? "show fewer" : `show all ${atoms.length}`, onclick: () => { asked.all = !asked.all; showMadeOf(); } }),
+    el(
+      "div", { class: "row" },
+      el("button", { type: "button", id: "off-unimodal", text: "switch off what is not bimodal", onclick: () => {
+        for (const row of atoms) if (row.class !== "bimodal") asked.coefficients[row.atom] = 0;
+        ask();
+      } }),
+      el("button", { type: "button", id: "reset", text: "as it was", disabled: !steered, onclick: () => { asked.coefficients = {}; ask(); } }),
+      el("form", { class: "less", onsubmit: (/** @type {Event} */ event) => {
+        event.preventDefault();
+        if (add.value !== "") addAtom(Number(add.value), most / 2);
+      } }, add, el("button", { type: "submit", text: "+ add an atom" })),
+    ),
+  );
+}
+
+/** @param {any} row @param {number} most @param {number} largest */
+function contribution(row, most, largest) {
+  const id = `atom-${row.atom}`;
+  const value = el("output", { class: "value", text: fixed(row.coefficient) });
+  const slider = el("input", {
+    type: "range", id: `${id}-slider`, min: Math.min(0, -most * (row.found < 0 || row.coefficient < 0 ? 1.5 : 0)), max: most * 1.5, step: most / 200,
+    value: row.coefficient, "aria-label": `coefficient of ${nameOf(row)}, atom ${row.atom}`,
+    oninput: () => { sliding = true; value.textContent = fixed(Number(slider.value)); asked.coefficients[row.atom] = Number(slider.value); askSoon(); },
+    onchange: () => { sliding = false; askSoon(); },
+  });
+  const on = el("input", {
+    type: "checkbox", id: `${id}-on`, checked: row.coefficient !== 0, "aria-label": `${nameOf(row)}, atom ${row.atom}, counts`,
+    onchange: () => {
+      if (!on.checked) asked.coefficients[row.atom] = 0;
+      else if (row.found === 0) asked.coefficients[row.atom] = most / 2;
+      else delete asked.coefficients[row.atom];
+      ask();
+    },
+  });
+  return el(
+    "li", { class: `contribution ${row.class}${row.coefficient === row.found ? "" : " steered"}` },
+    on,
+    el("span", { class: "name" },
+      el("a", { href: hashOf(state.sae, row.atom), id: `${id}-open`, text: nameOf(row) }),
+      row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
+    el("span", { class: "bar", vars: { "--share": Math.abs(row.share) / largest }, title: `${percent(row.share)} of what is asked` }, el("span", { class: "filled" })),
+    el("span", { class: "quiet share", text: percent(row.share) }),
+    slider,
+    value,
+  );
+}
+
+let soon = 0;
+function askSoon() {
+  cancelAnimationFrame(soon);
+  soon = requestAnimationFrame(ask);
+}
+
+function showNear() {
+  const sae = saeNow();
+  const chosen = asked.ways ?? [];
+  const choice = el("details", { class: "ways", open: places.near.querySelector("details")?.open });
+  choice.append(el("summary", { text: `Ways to close the gap: ${chosen.length} of ${sae.ways.length} side by side` }));
+  const boxes = el("fieldset", {}, el("legend", { class: "hidden", text: "ways" }));
+  for (const way of sae.ways) {
+    boxes.append(
+      el("label", { title: way.definition },
+        el("input", { type: "checkbox", id: `way-${way.name}`, checked: chosen.includes(way.name), onchange: (/** @type {any} */ event) => {
+          asked.ways = sae.ways.map((/** @type {any} */ each) => each.name).filter((/** @type {string} */ name) => (name === way.name ? event.target.checked : chosen.includes(name)));
+          if (!asked.ways.length) asked.ways = ["original"];
+          ask();
+        } }),
+        ` ${way.title}`),
+    );
+  }
+  choice.append(boxes);
+  const columns = el("div", { class: "columns" });
+  for (const way of sae.ways) if (answer.ways[way.name]) columns.append(wayColumn(way, answer.ways[way.name]));
+  const parts = [
+    el("h2", { id: "near", text: "Nearest images and captions, in one list".replace("images", rowsOf(0)).replace("captions", rowsOf(1)) }),
+    el("p", { class: "quiet", text: `Both are looked among together. Where the gap is open, nearly all that is near is of one kind; where it is closed, both are mixed.` }),
+    choice,
+    columns,
+  ];
+  places.near.replaceChildren(...parts);
+}
+
+/** @param {any} way @param {any} found */
+function wayColumn(way, found) {
+  const column = el("article", { class: "way", "aria-label": way.title }, el("h3", { text: way.title, title: way.definition }));
+  if (!found.neighbours.length) {
+    column.append(el("p", { class: "quiet", text: "Nothing is left of what was asked: no atom that this way keeps is in it." }));
+    return column;
+  }
+  const [images, texts] = found.mixed;
+  column.append(
+    el("p", { class: "mix quiet" },
+      el("span", { class: "mixed", vars: { "--images": images, "--texts": texts }, "aria-hidden": "true" }, el("span", { class: "side-0" }), el("span", { class: "side-1" })),
+      `${images} ${rowsOf(0, images)}, ${texts} ${rowsOf(1, texts)} among the ${images + texts} nearest`,
+      found.partner !== null ? el("span", { class: "partner", text: `; its own ${rowsOf(1 - (asked.terms[0].side ?? 1), 1)} is number ${whole(found.partner + 1)} of its kind` }) : ""),
+  );
+  const tiles = el("ol", { class: "tiles" });
+  for (const { pair, side, cosine } of found.neighbours) {
+    const caption = answer.captions[pair];
+    const own = asked.terms.length === 1 && asked.terms[0].pair === pair;
+    tiles.append(
+      el("li", {},
+        el("button", { type: "button", class: `tile side-${side}${own ? " own" : ""}`, title: `${caption} (cosine ${fixed(cosine)})`,
+          "aria-label": `${rowsOf(side, 1)}: ${caption}${own ? ", its own pair" : ""}`, onclick: () => askPair(pair, side, caption) },
+          side === 0 ? looks(pair, caption) : el("span", { class: "words", text: caption }))),
+    );
+  }
+  column.append(tiles);
+  return column;
+}
+
+/** @param {number} pair @param {string} caption */
+const looks = (pair, caption) =>
+  state.about.pictures ? thumbnail(pair, caption) : el("span", { class: "words", text: `${rowsOf(0, 1)} of: ${caption}` });
+
+// ------------------------------------------------------------------ images that are dropped or pasted
+
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  const file = event.dataTransfer?.files[0];
+  if (file) askImage(file);
+});
+document.addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+  if (file) askImage(file);
+});

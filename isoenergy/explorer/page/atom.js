@@ -1,0 +1,159 @@
+/** One atom: what fires it over all of its range, in which modality, what it is bound to, and what people note. */
+
+import { addAtom, isAsking } from "./ask.js";
+import { brief, chip, complain, el, fixed, hashOf, nameOf, percent, rowsOf, shape, state, strip, thumbnail, whole } from "./parts.js";
+import { query, send } from "./server.js";
+
+let turn = 0;
+
+/** @param {HTMLDialogElement} dialog @param {string} sae @param {number} atom */
+export async function showAtom(dialog, sae, atom) {
+  turn += 1;
+  const mine = turn;
+  try {
+    const found = await query(`atoms/${atom}`, { sae });
+    if (mine !== turn) return;
+    dialog.replaceChildren(page(found, dialog));
+  } catch (error) {
+    dialog.replaceChildren(el("div", { class: "inside" }, head(dialog, `atom ${atom}`), el("p", { text: error instanceof Error ? error.message : "" })));
+  }
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  document.getElementById("atom-title")?.focus();
+}
+
+/** @param {HTMLDialogElement} dialog @param {string} title @param {...any} more */
+function head(dialog, title, ...more) {
+  return el("header", {},
+    el("h2", { id: "atom-title", tabindex: -1, text: title }),
+    ...more,
+    el("button", { type: "button", class: "close", text: "close", onclick: () => dialog.close() }));
+}
+
+/** @param {any} found @param {HTMLDialogElement} dialog */
+function page(found, dialog) {
+  const { numbers, captions } = found;
+  const copy = el("button", { type: "button", text: "copy link", onclick: async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      copy.textContent = "copied";
+    } catch {
+      copy.textContent = "the address is the link";
+    }
+  } });
+  const steer = isAsking() && el("button", { type: "button", text: "add to what is asked", onclick: () => { addAtom(numbers.atom, 0.3); dialog.close(); location.hash = "#ask"; } });
+  return el("div", { class: "inside" },
+    head(dialog, numbers.label || `Atom ${numbers.atom}`, numbers.label ? el("span", { class: "quiet", text: `atom ${numbers.atom} of ${found.sae}` }) : "", chip(numbers.class), copy, steer),
+    facts(numbers),
+    noteOf(found),
+    ...[0, 1].map((side) => examples(found, side)),
+    el("h3", { text: "How strongly" }),
+    histogram(found.histogram, dialog),
+    others("Partners across pairs", `atoms that the other half of its pairs fires, and that point its way: the weight is the mean product of both coefficients, times the atoms' cosine`, found.partners, captions,
+      (row) => `${rowsOf(row.side, 1)} fires this, ${rowsOf(1 - row.side, 1)} fires that; weight ${brief(row.weight)}`),
+    others("Similar atoms", "atoms of the same dictionary that point nearly the same way", found.similar, captions, (row) => `cosine ${fixed(row.cosine)}`),
+  );
+}
+
+/** @param {any} numbers */
+function facts(numbers) {
+  const list = el("dl", { class: "facts" });
+  const fact = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string} */ why) => list.append(el("div", { title: why }, el("dt", { text: name }), el("dd", { text: value })));
+  const span = numbers.correlation === null ? "" : ` [${fixed(numbers.correlation_low)}, ${fixed(numbers.correlation_high)}]`;
+  fact("agreement", `${fixed(numbers.correlation)}${span}`, "correlation of its coefficients in image and caption, over pairs, with its 95 % interval");
+  fact("shared in meaning", numbers.agrees ? "yes, beyond chance" : "not beyond chance", "whether that correlation is larger than of shuffled pairs (false discovery rate 5 %)");
+  fact("both fire", numbers.lift === null ? "–" : `${brief(numbers.lift)} times chance`, "how many times as often both halves of a pair fire it as by chance");
+  fact("modality score μ", fixed(numbers.modality_score), `share of its energy that is ${rowsOf(0)}': 0 is ${rowsOf(1)} alone, 1 ${rowsOf(0)} alone`);
+  fact(`energy in ${rowsOf(0)}`, brief(numbers.image_energy), "mean squared coefficient");
+  fact(`energy in ${rowsOf(1)}`, brief(numbers.text_energy), "mean squared coefficient");
+  fact("fires in", `${whole(numbers.image_fires)} ${rowsOf(0)}, ${whole(numbers.text_fires)} ${rowsOf(1)}`, "of all pairs here");
+  return list;
+}
+
+/** @param {any} found */
+function noteOf(found) {
+  const { sae, numbers } = found;
+  if (!state.about.may_write) return found.note ? el("p", { class: "note", text: `✎ ${found.note}` }) : "";
+  const said = el("span", { class: "quiet", role: "status" });
+  const words = el("textarea", { id: "note", rows: 2, maxlength: 4000, placeholder: "What does it mean?" });
+  words.value = found.note;
+  const keep = async () => {
+    try {
+      await send(`atoms/${numbers.atom}/note?sae=${encodeURIComponent(sae)}`, { text: words.value }, "PUT");
+      said.textContent = "kept in notes.json";
+    } catch (error) {
+      said.textContent = error instanceof Error ? error.message : "it could not be kept";
+    }
+  };
+  return el("form", { class: "noting", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); keep(); } },
+    el("label", { for: "note", text: "Note" }), words,
+    el("div", { class: "row" }, el("button", { type: "submit", text: "keep the note" }),
+      el("button", { type: "button", text: "export all notes", onclick: exportNotes }), said));
+}
+
+async function exportNotes() {
+  try {
+    const notes = await query("notes", {});
+    const url = URL.createObjectURL(new Blob([JSON.stringify(notes, null, 2)], { type: "application/json" }));
+    el("a", { href: url, download: "notes.json" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+/** @param {any} found @param {number} side */
+function examples(found, side) {
+  const bands = found.bands.filter((/** @type {any} */ band) => band.side === side);
+  const section = el("section", {}, el("h3", { text: `${rowsOf(side)} that fire it`.replace(/^./, (letter) => letter.toUpperCase()) }));
+  if (!bands.length) section.append(el("p", { class: "quiet", text: "None." }));
+  for (const band of bands) {
+    const tiles = el("ul", { class: "examples" });
+    for (const { pair, value } of band.examples) {
+      const caption = found.captions[pair];
+      tiles.append(el("li", { class: `side-${side}` },
+        state.about.pictures ? thumbnail(pair, caption) : "",
+        el("span", { class: "caption", text: caption }),
+        el("span", { class: "value quiet", text: fixed(value) })));
+    }
+    section.append(el("h4", { class: "quiet", text: band.band === "strongest" ? `strongest, of ${whole(band.of)}` : band.band }), tiles);
+  }
+  return section;
+}
+
+/** @param {{edges: number[], counts: number[][]}} drawn @param {HTMLElement} dialog */
+function histogram({ edges, counts }, dialog) {
+  if (!edges.length) return el("p", { class: "quiet", text: "Nothing fires it." });
+  const width = Math.min(680, (dialog.clientWidth || window.innerWidth) - 48);
+  const [left, half, foot] = [8, 70, 24];
+  const most = Math.max(...counts.flat(), 1);
+  const bins = edges.length - 1;
+  const wide = (width - 2 * left) / bins;
+  const height = (/** @type {number} */ n) => (half * Math.log10(1 + n)) / Math.log10(1 + most);
+  const totals = counts.map((each) => each.reduce((sum, n) => sum + n, 0));
+  const svg = shape("svg", { viewBox: `0 0 ${width} ${2 * half + foot}`, class: "histogram", role: "img",
+    "aria-label": `coefficients from ${fixed(edges[0])} to ${fixed(edges[bins])}: ${totals[0]} ${rowsOf(0)}, ${totals[1]} ${rowsOf(1)}` });
+  counts.forEach((each, side) => each.forEach((n, bin) => {
+    const tall = height(n);
+    svg.append(shape("rect", { x: left + bin * wide, y: side ? half : half - tall, width: Math.max(1, wide - 1), height: tall, class: `side-${side}` }));
+  }));
+  svg.append(shape("line", { x1: left, x2: width - left, y1: half, y2: half, class: "axis" }));
+  for (const place of [0, Math.round(bins / 2), bins]) {
+    svg.append(shape("text", { x: left + place * wide, y: 2 * half + 16, "text-anchor": place === 0 ? "start" : place === bins ? "end" : "middle" }, fixed(edges[place])));
+  }
+  return el("figure", {}, svg, el("figcaption", { class: "quiet legend" },
+    ...[0, 1].map((side) => el("span", { class: `key side-${side}`, text: `${whole(totals[side])} ${rowsOf(side)}` })),
+    "across: coefficient; up and down: how many, logarithmic"));
+}
+
+/** @param {string} title @param {string} why @param {any[]} rows @param {Record<string, string>} captions @param {(row: any) => string} said */
+function others(title, why, rows, captions, said) {
+  const list = el("ul", { class: "others" });
+  for (const row of rows) {
+    list.append(el("li", { class: row.class },
+      strip(row.top, captions),
+      el("span", {}, el("a", { href: hashOf(state.sae, row.atom), text: nameOf(row) }), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : "",
+        el("br"), el("span", { class: "quiet", text: said(row) }))));
+  }
+  return el("section", {}, el("h3", { text: title }), el("p", { class: "quiet", text: rows.length ? `${why}.`.replace(/^./, (letter) => letter.toUpperCase()) : "None." }), list);
+}

@@ -1,0 +1,176 @@
+/** All atoms: searched, filtered and sorted by the server, which sends those that are near; the page holds no others. */
+
+import { brief, chip, className, complain, el, fixed, hashOf, nameOf, state, strip, whole } from "./parts.js";
+import { query } from "./server.js";
+
+const A_PAGE = 60;
+const CARD_WIDTH = 300;
+const CARD_HEIGHT = 176;
+const GAP = 12;
+
+/** What is chosen; it stays while other views are shown. */
+const chosen = { query: "", class: "", shared: false, noted: false, sort: "agreement", falling: true };
+
+/** @param {HTMLElement} view */
+export function showAtoms(view) {
+  const count = el("p", { class: "quiet", id: "atom-count", role: "status", "aria-live": "polite" });
+  const list = el("ul", { class: "cards", "aria-label": "atoms" });
+  const field = (/** @type {string} */ text, /** @type {HTMLElement} */ control) => el("label", { text }, control);
+  const select = (/** @type {"class" | "sort"} */ name, /** @type {[string, string][]} */ options) =>
+    el("select", { id: `atoms-${name}`, onchange: (/** @type {any} */ event) => { chosen[name] = event.target.value; renew(); } },
+      ...options.map(([value, text]) => el("option", { value, text, selected: chosen[name] === value })));
+  const box = (/** @type {"shared" | "noted"} */ name, /** @type {string} */ text, /** @type {string} */ title) =>
+    el("label", { class: "box", title }, el("input", { type: "checkbox", id: `atoms-${name}`, checked: chosen[name], onchange: (/** @type {any} */ event) => { chosen[name] = event.target.checked; renew(); } }), ` ${text}`);
+  let timer = 0;
+  view.append(
+    el("h2", { class: "hidden", text: "Atoms" }),
+    el("form", { class: "choosing", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); openFirst(); } },
+      el("label", { class: "grow", text: "Words of captions, or a number" },
+        el("input", { type: "search", id: "atoms-query", value: chosen.query, autocomplete: "off", maxlength: 200, spellcheck: "false",
+          oninput: (/** @type {any} */ event) => { chosen.query = event.target.value; clearTimeout(timer); timer = setTimeout(renew, 120); },
+          onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "ArrowDown") { event.preventDefault(); focusOn(0); } } })),
+      field("Class", select("class", [["", "all"], ["bimodal", "bimodal"], ["image_only", className("image_only")], ["text_only", className("text_only")]])),
+      field("Sort by", select("sort", [["agreement", "agreement"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]])),
+      el("button", { type: "button", id: "atoms-falling", "aria-pressed": String(chosen.falling), "aria-label": "largest first", text: chosen.falling ? "↓" : "↑",
+        onclick: (/** @type {any} */ event) => {
+          chosen.falling = !chosen.falling;
+          event.target.textContent = chosen.falling ? "↓" : "↑";
+          event.target.setAttribute("aria-pressed", String(chosen.falling));
+          renew();
+        } }),
+      box("shared", "shared in meaning", "only atoms that images and captions of the same pairs fire together, beyond chance"),
+      box("noted", "with a note", "only atoms with a note"),
+    ),
+    count,
+    list,
+  );
+
+  /** @type {Map<number, any>} */
+  let rows = new Map();
+  /** @type {Set<number>} */
+  let asked = new Set();
+  let total = 0;
+  let turn = 0;
+  /** @type {Map<number, HTMLElement>} */
+  let cards = new Map();
+
+  async function renew() {
+    turn += 1;
+    rows = new Map();
+    asked = new Set();
+    cards = new Map();
+    list.replaceChildren();
+    await load(0);
+  }
+
+  /** @param {number} page */
+  async function load(page) {
+    if (asked.has(page)) return;
+    asked.add(page);
+    const mine = turn;
+    try {
+      const found = await query("atoms", {
+        sae: state.sae, query: chosen.query, class: chosen.class, shared: Number(chosen.shared), noted: Number(chosen.noted),
+        sort: chosen.sort, falling: Number(chosen.falling), first: page * A_PAGE, count: A_PAGE,
+      });
+      if (mine !== turn || !list.isConnected) return;
+      total = found.count;
+      found.rows.forEach((/** @type {any} */ row, /** @type {number} */ place) => rows.set(found.first + place, { ...row, captions: found.captions }));
+      count.textContent = total ? `${whole(total)} ${total === 1 ? "atom" : "atoms"}` : "No atom matches.";
+      draw();
+    } catch (error) {
+      asked.delete(page);
+      complain(error);
+    }
+  }
+
+  const columns = () => Math.max(1, Math.floor((list.clientWidth + GAP) / (CARD_WIDTH + GAP)));
+
+  function draw() {
+    const across = columns();
+    const width = (list.clientWidth - GAP * (across - 1)) / across;
+    list.style.height = `${Math.ceil(total / across) * (CARD_HEIGHT + GAP)}px`;
+    const top = list.getBoundingClientRect().top;
+    const first = Math.max(0, Math.floor((-top - 400) / (CARD_HEIGHT + GAP)) * across);
+    const last = Math.min(total, Math.ceil((window.innerHeight - top + 400) / (CARD_HEIGHT + GAP)) * across);
+    const focused = document.activeElement?.closest?.(".card");
+    for (const [place, card] of cards) {
+      if ((place < first || place >= last) && card !== focused) {
+        card.remove();
+        cards.delete(place);
+      }
+    }
+    for (let place = first; place < last; place++) {
+      const row = rows.get(place);
+      if (!row) {
+        load(Math.floor(place / A_PAGE));
+        continue;
+      }
+      let made = cards.get(place);
+      if (!made) {
+        made = card(row, place);
+        cards.set(place, made);
+        const after = [...list.children].find((other) => Number(other.dataset.place) > place);
+        list.insertBefore(made, after ?? null);
+      }
+      made.style.width = `${width}px`;
+      made.style.transform = `translate(${(place % across) * (width + GAP)}px, ${Math.floor(place / across) * (CARD_HEIGHT + GAP)}px)`;
+    }
+  }
+
+  /** @param {any} row @param {number} place */
+  function card(row, place) {
+    return el("li", { class: `card ${row.class}`, "data-place": place, "aria-posinset": place + 1, "aria-setsize": total },
+      el("h3", {}, el("a", { href: hashOf(state.sae, row.atom), text: nameOf(row) }), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
+      el("p", { class: "numbers" }, chip(row.class),
+        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? "" : " (by chance)"}`, title: "correlation of its coefficients in image and caption, over pairs" }),
+        el("span", { text: `energy ${brief(row.energy)}` })),
+      el("span", { class: "scale", vars: { "--score": row.modality_score ?? 0.5 }, title: `modality score ${fixed(row.modality_score)}: 0 captions, 1 images` }),
+      strip(row.top, row.captions),
+      el("p", { class: "note quiet", text: row.note ? `✎ ${row.note}` : row.captions[row.top[0]?.pair] ?? "" }),
+    );
+  }
+
+  /** @param {number} place */
+  function focusOn(place) {
+    if (place < 0 || place >= total) return;
+    const height = Math.floor(place / columns()) * (CARD_HEIGHT + GAP);
+    const top = list.getBoundingClientRect().top + window.scrollY + height;
+    if (top < window.scrollY + 80 || top + CARD_HEIGHT > window.scrollY + window.innerHeight) window.scrollTo({ top: Math.max(0, top - window.innerHeight / 3) });
+    draw();
+    const link = cards.get(place)?.querySelector("a");
+    if (link) link.focus({ preventScroll: true });
+  }
+
+  function openFirst() {
+    const row = rows.get(0);
+    if (row) location.hash = hashOf(state.sae, row.atom);
+  }
+
+  list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    const own = /** @type {HTMLElement | null} */ (document.activeElement?.closest(".card"));
+    if (!own || event.altKey || event.ctrlKey || event.metaKey) return;
+    const place = Number(own.dataset.place);
+    const across = columns();
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across, Home: -place, End: total - 1 - place }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    if (place + step < 0) document.getElementById("atoms-query")?.focus();
+    else focusOn(place + step);
+  });
+
+  let frame = 0;
+  const later = () => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => {
+      if (list.isConnected) draw();
+      else {
+        window.removeEventListener("scroll", later);
+        window.removeEventListener("resize", later);
+      }
+    });
+  };
+  window.addEventListener("scroll", later, { passive: true });
+  window.addEventListener("resize", later);
+  renew();
+}

@@ -1,0 +1,91 @@
+/** The page: which view is shown follows from the hash, `#VIEW` or `#VIEW/SAE/ATOM`, so that links and "back" work. */
+
+import { showAsk } from "./ask.js";
+import { showAtom } from "./atom.js";
+import { showAtoms } from "./atoms.js";
+import { showCompare } from "./compare.js";
+import { showMap } from "./map.js";
+import { complain, content, el, saeNow, state, whole } from "./parts.js";
+import { call } from "./server.js";
+
+/** @type {Record<string, (view: HTMLElement) => void>} */
+const VIEWS = { ask: showAsk, atoms: showAtoms, map: showMap, compare: showCompare };
+
+const view = /** @type {HTMLElement} */ (document.getElementById("view"));
+const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("atom"));
+const chosen = /** @type {HTMLSelectElement} */ (document.getElementById("sae"));
+let shown = "";
+
+function follow() {
+  const [name, sae, atom] = location.hash.slice(1).split("/").map(decoded);
+  const next = name in VIEWS ? name : "ask";
+  content();
+  if (sae !== undefined && state.about.saes.some((/** @type {any} */ each) => each.name === sae) && sae !== state.sae) choose(sae);
+  if (shown !== `${next} ${state.sae}`) {
+    shown = `${next} ${state.sae}`;
+    for (const link of document.querySelectorAll("#views a")) {
+      if (link.getAttribute("href") === `#${next}`) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    document.title = `${next} – isoenergy explorer`;
+    view.replaceChildren();
+    VIEWS[next](view);
+  }
+  if (atom !== undefined) showAtom(dialog, state.sae, Number(atom));
+  else if (dialog.open) dialog.close();
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** @param {string} name */
+function choose(name) {
+  state.sae = name;
+  chosen.value = name;
+  tell();
+}
+
+function tell() {
+  const { about } = state;
+  const sae = saeNow();
+  const some = about.total > about.pairs ? `a sample of ${whole(about.pairs)} of ${whole(about.total)} pairs` : `${whole(about.pairs)} pairs`;
+  const { bimodal, image_only, text_only } = sae.classes;
+  /** @type {HTMLElement} */ (document.getElementById("about")).textContent =
+    `${about.title}: ${some}. ${sae.name}: ${whole(sae.live)} live atoms of ${whole(sae.atoms)}, ${whole(bimodal)} bimodal, ` +
+    `${whole(image_only)} and ${whole(text_only)} of one modality; ${whole(sae.shared)} shared in meaning, ` +
+    `all by ${about.fitted.which}, ${whole(about.fitted.pairs)} pairs.`;
+}
+
+async function start() {
+  try {
+    state.about = await call("about");
+  } catch (error) {
+    view.replaceChildren();
+    complain(error);
+    return;
+  }
+  for (const sae of state.about.saes) chosen.append(el("option", { value: sae.name, text: `${sae.name} (β ${sae.beta})` }));
+  const last = state.about.saes[state.about.saes.length - 1];
+  choose(last.name);
+  chosen.addEventListener("change", () => {
+    choose(chosen.value);
+    location.hash = `#${location.hash.slice(1).split("/")[0] || "ask"}`;
+    follow();
+  });
+  dialog.addEventListener("close", () => {
+    const [name, , atom] = location.hash.slice(1).split("/");
+    if (atom !== undefined) history.pushState(null, "", `#${name}`);
+  });
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  window.addEventListener("hashchange", follow);
+  window.addEventListener("popstate", follow);
+  follow();
+}
+
+start();

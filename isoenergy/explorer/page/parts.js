@@ -1,0 +1,113 @@
+/** Small pieces that all views are made of. Captions, labels and notes are untrusted: they only ever become text. */
+
+import { picture } from "./server.js";
+
+/** What the server says of itself, and which autoencoder is chosen. */
+export const state = { about: /** @type {any} */ (null), sae: "" };
+
+/**
+ * @param {string} tag @param {Record<string, any>} [given] Attributes, `on…` listeners, `text`.
+ * @param {...(Node | string | null | undefined | false)} children @returns {any}
+ */
+export function el(tag, given = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) {
+    if (name === "text") made.textContent = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "vars") for (const [key, each] of Object.entries(value)) made.style.setProperty(key, String(each));
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== undefined && value !== null) made.setAttribute(name, String(value));
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+/** @param {string} name @param {Record<string, string | number>} given @param {string} [text] */
+export function shape(name, given, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(given)) made.setAttribute(key, String(value));
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+const two = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+/** @param {number | null} value */
+export const brief = (value) => (value === null || value === undefined ? "–" : two.format(value).replace("-", "−"));
+/** @param {number | null} value */
+export const fixed = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace("-", "−"));
+/** @param {number} value */
+export const whole = (value) => value.toLocaleString("en");
+/** @param {number} value */
+export const percent = (value) => `${(100 * value).toFixed(Math.abs(value) < 0.095 ? 1 : 0)}%`.replace("-", "−");
+
+/** @param {number} side @param {number} [count] What rows of a modality are called. */
+export function rowsOf(side, count = 2) {
+  const name = state.about.modalities[side];
+  if (name === "text") return count === 1 ? "caption" : "captions";
+  if (name === "image") return count === 1 ? "image" : "images";
+  return count === 1 ? `${name} row` : `${name} rows`;
+}
+
+/** @param {string} kind */
+export function className(kind) {
+  if (kind === "image_only") return `${rowsOf(0)} only`;
+  if (kind === "text_only") return `${rowsOf(1)} only`;
+  return kind;
+}
+
+/** @param {{atom: number, label: string}} row */
+export const nameOf = (row) => row.label || `atom ${row.atom}`;
+
+/** @param {string} sae @param {number} atom */
+export function hashOf(sae, atom) {
+  const view = location.hash.slice(1).split("/")[0] || "ask";
+  return `#${view}/${encodeURIComponent(sae)}/${atom}`;
+}
+
+export const saeNow = () => state.about.saes.find((/** @type {any} */ sae) => sae.name === state.sae);
+
+const soon = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      soon.unobserve(target);
+      const image = /** @type {HTMLImageElement} */ (target);
+      picture(Number(image.dataset.pair)).then((found) => {
+        if (found) image.src = found;
+        else image.replaceWith(el("span", { class: "words", text: image.alt }));
+      });
+    }
+  },
+  { rootMargin: "300px" },
+);
+
+/** @param {number} pair @param {string} caption A pair's picture, which comes when it is near; its caption if there is none. */
+export function thumbnail(pair, caption) {
+  if (!state.about.pictures) return el("span", { class: "words", text: caption });
+  const image = el("img", { alt: caption, title: caption, "data-pair": pair, width: 64, height: 64, decoding: "async" });
+  soon.observe(image);
+  return image;
+}
+
+/** @param {{pair: number, side: number}[]} tops @param {Record<string, string>} captions */
+export function strip(tops, captions) {
+  const row = el("span", { class: "strip" });
+  for (const { pair, side } of tops) row.append(el("span", { class: `thumb side-${side}` }, thumbnail(pair, captions[pair])));
+  return row;
+}
+
+/** @param {string} kind */
+export const chip = (kind) => el("span", { class: `chip ${kind}`, text: className(kind) });
+
+/** @param {unknown} error */
+export function complain(error) {
+  if (/** @type {any} */ (error)?.name === "AbortError") return;
+  const line = /** @type {HTMLElement} */ (document.getElementById("trouble"));
+  line.textContent = error instanceof Error ? error.message : String(error);
+  line.hidden = false;
+}
+
+export function content() {
+  const line = /** @type {HTMLElement} */ (document.getElementById("trouble"));
+  line.hidden = true;
+}

@@ -1,0 +1,135 @@
+"""Small pictures of pairs, read from where they were embedded from, when somebody looks at them."""
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
+from typing import Protocol
+
+from PIL import Image
+
+from isoenergy.errors import InputError
+from isoenergy.explorer.gallery import PICTURE, Gallery
+from isoenergy.pairs.decoding import decode_image
+from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
+from isoenergy.pairs.image_files import ImageFolder
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES
+from isoenergy.pairs.opening import open_source
+from isoenergy.pairs.rejection import Rejected
+from isoenergy.pairs.source import PairSource, SourceConfig
+from isoenergy.settings.image_choices import ImageReading
+
+PIXELS = 192
+_QUALITY = 80
+_MOST_KEPT = 20_000
+
+
+class ImageBytes(Protocol):
+    """Where the image files of pairs are."""
+
+    def read(self, gallery: Gallery, pairs: Sequence[int]) -> dict[int, bytes]:
+        """Return the image files of some pairs; those that cannot be had are left out."""
+        ...
+
+
+class OfSource:
+    """The source that the store was embedded from."""
+
+    def __init__(self, config: SourceConfig) -> None:
+        self._config = config
+
+    @cache  # noqa: B019  # one source a server
+    def _source(self) -> PairSource | None:
+        try:
+            return open_source(self._config, Downloader(DownloadConfig()).fetch)
+        except (InputError, OSError):  # the page is worth having without pictures
+            return None
+
+    def read(self, gallery: Gallery, pairs: Sequence[int]) -> dict[int, bytes]:
+        """See `ImageBytes`; each file is read once."""
+        source = self._source()
+        if source is None:
+            return {}
+        table = gallery.pairs.select(["file", "row"]).take(list(pairs)).to_pydict()
+        files: dict[str, dict[int, list[int]]] = {}
+        for pair, file, row in zip(pairs, table["file"], table["row"], strict=True):
+            files.setdefault(gallery.files[file], {}).setdefault(row, []).append(pair)
+        found: dict[int, bytes] = {}
+        for file, rows in files.items():
+            try:
+                images = source.images(file, sorted(rows))
+            except (InputError, OSError, KeyError):
+                continue
+            found |= {pair: raw for row, raw in images.items() if raw is not None for pair in rows[row]}
+        return found
+
+
+class InFolder:
+    """A folder or zip of image files that are named by the pairs' `picture` column, or their keys."""
+
+    def __init__(self, uri: str) -> None:
+        """Raises InputError if there is none."""
+        self._folder = ImageFolder.at(uri)
+
+    def read(self, gallery: Gallery, pairs: Sequence[int]) -> dict[int, bytes]:
+        """See `ImageBytes`; a name without a suffix is tried with those of images."""
+        column = PICTURE if PICTURE in gallery.pairs.column_names else "key"
+        names = gallery.pairs[column].take(list(pairs)).to_pylist()
+        found: dict[int, bytes] = {}
+        for pair, name in zip(pairs, names, strict=True):
+            whole = bool(name) and name.lower().endswith(IMAGE_SUFFIXES)
+            tried = [name] if whole else [f"{name}{suffix}" for suffix in IMAGE_SUFFIXES]
+            for (image,) in self._folder.fetch([[each] for each in tried]):
+                if isinstance(image, bytes):
+                    found[pair] = image
+                    break
+        return found
+
+
+class Pictures:
+    """Thumbnails as WebP of at most 192 × 192 pixels, the latest of which are kept."""
+
+    def __init__(self, gallery: Gallery, images: ImageBytes | None, reading: ImageReading) -> None:
+        self._gallery, self._images, self._reading = gallery, images, reading
+        self._kept: OrderedDict[int, bytes | None] = OrderedDict()
+        self._lock, self._reads = threading.Lock(), threading.Lock()
+
+    @property
+    def there(self) -> bool:
+        """Whether there is anything to read pictures from."""
+        return self._images is not None
+
+    def of(self, pairs: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the thumbnails of some pairs; None of those whose image cannot be had or decoded now."""
+        if self._images is None:
+            return dict.fromkeys(pairs)
+        with self._reads:  # sources are read by one at a time
+            with self._lock:
+                lacking = [pair for pair in dict.fromkeys(pairs) if pair not in self._kept]
+            if lacking:
+                files = self._images.read(self._gallery, lacking)
+                made = {pair: self._thumbnail(files.get(pair)) for pair in lacking}
+                with self._lock:
+                    self._kept |= made
+            with self._lock:
+                found = {pair: self._kept[pair] for pair in pairs}
+                for pair in found:
+                    self._kept.move_to_end(pair)
+                while len(self._kept) > _MOST_KEPT:
+                    self._kept.popitem(last=False)
+        return found
+
+    def _thumbnail(self, raw: bytes | None) -> bytes | None:
+        try:
+            return thumbnail_of(decode_image(raw, self._reading))
+        except Rejected:
+            return None
+
+
+def thumbnail_of(image: Image.Image) -> bytes:
+    """Return an image as a WebP that is at most `PIXELS` wide and high."""
+    image.thumbnail((PIXELS, PIXELS))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=_QUALITY)
+    return buffer.getvalue()

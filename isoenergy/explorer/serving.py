@@ -1,0 +1,185 @@
+"""An exploration from places, and its page on a port: for the command line and for notebooks."""
+
+import secrets
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import uvicorn
+from starlette.applications import Starlette
+
+from isoenergy.encoders.dual_encoder import DualEncoder
+from isoenergy.errors import InputError
+from isoenergy.explorer.asked_encoder import AskedEncoder
+from isoenergy.explorer.coded_pairs import CodedPairs
+from isoenergy.explorer.exploration import Exploration
+from isoenergy.explorer.gallery import MOST_PAIRS, Gallery
+from isoenergy.explorer.notes import Notes
+from isoenergy.explorer.pictures import ImageBytes, InFolder, OfSource, Pictures
+from isoenergy.explorer.web_page import Access, web_page
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.store import EmbeddingStore
+
+Sae = SparseAutoencoder | str | Path
+_CACHE = "cache"
+
+
+def open_exploration(
+    saes: Mapping[str, SparseAutoencoder],
+    store: EmbeddingStore,
+    output: Path,
+    encoder: str | DualEncoder = "",
+    images: str = "",
+    most_pairs: int = MOST_PAIRS,
+    seed: int = 0,
+) -> Exploration:
+    """Read a store's pairs and encode them by each autoencoder, once: `output` keeps that, and the notes.
+
+    encoder: the one that made the store, or its name, if that does not say. images: a folder or zip of image files that
+    are named as the pairs are, in place of the store's source.
+    Raises InputError for what cannot be explored.
+    """
+    notes = Notes(output)
+    cache = output / _CACHE
+    manifest = store.manifest
+    files: ImageBytes | None = None
+    if images:
+        files = InFolder(images)
+    elif manifest.source_config is not None:
+        files = OfSource(manifest.source_config)
+    gallery = Gallery.of(store, cache, most_pairs, seed)
+    asked = None
+    if not isinstance(encoder, str):
+        asked = AskedEncoder(encoder.name, gallery.dim, load=lambda _: encoder)
+    elif name := encoder or manifest.encoder:
+        asked = AskedEncoder(name, gallery.dim, manifest.encoder_digest if name == manifest.encoder else "")
+    coded = [CodedPairs.of(each, sae, gallery, store, cache) for each, sae in saes.items()]
+    return Exploration(
+        gallery,
+        coded,
+        cache,
+        Pictures(gallery, files, manifest.image_reading),
+        notes,
+        asked,
+        manifest.image_reading,
+        store.uri.rstrip("/").rpartition("/")[2],
+    )
+
+
+def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae]) -> dict[str, SparseAutoencoder]:
+    """Return autoencoders by name: that of a mapping, or the last part of their place.
+
+    A local folder that is none but holds some stands for these. Raises InputError if there is none.
+    """
+    if isinstance(saes, Mapping):
+        return {name: _loaded(sae) for name, sae in saes.items()}
+    given = [saes] if isinstance(saes, SparseAutoencoder | str | Path) else list(saes)
+    found: dict[str, SparseAutoencoder] = {}
+    for sae in given:
+        for each in [sae] if isinstance(sae, SparseAutoencoder) else _places(str(sae)):
+            name = (
+                f"beta-{each.config.beta:g}"
+                if isinstance(each, SparseAutoencoder)
+                else each.rstrip("/").rpartition("/")[2]
+            )
+            if name in found:
+                name = f"{name}-{len(found) + 1}"
+            found[name] = _loaded(each)
+    if not found:
+        raise InputError("give at least one autoencoder to explore")
+    return found
+
+
+def _places(place: str) -> list[str]:
+    folder = Path(place)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        return [str(config.parent) for config in sorted(folder.glob("*/config.json"))] or [place]
+    return [place]
+
+
+def _loaded(sae: Sae) -> SparseAutoencoder:
+    return sae if isinstance(sae, SparseAutoencoder) else SparseAutoencoder.load(sae)
+
+
+class ServedPage:
+    """A page that is served from this process; in a notebook it shows itself."""
+
+    def __init__(self, app: Starlette, access: Access, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Take the port (0: a free one); raises InputError if it is not to be had."""
+        self._socket = bound(host, port)
+        shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/"
+        if access.token:
+            self.url += f"?token={quote(access.token)}"
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread: threading.Thread | None = None
+
+    def run(self) -> None:
+        """Serve until the process is told to end."""
+        self._server.run(sockets=[self._socket])
+
+    def start(self) -> "ServedPage":
+        """Serve from a thread."""
+        self._thread = threading.Thread(target=self.run, daemon=True, name="explorer")
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+        return self
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(10)
+        self._socket.close()
+
+    def __repr__(self) -> str:
+        return f"explorer at {self.url}"
+
+    def _repr_html_(self) -> str:
+        return f'<iframe src="{escape(self.url)}" width="100%" height="820" style="border:0"></iframe>'
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raises InputError if the port is taken or the host is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise InputError(f"port {port} of {host} is not to be had ({error.strerror}); give another --port") from error
+    return made
+
+
+def explore(
+    saes: Sae | Sequence[Sae] | Mapping[str, Sae],
+    store: EmbeddingStore | str | Path,
+    *,
+    output: str | Path | None = None,
+    encoder: str | DualEncoder = "",
+    images: str = "",
+    port: int = 0,
+    **settings: Any,
+) -> ServedPage:
+    """Serve a page that shows autoencoders on a store, from this process; in a notebook it shows itself.
+
+    saes: an autoencoder, its place, several, or a mapping from names. output: where notes and codes are kept; a
+    temporary folder if there is none. encoder, images, most_pairs, seed: see `open_exploration`. It listens on the
+    loopback alone, and asks for the token that is in its `url`; `close()` ends it.
+    Raises InputError for what cannot be explored.
+    """
+    opened = store if isinstance(store, EmbeddingStore) else EmbeddingStore.open(str(store))
+    place = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="isoenergy-explorer-"))
+    exploration = open_exploration(named_saes(saes), opened, place, encoder, images, **settings)
+    access = Access(secrets.token_urlsafe(24))
+    return ServedPage(web_page(exploration, access), access, port=port).start()

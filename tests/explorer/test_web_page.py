@@ -1,0 +1,290 @@
+"""What the server answers, and to whom."""
+
+import json
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from isoenergy.errors import InputError
+from isoenergy.explorer import web_page as module
+from isoenergy.explorer.exploration import Exploration
+from isoenergy.explorer.notes import Notes
+from isoenergy.explorer.serving import explore, named_saes
+from isoenergy.explorer.web_page import LOOPBACK, TOKEN_HEADER, Access, web_page
+from tests.explorer.small_exploration import (
+    HOSTILE,
+    KnowingEncoder,
+    arrays,
+    caption_of,
+    explored,
+    make_sae,
+    make_store,
+    png,
+)
+
+TOKEN = {TOKEN_HEADER: "secret"}
+
+
+@pytest.fixture(scope="module")
+def exploration(tmp_path_factory: pytest.TempPathFactory) -> Exploration:
+    return explored(tmp_path_factory.mktemp("web"), pictures=True)
+
+
+def client_of(exploration: Exploration, host: str = "127.0.0.1:8600", **access: object) -> TestClient:
+    app = web_page(exploration, Access(**({"token": "secret"} | access)))  # type: ignore[arg-type]
+    return TestClient(app, base_url=f"http://{host}", headers=TOKEN)
+
+
+@pytest.fixture
+def client(exploration: Exploration) -> TestClient:
+    return client_of(exploration)
+
+
+def test_data_are_for_who_has_the_token(exploration: Exploration):
+    client = client_of(exploration)
+    assert client.get("/api/about").status_code == 200
+    for headers in ({TOKEN_HEADER: ""}, {TOKEN_HEADER: "secret2"}, {TOKEN_HEADER: "sécret".encode()}):
+        answer = client.get("/api/about", headers=headers)
+        assert answer.status_code == 401
+        assert "token" in answer.json()["error"]
+    assert client.get("/api/about?token=secret", headers={TOKEN_HEADER: ""}).status_code == 401
+    assert client.get("/", headers={TOKEN_HEADER: ""}).status_code == 200, "the page itself holds no data"
+    assert client_of(exploration, token="").get("/api/about", headers={TOKEN_HEADER: ""}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8600", "127.0.0.1.evil.example", "localhost.", ""])
+def test_a_site_that_has_our_address_for_its_own_is_turned_away(client: TestClient, host: str):
+    assert client.get("/api/about", headers={"host": host}).status_code == 421
+    assert client.get("/", headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:99", "LOCALHOST", "[::1]:8600"])
+def test_the_loopback_has_its_names(client: TestClient, host: str):
+    assert client.get("/api/about", headers={"host": host}).status_code == 200
+
+
+def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient):
+    for path in ("/", "/main.js", "/api/about", "/api/atoms/99999", "/nowhere"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../notes.json", "/%2e%2e/notes.json", "/page/../../notes.py", "/web_page.py", "/__init__.py", "//etc/passwd"],
+)
+def test_only_the_page_is_served(client: TestClient, path: str):
+    assert client.get(path).status_code == 404
+
+
+def test_its_files_are_all_there_and_ask_nothing_elsewhere(client: TestClient):
+    page = client.get("/").text
+    assert page == client.get("/index.html").text
+    for name in (
+        "main.js",
+        "ask.js",
+        "atoms.js",
+        "atom.js",
+        "map.js",
+        "compare.js",
+        "parts.js",
+        "server.js",
+        "page.css",
+    ):
+        found = client.get(f"/{name}")
+        assert found.status_code == 200
+        assert "//cdn" not in found.text
+        assert "https://" not in found.text
+        assert "innerHTML" not in found.text
+        assert "insertAdjacentHTML" not in found.text
+        assert "eval(" not in found.text
+    assert "https://" not in page
+    assert "<script>" not in page
+    assert "style=" not in page
+
+
+def test_a_text_an_image_and_a_pair_are_asked(client: TestClient):
+    by_text = client.post("/api/ask", json={"terms": [{"text": caption_of(12)}], "count": 5}).json()
+    assert {key: by_text["ways"]["original"]["neighbours"][0][key] for key in ("pair", "side")} == {
+        "pair": 12,
+        "side": 1,
+    }
+    assert by_text["captions"]["12"] == caption_of(12)
+    image = client.post("/api/image", content=png(20)).json()
+    by_image = client.post("/api/ask", json={"terms": [image], "ways": ["original", "centred"], "count": 5}).json()
+    assert set(by_image["ways"]) == {"original", "centred"}
+    first = by_image["ways"]["original"]["neighbours"][0]
+    assert (first["pair"], first["side"]) == (20, 0)
+    by_pair = client.post("/api/ask", json={"terms": [{"pair": 20, "side": 0}], "ways": ["original"]}).json()
+    atoms = [{row["atom"] for row in each["atoms"]} for each in (by_image, by_pair)]
+    assert atoms[0] == atoms[1]
+    assert by_pair["ways"]["original"]["partner"] is not None
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "one to 4 terms"),
+        ({"terms": [{"text": " "}]}, "1 to 2,000 letters"),
+        ({"terms": [{"text": "x" * 2001}]}, "1 to 2,000 letters"),
+        ({"terms": ["x"]}, "a term is"),
+        ({"terms": [{"pair": 150, "side": 0}]}, "pair must be a whole number from 0 to 149"),
+        ({"terms": [{"pair": "1e3", "side": 0}]}, "pair must be"),
+        ({"terms": [{"pair": 3, "side": 2}]}, "side must be"),
+        ({"terms": [{"row": "AAAAAA==", "side": 0}]}, "12 finite numbers"),
+        ({"terms": [{"row": "*", "side": 0}]}, "a term is"),
+        ({"terms": [{"pair": 3, "side": 0}], "coefficients": {"40": 1}}, "atom must be"),
+        ({"terms": [{"pair": 3, "side": 0}], "coefficients": {"4": 1e9}}, "between ±1000"),
+        ({"terms": [{"pair": 3, "side": 0}], "coefficients": {"4": True}}, "between ±1000"),
+        ({"terms": [{"pair": 3, "side": 0}], "ways": ["no"]}, "no way 'no'"),
+        ({"terms": [{"pair": 3, "side": 0}], "count": 10_000}, "count must be"),
+        ({"terms": [{"pair": 3, "side": 0}], "sae": "third"}, "no autoencoder"),
+        ([], "must be an object"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_says_why(client: TestClient, asked: object, said: str):
+    answer = client.post("/api/ask", json=asked)
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]
+
+
+def test_what_is_no_json_says_so(client: TestClient):
+    assert client.post("/api/ask", content=b"{").status_code == 422
+    infinite = b'{"terms":[{"pair":3,"side":0,"weight":1}],"coefficients":{"4":Infinity}}'
+    assert client.post("/api/ask", content=infinite).status_code == 422
+
+
+def test_uploads_have_limits(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    huge = client.post("/api/image", content=png(1, 8000))
+    assert huge.status_code == 422
+    assert "pixels" in huge.json()["error"]
+    assert client.post("/api/image", content=b"not an image").status_code == 422
+    assert client.post("/api/image", content=b"").status_code == 422
+    monkeypatch.setattr(module, "MAX_UPLOAD_BYTES", 1000)
+    for content in (b"x" * 1001, iter([b"x" * 600, b"x" * 600])):
+        answer = client.post("/api/image", content=content)
+        assert answer.status_code == 413
+        assert "1,000 bytes" in answer.json()["error"]
+    assert client.post("/api/ask", content=b" " * (module.MAX_JSON_BYTES + 1)).status_code == 413
+
+
+def test_a_length_that_lies_is_no_way_around_the_limit(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_UPLOAD_BYTES", 1000)
+    answer = client.post("/api/image", content=iter([b"x" * 2000]), headers={"content-length": "3"})
+    assert answer.status_code == 413
+
+
+def test_pictures_are_webp_and_those_that_are_not_there_are_null(client: TestClient):
+    found = client.get("/api/pictures?pairs=3,5").json()
+    assert set(found) == {"3", "5"}
+    assert all(each.startswith("data:image/webp;base64,") for each in found.values())
+    assert client.get("/api/pictures?pairs=3,-5").status_code == 422
+    assert client.get("/api/pictures?pairs=150").status_code == 422
+    assert client.get(f"/api/pictures?pairs={','.join(['1'] * 201)}").status_code == 422
+
+
+def test_notes_are_written_kept_taken_away_and_exported(client: TestClient):
+    path = "/api/atoms/4/note?sae=second"
+    assert client.put(path, json={"text": f" {HOSTILE} "}).json() == {"note": HOSTILE}
+    assert client.get("/api/atoms/4?sae=second").json()["note"] == HOSTILE
+    assert client.get("/api/atoms/4?sae=first").json()["note"] == "", "a note is on an atom of one autoencoder"
+    exported = client.get("/api/notes")
+    assert "attachment" in exported.headers["content-disposition"]
+    (notes,) = exported.json()["notes"].values()
+    assert notes["4"]["text"] == HOSTILE
+    assert notes["4"]["sae"] == "second"
+    listed = client.get("/api/atoms?sae=second&noted=1").json()
+    assert [row["atom"] for row in listed["rows"]] == [4]
+    client.put(path, json={"text": ""})
+    assert client.get("/api/atoms?sae=second&noted=1").json()["count"] == 0
+    assert client.put(path, json={"text": "x" * 4001}).status_code == 422
+    assert client.put(path, json={"txt": ""}).status_code == 422
+    assert client.put("/api/atoms/400/note", json={"text": "x"}).status_code == 422
+
+
+@pytest.mark.parametrize("access", [{"read_only": True}, {"token": ""}])
+def test_who_may_only_read_writes_no_note(exploration: Exploration, access: dict):
+    client = client_of(exploration, **access)
+    assert client.get("/api/about").json()["may_write"] is False
+    assert client.put("/api/atoms/4/note", json={"text": "x"}).status_code == 403
+    assert client.get("/api/atoms?noted=1").json()["count"] == 0
+
+
+def test_a_file_that_is_not_of_notes_is_not_overwritten(tmp_path: Path):
+    (tmp_path / "notes.json").write_text('{"notes": {"a": {"1": "x"}}}')
+    with pytest.raises(InputError, match="is not a file of notes"):
+        Notes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/atoms?sort=x", "/api/atoms?class=x", "/api/atoms?first=-1", "/api/atoms?count=x"]
+)
+def test_a_list_that_there_is_not_says_so(client: TestClient, path: str):
+    assert client.get(path).status_code == 422
+
+
+def test_numbers_that_are_not_finite_are_null(client: TestClient):
+    text = client.get("/api/atoms?count=200").text
+    assert "NaN" not in text
+    json.loads(text, parse_constant=pytest.fail)
+
+
+def test_a_page_of_a_notebook_answers_on_the_loopback_until_it_is_closed(tmp_path: Path):
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    knowing = KnowingEncoder(*arrays())
+    page = explore(make_sae(), make_store(tmp_path), output=tmp_path / "output", encoder=knowing)
+    assert page.url.startswith("http://127.0.0.1:")
+    assert "token=" in page.url
+    assert page.url in page._repr_html_().replace("&amp;", "&")
+    with urlopen(page.url) as answer:
+        assert b"isoenergy" in answer.read()
+    page.close()
+    with pytest.raises(URLError):
+        urlopen(page.url)
+
+
+def test_a_folder_stands_for_the_saes_in_it(tmp_path: Path):
+    for name in ("beta-0", "beta-0.001"):
+        make_sae().save(tmp_path / "saes" / name)
+    assert list(named_saes(str(tmp_path / "saes"))) == ["beta-0", "beta-0.001"]
+    assert list(named_saes([tmp_path / "saes/beta-0", tmp_path / "saes/beta-0"])) == ["beta-0", "beta-0-2"]
+    with pytest.raises(InputError):
+        named_saes(str(tmp_path / "nothing"))
+
+
+def test_hosts_of_the_command_line():
+    from workflows.explore import access_of
+    from workflows.settings.explore_settings import ExploreConfig
+
+    config = ExploreConfig(("sae",), "store")
+    assert access_of(config).hosts == LOOPBACK
+    assert len(access_of(config).token) >= 32
+    assert access_of(config).token != access_of(config).token
+    assert access_of(ExploreConfig(("sae",), "store", host="0.0.0.0")).hosts == ()
+    public = access_of(ExploreConfig(("sae",), "store", host="0.0.0.0", hosts="a.example, B.example", token="none"))
+    assert public.hosts == ("a.example", "b.example")
+    assert not public.token
+    assert not public.may_write
+    with pytest.raises(InputError):
+        ExploreConfig((), "store")
+
+
+def test_pictures_of_vectors_come_from_a_folder(tmp_path: Path):
+    images = tmp_path / "images"
+    images.mkdir()
+    exploration = explored(tmp_path, images=str(images))
+    keys = exploration.gallery.pairs["key"].to_pylist()
+    (images / f"{keys[2]}.png").write_bytes(png(2))
+    (images / f"{keys[3]}.jpg").write_bytes(b"no image")
+    found = exploration.pictures.of([2, 3, 4])
+    assert found[2] is not None
+    assert found[3] is None
+    assert found[4] is None
