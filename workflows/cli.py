@@ -19,6 +19,7 @@ STAGES = {
     "synthetic": "what autoencoders recover of known atoms, over seeds",
     "compare": "runs in MLflow side by side",
     "report": "one offline HTML page from an evaluation",
+    "explore": "a live page: ask, steer, look at atoms, compare",
     "share": "put an autoencoder on the Hugging Face hub",
     "submit": "any of these as a job on a Ray cluster",
 }

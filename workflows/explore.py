@@ -1,0 +1,59 @@
+"""`isoenergy explore`: a live page on autoencoders and a store."""
+
+import logging
+import secrets
+from pathlib import Path
+
+from isoenergy.explorer.serving import ServedPage, named_saes, open_exploration
+from isoenergy.explorer.web_page import LOOPBACK, Access, web_page
+from isoenergy.store import EmbeddingStore
+from isoenergy.store.vector_sources import holds_vectors
+from workflows.command import run_command
+from workflows.settings.explore_settings import ExploreConfig, parse
+
+_LOG = logging.getLogger(__name__)
+_NO_TOKEN = "none"
+
+
+def run(config: ExploreConfig) -> ServedPage:
+    """Read, encode what is not encoded yet, and take the port; return the page, which is not served yet."""
+    place = config.store
+    if holds_vectors(place):
+        from workflows.training.vector_stores import store_of  # starts Ray for large ones
+
+        place = store_of(place, "", config.output) or place
+    exploration = open_exploration(
+        named_saes(config.saes),
+        EmbeddingStore.open(place),
+        Path(config.output),
+        config.encoder,
+        config.images,
+        config.most_pairs,
+        config.seed,
+    )
+    access = access_of(config)
+    return ServedPage(web_page(exploration, access), access, config.host, config.port)
+
+
+def access_of(config: ExploreConfig) -> Access:
+    """Return who may ask."""
+    token = "" if config.token == _NO_TOKEN else config.token or secrets.token_urlsafe(24)
+    named = tuple(name.strip().lower() for name in config.hosts.split(",") if name.strip())
+    return Access(token, named or (LOOPBACK if config.host in LOOPBACK else ()), config.read_only)
+
+
+def start(config: ExploreConfig) -> None:
+    """Serve until the command is stopped."""
+    page = run(config)
+    print(f"explorer   {page.url}", flush=True)
+    _LOG.info("Ctrl+C ends it; notes and codes are kept in %s", config.output)
+    page.run()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and start."""
+    start(parse(arguments))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,57 @@
+"""What `isoenergy explore` is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from isoenergy.errors import InputError
+from workflows.arguments import parse_config
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """Serve a page that shows SAEs on a store: ask it by a text or an image, steer atoms, look at each, compare."""
+
+    saes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SAE")]
+    """SAEs that `isoenergy train` made: folders, a folder of them, fsspec URLs or hf:ORG/NAME."""
+    store: Annotated[str, tyro.conf.arg(metavar="STORE")]
+    """Embedding store to look among, or vectors, as `isoenergy import` takes them: they are copied into the output."""
+    output: str = "runs/explorer"
+    """Local folder that keeps notes.json and, in cache/, the store's vectors and codes for the next start."""
+    encoder: str = ""
+    """Encoder of texts and images that are asked; default: the one that made the store, if it says."""
+    images: str = ""
+    """Folder or zip of image files, named by the store's column image_path, path, file_name or filename, or by keys;
+    default: the source that the store was embedded from."""
+    most_pairs: int = 2_000_000
+    """Search so many pairs exactly; of more a sample is drawn, and the page says so."""
+    seed: int = 0
+    """Of that sample."""
+    port: int = 8600
+    """Port of the page; 0: a free one."""
+    host: str = "127.0.0.1"
+    """Address to listen on. 127.0.0.1 is this machine alone; 0.0.0.0 is all who reach it, over unencrypted HTTP."""
+    hosts: str = ""
+    """Names under which browsers reach the page, with commas between. Default: of the loopback its own, else any."""
+    token: str = ""
+    """Word that the page's address must have; default: one drawn at each start. none: none is asked for, and notes are
+    read alone."""
+    read_only: bool = False
+    """Let nobody write notes."""
+
+    def __post_init__(self) -> None:
+        if not self.saes:
+            raise InputError("give at least one SAE")
+        if not 0 <= self.port <= 65535:
+            raise InputError(f"port must be from 0 to 65535, got {self.port}")
+        if self.most_pairs < 1 or self.seed < 0:
+            raise InputError(f"most_pairs must be at least 1 and seed 0 or more, got {self.most_pairs}, {self.seed}")
+        if "://" in self.output:
+            raise InputError(f"output must be a local folder, got {self.output}")
+
+
+def parse(arguments: Sequence[str] | None) -> ExploreConfig:
+    """Return what a command line asks for."""
+    return parse_config(ExploreConfig, arguments, "isoenergy explore")
