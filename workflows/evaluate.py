@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from isoenergy.storage.files import open_filesystem, without_secrets, write_atom
 from isoenergy.store import EmbeddingStore
 from workflows.cluster import engine
 from workflows.command import run_command
+from workflows.endings import evaluation_ending
 from workflows.evaluation.evaluated_saes import carried_by_all, sae_name, sae_reference
 from workflows.evaluation.evaluation_graph import (
     EmbeddingSteps,
@@ -25,8 +26,10 @@ from workflows.evaluation.evaluation_graph import (
     SaeSteps,
 )
 from workflows.evaluation.foreign_saes import load_all
+from workflows.evaluation.given_saes import given_saes
 from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
+from workflows.evaluation.spoken_steps import spoken
 from workflows.evaluation.task_config import TasksConfig
 from workflows.evaluation.task_graph import TaskSteps
 from workflows.evaluation.tracked_measures import MEASURES_FILE, headline_metrics, measures_table
@@ -53,6 +56,7 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     store.require_complete()
     if not store.pairs_in(config.split):
         raise InputError(f"{config.store} has no pairs in its {config.split} split; embed more pairs")
+    config = replace(config, saes=given_saes(config.saes))
     saes = load_all(config.saes, output, store, config.dry_run)
     for folder, sae in saes.items():
         _require_fit(folder, sae, store)
@@ -73,7 +77,7 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
         if any(item.due for item in planned):
             patience = 60 * config.patience
             engine.connect(patience=patience)
-            run_on_ray(planned, root, "evaluate", patience)
+            run_on_ray(planned, root, "evaluate", patience, spoken)
         if config.only:
             return None
         summary = _whole_summary(config, store, saes, names, graph, tasks, root)
@@ -296,10 +300,10 @@ def _names(saes: Mapping[str, Autoencoder]) -> dict[str, str]:
 
 
 def start(config: EvaluateConfig) -> None:
-    """Evaluate and print where the summary is."""
+    """Evaluate and print what it comes to, and where the summary is."""
     file = run(config)
     if file is not None:
-        print(file)
+        print(evaluation_ending(file))
 
 
 def main(arguments: list[str] | None = None) -> None:

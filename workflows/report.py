@@ -2,6 +2,7 @@
 
 from isoenergy.report.page.page import write_report
 from workflows.command import run_command
+from workflows.endings import evaluation_ending
 from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
@@ -19,8 +20,9 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
 
 
 def start(config: ReportConfig) -> None:
-    """Write the report and print its place."""
-    print(run(config))
+    """Write the report and print what it says first, and its place."""
+    page = run(config)
+    print(evaluation_ending(config.evaluation, page))
 
 
 def main(arguments: list[str] | None = None) -> None:

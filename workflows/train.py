@@ -14,6 +14,7 @@ from fsspec import AbstractFileSystem
 from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import write_carried
 from isoenergy.evaluation.measured_rows import SaeReference
+from isoenergy.report.console import aligned
 from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.figures.training_curves_figure import training_curves
 from isoenergy.sae.model_card import model_card
@@ -28,6 +29,8 @@ from isoenergy.training.trainer import Metrics, TrainingConfig
 from isoenergy.training.training_config import with_defaults
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
+from workflows.endings import TRAINED, training_ending, training_table
+from workflows.evaluation.given_saes import DONE_FILE
 from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.training.training_data import first_shards, prepare_indices, widths_of
@@ -40,7 +43,6 @@ from workflows.training.vector_stores import store_of
 _LOG = logging.getLogger("workflows.train")  # `python -m` calls the module otherwise
 _RESTARTS_WITHOUT_PROGRESS = 3
 _PLAN_FILE = "training.json"
-_DONE_FILE = "done.json"
 _CURVES_FILE = "curves.png"
 
 
@@ -172,7 +174,7 @@ def _done(output: str) -> tuple[list[str], str] | None:
     """Return the SAEs' places, and the MLflow run's id, if the training has ended and they are there."""
     filesystem, root = open_filesystem(output)
     try:
-        done = json.loads(filesystem.cat_file(f"{root}/{_DONE_FILE}"))
+        done = json.loads(filesystem.cat_file(f"{root}/{DONE_FILE}"))
     except FileNotFoundError:
         return None
     files = [f"{root}/{name}/{file}" for name in done["saes"] for file in (CONFIG_FILE, WEIGHTS_FILE)]
@@ -208,8 +210,10 @@ def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], sta
         if isinstance(config.training.beta, AutomaticBeta):
             (folder / CURVE_FILE).write_bytes(filesystem.cat_file(f"{root}/{CURVE_FILE}"))
             stage.artifact(folder / CURVE_FILE)
-    done = {"saes": training.names, "steps": record.step, "mlflow_run": stage.id}
-    write_atomically(filesystem, f"{root}/{_DONE_FILE}", (json.dumps(done, indent=2) + "\n").encode())
+    last = {name: _last(points, name) for name in training.names}
+    measures = {name: {key: last[name][key] for key, _, _ in TRAINED if key in last[name]} for name in last}
+    done = {"saes": training.names, "steps": record.step, "mlflow_run": stage.id, "measures": measures}
+    write_atomically(filesystem, f"{root}/{DONE_FILE}", (json.dumps(done, indent=2) + "\n").encode())
     return [f"{output}/{name}" for name in training.names]
 
 
@@ -250,9 +254,17 @@ def _last(points: list[tuple[int, Metrics]], name: str) -> Metrics:
 
 
 def start(config: TrainConfig) -> None:
-    """Train and print the SAEs' places."""
-    for folder in run(config):
-        print(folder)
+    """Train and print what it came to, and the SAEs' places."""
+    places = run(config)
+    if places:
+        print(training_ending(config.store, places, _told(absolute_uri(config.output))))
+
+
+def _told(output: str) -> list[str]:
+    """Return the last measures of a training that has ended as a table; nothing of one of an earlier version."""
+    filesystem, root = open_filesystem(output)
+    measures = json.loads(filesystem.cat_file(f"{root}/{DONE_FILE}")).get("measures", {})
+    return [*aligned(("", *(heading for _, heading, _ in TRAINED)), training_table(measures))] if measures else []
 
 
 def main(arguments: list[str] | None = None) -> None:

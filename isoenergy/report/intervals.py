@@ -1,8 +1,11 @@
-"""Numbers and their intervals as text."""
+"""Numbers and their intervals as text, with no more digits than the interval's width has a use for."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from statistics import median
+
+import numpy as np
 
 Interval = Mapping[str, float]
 """`value`, `low` and `high`; the bounds are NaN where there is no interval."""
@@ -15,16 +18,32 @@ def number(value: float, form: str) -> str:
     return "∞" if math.isinf(value) else format(value, form).replace("-", "−")
 
 
+def fitting(interval: Interval, form: str) -> str:
+    """Return a format of fixed decimals with one or two digits of the interval's width; as it is without a width."""
+    found = re.fullmatch(r"([+,]*)\.(\d+)([f%])", form)
+    width = interval["high"] - interval["low"]
+    if found is None or not 0 < width < math.inf:
+        return form
+    one_digit = math.ceil(-math.log10(100 * width if found[3] == "%" else width))
+    return f"{found[1]}.{max(0, min(max(int(found[2]), one_digit), one_digit + 1))}{found[3]}"
+
+
 def bounds(interval: Interval, form: str = ".3f") -> str:
     """Return `[low, high]`, or that there is no interval."""
     if not is_known(interval):
         return "[no interval]"
+    form = fitting(interval, form)
     return f"[{number(interval['low'], form)}, {number(interval['high'], form)}]"
+
+
+def value_of(interval: Interval, form: str = ".3f") -> str:
+    """Return the number of an interval alone, with as many digits as `with_bounds` gives it."""
+    return number(interval["value"], fitting(interval, form))
 
 
 def with_bounds(interval: Interval, form: str = ".3f") -> str:
     """Return `value [low, high]`."""
-    return f"{number(interval['value'], form)} {bounds(interval, form)}"
+    return f"{value_of(interval, form)} {bounds(interval, form)}"
 
 
 def spread(values: Sequence[float], form: str = ".3f") -> str:
@@ -35,9 +54,30 @@ def spread(values: Sequence[float], form: str = ".3f") -> str:
     return f" {{{number(median(known), form)}; {number(min(known), form)} to {number(max(known), form)}}}"
 
 
+def over_trainings(found: Sequence[Interval]) -> Interval:
+    """Return the median over trainings, from the least end of their intervals to the largest.
+
+    A training without the number is left out of the median; without one of the intervals there is none of all.
+    """
+    known = [each for each in found if math.isfinite(each["value"])]
+    if not known or len(found) == 1:
+        return found[0]
+    return {
+        "value": median(each["value"] for each in known),
+        "low": float(np.min([each["low"] for each in known])),  # NaN if one is
+        "high": float(np.max([each["high"] for each in known])),
+    }
+
+
+def ranging(values: Sequence[float], form: str) -> str:
+    """Return ` (least to most)` of a number of several trainings that has no interval; nothing if they are one."""
+    known = [number(value, form) for value in (min(values), max(values))]
+    return f" ({known[0]} to {known[1]})" if len(set(known)) > 1 else ""
+
+
 def told(found: Sequence[Interval], form: str = ".3f") -> str:
-    """Return a number of the first training with its interval, and how it is spread over all of them."""
-    return with_bounds(found[0], form) + spread([interval["value"] for interval in found], form)
+    """Return a number and its interval: of a single training, or of several by `over_trainings`."""
+    return with_bounds(over_trainings(found), form)
 
 
 def is_known(interval: Interval) -> bool:

@@ -88,7 +88,7 @@ def write_sae(folder: Path, config: SaeConfig, seed: int = 0) -> Path:
 def run_steps_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps run one after the other in this process: what they compute does not depend on who runs them."""
 
-    def run(planned: list[PlannedStep], root: str | Path, _what: str, _patience: float) -> None:
+    def run(planned: list[PlannedStep], root: str | Path, _what: str, *_: Any) -> None:
         step_plan.run_here(planned, root)
 
     monkeypatch.setattr(evaluate, "run_on_ray", run)

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from isoenergy.report.intervals import bounds, number, with_bounds
+from isoenergy.report.intervals import bounds, fitting, number, told, with_bounds
+from tests.report.evaluations import NAN, interval
 
 
 @pytest.mark.parametrize(
@@ -15,3 +16,31 @@ def test_a_number_as_text(value: float, text: str) -> None:
 def test_an_interval_as_text() -> None:
     assert with_bounds({"value": 0.5, "low": -0.1, "high": 1.1}, ".0%") == "50% [−10%, 110%]"
     assert bounds({"value": 0.5, "low": math.nan, "high": math.nan}) == "[no interval]"
+
+
+@pytest.mark.parametrize(
+    ("width", "form", "fits"),
+    [
+        (0.004, ".1f", ".3f"),
+        (0.04, ".1f", ".2f"),
+        (4.0, ".3f", ".1f"),
+        (40.0, ".3f", ".0f"),
+        (0.007, ".0%", ".1%"),
+        (0.02, ".3%", ".1%"),
+        (0.2, "+.3f", "+.2f"),
+        (0.2, ",d", ",d"),
+        (0.0, ".3f", ".3f"),
+        (NAN, ".3f", ".3f"),
+    ],
+)
+def test_a_number_has_one_or_two_digits_of_its_interval_s_width(width: float, form: str, fits: str) -> None:
+    assert fitting({"value": 1.0, "low": 1.0 - width / 2, "high": 1.0 + width / 2}, form) == fits
+
+
+def test_several_trainings_are_told_by_their_median_and_the_reach_of_their_intervals() -> None:
+    runs = [interval(0.5), interval(0.8), interval(0.6)]
+    assert told(runs[:1]) == with_bounds(runs[0])
+    assert told(runs) == "0.60 [0.49, 0.81]"
+    assert told([*runs, interval(NAN)]) == "0.60 [0.49, 0.81]"
+    lost = {"value": 0.7, "low": NAN, "high": NAN}
+    assert told([*runs, lost]) == "0.650 [no interval]"

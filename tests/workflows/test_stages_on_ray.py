@@ -144,7 +144,7 @@ def test_a_pipeline_is_a_run_with_a_child_a_stage_and_a_second_one_does_nothing_
     assert len(before) > 40
     pipeline.run(piped.config)
     assert {path: path.stat().st_mtime_ns for part in parts for path in Path(piped.config.output).glob(part)} == before
-    summary = piped.printed[piped.printed.index("pairs      600 in") :]
+    summary = piped.printed[piped.printed.index("Bimodal atoms of SAE-A") :]
     assert summary in capsys.readouterr().out
 
 

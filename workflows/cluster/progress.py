@@ -22,7 +22,12 @@ class Bar:
     bar: Any
 
     def set(self, done: int, total: int, text: str = "") -> None:
-        """Move it to `done` of `total`, with a text behind it."""
+        """Move it to `done` of `total`, with a text behind it; the clock of the work starts when first told."""
+        if self.bar.total is None and total:
+            self.bar.bar_format = None
+            self.bar.set_description_str(self.what, refresh=False)
+            self.bar.reset(total)
+            self.bar.initial = self.bar.n = done
         self.bar.total = total or None
         self.bar.set_postfix_str(text, refresh=False)
         if done != self.bar.n or sys.stderr.isatty():
@@ -74,14 +79,15 @@ def remote_progress(what: str, unit: str) -> Iterator[RemoteBar]:
 
     counter = beside_driver(_Counter)
     ended = threading.Event()
-    with tqdm(desc=what, unit=f" {unit}") as bar:
+    with tqdm(desc=f"{what}: starting workers …", unit=f" {unit}", bar_format="{desc}") as bar:
         shown = Bar(what, bar)
 
         def look() -> None:
             done, total, text, said = ray.get(counter.get.remote())
             for line in said:
                 shown.say(line)
-            shown.set(done, total, text)
+            if total:
+                shown.set(done, total, text)
 
         def watch() -> None:
             while not ended.wait(_SECONDS_BETWEEN_LOOKS):

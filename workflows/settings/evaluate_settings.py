@@ -20,8 +20,9 @@ class EvaluateConfig:
     """Embedding store that `isoenergy embed` made, or vectors that are there already, as `isoenergy import` takes them:
     they are copied into a store in the output, unless you give the one that training has made."""
     saes: tuple[str, ...]
-    """SAEs that `isoenergy train` made: folders, fsspec URLs or hf:ORG/NAME; they may come from another store. Those of
-    other libraries: saelens:PLACE, dictionary-learning:PLACE, sparsify:PLACE, overcomplete:FILE?kind=mp&k=20. Those of
+    """SAEs that `isoenergy train` made: the folder that it wrote, which stands for all in it, or folders, fsspec URLs
+    or hf:ORG/NAME of single ones; they may come from another store. Those of other libraries: saelens:PLACE,
+    dictionary-learning:PLACE, sparsify:PLACE, overcomplete:FILE?kind=mp&k=20. Those of
     `isoenergy train --null` are shown beside the others as what the objective makes of pairs that do not belong
     together."""
     output: str = "runs/evaluation"

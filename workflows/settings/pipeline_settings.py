@@ -119,10 +119,15 @@ class PipelineConfig:
             dry_run=self.dry_run,
         )
 
+    @property
+    def may_have_null(self) -> bool:
+        """Whether null models are trained, if a β above 0 is."""
+        return self.null_model and self.training.alignment.needs_pairs
+
     def null_stage(self, betas: Sequence[float]) -> TrainConfig | None:
         """Return the config of the null models' training; None if none is to be had: no β, or pairs never matter."""
         aligned = tuple(dict.fromkeys(beta for beta in betas if beta > 0))
-        if not (self.null_model and aligned and self.training.alignment.needs_pairs):
+        if not (self.may_have_null and aligned):
             return None
         training = replace(self.training, beta=aligned, null=True)
         return replace(self.train_stage(), output=self.place("null-saes"), training=training)

@@ -3,7 +3,7 @@
 import ctypes
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
@@ -26,22 +26,28 @@ from workflows.steps.step_bucket import StepBucket
 from workflows.steps.step_execution import StepError, execute
 from workflows.steps.step_placement import place
 from workflows.steps.step_storage import storage_at
+from workflows.steps.step_work import Work
 
 _IN_FLIGHT = 1000
 """Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_TO_END = 10.0
-_NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 24
+_NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 40
+_BAR = "{desc}: {percentage:3.0f}% of the work |{bar}| {elapsed}<{remaining}{postfix}"
 
 
 def run_on_ray(
-    planned: list[PlannedStep], root: str | Path, what: str, patience: float = 60 * PATIENCE_MINUTES
+    planned: list[PlannedStep],
+    root: str | Path,
+    what: str,
+    patience: float = 60 * PATIENCE_MINUTES,
+    spoken: Callable[[str], str] = str,
 ) -> None:
     """Run what is due, as parallel as the inputs allow; `root`: a folder that all nodes see, or an fsspec URL.
 
     A step that fails keeps those that need it from being run; the others are finished before its error is raised. Ray
     tries again what is lost with a worker or its node. A step computes on as many threads as it has CPUs. patience:
-    seconds for which none may have room, which is said.
+    seconds for which none may have room, which is said. spoken: what people call a step, by its name.
 
     Raises InputError, and runs nothing, if no node can hold a step (see `place`), or another run is at work in `root`,
     which an object store does not tell; and out of patience.
@@ -54,10 +60,10 @@ def run_on_ray(
     with (
         storage.alone(),
         storage_watched(str(root)),
-        tqdm(total=len(planned), initial=len(planned) - len(due), desc=what, unit=" steps") as bar,
+        tqdm(total=1.0, desc=what, bar_format=_BAR) as bar,
     ):
         try:
-            _Runner(due, root, options, bar, patience).run()
+            _Runner(due, root, options, bar, patience, spoken).run()
         finally:
             if isinstance(storage, StepBucket):
                 _forget_on_all_nodes(root)
@@ -67,7 +73,13 @@ class _Runner:
     """The driver's side: which steps are ready, which are with Ray, and what came of those that are back."""
 
     def __init__(
-        self, due: list[Step], root: str | Path, options: dict[str, dict[str, Any]], bar: Any, patience: float
+        self,
+        due: list[Step],
+        root: str | Path,
+        options: dict[str, dict[str, Any]],
+        bar: Any,
+        patience: float,
+        spoken: Callable[[str], str],
     ) -> None:
         self._due, self._root, self._options, self._bar = due, root, options, bar
         self._numbers = numbers = {step.name: number for number, step in enumerate(due)}
@@ -78,6 +90,7 @@ class _Runner:
         self._task = ray.remote(_run)
         self._at_work = beside_driver(_AtWork)
         self._working: list[str] = []
+        self._spoken, self._work, self._ended = spoken, Work(step.name for step in due), 0
         self._waiting = Waiting(bar.desc, patience, self._waits)
         self._ready: list[int] = []
         self._running: dict[Any, str] = {}
@@ -121,7 +134,7 @@ class _Runner:
         """Note what came of a task that has ended."""
         name = self._running.pop(task)
         try:
-            code = ray.get(task)
+            code, seconds = ray.get(task)
         except Exception as error:  # whatever a step raises is kept for the end: others go on
             if self._failure is None:
                 self._failure = _failure(name, error)
@@ -129,7 +142,9 @@ class _Runner:
             return
         self._by_other_code += code != code_version(self._due[self._numbers[name]].function.__module__)
         self._order.done(name)
-        self._bar.update()
+        self._work.done(name, seconds)
+        self._ended += 1
+        self._bar.n = 1.0 if self._ended == len(self._due) else self._work.share
 
     def _show(self) -> None:
         if time.monotonic() - self._shown > _SECONDS_BETWEEN_LOOKS:
@@ -137,7 +152,8 @@ class _Runner:
             alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
             nodes: dict[str, str] = ray.get(self._at_work.nodes.remote())
             self._working = sorted(name for name, node in nodes.items() if node in alive)
-            self._bar.set_postfix_str(_in_brief(self._working))
+            at_work = _in_brief(list(map(self._spoken, self._working)))
+            self._bar.set_postfix_str(f"{self._ended} of {len(self._due)} steps{'; ' * bool(at_work)}{at_work}")
 
     def _waits(self) -> str:
         """Return what the first step in line asks for, if none is at work."""
@@ -174,8 +190,9 @@ class _AtWork:
         return self._nodes
 
 
-def _run(step: FixedStep, cpus: float, at_work: Any) -> str:
-    """Return which code made the result."""
+def _run(step: FixedStep, cpus: float, at_work: Any) -> tuple[str, float]:
+    """Return which code made the result, and in how many seconds."""
+    started = time.monotonic()
     at_work.begin.remote(step.name, ray.get_runtime_context().get_node_id())
     try:
         with _threads(max(1, int(cpus))):
@@ -183,7 +200,7 @@ def _run(step: FixedStep, cpus: float, at_work: Any) -> str:
     finally:
         at_work.end.remote(step.name)
     _give_back_memory()
-    return code_version(step.function.__module__)
+    return code_version(step.function.__module__), time.monotonic() - started
 
 
 def _forget_on_all_nodes(root: str | Path) -> None:

@@ -58,6 +58,11 @@ def _without_password(uri: str) -> str:
     return without_secrets(uri)
 
 
+def runs_page(uri: str) -> str:
+    """Return where, below a server, the table of all runs is; the bare experiment opens a page without them."""
+    return f"/#/experiments/{experiment_id(uri)}/runs?workflowType=machine_learning"
+
+
 def experiment_id(uri: str) -> str:
     """Return the id of this project's experiment, which is made if it is not there.
 

@@ -117,6 +117,8 @@ class _Worker:
                     history.save(Path(folder))
                     checkpoints.put(step, Path(folder), score(metrics, trainer.group.names), self.task.run.id)
 
+        if history is not None:
+            self.task.progress.set(0 if record is None else record.step, trainer.steps)
         trainer.run(report)
         if history is not None:
             history.close()

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from isoenergy.report.intervals import Interval, number, told
+from isoenergy.report.intervals import Interval, number, over_trainings, told
 from isoenergy.report.page.verdict import (
     ALWAYS_ON_SHARE,
     NULL_COMMAND,
@@ -16,6 +17,7 @@ from isoenergy.report.page.verdict import (
     closing,
     drawn,
     gap_closed,
+    in_points,
     negated,
     recall_kept,
     strictest,
@@ -84,7 +86,8 @@ def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10:
     if math.isnan(gap_closed(results, "bimodal")["value"]):
         return "There is no gap between the reconstructed modalities that removing unimodal atoms could close."
     before, after = (
-        results["geometry"][name]["difference_in_means_interval"]["value"] for name in ("reconstructed", "bimodal")
+        over_trainings([each["geometry"][name]["difference_in_means_interval"] for each in runs])["value"]
+        for name in ("reconstructed", "bimodal")
     )
     nothing = at_chance(results, chance_r10)
     removal, centring = (
@@ -97,7 +100,8 @@ def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10:
 
 
 def _keeping(runs: Sequence[Mapping[str, Any]], variant: str, original_r10: float) -> str:
-    of_original = runs[0]["retrieval"][variant]["r10"]["value"] / original_r10 if original_r10 > 0 else math.nan
+    r10 = over_trainings([results["retrieval"][variant]["r10"] for results in runs])["value"]
+    of_original = r10 / original_r10 if original_r10 > 0 else math.nan
     return (
         f" and keeps {told([recall_kept(results, variant) for results in runs], '.0%')} of the reconstruction's R@10, "
         f"{number(of_original, '.0%')} of the original embeddings'"
@@ -117,8 +121,7 @@ def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:
     null = strictest(nulls)
     added = ahead_of(sae, null, "bimodal_energy_share")
     state = agreed(above(each, 0) for each in added)
-    away = [{name: 100 * value for name, value in negated(each).items()} for each in added]
-    points = [{name: 100 * value for name, value in each.items()} for each in added]
+    away, points = [in_points(negated(each)) for each in added], [in_points(each) for each in added]
     claim = {
         "holds": f"Pairs that belong together add {told(points, '.1f')} points of bimodal energy",
         "fails": f"Pairs that belong together take {told(away, '.1f')} points of bimodal energy away",
@@ -134,7 +137,7 @@ def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:
 
 
 def _number(sae: Sae, name: str) -> str:
-    return number(sae["results"].get(name, math.nan), ".3f")
+    return number(median(results.get(name, math.nan) for results in trainings(sae)), ".3f")
 
 
 def _told(sae: Sae, name: str, form: str = ".3f") -> str:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Literal
 
-from isoenergy.report.intervals import Interval, number, spread, told, with_bounds
+from isoenergy.report.intervals import Interval, number, over_trainings, ranging, told, with_bounds
 from isoenergy.report.saes import Sae, nulls_of, trainings
 from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 
@@ -31,6 +32,8 @@ class Finding:
     """undecided: the interval has both sides of what is asked for, or there is nothing to tell it from. differs: not
     all trainings say the same."""
     text: str
+    claim: str
+    """The same on one line: what was found, and what is asked."""
 
     @property
     def mark(self) -> str:
@@ -96,7 +99,7 @@ def at_chance(results: Results, chance_r10: float) -> str:
 
 def closing(closed: Sequence[Interval]) -> str:
     """Return `closes the gap by …`, or that it widens it; closed: of each training."""
-    if not closed[0]["value"] < 0:
+    if not over_trainings(closed)["value"] < 0:
         return f"closes the gap by {told(closed, '.0%')}"
     return f"widens the gap by {told([*map(negated, closed)], '.0%')}"
 
@@ -113,18 +116,21 @@ def _gap(runs: Sequence[Results]) -> Finding:
     )
     closed = [gap_closed(results, "bimodal") for results in runs]
     if math.isnan(closed[0]["value"]):
-        return Finding("undecided", "There is no gap between the reconstructed modalities that could be closed.")
+        nothing = "There is no gap between the reconstructed modalities that could be closed."
+        return Finding("undecided", nothing, "there is no gap to close")
     return Finding(
         agreed(above(each, MOST_OF_THE_GAP) for each in closed),
         f"Removing the unimodal atoms {closing(closed)}: the difference in means goes from {before} to {after}. "
         f"Asked: above {MOST_OF_THE_GAP:.0%}.",
+        f"removing the unimodal atoms {closing(closed)} (asked: above {MOST_OF_THE_GAP:.0%})",
     )
 
 
 def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
     """Shares of the reconstruction's R@10, of the same draws of queries."""
     if nothing := at_chance(runs[0], chance_r10):
-        return [Finding("undecided", f"The reconstruction {nothing}: there is nothing that atoms could keep.")]
+        lost = f"The reconstruction {nothing}: there is nothing that atoms could keep."
+        return [Finding("undecided", lost, "the reconstruction retrieves no better than a random order")]
     whole = number(runs[0]["retrieval"]["reconstructed"]["r10"]["value"], ".3f")
     kept, alone = ([recall_kept(results, name) for results in runs] for name in ("bimodal", "unimodal"))
     r10 = {name: told([results["retrieval"][name]["r10"] for results in runs]) for name in ("bimodal", "unimodal")}
@@ -138,21 +144,25 @@ def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
             state(above(each, KEPT_RETRIEVAL) for each in kept),
             f"Bimodal atoms alone keep {told(kept, '.0%')} of the reconstruction's retrieval: "
             f"R@10 {r10['bimodal']} of {whole}. Asked: above {KEPT_RETRIEVAL:.0%}.",
+            f"bimodal atoms alone keep {told(kept, '.0%')} of R@10 (asked: above {KEPT_RETRIEVAL:.0%})",
         ),
         Finding(
             state(below(each, UNIMODAL_RETRIEVAL) for each in alone),
             f"Unimodal atoms alone retrieve {told(alone, '.0%')} of it: R@10 {r10['unimodal']}. "
             f"Asked: below {UNIMODAL_RETRIEVAL:.0%}.",
+            f"unimodal atoms alone retrieve {told(alone, '.0%')} of it (asked: below {UNIMODAL_RETRIEVAL:.0%})",
         ),
     ]
 
 
 def _always_on(runs: Sequence[Results]) -> Finding:
     shares = [results["always_on_energy_share"] for results in runs]
+    held = f"{median(shares):.1%}{ranging(shares, '.1%')} of the energy"
     return Finding(
         agreed("holds" if share < ALWAYS_ON_SHARE else "fails" for share in shares),
-        f"Atoms that are always on (f > {ALWAYS_ON_FREQUENCY}) hold {shares[0]:.1%}{spread(shares, '.1%')} of the "
-        f"energy. Asked: below {ALWAYS_ON_SHARE:.0%}, without an interval.",
+        f"Atoms that are always on (f > {ALWAYS_ON_FREQUENCY}) hold {held}. Asked: below {ALWAYS_ON_SHARE:.0%}, "
+        f"without an interval.",
+        f"atoms that are always on hold {held} (asked: below {ALWAYS_ON_SHARE:.0%})",
     )
 
 
@@ -169,6 +179,7 @@ def _against_centring(runs: Sequence[Results]) -> Finding:
     return Finding(
         state,
         f"At recall, {found}: R@1 {bimodal} against {centred}, a paired difference of {told(ahead, '+.3f')}.",
+        f"{found.replace(' the same reconstruction', '')} at R@1, {told(ahead, '+.3f')}",
     )
 
 
@@ -180,8 +191,9 @@ def _agreement(runs: Sequence[Results]) -> Finding:
         agreed(above(share, AGREEING_ENERGY) for share in shares),
         f"Of the bimodal energy, {told(shares, '.1%')} is in atoms whose sides agree: their two coefficients go "
         f"together in pairs beyond shuffled ones, where the same test finds "
-        f"{number(shuffled[0], '.1%')}{spread(shuffled, '.1%')} at a false discovery rate of 5%. The mean correlation "
-        f"of all bimodal atoms, weighted by energy, is {correlation}. Asked: above {AGREEING_ENERGY:.0%}.",
+        f"{number(median(shuffled), '.1%')}{ranging(shuffled, '.1%')} at a false discovery rate of 5%. The mean "
+        f"correlation of all bimodal atoms, weighted by energy, is {correlation}. Asked: above {AGREEING_ENERGY:.0%}.",
+        f"{told(shares, '.1%')} of the bimodal energy agrees in pairs (asked: above {AGREEING_ENERGY:.0%})",
     )
 
 
@@ -192,9 +204,12 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
             "undecided",
             "What the objective makes of shuffled pairs was not measured: train its null model "
             f"with `{NULL_COMMAND}` and give it to `isoenergy evaluate` beside this SAE.",
+            f"no null model is beside it (`{NULL_COMMAND}`)",
         )
     null = strictest(nulls)
-    state = agreed(above(each, 0) for each in ahead_of(sae, null, "bimodal_energy_share"))
+    ahead = ahead_of(sae, null, "bimodal_energy_share")
+    points = told([in_points(each) for each in ahead], "+.1f")
+    state = agreed(above(each, 0) for each in ahead)
     claim = {
         "holds": "Pairs that belong together add bimodal energy",
         "fails": "Pairs that belong together take bimodal energy away",
@@ -216,7 +231,13 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
         state,
         f"{claim}: it is {share[0]} at R² {r2[0]}, and {share[1]} at R² {r2[1]} where the same objective was given "
         f"shuffled pairs{_NOT_AT_EQUAL_R2 * unequal}. p_acc: {p_acc[0]}, and {p_acc[1]} there: {by_probes}.",
+        f"{claim[0].lower()}{claim[1:]}: {points} points over the null model",
     )
+
+
+def in_points(share: Interval) -> Interval:
+    """Return a share and its interval in percent points."""
+    return {name: 100 * value for name, value in share.items()}
 
 
 def strictest(nulls: Sequence[Sae]) -> Sae:

@@ -123,9 +123,19 @@ def test_a_sign_says_whether_all_trainings_agree() -> None:
     differing["repeats"][1]["results"]["always_on_energy_share"] = 0.5
     findings = verdict(differing, [differing], 0.0)
     assert states(findings)[:5] == "≠≠≠≠≠"
-    assert "closes the gap by 97% [94%, 99%] {97%; 50% to 97%}" in findings[0].text
-    assert "keep 100% [98%, 102%] {100%; 80% to 100%}" in findings[1].text
+    assert "closes the gap by 97% [48%, 99%]" in findings[0].text
+    assert "keep 100% [78%, 102%]" in findings[1].text
     assert "trainings differ in whether removing the unimodal atoms beats centring" in findings[4].text
+
+
+def test_each_finding_is_told_on_one_line_too() -> None:
+    real, null = sae(GOOD, CLOSED), sae(share=0.3, null=True)
+    claims = [finding.claim for finding in verdict(real, [real, null], 0.0)]
+    assert claims[0] == "removing the unimodal atoms closes the gap by 97% [94%, 99%] (asked: above 90%)"
+    assert (
+        claims[-1] == "pairs that belong together add bimodal energy: +50.0 [+48.0, +52.0] points over the null model"
+    )
+    assert max(map(len, claims)) <= 100
 
 
 def test_a_training_that_retrieves_at_chance_agrees_with_none() -> None:
@@ -141,7 +151,7 @@ def test_trainings_are_set_against_the_null_of_their_seed_in_the_same_draws() ->
         results["against"] = {"null": draws}
     finding = verdict(real, [real, null], 0.0)[-1]
     assert finding.mark == "✓"
-    assert "80.0% [79.0%, 81.0%] {80.5%; 80.0% to 81.0%}" in finding.text
+    assert "80.5% [79.0%, 82.0%]" in finding.text
     assert "at equal R²" in finding.text
     assert "which shows nothing" in finding.text
     real["repeats"][0]["results"]["against"] = {"null": {**draws, "bimodal_energy_share": interval(-0.005, 0.001)}}

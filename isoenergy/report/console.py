@@ -1,0 +1,133 @@
+"""What an evaluation comes to, for those who see no page: three sentences, a table, and what holds of SAE-A."""
+
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from isoenergy.evaluation.results import UNEQUAL_Q
+from isoenergy.report.intervals import Interval, number, over_trainings, told
+from isoenergy.report.page.headline import headline
+from isoenergy.report.page.modalities_page import KIND
+from isoenergy.report.page.task_sections import task_line
+from isoenergy.report.page.verdict import drawn, gap_closed, recall_kept, verdict
+from isoenergy.report.saes import Sae, is_null, labels, trainings
+
+WIDTH = 100
+_COLUMNS = ("R²", "bimodal energy", "agreement", "gap closed", "R@10 kept")
+_OF_MODALITIES = ("R²", "shared energy")
+
+Results = Mapping[str, Any]
+
+
+def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> list[str]:
+    """Return the lines that say what an evaluation (`evaluation.json`) comes to; verbose: with every SAE's numbers."""
+    if evaluation.get("kind") == KIND:
+        rows = [(sae["name"], _of_modalities(sae["results"])) for sae in evaluation["saes"]]
+        return [*aligned(("", *_OF_MODALITIES), rows)]
+    saes, names = evaluation["saes"], labels(evaluation["saes"])
+    chance, original = evaluation["pairs"]["chance_r10"], evaluation["original"]
+    found = headline(saes, names, chance, original["retrieval"]["original"]["r10"]["value"])
+    lines = []
+    if found:
+        for sentence in found.sentences:
+            lines += [*_wrapped(sentence), ""]
+    lines += [*aligned(("", *_COLUMNS), [("original", _of_original(original)), *_rows(saes, names)]), ""]
+    if found:
+        lines += [
+            line
+            for finding in verdict(found.sae, saes, chance)
+            for line in _wrapped(finding.claim, f"{finding.mark} ", "  ")
+        ]
+        lines += ["", *_wrapped(_how_to_read(found.sae))]
+    return lines + (["", *_details(evaluation, names)] if verbose else [])
+
+
+def aligned(heading: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    """Yield a table's lines: names to the left, numbers to the right, each column as wide as its widest cell."""
+    table = [tuple(heading), *((name, *cells) for name, cells in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for name, *cells in table:
+        numbers = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield "  ".join([name.ljust(widths[0]), *numbers]).rstrip()
+
+
+def _rows(saes: Sequence[Sae], names: Mapping[str, str]) -> list[tuple[str, Sequence[str]]]:
+    return [(names[sae["name"]], _of_sae(trainings(sae))) for sae in saes]
+
+
+def _of_original(original: Results) -> Sequence[str]:
+    gap = original["geometry"]["original"]["difference_in_means"]
+    r10 = original["retrieval"]["original"]["r10"]["value"]
+    return "–", "–", "–", f"gap {number(gap, '.3f')}", f"R@10 {number(r10, '.3f')}"
+
+
+def _of_sae(runs: Sequence[Results]) -> Sequence[str]:
+    def middle(of: Callable[[Results], Interval], form: str) -> str:
+        return number(over_trainings([of(results) for results in runs])["value"], form)
+
+    agree = all("agreement" in results for results in runs)  # evaluations of before have none
+    return (
+        middle(lambda results: drawn(results, "r2"), ".3f"),
+        middle(lambda results: drawn(results, "bimodal_energy_share"), ".1%"),
+        middle(lambda results: results["agreement"]["bimodal_energy_share"], ".1%") if agree else "–",
+        middle(lambda results: gap_closed(results, "bimodal"), ".0%"),
+        middle(lambda results: recall_kept(results, "bimodal"), ".0%"),
+    )
+
+
+def _of_modalities(results: Results) -> Sequence[str]:
+    return number(results["r2"]["value"], ".3f"), number(results["shared_energy_share"]["value"], ".1%")
+
+
+def _how_to_read(sae: Sae) -> str:
+    count = len(trainings(sae))
+    several = f", as far as those of {count} trainings reach, of which the middle one is told" if count > 1 else ""
+    return (
+        f"(in brackets: 95% intervals by a bootstrap over pairs{several}; gap closed and R@10 kept: by removing the "
+        f"unimodal atoms, of the reconstruction's)"
+    )
+
+
+def _wrapped(text: str, first: str = "", others: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _details(evaluation: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """Yield the pairs, every SAE's gap and recalls, what is found of it, and the tasks."""
+    store, original = evaluation["store"], evaluation["original"]
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in store["rejected"].items()) or "none"
+    yield f"pairs      {store['pairs_in']:,} in, {store['embedded']:,} embedded, rejected: {rejected}"
+    gap, r10 = original["geometry"]["original"], original["retrieval"]["original"]["r10"]
+    yield f"original   gap {gap['difference_in_means']:.3f}, R@10 {r10['value']:.3f}"
+    for sae in evaluation["saes"]:
+        results, runs = sae["results"], trainings(sae)
+        r2, share, p_acc = (
+            told([drawn(each, name) for each in runs]) for name in ("r2", "bimodal_energy_share", "p_acc")
+        )
+        yield (
+            f"{names[sae['name']]}: R² {r2} (centred {number(results.get('r2_centred', math.nan), '.3f')}), "
+            f"bimodal energy {share}, p_acc {p_acc}"
+        )
+        for name in ("reconstructed", "bimodal", "less_unimodal", "unimodal"):
+            gap, retrieval = results["geometry"][name], results["retrieval"][name]
+            means = told([each["geometry"][name]["difference_in_means_interval"] for each in runs])
+            yield (
+                f"  {name:<16} gap {means} (OT {gap['optimal_transport']:.3f}), "
+                f"R@1/5/10 image→text {_recalls(retrieval, 'image_to_text')}, "
+                f"text→image {_recalls(retrieval, 'text_to_image')}"
+            )
+        yield (
+            f"  the energies of both modalities differ in {results['unequal_atoms']} of {results['tested_atoms']} "
+            f"tested atoms (false discovery rate {UNEQUAL_Q:g})"
+        )
+        if not is_null(sae):
+            findings = verdict(sae, evaluation["saes"], evaluation["pairs"]["chance_r10"])
+            yield from (f"  {finding.mark} {finding.text}" for finding in findings)
+    yield from (task_line(task, evaluation["saes"], names) for task in evaluation["tasks"])
+
+
+def _recalls(retrieval: Mapping[str, float], direction: str) -> str:
+    return "/".join(f"{retrieval[f'{direction}_r{rank}']:.3f}" for rank in (1, 5, 10))

@@ -1,0 +1,60 @@
+from isoenergy.report.console import WIDTH, aligned, told_evaluation
+from tests.report.evaluations import interval, original, sae, seeds
+
+KEPT = {"reconstructed": 0.5, "bimodal": 0.48, "unimodal": 0.01, "centred": 0.6}
+CLOSED = {"reconstructed": 0.6, "bimodal": 0.02, "centred": 0.01}
+
+
+def evaluation(*saes: dict) -> dict:
+    first = original({"original": 0.55}, {"original": 0.61})
+    first["geometry"]["original"]["difference_in_means"] = 0.61
+    return {"saes": list(saes), "pairs": {"chance_r10": 0.01}, "original": first, "tasks": []}
+
+
+def told(*saes: dict) -> list[str]:
+    return told_evaluation(evaluation(*saes))
+
+
+def all_kinds() -> list[dict]:
+    plain, aligned, null = sae(KEPT, CLOSED, beta=0.0), sae(KEPT, CLOSED), sae(KEPT, CLOSED, null=True)
+    aligned["results"]["agreement"] = {
+        "bimodal_energy_share": interval(0.95),
+        "shuffled_pairs": 0.0,
+        "correlation": interval(0.4),
+    }
+    return [{**plain, "name": "plain"}, {**aligned, "name": "aligned"}, {**null, "name": "null"}]
+
+
+def test_three_sentences_a_table_and_what_holds_of_sae_a() -> None:
+    lines = told(*all_kinds())
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[0].startswith("Bimodal atoms of SAE-A (β = 0.001) hold 80.0% [79.0%, 81.0%] of the energy")
+    heading = next(number for number, line in enumerate(lines) if "bimodal energy  agreement  gap closed" in line)
+    rows = [line.split() for line in lines[heading + 1 : heading + 5]]
+    assert rows[0] == ["original", "–", "–", "–", "gap", "0.610", "R@10", "0.550"]
+    assert rows[1][-5:] == ["0.800", "80.0%", "–", "97%", "96%"]
+    assert rows[2][:1] == ["SAE-A"]
+    assert rows[2][-5:] == ["0.800", "80.0%", "95.0%", "97%", "96%"]
+    assert rows[3][:3] == ["null", "of", "SAE-A"]
+    marks = [line for line in lines[heading + 5 :] if line.startswith(("✓", "✗", "?"))]
+    assert marks[0] == "✓ removing the unimodal atoms closes the gap by 97% [94%, 99%] (asked: above 90%)"
+    assert len(marks) == 7
+    assert "in brackets: 95% intervals" in lines[-2]
+
+
+def test_of_several_trainings_it_says_what_brackets_are() -> None:
+    assert "those of 2 trainings reach" in " ".join(told(seeds(sae(KEPT, CLOSED), sae(KEPT, CLOSED))))
+
+
+def test_null_models_alone_have_a_table_and_no_sentence() -> None:
+    lines = told(sae(null=True))
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["original", "null of SAE-A (β = 0.001)"]
+    assert len([line for line in lines if line]) == 3
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert [*aligned(("", "one", "2"), [("a", ("1", "22")), ("long", ("1,000", "3"))])] == [
+        "        one   2",
+        "a         1  22",
+        "long  1,000   3",
+    ]

@@ -1,0 +1,20 @@
+import pytest
+
+from workflows.evaluation.spoken_steps import spoken
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("embeddings/search", "nearest neighbours of embeddings"),
+        ("beta-0-39cb7b/geometry", "gap of SAE"),
+        ("beta-0.001-seed-2-39cb7b/codes/00012", "codes of SAE-A β 0.001, seed 2, part 12"),
+        ("null-beta-1e-05-39cb7b/fit", "classes of the atoms of the null of SAE-A β 1e-05"),
+        ("beta-0.001-39cb7b/zero-shot/base", "zero shot base of SAE-A β 0.001"),
+        ("my-own-39cb7b/atom-map", "map of the atoms of my-own"),
+        ("stability/beta-0-39cb7b~beta-0.001-39cb7c", "stability of SAE and SAE-A β 0.001"),
+        ("total", "total"),
+    ],
+)
+def test_steps_by_names_that_a_person_reads(step: str, said: str) -> None:
+    assert spoken(step) == said

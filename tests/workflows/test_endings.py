@@ -1,0 +1,52 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from workflows import endings
+from workflows.endings import Stages, mlflow_lines, took, training_ending, training_table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "0 s"), (72.4, "1 min 12 s"), (3599.9, "1 h 0 min"), (7530, "2 h 5 min")]
+)
+def test_times_as_people_say_them(seconds: float, said: str) -> None:
+    assert took(seconds) == said
+
+
+def test_stages_are_numbered_and_timed(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "monotonic", iter([10.0, 82.0, 100.0]).__next__)
+    stages = Stages(5)
+    with caplog.at_level(logging.INFO, "workflows.endings"):
+        with stages.stage("embed"):
+            pass
+        with pytest.raises(ValueError, match="stops"), stages.stage("train"):
+            raise ValueError("it stops")
+    assert caplog.messages == ["1/5 embed …", "1/5 embed, 1 min 12 s", "2/5 train …"]
+
+
+def test_a_training_ends_with_its_measures_its_saes_and_what_comes_next() -> None:
+    rows = training_table({"beta-0": {"validation_r2": 0.9444, "l0": 20.0}})
+    assert rows == [("beta-0", ["0.944", "–", "–", "20.0", "–"])]
+    lines = training_ending("my store", ["/runs/saes/beta-0", "/runs/saes/beta-1"], ["a table"]).splitlines()
+    assert lines[1] == "a table"
+    assert "SAEs       /runs/saes/beta-0" in lines
+    assert "           /runs/saes/beta-1" in lines
+    assert "measure    isoenergy evaluate --store 'my store' --saes /runs/saes" in lines
+
+
+def test_mlflow_is_opened_at_the_table_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    lines = mlflow_lines()
+    assert lines[0] == f"MLflow     sqlite:///{tmp_path}/mlflow.db"
+    assert lines[1].endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db")
+    assert lines[2] == "           open it: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+
+
+def test_a_server_that_is_gone_costs_a_link_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_uri: str) -> str:
+        raise OSError("gone")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:1")
+    monkeypatch.setattr(endings, "runs_page", gone)
+    assert mlflow_lines() == ["MLflow     http://127.0.0.1:1"]

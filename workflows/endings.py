@@ -1,0 +1,111 @@
+"""How stages end on the console: what came of them, and how to open it."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from isoenergy.report.console import told_evaluation
+from isoenergy.storage import strict_json
+from isoenergy.storage.files import open_filesystem, without_secrets
+from workflows.tracking.sqlite_file import SCHEME
+from workflows.tracking.tracking_client import runs_page, tracking_uri
+
+_LOG = logging.getLogger(__name__)
+_LABEL = 11
+_LOCAL_SERVER = "http://127.0.0.1:5000"
+
+
+def evaluation_ending(evaluation: str, page: str = "") -> str:
+    """Return what an evaluation comes to, with every number if `--verbose` was given, and how to open it.
+
+    evaluation, page: places of `evaluation.json` and of its report, if there is one.
+    """
+    filesystem, path = open_filesystem(evaluation)
+    summary = strict_json.loads(filesystem.cat_file(path).decode())
+    told = told_evaluation(summary, verbose=_LOG.isEnabledFor(logging.DEBUG))
+    report = [*_labelled("report", page), *_opened(page)] if page else []
+    drawn = [] if page else _labelled("draw it", f"isoenergy report --evaluation {shlex.quote(evaluation)}")
+    return "\n".join(["", *told, "", *report, *_labelled("evaluation", evaluation), *drawn, *mlflow_lines()])
+
+
+def training_ending(store: str, places: Sequence[str], told: Sequence[str]) -> str:
+    """Return what a training comes to, `told`, and what is done with its SAEs next."""
+    folder = places[0].rpartition("/")[0]
+    evaluate = f"isoenergy evaluate --store {shlex.quote(store)} --saes {shlex.quote(folder)}"
+    saes = [line for number, place in enumerate(places) for line in _labelled("" if number else "SAEs", place)]
+    return "\n".join(["", *told, "", *saes, *_labelled("measure", evaluate), *mlflow_lines()])
+
+
+def mlflow_lines() -> list[str]:
+    """Return where the runs are, and how to open their table."""
+    uri = tracking_uri()
+    lines = _labelled("MLflow", without_secrets(uri))
+    with suppress(Exception):  # a server that is gone by now is no reason to fail
+        page = runs_page(uri)
+        if uri.startswith(SCHEME):
+            program = Path(sys.executable).with_name("mlflow")
+            lines += _labelled("", f"serve it: {program} ui --backend-store-uri {shlex.quote(uri)}")
+            lines += _labelled("", f"open it: {_LOCAL_SERVER}{page}")
+        elif uri.startswith("http"):
+            lines += _labelled("", f"open it: {without_secrets(uri).rstrip('/')}{page}")
+    return lines
+
+
+def took(seconds: float) -> str:
+    """Return a time as people say it: `12 s`, `1 min 12 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Stages:
+    """The stages of a pipeline, numbered, each with the time that it took."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._number = count, 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Say that one begins, and, if nothing stops it, how long it took."""
+        self._number += 1
+        started = monotonic()
+        _LOG.info("%d/%d %s …", self._number, self._count, name)
+        yield
+        _LOG.info("%d/%d %s, %s", self._number, self._count, name, took(monotonic() - started))
+
+
+def training_table(last: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Sequence[str]]]:
+    """Return the rows of a training's table: each SAE's last measures, by its name."""
+    return [(name, [_measured(measures, key, form) for key, _, form in TRAINED]) for name, measures in last.items()]
+
+
+TRAINED: Sequence[tuple[str, str, str]] = (
+    ("validation_r2", "R²", ".3f"),
+    ("bimodal_energy", "bimodal energy", ".1%"),
+    ("always_on_energy", "always-on energy", ".1%"),
+    ("l0", "l0", ".1f"),
+    ("dead_atoms", "dead atoms", ",.0f"),
+)
+"""Measures of a training: MLflow's name, the column's and the format."""
+
+
+def _measured(measures: Mapping[str, float], key: str, form: str) -> str:
+    return format(measures[key], form) if key in measures else "–"
+
+
+def _opened(page: str) -> list[str]:
+    filesystem, path = open_filesystem(page)
+    return _labelled("", f"open it: {Path(path).as_uri()}") if isinstance(filesystem, LocalFileSystem) else []
+
+
+def _labelled(label: str, text: Any) -> list[str]:
+    return [f"{label:<{_LABEL}}{text}"]

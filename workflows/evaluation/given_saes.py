@@ -1,0 +1,47 @@
+"""Which SAEs a command line means: those that it names, and those in the folders that it names."""
+
+import json
+from collections.abc import Sequence
+
+from fsspec import AbstractFileSystem
+
+from isoenergy.sae.fetching import HUB
+from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE
+from isoenergy.storage.files import open_filesystem
+
+DONE_FILE = "done.json"
+"""What `isoenergy train` leaves in its output when it has ended: the SAEs' names, in their order."""
+
+
+def given_saes(places: Sequence[str]) -> tuple[str, ...]:
+    """Return the places of SAEs: a folder that is none itself stands for those in it, in the order of their training.
+
+    In the order of their names, if `isoenergy train` did not make them together.
+    """
+    return tuple(dict.fromkeys(sae for place in places for sae in _given(place)))
+
+
+def _given(place: str) -> list[str]:
+    if place.startswith(HUB) or ForeignPlace.parse(place) is not None:
+        return [place]
+    filesystem, root = open_filesystem(place)
+    if not filesystem.isdir(root) or filesystem.exists(f"{root}/{CONFIG_FILE}"):
+        return [place]
+    children = {path.rstrip("/").rpartition("/")[2] for path in filesystem.ls(root, detail=False)}
+    first = [name for name in _trained_together(filesystem, root) if name in children]
+    there = [*first, *sorted(children - set(first))]
+    saes = [name for name in there if _is_sae(filesystem, f"{root}/{name}")]
+    return [f"{place.rstrip('/')}/{name}" for name in saes] or [place]
+
+
+def _trained_together(filesystem: AbstractFileSystem, root: str) -> list[str]:
+    try:
+        names: list[str] = json.loads(filesystem.cat_file(f"{root}/{DONE_FILE}"))["saes"]
+    except FileNotFoundError:
+        return []
+    return names
+
+
+def _is_sae(filesystem: AbstractFileSystem, folder: str) -> bool:
+    return all(filesystem.exists(f"{folder}/{file}") for file in (CONFIG_FILE, WEIGHTS_FILE))
