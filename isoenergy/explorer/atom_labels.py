@@ -12,6 +12,8 @@ _WORD = re.compile(r"[^\W\d_][^\W_]+")
 _WORDS_A_LABEL = 3
 _LEAST_SHARE = 0.2
 """Of the captions: a word of fewer names something else."""
+_COMMON = 0.15
+"""Words that so large a share of the usual captions have name nothing."""
 
 
 def words_of(caption: str) -> list[str]:
@@ -53,6 +55,7 @@ def atom_labels(
             labels.append("")
             continue
         score = share * np.log(share / usually[places])
+        score[usually[places] > _COMMON] = 0
         score[(share < _LEAST_SHARE) & (counts.data[own] < 2) | (score <= 0)] = 0
         if totals[atom] > 1:
             score[counts.data[own] < 2] = 0

@@ -1,5 +1,6 @@
 """An autoencoder on a gallery: the codes of all pairs, made once, and what is known of each atom from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from isoenergy.metrics.agreement import agreement
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics, ModalityStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
+from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 from isoenergy.store import EmbeddingStore
 
 SIDES = ("image", "text")
@@ -134,11 +136,15 @@ def _encode(name: str, sae: SparseAutoencoder, gallery: Gallery, store: Embeddin
         np.save(folder / f"{side}-code-values.npy", values)
         sides.append(AtomEntries.of(indices, values, atoms))
         sides[-1].save(folder, side)
-    pq.write_table(_atoms_table(statistics, together, sides, gallery), folder / _ATOMS_FILE)
+    pq.write_table(_atoms_table(statistics, together, sides, gallery, sae.config.modalities), folder / _ATOMS_FILE)
 
 
 def _atoms_table(
-    statistics: ConceptStatistics, together: PairAgreement, sides: list[AtomEntries], gallery: Gallery
+    statistics: ConceptStatistics,
+    together: PairAgreement,
+    sides: list[AtomEntries],
+    gallery: Gallery,
+    modalities: Sequence[str],
 ) -> pa.Table:
     names = np.full(statistics.atoms, "dead", dtype=object)
     for name, mask in vars(statistics.classes()).items():
@@ -147,7 +153,7 @@ def _atoms_table(
     return pa.table(
         {
             "atom": np.arange(statistics.atoms),
-            "label": _labels(statistics.atoms, sides, gallery),
+            "label": _labels(statistics.atoms, sides, gallery, modalities),
             "class": pa.array(names.tolist(), pa.string()),
             "energy": statistics.energy,
             "image_energy": statistics.image.energy,
@@ -165,11 +171,15 @@ def _atoms_table(
     )
 
 
-def _labels(atoms: int, sides: list[AtomEntries], gallery: Gallery) -> list[str]:
+def _labels(atoms: int, sides: list[AtomEntries], gallery: Gallery, modalities: Sequence[str]) -> list[str]:
     tops = [side.tops(TOPS) for side in sides]
     numbers, pairs = (np.concatenate([top[part] for top in tops]) for part in (0, 1))
     different, places = np.unique(pairs, return_inverse=True)
     captions = gallery.pairs["caption"].take(different).to_pylist()
     step = max(1, len(gallery) // _USUAL_CAPTIONS)
     usual = gallery.pairs["caption"].take(np.arange(0, len(gallery), step)).to_pylist()
-    return atom_labels(numbers, places, captions, usual, atoms)
+    labels = atom_labels(numbers, places, captions, usual, atoms)
+    for modality, side in zip(modalities, sides, strict=True):
+        for atom in np.flatnonzero(side.fires > ALWAYS_ON_FREQUENCY * len(gallery)):
+            labels[atom] = f"nearly every {'caption' if modality == 'text' else modality}"
+    return labels

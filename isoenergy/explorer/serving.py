@@ -54,12 +54,12 @@ def open_exploration(
     elif manifest.source_config is not None:
         files = OfSource(manifest.source_config)
     gallery = Gallery.of(store, cache, most_pairs, seed)
-    asked = None
+    coded = [CodedPairs.of(each, sae, gallery, store, cache) for each, sae in saes.items()]
+    asked = None  # last: it is loaded while the page is already there
     if not isinstance(encoder, str):
         asked = AskedEncoder(encoder.name, gallery.dim, load=lambda _: encoder)
     elif name := encoder or manifest.encoder:
         asked = AskedEncoder(name, gallery.dim, manifest.encoder_digest if name == manifest.encoder else "")
-    coded = [CodedPairs.of(each, sae, gallery, store, cache) for each, sae in saes.items()]
     return Exploration(
         gallery,
         coded,
@@ -68,7 +68,7 @@ def open_exploration(
         notes,
         asked,
         manifest.image_reading,
-        store.uri.rstrip("/").rpartition("/")[2],
+        "/".join(store.uri.rstrip("/").split("/")[-2:]),
     )
 
 

@@ -163,7 +163,7 @@ def test_a_list_is_served_in_pages(exploration: Exploration):
 
 
 def test_labels_are_words_that_set_captions_apart():
-    usual = ["a dog on the beach", "a red bus", "a blue bus in the street", "the cat on a mat"] * 5
+    usual = ["a dog on the beach", "a red bus", "a blue bus in the street", "the cat on a mat", *["a thing"] * 16]
     captions = ["a red teapot", "the red teapot on a table", "a dog"]
     assert atom_labels(np.array([0, 0, 2]), np.array([0, 1, 2]), captions, usual, 3) == ["teapot · red", "", "dog"]
 

@@ -212,7 +212,7 @@ function pairTile(pair, caption) {
   } else {
     tile.append(el("button", { type: "button", class: "small", text: `by its ${rowsOf(0, 1)}`, onclick: () => askPair(pair, 0, caption) }));
   }
-  tile.append(el("button", { type: "button", class: "words", text: caption, title: `ask by this ${rowsOf(1, 1)}`, onclick: () => askPair(pair, 1, caption) }));
+  tile.append(el("button", { type: "button", class: "said", title: `ask by this ${rowsOf(1, 1)}`, onclick: () => askPair(pair, 1, caption) }, el("span", { text: caption })));
   return tile;
 }
 
@@ -225,6 +225,7 @@ function showAnswer() {
     places.atoms = el("section", { class: "made-of", "aria-labelledby": "made-of" });
     places.near = el("section", { class: "near", "aria-labelledby": "near" });
     places.answer.replaceChildren(places.atoms, places.near);
+    beginMadeOf();
   }
   if (!sliding) showMadeOf();
   showNear();
@@ -233,37 +234,49 @@ function showAnswer() {
 
 const CUT = 10;
 
+/** What stays while the list of atoms is drawn anew: what somebody types into it is not lost. */
+function beginMadeOf() {
+  const add = el("input", { type: "number", min: 0, max: saeNow().atoms - 1, placeholder: "number", "aria-label": "number of an atom to add", id: "add-atom" });
+  Object.assign(places, {
+    sum: el("p", { class: "quiet" }),
+    list: el("ol", { class: "contributions" }),
+    all: el("button", { type: "button", id: "all-atoms", onclick: () => { asked.all = !asked.all; showMadeOf(); } }),
+    reset: el("button", { type: "button", id: "reset", text: "as it was", onclick: () => { asked.coefficients = {}; ask(); } }),
+  });
+  places.atoms.replaceChildren(
+    el("h2", { id: "made-of", text: "What it is made of" }),
+    places.sum,
+    el("p", { class: "legend" }, ...["bimodal", "image_only", "text_only"].map((kind) => el("span", { class: `key ${kind}`, text: className(kind) }))),
+    places.list,
+    places.all,
+    el(
+      "div", { class: "row" },
+      el("button", { type: "button", id: "off-unimodal", text: "switch off what is not bimodal", onclick: () => {
+        for (const row of answer.atoms) if (row.class !== "bimodal") asked.coefficients[row.atom] = 0;
+        ask();
+      } }),
+      places.reset,
+      el("form", { class: "less", onsubmit: (/** @type {Event} */ event) => {
+        event.preventDefault();
+        if (add.value === "") return;
+        addAtom(Number(add.value), Math.max(...answer.atoms.map((/** @type {any} */ row) => Math.abs(row.found))) / 2);
+        add.value = "";
+      } }, add, el("button", { type: "submit", text: "+ add an atom" })),
+    ),
+  );
+}
+
 function showMadeOf() {
   const { atoms, whole: whole_ } = answer;
   const most = Math.max(...atoms.map((/** @type {any} */ row) => Math.max(Math.abs(row.found), Math.abs(row.coefficient))), 1e-9);
   const largest = Math.max(...atoms.map((/** @type {any} */ row) => Math.abs(row.share)), 1e-9);
-  const steered = Object.keys(asked.coefficients).length > 0;
   const some = asked.all ? atoms : atoms.slice(0, CUT);
-  const list = el("ol", { class: "contributions" });
-  for (const row of some) list.append(contribution(row, most, largest));
-  const add = el("input", { type: "number", min: 0, max: saeNow().atoms - 1, placeholder: "number", "aria-label": "number of an atom to add", id: "add-atom" });
-  places.atoms.replaceChildren(
-    el("h2", { id: "made-of", text: "What it is made of" }),
-    el("p", { class: "quiet", text: `${atoms.length} atoms rebuild ${percent(1 - whole_.error)} of it; ${percent(whole_.error)} is left over (cosine ${fixed(whole_.cosine)}).` }),
-    el(
-      "p", { class: "legend" },
-      ...["bimodal", "image_only", "text_only"].map((kind) => el("span", { class: `key ${kind}`, text: className(kind) })),
-    ),
-    list,
-    atoms.length > CUT && el("button", { type: "button", id: "all-atoms", text: asked.all ? "show fewer" : `show all ${atoms.length}`, onclick: () => { asked.all = !asked.all; showMadeOf(); } }),
-    el(
-      "div", { class: "row" },
-      el("button", { type: "button", id: "off-unimodal", text: "switch off what is not bimodal", onclick: () => {
-        for (const row of atoms) if (row.class !== "bimodal") asked.coefficients[row.atom] = 0;
-        ask();
-      } }),
-      el("button", { type: "button", id: "reset", text: "as it was", disabled: !steered, onclick: () => { asked.coefficients = {}; ask(); } }),
-      el("form", { class: "less", onsubmit: (/** @type {Event} */ event) => {
-        event.preventDefault();
-        if (add.value !== "") addAtom(Number(add.value), most / 2);
-      } }, add, el("button", { type: "submit", text: "+ add an atom" })),
-    ),
-  );
+  places.sum.textContent = `${atoms.length} atoms rebuild ${percent(1 - whole_.error)} of it; ${percent(whole_.error)} is left over (cosine ${fixed(whole_.cosine)}). ` +
+    "A bar is the share of it that an atom explains, the slider its coefficient: switch one off or move it, and the neighbours follow.";
+  places.list.replaceChildren(...some.map((/** @type {any} */ row) => contribution(row, most, largest)));
+  places.all.hidden = atoms.length <= CUT;
+  places.all.textContent = asked.all ? "show fewer" : `show all ${atoms.length}`;
+  /** @type {HTMLButtonElement} */ (places.reset).disabled = !Object.keys(asked.coefficients).length;
 }
 
 /** @param {any} row @param {number} most @param {number} largest */
@@ -335,7 +348,7 @@ function showNear() {
 
 /** @param {any} way @param {any} found */
 function wayColumn(way, found) {
-  const column = el("article", { class: "way", "aria-label": way.title }, el("h3", { text: way.title, title: way.definition }));
+  const column = el("article", { class: "way", "aria-label": way.title }, el("h3", { text: way.title }), el("p", { class: "definition quiet", text: way.definition, title: way.definition }));
   if (!found.neighbours.length) {
     column.append(el("p", { class: "quiet", text: "Nothing is left of what was asked: no atom that this way keeps is in it." }));
     return column;

@@ -5,7 +5,7 @@ import { showAtom } from "./atom.js";
 import { showAtoms } from "./atoms.js";
 import { showCompare } from "./compare.js";
 import { showMap } from "./map.js";
-import { complain, content, el, saeNow, state, whole } from "./parts.js";
+import { complain, content, el, rowsOf, saeNow, state, whole } from "./parts.js";
 import { call } from "./server.js";
 
 /** @type {Record<string, (view: HTMLElement) => void>} */
@@ -56,10 +56,12 @@ function tell() {
   const sae = saeNow();
   const some = about.total > about.pairs ? `a sample of ${whole(about.pairs)} of ${whole(about.total)} pairs` : `${whole(about.pairs)} pairs`;
   const { bimodal, image_only, text_only } = sae.classes;
-  /** @type {HTMLElement} */ (document.getElementById("about")).textContent =
-    `${about.title}: ${some}. ${sae.name}: ${whole(sae.live)} live atoms of ${whole(sae.atoms)}, ${whole(bimodal)} bimodal, ` +
-    `${whole(image_only)} and ${whole(text_only)} of one modality; ${whole(sae.shared)} shared in meaning, ` +
-    `all by ${about.fitted.which}, ${whole(about.fitted.pairs)} pairs.`;
+  const [line, more] = /** @type {any} */ (document.getElementById("about")).children;
+  line.textContent = `${about.title}: ${some}; ${sae.name}: ${whole(sae.live)} atoms, ${whole(sae.shared)} shared in meaning`;
+  more.textContent = `${sae.name} has ${whole(sae.live)} live atoms of ${whole(sae.atoms)}, ${whole(bimodal)} bimodal, ` +
+    `${whole(image_only)} of ${rowsOf(0)} only, ${whole(text_only)} of ${rowsOf(1)} only. ${whole(sae.shared)} are shared in meaning: ` +
+    `${rowsOf(0)} and ${rowsOf(1)} of the same pairs fire them together, beyond chance. An atom is bimodal if each modality has at least 5% of its energy. ` +
+    `What is said of atoms is of ${about.fitted.which}, ${whole(about.fitted.pairs)} pairs; examples and neighbours are of all ${whole(about.pairs)}.`;
 }
 
 async function start() {

@@ -21,7 +21,7 @@ export function showMap(view) {
         else shownBy.hidden.add(kind);
         draw();
       } }), " ", el("span", { class: `key ${kind}`, text: className(kind) })))),
-    el("p", { class: "quiet", text: "A dot is an atom, its area the energy; near ones point the same way. Point at one to see what fires it, and what it is bound to in pairs; click to open it." }),
+    el("p", { class: "quiet", text: "A dot is an atom, its area the energy; near ones point the same way. Point at or tap one to see what fires it, and by lines what it is bound to in pairs; click it to open it." }),
     said,
     el("div", { class: "mapped" }, canvas, tip),
   );

@@ -1,0 +1,288 @@
+"""The live page in a real browser. ISOENERGY_SCREENSHOTS=FOLDER keeps the pictures that the tests take."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from isoenergy.explorer.exploration import Exploration
+from isoenergy.explorer.serving import ServedPage
+from isoenergy.explorer.web_page import Access, web_page
+from tests.browser import Watched, chromium
+from tests.explorer.small_exploration import HOSTILE, caption_of, explored, png
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+SERIOUS = ("serious", "critical")
+VIEWS = ("ask", "atoms", "map", "compare")
+
+
+@pytest.fixture(scope="module")
+def exploration(tmp_path_factory: pytest.TempPathFactory) -> Exploration:
+    return explored(tmp_path_factory.mktemp("browsed"), pictures=True)
+
+
+@pytest.fixture(scope="module")
+def served(exploration: Exploration) -> Iterator[ServedPage]:
+    access = Access("secret")
+    page = ServedPage(web_page(exploration, access), access).start()
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def watched(browser: "Browser", served: ServedPage) -> Iterator[Watched]:
+    """The page, just opened; in the end it has said nothing on the console, and asked nobody else."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    found = Watched(context.new_page())
+    found.page.goto(served.url)
+    found.page.locator("#about summary:not(:empty)").wait_for()
+    yield found
+    assert found.troubles == []
+    own = served.url.split("?")[0]
+    assert [url for url in found.requests if not url.startswith((own, "data:", "blob:"))] == []
+    context.close()
+
+
+def ask(page: "Page", text: str) -> None:
+    page.fill("#ask-text", text)
+    page.press("#ask-text", "Enter")
+    page.locator(".way").first.wait_for()
+
+
+def neighbours(page: "Page", way: str = "as they are") -> list[str]:
+    found = page.locator(f".way[aria-label='{way}'] .tile")
+    return [str(tile.get_attribute("aria-label")) for tile in found.all()]
+
+
+def show(page: "Page", view: str) -> None:
+    page.click(f"#views a[href='#{view}']")
+
+
+def test_words_are_asked_and_answered_by_atoms_and_neighbours(watched: Watched) -> None:
+    page = watched.page
+    ask(page, caption_of(12))
+    assert neighbours(page)[0] == f"caption: {caption_of(12)}"
+    titles = page.locator(".way h3").all_inner_texts()
+    assert titles == ["as they are", "unimodal atoms removed", "unimodal part subtracted", "centring"]
+    assert page.locator(".contribution").count() >= 3
+    assert re.search(r"\d+ atoms rebuild \d+", page.inner_text(".made-of"))
+    page.click(".ways summary")
+    page.check("#way-whitened")
+    page.locator(".way[aria-label='whitening']").wait_for()
+    page.uncheck("#way-original")
+    page.locator(".way[aria-label='as they are']").wait_for(state="detached")
+
+
+def test_an_image_is_uploaded_dropped_and_pasted(watched: Watched, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    (tmp_path / "image.png").write_bytes(png(20))
+    page.set_input_files("#ask-file", tmp_path / "image.png")
+    first = page.locator(".way[aria-label='as they are'] .tile").first
+    expect(first).to_have_attribute("aria-label", f"image: {caption_of(20)}")
+    expect(page.locator(".term img")).to_have_count(1)
+    give = """([bytes, kind]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
+        const event = kind === "drop" ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+            : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+        document.body.dispatchEvent(event);
+    }"""
+    for pair, kind in ((30, "drop"), (40, "paste")):
+        page.evaluate(give, [list(png(pair)), kind])
+        expect(first).to_have_attribute("aria-label", f"image: {caption_of(pair)}")
+
+
+def test_what_is_no_image_is_said(watched: Watched, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    (tmp_path / "text.png").write_text("no image")
+    watched.page.set_input_files("#ask-file", tmp_path / "text.png")
+    expect(watched.page.locator("#trouble")).to_contain_text("the image cannot be read")
+    assert [line for line in watched.troubles if "422" not in line] == []
+    watched.troubles.clear()  # the browser tells of every answer that is none
+
+
+def test_a_pair_is_clicked_and_steered(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    page.locator(".start .said").nth(3).click()
+    page.locator(".way").first.wait_for()
+    expect(page.locator(".partner").first).to_contain_text("its own image is number")
+    before = neighbours(page)
+    page.locator(".contribution input[type=checkbox]").first.uncheck()
+    expect(page.locator(".contribution.steered")).to_have_count(1)
+    assert neighbours(page) != before
+    page.click("#reset")
+    expect(page.locator(".contribution.steered")).to_have_count(0)
+    assert neighbours(page) == before
+    slider = page.locator(".contribution input[type=range]").first
+    slider.focus()
+    for _ in range(60):
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator(".contribution.steered")).to_have_count(1)
+    assert page.evaluate("document.activeElement.type") == "range", "the slider keeps the focus"
+    count = page.locator(".contribution").count()
+    page.fill("#add-atom", "33")
+    page.press("#add-atom", "Enter")
+    expect(page.locator("#atom-33-on")).to_be_checked()
+    assert page.locator(".contribution").count() in (count, count + 1)
+    page.click("#off-unimodal")
+    expect(page.locator(".contribution:not(.bimodal) input[type=checkbox]:checked")).to_have_count(0)
+
+
+def test_a_text_is_subtracted(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    ask(page, caption_of(12))
+    before = neighbours(page)
+    page.fill("input[placeholder='subtract a text']", caption_of(13))
+    page.press("input[placeholder='subtract a text']", "Enter")
+    expect(page.locator(".term")).to_have_count(2)
+    expect(page.locator(".way .tile").first).not_to_have_attribute("aria-label", f"caption: {caption_of(13)}")
+    page.wait_for_function("(n) => document.querySelectorAll('.contribution').length > n", arg=4)
+    assert neighbours(page) != before
+
+
+def test_atoms_are_searched_opened_noted_and_linked(watched: Watched, served: ServedPage) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    show(page, "atoms")
+    page.locator(".card").first.wait_for()
+    whole = page.inner_text("#atom-count")
+    page.fill("#atoms-query", "zebra")
+    expect(page.locator("#atom-count")).not_to_have_text(whole)
+    page.fill("#atoms-query", "")
+    expect(page.locator("#atom-count")).to_have_text(whole)
+    page.select_option("#atoms-sort", "energy")
+    page.locator(".card").first.wait_for()
+    page.focus("#atoms-query")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("Number(document.activeElement.closest('.card').dataset.place)") == 1
+    page.keyboard.press("Enter")
+    dialog = page.locator("#atom[open]")
+    dialog.wait_for()
+    expect(dialog).to_contain_text("Partners across pairs")
+    assert dialog.locator(".examples li").count() > 6
+    expect(dialog.locator(".histogram")).to_be_visible()
+    address = page.url
+    assert re.search(r"#atoms/second/\d+$", address)
+    page.fill("#note", f"seen {HOSTILE}")
+    dialog.get_by_text("keep the note").click()
+    expect(dialog).to_contain_text("kept in notes.json")
+    page.keyboard.press("Escape")
+    expect(page.locator("#atom[open]")).to_have_count(0)
+    assert page.url.endswith("#atoms")
+    page.check("#atoms-noted")
+    expect(page.locator("#atom-count")).to_have_text("1 atom")
+    expect(page.locator(".card .note")).to_contain_text("seen <img")
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.locator("#note")).to_have_value(f"seen {HOSTILE}")
+    with page.expect_download() as download:
+        page.get_by_text("export all notes").click()
+    assert HOSTILE.split()[0] in Path(download.value.path()).read_text()
+    page.go_back()
+    assert served.url
+
+
+def test_the_map_shows_an_atom_and_opens_it(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    show(page, "map")
+    canvas = page.locator("canvas.map")
+    expect(canvas).to_have_attribute("data-dots", re.compile(r"[1-9]\d"))
+    page.select_option("#map-by", "pca")
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".tip")).to_be_visible()
+    expect(page.locator(".tip img").first).to_have_attribute("src", re.compile("^data:image/webp"))
+    page.keyboard.press("Enter")
+    page.locator("#atom[open]").wait_for()
+    page.keyboard.press("Escape")
+    page.uncheck("#map-bimodal")
+
+
+def test_two_autoencoders_are_compared(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    show(page, "compare")
+    expect(page.locator("#compare-summary")).to_contain_text("atoms of second are in first too")
+    assert page.locator(".matched tbody tr").count() > 20
+    page.locator(".matched a").first.click()
+    page.locator("#atom[open]").wait_for()
+
+
+def test_the_autoencoder_is_changed(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    ask(page, caption_of(12))
+    before = page.locator(".contribution .name").all_inner_texts()
+    page.select_option("#sae", "first")
+    expect(page.locator("#about")).to_contain_text("first:")
+    page.locator(".contribution").first.wait_for()
+    assert page.locator(".contribution .name").all_inner_texts() != before
+
+
+def test_a_hostile_caption_is_words(watched: Watched) -> None:
+    page = watched.page
+    ask(page, HOSTILE)
+    assert neighbours(page)[0] == f"caption: {HOSTILE}"
+    assert page.locator("img[src='x']").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_people_can_use_it_on_any_screen(watched: Watched, tmp_path: Path, width: int, scheme: str) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    axe = Axe()
+    for view in VIEWS:
+        show(page, view)
+        if view == "ask":
+            ask(page, caption_of(12))
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+        found = [each["id"] for each in axe.run(page).response["violations"] if each["impact"] in SERIOUS]
+        assert found == [], view
+        watched.screenshot(f"explore-{view}-{width}-{scheme}", tmp_path)
+    page.evaluate("location.hash = '#atoms/second/3'")
+    page.locator("#atom[open] .histogram").wait_for()
+    page.wait_for_load_state("networkidle")
+    found = [each["id"] for each in axe.run(page).response["violations"] if each["impact"] in SERIOUS]
+    assert found == []
+    assert page.evaluate(
+        "document.querySelector('#atom').scrollWidth <= document.querySelector('#atom').clientWidth + 1"
+    )
+    watched.screenshot(f"explore-atom-{width}-{scheme}", tmp_path)
+
+
+def test_without_its_token_the_page_says_what_to_do(browser: "Browser", served: ServedPage) -> None:
+    from playwright.sync_api import expect
+
+    page = browser.new_page()
+    page.goto(served.url.split("?")[0])
+    expect(page.locator("#trouble")).to_contain_text("the address lacks its token")
+    page.close()
