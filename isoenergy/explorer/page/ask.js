@@ -236,7 +236,7 @@ const CUT = 10;
 
 /** What stays while the list of atoms is drawn anew: what somebody types into it is not lost. */
 function beginMadeOf() {
-  const add = el("input", { type: "number", min: 0, max: saeNow().atoms - 1, placeholder: "number", "aria-label": "number of an atom to add", id: "add-atom" });
+  const add = el("input", { type: "number", min: 0, max: saeNow().atoms - 1, placeholder: "an atom’s number", "aria-label": "number of an atom to add", id: "add-atom" });
   Object.assign(places, {
     sum: el("p", { class: "quiet" }),
     list: el("ol", { class: "contributions" }),
