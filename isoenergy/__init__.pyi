@@ -1,3 +1,4 @@
+from .atom_table import describe_atoms as describe_atoms
 from .codes.sparse_codes import SparseCodes as SparseCodes
 from .explorer.serving import explore as explore
 from .fitting import fit as fit

@@ -1,9 +1,9 @@
 """Training in a notebook: arrays, or a store, in; sparse autoencoders out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -11,14 +11,21 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
+from isoenergy.atom_table import AtomTable, table_of_sums
 from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics
+from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.store import EmbeddingStore, PairBatches
 from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer
 from isoenergy.training.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from isoenergy.encoders.dual_encoder import DualEncoder
 
 Rows = Tensor | np.ndarray
 
@@ -37,6 +44,8 @@ class Fit:
     config: TrainingConfig
     statistics: ConceptStatistics
     """Of the training pairs, coded by `sae` at the end: its atoms' energies and classes."""
+    agreement: PairAgreement
+    """Of the same: what an atom's two coefficients have to do with each other."""
 
     @property
     def sae(self) -> SparseAutoencoder:
@@ -62,6 +71,21 @@ class Fit:
     def decode(self, codes: SparseCodes | NumpyCodes) -> Rows:
         """Return the `(batch, dim)` rows that codes rebuild."""
         return self.sae.decode(codes)
+
+    @property
+    def atoms(self) -> AtomTable:
+        """What the training pairs show of each atom of `sae`."""
+        return table_of_sums(self.statistics, self.agreement)
+
+    def top_atoms(
+        self, text_or_image: "str | Image.Image", encoder: "DualEncoder", count: int = 10
+    ) -> list[tuple[int, float]]:
+        """Return the strongest atoms of a text or a picture; see `SparseAutoencoder.top_atoms`."""
+        return self.sae.top_atoms(text_or_image, encoder, count)
+
+    def without(self, codes: SparseCodes, atoms: Sequence[int]) -> SparseCodes:
+        """Return codes with some atoms' coefficients set to 0; see `SparseAutoencoder.without`."""
+        return self.sae.without(codes, atoms)
 
     def save(self, folder: str | Path) -> None:
         """Write each autoencoder into a folder of its name below `folder`, as `isoenergy train` does."""
@@ -142,7 +166,7 @@ def fit(
     for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True):
         assert isinstance(sae, SparseAutoencoder)  # rows of one width
         saes[name] = sae.cpu().requires_grad_(False).eval()
-    return Fit(saes, history, config, _statistics(_most_aligned(saes), batches))
+    return Fit(saes, history, config, *_sums(_most_aligned(saes), batches))
 
 
 def _start_from(trainer: Trainer, start: SparseAutoencoder) -> None:
@@ -159,14 +183,15 @@ def _most_aligned(saes: Mapping[str, SparseAutoencoder]) -> SparseAutoencoder:
     return max(saes.values(), key=lambda sae: sae.config.beta)
 
 
-def _statistics(sae: SparseAutoencoder, batches: PairBatches) -> ConceptStatistics:
-    statistics = ConceptStatistics.zeros(sae.config.atoms)
+def _sums(sae: SparseAutoencoder, batches: PairBatches) -> tuple[ConceptStatistics, PairAgreement]:
+    statistics, agreement = ConceptStatistics.zeros(sae.config.atoms), PairAgreement.zeros(sae.config.atoms)
     gram = sae.gram_of_frozen(2 * batches.batch_pairs * batches.steps)
     for image, text in batches.epoch(0):
         both = zip((image, text), sae.config.modalities, strict=True)
         image_codes, text_codes = (sae.encode(sae.prepare(rows, modality), gram=gram) for rows, modality in both)
         statistics.update(image_codes, text_codes)
-    return statistics
+        agreement.update(image_codes, text_codes)
+    return statistics, agreement
 
 
 def _means(config: TrainingConfig, store: EmbeddingStore | None, images: Any, texts: Any) -> dict[str, Tensor] | None:

@@ -1,12 +1,14 @@
 """`isoenergy.fit`: arrays or a store in, autoencoders out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import isoenergy
+from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.errors import InputError
 from isoenergy.fitting import Fit
 from isoenergy.store import PairBatches
@@ -119,3 +121,59 @@ def test_atoms_are_taken_out_of_codes_and_added_to_rows(pairs: tuple[np.ndarray,
     for wrong in (lambda: sae.without(codes, [32]), lambda: sae.steer(rows, -1, 1.0)):
         with pytest.raises(ValueError, match="atoms are numbered from 0 to 31"):
             wrong()
+
+
+def test_atoms_are_a_table(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    table = fit.atoms
+    classes = fit.statistics.classes()
+    assert (len(table), table.pairs) == (32, 600)
+    np.testing.assert_array_equal(table["class"] == "image_only", classes.image_only)
+    np.testing.assert_array_equal(table["image_energy"], fit.statistics.image.energy)
+    assert table["agrees"].any()
+    frame = table.frame()
+    assert frame.index.name == "atom"
+    assert list(frame.columns) == list(table.columns)
+    strongest = table.strongest(2)
+    assert f"{strongest[0]:6}" in repr(table).splitlines()[2]
+
+    captions = [f"pair {number}" for number in range(600)]
+    described = isoenergy.describe_atoms(fit.sae, *pairs, captions=captions, examples=3)
+    np.testing.assert_allclose(described["text_energy"], table["text_energy"])
+    codes = np.maximum(*(dense(fit.encode(x, name), 32) for x, name in zip(pairs, ("image", "text"), strict=True)))
+    best = np.argsort(-codes[:, strongest[0]])[:3]
+    assert described["examples"][strongest[0]] == " | ".join(captions[pair] for pair in best)
+    dead = np.flatnonzero(~(codes > 0).any(axis=0))
+    assert all(described["examples"][atom] == "" for atom in dead)
+    with pytest.raises(InputError, match="as many, got 600, 600, 599"):
+        isoenergy.describe_atoms(fit.sae, *pairs, captions=captions[1:])
+
+
+def dense(codes: NumpyCodes, atoms: int) -> np.ndarray:
+    found = np.zeros((len(codes), atoms), np.float32)
+    np.add.at(found, (np.arange(len(codes))[:, None], codes.indices), codes.values)
+    return found
+
+
+class Eye:
+    """An encoder whose embeddings are given."""
+
+    def __init__(self, image: np.ndarray, text: np.ndarray) -> None:
+        self.image, self.text = image, text
+
+    def encode_images(self, images: list) -> torch.Tensor:
+        assert images == [7]
+        return torch.from_numpy(self.image[None])
+
+    def encode_texts(self, texts: list) -> torch.Tensor:
+        assert texts == ["a red heart"]
+        return torch.from_numpy(self.text[None])
+
+
+def test_the_atoms_of_a_text_and_of_a_picture(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    encoder: Any = Eye(pairs[0][0], pairs[1][1])
+    for what, found in (("a red heart", fit.encode(pairs[1][1:2], "text")), (7, fit.encode(pairs[0][:1], "image"))):
+        codes = dense(found, 32)[0]
+        top = fit.top_atoms(what, encoder, count=2)  # type: ignore[arg-type]  # no picture
+        expected = np.argsort(-np.abs(codes))[:2]
+        assert [atom for atom, _ in top] == expected.tolist()
+        np.testing.assert_allclose([value for _, value in top], codes[expected], rtol=1e-5)

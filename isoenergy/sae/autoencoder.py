@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -32,6 +32,11 @@ from isoenergy.sparse_encoders import MatchingPursuit
 
 UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
 """What reading an autoencoder raises that is none."""
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from isoenergy.encoders.dual_encoder import DualEncoder
+
 Layout = Literal["isoenergy", "saelens"]
 Rows = TypeVar("Rows", Tensor, np.ndarray)
 _NORM_FLOOR = 1e-8
@@ -199,6 +204,22 @@ class SparseAutoencoder(nn.Module):
             with torch.no_grad():
                 return self.decode(SparseCodes(*tensors)).cpu().numpy()
         return nn.functional.embedding_bag(codes.indices, self.dictionary, per_sample_weights=codes.values, mode="sum")
+
+    @torch.no_grad()
+    def top_atoms(
+        self, text_or_image: "str | Image.Image", encoder: "DualEncoder", count: int = 10
+    ) -> list[tuple[int, float]]:
+        """Return the strongest atoms of a text or a picture, with their coefficients, the largest first.
+
+        encoder: of the model whose embeddings it was trained on, as `isoenergy.encoders.load_encoder` returns it.
+        """
+        if isinstance(text_or_image, str):
+            modality, rows = "text", encoder.encode_texts([text_or_image])
+        else:
+            modality, rows = "image", encoder.encode_images([text_or_image])
+        codes = self.encode(self.prepare(rows.to(self.dictionary.device), modality))
+        both = zip(codes.indices[0].tolist(), codes.merged_values()[0].tolist(), strict=True)
+        return sorted(((atom, value) for atom, value in both if value), key=lambda pair: -abs(pair[1]))[:count]
 
     def without(self, codes: SparseCodes, atoms: Sequence[int]) -> SparseCodes:
         """Return the codes with the coefficients of some atoms set to 0.
