@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from isoenergy.pursuit import residual as residual_form
-from isoenergy.pursuit.gram import gram_matrix, matmul_precision
+from isoenergy.pursuit.gram import matmul_precision, passing_gram_matrix
 from isoenergy.pursuit.plan import Form
 from isoenergy.pursuit.policy import Precision, PursuitPolicy
 from isoenergy.pursuit.reverse import reverse
@@ -28,9 +28,11 @@ class DifferentiablePursuit(torch.autograd.Function):
         gram: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return indices (int32, -1 where a row had stopped), values and residual."""
+        if gram is None and form != "residual":
+            gram = passing_gram_matrix(dictionary, precision)
         x, dictionary = x.detach(), dictionary.detach().contiguous()
         with matmul_precision(precision):
-            indices, values, residual = _pursue(x, dictionary, k, policy, form, precision, gram)
+            indices, values, residual = _pursue(x, dictionary, k, policy, form, gram)
         ctx.form = form
         ctx.mark_non_differentiable(indices)
         ctx.save_for_backward(dictionary, indices, values, residual)
@@ -62,12 +64,10 @@ def _pursue(
     k: int,
     policy: PursuitPolicy,
     form: Form,
-    precision: Precision,
     gram: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if form == "residual":
+    if gram is None or form == "residual":
         return residual_form.pursue(x, dictionary, k, policy)
-    gram = gram_matrix(dictionary, precision) if gram is None else gram
     if form == "cpu":
         from isoenergy.pursuit import cpu  # numba takes a second to load
 

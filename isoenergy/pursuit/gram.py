@@ -1,8 +1,11 @@
 """The two matrix products of a pursuit, correlations and Gram matrix, in a precision that no global setting changes."""
 
 import math
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoenergy.compiling.products import product
+from isoenergy.compiling.threads import in_parallel
 from isoenergy.pursuit.policy import Precision
 
 GRAM_PANEL = 256
 """Columns of a Gram matrix that are computed at a time."""
 # Rows of the Gram matrix are kept this much apart, or columns of a power of two would all meet in one cache set.
 _ROW_PADDING_BYTES = 64
+_ROWS_A_TASK = 256
 
 
 @contextmanager
@@ -40,9 +46,9 @@ def correlations(x: Tensor, dictionary: Tensor, out: Tensor | None = None) -> Te
     products, on most processors, do not.
     """
     if len(x) == 1:
-        pair = torch.mm(x.expand(2, -1), dictionary.T)
+        pair = product(x.expand(2, -1), dictionary)
         return pair[:1] if out is None else out.copy_(pair[:1])
-    return torch.mm(x, dictionary.T) if out is None else torch.mm(x, dictionary.T, out=out)
+    return product(x, dictionary, out)
 
 
 def gram_matrix(dictionary: Tensor, precision: Precision = "full") -> Tensor:
@@ -54,23 +60,64 @@ def gram_matrix(dictionary: Tensor, precision: Precision = "full") -> Tensor:
     with torch.no_grad(), matmul_precision(precision):
         if dictionary.device.type != "cpu":
             return torch.mm(dictionary, dictionary.T)
-        return _symmetric_product(dictionary)
+        gram = _empty_gram(len(dictionary), dictionary.dtype)
+        write_gram(gram, dictionary)
+        return gram
 
 
-def _symmetric_product(dictionary: Tensor) -> Tensor:
-    atoms = len(dictionary)
-    gram = empty_on_huge_pages((atoms, padded_row(atoms, dictionary.dtype)), dictionary.dtype)[:, :atoms]
-    for low, high in even_parts(atoms, GRAM_PANEL):
-        write_panel(gram, dictionary, low, high)
+class _Kept(threading.local):
+    """The memory of a thread's last Gram matrix, for as long as the dictionary lives that it was of."""
+
+    def __init__(self) -> None:
+        self.slot: dict[str, Any] = {}
+
+
+_kept = _Kept()
+
+
+def passing_gram_matrix(dictionary: Tensor, precision: Precision) -> Tensor:
+    """Return `gram_matrix(dictionary)` in memory that this thread's next call writes anew: for one pursuit.
+
+    A step of training needs a new one for each dictionary, and on a CPU asking for its memory and giving it back takes
+    as long as mirroring it.
+    """
+    if dictionary.device.type != "cpu":
+        return gram_matrix(dictionary, precision)
+    slot, atoms = _kept.slot, len(dictionary)
+    gram: Tensor | None = slot.get("gram")
+    if gram is None or len(gram) != atoms or gram.dtype != dictionary.dtype:
+        slot.clear()  # before there are two
+        gram = slot["gram"] = _empty_gram(atoms, dictionary.dtype)
+
+    def forget(owner: object) -> None:
+        if slot.get("owner") is owner:
+            slot.clear()
+
+    slot["owner"] = weakref.ref(dictionary, forget)
+    with torch.no_grad(), matmul_precision(precision):
+        write_gram(gram, dictionary)
     return gram
 
 
+def _empty_gram(atoms: int, dtype: torch.dtype) -> Tensor:
+    return empty_on_huge_pages((atoms, padded_row(atoms, dtype)), dtype)[:, :atoms]
+
+
+def write_gram(gram: Tensor, dictionary: Tensor) -> None:
+    """Write the Gram matrix of `(atoms, dim)` to `(atoms, atoms)` memory on a CPU."""
+    for low, high in even_parts(len(dictionary), GRAM_PANEL):
+        write_panel(gram, dictionary, low, high)
+
+
 def write_panel(gram: Tensor, dictionary: Tensor, low: int, high: int) -> None:
-    """Write columns `low` to `high` of a Gram matrix down to the diagonal, and the same as rows."""
+    """Write columns `low` to `high` of a Gram matrix down to the diagonal, and the same as rows.
+
+    What lies below the diagonal is a copy: not every processor rounds both halves alike.
+    """
+    from isoenergy.pursuit.tiles import mirror  # numba takes a second to load
+
     correlations(dictionary[:high], dictionary[low:high], out=gram[:high, low:high])
-    gram[low:high, :low] = gram[:low, low:high].T
-    square = gram[low:high, low:high]
-    square.copy_(square.triu() + square.triu(1).T)  # not every processor rounds both halves alike
+    in_parallel(partial(mirror, gram.numpy(), low, high), high, _ROWS_A_TASK)
 
 
 def padded_row(atoms: int, dtype: torch.dtype) -> int:

@@ -29,8 +29,10 @@ from torch.nn.functional import cosine_similarity, normalize
 from tqdm import tqdm
 
 from isoenergy import SparseAutoencoder
+from isoenergy.compiling.products import onednn_is_faster
 from isoenergy.objective import masked_cosine_alignment, reconstruction_loss
 from isoenergy.pursuit import gram_matrix, matching_pursuit, plan_pursuit
+from isoenergy.pursuit.gram import passing_gram_matrix
 from isoenergy.sae.sae_config import SaeConfig
 
 BETA = 4e-4
@@ -302,6 +304,7 @@ def measure(shape: Shape, settings: Settings) -> dict:
     result["saved_bytes_a_row"] = saved_bytes_a_row(ours, x)
     repeats = 15 if shape.batch * shape.atoms <= 2**25 else 3
     result["gram_seconds"] = median(lambda: gram_matrix(dictionary), repeats)
+    result["gram_in_kept_memory_seconds"] = median(lambda: passing_gram_matrix(dictionary, "full"), repeats)
     result["step_seconds"] = median(lambda: step(ours, x), repeats)
     parts = unavoidable(shape, x, dictionary)
     result["unavoidable_seconds"] = parts
@@ -371,6 +374,7 @@ def machine() -> dict:
         "processor": models[0],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "float32 products": "oneDNN" if onednn_is_faster() else "MKL",
         "python": platform.python_version(),
         "gemm_gflops": 2 * size**3 / median(lambda: torch.mm(a, b, out=c)) / 1e9,
         "copy_gb_per_second": 2 * 4 * 2**24 / median(lambda: target.copy_(source)) / 1e9,

@@ -1,5 +1,7 @@
 """Every form of the pursuit is held to the oracle."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from isoenergy import SparseCodes
 from isoenergy.pursuit import Backend, PursuitPolicy, cpu, gram_matrix, matching_pursuit, plan_pursuit
+from isoenergy.pursuit.gram import GRAM_PANEL, correlations, even_parts, passing_gram_matrix
 from isoenergy.pursuit.reverse import reverse
 
 FORMS: tuple[Backend, ...] = ("cpu", "residual")
@@ -302,3 +305,61 @@ def test_gradients_are_the_same_bits_with_any_number_of_threads(
     assert several[0] is not None
     assert torch.equal(several[0], grad_x)
     assert torch.equal(several[1], grad_dictionary)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("atoms", [1, 31, 256, 257, 1100])
+def test_a_gram_matrix_is_mirrored_bit_for_bit(atoms: int, dtype: torch.dtype) -> None:
+    dictionary = torch.randn(atoms, 24, generator=torch.Generator().manual_seed(atoms)).to(dtype)
+    gram = gram_matrix(dictionary)
+    for low, high in even_parts(atoms, GRAM_PANEL):
+        panel = correlations(dictionary[:high], dictionary[low:high])
+        above = torch.arange(high)[:, None] <= torch.arange(low, high)
+        assert torch.equal(gram[:high, low:high][above], panel[above])
+    assert torch.equal(gram, gram.T)
+
+
+def test_steps_that_keep_the_memory_of_their_gram_matrix_have_the_same_bits() -> None:
+    def steps(forget: bool) -> list[Tensor]:
+        x, start = (part.float() for part in problem(40, 16, 300, seed=5))
+        dictionary = start.clone().requires_grad_()
+        seen = []
+        for step in range(12):
+            given_gram = gram_matrix(dictionary) if forget else None
+            codes = matching_pursuit(x, dictionary, 5, backend="cpu", gram=given_gram)
+            (loss := codes.residual.square().mean()).backward()
+            if step == 6:  # of another size, in between
+                matching_pursuit(x, start[:290].clone(), 5, backend="cpu")
+            with torch.no_grad():
+                assert dictionary.grad is not None
+                dictionary -= dictionary.grad
+            seen += [loss.detach(), dictionary.detach().clone()]
+            dictionary.grad = None
+        return seen
+
+    assert all(torch.equal(kept, anew) for kept, anew in zip(steps(False), steps(True), strict=True))
+
+
+def test_the_memory_of_a_gram_matrix_is_kept_for_as_long_as_its_dictionary() -> None:
+    dictionary = problem(1, 16, 300, seed=5)[1]
+    first = passing_gram_matrix(dictionary, "full")
+    address = first.data_ptr()
+    assert passing_gram_matrix(dictionary + 1, "full").data_ptr() == address  # that dictionary is gone, and so is it
+    memory = weakref.ref(passing_gram_matrix(dictionary, "full"))
+    assert memory() is not None
+    assert passing_gram_matrix(dictionary, "full") is memory()
+    del dictionary, first
+    assert memory() is None
+
+
+@pytest.mark.parametrize("dim", [1, 77, 512])
+def test_both_products_of_float32_are_right(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(dim)
+    x, dictionary = torch.randn(70, 2 * dim, generator=generator)[:, ::2], torch.randn(dim, 300, generator=generator).T
+    for faster in (False, hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        monkeypatch.setattr("isoenergy.compiling.products.onednn_is_faster", lambda faster=faster: faster)
+        for rows in (x, x[:1], x[:0]):
+            exact = rows.double() @ dictionary.T.double()
+            torch.testing.assert_close(correlations(rows, dictionary).double(), exact, rtol=0, atol=1e-6 * dim)
+            kept = torch.empty(len(rows), 300)
+            assert torch.equal(correlations(rows, dictionary, out=kept), correlations(rows, dictionary))

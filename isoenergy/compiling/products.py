@@ -1,0 +1,28 @@
+"""Matrix products of rows with rows, by the library that is fastest on this processor."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def product(rows: Tensor, others: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return `(n, m)` inner products of `(n, dim)` and `(m, dim)` rows, in `out` if it is given."""
+    if len(rows) and rows.device.type == "cpu" and rows.dtype == torch.float32 and onednn_is_faster():
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, others, None, "none", [], "")
+        return found if out is None else out.copy_(found)
+    return torch.mm(rows, others.T) if out is None else torch.mm(rows, others.T, out=out)
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether float32 products on this CPU are oneDNN's, not MKL's: half of the time on an AMD EPYC with AVX-512.
+
+    MKL gives processors that are not Intel's its AVX2 code. A rule, not a race: a training that is resumed on the same
+    machine must round as it did before.
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
+        return False
+    vendors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("vendor_id")]
+    return bool(vendors) and "Intel" not in vendors[0] and hasattr(torch.ops.mkldnn, "_linear_pointwise")
