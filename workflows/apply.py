@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from isoenergy.applying.application import Application
+from isoenergy.applying.written_layouts import LANCE, LayoutFiles
 from isoenergy.errors import InputError
 from isoenergy.sae.joint import Autoencoder
 from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
@@ -23,6 +24,7 @@ from workflows.applying.applying_engines import ApplyingEngine, ApplyingOnRay, B
 from workflows.applying.applying_fit import FittedFiles, fitted_files
 from workflows.applying.applying_plan import plan, probe
 from workflows.applying.applying_units import STAGES, Source, UnitOutcome, UnitTask, UnitWork
+from workflows.applying.lance_dataset import require_lance, write_dataset
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.evaluation.evaluated_saes import sae_reference
@@ -69,7 +71,9 @@ def run(
     held = writer.holds(manifest)
     committed = writer.committed() if held else {}
     tasks = _tasks(config, store, committed)
-    work = UnitWork(application, source, writer)
+    if LANCE in config.laid_out:
+        require_lance(output)
+    work = UnitWork(application, source, writer, _layout_files(config, output, store, source, application))
     pairs = sum(task.record.embedded for task in tasks)
     probed = engine.call(partial(probe, work, tasks[0], pairs)) if config.dry_run and tasks else None
     print(plan(config.sae, store, work, tasks, placement, fitted.text, probed))
@@ -87,12 +91,24 @@ def run(
         writer.settle(manifest.units)
         made = EmbeddingStore.open(output)
         made.require_complete()
+        if LANCE in config.laid_out:
+            write_dataset(made, output)
         if tasks or not writer.has_summary():
             writer.write_summary(_summary(made, measures))
         stage.metrics(measures.metrics(), step=measures.pairs)
         stage.tags({"applied_fingerprint": made.fingerprint})
     print(_ended(made, measures))
     return made
+
+
+def _layout_files(
+    config: ApplyConfig, output: str, store: EmbeddingStore, source: Source, application: Application
+) -> LayoutFiles | None:
+    of_units = tuple(name for name in config.laid_out if name != LANCE)
+    if not of_units:
+        return None
+    atoms = application.sae.config.atoms
+    return LayoutFiles(output, of_units, source.modalities, application.vectors, atoms, len(store.commits))
 
 
 @dataclass
@@ -198,6 +214,7 @@ def _manifest(
             "normalised": config.normalise,
             "fitted": fitted.digest,
             "fitted_on": fitted.source,
+            **({"layouts": list(config.laid_out)} if config.laid_out else {}),
             **({"seed": config.seed} if {"random_shift", "matched_removal"} & set(config.writes) else {}),
         },
     )
@@ -211,10 +228,10 @@ def _tasks(config: ApplyConfig, store: EmbeddingStore, committed: dict[str, Comm
             f"{config.output} holds units that are not in {config.store}, such as {others[0]}; give another --output"
         )
     tasks = []
-    for record in store.commits:
+    for number, record in enumerate(store.commits):
         done = committed.get(record.unit)
         if done is None or done.file_digest != record.shard_sha256:
-            tasks.append(UnitTask(record, done))
+            tasks.append(UnitTask(record, done, number))
     return tasks
 
 

@@ -1,6 +1,7 @@
-"""What tests of `isoenergy apply` begin with: a small store and an autoencoder for it."""
+"""What tests of `isoenergy apply` begin with: a small store and an autoencoder for it, and a run that ends early."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
 from tests.benchmarks.planted_store import planted_pairs
 from tests.store.small_store import MANIFEST
+from workflows.applying.applying_engines import ApplyingHere, Bundle, Report
+from workflows.applying.applying_units import UnitWork
 
 DIM, ATOMS, K, UNITS, ROWS = 12, 24, 4, 5, 30
 
@@ -45,3 +48,19 @@ def fill_store(folder: Path, seed: int = 0) -> EmbeddingStore:
         )
         writer.commit(PairUnit("pairs.parquet", start, start + ROWS), "digest", table, REJECTED.empty_table())
     return EmbeddingStore.open(str(folder))
+
+
+class Ends(ApplyingHere):
+    """Ends in the middle, as by Ctrl-C."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+
+    def run(self, work: UnitWork, bundles: Sequence[Bundle], rows: int, report: Report) -> None:
+        def count(outcomes: list) -> None:
+            report(outcomes)
+            self._after -= len(outcomes)
+            if self._after <= 0:
+                raise KeyboardInterrupt
+
+        super().run(work, [[task] for bundle in bundles for task in bundle], rows, count)

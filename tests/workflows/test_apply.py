@@ -1,10 +1,11 @@
 """`isoenergy apply` in this process: every row once, whatever comes in between, and plain Parquet that others read."""
 
 import dataclasses
+import importlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from mlflow import MlflowClient
+from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder
 from isoenergy.applying.written_choices import WRITES
@@ -23,15 +26,16 @@ from isoenergy.evaluation.measured_rows import tensor, unit_rows
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.store import EmbeddingStore
 from tests.store.stores import rewrite
-from tests.workflows.applied_stores import ATOMS, DIM, ROWS, UNITS, K, fill_store, write_sae
+from tests.workflows.applied_stores import ATOMS, DIM, ROWS, UNITS, Ends, K, fill_store, write_sae
 from tests.workflows.embedding_stores import times
 from workflows import apply
-from workflows.applying.applying_engines import ApplyingHere, Bundle, Report
-from workflows.applying.applying_units import UnitWork
+from workflows.applying.applying_engines import ApplyingHere
 from workflows.evaluation.evaluated_saes import sae_reference
 from workflows.settings.apply_settings import ApplyConfig, parse
+from workflows.settings.import_settings import ImportConfig
 from workflows.tracking import mlflow_runs
 
+import_stage = importlib.import_module("workflows.import")  # whose name is a word of Python's
 PAGE = Path(__file__).parents[2] / "docs" / "applying.md"
 
 
@@ -48,22 +52,6 @@ def sae(tmp_path: Path) -> SparseAutoencoder:
 @pytest.fixture
 def config(tmp_path: Path, store: EmbeddingStore, sae: SparseAutoencoder) -> ApplyConfig:  # noqa: ARG001
     return ApplyConfig(str(tmp_path / "sae"), store.uri, str(tmp_path / "out"), "codes,bimodal,centred")
-
-
-class Ends(ApplyingHere):
-    """Ends in the middle, as by Ctrl-C."""
-
-    def __init__(self, after: int) -> None:
-        self._after = after
-
-    def run(self, work: UnitWork, bundles: Sequence[Bundle], rows: int, report: Report) -> None:
-        def count(outcomes: list) -> None:
-            report(outcomes)
-            self._after -= len(outcomes)
-            if self._after <= 0:
-                raise KeyboardInterrupt
-
-        super().run(work, [[task] for bundle in bundles for task in bundle], rows, count)
 
 
 def rows_of(output: str) -> list[dict]:
@@ -256,7 +244,8 @@ def test_a_dry_run_writes_nothing_and_says_what_it_will_take(
 
 
 def test_other_tools_read_it_as_the_page_says(config: ApplyConfig) -> None:
-    apply.run(config, engine=ApplyingHere())
+    config = dataclasses.replace(config, write="codes,original,bimodal,centred", layouts="npy,csr,lance")
+    made = apply.run(config, engine=ApplyingHere())
     rows = rows_of(config.output)
     atom = rows[0]["image_atoms"][0]
     blocks = re.findall(r"```(sql|python)\n(.*?)```", PAGE.read_text().replace("PLACE", config.output), re.DOTALL)
@@ -268,12 +257,62 @@ def test_other_tools_read_it_as_the_page_says(config: ApplyConfig) -> None:
     for kind, text in blocks:
         if kind == "python":
             exec(text, names)
+    assert names["matrix"].shape == (UNITS * ROWS, ATOMS)
     for number, row in enumerate(rows):
         entries = names["matrix"][[number]].tocoo()
         assert dict(zip(entries.coords[1].tolist(), entries.data.tolist(), strict=True)) == codes_of(row, "image")
-    for modality, folder in (("image", "img_emb"), ("text", "text_emb")):
-        parts = [np.load(f"{config.output}-npy/{folder}/{folder}_{number}.npy") for number in range(UNITS)]
-        np.testing.assert_array_equal(np.concatenate(parts), [row[f"{modality}_bimodal"] for row in rows])
+    tested = [(row["key"], row["image_coefficients"]) for row in rows if row["split"] == "test"]
+    assert [*map(tuple, (each.values() for each in names["coefficients"].to_pylist()))] == tested
+    for way in ("original", "bimodal"):
+        images, texts = (normalize(torch.tensor([row[f"{m}_{way}"] for row in rows]), dim=1) for m in ("image", "text"))
+        similarities = texts @ torch.cat([images, texts]).T
+        similarities[:, UNITS * ROWS :].fill_diagonal_(-torch.inf)
+        nearest = similarities.topk(10, dim=1).indices
+        own = (nearest == torch.arange(UNITS * ROWS)[:, None]).any(dim=1).double().mean()
+        expected = (nearest < UNITS * ROWS).double().mean(), own
+        assert names["before" if way == "original" else "after"] == pytest.approx(expected, abs=0.01)
+    times_before = times(f"{config.output}/lance")
+    again = apply.run(config, engine=ApplyingHere())
+    assert again.fingerprint == made.fingerprint
+    assert times(f"{config.output}/lance") == times_before
+
+
+def test_arrays_of_a_way_are_what_clip_retrieval_writes(config: ApplyConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(config, write="bimodal", columns="url", layouts="npy")
+    with pytest.raises(KeyboardInterrupt):
+        apply.run(config, engine=Ends(after=2))
+    apply.run(config, engine=ApplyingHere())
+    rows = rows_of(config.output)
+    place = f"{config.output}/npy/bimodal"
+    imported = import_stage.run(ImportConfig(place, str(tmp_path / "imported"), modalities="image,text"))
+    arrays = imported.to_arrays()
+    order = np.argsort(arrays.keys)
+    assert [*arrays.keys[order]] == [row["key"] for row in rows]
+    np.testing.assert_array_equal(arrays.images[order], [row["image_bimodal"] for row in rows])
+    np.testing.assert_array_equal(arrays.texts[order], [row["text_bimodal"] for row in rows])
+    metadata = pq.read_table(f"{place}/metadata/metadata_3.parquet")
+    assert metadata.column_names == ["image_path", "row", "split", "caption", "url"]
+    assert metadata["caption"].to_pylist() == [row["caption"] for row in rows[3 * ROWS : 4 * ROWS]]
+
+
+@pytest.mark.parametrize(
+    ("write", "layouts", "said"),
+    [
+        ("codes", "npy", "npy is a layout of vectors"),
+        ("bimodal", "csr", "csr is a layout of codes"),
+        ("codes", "csr,csr", "different names"),
+        ("codes", "arrow", "layouts must be"),
+    ],
+)
+def test_a_layout_that_would_hold_nothing_is_refused(write: str, layouts: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        ApplyConfig("sae", "store", write=write, layouts=layouts)
+
+
+def test_lance_is_written_to_folders_alone(config: ApplyConfig) -> None:
+    config = dataclasses.replace(config, output="memory://out", layouts="lance")
+    with pytest.raises(InputError, match="written to a folder"):
+        apply.run(config, engine=ApplyingHere())
 
 
 def test_what_was_written_is_a_store_again(config: ApplyConfig) -> None:

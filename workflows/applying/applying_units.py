@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from isoenergy.applying.application import Application, AppliedRows
+from isoenergy.applying.written_layouts import LayoutFiles
 from isoenergy.pairs.rejection import Reason, printed
 from isoenergy.pairs.source import PairUnit
 from isoenergy.store import StoreWriter
@@ -46,6 +47,8 @@ class UnitTask:
 
     record: CommitRecord
     replaced: CommitRecord | None
+    number: int = 0
+    """Its place among the units of the source."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class UnitWork:
     application: Application
     source: Source
     writer: StoreWriter
+    layouts: LayoutFiles | None = None
+    """What else is written of a unit, before its commit."""
 
     def on(self, device: torch.device) -> "UnitWork":
         """Return the work with its autoencoder on a device."""
@@ -118,6 +123,8 @@ class UnitWork:
     def _commit(self, task: UnitTask, shard: pa.Table, rejected: pa.Table, outcome: UnitOutcome) -> UnitOutcome:
         start = time.perf_counter()
         try:
+            if self.layouts is not None:
+                self.layouts.write(task.number, shard)
             # It has the source's name: that follows from file and first row.
             unit = PairUnit(task.record.file, task.record.start, None)
             made = self.writer.commit(unit, task.record.shard_sha256, shard, rejected, task.replaced)

@@ -17,7 +17,8 @@ class ApplyConfig:
     """Apply an SAE to every row of a store. What a killed run has committed is kept: run the same command again."""
 
     sae: Annotated[str, tyro.conf.Positional]
-    """SAE that `isoenergy train` made: a folder, an fsspec URL or hf:ORG/NAME."""
+    """SAE that `isoenergy train` made: a folder, an fsspec URL or hf:ORG/NAME; or another library's, such as
+    saelens:FOLDER."""
     store: str
     """Embedding store that `isoenergy embed` made, or vectors that are there already, as `isoenergy import` takes them:
     they are copied into a store in the output, unless you give the one that training has made."""
@@ -32,6 +33,10 @@ class ApplyConfig:
     without_gap_dimensions, without_gap_direction, canonical_correlation, whitened, coral."""
     columns: str = ""
     """Further columns of the store to write, with commas between; key, row, split and caption are always there."""
+    layouts: str = ""
+    """What else to write, with commas between. npy: the vectors in folders as clip-retrieval has them, npy/NAME/img_emb
+    and so on. csr: the codes as SciPy's sparse matrices, csr/MODALITY_N.npz, a unit each. lance: all of it as a Lance
+    dataset, in a local folder."""
     evaluation: str = ""
     """Take the atoms' classes and the modalities' means and covariances from this evaluation of the SAE: its folder or
     its evaluation.json. Default: those that the SAE carries, of what it was trained on; else they are fitted on the
@@ -70,7 +75,7 @@ class ApplyConfig:
         gpus = self.gpus_per_worker
         if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
             raise InputError(f"gpus_per_worker must be 0, a fraction of one or a whole number, got {gpus}")
-        _ = self.writes
+        _ = self.laid_out
 
     @property
     def writes(self) -> tuple[str, ...]:
@@ -78,6 +83,13 @@ class ApplyConfig:
         from isoenergy.applying.written_choices import parse_writes  # needs torch, and --help does not
 
         return parse_writes(self.write)
+
+    @property
+    def laid_out(self) -> tuple[str, ...]:
+        """The names of the layouts beside Parquet."""
+        from isoenergy.applying.written_layouts import parse_layouts
+
+        return parse_layouts(self.layouts, self.writes)
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -1,0 +1,94 @@
+"""What is written of each unit beside its Parquet, for tools that read none: `.npy` folders, CSR matrices."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
+
+from isoenergy.applying.written_choices import CODES
+from isoenergy.errors import InputError
+from isoenergy.storage.files import open_filesystem, write_atomically
+
+NPY, CSR, LANCE = "npy", "csr", "lance"
+LAYOUTS = (NPY, CSR, LANCE)
+_FOLDERS = {"image": "img_emb"}
+_KEY = "image_path"
+"""What clip-retrieval calls a key."""
+
+
+def parse_layouts(text: str, writes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a list with commas; raises InputError for an unknown one, or one that holds nothing then."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in LAYOUTS]
+    if unknown or len(set(names)) < len(names):
+        raise InputError(f"layouts must be different names with commas between, of {', '.join(LAYOUTS)}; got {text!r}")
+    if CSR in names and CODES not in writes:
+        raise InputError(f"csr is a layout of codes; add codes to --write {','.join(writes)}")
+    if NPY in names and set(writes) == {CODES}:
+        raise InputError("npy is a layout of vectors; add bimodal, centred or another to --write codes")
+    return names
+
+
+@dataclass(frozen=True)
+class LayoutFiles:
+    """Where they go. It may be sent to other processes.
+
+    npy: `npy/WAY/img_emb/img_emb_N.npy`, `text_emb/…` and `metadata/metadata_N.parquet`, as clip-retrieval has them, N
+    being the unit's number. csr: `csr/MODALITY_N.npz`, as `scipy.sparse.load_npz` reads them.
+    """
+
+    place: str
+    layouts: tuple[str, ...]
+    modalities: tuple[str, ...]
+    vectors: tuple[str, ...]
+    atoms: int
+    units: int
+
+    def write(self, number: int, shard: pa.Table) -> None:
+        """Write a unit's files anew, from its shard as it is stored."""
+        name = str(number).zfill(len(str(max(self.units - 1, 0))))
+        if NPY in self.layouts:
+            self._write_arrays(name, shard)
+        if CSR in self.layouts:
+            for modality in self.modalities:
+                stream = io.BytesIO()
+                sparse.save_npz(stream, self._matrix(shard, modality))
+                self._put(f"csr/{modality}_{name}.npz", stream.getvalue())
+
+    def _write_arrays(self, name: str, shard: pa.Table) -> None:
+        made = {f"{modality}_{way}" for modality in self.modalities for way in (*self.vectors, "atoms", "coefficients")}
+        others = [column for column in shard.column_names if column not in made]
+        metadata = shard.select(others).rename_columns([_KEY if column == "key" else column for column in others])
+        table = io.BytesIO()
+        pq.write_table(metadata, table, compression="zstd")
+        for way in self.vectors:
+            for modality in self.modalities:
+                folder = _FOLDERS.get(modality, f"{modality}_emb")
+                column = shard[f"{modality}_{way}"]
+                rows = np.concatenate([np.empty(0, column.type.value_type.to_pandas_dtype()), *_flat(column)])
+                stream = io.BytesIO()
+                np.save(stream, rows.reshape(len(shard), column.type.list_size))
+                self._put(f"npy/{way}/{folder}/{folder}_{name}.npy", stream.getvalue())
+            self._put(f"npy/{way}/metadata/metadata_{name}.parquet", table.getvalue())
+
+    def _matrix(self, shard: pa.Table, modality: str) -> sparse.csr_array:
+        if not len(shard):
+            return sparse.csr_array((0, self.atoms), dtype=np.float32)
+        atoms, coefficients = (shard[f"{modality}_{what}"].combine_chunks() for what in ("atoms", "coefficients"))
+        numbers = coefficients.flatten().to_numpy().astype(np.float32)
+        lengths = atoms.value_lengths().to_numpy()
+        starts = np.concatenate([[0], lengths.cumsum()])
+        return sparse.csr_array((numbers, atoms.flatten().to_numpy(), starts), shape=(len(shard), self.atoms))
+
+    def _put(self, name: str, data: bytes) -> None:
+        filesystem, path = open_filesystem(f"{self.place}/{name}")
+        filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        write_atomically(filesystem, path, data)
+
+
+def _flat(column: pa.ChunkedArray) -> list[np.ndarray]:
+    return [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
