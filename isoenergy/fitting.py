@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from isoenergy.encoders.dual_encoder import DualEncoder
+    from isoenergy.explorer.serving import ServedPage
 
 Rows = Tensor | np.ndarray
 
@@ -91,6 +92,12 @@ class Fit:
         """Write each autoencoder into a folder of its name below `folder`, as `isoenergy train` does."""
         for name, sae in self.saes.items():
             sae.save(Path(folder) / name)
+
+    def explore(self, store: EmbeddingStore | str | Path, **settings: Any) -> "ServedPage":
+        """Serve a live page of the autoencoders on a store; see `isoenergy.explore` for the settings."""
+        from isoenergy.explorer.serving import explore  # needs the extras `encoders` and `explorer`
+
+        return explore(self.saes, store, **settings)
 
     def __repr__(self) -> str:
         sae = self.sae

@@ -53,7 +53,7 @@ class AtomList:
     def __init__(self, coded: CodedPairs, gallery: Gallery) -> None:
         self._coded, self._gallery = coded, gallery
         self._numbers = {name: coded.atoms[name].to_numpy(zero_copy_only=False) for name in _COLUMNS}
-        self.live = np.flatnonzero((self._numbers["image_fires"] > 0) | (self._numbers["text_fires"] > 0))
+        self.live = np.flatnonzero(coded.live)
 
     def chosen(self, choice: AtomChoice, noted: frozenset[int] = frozenset()) -> npt.NDArray[np.int64]:
         """Return the numbers of the atoms that a choice leaves, in its order.
@@ -123,8 +123,6 @@ _COLUMNS = (
     "energy",
     "modality_score",
     "frequency",
-    "image_fires",
-    "text_fires",
     "correlation_low",
     "agrees",
 )

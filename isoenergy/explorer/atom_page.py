@@ -79,31 +79,15 @@ def partners(coded: CodedPairs, atom: int, count: int = _PARTNERS) -> list[dict[
 
 def similar(coded: CodedPairs, atom: int, count: int = _PARTNERS) -> list[dict[str, Any]]:
     """Return the other atoms that point most the same way, by cosine."""
-    unit = torch.nn.functional.normalize(coded.dictionary, dim=1)
-    cosines = (unit @ unit[atom]).numpy()
+    cosines = (coded.directions @ coded.directions[atom]).numpy()
     cosines[atom] = -np.inf
-    dead = np.array(coded.classes, object) == "dead"
-    cosines[dead] = -np.inf
+    cosines[~coded.live] = -np.inf
     chosen = np.argsort(-cosines, kind="stable")[:count]
     return [
         _named(coded, {"atom": int(other), "cosine": float(cosines[other])})
         for other in chosen
         if np.isfinite(cosines[other])
     ]
-
-
-def first_pair(coded: CodedPairs, atom: int) -> dict[str, int] | None:
-    """Return the pair that fires an atom most, and of which side; None if none does."""
-    tops = [
-        (float(abs(values[0])), side, int(pairs[0]))
-        for side, entries in enumerate(coded.entries)
-        for pairs, values in [entries[atom]]
-        if len(pairs)
-    ]
-    if not tops:
-        return None
-    _, side, pair = max(tops)
-    return {"pair": pair, "side": side}
 
 
 def _named(coded: CodedPairs, row: dict[str, Any]) -> dict[str, Any]:

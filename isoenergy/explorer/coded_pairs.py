@@ -19,7 +19,7 @@ from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.errors import InputError
 from isoenergy.explorer.atom_entries import AtomEntries
 from isoenergy.explorer.atom_labels import atom_labels
-from isoenergy.explorer.gallery import Gallery, written_once
+from isoenergy.explorer.gallery import SIDES, Gallery, written_once
 from isoenergy.metrics.agreement import agreement
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics, ModalityStatistics
@@ -27,8 +27,6 @@ from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 from isoenergy.store import EmbeddingStore
 
-SIDES = ("image", "text")
-"""The files of a gallery's first and second modality, whatever they are called."""
 TOPS = 12
 """Strongest pairs of a modality that name an atom, and in which captions are searched."""
 _ATOMS_FILE, _STATISTICS_FILE = "atoms.parquet", "statistics.safetensors"
@@ -56,6 +54,16 @@ class CodedPairs:
     def dictionary(self) -> Tensor:
         """`(atoms, dim)` float32."""
         return self.sae.dictionary.detach()
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """`(atoms, dim)` the atoms at unit norm."""
+        return torch.nn.functional.normalize(self.dictionary, dim=1)
+
+    @cached_property
+    def live(self) -> npt.NDArray[np.bool_]:
+        """`(atoms,)`: those that some pair fires."""
+        return np.array((self.entries[0].fires > 0) | (self.entries[1].fires > 0))
 
     @cached_property
     def labels(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The pairs that are looked among: unit rows in half precision, read from the disk as they are needed, and captions."""
+"""The pairs that are looked among: unit rows of two bytes a number, mapped from the disk, and captions."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_rows import READ_ROWS, tensor
+from isoenergy.explorer.short_rows import ShortRows
 from isoenergy.statistics.pair_moments import PairMoments
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.arrays import embedding_rows
@@ -25,13 +26,13 @@ MOST_PAIRS = 2_000_000
 """So many are searched exactly; of more a sample is drawn."""
 PICTURE = "picture"
 """The column of the pairs' image files, if the store has one."""
+SIDES = ("image", "text")
+"""The files of a gallery's first and second modality, whatever they are called."""
 _PAIRS_FILE, _ABOUT_FILE, _MOMENTS_FILE = "pairs.arrow", "gallery.json", "moments.safetensors"
 _COLUMNS = ("key", "row", "split", "caption")
 _NAMES_PICTURES = ("image_path", "path", "file_name", "filename")
 """Columns of a store that may name a pair's image file: the first that is there."""
 _FEWEST_FITTED = 2
-
-Halves = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Gallery:
     """`key`, `row`, `split`, `caption`, `file`, the number of the row's file among `files`, and perhaps `PICTURE`."""
     files: tuple[str, ...]
     """Where the pairs came from."""
-    rows: tuple[Halves, Halves]
+    rows: tuple[ShortRows, ShortRows]
     """`(pairs, dim)` images and texts of unit norm, mapped from the disk."""
     norms: npt.NDArray[np.float32]
     """`(2, pairs)` their norms before that."""
@@ -70,7 +71,7 @@ class Gallery:
     @property
     def dim(self) -> int:
         """Width of a row."""
-        return int(self.rows[0].shape[1])
+        return self.rows[0].dim
 
     @property
     def fitted(self) -> npt.NDArray[np.bool_]:
@@ -110,7 +111,7 @@ class Gallery:
         about = json.loads((place / _ABOUT_FILE).read_text())
         with pa.memory_map(str(place / _PAIRS_FILE)) as stream:
             pairs = pa.ipc.open_file(stream).read_all()
-        rows = tuple(np.load(place / f"{side}.npy", mmap_mode="c") for side in ("image", "text"))
+        rows = [ShortRows.load(place, side) for side in SIDES]
         return cls(
             pairs,
             tuple(about["files"]),
@@ -180,10 +181,9 @@ def _blocks(
 
 def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) -> None:
     dim = store.manifest.dim
-    maps = [
-        np.lib.format.open_memmap(folder / f"{side}.npy", "w+", np.float16, (len(chosen), dim))
-        for side in ("image", "text")
-    ]
+    shape = len(chosen), dim
+    maps = [np.lib.format.open_memmap(folder / f"{side}-numbers.npy", "w+", np.int16, shape) for side in SIDES]
+    factors = np.zeros((2, len(chosen)), np.float32)
     norms = np.zeros((2, len(chosen)), np.float32)
     everything, train = PairMoments.zeros(dim), PairMoments.zeros(dim)
     numbers = {file: number for number, file in enumerate(dict.fromkeys(record.file for record in store.commits))}
@@ -192,17 +192,19 @@ def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) ->
         for start, columns, both in _blocks(store, chosen):
             rows = slice(start, start + len(columns))
             unit = [normalize(side, dim=1) for side in both]
-            for map_, side, whole, norm in zip(maps, unit, both, norms, strict=True):
-                map_[rows] = side.numpy()
-                norm[rows] = whole.norm(dim=1).numpy()
+            for side in (0, 1):
+                short = ShortRows.of(unit[side])
+                maps[side][rows], factors[side, rows] = short.numbers, short.factors
+                norms[side, rows] = both[side].norm(dim=1).numpy()
             everything.update(unit[0], unit[1])
             of_train = np.asarray(columns["split"]) == "train"
             train.update(unit[0][of_train], unit[1][of_train])
             places = pa.array([numbers[file] for file in columns["file"].to_pylist()], pa.int32())
             parts.append(columns.set_column(columns.schema.get_field_index("file"), "file", places))
             bar.update(len(columns))
-    for map_ in maps:
-        map_.flush()
+    for side in (0, 1):
+        maps[side].flush()
+        np.save(folder / f"{SIDES[side]}-factors.npy", factors[side])
     np.save(folder / "norms.npy", norms)
     (train if train.pairs >= _FEWEST_FITTED else everything).save(folder / _MOMENTS_FILE)
     table = pa.concat_tables(parts).combine_chunks()

@@ -21,6 +21,7 @@ from isoenergy.evaluation.embedding_variants import atom_variants
 from isoenergy.evaluation.ways import WAYS
 from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.gallery import Gallery
+from isoenergy.explorer.short_rows import ShortRows
 from isoenergy.interventions.gap_closing import Affine
 
 ORIGINAL = "original"
@@ -162,7 +163,7 @@ class WayScores:
         scales = torch.from_numpy(self.scales(side))
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
-            units = torch.from_numpy(np.asarray(rows[some], np.float32))
+            units = rows.floats(some)
             decoded = units
             if map_.weights is not None:
                 part = codes.rows(some)
@@ -181,25 +182,17 @@ class WayScores:
 
     def point(self, pair: int, side: int) -> Point:
         """Return an image or a text of the gallery."""
-        unit = torch.from_numpy(np.asarray(self.gallery.rows[side][pair], np.float32))
+        unit = self.gallery.rows[side].floats(pair)
         codes = self.coded.codes[side].rows(slice(pair, pair + 1))
         code = codes.to_dense(len(self.coded.dictionary))[0] / float(self.scales(side)[pair])
         return Point(normalize(unit, dim=0), code, side)
 
 
-def _row_products(rows: npt.NDArray[np.float16], queries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return each query's `(rows,)` inner products with half-precision rows, in float32, a block at a time."""
+def _row_products(rows: ShortRows, queries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return each query's `(rows,)` inner products with all rows."""
     if not queries:
         return {}
-    columns = torch.stack(list(queries.values()), dim=1)
-    products = torch.empty(len(rows), len(queries))
-    buffer = torch.empty(min(_ROWS_AT_ONCE, len(rows)), rows.shape[1])
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[start : start + _ROWS_AT_ONCE]
-        block = buffer[: len(some)]
-        block.copy_(torch.from_numpy(some))
-        torch.mm(block, columns, out=products[start : start + len(some)])
-    return dict(zip(queries, products.T, strict=True))
+    return dict(zip(queries, rows.products(torch.stack(list(queries.values()))), strict=True))
 
 
 def _code_products(codes: SparseCodes, queries: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -50,10 +50,10 @@ def test_cosines_are_those_of_mapped_rows(tmp_path: Path, form: str):
         if not texts[5].any():
             continue
         mapped = scores.mapped(way, query.points(scores.coded.dictionary))
-        np.testing.assert_allclose(mapped.numpy(), texts[5], atol=3e-3, err_msg=way)
+        np.testing.assert_allclose(mapped.numpy(), texts[5], atol=2e-4, err_msg=way)
         found = scores.cosines({way: torch.tensor(texts[5])})[way]
         for side, rows in enumerate((images, texts)):
-            np.testing.assert_allclose(found[side], rows @ texts[5], atol=4e-3, err_msg=f"{way} {side}")
+            np.testing.assert_allclose(found[side], rows @ texts[5], atol=4e-4, err_msg=f"{way} {side}")
 
 
 def test_an_asked_row_is_coded_as_the_pair_that_it_is(scores: WayScores):
