@@ -11,6 +11,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import CarriedConfig
 from isoenergy.evaluation.transfer import Measured, transfer_rows
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.given_saes import given_saes
 from isoenergy.sae.joint import Autoencoder
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
@@ -26,7 +27,6 @@ from workflows.evaluation.evaluation_graph import (
     SaeSteps,
 )
 from workflows.evaluation.foreign_saes import load_all
-from workflows.evaluation.given_saes import given_saes
 from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.evaluation.modalities_graph import ModalitiesGraph, modalities_summary
 from workflows.evaluation.spoken_steps import spoken

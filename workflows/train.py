@@ -17,6 +17,7 @@ from isoenergy.evaluation.measured_rows import SaeReference
 from isoenergy.report.console import aligned
 from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.figures.training_curves_figure import training_curves
+from isoenergy.sae.given_saes import DONE_FILE
 from isoenergy.sae.model_card import model_card
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
 from isoenergy.settings.differences import differing_fields
@@ -30,7 +31,6 @@ from isoenergy.training.training_config import with_defaults
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.endings import TRAINED, training_ending, training_table
-from workflows.evaluation.given_saes import DONE_FILE
 from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.training.training_data import first_shards, prepare_indices, widths_of

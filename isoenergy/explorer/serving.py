@@ -24,6 +24,7 @@ from isoenergy.explorer.notes import Notes
 from isoenergy.explorer.pictures import ImageBytes, InFolder, OfSource, Pictures
 from isoenergy.explorer.web_page import Access, web_page
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.given_saes import given_saes
 from isoenergy.store import EmbeddingStore
 
 Sae = SparseAutoencoder | str | Path
@@ -75,14 +76,14 @@ def open_exploration(
 def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae]) -> dict[str, SparseAutoencoder]:
     """Return autoencoders by name: that of a mapping, or the last part of their place.
 
-    A local folder that is none but holds some stands for these. Raises InputError if there is none.
+    A folder that is none but holds some stands for these. Raises InputError if there is none.
     """
     if isinstance(saes, Mapping):
         return {name: _loaded(sae) for name, sae in saes.items()}
     given = [saes] if isinstance(saes, SparseAutoencoder | str | Path) else list(saes)
     found: dict[str, SparseAutoencoder] = {}
     for sae in given:
-        for each in [sae] if isinstance(sae, SparseAutoencoder) else _places(str(sae)):
+        for each in [sae] if isinstance(sae, SparseAutoencoder) else given_saes([str(sae)]):
             name = (
                 f"beta-{each.config.beta:g}"
                 if isinstance(each, SparseAutoencoder)
@@ -94,13 +95,6 @@ def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae]) -> dict[str, Spars
     if not found:
         raise InputError("give at least one autoencoder to explore")
     return found
-
-
-def _places(place: str) -> list[str]:
-    folder = Path(place)
-    if folder.is_dir() and not (folder / "config.json").exists():
-        return [str(config.parent) for config in sorted(folder.glob("*/config.json"))] or [place]
-    return [place]
 
 
 def _loaded(sae: Sae) -> SparseAutoencoder:

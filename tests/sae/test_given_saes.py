@@ -1,9 +1,9 @@
 import json
 from pathlib import Path
 
+from isoenergy.sae.given_saes import DONE_FILE, given_saes
 from isoenergy.sae.sae_config import SaeConfig
 from tests.evaluation.evaluations import write_sae
-from workflows.evaluation.given_saes import DONE_FILE, given_saes
 
 CONFIG = SaeConfig(dim=3, atoms=4, k=1, beta=0.0)
 
