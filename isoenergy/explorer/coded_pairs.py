@@ -32,6 +32,8 @@ TOPS = 12
 _ATOMS_FILE, _STATISTICS_FILE = "atoms.parquet", "statistics.safetensors"
 _BATCH_ROWS = 4096
 _USUAL_CAPTIONS = 20_000
+_MOST = 0.5
+"""An atom that so large a share of a modality fires has no words of its own."""
 
 Codes = npt.NDArray[np.generic]
 
@@ -188,6 +190,8 @@ def _labels(atoms: int, sides: list[AtomEntries], gallery: Gallery, modalities: 
     usual = gallery.pairs["caption"].take(np.arange(0, len(gallery), step)).to_pylist()
     labels = atom_labels(numbers, places, captions, usual, atoms)
     for modality, side in zip(modalities, sides, strict=True):
-        for atom in np.flatnonzero(side.fires > ALWAYS_ON_FREQUENCY * len(gallery)):
-            labels[atom] = f"nearly every {'caption' if modality == 'text' else modality}"
+        rows = "caption" if modality == "text" else modality
+        for atom in np.flatnonzero(side.fires > _MOST * len(gallery)):
+            every = side.fires[atom] > ALWAYS_ON_FREQUENCY * len(gallery)
+            labels[atom] = f"nearly every {rows}" if every else f"most {rows}s"
     return labels

@@ -13,8 +13,10 @@ from isoenergy.explorer import atom_page
 from isoenergy.explorer.atom_entries import AtomEntries
 from isoenergy.explorer.atom_labels import atom_labels
 from isoenergy.explorer.atom_list import AtomChoice, AtomList
+from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.compared_dictionaries import compared
 from isoenergy.explorer.exploration import Exploration
+from isoenergy.explorer.gallery import Gallery
 from isoenergy.explorer.serving import open_exploration
 from isoenergy.metrics.agreement import agreement
 from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
@@ -23,7 +25,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.store import EmbeddingStore
-from tests.explorer.small_exploration import ATOMS, DIM, PAIRS, KnowingEncoder, arrays, explored
+from tests.explorer.small_exploration import ATOMS, DIM, PAIRS, KnowingEncoder, arrays, explored, make_sae, make_store
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +168,17 @@ def test_labels_are_words_that_set_captions_apart():
     usual = ["a dog on the beach", "a red bus", "a blue bus in the street", "the cat on a mat", *["a thing"] * 16]
     captions = ["a red teapot", "the red teapot on a table", "a dog"]
     assert atom_labels(np.array([0, 0, 2]), np.array([0, 1, 2]), captions, usual, 3) == ["teapot · red", "", "dog"]
+
+
+def test_an_atom_of_nearly_all_is_called_so(tmp_path: Path):
+    store = EmbeddingStore.open(str(make_store(tmp_path)))
+    sae = make_sae()
+    sae.dictionary[:2] = torch.eye(DIM)[0] * torch.tensor([[1.0], [-1.0]])  # the constants of images and of texts
+    coded = CodedPairs.of("sae", sae, Gallery.of(store, tmp_path), store, tmp_path)
+    for atom, rows in ((0, "image"), (1, "caption")):
+        share = coded.entries[atom].fires[atom] / PAIRS
+        assert share > 0.5
+        assert coded.labels[atom] == (f"nearly every {rows}" if share > 0.9 else f"most {rows}s")
 
 
 def with_dictionary(exploration: Exploration, rows: np.ndarray, name: str):

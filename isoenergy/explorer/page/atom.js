@@ -49,8 +49,8 @@ function page(found, dialog) {
     ...[0, 1].map((side) => examples(found, side)),
     el("h3", { text: "How strongly" }),
     histogram(found.histogram, dialog),
-    others("Partners across pairs", `atoms that the other half of its pairs fires, and that point its way: the weight is the mean product of both coefficients, times the atoms' cosine`, found.partners, captions,
-      (row) => `${rowsOf(row.side, 1)} fires this, ${rowsOf(1 - row.side, 1)} fires that; weight ${brief(row.weight)}`),
+    others("Partners across pairs", `atoms that the other half of its pairs fires, and that point its way; how strongly is the mean product of both coefficients, times the atoms' cosine`, found.partners, captions,
+      (row) => `${rowsOf(row.side, 1)} fires this, ${rowsOf(1 - row.side, 1)} fires that; ${percent(row.weight / Math.abs(found.partners[0].weight))} of the strongest`),
     others("Similar atoms", "atoms of the same dictionary that point nearly the same way", found.similar, captions, (row) => `cosine ${fixed(row.cosine)}`),
   );
 }
