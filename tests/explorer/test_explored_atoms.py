@@ -25,7 +25,8 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.store import EmbeddingStore
-from tests.explorer.small_exploration import ATOMS, DIM, PAIRS, KnowingEncoder, arrays, explored, make_sae, make_store
+from tests.evaluation.evaluations import write_pairs
+from tests.explorer.small_exploration import ATOMS, DIM, PAIRS, KnowingEncoder, arrays, explored, make_sae
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,8 @@ def test_labels_are_words_that_set_captions_apart():
 
 
 def test_an_atom_of_nearly_all_is_called_so(tmp_path: Path):
-    store = EmbeddingStore.open(str(make_store(tmp_path)))
+    images, texts = (rows + side * np.eye(DIM)[0] for rows, side in zip(arrays(), (6, -6), strict=True))
+    store = EmbeddingStore.open(str(write_pairs(tmp_path / "store", images, texts)))
     sae = make_sae()
     sae.dictionary[:2] = torch.eye(DIM)[0] * torch.tensor([[1.0], [-1.0]])  # the constants of images and of texts
     coded = CodedPairs.of("sae", sae, Gallery.of(store, tmp_path), store, tmp_path)
