@@ -16,6 +16,7 @@ STAGES = {
     "tune": "search for settings: beta, dictionary size and more, on Ray Tune",
     "evaluate": "measure the autoencoders on held-out pairs",
     "apply": "codes and gap-closed vectors of every row of a store",
+    "arena": "methods against each other on the same pairs, by one set of measures",
     "synthetic": "what autoencoders recover of known atoms, over seeds",
     "compare": "runs in MLflow side by side",
     "report": "one offline HTML page from an evaluation",

@@ -1,0 +1,51 @@
+"""An SAE a modality, trained apart, whose atoms are matched afterwards (Lee et al. 2026, arXiv 2606.29888).
+
+Established from the source: SAEs of their own, aligned after training; the Hungarian assignment. Not established: which
+similarity of latents they assign by. Here it is the correlation of coefficients over the train pairs.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from isoenergy.arena.budget import Budget
+from isoenergy.arena.fitted import FittedMethod
+from isoenergy.arena.methods.configured import fitted_sae, train_sae
+from isoenergy.arena.pairs import Rows
+from isoenergy.metrics.code_matching import code_correlations, matched_columns
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.settings.modalities import MODALITIES
+
+
+def fit_matched(rows: Rows, budget: Budget, strength: float, seed: int, share: float = 1.0) -> FittedMethod:
+    """Train an SAE on images and one on texts, and give atom j of the images its partner among those of the texts.
+
+    share: atoms of each, in shares of the budget's: at ½ both dictionaries together have as many directions as one.
+    Each sees every row of its modality as often as the others do, `batch_pairs` rows a step.
+    """
+    del strength
+    own = replace(budget, atoms=max(budget.k, round(budget.atoms * share)))
+    image, text = (fitted_sae(_of_one_modality(rows.of(modality), own, seed)) for modality in MODALITIES)
+    codes = image.encode(rows.image, "image"), text.encode(rows.text, "text")
+    partner = torch.from_numpy(matched_columns(code_correlations(*(part.numpy() for part in codes))))
+    dictionary = text.dictionaries["text"][partner]
+    return FittedMethod(
+        encoders={
+            "image": image.encoders["image"],
+            "text": lambda x: text.encoders["text"](x)[:, partner],
+        },
+        dictionaries={"image": image.dictionaries["image"], "text": dictionary},
+        offsets=image.offsets,
+    )
+
+
+def _of_one_modality(rows: Tensor, budget: Budget, seed: int) -> SparseAutoencoder:
+    """Train on rows of one modality: half of them stand where the trainer has images, half where it has texts.
+
+    At β = 0 it does not look at pairs: a step sees `batch_pairs` rows.
+    """
+    half = len(rows) // 2
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    one, other = rows[order[:half]], rows[order[half : 2 * half]]
+    return train_sae(one, other, replace(budget, batch_pairs=max(1, budget.batch_pairs // 2)), 0.0, seed)

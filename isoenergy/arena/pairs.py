@@ -1,0 +1,219 @@
+"""The pairs of an arena: drawn once, from a store or from known atoms, and the same for every method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.splits import SPLITS, Split
+from isoenergy.settings.modalities import MODALITIES
+from isoenergy.store.arrays import PairArrays
+from isoenergy.store.reader import EmbeddingStore
+from isoenergy.synthetic.experiment_config import SyntheticConfig
+from isoenergy.synthetic.generator import generate
+
+PAIRS_FILE = "pairs.safetensors"
+_FEWEST_OF_A_LABEL = 10
+_TRUTH = ("image_concepts", "text_concepts")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Pairs of one split: row i of every array belongs to pair i."""
+
+    image: Tensor
+    """`(pairs, dim)` float32 unit rows."""
+    text: Tensor
+    """`(pairs, dim)` float32 unit rows."""
+    reference_image: Tensor
+    """`(pairs, width)` float32 unit rows, what the images are as another encoder sees them."""
+    reference_text: Tensor
+    """`(pairs, width)` float32 unit rows, likewise of the texts, in one space with the images'."""
+    labels: Tensor
+    """`(pairs,)` int64 class of each pair, -1 for none."""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def of(self, modality: str) -> Tensor:
+        """Return the unit rows of a modality."""
+        found: Tensor = getattr(self, modality)
+        return found
+
+    def first(self, pairs: int) -> "Rows":
+        """Return the first pairs, which are a random sample: the order is drawn."""
+        return Rows(*(getattr(self, name)[:pairs] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class ArenaPairs:
+    """Three splits, and what is known of the truth."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    concepts: tuple[Tensor, Tensor] | None = None
+    """`(concepts, dim)` true directions in images and in texts, if the pairs are made of known atoms."""
+
+    def save(self, folder: Path) -> None:
+        """Write all of it as safetensors."""
+        tensors = {
+            f"{split}.{name}": getattr(getattr(self, split), name).clone()
+            for split in SPLITS
+            for name in Rows.__dataclass_fields__
+        }
+        if self.concepts is not None:
+            tensors |= {name: part.clone() for name, part in zip(_TRUTH, self.concepts, strict=True)}
+        save_file(tensors, folder / PAIRS_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        tensors = load_file(folder / PAIRS_FILE)
+        rows = {split: Rows(*(tensors[f"{split}.{name}"] for name in Rows.__dataclass_fields__)) for split in SPLITS}
+        known = (tensors[_TRUTH[0]], tensors[_TRUTH[1]]) if _TRUTH[0] in tensors else None
+        return cls(rows["train"], rows["validation"], rows["test"], known)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The most pairs of each split; a store with more gives a random draw of them."""
+
+    train: int
+    validation: int
+    test: int
+    seed: int
+    """Of the draw."""
+
+
+@dataclass(frozen=True)
+class StorePairs:
+    """Pairs of an embedding store."""
+
+    fingerprint: str
+    sizes: Sizes
+    labels: str = ""
+    """Column with each pair's class; empty: none."""
+    reference_fingerprint: str = ""
+    """Of the second store; empty: the pairs' own embeddings are the reference, which is no independent one."""
+    store: str = field(default="", metadata={"identity": False})
+    reference: str = field(default="", metadata={"identity": False})
+
+
+@dataclass(frozen=True)
+class MadePairs:
+    """Pairs of known atoms."""
+
+    data: SyntheticConfig
+    sizes: Sizes
+
+
+def draw_pairs(config: StorePairs | MadePairs, _inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:
+    """Draw an arena's pairs and write them to `output`. A step's function.
+
+    Raises InputError if a split is empty, if pairs are not of one width, or if the second store lacks one of them.
+    """
+    pairs = _from_store(config) if isinstance(config, StorePairs) else _made(config)
+    pairs.save(output)
+    return {
+        **{split: len(getattr(pairs, split)) for split in SPLITS},
+        "dim": pairs.train.image.shape[1],
+        "classes": len(pairs.test.labels[pairs.test.labels >= 0].unique()),
+        "known_concepts": 0 if pairs.concepts is None else len(pairs.concepts[0]),
+    }
+
+
+def _made(config: MadePairs) -> ArenaPairs:
+    """Both encoders of the truth agree: a pair's reference are the concepts that it is made of, biases left out."""
+    made = generate(config.data, config.sizes.seed)
+    truth = made.merged
+    concepts = torch.from_numpy(truth.image_codes.toarray()[:, truth.where("concept")]).float()
+    images, texts = (normalize(torch.from_numpy(part).float(), dim=1) for part in (made.images, made.texts))
+    none = torch.full((len(images),), -1)
+    every = Rows(images, texts, normalize(concepts, dim=1), normalize(concepts, dim=1), none)
+    ends = np.cumsum([config.sizes.train, config.sizes.validation, config.sizes.test])
+    if ends[-1] > len(images):
+        raise InputError(f"the splits need {ends[-1]} pairs, and {len(images)} are to be made; give more pairs")
+    train, validation, test = (
+        _chosen(every, torch.arange(first, last)) for first, last in zip((0, *ends[:-1]), ends, strict=True)
+    )
+    instances = made.instances
+    known = [
+        torch.from_numpy(instances.dictionary[instances.where(f"{modality} instance")]).float()
+        for modality in MODALITIES
+    ]
+    return ArenaPairs(train, validation, test, (known[0], known[1]))
+
+
+def _from_store(config: StorePairs) -> ArenaPairs:
+    store = EmbeddingStore.open(config.store)
+    if len(set(store.manifest.modalities.values())) > 1 or len(store.manifest.modalities) != len(MODALITIES):
+        raise InputError(
+            f"{config.store} has vectors of {dict(store.manifest.modalities)}; the arena compares methods for pairs of "
+            f"one width: give a store of images and texts in one space"
+        )
+    drawn = {split: _drawn(store, split, getattr(config.sizes, split), config.sizes.seed) for split in SPLITS}
+    keys = {split: arrays.keys for split, arrays in drawn.items()}
+    labels, reference = _labels(store, config.labels, keys), _reference(config, keys)
+
+    def rows(split: Split) -> Rows:
+        image, text = _unit(drawn[split].images), _unit(drawn[split].texts)
+        seen = reference[split] if reference else (image, text)
+        return Rows(image, text, *seen, labels[split])
+
+    return ArenaPairs(rows("train"), rows("validation"), rows("test"))
+
+
+def _drawn(store: EmbeddingStore, split: Split, most: int, seed: int) -> PairArrays:
+    arrays = store.to_arrays(split)
+    order = np.random.default_rng(seed).permutation(len(arrays))[:most]
+    return PairArrays(arrays.keys[order], arrays.images[order], arrays.texts[order])
+
+
+def _labels(store: EmbeddingStore, column: str, keys: Mapping[Split, npt.NDArray[np.object_]]) -> dict[Split, Tensor]:
+    """Return each pair's class; classes of which the test pairs have few are none."""
+    if not column:
+        return {split: torch.full((len(own),), -1) for split, own in keys.items()}
+    known: dict[str, str] = {}
+    for record in store.commits:
+        there = store.read_unit(record.unit).schema.names
+        if column not in there:
+            raise InputError(f"the store has no column {column!r} for labels; its columns are {', '.join(there)}")
+        table = store.read_unit(record.unit, ["key", column])
+        known |= dict(zip(table["key"].to_pylist(), map(str, table[column].to_pylist()), strict=True))
+    names, counts = np.unique([known[key] for key in keys["test"]], return_counts=True)
+    number = {name: place for place, name in enumerate(names[counts >= _FEWEST_OF_A_LABEL])}
+    return {split: torch.tensor([number.get(known[key], -1) for key in own]) for split, own in keys.items()}
+
+
+def _reference(
+    config: StorePairs, keys: Mapping[Split, npt.NDArray[np.object_]]
+) -> dict[Split, tuple[Tensor, Tensor]] | None:
+    if not config.reference:
+        return None
+    arrays = EmbeddingStore.open(config.reference).to_arrays()
+    place = {key: number for number, key in enumerate(arrays.keys)}
+    missing = [key for own in keys.values() for key in own if key not in place]
+    if missing:
+        raise InputError(
+            f"{config.reference} lacks {len(missing)} of the pairs, such as {missing[0]!r}; embed the same pairs with "
+            f"another encoder"
+        )
+    rows = {split: [place[key] for key in own] for split, own in keys.items()}
+    return {split: (_unit(arrays.images[own]), _unit(arrays.texts[own])) for split, own in rows.items()}
+
+
+def _chosen(rows: Rows, places: Tensor) -> Rows:
+    return Rows(*(getattr(rows, name)[places] for name in Rows.__dataclass_fields__))
+
+
+def _unit(rows: npt.NDArray[np.floating]) -> Tensor:
+    return normalize(torch.from_numpy(np.asarray(rows, np.float32)), dim=1)

@@ -1,0 +1,91 @@
+"""The arena's page, its Markdown tables and its Parquet file."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isoenergy.report.arena.arena_measures import GROUPS
+from isoenergy.report.page.rendering import environment
+
+Summary = Mapping[str, Any]
+
+
+def arena_page(summary: Summary) -> str:
+    """Return one page that needs no network; summary: what `arena.json` holds."""
+    labels = {method["name"]: method["label"] for method in summary["methods"]}
+    page = environment().get_template("arena.html")
+    return page.render(summary=summary, groups=_groups(summary), cell=_cell, labels=labels)
+
+
+def arena_markdown(summary: Summary) -> str:
+    """Return the same tables as text: ★ the winner, ≈ within noise of it."""
+    lines = []
+    for title, measures in _groups(summary).items():
+        lines += [f"## {title}", "", f"| | {' | '.join(each['label'] for each in measures)} |"]
+        lines.append(f"|---|{'---|' * len(measures)}")
+        for method in summary["methods"]:
+            cells = [_cell(method, measure) for measure in measures]
+            if any(cells):
+                lines.append(f"| {_named(method)} | {' | '.join(_text(*cell) if cell else '–' for cell in cells)} |")
+        lines += ["", *(f"- **{each['label']}**: {each['about']}{_aim(each)}." for each in measures), ""]
+    return "\n".join(lines)
+
+
+def arena_parquet(summary: Summary) -> bytes:
+    """Return a table, a row a method and measure: mean, interval over trainings, whether it wins or is within noise."""
+    rows = []
+    for measure in summary["measures"]:
+        for method in summary["methods"]:
+            found = method["measures"].get(measure["name"])
+            if found is not None:
+                rows.append(
+                    {
+                        "method": method["name"],
+                        "strength": method["strength"],
+                        "contends": method["contends"],
+                        "measure": measure["name"],
+                        "better": measure["better"],
+                        **{name: found[name] for name in ("mean", "low", "high", "values")},
+                        "winner": method["name"] == measure["winner"],
+                        "within_noise": method["name"] in measure["within_noise"],
+                    }
+                )
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+def _groups(summary: Summary) -> dict[str, list[Mapping[str, Any]]]:
+    known = {measure["name"]: measure for measure in summary["measures"]}
+    found = {title: [known[each.name] for each in measures if each.name in known] for title, measures in GROUPS.items()}
+    return {title: measures for title, measures in found.items() if measures}
+
+
+def _cell(method: Summary, measure: Summary) -> tuple[Mapping[str, Any], str] | None:
+    """A method's interval and its mark: winner, noise or nothing."""
+    found = method["measures"].get(measure["name"])
+    if found is None:
+        return None
+    noise = method["name"] in measure["within_noise"]
+    return found, "winner" if method["name"] == measure["winner"] else "noise" if noise else ""
+
+
+def _text(found: Mapping[str, Any], mark: str) -> str:
+    mean, low, high = found["mean"], found["low"], found["high"]
+    half = "" if low is None or high == low else f" ± {(high - low) / 2:.3f}"
+    text = f"{mean:.3f}{half}".replace("-", "\N{MINUS SIGN}")
+    return {"winner": f"**{text}** ★", "noise": f"{text} ≈", "": text}[mark]
+
+
+def _named(method: Summary) -> str:
+    strength = f" ({method['strength']:g})" if method["strength"] else ""
+    return f"{method['label']}{strength}{'' if method['contends'] else ' †'}"
+
+
+def _aim(measure: Summary) -> str:
+    return {"high": "; more is better", "low": "; less is better", "half": "", "none": "; no contest"}[
+        measure["better"]
+    ]

@@ -1,0 +1,141 @@
+"""What is measured of a method whose atoms are the truth, and of one that has none of it."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from isoenergy.arena.fitted import FittedMethod
+from isoenergy.arena.method_measures import all_measures, brief_measures, embedding_measures
+from isoenergy.arena.pairs import ArenaPairs, MadePairs, Sizes, StorePairs, draw_pairs
+from isoenergy.errors import InputError
+from isoenergy.synthetic.experiment_config import SyntheticConfig
+from tests.arena.planted_rows import orthogonal, planted_rows
+from tests.store.stores import write_store
+
+CONCEPTS, DIM = 8, 16
+ATOMS = orthogonal(2 * CONCEPTS, DIM)
+
+
+def pairs_of(image: torch.Tensor, text: torch.Tensor) -> ArenaPairs:
+    train, validation, test = (planted_rows(image, text, n, 2, seed) for seed, n in enumerate((600, 60, 200)))
+    return ArenaPairs(train, validation, test, (image, text))
+
+
+def of_truth(image: torch.Tensor, text: torch.Tensor) -> FittedMethod:
+    return FittedMethod(
+        encoders={"image": lambda x: x @ image.T, "text": lambda x: x @ text.T},
+        dictionaries={"image": image, "text": text},
+        offsets=dict.fromkeys(("image", "text"), torch.zeros(DIM)),
+    )
+
+
+def clean(fitted: FittedMethod) -> FittedMethod:
+    """Coefficients of rounding are none."""
+    encoders = {
+        name: (lambda x, encode=encode: torch.where(encode(x).abs() > 1e-4, encode(x), 0.0))
+        for name, encode in fitted.encoders.items()
+    }
+    return FittedMethod(encoders, fitted.dictionaries, fitted.offsets)
+
+
+def test_true_atoms_score_full_marks_in_one_space_and_in_two() -> None:
+    for text in (ATOMS[:CONCEPTS], ATOMS[CONCEPTS:]):
+        image = ATOMS[:CONCEPTS]
+        found = all_measures(clean(of_truth(image, text)), pairs_of(image, text), "test", sparse=True)
+        for name in ("r2", "r2_centred", "codes_r@10", "bimodal_energy", "agreement", "agreeing", "found", "joined"):
+            assert found[name] == pytest.approx(1, abs=0.02), name
+        assert found["translation_r2"] == pytest.approx(1, abs=0.01)
+        assert found["translation_r2_100%"] > 0.9
+        assert found["translation_r2_0.1%"] < 0.5
+        assert found["l0"] == 2
+        assert found["dominance"] == pytest.approx(0, abs=1e-3)
+        assert found["joint_gallery"] == pytest.approx(0.5, abs=0.03)
+        assert found["clusters_pairs"] == pytest.approx(1)
+        assert found["steering_success"] > 0.3
+        assert found["mms"] > 0.5
+        one_space = text is ATOMS[:CONCEPTS] or torch.equal(text, image)
+        assert found["direction_cosine"] == pytest.approx(float(one_space), abs=1e-5)
+        assert math.isnan(found["p_acc"]) == (not one_space)
+
+
+def test_atoms_of_their_own_modality_share_nothing() -> None:
+    image, text = ATOMS[:CONCEPTS], ATOMS[CONCEPTS:]
+    split = clean(FittedMethod.of_shared(lambda x: x @ ATOMS.T, ATOMS))
+    found = all_measures(split, pairs_of(image, text), "test", sparse=True)
+    assert found["r2"] == pytest.approx(1, abs=1e-4)
+    assert found["bimodal_energy"] == 0
+    assert found["dominance"] == pytest.approx(1)
+    assert found["mms"] == 0
+    assert found["gap_closed"] == pytest.approx(1)
+    assert (found["found"], found["joined"]) == (1, 0)
+    assert math.isnan(found["steering_success"])
+    assert found["translation_r2"] < 0
+
+
+def test_an_offset_goes_with_the_unimodal_atoms() -> None:
+    image = text = ATOMS[:CONCEPTS]
+    shift = {"image": ATOMS[-1] * 2, "text": -ATOMS[-1] * 2}
+    plain = of_truth(image, text)
+    found = all_measures(
+        clean(FittedMethod(plain.encoders, plain.dictionaries, shift)), pairs_of(image, text), "test", sparse=True
+    )
+    assert found["gap_closed"] > 0.95
+    assert found["r2"] < 0
+
+
+def test_norms_of_atoms_do_not_change_energies() -> None:
+    image, text = ATOMS[:CONCEPTS], ATOMS[CONCEPTS:]
+    plain = clean(of_truth(image, text))
+    scaled = FittedMethod(
+        {name: (lambda x, encode=encode: encode(x) / 7) for name, encode in plain.encoders.items()},
+        {name: 7 * part for name, part in plain.dictionaries.items()},
+        plain.offsets,
+    )
+    one, other = (all_measures(each, pairs_of(image, text), "test", sparse=True) for each in (plain, scaled))
+    for name in set(one) - {"steering_success", "steering_collateral"}:
+        assert one[name] == pytest.approx(other[name], abs=2e-3, nan_ok=True), name
+
+
+def test_validation_and_test_are_measured_alike() -> None:
+    image, text = ATOMS[:CONCEPTS], ATOMS[CONCEPTS:]
+    pairs, fitted = pairs_of(image, text), clean(of_truth(image, text))
+    brief, full = brief_measures(fitted, pairs.test), all_measures(fitted, pairs, "test", sparse=False)
+    assert brief == {name: full[name] for name in brief}
+
+
+def test_made_pairs_know_their_concepts(tmp_path: Path) -> None:
+    config = MadePairs(SyntheticConfig(dim=40, instances=20, atoms_per_row=4, pairs=300), Sizes(200, 40, 60, 0))
+    found = draw_pairs(config, {}, tmp_path)
+    assert found == {"train": 200, "validation": 40, "test": 60, "dim": 40, "classes": 0, "known_concepts": 8}
+    pairs = ArenaPairs.load(tmp_path)
+    assert pairs.concepts is not None
+    assert float((pairs.concepts[0] * pairs.concepts[1]).sum(1).mean()) == pytest.approx(0.99, abs=1e-4)
+    torch.testing.assert_close(pairs.test.reference_image, pairs.test.reference_text)
+    assert embedding_measures(pairs, "test")["gap"] > 0.5
+    with pytest.raises(InputError, match="give more pairs"):
+        draw_pairs(MadePairs(config.data, Sizes(200, 100, 60, 0)), {}, tmp_path)
+
+
+def test_pairs_of_a_store_are_drawn_once_with_a_reference_and_labels(tmp_path: Path) -> None:
+    store = write_store(str(tmp_path / "store"), train=[120, 80], others=60)
+    sizes = Sizes(100, 20, 30, 0)
+    config = StorePairs(store.fingerprint, sizes, "caption", store=store.uri, reference=store.uri)
+    out = tmp_path / "out"
+    out.mkdir()
+    found = draw_pairs(config, {}, out)
+    assert (found["train"], found["validation"], found["test"], found["classes"]) == (100, 20, 30, 0)
+    pairs = ArenaPairs.load(out)
+    assert float((pairs.train.image.norm(dim=1) - 1).abs().max()) < 1e-5
+    torch.testing.assert_close(pairs.train.reference_text, pairs.train.text)  # the same encoder here
+    assert (pairs.test.labels == -1).all()  # every caption is another: no class has enough
+    again = tmp_path / "again"
+    again.mkdir()
+    draw_pairs(StorePairs(store.fingerprint, sizes, store=store.uri), {}, again)
+    torch.testing.assert_close(ArenaPairs.load(again).train.image, pairs.train.image)
+    with pytest.raises(InputError, match="no column 'colour'"):
+        draw_pairs(StorePairs(store.fingerprint, sizes, "colour", store=store.uri), {}, out)
+    other = write_store(str(tmp_path / "other"), train=[5], others=1)
+    with pytest.raises(InputError, match="lacks"):
+        draw_pairs(StorePairs(store.fingerprint, sizes, store=store.uri, reference=other.uri), {}, out)

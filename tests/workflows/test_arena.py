@@ -1,0 +1,109 @@
+"""`isoenergy arena`: the plan, a small run from end to end, and that it goes on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from isoenergy.arena.roster import METHODS
+from isoenergy.errors import InputError
+from workflows import arena
+from workflows.settings.arena_settings import PRESETS, ArenaConfig, parse
+from workflows.steps import step_plan
+
+SMALL = replace(
+    PRESETS["shared"],
+    here=True,
+    methods=("centred", "sae", "matched", "group-masked"),
+    seeds=2,
+    epochs=1,
+    train_pairs=300,
+    validation_pairs=60,
+    test_pairs=120,
+    known_dim=40,
+)
+
+
+def test_the_plan_has_a_step_for_each_method_strength_and_seed() -> None:
+    plan = arena.plan_arena(replace(SMALL, methods=()))
+    names = [step.name for step in plan.steps]
+    expected = sum(len(m.strengths) * (2 if m.sparse else 1) for m in METHODS.values())
+    assert len(names) == len(set(names)) == 2 + expected
+    assert [step.name for step in plan.first_steps] == names[:2] + [name for name in names if "seed-0" in name]
+    further = plan.further_steps({"sae": 0.0, "sae-a": 1e-3, "cosae": None, "raw": 0.0})
+    assert [step.name for step in further] == ["sae/seed-1", "sae-a/strength-0.001/seed-1"]
+
+
+def test_what_is_run_does_not_depend_on_how_many_seeds_are_asked_for() -> None:
+    few, many = (
+        {step.name: step.fingerprint for step in arena.plan_arena(replace(SMALL, seeds=seeds)).steps}
+        for seeds in (1, 3)
+    )
+    assert few.items() <= many.items()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"store": ""}, "the arena needs pairs"),
+        ({"store": "a", "known_cosine": 0.5}, "the arena needs pairs"),
+        ({"store": "a", "seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"known_cosine": 0.5, "labels": "group"}, "reference and labels are of a store"),
+        ({"store": "a", "methods": ("sae", "sae")}, "different ones"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InputError, match=message):
+        ArenaConfig(**settings)
+
+
+def test_an_unknown_method_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(InputError, match=r"no method sea; the methods are raw, .*cosae"):
+        arena.plan_arena(replace(SMALL, methods=("sea",)))
+
+
+def test_presets_and_options_are_parsed() -> None:
+    assert parse(["split", "--here"]).known_cosine == 0.5
+    assert parse(["--store", "x", "--methods", "sae", "vl-sae"]).methods == ("sae", "vl-sae")
+
+
+@pytest.mark.slow
+def test_a_small_arena_from_end_to_end_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(SMALL, output=str(tmp_path))
+    ran: list[str] = []
+    run_here = step_plan.run_here
+
+    def stop_after(count: int) -> None:
+        def run(planned: list[step_plan.PlannedStep], root: str) -> None:
+            if len(ran) == count:
+                raise KeyboardInterrupt
+            ran.extend(item.step.name for item in planned)
+            run_here(planned, root)
+
+        monkeypatch.setattr(step_plan, "run_here", run)
+
+    stop_after(4)
+    with pytest.raises(KeyboardInterrupt):
+        arena.run(config)
+    assert not (tmp_path / arena.SUMMARY_FILE).exists()
+    stop_after(100)
+    file = arena.run(config)
+    steps = 2 + 1 + 2 + 2 + len(METHODS["group-masked"].strengths) + 1
+    assert len(ran) == len(set(ran)) == steps  # nothing was run twice, and of the second seed the chosen strength alone
+    summary = json.loads((tmp_path / arena.SUMMARY_FILE).read_text())
+    assert [method["name"] for method in summary["methods"]] == list(config.methods)
+    assert summary["pairs"]["known_concepts"] == 40
+    assert all(method["measures"]["r2"]["mean"] <= 1 for method in summary["methods"])
+    rows = pq.read_table(tmp_path / arena.TABLE_FILE).to_pylist()
+    assert {row["method"] for row in rows} == set(config.methods)
+    assert file is not None
+    assert "## Known atoms" in Path(file).read_text()
+    assert "<h1>The arena</h1>" in (tmp_path / arena.PAGE_FILE).read_text()
+    assert arena.run(replace(config, dry_run=True)) is None
+    assert "of the seeds after the first" in capsys.readouterr().out
+    assert arena.run(config) == file
+    assert len(ran) == steps
