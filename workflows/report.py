@@ -12,7 +12,7 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
     """Write the page and log it; return its place."""
     output = config.output or f"{''.join(config.evaluation.rpartition('/')[:2])}report.html"
     with mlflow_runs.stage("report", config, output, parent) as stage:
-        page, *files = write_report(config.evaluation, output)
+        page, *files = write_report(config.evaluation, output, config.images)
         log_file(stage, page)
         for file in files:
             log_file(stage, file, file.split("/")[-2])  # figures, tables

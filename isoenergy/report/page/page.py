@@ -11,15 +11,16 @@ from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, write_atomically
 
 
-def write_report(evaluation: str, output: str) -> list[str]:
+def write_report(evaluation: str, output: str, images: str = "") -> list[str]:
     """Write `output` (one HTML file), `figures/` and `tables/` beside it; return all files, page first.
 
-    evaluation, output: paths or fsspec URLs, of `evaluation.json` and of the page.
+    evaluation, output: paths or fsspec URLs, of `evaluation.json` and of the page. images: where pictures are if the
+    store was not embedded from pairs: see `isoenergy.report.page.shown_pictures.given_pictures`.
 
     Raises InputError if there is no evaluation, or one of its steps is gone.
     """
     try:
-        page = _page_of(evaluation)
+        page = _page_of(evaluation, images)
         beside = "".join(output.rpartition("/")[:2])
         files = {output: page.html.encode()} | {f"{beside}{path}": data for path, data in page.files.items()}
     except InputError:  # the storage does not answer
@@ -34,7 +35,7 @@ def write_report(evaluation: str, output: str) -> list[str]:
     return list(files)
 
 
-def _page_of(evaluation: str) -> Page:
+def _page_of(evaluation: str, images: str) -> Page:
     filesystem, file = open_filesystem(evaluation)
     root = file.rpartition("/")[0]
 
@@ -42,4 +43,5 @@ def _page_of(evaluation: str) -> Page:
         return pq.read_table(pa.BufferReader(filesystem.cat_file(f"{root}/{name}")))
 
     summary = strict_json.loads(filesystem.cat_file(file).decode())
+    summary["store"]["images"] = images
     return (modalities_page if summary.get("kind") == KIND else pairs_page)(summary, table)

@@ -10,7 +10,7 @@ from isoenergy.evaluation.results import CLASSES, EXEMPLARS_FILE
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.naming import Naming
 from isoenergy.report.page.sae_drawings import ReadTable, atom_drawings, projection_drawing, rival_drawings
-from isoenergy.report.page.shown_pictures import thumbnails
+from isoenergy.report.page.shown_pictures import given_pictures, thumbnails
 from isoenergy.report.page.verdict import Finding, verdict
 from isoenergy.report.saes import Sae
 from isoenergy.report.sharedness import SharednessCounts
@@ -70,10 +70,12 @@ def _strongest_atoms(atoms: pa.Table, exemplars: pa.Table, store: Mapping[str, A
     shown = {row["atom"]: row | {"images": [], "captions": []} for row in atoms.to_pylist()}
     rows = exemplars.to_pylist()
     pictures: Mapping[tuple[str, int], str] = {}
-    if store["source_config"] is not None:
-        wanted = {(row["file"], row["row"]) for row in rows if row["modality"] == "image"}
-        reading = ImageReading(**store["image_reading"]) if "image_reading" in store else UNRECORDED
-        pictures = thumbnails(store["source_config"], wanted, reading)
+    of_images = [row for row in rows if row["modality"] == "image"]
+    reading = ImageReading(**store["image_reading"]) if "image_reading" in store else UNRECORDED
+    if images := store.get("images"):
+        pictures = given_pictures(images, store["uri"], of_images, reading)
+    elif store["source_config"] is not None:
+        pictures = thumbnails(store["source_config"], {(row["file"], row["row"]) for row in of_images}, reading)
     for row in rows:
         atom = shown[row["atom"]]
         if row["modality"] == "image":

@@ -1,0 +1,99 @@
+"""Pictures of a store that was imported: from a column of it, or a folder."""
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from isoenergy.errors import InputError
+from isoenergy.pairs.download.downloader import Downloader
+from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.pairs.source import PairUnit
+from isoenergy.report.page.page import write_report
+from isoenergy.report.page.shown_pictures import given_pictures
+from isoenergy.sae.sae_config import SaeConfig
+from isoenergy.settings.image_choices import ImageReading
+from isoenergy.store import StoreWriter
+from isoenergy.store.schema import REJECTED, shard_schema
+from tests.benchmarks.planted_store import planted_pairs
+from tests.evaluation.evaluations import evaluated, run_steps_here, shifted_pairs, write_pairs, write_sae
+from tests.store.small_store import MANIFEST
+
+DIM, ROWS = 16, 6
+
+
+def picture(shade: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (300, 200), (shade, 0, 0)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Two units, with files in a column, and URLs in another."""
+    passed = pa.schema([("picture", pa.binary()), ("url", pa.string()), ("width", pa.int64())])
+    kinds = {field.name: str(field.type) for field in passed}
+    writer = StoreWriter(str(tmp_path / "store"))
+    writer.begin(dataclasses.replace(MANIFEST, dim=DIM, units=2, passed_through=kinds), ["a.parquet"])
+    images, texts = planted_pairs(2 * ROWS, DIM)
+    for start in (0, ROWS):
+        rows = list(range(start, start + ROWS))
+        vectors = [pa.FixedSizeListArray.from_arrays(x[start : start + ROWS].ravel(), DIM) for x in (images, texts)]
+        files = [None if row == 1 else b"no image" if row == 2 else picture(10 * row) for row in rows]
+        columns = [[f"k{row}" for row in rows], rows, ["test"] * ROWS, ["a"] * ROWS, *vectors]
+        urls = [f"http://pictures.example/{row}.png" for row in rows]
+        table = pa.table([*columns, files, urls, rows], schema=shard_schema(DIM, "float16", passed))
+        writer.commit(PairUnit("a.parquet", start, start + ROWS), "digest", table, REJECTED.empty_table())
+    return str(tmp_path / "store")
+
+
+def shown(*rows: int) -> list[dict[str, Any]]:
+    return [{"file": "a.parquet", "row": row, "key": f"k{row}"} for row in rows]
+
+
+def test_files_of_a_column(store: str) -> None:
+    found = given_pictures("picture", store, shown(0, 1, 2, 7), ImageReading())
+    assert set(found) == {("a.parquet", 0), ("a.parquet", 7)}
+    assert all(url.startswith("data:image/webp;base64,") for url in found.values())
+    assert len(set(found.values())) == 2
+
+
+def test_urls_of_a_column_are_downloaded_by_the_rules(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def fetch(_: Downloader, batches: Sequence[Sequence[str]]) -> list[list[bytes | Rejected]]:
+        asked.extend(url for batch in batches for url in batch)
+        gone = Rejected(Reason.MISSING_IMAGE, "404")
+        return [[gone if "7.png" in url else picture(9) for url in batch] for batch in batches]
+
+    monkeypatch.setattr(Downloader, "fetch", fetch)
+    assert set(given_pictures("url", store, shown(3, 7), ImageReading())) == {("a.parquet", 3)}
+    assert sorted(map(str, asked)) == ["http://pictures.example/3.png", "http://pictures.example/7.png"]
+
+
+def test_what_is_neither_is_named(store: str) -> None:
+    with pytest.raises(InputError, match=r"column of the store \(picture, url, width\).*'pixels'"):
+        given_pictures("pixels", store, shown(0), ImageReading())
+    with pytest.raises(InputError, match="width holds int64"):
+        given_pictures("width", store, shown(0), ImageReading())
+
+
+def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_steps_here(monkeypatch)
+    pairs = write_pairs(tmp_path / "pairs", *shifted_pairs(200, DIM), train=100)
+    sae = write_sae(tmp_path / "sae", SaeConfig(DIM, 32, 4, 0.0))
+    evaluated(pairs, [sae], tmp_path / "out", sample=60, in_batches=60, queries=40)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(0, 2000, 2):
+        (folder / f"{number}.png").write_bytes(picture(number % 200))
+    evaluation = str(tmp_path / "out" / "evaluation.json")
+    without, *_ = write_report(evaluation, str(tmp_path / "without.html"))
+    page, *_ = write_report(evaluation, str(tmp_path / "page.html"), images=str(folder))
+    assert "data:image/webp;base64,U" not in Path(without).read_text()
+    assert Path(page).read_text().count("data:image/webp;base64,U") > 20
