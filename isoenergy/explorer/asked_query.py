@@ -109,11 +109,8 @@ def contributions(query: Query, coded: CodedPairs) -> tuple[list[dict[str, Any]]
 
 def _prepared(coded: CodedPairs, term: Term) -> Tensor:
     """The row that was encoded, in units of its norm."""
-    sae = coded.sae
-    if sae.config.input == "centred":
-        mean: Tensor = getattr(sae, f"{sae.config.modalities[term.point.side]}_mean")
-        return term.point.unit - mean
-    return term.point.unit
+    sae, row = coded.sae, term.point.unit * term.scale
+    return sae.prepare(row[None], sae.config.modalities[term.point.side])[0] / term.scale
 
 
 def nearest(query: Query, scores: WayScores, ways: Sequence[str], count: int) -> dict[str, dict[str, Any]]:

@@ -149,6 +149,7 @@ def bound(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        made.listen(128)  # who comes before it is served waits
     except OSError as error:
         made.close()
         raise InputError(f"port {port} of {host} is not to be had ({error.strerror}); give another --port") from error

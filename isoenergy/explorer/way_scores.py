@@ -100,8 +100,7 @@ class WayScores:
             ):
                 rows = None
                 if weights.subtracted:
-                    mean = getattr(sae, f"{modality}_mean") if sae.config.input == "centred" else None
-                    rows = Affine(offset=None if mean is None else -mean)
+                    rows = Affine(offset=sae.prepare(torch.zeros(1, sae.config.dim), modality)[0])
                 sides.append(RowMap(rows, -own if weights.subtracted else own, closing.matrix))
             maps[variant.name] = (sides[0], sides[1])
         for name, way in WAYS.items():

@@ -76,6 +76,8 @@ def make_sae(seed: int = 0, **settings: object) -> SparseAutoencoder:
     sae = SparseAutoencoder(config, torch.Generator().manual_seed(seed))
     if config.input == "centred":
         sae.image_mean[0], sae.text_mean[0] = 0.3, -0.4
+    if config.decoder_bias:
+        sae.decoder_bias[:3] = torch.tensor([0.2, -0.1, 0.3])
     return sae.requires_grad_(False).eval()
 
 

@@ -17,7 +17,7 @@ from tests.explorer.small_exploration import PAIRS, arrays, make_sae, make_store
 MODALITIES = ("image", "text")
 
 
-def scores_of(folder: Path, **settings: str) -> WayScores:
+def scores_of(folder: Path, **settings: object) -> WayScores:
     store = EmbeddingStore.open(str(make_store(folder)))
     gallery = Gallery.of(store, folder / "cache")
     return WayScores(gallery, CodedPairs.of("sae", make_sae(**settings), gallery, store, folder / "cache"), folder)
@@ -39,9 +39,10 @@ def mapped_rows(scores: WayScores, way: str) -> list[np.ndarray]:
     return [columns[f"{name}_{way}"].flatten().to_numpy().reshape(PAIRS, -1) for name in MODALITIES]
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("form", ["normalised", "centred", "raw"])
-def test_cosines_are_those_of_mapped_rows(tmp_path: Path, form: str):
-    scores = scores_of(tmp_path, input=form)
+def test_cosines_are_those_of_mapped_rows(tmp_path: Path, form: str, bias: bool):
+    scores = scores_of(tmp_path, input=form, decoder_bias=bias)
     assert {"original", "bimodal", "centred"} < set(scores.maps)
     assert ("less_unimodal" in scores.maps) == (form != "raw")
     query = Query((pair_term(scores, 5, 1),), {})

@@ -25,6 +25,8 @@ class ExploreConfig:
     images: str = ""
     """Folder or zip of image files, named by the store's column image_path, path, file_name or filename, or by keys;
     default: the source that the store was embedded from."""
+    modalities: str = ""
+    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
     most_pairs: int = 2_000_000
     """Search so many pairs exactly; of more a sample is drawn, and the page says so."""
     seed: int = 0
