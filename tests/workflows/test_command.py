@@ -114,8 +114,9 @@ def test_verbosity_is_no_setting_and_quiet_keeps_the_result(
     plain = parse_config(ReportConfig, words, "isoenergy report")
     assert parse_config(ReportConfig, ["--verbose", *words], "isoenergy report") == plain
     monkeypatch.setattr(report, "run", lambda config: config.output)
+    monkeypatch.setattr(report, "evaluation_ending", lambda evaluation, page: f"{evaluation} is in {page}")
     report.main(["--quiet", *words])
-    assert capsys.readouterr().out == "report.html\n"
+    assert capsys.readouterr().out == "e.json is in report.html\n"
 
 
 @pytest.mark.usefixtures("verbosity")

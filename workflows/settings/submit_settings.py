@@ -12,7 +12,11 @@ from isoenergy.errors import InputError
 from workflows.cli import STAGES
 from workflows.command import VERBOSITY, take_verbosity
 
-HERE_ONLY = {"submit": "it submits the others", "share": "it needs the token of a person"}
+HERE_ONLY = {
+    "submit": "it submits the others",
+    "share": "it needs the token of a person",
+    "explore": "it is a page to look at",
+}
 
 
 @dataclass(frozen=True)

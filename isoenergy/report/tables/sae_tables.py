@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoenergy.report.intervals import Interval, bounds, is_known, number, spread
+from isoenergy.report.intervals import Interval, bounds, fitting, is_known, number, spread, value_of
 from isoenergy.report.saes import Sae, trainings
 
 
@@ -193,11 +193,12 @@ def cell(runs: Sequence[Mapping[str, Any]], measure: Measure) -> Cell:
         return Cell("–")
     text, values = number(value, measure.form), [reading(each, measure.path)[0] for each in runs]
     of_all = [each for each in values if each is not None]
-    over_seeds = spread(of_all, measure.form.replace("d", ".0f")) if len(of_all) == len(runs) else ""
+    form = fitting(interval, measure.form) if interval is not None and is_known(interval) else measure.form
+    over_seeds = spread(of_all, form.replace("d", ".0f")) if len(of_all) == len(runs) else ""
     if interval is None:
         return Cell(text, over_seeds.strip())
     if is_known(interval):
-        return Cell(text, bounds(interval, measure.form) + over_seeds)
+        return Cell(value_of(interval, measure.form), bounds(interval, measure.form) + over_seeds)
     atoms = results["dictionary"]["live_atoms"]
     return Cell(text, f"no interval: {atoms:,} atoms" if math.isfinite(value) else "")
 

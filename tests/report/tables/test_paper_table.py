@@ -18,7 +18,7 @@ def test_a_row_an_sae_and_the_null_models_with_intervals_where_there_are_any() -
     rows = cells("bundled")
     assert list(rows) == ["SAE-A", "null of SAE-A"]
     assert rows["SAE-A"]["mse"] == Cell("0.250", "[0.240, 0.260]")
-    assert rows["SAE-A"]["rho"] == Cell("2.00", "[1.00, 3.00]")
+    assert rows["SAE-A"]["rho"] == Cell("2.0", "[1.0, 3.0]")
     assert rows["SAE-A"]["delta_r1"] == Cell("+0.000", "[−0.010, +0.010]")
     assert rows["SAE-A"]["dead_atoms"] == Cell("3")
     assert rows["SAE-A"]["fda"] == Cell("–")

@@ -27,8 +27,8 @@ BRIDGES = "Do bimodal atoms connect the modalities?"
 
 
 def test_a_number_has_its_interval_wherever_that_lies() -> None:
-    assert cell(RESULTS, "Reconstruction and sparsity", "MSE") == Cell("0.1250", "[0.1150, 0.1350]")
-    assert cell(RESULTS, BRIDGES, "ρ") == Cell("12.50", "[10.50, 14.50]")
+    assert cell(RESULTS, "Reconstruction and sparsity", "MSE") == Cell("0.125", "[0.115, 0.135]")
+    assert cell(RESULTS, BRIDGES, "ρ") == Cell("12.5", "[10.5, 14.5]")
     assert cell(RESULTS, "Reconstruction and sparsity", "R², centred") == Cell("0.5000")
     assert cell(RESULTS, "Reconstruction and sparsity", "dead atoms") == Cell("1,234")
 
@@ -60,7 +60,7 @@ def test_a_control_stands_below_what_it_controls() -> None:
         ("pairs shuffled", True),
         ("classes shuffled", True),
     ]
-    assert rows[2].cells == [Cell("3.00", "[2.00, 4.00]")]
+    assert rows[2].cells == [Cell("3.0", "[2.0, 4.0]")]
 
 
 def test_stability_has_a_column_a_pair_of_saes() -> None:
@@ -74,6 +74,6 @@ def test_a_number_has_its_spread_over_trainings_where_all_have_it() -> None:
     one = {"results": RESULTS, "repeats": [{"name": str(n), "results": each} for n, each in enumerate(others)]}
     (group,) = [group for group in side_by_side([one]) if group.heading == "Reconstruction and sparsity"]
     cells = {row.name: row.cells[0] for row in group.rows}
-    assert cells["MSE"] == Cell("0.1250", "[0.1150, 0.1350] {0.2500; 0.1250 to 0.5000}")
+    assert cells["MSE"] == Cell("0.125", "[0.115, 0.135] {0.250; 0.125 to 0.500}")
     assert cells["dead atoms"] == Cell("1,234", "{1,234; 1,000 to 2,000}")
     assert cells["R², centred"] == Cell("0.5000")

@@ -52,6 +52,7 @@ WHOLE = {
     "tune": ("clip", "--store", "s3://b/store", "--output", "s3://b/searches", "--space.beta", "1e-5..1e-3"),
     "evaluate": ("--store", "/s", "--saes", "hf:lab/sae", "/saes/beta-0", "--output", "/e"),
     "synthetic": ("--output", "/data/synthetic"),
+    "arena": ("--store", "s3://b/store", "--output", "s3://b/arena"),
     "apply": ("/saes/beta-0", "--store", "s3://b/store", "--output", "s3://b/applied"),
     "compare": ("tune/*", "train", "--output", "s3://b/comparison"),
     "report": ("--evaluation", "/e/evaluation.json", "--output", "/e/report.html"),
@@ -80,7 +81,7 @@ def test_options_of_submit_come_before_the_stage_and_the_rest_is_the_stage_s_own
 
 
 def test_every_stage_that_can_be_submitted_is_checked_by_its_own_parser() -> None:
-    assert {*WHOLE} == {*cli.STAGES} - {"submit", "share"}
+    assert {*WHOLE} == {*cli.STAGES} - {"submit", "share", "explore"}
     for stage, arguments in WHOLE.items():
         require_stage_runs(stage, arguments)
     assert stage_config("embed", WHOLE["embed"]) == EmbedConfig(output="s3://b/store", pairs="s3://b/pairs")

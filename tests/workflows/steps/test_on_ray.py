@@ -130,7 +130,7 @@ def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interr
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     marker, seen = tmp_path / "marker", list[str]()
-    waits = Step("a-long-name-of-an-sae-1a2b3c/waits", wait_for, Marker(str(marker)))
+    waits = Step("a-long-name-of-an-sae-and-then-some-more-1a2b3c/waits", wait_for, Marker(str(marker)))
 
     in_brief = on_ray._in_brief
 
@@ -144,7 +144,7 @@ def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interr
     with pytest.raises(KeyboardInterrupt):
         run_on_ray(waits, tmp_path / "root")
     assert seen == [waits.name]
-    assert "…-of-an-sae-1a2b3c/waits" in capfd.readouterr().err
+    assert "…-an-sae-and-then-some-more-1a2b3c/waits" in capfd.readouterr().err
     marker.write_text("")
     time.sleep(1)
     assert due(waits, tmp_path / "root") == [waits.name]
