@@ -14,6 +14,7 @@ from isoenergy.pairs.places import Place, ending, place_of, require_utf8
 from isoenergy.pairs.source_names import is_pattern, listed_places
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.storage.files import open_filesystem, without_secrets
+from isoenergy.store import tar_columns
 from isoenergy.store.array_files import NPY, NPZ, SAFETENSORS, StoredArray, arrays_in
 from isoenergy.store.column_files import (
     ArrayColumns,
@@ -48,7 +49,11 @@ def holds_vectors(uri: str) -> bool:
             return False
     place = place_of(uri)
     files = place.named + place.found
-    return bool(ending(files, _READ)) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
+    tars = ending(files, (tar_columns.SUFFIX,))
+    there = ending(files, _READ) or (
+        tars and tar_columns.holds_arrays(FilePlace(place.filesystem, place.root, tars[0]))
+    )
+    return bool(there) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
 
 
 def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captions: str = "") -> VectorFiles:
@@ -57,12 +62,12 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
     `.npy` files are a modality each, or one of its shards: `img_emb/img_emb_0.npy` belongs to `text_emb/text_emb_0.npy`
     and to the metadata in `metadata/metadata_0.parquet`. Parquet, Arrow, `.npz` and safetensors have a modality a
     column, or array; where each file of Parquet has one column of vectors, and files are of several modalities, rows
-    belong together by their keys.
+    belong together by their keys. A tar has a modality for each `.NAME.npy` of a key.
     modalities, key: see `VectorFiles`. captions: a table of them, by key if both have one, else row by row.
     Raises InputError for what cannot be read, and for shards of which one lacks.
     """
     place = place_of(uri)
-    files = sorted({*place.named, *ending(place.found, _READ)})
+    files = sorted({*place.named, *(ending(place.found, _READ) or ending(place.found, (tar_columns.SUFFIX,)))})
     require_utf8(uri, files)
     arrays, tables = ending(files, (NPY,)), ending(files, SUFFIXES)
     in_one = ending(files, (NPZ, SAFETENSORS))
@@ -98,6 +103,11 @@ def _open(at: FilePlace) -> ColumnFile:
             return _of_arrays(at, arrays_in(at.filesystem, at.path))
         if file.lower().endswith(TABLES):
             return TextColumns.of(at)
+        if file.lower().endswith(tar_columns.SUFFIX):
+            tar = tar_columns.TarColumns.of(at)
+            return RenamedColumns(
+                tar, {field.name: _modality(field.name) for field in tar.schema if is_vector(field.type)}
+            )
         return ParquetColumns.of(at)
     except SPOILT as error:
         kinds = {ARROW: "Arrow file", _ARRAYS: "file of arrays"}
