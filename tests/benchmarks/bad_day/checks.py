@@ -140,8 +140,17 @@ def statuses(services: Services, passes: list[Pass], trials: int) -> list[str]:
 
 
 def workers_left(services: Services) -> list[str]:
-    """Return the workers that are still at work though no driver is."""
-    return _left(lambda: [(process.pid, process.cmdline()[0]) for process in services.workers()])
+    """Return the workers that are still at work though no driver is.
+
+    But Ray's own watcher of a training: it is detached, and stays if the training is killed before it was told to watch
+    (Ray 2.60).
+    """
+
+    def look() -> list[tuple[int, str]]:
+        found = [(process.pid, process.cmdline()[0]) for process in services.workers()]
+        return [(pid, name) for pid, name in found if name != "ray::PlacementGroupCleaner"]
+
+    return _left(look)
 
 
 def processes_left(mark: str) -> list[str]:
