@@ -135,11 +135,14 @@ def searched_words(query: str) -> list[str]:
 
 def with_all(texts: pa.Array | pa.ChunkedArray, words: list[str], whole: bool) -> npt.NDArray[np.bool_]:
     """Return which texts, in lower case, have all words, as words or as parts of some."""
-    found = np.ones(len(texts), bool)
+    places = np.arange(len(texts))
     for word in words:
-        if whole:
-            hits = pc.match_substring_regex(texts, rf"(^|[^\pL\pN]){re.escape(word)}([^\pL\pN]|$)")
-        else:
-            hits = pc.match_substring(texts, word)
-        found &= np.asarray(hits).astype(bool)
+        left = texts.take(pa.array(places)) if len(places) < len(texts) else texts
+        places = places[np.asarray(pc.match_substring(left, word)).astype(bool)]
+    if whole:
+        for word in words:
+            pattern = rf"(^|[^\pL\pN]){re.escape(word)}([^\pL\pN]|$)"
+            places = places[np.asarray(pc.match_substring_regex(texts.take(pa.array(places)), pattern)).astype(bool)]
+    found = np.zeros(len(texts), bool)
+    found[places] = True
     return found

@@ -58,6 +58,11 @@ class CodedPairs:
         return self.sae.dictionary.detach()
 
     @cached_property
+    def digest(self) -> str:
+        """The autoencoder's, worked out once: it passes over all weights."""
+        return self.sae.digest
+
+    @cached_property
     def directions(self) -> Tensor:
         """`(atoms, dim)` the atoms at unit norm."""
         return torch.nn.functional.normalize(self.dictionary, dim=1)
@@ -90,8 +95,7 @@ class CodedPairs:
                 f"the autoencoder {name} takes {' and '.join(sae.config.modalities)} of width {sae.config.dim}, and "
                 f"{store.uri} has two modalities of width {gallery.dim}; give the store that goes with it"
             )
-        sampled = f"-{len(gallery)}" if len(gallery) < gallery.total else ""
-        place = folder / f"codes-{sae.digest[:16]}-{gallery.fingerprint[:16]}{sampled}"
+        place = folder / f"codes-{sae.digest[:16]}-{gallery.key}"
         if not (place / _ATOMS_FILE).exists():
             written_once(place, lambda partial: _encode(name, sae, gallery, store, partial))
         parts = [[_mapped(place, side, part) for part in ("atoms", "values")] for side in SIDES]

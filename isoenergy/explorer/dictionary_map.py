@@ -22,7 +22,7 @@ class DictionaryMap:
         self._coded, self._seed = coded, seed
         energy = coded.atoms["energy"].to_numpy()
         self.atoms: npt.NDArray[np.int64] = np.flatnonzero(energy > 0)
-        self._file = folder / f"map-{coded.sae.digest[:16]}-{seed}.npy"
+        self._file = folder / f"map-{coded.digest[:16]}-{seed}.npy"
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -33,9 +33,9 @@ class DictionaryMap:
     def umap(self) -> Places | None:
         """Return `(live, 2)` places by UMAP; None while they are looked for, which the first call begins."""
         if self._file.exists():
-            places: Places = np.load(self._file)
-            if len(places) == len(self.atoms):
-                return places
+            kept: Places = np.load(self._file)
+            if np.array_equal(kept[:, 0], self.atoms):
+                return kept[:, 1:]
         with self._lock:
             if self._thread is None and self.has_umap:
                 self._thread = threading.Thread(target=self._find, daemon=True, name="umap")
@@ -52,7 +52,7 @@ class DictionaryMap:
         return rows
 
     def _find(self) -> None:
-        places = umap_places(self._rows(), self._seed)
+        places = np.column_stack([self.atoms, umap_places(self._rows(), self._seed)])
         partial = self._file.with_name(f"{self._file.stem}.partial.npy")
         np.save(partial, places)
         partial.rename(self._file)

@@ -149,7 +149,7 @@ class Exploration:
     def atoms(self, sae: str | None, choice: AtomChoice, first: int, count: int) -> dict[str, Any]:
         """Return some of the atoms of a list, from its place `first` on, and how many it has."""
         parts = self.parts(sae)
-        notes = self.notes.of(parts.coded.sae.digest)
+        notes = self.notes.of(parts.coded.digest)
         chosen = parts.atoms.chosen(choice, frozenset(notes))
         some = chosen[first : first + min(count, MOST_SHOWN)]
         rows = [
@@ -171,7 +171,7 @@ class Exploration:
             "histogram": atom_page.histogram(parts.coded, number),
             "partners": atom_page.partners(parts.coded, number),
             "similar": atom_page.similar(parts.coded, number),
-            "note": self.notes.of(parts.coded.sae.digest).get(number, ""),
+            "note": self.notes.of(parts.coded.digest).get(number, ""),
         }
         pairs = {each["pair"] for band in found["bands"] for each in band["examples"]}
         pairs |= {each["pair"] for kind in ("partners", "similar") for row in found[kind] for each in row["top"]}
@@ -228,7 +228,7 @@ class Exploration:
         """Keep a note on an atom; an empty one takes it away."""
         parts = self.parts(sae)
         atom_page.require_atom(parts.coded, number)
-        self.notes.write(parts.coded.sae.digest, parts.coded.name, number, text)
+        self.notes.write(parts.coded.digest, parts.coded.name, number, text)
 
     def captions(self, pairs: Any) -> dict[int, str]:
         """Return the captions of some pairs."""

@@ -61,7 +61,8 @@ class Gallery:
     """Of the fitted pairs' unit rows."""
     total: int
     """Pairs of the store; more than those here if they are a sample."""
-    fingerprint: str
+    key: str
+    """Names the pairs: what is kept of others goes by another name."""
     chosen: npt.NDArray[np.int64]
     """`(pairs,)` their places in the store, ascending."""
 
@@ -101,13 +102,14 @@ class Gallery:
         if total > most:
             chosen = np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
         sampled = f"-{most}-{seed}" if total > most else ""
-        place = folder / f"gallery-{store.fingerprint[:16]}{sampled}"
+        key = f"{store.fingerprint[:16]}{sampled}"
+        place = folder / f"gallery-{key}"
         if not (place / _ABOUT_FILE).exists():
             written_once(place, lambda partial: _copy(store, chosen, partial))
-        return cls._read(place, store.fingerprint, total, chosen)
+        return cls._read(place, key, total, chosen)
 
     @classmethod
-    def _read(cls, place: Path, fingerprint: str, total: int, chosen: npt.NDArray[np.int64]) -> Self:
+    def _read(cls, place: Path, key: str, total: int, chosen: npt.NDArray[np.int64]) -> Self:
         about = json.loads((place / _ABOUT_FILE).read_text())
         with pa.memory_map(str(place / _PAIRS_FILE)) as stream:
             pairs = pa.ipc.open_file(stream).read_all()
@@ -119,7 +121,7 @@ class Gallery:
             np.load(place / "norms.npy"),
             PairMoments.load(place / _MOMENTS_FILE),
             total,
-            fingerprint,
+            key,
             chosen,
         )
 

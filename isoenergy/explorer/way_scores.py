@@ -155,7 +155,7 @@ class WayScores:
         map_, rows, codes = self.maps[way][side], self.gallery.rows[side], self.coded.codes[side]
         if way == ORIGINAL:
             return torch.ones(len(rows))
-        file = self.folder / f"norms-{self.coded.sae.digest[:16]}-{self.gallery.fingerprint[:16]}-{way}-{side}.npy"
+        file = self.folder / f"norms-{self.coded.digest[:16]}-{self.gallery.key}-{way}-{side}.npy"
         if file.exists() and len(kept := np.load(file)) == len(rows):
             return torch.from_numpy(kept)
         norms = torch.empty(len(rows))

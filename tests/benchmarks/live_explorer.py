@@ -73,7 +73,7 @@ _SEARCH = f"""(query) => {{ {_PAINTED}
         const field = document.getElementById("atoms-query");
         field.value = query;
         field.dispatchEvent(new Event("input", {{ bubbles: true }}));
-    }}, ".cards .card"); }}"""
+    }}, "#atom-count"); }}"""
 
 
 @dataclass(frozen=True)

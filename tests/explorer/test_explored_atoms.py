@@ -239,10 +239,18 @@ def test_a_second_start_reads_no_shard(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_of_too_many_pairs_a_seeded_sample_is_drawn_and_said(tmp_path: Path):
-    some = explored(tmp_path, most_pairs=60)
-    assert some.about()["pairs"] == 60
-    assert some.about()["total"] == PAIRS
-    chosen = some.gallery.chosen
-    images = arrays()[0][chosen].astype(np.float32)
-    units = images / np.linalg.norm(images, axis=1, keepdims=True)
-    np.testing.assert_allclose(some.gallery.rows[0].floats(slice(None)), units, atol=1e-4)
+    first = explored(tmp_path, most_pairs=60)
+    assert first.about()["pairs"] == 60
+    assert first.about()["total"] == PAIRS
+    store = EmbeddingStore.open(str(tmp_path / "store"))
+    saes = {each.name: each.sae for each in first.coded}
+    other = open_exploration(saes, store, tmp_path / "output", KnowingEncoder(*arrays()), most_pairs=60, seed=1)  # type: ignore[arg-type]
+    assert first.gallery.chosen.tolist() != other.gallery.chosen.tolist()
+    for some in (first, other):
+        images = torch.from_numpy(arrays()[0][some.gallery.chosen].astype(np.float32))
+        torch.testing.assert_close(
+            some.gallery.rows[0].floats(slice(None)), torch.nn.functional.normalize(images, dim=1), atol=1e-4, rtol=0
+        )
+        coded = some.coded[0]
+        expected = coded.sae.encode(coded.sae.prepare(images, "image")).to_dense(ATOMS)
+        torch.testing.assert_close(coded.codes[0].to_dense(ATOMS), expected)

@@ -27,7 +27,7 @@ export function showAtoms(view) {
     el("form", { class: "choosing", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); openFirst(); } },
       el("label", { class: "grow", text: "Words of captions, or a number" },
         el("input", { type: "search", id: "atoms-query", value: chosen.query, autocomplete: "off", maxlength: 200, spellcheck: "false",
-          oninput: (/** @type {any} */ event) => { chosen.query = event.target.value; clearTimeout(timer); timer = setTimeout(renew, 120); },
+          oninput: (/** @type {any} */ event) => { chosen.query = event.target.value; clearTimeout(timer); timer = setTimeout(renew, 60); },
           onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "ArrowDown") { event.preventDefault(); focusOn(0); } } })),
       field("Class", select("class", [["", "all"], ["bimodal", "bimodal"], ["image_only", className("image_only")], ["text_only", className("text_only")]])),
       field("Sort by", select("sort", [["agreement", "agreement"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]])),
