@@ -54,6 +54,11 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
         return None
     store = EmbeddingStore.open(place)
     store.require_complete()
+    if len(store.manifest.modalities) < 2:
+        raise InputError(
+            f"{config.store} holds {', '.join(store.manifest.modalities)} alone, and an evaluation compares "
+            f"modalities; give a store of two, or see what the SAE makes of these rows by `isoenergy apply`"
+        )
     if not store.pairs_in(config.split):
         raise InputError(f"{config.store} has no pairs in its {config.split} split; embed more pairs")
     config = replace(config, saes=given_saes(config.saes))

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     config = replace(config, store=found)
     opened = {uri: EmbeddingStore.open(uri) for uri in dict.fromkeys((config.stores.images, config.stores.texts))}
     stores = list(opened.values())
+    _require_alignable(config, stores)
     for store in stores:
         store.require_complete()
         require_batches(store.pairs_in("train"), config.training.batch_pairs, max(config.workers.fewest, 1))
@@ -123,6 +125,16 @@ def _log_models(config: TrainConfig, stores: list[EmbeddingStore], stage: mlflow
     one_width = len(set(stores[0].manifest.modalities.values())) == 1
     if one_width and config.training.dictionaries != "own" and not config.training.null:
         mlflow_runs.send_if_it_answers(stage, "its models", log)
+
+
+def _require_alignable(config: TrainConfig, stores: Sequence[EmbeddingStore]) -> None:
+    """Raise InputError if something is to be aligned, and there is one modality alone."""
+    names = {name for store in stores for name in store.manifest.modalities}
+    if len(names) == 1 and config.training.beta != (0.0,):
+        raise InputError(
+            f"{config.store} holds {names.pop()} alone, and β weighs how modalities align: give --beta 0, or a store "
+            f"of two modalities"
+        )
 
 
 def _what(training: TrainingConfig, indices: list[PairIndex]) -> str:

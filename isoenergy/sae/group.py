@@ -143,7 +143,7 @@ class SaeGroup(nn.Module):
                 if sae.config.bias_count:
                     aligned, term = [_without_bias(part, sae.config.bias_count) for part in codes], term.of_the_rest
                 terms = [term(*pair, sae.config.atoms) for pair in combinations(aligned, 2)]
-                alignment = _mean(terms)
+                alignment = _mean(terms) if terms else zero  # of one modality alone
         reconstruction = _over_entries(encoded, lambda block: reconstruction_loss(block.codes))
         penalty = _over_entries(encoded, lambda block: block.sae.encoder.penalty(block.codes, block.sae.dictionary))
         revival = zero

@@ -52,6 +52,10 @@ class VectorRows:
     rejected: pa.Table
 
 
+ALONE = "one modality: `train --beta 0` and `apply` take it; alignment, and all that compares modalities, need a second"
+"""What there is to say of a store of one."""
+
+
 class VectorFiles:
     """Files with columns of vectors, on any filesystem that fsspec opens. Pickles small.
 
@@ -103,6 +107,8 @@ class VectorFiles:
         lines = [f"source      {without_secrets(self.uri)}: {rows:,} rows in {len(files):,} files"]
         for name, width in self.widths.items():
             lines.append(f"modality    {name}: {width} numbers a row, of {self._origin(name)}")
+        if len(self.widths) == 1:
+            lines.append(f"alone       {ALONE}")
         lines += [f"left out    {name}: {why}" for name, why in self.left.items()]
         lines.append(f"key         {f'column {self.key}' if self.key else 'file and row: there is no column of keys'}")
         lines.append(f"caption     {f'column {self.caption}' if self.caption else 'the key: there are no captions'}")
@@ -257,12 +263,13 @@ class VectorFiles:
             else:
                 widths[name] = width
         left |= {name: "--modalities does not name it" for name in kinds if asked and name not in widths}
-        if len(widths) < 2 or len(widths) < len(asked):
+        doubtful = len(widths) == 1 and left and not asked
+        if not widths or doubtful or len(widths) < len(asked):
             why = "".join(f"; {name} is left out: {reason}; --modalities takes it" for name, reason in left.items())
             raise InputError(
                 f"{uri} has the columns {', '.join(schema.names)}, of vectors: {there}{why if not asked else ''}; "
-                f"paired vectors are two or more different columns of lists of float16, float32 or float64; images and "
-                f"texts are embedded first, by `isoenergy embed`"
+                f"vectors are columns of lists of float16, float32 or float64, a column a modality, of one alone by "
+                f"--modalities; images and texts are embedded first, by `isoenergy embed`"
             )
         for name in widths:
             if name in OWN_COLUMNS or not MODALITY_NAME.fullmatch(name):

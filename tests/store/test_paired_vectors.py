@@ -150,7 +150,7 @@ def test_a_bad_row_is_refused_by_file_row_and_column_or_left_out(message: str, t
 
 
 BAD_FILES = {
-    r"has the columns audio, of vectors: audio; paired vectors are two or more": {"audio": fixed(AUDIO)},
+    r"has the columns name, of vectors: none.*; vectors are columns of lists": {"name": pa.array(["a"] * ROWS)},
     r"a modality cannot be called 'caption'; rename": {"audio": fixed(AUDIO), "caption": fixed(AUDIO)},
     r"a modality cannot be called 'layer\.3'; rename": {"audio": fixed(AUDIO), "layer.3": fixed(AUDIO)},
     r"b is left out: its lists have no one length": {

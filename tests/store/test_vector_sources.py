@@ -205,8 +205,9 @@ def test_a_pair_of_files_is_named_with_a_comma(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows_of(columns(store), "text"), vectors(4, 1, "float64").astype(np.float32))
     files = open_vectors(f"{tmp_path}/images.npy,{tmp_path}/audio.npy", ("audio", "image"))
     assert list(files.widths) == ["audio", "image"]
-    with pytest.raises(InputError, match=r"two or more different columns"):
-        open_vectors(f"{tmp_path}/images.npy")
+    alone = open_vectors(f"{tmp_path}/images.npy")
+    assert list(alone.widths) == ["image"]
+    assert alone.plan()[2].startswith("alone       one modality: `train --beta 0` and `apply` take it")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

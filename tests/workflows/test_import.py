@@ -2,18 +2,23 @@
 
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore
 from isoenergy.training.trainer import TrainingConfig
 from tests.store.given_vectors import WIDTH, write_clip_retrieval
 from tune.search_config import SearchConfig
-from workflows import train, tune
+from workflows import apply, evaluate, train, tune
+from workflows.applying.applying_engines import ApplyingHere
+from workflows.evaluate import EvaluateConfig
+from workflows.settings.apply_settings import ApplyConfig
 from workflows.settings.import_settings import ImportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.train import TrainConfig
@@ -64,3 +69,26 @@ def test_a_search_takes_the_same_source(tmp_path: Path, capsys: pytest.CaptureFi
     source = write_clip_retrieval(tmp_path / "theirs", [40])
     assert tune.run(SearchConfig(store=str(source), output=str(tmp_path / "searches"), dry_run=True)) is None
     assert "40 rows in 3 files" in capsys.readouterr().out
+
+
+def test_one_modality_is_trained_on_without_alignment_and_applied_to(tmp_path: Path) -> None:
+    np.save(tmp_path / "text_emb.npy", np.random.default_rng(0).normal(size=(300, WIDTH)).astype(np.float32))
+    source = str(tmp_path / "text_emb.npy")
+    training = TrainingConfig(beta=(0.0,), expansion=2, k=2, epochs=1, batch_pairs=32)
+    config = TrainConfig(store=source, output=str(tmp_path / "saes"), training=training)
+    aligned = replace(config, training=replace(training, beta=(0.0, 1e-3)), output=str(tmp_path / "aligned"))
+    with pytest.raises(InputError, match="holds text alone, and β weighs how modalities align: give --beta 0"):
+        train.run(aligned, engine=TrainingHere())
+    (place,) = train.run(config, engine=TrainingHere())
+    sae = SparseAutoencoder.load(place)
+    assert sae.config.modalities == ("text",)
+    store = f"{tmp_path}/saes/store"
+    made = apply.run(ApplyConfig(place, store, str(tmp_path / "out"), "codes,reconstructed"), engine=ApplyingHere())
+    rows = np.load(source)
+    table = made.read_unit(made.commits[0].unit)
+    assert (len(made), [*made.manifest.widths]) == (300, ["text_reconstructed"])
+    assert [max(row) < sae.config.atoms for row in table["text_atoms"].to_pylist()] == [True] * 300
+    rebuilt = sae.decode(sae.encode(sae.prepare(rows, "text"))).numpy()
+    np.testing.assert_allclose(np.stack(table["text_reconstructed"].to_pylist()), rebuilt, atol=1e-3)
+    with pytest.raises(InputError, match="holds text alone, and an evaluation compares modalities"):
+        evaluate.run(EvaluateConfig(store, (place,), str(tmp_path / "evaluation")))
