@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy.explorer.coded_pairs import CodedPairs
-from isoenergy.explorer.way_scores import Point, WayScores
+from isoenergy.explorer.way_scores import Point, WayScores, decoded_code
 
 MIXED = 50
 """Nearest rows among which images and texts are counted: where there is no gap both are there as they are in all."""
@@ -55,7 +55,7 @@ class Query:
         """Return the embeddings and their numbers; what is set anew moves the first of them."""
         change = (self.steered - self.code) / self.terms[0].scale
         first = self.terms[0].point
-        moved = Point(first.unit + change @ dictionary, first.code + change, first.side)
+        moved = Point(first.unit + decoded_code(change, dictionary), first.code + change, first.side)
         return [(moved, 1.0), *((term.point, term.weight) for term in self.terms[1:])]
 
 
@@ -84,7 +84,7 @@ def contributions(query: Query, coded: CodedPairs) -> tuple[list[dict[str, Any]]
     scale = query.terms[0].scale
     rows: Tensor = sum(term.weight * _prepared(coded, term) for term in query.terms)  # type: ignore[assignment]
     square = max(float(rows @ rows), 1e-12)
-    rebuilt = (found / scale) @ dictionary
+    rebuilt = decoded_code(found / scale, dictionary)
     atoms = torch.nonzero((found != 0) | (steered != 0))[:, 0]
     share = found[atoms] / scale * (dictionary[atoms] @ rows) / square
     size = torch.maximum(found[atoms].abs(), steered[atoms].abs())

@@ -47,16 +47,18 @@ class RowMap:
             mapped = mapped + (decoded if self.after is None else decoded @ self.after)
         return mapped
 
-    def products(self, query: Tensor, dictionary: Tensor) -> tuple[Tensor | None, float, Tensor | None]:
-        """Return M q, o · q and w ∘ D P q; None for what is 0."""
-        row, offset = None, 0.0
-        if self.rows is not None:
-            row = query if self.rows.matrix is None else self.rows.matrix.to(query) @ query
-            offset = 0.0 if self.rows.offset is None else float(self.rows.offset.to(query) @ query)
+    def of_rows(self, query: Tensor) -> tuple[Tensor | None, float]:
+        """Return M q, None if that is 0, and o · q."""
+        if self.rows is None:
+            return None, 0.0
+        row = query if self.rows.matrix is None else self.rows.matrix.to(query) @ query
+        return row, 0.0 if self.rows.offset is None else float(self.rows.offset.to(query) @ query)
+
+    def of_atoms(self, query: Tensor) -> Tensor | None:
+        """Return P q; None if the code does not count."""
         if self.weights is None:
-            return row, offset, None
-        direction = query if self.after is None else self.after @ query
-        return row, offset, self.weights * (dictionary @ direction)
+            return None
+        return query if self.after is None else self.after @ query
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class WayScores:
             side = self.maps[way][point.side]
             decoded = torch.zeros_like(point.unit)
             if side.weights is not None:
-                decoded = (side.weights * point.code) @ self.coded.dictionary
+                decoded = decoded_code(side.weights * point.code, self.coded.dictionary)
             total = total + factor * side(point.unit[None], decoded[None])[0]
         return normalize(total, dim=0) if total.norm() > _LEAST_NORM else torch.zeros_like(total)
 
@@ -129,17 +131,30 @@ class WayScores:
         found = {way: np.zeros((2, len(self.gallery)), np.float32) for way in queries}
         norms = {way: self.norms(way) for way in queries}
         for side, (rows, codes) in enumerate(zip(self.gallery.rows, self.coded.codes, strict=True)):
-            parts = {way: self.maps[way][side].products(query, self.coded.dictionary) for way, query in queries.items()}
-            by_row = {way: row for way, (row, _, _) in parts.items() if row is not None}
-            by_atom = {way: atom for way, (_, _, atom) in parts.items() if atom is not None}
-            sums = {way: torch.full((len(self.gallery),), offset) for way, (_, offset, _) in parts.items()}
+            parts = {way: self.maps[way][side].of_rows(query) for way, query in queries.items()}
+            by_row = {way: row for way, (row, _) in parts.items() if row is not None}
+            sums = {way: torch.full((len(self.gallery),), offset) for way, (_, offset) in parts.items()}
             for way, products in _row_products(rows, by_row).items():
                 sums[way] += products
             scales = torch.from_numpy(self.scales(side))
-            for way, products in _code_products(codes, by_atom).items():
+            for way, products in _code_products(codes, self._of_atoms(queries, side)).items():
                 sums[way] += products / scales
             for way, total in sums.items():
                 found[way][side] = (total / norms[way][side]).numpy()
+        return found
+
+    def _of_atoms(self, queries: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
+        """Return w ∘ D P q of each way in which codes count; the dictionary is passed over once for all."""
+        along = {way: self.maps[way][side].of_atoms(query) for way, query in queries.items()}
+        there = {way: direction for way, direction in along.items() if direction is not None}
+        if not there:
+            return {}
+        products = (self.coded.dictionary @ torch.stack(list(there.values()), dim=1)).T
+        found = {}
+        for way, product in zip(there, products, strict=True):
+            weights = self.maps[way][side].weights
+            assert weights is not None
+            found[way] = weights * product
         return found
 
     def norms(self, way: str) -> tuple[Tensor, Tensor]:
@@ -185,6 +200,12 @@ class WayScores:
         codes = self.coded.codes[side].rows(slice(pair, pair + 1))
         code = codes.to_dense(len(self.coded.dictionary))[0] / float(self.scales(side)[pair])
         return Point(normalize(unit, dim=0), code, side)
+
+
+def decoded_code(code: Tensor, dictionary: Tensor) -> Tensor:
+    """Return `(dim,)` what a dense `(atoms,)` code of few atoms makes of them."""
+    atoms = torch.nonzero(code)[:, 0]
+    return code[atoms] @ dictionary[atoms]
 
 
 def _row_products(rows: ShortRows, queries: Mapping[str, Tensor]) -> dict[str, Tensor]:

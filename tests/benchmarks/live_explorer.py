@@ -65,9 +65,9 @@ _STEER = f"""(share) => {{ {_PAINTED}
         slider.value = String(share * Number(slider.max));
         slider.dispatchEvent(new Event("input", {{ bubbles: true }}));
     }}, ".near .way"); }}"""
-_OPEN = f"""(atom) => {{ {_PAINTED}
+_OPEN = f"""(hash) => {{ {_PAINTED}
     document.getElementById("atom").replaceChildren();
-    return painted(() => {{ location.hash = `#atoms/sae/${{atom}}`; }}, "#atom .histogram"); }}"""
+    return painted(() => {{ location.hash = hash; }}, "#atom .histogram"); }}"""
 _SEARCH = f"""(query) => {{ {_PAINTED}
     return painted(() => {{
         const field = document.getElementById("atoms-query");
@@ -149,8 +149,9 @@ def _in_browser(browser: "Browser", url: str, config: LiveExplorer) -> dict[str,
     steers = [page.evaluate(_STEER, (turn + 1) / (config.turns + 1)) for turn in range(config.turns)]
     page.click("#views a[href='#atoms']")
     page.locator(".card").first.wait_for()
+    opened = [link.get_attribute("href") for link in page.locator(".card a").all()][: config.turns]
     searches = [_of(page, _SEARCH, f"kind {turn * 53}") for turn in range(config.turns)]
-    atoms = [_of(page, _OPEN, config.atoms * turn // config.turns + 1) for turn in range(config.turns)]
+    atoms = [_of(page, _OPEN, href) for href in opened]
     return {
         "first_paint_milliseconds": _told(paints),
         "ask_by_text_milliseconds": _told(asks),

@@ -13,8 +13,8 @@ from workflows.explore import access_of
 from workflows.settings.explore_settings import parse
 
 ROOT = Path(__file__).parents[2]
-DOCKERFILE = (ROOT / "docs/space/Dockerfile").read_text()
-HEADING = yaml.safe_load((ROOT / "docs/space/README.md").read_text().split("---")[1])
+DOCKERFILE = (ROOT / "space/Dockerfile").read_text()
+HEADING = yaml.safe_load((ROOT / "space/README.md").read_text().split("---")[1])
 
 
 def command() -> list[str]:
