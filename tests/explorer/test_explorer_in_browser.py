@@ -229,6 +229,11 @@ def test_two_autoencoders_are_compared(watched: Watched) -> None:
     show(page, "compare")
     expect(page.locator("#compare-summary")).to_contain_text("atoms of second are in first too")
     assert page.locator(".matched tbody tr").count() > 20
+    alike = [float(each) for each in page.locator(".matched td.number").all_inner_texts()]
+    assert alike == sorted(alike, reverse=True)
+    page.click("#compare-order")
+    unlike = [float(each) for each in page.locator(".matched td.number").all_inner_texts()]
+    assert unlike == alike[::-1]
     page.locator(".matched a").first.click()
     page.locator("#atom[open]").wait_for()
 

@@ -5,6 +5,7 @@ import { query } from "./server.js";
 
 const AT_ONCE = 60;
 let other = "";
+let alikeFirst = true;
 
 /** @param {HTMLElement} view */
 export function showCompare(view) {
@@ -41,7 +42,8 @@ export function showCompare(view) {
       groups(found.splits, found.first, found.second, `an atom of ${found.first}, and those of ${found.second} that are nearest to it`),
       el("h3", { text: `What ${found.second} joins` }),
       groups(found.joins, found.second, found.first, `an atom of ${found.second}, and those of ${found.first} that are nearest to it`),
-      el("h3", { text: "Matched atoms" }),
+      el("div", { class: "row" }, el("h3", { text: "Matched atoms" }),
+        el("button", { type: "button", id: "compare-order", text: alikeFirst ? "least alike first" : "most alike first", onclick: () => { alikeFirst = !alikeFirst; show(found); } })),
       matched(found),
     );
   }
@@ -64,7 +66,7 @@ function matched(found) {
   const rows = el("tbody");
   const table = el("table", { class: "matched" },
     el("thead", {}, el("tr", {}, el("th", { scope: "col", text: found.first }), el("th", { scope: "col", text: found.second }), el("th", { scope: "col", class: "number", text: "cosine" }))), rows);
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "matched atoms" }, table, more(rows, found.pairs, AT_ONCE, (pair) =>
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "matched atoms" }, table, more(rows, alikeFirst ? found.pairs : [...found.pairs].reverse(), AT_ONCE, (pair) =>
     el("tr", {}, el("td", {}, link(found.first, pair.first)), el("td", {}, link(found.second, pair.second)), el("td", { class: "number", text: fixed(pair.cosine) }))));
 }
 
