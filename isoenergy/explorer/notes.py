@@ -17,18 +17,25 @@ FILE = "notes.json"
 
 
 class Notes:
-    """The notes of one output; what another process writes to the file meanwhile is lost."""
+    """The notes of one output; what another process has written to the file since is read before it is written."""
 
     def __init__(self, folder: Path) -> None:
         """Read what is there; raises InputError for a file that is not of notes."""
         self._file, self._lock = folder / FILE, threading.Lock()
         self._notes: dict[str, dict[str, Any]] = {}
-        if self._file.exists():
-            try:
-                self._notes = json.loads(self._file.read_text())["notes"]
-                assert all(isinstance(note["text"], str) for of_sae in self._notes.values() for note in of_sae.values())
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-                raise InputError(f"{self._file} is not a file of notes ({error}); move it away") from error
+        self._written = 0
+        self._read()
+
+    def _read(self) -> None:
+        """Read the file if it is not as it was when it was last looked at."""
+        if not self._file.exists() or (written := self._file.stat().st_mtime_ns) == self._written:
+            return
+        try:
+            notes = json.loads(self._file.read_text())["notes"]
+            assert all(isinstance(note["text"], str) for of_sae in notes.values() for note in of_sae.values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+            raise InputError(f"{self._file} is not a file of notes ({error}); move it away") from error
+        self._notes, self._written = notes, written
 
     def of(self, digest: str) -> dict[int, str]:
         """Return the notes on the atoms of an autoencoder, by its digest."""
@@ -44,6 +51,7 @@ class Notes:
         if len(text) > LONGEST_NOTE:
             raise InputError(f"a note has at most {LONGEST_NOTE:,} letters, this one {len(text):,}")
         with self._lock:
+            self._read()
             before = self._notes.get(digest, {})
             others = {key: note for key, note in before.items() if key != str(atom)}
             if text and sum(map(len, self._notes.values())) >= MOST_NOTES:

@@ -2,6 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import pytest
 from starlette.testclient import TestClient
@@ -12,6 +15,7 @@ from isoenergy.explorer.exploration import Exploration
 from isoenergy.explorer.notes import Notes
 from isoenergy.explorer.serving import explore, named_saes
 from isoenergy.explorer.web_page import LOOPBACK, TOKEN_HEADER, Access, web_page
+from isoenergy.fitting import Fit
 from tests.explorer.small_exploration import (
     HOSTILE,
     KnowingEncoder,
@@ -216,6 +220,24 @@ def test_who_may_only_read_writes_no_note(exploration: Exploration, access: dict
     assert client.get("/api/atoms?noted=1").json()["count"] == 0
 
 
+def test_notes_of_two_pages_on_one_output_are_all_kept(tmp_path: Path):
+    first, second = Notes(tmp_path), Notes(tmp_path)
+    first.write("a", "sae", 1, "one")
+    second.write("a", "sae", 2, "two")
+    first.write("a", "sae", 3, "three")
+    assert Notes(tmp_path).of("a") == {1: "one", 2: "two", 3: "three"}
+
+
+def test_a_fit_shows_its_autoencoders(tmp_path: Path):
+    some: Any = None
+    fit = Fit({"a": make_sae(0), "b": make_sae(1)}, [], some, some, some)
+    page = fit.explore(make_store(tmp_path), output=tmp_path / "output", encoder=KnowingEncoder(*arrays()))
+    request = Request(f"{page.url.split('?')[0]}api/about", headers={TOKEN_HEADER: page.url.split("token=")[1]})
+    with urlopen(request) as answer:
+        assert [sae["name"] for sae in json.loads(answer.read())["saes"]] == ["a", "b"]
+    page.close()
+
+
 def test_a_file_that_is_not_of_notes_is_not_overwritten(tmp_path: Path):
     (tmp_path / "notes.json").write_text('{"notes": {"a": {"1": "x"}}}')
     with pytest.raises(InputError, match="is not a file of notes"):
@@ -236,9 +258,6 @@ def test_numbers_that_are_not_finite_are_null(client: TestClient):
 
 
 def test_a_page_of_a_notebook_answers_on_the_loopback_until_it_is_closed(tmp_path: Path):
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
     knowing = KnowingEncoder(*arrays())
     page = explore(make_sae(), make_store(tmp_path), output=tmp_path / "output", encoder=knowing)
     assert page.url.startswith("http://127.0.0.1:")

@@ -14,7 +14,7 @@ from workflows.arguments import parse_config
 class ExploreConfig:
     """Serve a page that shows SAEs on a store: ask it by a text or an image, steer atoms, look at each, compare."""
 
-    saes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SAE")]
+    saes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SAE [SAE …]")]
     """SAEs that `isoenergy train` made: folders, a folder of them, fsspec URLs or hf:ORG/NAME."""
     store: Annotated[str, tyro.conf.arg(metavar="STORE")]
     """Embedding store to look among, or vectors, as `isoenergy import` takes them: they are copied into the output."""
