@@ -9,7 +9,9 @@ from torch import Tensor
 
 def product(rows: Tensor, others: Tensor, out: Tensor | None = None) -> Tensor:
     """Return `(n, m)` inner products of `(n, dim)` and `(m, dim)` rows, in `out` if it is given."""
-    if len(rows) and rows.device.type == "cpu" and rows.dtype == torch.float32 and onednn_is_faster():
+    has_gradient = torch.is_grad_enabled() and (rows.requires_grad or others.requires_grad)
+    plain = rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) > 0 and len(others) > 0
+    if plain and not has_gradient and onednn_is_faster():
         found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, others, None, "none", [], "")
         return found if out is None else out.copy_(found)
     return torch.mm(rows, others.T) if out is None else torch.mm(rows, others.T, out=out)

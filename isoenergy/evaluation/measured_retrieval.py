@@ -36,6 +36,8 @@ RANKS = (1, 5, 10)
 _COUNTS_FILE = "counts.safetensors"
 _REPLICATES_FILE = "recall.safetensors"
 _ZEROS = "zero_rows"
+_TILE_ENTRIES = 1 << 21
+"""Of a similarity matrix: what is counted has not left the cache since it was computed."""
 
 BaseRows = Callable[[str], tuple[Tensor, Tensor]]
 
@@ -223,9 +225,11 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
 
 def _count(sought: _Sought, gallery: Tensor) -> npt.NDArray[np.int64]:
     """`(2, n)`: how many gallery rows are nearer than what is right, and how many are as near."""
-    return np.stack(
-        [part.numpy() for part in nearer_and_as_near(cosines(sought.queries, gallery), sought.nearest, TIE)]
-    )
+    counts = np.zeros((2, len(sought.queries)), np.int64)
+    for part in gallery.split(max(1, _TILE_ENTRIES // max(1, len(sought.queries)))):
+        nearer, as_near = nearer_and_as_near(cosines(sought.queries, part), sought.nearest, TIE)
+        counts += np.stack([nearer.numpy(), as_near.numpy()])
+    return counts
 
 
 def _recall_in_batches(

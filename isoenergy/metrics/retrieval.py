@@ -13,6 +13,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from isoenergy.compiling.products import product
 from isoenergy.metrics.protocol import PAPER_BATCH
 
 TIE = 1e-6
@@ -212,7 +213,8 @@ def cosines(queries: Tensor, gallery: Tensor) -> Tensor:
 
     queries: `(…, n, dim)`; gallery: `(…, m, dim)`.
     """
-    return hide_zeros(queries @ gallery.mT, queries.any(-1), gallery.any(-1))
+    similarity = product(queries, gallery) if queries.ndim == 2 else queries @ gallery.mT
+    return hide_zeros(similarity, queries.any(-1), gallery.any(-1))
 
 
 def hide_zeros(similarity: Tensor, queries: Tensor, gallery: Tensor) -> Tensor:

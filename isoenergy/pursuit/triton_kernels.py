@@ -25,6 +25,8 @@ def pursue(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the pursuit on checked arguments: indices (int32, -1 where a row had stopped), values and residual."""
     (batch, dim), atoms = x.shape, len(dictionary)
+    dictionary = dictionary.contiguous()
+    gram = gram if gram.stride(1) == 1 else gram.contiguous()  # the kernels read rows of it
     indices = torch.empty(batch, k, dtype=torch.int32, device=x.device)
     values, residual = x.new_empty(batch, k), x.clone(memory_format=torch.contiguous_format)
     on_chip = atoms <= on_chip_atoms
@@ -34,24 +36,25 @@ def pursue(
     for low in range(0, batch, block):
         rows = slice(low, min(low + block, batch))
         scores = correlations(x[rows], dictionary)
-        kernel[(len(scores),)](
-            scores,
-            gram,
-            dictionary,
-            indices[rows],
-            values[rows],
-            residual[rows],
-            atoms,
-            dim,
-            k,
-            gram.stride(0),
-            -1.0 if policy.tolerance is None else policy.tolerance,
-            ATOMS=tile,
-            DIM=triton.next_power_of_2(dim),
-            SELECTION=_SELECTION[policy.selection],
-            STOPS=policy.stops,
-            num_warps=min(32, max(1, tile // 512)),
-        )
+        with torch.cuda.device_of(x):
+            kernel[(len(scores),)](
+                scores,
+                gram,
+                dictionary,
+                indices[rows],
+                values[rows],
+                residual[rows],
+                atoms,
+                dim,
+                k,
+                gram.stride(0),
+                ATOMS=tile,
+                DIM=triton.next_power_of_2(dim),
+                SELECTION=_SELECTION[policy.selection],
+                STOPS=policy.stops,
+                TOLERANCE=-1.0 if policy.tolerance is None else policy.tolerance,
+                num_warps=min(32, max(1, tile // 512)),
+            )
     return indices, values, residual
 
 
@@ -68,26 +71,34 @@ def reverse(
     grad_dictionary = torch.zeros_like(dictionary)
     if batch:
         width = triton.next_power_of_2(dim)
-        _reverse_rounds[(batch,)](
-            dictionary,
-            indices,
-            values,
-            residual,
-            grad_values.contiguous(),
-            grad_x,
-            grad_dictionary,
-            dim,
-            k,
-            DIM=width,
-            num_warps=min(8, max(1, width // 256)),
-        )
+        with torch.cuda.device_of(residual):
+            _reverse_rounds[(batch,)](
+                dictionary,
+                indices,
+                values,
+                residual,
+                grad_values.contiguous(),
+                grad_x,
+                grad_dictionary,
+                dim,
+                k,
+                DIM=width,
+                num_warps=min(8, max(1, width // 256)),
+            )
     return grad_x, grad_dictionary
 
 
 @triton.jit
-def _goes_on(value, rest, tolerance, SELECTION: tl.constexpr):  # type: ignore[no-untyped-def]  # Triton finds the types
-    goes_on = (tolerance < 0) | (tl.sum(rest * rest, 0) > tolerance * tolerance)
-    return goes_on & ((SELECTION != 1) | (value > 0))
+def _goes_on(  # type: ignore[no-untyped-def]  # Triton finds the types
+    value, rest, SELECTION: tl.constexpr, TOLERANCE: tl.constexpr
+):
+    """TOLERANCE is a constant: as an argument it would be rounded to float32, whatever the rows are."""
+    goes_on = value == value
+    if TOLERANCE >= 0:
+        goes_on = tl.sum(rest * rest, 0) > TOLERANCE * TOLERANCE
+    if SELECTION == 1:
+        goes_on = goes_on & (value > 0)
+    return goes_on
 
 
 @triton.jit
@@ -102,11 +113,11 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     dim,
     k,
     gram_stride,
-    tolerance,
     ATOMS: tl.constexpr,
     DIM: tl.constexpr,
     SELECTION: tl.constexpr,
     STOPS: tl.constexpr,
+    TOLERANCE: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     atom, column = tl.arange(0, ATOMS), tl.arange(0, DIM)
@@ -120,7 +131,7 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
         best = tl.minimum(best, atoms - 1)  # after an overflow to NaN nothing equals the maximum
         value = tl.sum(tl.where(atom == best, score, 0), 0)
         if STOPS:
-            active = active & _goes_on(value, rest, tolerance, SELECTION)
+            active = active & _goes_on(value, rest, SELECTION, TOLERANCE)
             value = tl.where(active, value, 0)
         tl.store(indices + row * k + step, tl.where(active, best, -1))
         tl.store(values + row * k + step, value)
@@ -142,11 +153,11 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
     dim,
     k,
     gram_stride,
-    tolerance,
     ATOMS: tl.constexpr,
     DIM: tl.constexpr,
     SELECTION: tl.constexpr,
     STOPS: tl.constexpr,
+    TOLERANCE: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     place, column = tl.arange(0, ATOMS), tl.arange(0, DIM)
@@ -176,7 +187,7 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
             top = tl.where(better, tile_top, top)
         value = next_value
         if STOPS:
-            active = active & _goes_on(value, rest, tolerance, SELECTION)
+            active = active & _goes_on(value, rest, SELECTION, TOLERANCE)
             value = tl.where(active, value, 0)
         tl.store(indices + row * k + step, tl.where(active, best, -1))
         tl.store(values + row * k + step, value)
@@ -204,7 +215,7 @@ def _reverse_rounds(  # type: ignore[no-untyped-def]  # Triton finds the types
         weight = tl.load(grad_values + entry) - tl.sum(grad * atom, 0)
         weight = tl.where(taken, weight, 0)
         restored += value * atom
-        place = grad_dictionary + index * dim + column  # where the row had stopped, zeros are added to atom 0
-        tl.atomic_add(place, weight * restored - value * grad, is_column, sem="relaxed")
+        place = grad_dictionary + index * dim + column
+        tl.atomic_add(place, weight * restored - value * grad, column < tl.where(taken, dim, 0), sem="relaxed")
         grad += weight * atom
     tl.store(grad_x + row * dim + column, grad, is_column)

@@ -56,7 +56,7 @@ class SparseAutoencoder(nn.Module):
         self.config = config
         self.dictionary = nn.Parameter(torch.empty(config.atoms, config.dim))
         nn.init.xavier_uniform_(self.dictionary, generator=generator)
-        if config.atom_norm == "unit":
+        if config.atom_norm == "unit" and not self.dictionary.is_meta:  # a norm there imports sympy, for over a second
             with torch.no_grad():
                 self.dictionary.div_(self.dictionary.norm(dim=1, keepdim=True) + _NORM_FLOOR)
         self.encoder = config.sparse_encoder.build(self.dictionary.detach(), config.k)

@@ -57,9 +57,13 @@ class MixedGallery:
 
     def right(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
         """Return `(queries, n)`: which documents are right for images, or texts, of these numbers."""
+        return self.labelled(modality, queries) & ~self.left_out(modality, queries)
+
+    def labelled(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
+        """Return `(queries, n)`: which documents have the label of images, or texts, of these numbers."""
         own = self.image_label if modality == "image" else self.text_label
         labelled: npt.NDArray[np.bool_] = own[queries][:, None] == self.image_label
-        return labelled & ~self.left_out(modality, queries)
+        return labelled
 
     def left_out(self, modality: Modality, queries: Integers) -> npt.NDArray[np.bool_]:
         """Return `(queries, n)`: a query's own document, and those that hold a row equal to it, are not in its gallery.
@@ -106,44 +110,51 @@ def mixed_retrieval(
     """
     documents = gallery.rows(images, texts)
     asking = directions(images if modality == "image" else texts)
-    own_kind = torch.from_numpy(gallery.kinds == KINDS.index(modality))
+    own_kind = gallery.kinds == KINDS.index(modality)
     ndcg, own = [np.zeros(0)], [np.zeros(0)]
     for part in _blocks(queries, max(1, BLOCK_ENTRIES // len(documents))):
         similarity = cosines(asking[torch.from_numpy(part)], documents)
-        similarity[torch.from_numpy(gallery.left_out(modality, part))] = -torch.inf
-        right = torch.from_numpy(gallery.right(modality, part))
+        left_out = gallery.left_out(modality, part)
+        similarity.masked_fill_(torch.from_numpy(left_out), -torch.inf)
+        right = gallery.labelled(modality, part) & ~left_out
         last = similarity.topk(min(RANK, len(documents)), dim=1).values[:, -1:]
         ndcg.append(_ndcg(similarity, right, last))
         own.append(_share_of_first(similarity, own_kind, last))
     return MixedResults(np.concatenate(ndcg), np.concatenate(own))
 
 
-def _ndcg(similarity: Tensor, right: Tensor, last: Tensor) -> npt.NDArray[np.float64]:
+def _ndcg(similarity: Tensor, right: npt.NDArray[np.bool_], last: Tensor) -> npt.NDArray[np.float64]:
     """Only right documents as near as the tenth gain: the mean discount of the places that each may have."""
     discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, RANK + 2)))])
     gained = np.zeros(len(similarity))
-    query, document = torch.nonzero(right & (similarity >= last - TIE) & (similarity > -torch.inf), as_tuple=True)
+    query, document = (torch.from_numpy(part) for part in np.nonzero(right))  # few of all
+    cosine = similarity[query, document]
+    near = (cosine >= last[query, 0] - TIE) & (cosine > -torch.inf)
+    query, document = query[near], document[near]
     for some in torch.arange(len(query)).split(max(1, BLOCK_ENTRIES // similarity.shape[1])):
         rows = similarity[query[some]]
         nearer, as_near = (part.numpy() for part in nearer_and_as_near(rows, rows.gather(1, document[some, None]), TIE))
         before, after = (discounts[np.minimum(places, RANK)] for places in (nearer, nearer + as_near))
         np.add.at(gained, query[some].numpy(), (after - before) / as_near)
-    best = discounts[np.minimum(right.sum(1).numpy(), RANK)]
+    best = discounts[np.minimum(np.count_nonzero(right, axis=1), RANK)]
     gain: npt.NDArray[np.float64] = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
     return gain
 
 
-def _share_of_first(similarity: Tensor, chosen: Tensor, last: Tensor) -> npt.NDArray[np.float64]:
+def _share_of_first(similarity: Tensor, chosen: npt.NDArray[np.bool_], last: Tensor) -> npt.NDArray[np.float64]:
     """Share of the chosen documents, `(n,)` bool, among the first ten, those as near as the tenth by chance.
 
     Where fewer than ten are found, it is their share; NaN where none is.
     """
-    found = similarity > -torch.inf
-    nearer = similarity > last + TIE
-    as_near = (similarity >= last - TIE) & ~nearer & found
-    places = (found.sum(1).clamp(max=RANK) - nearer.sum(1)).double()
-    by_chance = places * (as_near & chosen).sum(1) / as_near.sum(1).clamp(min=1)
-    return (((nearer & chosen).sum(1) + by_chance) / found.sum(1).clamp(max=RANK)).numpy()
+    entries, tenth = similarity.numpy(), last.numpy()  # torch counts booleans many times slower
+    found = np.minimum(np.count_nonzero(entries > -np.inf, axis=1), RANK)
+    nearer = entries > tenth + TIE
+    as_near = (entries >= tenth - TIE) & ~nearer & (entries > -np.inf)
+    by_chance = (found - np.count_nonzero(nearer, axis=1)) * np.count_nonzero(as_near[:, chosen], axis=1)
+    by_chance = by_chance / np.maximum(np.count_nonzero(as_near, axis=1), 1)
+    with np.errstate(invalid="ignore"):
+        share: npt.NDArray[np.float64] = (np.count_nonzero(nearer[:, chosen], axis=1) + by_chance) / found
+    return share
 
 
 def _blocks(numbers: Integers, size: int) -> list[Integers]:

@@ -45,10 +45,34 @@ def check_all(device: str, shapes: Shapes = SHAPES) -> None:
                 check(device, on_chip_atoms, shape, policy)
 
 
+def check_layouts(device: str) -> None:
+    """However a Gram matrix lies in memory, the codes are its; the tolerance is that of float64; stops add nothing."""
+    from isoenergy.pursuit import triton_kernels
+
+    generator = torch.Generator().manual_seed(1)
+    x, dictionary = (torch.randn(rows, 6, generator=generator, dtype=torch.float64).to(device) for rows in (3, 20))
+    gram, policy = gram_matrix(dictionary), PursuitPolicy()
+    expected = oracle.pursue(x, dictionary, 3, policy)
+    apart = gram.new_empty(20, 40)[:, ::2].copy_(gram)
+    for its in (gram.contiguous(), gram.T.contiguous().T, apart):
+        codes = triton_kernels.pursue(x, dictionary.T.contiguous().T, 3, policy, its)
+        assert torch.equal(codes[0], expected[0])
+    axes = torch.eye(4, dtype=torch.float64, device=device)
+    left = 0.7  # as float32 it is smaller, and the row would go on
+    row = torch.tensor([[3.0, left, 0.0, 0.0]], dtype=torch.float64, device=device)
+    codes = triton_kernels.pursue(row, axes, 3, PursuitPolicy(tolerance=left), axes)
+    assert codes[0].tolist() == [[0, -1, -1]]
+    nothing = torch.full_like(codes[1], torch.nan)
+    nothing[:, 0] = 1.0
+    grad_dictionary = triton_kernels.reverse(axes, *codes, nothing, torch.zeros_like(row))[1]
+    assert grad_dictionary.isfinite().all()
+
+
 @pytest.mark.parametrize("shapes", [SMALLEST, pytest.param(SHAPES, marks=pytest.mark.slow)], ids=["smallest", "all"])
 def test_the_kernels_equal_the_oracle_in_the_interpreter(shapes: Shapes) -> None:
     """In a process of its own: Triton looks at TRITON_INTERPRET when a kernel is defined."""
-    program = f"from tests.pursuit.test_triton_kernels import check_all; check_all('cpu', {shapes}); print('equal')"
+    program = "from tests.pursuit.test_triton_kernels import check_all, check_layouts"
+    program += f"; check_all('cpu', {shapes}); check_layouts('cpu'); print('equal')"
     done = subprocess.run(
         [sys.executable, "-c", f"import os; os.environ['TRITON_INTERPRET'] = '1'; {program}"],
         capture_output=True,
