@@ -177,9 +177,7 @@ def row_labels(rows: Rows) -> Labels:
     plain = np.ascontiguousarray(rows + rows.dtype.type(0))  # one zero, not two
     words = plain.view(np.uint16).reshape(len(plain), -1)
     factors = np.random.default_rng(_HASH_SEED).integers(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
-    labels = np.zeros(len(plain), np.uint64)
-    for column, factor in enumerate(factors):
-        labels += words[:, column] * factor
+    labels: Labels = np.einsum("ij,j->i", words, factors, dtype=np.uint64, casting="unsafe")
     return labels ^ (labels >> np.uint64(32))
 
 

@@ -61,10 +61,13 @@ class ReconstructionSums(MergeableSums):
 
     def update(self, x: Tensor, residual: Tensor) -> None:
         """Add rows: `x` and `residual` = x - reconstruction, both `(batch, dim)`."""
+        from isoenergy.statistics.row_moments import RowMoments  # numba takes a second to load
+
+        moments = RowMoments.of(x)
         self.rows += len(x)
-        self.first += x.double().sum(0).cpu().numpy()
-        self.second += float(x.double().square().sum())
-        self.squared_error += float(residual.double().square().sum())
+        self.first += moments.columns
+        self.second += float(moments.squares.sum())
+        self.squared_error += float(RowMoments.of(residual).squares.sum())
 
     @property
     def entries(self) -> int:

@@ -97,6 +97,8 @@ class BootstrapSums(MergeableSums):
 
     def update(self, codes: tuple[SparseCodes, SparseCodes], rows: tuple[Tensor, Tensor], weights: Floats) -> None:
         """Add pairs: image and text codes with their residuals, the rows that were encoded, and the pairs' weights."""
+        from isoenergy.statistics.row_moments import RowMoments  # numba takes a second to load
+
         self.pairs += weights.sum(axis=0)
         matrices = [merged_code_matrix(part, len(self.image_first)) for part in codes]
         self.products += matrices[0].multiply(matrices[1]).T @ weights
@@ -104,11 +106,11 @@ class BootstrapSums(MergeableSums):
             first, second = getattr(self, f"{name}_first"), getattr(self, f"{name}_second")
             first += values.T @ weights
             second += values.power(2).T @ weights
-            x, residual = (part.double().cpu().numpy() for part in (rows[number], codes[number].residual))
+            x, residual = RowMoments.of(rows[number]), RowMoments.of(codes[number].residual)
             for sums, by_row in (
-                (self.errors, np.square(residual).sum(1)),
-                (self.entries, x.sum(1)),
-                (self.squares, np.square(x).sum(1)),
+                (self.errors, residual.squares),
+                (self.entries, x.totals),
+                (self.squares, x.squares),
                 (self.fires, (values != 0).sum(1)),
                 (self.absolute, abs(values).sum(1)),
             ):

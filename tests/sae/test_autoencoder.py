@@ -1,6 +1,8 @@
 import copy
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -326,3 +328,11 @@ def test_a_config_says_what_beta_weighed(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**saved, "alignment": {"name": "love"}}))
     with pytest.raises(InputError, match="no alignment 'love'"):
         SparseAutoencoder.load(tmp_path)
+
+
+def test_loading_imports_no_symbolic_algebra(tmp_path: Path) -> None:
+    """Torch asks for sympy, over a second of it, as soon as something is computed on the meta device."""
+    SparseAutoencoder(CONFIG).save(tmp_path)
+    program = "import sys; from isoenergy.sae.autoencoder import SparseAutoencoder; SparseAutoencoder.load(sys.argv[1])"
+    program += "; assert 'sympy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
