@@ -49,6 +49,7 @@ METHODS: Mapping[str, Method] = {
     "sae": Method("SAE, matching pursuit", fit_configured),
     "sae-top-k": Method("SAE, TopK", partial(fit_configured, sparse_encoder=TopK())),
     "sae-batch-top-k": Method("SAE, BatchTopK", partial(fit_configured, sparse_encoder=BatchTopK())),
+    "sae-top-k-offsets": Method("SAE, TopK, an offset a modality", partial(fit_group_masked, hidden=0.0)),
     "sae-a": Method("SAE-A, masked cosine", partial(fit_configured, alignment=MaskedCosine()), _BETAS),
     "sae-a-cosine": Method("SAE-A, cosine", partial(fit_configured, alignment=Cosine()), _BETAS),
     "sae-a-bias": Method(
@@ -57,6 +58,7 @@ METHODS: Mapping[str, Method] = {
     "iso-energy": Method("iso-energy alignment", partial(fit_configured, alignment=IsoEnergy()), _BETAS),
     "matched": Method("an SAE a modality, matched", fit_matched),
     "matched-half": Method("the same, half the atoms each", partial(fit_matched, share=0.5)),
+    "matched-centred": Method("an SAE a modality, centred, matched", partial(fit_matched, centred=True)),
     "group-sparse": Method("group-sparse, TopK", partial(fit_group_masked, hidden=0.0), (0.01, 0.05, 0.2)),
     "group-masked": Method("group-sparse with mask, TopK", fit_group_masked, (0.01, 0.05, 0.2)),
     "group-masked-relu": Method(

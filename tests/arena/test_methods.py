@@ -30,7 +30,7 @@ APART = planted_rows(TWO[:CONCEPTS], TWO[CONCEPTS:], 512, active=2)
 """Every concept has two orthogonal directions, one a modality: no one direction is near both."""
 
 
-@pytest.mark.parametrize("name", ["sae", "group-masked", "matryoshka", "matched"])
+@pytest.mark.parametrize("name", ["sae", "group-masked", "matryoshka", "matched", "matched-centred"])
 def test_a_planted_dictionary_is_found(name: str) -> None:
     method = METHODS[name]
     fitted = method.fit(SHARED, LONG, method.strengths[0], 0)

@@ -18,25 +18,31 @@ from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
 
 
-def fit_matched(rows: Rows, budget: Budget, strength: float, seed: int, share: float = 1.0) -> FittedMethod:
+def fit_matched(
+    rows: Rows, budget: Budget, strength: float, seed: int, share: float = 1.0, centred: bool = False
+) -> FittedMethod:
     """Train an SAE on images and one on texts, and give atom j of the images its partner among those of the texts.
 
     share: atoms of each, in shares of the budget's: at ½ both dictionaries together have as many directions as one.
+    centred: train on rows less their modality's mean, which is the offset then: no atoms are spent on the cones.
     Each sees every row of its modality as often as the others do, `batch_pairs` rows a step.
     """
     del strength
     own = replace(budget, atoms=max(budget.k, round(budget.atoms * share)))
-    image, text = (fitted_sae(_of_one_modality(rows.of(modality), own, seed)) for modality in MODALITIES)
-    codes = image.encode(rows.image, "image"), text.encode(rows.text, "text")
-    partner = torch.from_numpy(matched_columns(code_correlations(*(part.numpy() for part in codes))))
-    dictionary = text.dictionaries["text"][partner]
+    offsets = {name: rows.of(name).mean(0) * centred for name in MODALITIES}
+    saes = {name: fitted_sae(_of_one_modality(rows.of(name) - offsets[name], own, seed)) for name in MODALITIES}
+    codes = {name: saes[name].encode(rows.of(name) - offsets[name], name) for name in MODALITIES}
+    partner = torch.from_numpy(matched_columns(code_correlations(codes["image"].numpy(), codes["text"].numpy())))
     return FittedMethod(
         encoders={
-            "image": image.encoders["image"],
-            "text": lambda x: text.encoders["text"](x)[:, partner],
+            "image": lambda x: saes["image"].encoders["image"](x - offsets["image"]),
+            "text": lambda x: saes["text"].encoders["text"](x - offsets["text"])[:, partner],
         },
-        dictionaries={"image": image.dictionaries["image"], "text": dictionary},
-        offsets=image.offsets,
+        dictionaries={
+            "image": saes["image"].dictionaries["image"],
+            "text": saes["text"].dictionaries["text"][partner],
+        },
+        offsets=offsets,
     )
 
 
@@ -48,4 +54,4 @@ def _of_one_modality(rows: Tensor, budget: Budget, seed: int) -> SparseAutoencod
     half = len(rows) // 2
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     one, other = rows[order[:half]], rows[order[half : 2 * half]]
-    return train_sae(one, other, replace(budget, batch_pairs=max(1, budget.batch_pairs // 2)), 0.0, seed)
+    return train_sae(one, other, replace(budget, batch_pairs=max(1, budget.batch_pairs // 2)), 0.0, seed, input="raw")
