@@ -50,8 +50,6 @@ def run(
     """
     output = absolute_uri(config.output)
     place = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
-    if place is None:
-        return None
     store = EmbeddingStore.open(place)
     store.require_complete()
     if store.uri.rstrip("/") == output.rstrip("/"):

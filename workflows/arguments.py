@@ -1,6 +1,7 @@
 """How command lines write what is more than a number or a word."""
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from isoenergy.settings.variants import Variant
 from isoenergy.training.training_config import Beta, beta_text, parse_beta
 from workflows.command import VERBOSITY, take_verbosity
+from workflows.option_help import full_names, help_text, options_of
 from workflows.training.training_placement import Workers
 
 Config = TypeVar("Config")
@@ -19,8 +21,21 @@ REGISTRY = ConstructorRegistry()
 
 def parse_config(kind: type[Config], arguments: Sequence[str] | None, prog: str) -> Config:
     """Parse a command line of the options that a stage's settings have, and of those that all stages have."""
-    about = f"{inspect.getdoc(kind)}\n\n{VERBOSITY}"
-    return tyro.cli(kind, args=take_verbosity(arguments), prog=prog, description=about, registry=REGISTRY)
+    return parse_options(kind, None, take_verbosity(arguments), prog, f"{inspect.getdoc(kind)}\n\n{VERBOSITY}")
+
+
+def parse_options(kind: type[Config], default: Config | None, words: Sequence[str], prog: str, about: str) -> Config:
+    """Parse the options of settings, or print what they are and exit, if that is asked for.
+
+    default: an instance whose values they have if they are not given.
+    """
+    if any(word in ("-h", "--help") for word in words):
+        print(help_text(kind, default, prog, about))
+        sys.exit(0)
+    names = full_names(options_of(kind, default), words)
+    if default is None:
+        return tyro.cli(kind, args=names, prog=prog, description=about, registry=REGISTRY)
+    return tyro.cli(kind, default=default, args=names, prog=prog, description=about, registry=REGISTRY)
 
 
 def one_word(

@@ -21,7 +21,7 @@ CURVES_FILE = "curves.png"
 _SYSTEM = "system/"
 _METRICS = 12
 _LONGEST_CELL = 32
-_BEST = "*"
+_BEST, _TIED = "*", "="
 _LOWEST_IS_BEST = {"loss", "mse", "error", "gap", "dead", "always", "difference", "seconds", "waiting"}
 _HIGHEST_IS_BEST = {"r2", "r1", "r5", "r10", "acc", "accuracy", "recall", "bimodal", "rows"}
 
@@ -35,6 +35,7 @@ def run(config: CompareConfig) -> str:
     metrics = _chosen(runs, config.metrics)
     lines = [*_blocks(_rows(runs, metrics), shutil.get_terminal_size((120, 24)).columns)]
     lines += [f"{_BEST} the best: the lowest of {', '.join(sorted(_LOWEST_IS_BEST))}, the highest of other marked ones"]
+    lines += [f"{_TIED} as good as another: a tie"]
     if left_out := len(_names(runs)) - len(metrics):
         lines += [f"{left_out} more metrics; --metrics '*' shows all"]
     if config.output:
@@ -64,9 +65,9 @@ def _chosen(runs: Sequence[ComparedRun], patterns: Sequence[str]) -> list[str]:
             raise InputError(f"no run has a metric like {', '.join(patterns)}; there are {known}")
         return chosen
 
-    def rank(name: str) -> tuple[int, bool, str]:
+    def rank(name: str) -> tuple[bool, int, bool, str]:
         values = [run.metrics[name] for run in runs if name in run.metrics]
-        return -len(values), best(name, values) is None, name
+        return len(values) == len(runs) > 1 == len(set(values)), -len(values), best(name, values) is None, name
 
     return sorted(_names(runs), key=rank)[:_METRICS]
 
@@ -82,7 +83,7 @@ def _rows(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> Iterator[list[
     for name in metrics:
         values = [run.metrics[name] for run in runs if name in run.metrics]
         top = best(name, values)
-        yield [name, *(_number(run.metrics.get(name), top) for run in runs)]
+        yield [name, *(_number(run.metrics.get(name), top, top is not None and values.count(top) > 1) for run in runs)]
 
 
 def _differing(runs: Sequence[ComparedRun]) -> list[str]:
@@ -90,10 +91,10 @@ def _differing(runs: Sequence[ComparedRun]) -> list[str]:
     return [name for name in names if len({run.parameters.get(name) for run in runs}) > 1]
 
 
-def _number(value: float | None, top: float | None) -> str:
+def _number(value: float | None, top: float | None, tied: bool) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g} {_BEST if value == top else ' '}"
+    return f"{value:.4g} {(_TIED if tied else _BEST) if value == top else ' '}"
 
 
 def _blocks(rows: Iterator[list[str]], width: int) -> Iterator[str]:

@@ -75,10 +75,11 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Say that one begins, and, if nothing stops it, how long it took."""
+        """Say that one begins, but for the first, which says what it does itself; and, if it ends well, its time."""
         self._number += 1
         started = monotonic()
-        _LOG.info("%d/%d %s …", self._number, self._count, name)
+        if self._number > 1:
+            _LOG.info("%d/%d %s …", self._number, self._count, name)
         yield
         _LOG.info("%d/%d %s, %s", self._number, self._count, name, took(monotonic() - started))
 

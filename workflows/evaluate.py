@@ -10,6 +10,7 @@ from typing import Any
 from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import CarriedConfig
 from isoenergy.evaluation.transfer import Measured, transfer_rows
+from isoenergy.report.console import told_in_brief
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.given_saes import given_saes
 from isoenergy.sae.joint import Autoencoder
@@ -50,8 +51,6 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     """Run what is not done and write `evaluation.json`; return its place, or None if dry or only some steps."""
     output = config.output.rstrip("/")
     place = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
-    if place is None:
-        return None
     store = EmbeddingStore.open(place)
     store.require_complete()
     if len(store.manifest.modalities) < 2:
@@ -77,7 +76,9 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
         return None
     require_writable(output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
-    with mlflow_runs.stage("evaluate", config, config.output, parent) as stage:
+    of = store.manifest.encoder or sae_name(store.uri)
+    called = f"evaluate · {of} · {len(saes)} {'SAE' if len(saes) == 1 else 'SAEs'}"
+    with mlflow_runs.stage("evaluate", config, config.output, parent, called) as stage:
         stage.dataset(store.uri, store.fingerprint, store.uri.rstrip("/").rsplit("/", 1)[-1], "evaluation")
         if any(item.due for item in planned):
             patience = 60 * config.patience
@@ -119,6 +120,7 @@ def _track(stage: mlflow_runs.Run, summary: Mapping[str, Any], store: EmbeddingS
     """Send what the summary comes to, and what it is of, to the stage's run; all its numbers are in one table."""
     measured = [each for sae in summary["saes"] for each in (sae, *sae.get("repeats", ()))]
     stage.metrics(headline_metrics(summary))
+    stage.describe(told_in_brief(summary))
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / MEASURES_FILE
         table.write_text(measures_table(summary))

@@ -21,7 +21,7 @@ def run(config: ExploreConfig) -> ServedPage:
     if holds_vectors(place):
         from workflows.training.vector_stores import store_of  # starts Ray for large ones
 
-        place = store_of(place, config.modalities, config.output) or place
+        place = store_of(place, config.modalities, config.output)
     exploration = open_exploration(
         named_saes(config.saes),
         EmbeddingStore.open(place),

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from isoenergy.errors import InputError
+from isoenergy.report.console import told_in_brief
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem
 from workflows import embed, evaluate, report, train, tune
 from workflows.command import run_command
@@ -43,7 +45,17 @@ def run(config: PipelineConfig) -> None:
         with stages.stage("report"):
             page = report.run(ReportConfig(evaluation, config.place("report.html")), parent)
         log_file(parent, page)
+        _describe(parent, evaluation)
     print(evaluation_ending(evaluation, page))
+
+
+def _describe(run: mlflow_runs.Run, evaluation: str) -> None:
+    """Say in the run what was found, and of which store."""
+    filesystem, path = open_filesystem(evaluation)
+    summary = strict_json.loads(filesystem.cat_file(path).decode())
+    run.describe(told_in_brief(summary))
+    store = summary["store"]
+    run.dataset(store["uri"], store["fingerprint"], store["uri"].rstrip("/").rpartition("/")[2], "evaluation")
 
 
 def _betas(config: PipelineConfig, saes: Sequence[str]) -> Sequence[float]:

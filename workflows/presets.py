@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-import tyro
-
 from isoenergy.bundled.preset import DEMO_TRAINING
 from isoenergy.training.training_config import TrainingConfig
-from workflows.arguments import REGISTRY
+from workflows.arguments import parse_options
 from workflows.command import VERBOSITY, take_verbosity
 
 Config = TypeVar("Config")
@@ -29,11 +27,4 @@ def parse(
     rest = take_verbosity(arguments)
     name = rest.pop(0) if rest and rest[0] in presets else default
     description = f"{about}\n\npresets: {', '.join(presets)} (default: {default}); shown below: {name}\n\n{VERBOSITY}"
-    return tyro.cli(
-        type(presets[name]),
-        default=presets[name],
-        args=rest,
-        prog=f"isoenergy {stage} [PRESET]",
-        description=description,
-        registry=REGISTRY,
-    )
+    return parse_options(type(presets[name]), presets[name], rest, f"isoenergy {stage} [PRESET]", description)

@@ -28,7 +28,7 @@ from isoenergy.store.order import require_batches
 from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import Metrics, TrainingConfig
-from isoenergy.training.training_config import with_defaults
+from isoenergy.training.training_config import beta_text, with_defaults
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.endings import TRAINED, training_ending, training_table
@@ -54,8 +54,6 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     """
     output = absolute_uri(config.output)
     found = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
-    if found is None:
-        return []
     config = replace(config, store=found)
     opened = {uri: EmbeddingStore.open(uri) for uri in dict.fromkeys((config.stores.images, config.stores.texts))}
     stores = list(opened.values())
@@ -69,7 +67,8 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
             _LOG.info("train: done before, in %s", config.output)
             places, run_id = done
             if mlflow_runs.is_unfinished(run_id):  # its process ended before MLflow had all of it
-                with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent) as stage:
+                called = _run_name(config, stores)
+                with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent, called) as stage:
                     _log_models(config, stores, stage, places)
             return places
     engine = engine or _ray(60 * config.patience)
@@ -87,7 +86,8 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     _LOG.info("train: %s; %s; to %s", _what(config.training, indices), placement, config.output)
     for line in beta_warnings(config.training, widths_of(indices)):
         _LOG.warning("train: %s", line)
-    with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent) as stage:
+    called = _run_name(config, stores)
+    with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent, called) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         for store in stores:
             stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "training")
@@ -112,6 +112,19 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
 
 def _stage_name(config: TrainConfig) -> str:
     return "train-null" if config.training.null else "train"
+
+
+def _run_name(config: TrainConfig, stores: list[EmbeddingStore]) -> str:
+    """Return what MLflow calls the run: `clip · β 0, 0.0004 · 4,096 atoms · seed 0`."""
+    training = config.training
+    seeds = [training.seed + number for number in range(training.seeds)]
+    parts = [
+        stores[0].manifest.encoder or Path(stores[0].uri).name,
+        f"β {beta_text(training.beta).replace(',', ', ')}",
+        f"{training.atoms_for(stores[0].manifest.modalities):,} atoms",
+        f"seeds {seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}",
+    ]
+    return " · ".join(parts + ["shuffled pairs"] * training.null)
 
 
 def _log_models(config: TrainConfig, stores: list[EmbeddingStore], stage: mlflow_runs.Run, places: list[str]) -> None:

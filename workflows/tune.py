@@ -32,8 +32,6 @@ def run(config: SearchConfig, parent: mlflow_runs.Run | None = None) -> Findings
         config = _resumed(config)
     elif config.store:
         place = store_of(config.store, config.modalities, config.folder, config.skip_bad_rows, config.dry_run)
-        if place is None:
-            return None
         config = replace(config, store=place)
     store = open_store(config)
     if config.dry_run:

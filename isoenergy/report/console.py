@@ -7,7 +7,7 @@ from typing import Any
 
 from isoenergy.evaluation.results import UNEQUAL_Q
 from isoenergy.report.intervals import Interval, number, over_trainings, told
-from isoenergy.report.page.headline import headline
+from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.modalities_page import KIND
 from isoenergy.report.page.task_sections import task_line
 from isoenergy.report.page.verdict import drawn, gap_closed, recall_kept, verdict
@@ -27,7 +27,7 @@ def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> lis
         return [*aligned(("", *_OF_MODALITIES), rows)]
     saes, names = evaluation["saes"], labels(evaluation["saes"])
     chance, original = evaluation["pairs"]["chance_r10"], evaluation["original"]
-    found = headline(saes, names, chance, original["retrieval"]["original"]["r10"]["value"])
+    found = _headline(evaluation, names)
     lines = []
     if found:
         for sentence in found.sentences:
@@ -43,6 +43,14 @@ def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> lis
     return lines + (["", *_details(evaluation, names)] if verbose else [])
 
 
+def told_in_brief(evaluation: Mapping[str, Any]) -> str:
+    """Return the three sentences, a paragraph each; nothing of null models alone or of more modalities."""
+    if evaluation.get("kind") == KIND:
+        return ""
+    found = _headline(evaluation, labels(evaluation["saes"]))
+    return "\n\n".join(found.sentences) if found else ""
+
+
 def aligned(heading: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
     """Yield a table's lines: names to the left, numbers to the right, each column as wide as its widest cell."""
     table = [tuple(heading), *((name, *cells) for name, cells in rows)]
@@ -50,6 +58,11 @@ def aligned(heading: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -
     for name, *cells in table:
         numbers = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         yield "  ".join([name.ljust(widths[0]), *numbers]).rstrip()
+
+
+def _headline(evaluation: Mapping[str, Any], names: Mapping[str, str]) -> Headline | None:
+    r10 = evaluation["original"]["retrieval"]["original"]["r10"]["value"]
+    return headline(evaluation["saes"], names, evaluation["pairs"]["chance_r10"], r10)
 
 
 def _rows(saes: Sequence[Sae], names: Mapping[str, str]) -> list[tuple[str, Sequence[str]]]:

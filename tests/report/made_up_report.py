@@ -26,6 +26,8 @@ from workflows.evaluation.evaluation_graph import STRIP_BYTES
 NAMES = ("beta-0", "beta-0.0025")
 """The SAEs; the second's atoms are made up."""
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script><!-- hostile"
+OF_CATS = ("education for all", "a cat on a mat")
+"""Of the second atom's strongest image, and of the third's weakest."""
 PAIRS_PER_ATOM = 9
 _DIM = 6
 _STRIPS = 48
@@ -105,7 +107,7 @@ def write_made_up_explorer(folder: Path, atoms: int) -> None:
         columns[f"{modality}_histogram"] = list((peaks * generator.integers(2, 5000, atoms)[:, None]).astype(np.int64))
     pq.write_table(pa.table(columns), folder / EXPLORER_FILE)
     shown = [caption(generator, pair) for pair in pairs.ravel().tolist()]
-    shown[0] = HOSTILE
+    shown[0], shown[PAIRS_PER_ATOM], shown[3 * PAIRS_PER_ATOM - 1] = HOSTILE, *OF_CATS
     pq.write_table(pa.table({"pair": pairs.ravel(), "caption": shown}), folder / CAPTIONS_FILE)
 
 

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 TOPS = ("isoenergy", "tune", "workflows")
 TREE = SourceTree({top: ROOT / top for top in TOPS})
 STAGES = {f"workflows.{path.stem}" for path in (ROOT / "workflows").glob("*.py") if path.stem != "__init__"}
-COMMON = {f"workflows.{name}" for name in ("arguments", "cli", "command", "endings", "node_types", "presets")}
+COMMON = {
+    f"workflows.{name}" for name in ("arguments", "cli", "command", "endings", "node_types", "option_help", "presets")
+}
 """What is loose in `workflows` and no stage."""
 CALLS_OTHERS = {"workflows.pipeline"}
 """A stage that is made of stages."""

@@ -11,6 +11,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows
 from tests.store.small_store import MANIFEST
 from workflows import cli
+from workflows.settings import evaluate_settings, train_settings, tune_settings
 
 Run = Callable[..., str]
 
@@ -112,4 +113,31 @@ def test_help_teaches(stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         cli.main()
     assert ended.value.code == 0
     option = {"inspect": "--verify", "share": "--dry-run", "submit": "--address"}.get(stage, "--output")
-    assert option in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert option in said
+    assert max(map(len, said.splitlines())) <= 100
+    assert said.index("\noptions:\n") < said.index(option)
+
+
+def test_options_of_a_training_are_called_alike_in_all_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("--epochs", "7", "--revival=0.5"), ("--training.epochs", "7", "--training.revival=0.5")):
+        config = tune_settings.parse(["--store", "s", *words])
+        assert (config.training.epochs, config.training.revival) == (7, 0.5)
+    assert train_settings.parse(["--store", "s", "--epochs", "7"]).training.epochs == 7
+    with pytest.raises(SystemExit):
+        tune_settings.parse(["--help"])
+    said = capsys.readouterr().out
+    assert "  --epochs N" in said
+    assert "--space.k LOW..HIGH|A,B,C" in said
+    assert "--training.k N" in said  # `--k` could be the space's
+
+
+def test_help_says_what_is_taken_and_what_the_default_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        evaluate_settings.parse(["--help"])
+    said = capsys.readouterr().out
+    for words in ("--store STORE", "--saes SAE …", "(required)", "(default: 20000)", "--tasks.zero-shot TEXT …"):
+        assert words in said
+    headings = [line for line in said.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings[0] == "options:"
+    assert "How it is run:" in headings

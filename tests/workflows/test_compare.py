@@ -162,3 +162,12 @@ def test_a_server_s_runs_are_compared_and_one_that_is_away_is_one_line(
 def test_what_is_best_follows_from_the_name(metric: str, expected: float | None) -> None:
     assert best(metric, [2.0, 1.0, math.nan, 3.0]) == expected
     assert best(metric, [math.nan]) is None
+
+
+def test_a_tie_is_said_as_a_tie_and_what_differs_comes_first() -> None:
+    search({"one": [0.5], "two": [0.5], "three": [0.75]})
+    text = compare.run(CompareConfig(("tune/*",)))
+    assert text.splitlines()[5].split() == ["loss", "0.5", "=", "0.5", "=", "0.75"]
+    assert "= as good as another: a tie" in text
+    names = [line.split()[0] for line in text.split("\n\n")[0].splitlines()]
+    assert names.index("l0") > names.index("r2") > names.index("loss")

@@ -67,7 +67,8 @@ def test_training_takes_the_same_source(tmp_path: Path) -> None:
 
 def test_a_search_takes_the_same_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_clip_retrieval(tmp_path / "theirs", [40])
-    assert tune.run(SearchConfig(store=str(source), output=str(tmp_path / "searches"), dry_run=True)) is None
+    with pytest.raises(InputError, match="the rest of the plan needs"):
+        tune.run(SearchConfig(store=str(source), output=str(tmp_path / "searches"), dry_run=True))
     assert "40 rows in 3 files" in capsys.readouterr().out
 
 

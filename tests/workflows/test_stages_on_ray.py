@@ -136,7 +136,14 @@ def test_a_pipeline_is_a_run_with_a_child_a_stage_and_a_second_one_does_nothing_
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     (parent,) = (run for run in runs if run.info.run_name == "pipeline")
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert {run.info.run_name for run in children} == {"embed", "train", "train-null", "evaluate", "report"}
+    names = {str(run.info.run_name).partition(" · ")[0] for run in children}
+    assert names >= {"embed", "evaluate", "report"}
+    assert len(children) == 5
+    trained = sorted(str(run.info.run_name) for run in children if "atoms · seed" in str(run.info.run_name))
+    assert len(trained) == 2
+    assert trained[1].endswith(" · shuffled pairs")
+    assert parent.data.tags["mlflow.note.content"].startswith("Bimodal atoms of SAE-A")
+    assert [used.dataset.name for used in parent.inputs.dataset_inputs] == ["store"]
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
 
     parts = ("store/*/*", "saes/beta-*/*", "null-saes/null-*/*", "evaluation/steps/*/*")
@@ -160,7 +167,7 @@ def test_its_report_opens_in_a_browser(piped: Piped) -> None:
         page.locator("#explorer-list > li").first.wait_for()
     assert watched.troubles == []
     assert watched.requests_elsewhere == []
-    assert len(pictures) > 20
+    assert len(pictures) > 10
     assert [alt for alt, drawn in pictures if not drawn] == []
     assert "Bimodal atoms of SAE-A" in text
-    assert "where the same objective was given shuffled pairs" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "against the null model: the same objective" in text.replace("\N{NO-BREAK SPACE}", " ")

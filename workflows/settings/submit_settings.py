@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from isoenergy.errors import InputError
+from workflows.arguments import parse_options
 from workflows.cli import STAGES
 from workflows.command import VERBOSITY, take_verbosity
 
@@ -99,7 +100,6 @@ def parse(arguments: Sequence[str] | None) -> Submission:
     command = list(arguments or [])
     own, stage, rest = split(command)
     about = f"{inspect.getdoc(SubmitConfig)}\n\nstages: {', '.join(stages())}\n\n{VERBOSITY}"
-    config = tyro.cli(
-        SubmitConfig, args=take_verbosity(own), prog="isoenergy submit [OPTIONS] STAGE [ITS OPTIONS]", description=about
-    )
+    prog = "isoenergy submit [OPTIONS] STAGE [ITS OPTIONS]"
+    config = parse_options(SubmitConfig, None, take_verbosity(own), prog, about)
     return Submission(config, stage, rest, command)

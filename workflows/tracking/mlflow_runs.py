@@ -81,6 +81,10 @@ class Run:
         tags = [RunTag(name, value) for name, value in allowed_tags(values).items()]
         client(self.uri).log_batch(self.id, tags=tags)
 
+    def describe(self, text: str) -> None:
+        """Set what is read above the run's numbers, in Markdown."""
+        self.tags({"mlflow.note.content": text})
+
     def dataset(self, store_uri: str, fingerprint: str, name: str, context: str) -> None:
         """Say what the run reads; saying it again changes nothing.
 

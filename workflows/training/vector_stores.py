@@ -27,12 +27,13 @@ _ROWS_OF_THE_DRIVER = 100_000
 STORE = "store"
 
 
-def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False, dry_run: bool = False) -> str | None:
+def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False, dry_run: bool = False) -> str:
     """Return the URI of the store at `uri`; of files of vectors, of that which is made of them in `output`.
 
-    modalities: see `modality_names`. What is copied already is not copied again. Returns None, and prints what is taken
-    for what, if it is a dry run and the store is not whole.
-    Raises InputError, naming file, row and column, for what cannot be used, and for files that have changed since.
+    modalities: see `modality_names`. What is copied already is not copied again.
+    Raises InputError, naming file, row and column, for what cannot be used, and for files that have changed since; if
+    it is a dry run and the store is not whole too, as what is done with it cannot be planned, with what is taken for
+    what printed.
     """
     names = modality_names(modalities)
     if not holds_vectors(uri):
@@ -43,8 +44,11 @@ def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False
     if not copy.is_done:
         plan = "\n".join(copy.plan())
         if dry_run:
-            print(f"{plan}\nthe rest of the plan follows once they are copied")
-            return None
+            print(plan)
+            raise InputError(
+                f"the rest of the plan needs the vectors of {without_secrets(uri)} in a store: copy them by `isoenergy "
+                f"import`, and give that store"
+            )
         _LOG.info(plan)
         copy.run()
     return copy.store

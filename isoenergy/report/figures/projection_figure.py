@@ -28,7 +28,7 @@ def projected_pairs(points: pa.Table, results: Mapping[str, Any], title: str, st
     for axes, (name, heading) in zip(panels, PROJECTED.items(), strict=True):
         _clouds(axes, points.filter(pc.equal(points["embeddings"], name)))
         gap = results["geometry"][name]["difference_in_means_interval"]
-        axes.set_title(f"{heading}: gap {with_bounds(gap)}", fontsize=11)
+        axes.set_title(f"{heading}: gap {with_bounds(gap)}", fontsize=9 if stacked else 11)
         axes.set(ylabel="principal axis across the gap")
         plain(axes)
         axes.label_outer()

@@ -1,52 +1,61 @@
 """What closing the gap costs or gains at recall: every variant, and the sweeps."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from isoenergy.report.figures.label_placement import Box, label_points
-from isoenergy.report.figures.shared import COLOURS, error_bars, plain
+from isoenergy.report.figures.shared import COLOURS, SHADES, error_bars, plain
 from isoenergy.report.intervals import Interval, is_known
 from isoenergy.report.saes import Sae
-from isoenergy.report.tables.rivals import BIMODAL, GAPS, IN_BATCHES, NUMBERS, R1, RELATIVE_GAP, VARIANTS
+from isoenergy.report.tables.rivals import BIMODAL, CENTRED, GAPS, IN_BATCHES, R1, RELATIVE_GAP, VARIANTS, rivals_of
 
-_ORIGINAL, _REBUILT = "#2b8a6e", "#d9822b"
+_ORIGINAL, _REBUILT = SHADES[0], SHADES[1]
 _STYLES = {
     BIMODAL: ("D", COLOURS["bimodal"]),
-    "matched_removal": ("s", "#888888"),
+    "matched_removal": ("s", "#b9b9c0"),
 }
-_KEY_LINE = 0.82 / len(VARIANTS)
-"""Height of a line of the key, of which the legend below takes the rest."""
+_NOTHING_DONE = ("original", "reconstructed")
 _SWEEPS = {
     "midpoint_shift": "midpoint shift, by share of the gap",
     "without_gap_dimensions": "without the k widest gap dimensions, by k",
 }
 
 
-def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str) -> Figure:
-    """Draw the relative gap against R@1, a numbered point a variant, with the intervals of both.
+def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str, narrow: bool = False) -> Figure:
+    """Draw the relative gap against R@1, a point a variant, with the intervals of both; some are named.
 
     What retrieves next to nothing, the control of unimodal atoms alone, would squeeze the others and is left out.
+    Named: nothing done, whoever has the highest R@1, centring, and the removal of the unimodal atoms. narrow: for a
+    phone.
     """
-    figure = Figure(figsize=(10.4, 6.4), layout="constrained")
-    figure.suptitle(f"{label}: what closing the gap does to retrieval", fontsize=11)
-    axes, key = figure.subplots(1, 2, width_ratios=(3, 1))
-    shown = [name for name in VARIANTS if name != "unimodal"]
-    points, numbers, bars = [], [], []
-    for part, colour in ((original, _ORIGINAL), (sae["results"], _REBUILT)):
-        for name in (name for name in shown if name in part["retrieval"]):
+    figure = Figure(figsize=(4.5, 5.2) if narrow else (10.4, 5.4), layout="constrained")
+    figure.suptitle(f"{label}: what closing the gap does to retrieval", fontsize=10 if narrow else 11)
+    axes = figure.subplots()
+    parts = {"the embeddings themselves": (original, _ORIGINAL), "rebuilt by the SAE": (sae["results"], _REBUILT)}
+    winner = max(
+        ((R1.of(part, name)["value"], kind, name) for kind, (part, _) in parts.items() for name in rivals_of(part)),
+        key=lambda each: -math.inf if math.isnan(each[0]) else each[0],
+    )[1:]
+    points, titles, bars = [], [], []
+    for kind, (part, colour) in parts.items():
+        for name in (name for name in VARIANTS if name != "unimodal" and name in part["retrieval"]):
             x, y = RELATIVE_GAP.of(part, name), R1.of(part, name)
             bars += _point(axes, x, y, *_STYLES.get(name, ("o", colour)))
-            points.append((x["value"], y["value"]))
-            numbers.append(str(NUMBERS[name]))
-    axes.margins(0.08)
+            if name in (*_NOTHING_DONE, BIMODAL, CENTRED) or (kind, name) == winner:
+                points.append((x["value"], y["value"]))
+                titles.append(f"{VARIANTS[name][0]}{' (the winner)' * ((kind, name) == winner)}")
+        axes.plot([], [], "o", color=colour, label=kind)
+    axes.plot([], [], _STYLES[BIMODAL][0], color=_STYLES[BIMODAL][1], label=f"rebuilt, {VARIANTS[BIMODAL][0]}")
+    axes.plot([], [], _STYLES["matched_removal"][0], color=_STYLES["matched_removal"][1], label="control")
+    axes.margins(0.14)
     axes.set(xlabel="relative modality gap, RMG (left is better)", ylabel="R@1, full gallery (up is better)")
     plain(axes)
-    _key(key, shown)
-    label_points(axes, points, numbers, bars)
+    figure.legend(loc="outside lower center", ncols=2 if narrow else 4, frameon=False, fontsize=8.5)
+    label_points(axes, points, titles, bars, size=9.0)
     return figure
 
 
@@ -93,24 +102,6 @@ def _sweep(
     bars += _point(axes, gap.of(results, BIMODAL), IN_BATCHES.of(results, BIMODAL), marker, colour)
     axes.plot([], [], marker, color=colour, label=f"rebuilt, {VARIANTS[BIMODAL][0]}")
     return points, steps, bars
-
-
-def _key(axes: Axes, shown: Sequence[str]) -> None:
-    """Say beside the points what their numbers and marks are."""
-    axes.axis("off")
-    for line, name in enumerate(shown):
-        axes.text(0.08, 1 - _KEY_LINE * line, str(NUMBERS[name]), fontsize=8.5, ha="right", va="top")
-        axes.text(0.13, 1 - _KEY_LINE * line, VARIANTS[name][0], fontsize=8.5, va="top")
-    handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, label=what)
-        for (marker, colour), what in (
-            (("o", _ORIGINAL), "the embeddings themselves"),
-            (("o", _REBUILT), "rebuilt by the SAE"),
-            (_STYLES[BIMODAL], f"rebuilt, {VARIANTS[BIMODAL][0]}"),
-            (_STYLES["matched_removal"], "control"),
-        )
-    ]
-    axes.legend(handles=handles, frameon=False, fontsize=8.5, loc="lower left", borderpad=0)
 
 
 def _point(axes: Axes, x: Interval, y: Interval, marker: str, colour: str) -> list[Box]:

@@ -1,6 +1,6 @@
 """The tasks' figures: what is found in one gallery, and whether composed queries lie where images lie."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,14 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.shared import COLOURS, plain
-from isoenergy.report.task_names import EMBEDDINGS
+from isoenergy.report.figures.shared import COLOURS, SHADES, error_bars, plain
+from isoenergy.report.task_names import EMBEDDINGS, MEASURES
 
 _LINES = {
     "targets": ("their targets", "#1c1c22", "-"),
     "source": ("source alone", "#8a8a94", "-"),
     "text": ("text alone", COLOURS["text"], "-"),
-    "sum": ("sum", "#d9822b", "-"),
+    "sum": ("sum", "#4f6b66", "-"),
     "bimodal_sum": ("source + text’s bimodal atoms", COLOURS["bimodal"], "-"),
 }
 _STYLES = ("-", "--", ":", "-.")
@@ -43,6 +43,48 @@ def retrieval_from_one_gallery(task: Mapping[str, Any], names: Mapping[str, str]
                 axes.axhline(number + 0.5, color="#cccccc", linewidth=0.8)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def tasks_at_a_glance(tasks: Sequence[Mapping[str, Any]], sae: str, label: str, narrow: bool = False) -> Figure:
+    """Draw the first measure of each task, a row a task: of the embeddings, centred, rebuilt, and of bimodal atoms.
+
+    sae, label: the name and the label of the SAE that is shown. narrow: for a phone.
+    """
+    kinds = {
+        (None, "original"): ("embeddings as they are", "o", SHADES[0], SHADES[0]),
+        (None, "centred"): ("embeddings, centred", "o", SHADES[0], "white"),
+        (sae, "reconstructed"): (f"{label}, all atoms", "s", SHADES[1], SHADES[1]),
+        (sae, "bimodal"): (f"{label}, unimodal atoms removed", "D", COLOURS["bimodal"], COLOURS["bimodal"]),
+    }
+    figure = Figure(figsize=(4.5 if narrow else 10.4, 1.5 + 0.55 * len(tasks)), layout="constrained")
+    axes = figure.subplots()
+    for offset, (kind, (title, marker, colour, face)) in zip((-0.21, -0.07, 0.07, 0.21), kinds.items(), strict=True):
+        found = {
+            place: row["values"][task["measures"][0]]
+            for place, task in enumerate(tasks)
+            for row in task["rows"]
+            if (row["sae"], row["embeddings"]) == kind
+        }
+        if found:
+            lengths = error_bars(list(found.values()))
+            values, rows = [each["value"] for each in found.values()], [place + offset for place in found]
+            style: dict[str, Any] = {
+                "fmt": marker,
+                "color": colour,
+                "markerfacecolor": face,
+                "markersize": 6,
+                "linewidth": 1.2,
+            }
+            axes.errorbar(values, rows, xerr=lengths, label=title, **style)
+    titles = [f"{task['title'].partition(':')[0]}\n{MEASURES[task['measures'][0]][0]}" for task in tasks]
+    axes.set_yticks(range(len(tasks)), titles, fontsize=8 if narrow else 9)
+    axes.set(xlim=(0, 1), xlabel="right is better")
+    axes.grid(axis="x", color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.invert_yaxis()
+    plain(axes)
+    figure.legend(loc="outside lower center", ncols=1 if narrow else 2, frameon=False, fontsize=9)
     return figure
 
 

@@ -58,6 +58,7 @@ class Explorer:
     blocks: Sequence[Markup]
     """Strips of thumbnails in base64, a line an atom, an empty one where there is none."""
     script: Markup
+    """The page's own and the explorer's."""
     style: Markup
 
     @classmethod
@@ -88,7 +89,7 @@ class Explorer:
                 for lines in pictures
                 for start in range(0, len(lines), _ATOMS_A_BLOCK)
             ],
-            script=_asset("explorer.js"),
+            script=_asset("page.js") + _asset("explorer.js"),
             style=_asset("explorer.css"),
         )
 

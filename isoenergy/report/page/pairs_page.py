@@ -9,7 +9,7 @@ from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.figures.gap_figure import gaps_of_variants
 from isoenergy.report.naming import Naming
 from isoenergy.report.page.explorer import Explorer
-from isoenergy.report.page.headline import headline
+from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.rendering import Page, environment
 from isoenergy.report.page.sae_drawings import ReadTable, projection_drawing
 from isoenergy.report.page.sae_section import SaeSection
@@ -27,22 +27,25 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable) -> Page:
     summary: what `evaluation.json` holds. table: reads a Parquet file of the evaluation.
     """
     saes, store, original = summary["saes"], summary["store"], summary["original"]
-    names, real, naming = labels(saes), real_saes(saes), Naming(tuple(store["modalities"]))
+    names, naming = labels(saes), Naming(tuple(store["modalities"]))
+    found = _headline(summary, names)
+    real = sorted(real_saes(saes), key=lambda sae: found is None or sae["name"] != found.sae["name"])
     atoms = {sae["name"]: table(f"{sae['exemplars']}/{ATOMS_FILE}") for sae in saes}
     shown = {
         sae["name"]: SaeSection.of(sae, summary, names[sae["name"]], atoms[sae["name"]], table, naming) for sae in real
     }
-    gaps, by_beta = _gaps(original, real, names).named(naming), [each.named(naming) for each in _by_beta(saes)]
+    gaps, narrow_gaps = (_gaps(original, real, names, narrow).named(naming) for narrow in (False, True))
+    by_beta = [each.named(naming) for each in _by_beta(saes)]
     tasks = TaskReport.of(summary["tasks"], saes, names)
     sections = {  # by the template that shows it
-        "verdict": _verdict(summary, names, shown, table, naming),
+        "verdict": _verdict(found, shown, table, naming),
         "paper_table": {
             "rows": paper_table.paper_table(saes, names, store["encoder"]),
             "columns": paper_table.COLUMNS,
             "has_published": bool(published(store["encoder"])),
             "drawings": by_beta,
         },
-        "gap": {"drawing": gaps, "embeddings": ("reconstructed", "bimodal", "unimodal")},
+        "gap": {"drawing": gaps, "narrow": narrow_gaps, "embeddings": ("reconstructed", "bimodal", "unimodal")},
         "tasks": tasks,
         "rivals": {
             "groups": rivals.rival_table(original, real, names),
@@ -65,16 +68,15 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable) -> Page:
     return Page(html, drawings, report_tables(summary, atoms, curves))
 
 
+def _headline(summary: Mapping[str, Any], names: Mapping[str, str]) -> Headline | None:
+    original_r10 = summary["original"]["retrieval"]["original"]["r10"]["value"]
+    return headline(summary["saes"], names, summary["pairs"]["chance_r10"], original_r10)
+
+
 def _verdict(
-    summary: Mapping[str, Any],
-    names: Mapping[str, str],
-    shown: Mapping[str, SaeSection],
-    table: ReadTable,
-    naming: Naming,
+    found: Headline | None, shown: Mapping[str, SaeSection], table: ReadTable, naming: Naming
 ) -> dict[str, Any]:
     """Return the headline, the SAE that it is about, and its picture for a phone; nothing of null models alone."""
-    original_r10 = summary["original"]["retrieval"]["original"]["r10"]["value"]
-    found = headline(summary["saes"], names, summary["pairs"]["chance_r10"], original_r10)
     if found is None:
         return {"headline": None, "shown": None, "narrow": None, "trainings": 1}
     narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming)
@@ -82,16 +84,16 @@ def _verdict(
     return {"headline": found, "shown": shown[found.sae["name"]], "narrow": narrow, "trainings": runs}
 
 
-def _gaps(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping[str, str]) -> Drawing:
+def _gaps(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping[str, str], narrow: bool) -> Drawing:
     return Drawing.of(
         "gaps",
-        "difference in means and optimal transport of the embeddings and of what each SAE rebuilds, as they are "
-        "and after each way to close the gap, with intervals",
-        gaps_of_variants(original, saes, names),
+        "difference in means and R@10 of the embeddings and of what each SAE rebuilds, as they are and after each way "
+        "to close the gap, with intervals",
+        gaps_of_variants(original, saes, names, narrow),
         wide=True,
-        caption="The gap by both measures; lines lead from all atoms of an SAE to its bimodal ones. Bars: 95% "
-        "intervals, most of them smaller than the marks. Means vanish under centring by construction; transport "
-        "also sees the clouds’ shapes.",
+        caption="Lines lead from all atoms of an SAE to its bimodal ones. Bars: 95% intervals, some smaller than the "
+        "marks. The difference in means vanishes under centring by construction; the gap by optimal transport, which "
+        "sees the clouds’ shapes too, is in the table of all measures.",
     )
 
 

@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from isoenergy.report.figures.drawing import Drawing
-from isoenergy.report.intervals import bounds, number
+from isoenergy.report.intervals import bounds, number, value_of
 from isoenergy.report.naming import Naming
+from isoenergy.report.page.glossary import GLOSSARY
 from isoenergy.report.tables.table_files import as_files
 from isoenergy.settings.modalities import MODALITIES
 
@@ -45,8 +46,15 @@ def environment(naming: Naming = PLAIN) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    found.filters |= {"format_count": "{:,}".format, "number": number, "bounds": bounds, "unbroken": _unbroken}
+    found.filters |= {
+        "format_count": "{:,}".format,
+        "number": number,
+        "bounds": bounds,
+        "value_of": value_of,
+        "unbroken": _unbroken,
+    }
     found.filters["named"] = naming
+    found.globals["GLOSSARY"] = GLOSSARY
     return found
 
 

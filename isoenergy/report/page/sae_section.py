@@ -6,22 +6,23 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from isoenergy.evaluation.results import CLASSES, EXEMPLARS_FILE
+from isoenergy.evaluation.results import CAPTIONS_FILE, EXEMPLARS_FILE, EXPLORER_FILE
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.naming import Naming
-from isoenergy.report.page.sae_drawings import ReadTable, atom_drawings, projection_drawing, rival_drawings
-from isoenergy.report.page.shown_pictures import given_pictures, thumbnails
+from isoenergy.report.page.curated_concepts import Concept, Pictures, curated_concepts
+from isoenergy.report.page.sae_drawings import (
+    ReadTable,
+    atom_drawings,
+    projection_drawing,
+    rival_drawing,
+    sweeps_drawing,
+)
+from isoenergy.report.page.shown_pictures import given_pictures
 from isoenergy.report.page.verdict import Finding, verdict
 from isoenergy.report.saes import Sae
 from isoenergy.report.sharedness import SharednessCounts
 from isoenergy.report.tables.rivals import rival_sentences
 from isoenergy.settings.image_choices import UNRECORDED, ImageReading
-
-_HEADINGS = {
-    "bimodal": "Bimodal atoms: what images and captions share",
-    "image_only": "Image-only atoms",
-    "text_only": "Text-only atoms",
-}
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class SaeSection:
     results: Mapping[str, Any]
     verdict: Sequence[Finding]
     rivals: Sequence[str]
-    rival_drawings: Sequence[Drawing]
+    rival: Drawing
+    narrow_rival: Drawing
+    sweeps: Drawing
     projection: Drawing
     atom_drawings: Sequence[Drawing]
     atoms_tested: SharednessCounts
-    atoms: Mapping[str, Sequence[Mapping[str, Any]]]
-    """The strongest atoms by the heading of their class, each with its top images and captions."""
+    concepts: Mapping[str, Sequence[Concept]]
+    """Some atoms to look at first, by the heading of their class."""
 
     @classmethod
     def of(
@@ -48,41 +51,35 @@ class SaeSection:
         atoms: as `isoenergy.evaluation.exemplars.atoms_table` returns them. table: reads a table of the evaluation.
         """
         original = summary["original"]
+        shown, captions = (table(f"{sae['explorer']}/{file}") for file in (EXPLORER_FILE, CAPTIONS_FILE))
         return cls(
             label=label,
             results=sae["results"],
             verdict=verdict(sae, summary["saes"], summary["pairs"]["chance_r10"]),
             rivals=rival_sentences(original, sae),
-            rival_drawings=[drawing.named(naming) for drawing in rival_drawings(original, sae, label)],
+            rival=rival_drawing(original, sae, label).named(naming),
+            narrow_rival=rival_drawing(original, sae, label, narrow=True).named(naming),
+            sweeps=sweeps_drawing(original, sae, label).named(naming),
             projection=projection_drawing(sae, label, table).named(naming),
             atom_drawings=[drawing.named(naming) for drawing in atom_drawings(sae, label, atoms, table)],
             atoms_tested=SharednessCounts.of(atoms),
-            atoms=_strongest_atoms(atoms, table(f"{sae['exemplars']}/{EXEMPLARS_FILE}"), summary["store"]),
+            concepts=curated_concepts(sae, shown, captions, _given_pictures(sae, summary["store"], table)),
         )
 
     @property
     def drawings(self) -> tuple[Drawing, ...]:
         """All its figures."""
-        return *self.rival_drawings, self.projection, *self.atom_drawings
+        return self.rival, self.sweeps, self.projection, *self.atom_drawings
 
 
-def _strongest_atoms(atoms: pa.Table, exemplars: pa.Table, store: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    shown = {row["atom"]: row | {"images": [], "captions": []} for row in atoms.to_pylist()}
-    rows = exemplars.to_pylist()
-    pictures: Mapping[tuple[str, int], str] = {}
-    of_images = [row for row in rows if row["modality"] == "image"]
+def _given_pictures(sae: Sae, store: Mapping[str, Any], table: ReadTable) -> Pictures:
+    """Return the pictures of the strongest atoms, by atom, from where the report is told that they are."""
+    if not store.get("images"):
+        return {}
+    rows = [row for row in table(f"{sae['exemplars']}/{EXEMPLARS_FILE}").to_pylist() if row["modality"] == "image"]
     reading = ImageReading(**store["image_reading"]) if "image_reading" in store else UNRECORDED
-    if images := store.get("images"):
-        pictures = given_pictures(images, store["uri"], of_images, reading)
-    elif store["source_config"] is not None:
-        pictures = thumbnails(store["source_config"], {(row["file"], row["row"]) for row in of_images}, reading)
+    found = given_pictures(store["images"], store["uri"], rows, reading)
+    of_atoms: dict[int, list[tuple[int, str, str]]] = {}
     for row in rows:
-        atom = shown[row["atom"]]
-        if row["modality"] == "image":
-            atom["images"].append(row | {"picture": pictures.get((row["file"], row["row"]))})
-        else:
-            atom["captions"].append(row)
-    chosen = [atom for atom in shown.values() if atom["images"] or atom["captions"]]
-    chosen.sort(key=lambda atom: -atom["energy"])
-    by_class = {name: [atom for atom in chosen if atom["class"] == name] for name in CLASSES}
-    return {_HEADINGS[name]: its for name, its in by_class.items() if its}
+        of_atoms.setdefault(row["atom"], []).append((-1, row["caption"], found.get((row["file"], row["row"]), "")))
+    return of_atoms

@@ -13,9 +13,7 @@ from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
-from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
-from isoenergy.pairs.source import PairColumns, SourceConfig
 from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.schema import stored_names
@@ -24,27 +22,6 @@ _PIXELS = 96
 _TEXTS, _BYTES = ("string", "large_string"), ("binary", "large_binary")
 _WEB = ("http://", "https://")
 _BATCH = 64
-
-
-def thumbnails(
-    source_config: dict[str, Any], places: set[tuple[str, int]], reading: ImageReading
-) -> dict[tuple[str, int], str]:
-    """Return a data URL for each (file, row) that can be read and decoded.
-
-    source_config: the fields of a `SourceConfig`, as an evaluation has them. reading: how the images were read.
-    """
-    columns = PairColumns(**source_config["columns"])
-    try:
-        source = open_source(SourceConfig(**source_config | {"columns": columns}), Downloader(DownloadConfig()).fetch)
-        found = {}
-        for file in sorted({file for file, _ in places} & set(source.files)):
-            rows = sorted(row for other, row in places if other == file)
-            for row, image in source.images(file, rows).items():
-                with suppress(Rejected):
-                    found[file, row] = _data_url(decode_image(image, reading))
-    except (InputError, OSError):  # the report is worth having without pictures
-        return {}
-    return found
 
 
 def given_pictures(

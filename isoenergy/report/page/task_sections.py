@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from isoenergy.evaluation.ways import WAYS
 from isoenergy.report.figures.drawing import Drawing
-from isoenergy.report.figures.task_figures import distances_to_images, retrieval_from_one_gallery
-from isoenergy.report.intervals import Interval, bounds, is_known, number, spread, told
+from isoenergy.report.figures.task_figures import distances_to_images, retrieval_from_one_gallery, tasks_at_a_glance
+from isoenergy.report.intervals import Interval, bounds, is_known, number, spread, told, value_of
 from isoenergy.report.saes import Sae, real_saes
 from isoenergy.report.tables.sae_tables import Cell, Group, Row
 from isoenergy.report.task_names import EMBEDDINGS, MEASURES
@@ -47,6 +47,10 @@ class TaskReport:
     overview: Sequence[Row]
     """The first measure of each task that is measured on the same kinds of embeddings."""
     sections: Sequence[TaskSection]
+    glance: Drawing | None
+    """The overview as a figure."""
+    narrow_glance: Drawing | None
+    """The same for a phone."""
 
     @classmethod
     def of(cls, tasks: Sequence[Task], saes: Sequence[Sae], names: Mapping[str, str]) -> Self:
@@ -61,12 +65,28 @@ class TaskReport:
             of = {(row["sae"], row["embeddings"]): _runs(row, measure) for row in task["rows"]}
             cells = [_cell(of[k], MEASURES[measure][1]) if k in of else Cell("") for k in kinds]
             rows.append(Row(f"{task['title']}: {MEASURES[measure][0]}", "", cells))
-        return cls(list(kinds.values()), rows, [_section(task, names) for task in tasks])
+        compared = [task for task in tasks if "histogram" not in task]
+        name = real[0]["name"] if real else ""
+        glances = [_glance(compared, name, names.get(name, ""), narrow) for narrow in (False, True)]
+        return cls(list(kinds.values()), rows, [_section(task, names) for task in tasks], *glances)
 
     @property
     def drawings(self) -> list[Drawing]:
         """The figures of all tasks."""
-        return [drawing for section in self.sections for drawing in section.drawings]
+        shown = [self.glance] if self.glance else []
+        return shown + [drawing for section in self.sections for drawing in section.drawings]
+
+
+def _glance(tasks: Sequence[Task], sae: str, label: str, narrow: bool) -> Drawing | None:
+    if not tasks:
+        return None
+    return Drawing.of(
+        "tasks",
+        "the first measure of each task, of the embeddings as they are and centred, of all atoms and of bimodal ones",
+        tasks_at_a_glance(tasks, sae, label, narrow),
+        wide=True,
+        caption="Violet against grey: what removing the unimodal atoms does; white against black: what centring does.",
+    )
 
 
 def task_line(task: Task, saes: Sequence[Sae], names: Mapping[str, str]) -> str:
@@ -136,7 +156,7 @@ def _cell(runs: Sequence[Interval], form: str) -> Cell:
     value = runs[0]
     if not (is_known(value) and math.isfinite(value["value"])):
         return Cell(number(value["value"], form))
-    return Cell(number(value["value"], form), bounds(value, form) + spread([run["value"] for run in runs], form))
+    return Cell(value_of(value, form), bounds(value, form) + spread([run["value"] for run in runs], form))
 
 
 def _left_out(made: Mapping[str, Any]) -> str:

@@ -10,14 +10,11 @@ from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.report.intervals import Interval, bounds, number, with_bounds
 from isoenergy.report.saes import Sae
 
-BIMODAL = "bimodal"
+BIMODAL, CENTRED = "bimodal", "centred"
 _FORM = ".3f"
 
 VARIANTS = {name: (way.title, way.definition) for name, way in WAYS.items()}
 """Title and definition of each of `isoenergy.evaluation.embedding_variants`."""
-
-NUMBERS = {name: place for place, name in enumerate(VARIANTS, 1)}
-"""What a variant is called in figures."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,7 @@ class RivalMeasure:
 
 
 R1 = RivalMeasure("R@1", ("retrieval", "r1"), highest_wins=True)
+R10 = RivalMeasure("R@10", ("retrieval", "r10"), highest_wins=True)
 IN_BATCHES = RivalMeasure(f"R@1 in batches of {PAPER_BATCH}", ("retrieval", "in_batches_r1"), highest_wins=True)
 GAPS = (
     RivalMeasure("DiM", ("geometry", "difference_in_means_interval"), highest_wins=False),
@@ -72,7 +70,6 @@ class RivalCell:
 class RivalRow:
     """A variant."""
 
-    number: int
     title: str
     change: RivalCell
     """Of R@1, paired, against the first of its kind."""
@@ -98,7 +95,7 @@ def rival_table(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mappin
     parts = {"The embeddings themselves": original}
     parts |= {f"Rebuilt by {labels[sae['name']]}": sae["results"] for sae in saes}
     best = {
-        heading: {m.name: m.best(m.of(part, name)["value"] for name in _rivals(part)) for m in MEASURES}
+        heading: {m.name: m.best(m.of(part, name)["value"] for name in rivals_of(part)) for m in MEASURES}
         for heading, part in parts.items()
     }
     overall = {m.name: m.best(values[m.name] for values in best.values()) for m in MEASURES}
@@ -106,7 +103,7 @@ def rival_table(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mappin
     for heading, part in parts.items():
         controls = [name for name in CONTROLS if name in part["retrieval"]]
         wanted = {name: (value, overall[name]) for name, value in best[heading].items()}
-        groups.append(RivalGroup(heading, [_row(part, name, wanted) for name in _rivals(part)]))
+        groups.append(RivalGroup(heading, [_row(part, name, wanted) for name in rivals_of(part)]))
         if controls:
             groups.append(RivalGroup(f"{heading}: controls", [_row(part, name, {}) for name in controls]))
     return groups
@@ -117,8 +114,8 @@ def rival_sentences(original: Mapping[str, Any], sae: Sae) -> list[str]:
     results = sae["results"]
     values = {
         measure.name: {
-            **{f"original/{name}": measure.of(original, name) for name in _rivals(original)},
-            **{name: measure.of(results, name) for name in _rivals(results)},
+            **{f"original/{name}": measure.of(original, name) for name in rivals_of(original)},
+            **{name: measure.of(results, name) for name in rivals_of(results)},
         }
         for measure in MEASURES
     }
@@ -193,7 +190,8 @@ def _called(name: str) -> str:
     return f"{VARIANTS[variant][0]} ({'embeddings' if kind else 'rebuilt'})"
 
 
-def _rivals(part: Mapping[str, Any]) -> list[str]:
+def rivals_of(part: Mapping[str, Any]) -> list[str]:
+    """Return the variants of the embeddings, or of an SAE, that compete."""
     measured = part["retrieval"]
     return [name for name in VARIANTS if name in measured and name not in CONTROLS]
 
@@ -211,4 +209,4 @@ def _row(part: Mapping[str, Any], name: str, best: Mapping[str, tuple[float, flo
     changed = RivalCell("", "") if nothing else RivalCell(number(change["value"], "+.3f"), bounds(change, "+.3f"))
     zero_rows = part["retrieval"][name].get("zero_rows", {})
     zeros = ", ".join(f"{count:,} {modality}s" for modality, count in zero_rows.items() if count)
-    return RivalRow(NUMBERS[name], VARIANTS[name][0], changed, cells, zeros)
+    return RivalRow(VARIANTS[name][0], changed, cells, zeros)

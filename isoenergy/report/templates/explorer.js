@@ -49,8 +49,11 @@
  * @typedef {object} Row One atom.
  * @property {Sae} sae
  * @property {number} at Its place in the lists of `sae`.
- * @property {string} text All that a search looks through, in lower case.
  * @property {number} block Its block of strips.
+ *
+ * @typedef {object} Match How well an atom's captions answer a search.
+ * @property {number} rank 2: all words stand in one of its captions; 1: parts of words do; 0: neither.
+ * @property {number} value The largest coefficient of a pair with such a caption.
  */
 (() => {
   const ROWS_A_PAGE = 24;
@@ -86,6 +89,10 @@
   let data;
   /** @type {Row[]} */
   let rows = [];
+  /** @type {string[]} Captions in lower case. */
+  let lower = [];
+  /** @type {string[]} What is searched for, in lower case. */
+  let words = [];
   /** @type {Row[]} What the controls leave, in order. */
   let found = [];
   let page = 0;
@@ -100,13 +107,11 @@
   function start() {
     if (data) return;
     data = JSON.parse(part("data").textContent ?? "");
-    const lower = data.captions.map((caption) => caption.toLowerCase());
+    lower = data.captions.map((caption) => caption.toLowerCase());
     let firstBlock = 0;
     for (const sae of data.saes) {
       for (let at = 0; at < sae.atom.length; at++) {
-        const captions = new Set([...sae.image_captions[at], ...sae.text_captions[at]]);
-        const text = Array.from(captions, (caption) => lower[caption]).join("\n");
-        rows.push({ sae, at, text, block: firstBlock + Math.floor(at / data.atoms_a_block) });
+        rows.push({ sae, at, block: firstBlock + Math.floor(at / data.atoms_a_block) });
       }
       firstBlock += Math.ceil(sae.atom.length / data.atoms_a_block);
     }
@@ -143,26 +148,78 @@
     return q === null ? "untested" : q < data.unequal_q ? "rejected" : "kept";
   }
 
+  /** @param {Row} row Whether its image and its text side mean one thing: it is bimodal, and they go together in pairs. */
+  const sharesMeaning = ({ sae, at }) => data.classes[sae.class[at]] === "bimodal" && sae.agrees[at] === 1;
+
+  /** @returns {Uint8Array} `Match.rank` of each caption: all words have to stand in it. */
+  function captionRanks() {
+    const whole = words.map((word) => new RegExp(`(^|[^\\p{L}\\p{N}])${escaped(word)}($|[^\\p{L}\\p{N}])`, "u"));
+    return Uint8Array.from(lower, (caption) => {
+      if (!words.every((word) => caption.includes(word))) return 0;
+      return whole.every((word) => word.test(caption)) ? 2 : 1;
+    });
+  }
+
+  /** @param {string} text */
+  const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+
+  /** @param {Row} row @param {Uint8Array} ranks @returns {Match} */
+  function matchOf({ sae, at }, ranks) {
+    const best = { rank: 0, value: -Infinity };
+    for (const modality of MODALITIES) {
+      sae[`${modality}_captions`][at].forEach((caption, place) => {
+        const [rank, value] = [ranks[caption], sae[`${modality}_values`][at][place]];
+        if (rank && (rank > best.rank || (rank === best.rank && value > best.value))) Object.assign(best, { rank, value });
+      });
+    }
+    return best;
+  }
+
   function search() {
-    const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const [sae, kind, test, key] = ["sae", "class", "test", "sort"].map(chosen);
+    words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const [sae, kind, meaning, test, key] = ["sae", "class", "meaning", "test", "sort"].map(chosen);
     const asked = isAskedFor();
-    const matching = rows.filter(
+    const kept = rows.filter(
       (row) =>
         (!sae || row.sae.name === sae) &&
         (!kind || data.classes[row.sae.class[row.at]] === kind) &&
-        (!test || testResult(row) === test) &&
-        (words.every((word) => row.text.includes(word)) || asked(row)),
+        (!meaning || sharesMeaning(row) === (meaning === "shared")) &&
+        (!test || testResult(row) === test),
     );
     const sign = direction.getAttribute("aria-pressed") === "true" ? -1 : 1;
-    const keyed = matching.map((row) => ({ row, first: asked(row), value: valueOf(row, key) }));
-    keyed.sort((a, b) => Number(b.first) - Number(a.first) || compared(a.value, b.value, sign));
-    found = keyed.map(({ row }) => row);
+    if (words.length) {
+      const ranks = captionRanks();
+      const matching = kept.map((row) => ({ row, first: asked(row), match: matchOf(row, ranks) }));
+      const answers = matching.filter(({ first, match }) => first || match.rank);
+      answers.sort(
+        (a, b) => Number(b.first) - Number(a.first) || b.match.rank - a.match.rank || b.match.value - a.match.value,
+      );
+      found = answers.map(({ row }) => row);
+    } else {
+      const keyed = kept.map((row) => ({ row, value: valueOf(row, key) }));
+      keyed.sort((a, b) => compared(a.value, b.value, sign));
+      found = keyed.map(({ row }) => row);
+    }
     show(0);
   }
 
   /** @param {Row} row @param {string} key @returns {number | null} */
-  const valueOf = ({ sae, at }, key) => /** @type {any} */ (sae)[key][at];
+  function valueOf(row, key) {
+    if (key === "agreement") return sharesMeaning(row) ? row.sae.correlation[row.at] : null;
+    return /** @type {any} */ (row.sae)[key][row.at];
+  }
+
+  /** @param {string} caption @returns {HTMLElement} It, with the words that are searched for marked. */
+  function marked(caption) {
+    const holder = element("span");
+    if (!words.length) {
+      holder.append(caption);
+      return holder;
+    }
+    const parts = caption.split(new RegExp(`(${words.map(escaped).join("|")})`, "giu"));
+    parts.forEach((text, place) => text && holder.append(place % 2 ? element("mark", "", text) : text));
+    return holder;
+  }
 
   /** @param {number | null} a @param {number | null} b @param {number} sign Numbers that are not known come last. */
   function compared(a, b, sign) {
@@ -206,7 +263,7 @@
     const numbers = element(
       "p",
       "quiet explorer-numbers",
-      `energy ${brief(sae.energy[at])} · μ ${sae.modality_score[at].toFixed(2)} · f ${brief(sae.frequency[at])}`,
+      `agreement ${fixed(sae.correlation[at])} · energy ${brief(sae.energy[at])} · μ ${sae.modality_score[at].toFixed(2)}`,
     );
     item.append(title, numbers, scale(sae.modality_score[at]));
     item.append(sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", inTheirWords("No image fires it.")));
@@ -267,11 +324,13 @@
     return picture;
   }
 
-  /** @param {Row} row @returns {HTMLElement} The strongest captions, each once. */
+  /** @param {Row} row @returns {HTMLElement} The strongest captions, each once; first those that are searched for. */
   function firstCaptions({ sae, at }) {
     const items = element("ol", "explorer-captions");
-    const different = [...new Set(sae.text_captions[at])].slice(0, CAPTIONS_A_CARD);
-    items.append(...different.map((caption) => element("li", "", data.captions[caption])));
+    const isSought = (/** @type {number} */ caption) => words.every((word) => lower[caption].includes(word));
+    const sought = words.length ? [...sae.text_captions[at], ...sae.image_captions[at]].filter(isSought) : [];
+    const different = [...new Set([...sought, ...sae.text_captions[at]])].slice(0, CAPTIONS_A_CARD);
+    items.append(...different.map((caption) => element("li", "", marked(data.captions[caption]))));
     return items;
   }
 
@@ -284,7 +343,7 @@
       picture.setAttribute("aria-hidden", "true"); // the caption beside it says what it is
       const item = element("li", "", picture);
       const value = element("span", "quiet", brief(sae.text_values[at][rank]));
-      item.append(element("span", "", data.captions[caption]), value);
+      item.append(marked(data.captions[caption]), value);
       items.append(item);
     });
     return items;
@@ -307,7 +366,12 @@
       sae.text_captions[at].length ? captions(row) : element("p", "quiet", "None does."),
       element("h4", "", "How strongly it fires"),
       histogram(sae, at, Math.min(dialog.clientWidth - 40, 680)),
-      element("h4", "", "Strongest partners across the Σ-bridge"),
+      element("h4", "", "Partners in the other modality"),
+      element(
+        "p",
+        "quiet",
+        inTheirWords("The atoms that fire in the caption when this one fires in the image, or the other way round (the Σ-bridge)."),
+      ),
       partners(sae, at),
     );
     setStrip(body, row);
@@ -354,8 +418,8 @@
     const [sharedness, correlation, lift] = [sae.sharedness[at], sae.correlation[at], sae.lift[at]];
     for (const [name, value] of [
       ["energy", brief(sae.energy[at])],
-      [inTheirWords("of images"), brief(sae.image_energy[at])],
-      [inTheirWords("of captions"), brief(sae.text_energy[at])],
+      [inTheirWords("energy in images"), brief(sae.image_energy[at])],
+      [inTheirWords("energy in captions"), brief(sae.text_energy[at])],
       [inTheirWords("μ, share of images"), sae.modality_score[at].toFixed(3)],
       ["frequency", `${brief(100 * sae.frequency[at])}%`],
       [
@@ -365,13 +429,13 @@
           : `${sharedness.toFixed(2)} [${fixed(sae.sharedness_low[at])}, ${fixed(sae.sharedness_high[at])}]`,
       ],
       [
-        "correlation in pairs",
+        "agreement",
         correlation === null
           ? "–"
           : `${correlation.toFixed(2)} [${fixed(sae.correlation_low[at])}, ${fixed(sae.correlation_high[at])}]`,
       ],
       ["both fire, to chance", lift === null ? "–" : `${brief(lift)} times`],
-      ["its sides agree", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
+      ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));
       pair.append(element("dd", "", value));
@@ -498,6 +562,10 @@
   /** @param {string} saeName @param {number} atom */
   const hashOf = (saeName, atom) => `#${encodeURIComponent(saeName)}/atom-${atom}`;
 
+  const ATOM = /^#([^/]+)\/atom-(\d+)$/;
+  /** @type {HTMLAnchorElement | null} What opened the dialog. */
+  let opener = null;
+
   /** What is shown: the page's hash, but for pages that may not change theirs, as in MLflow's artifact viewer. */
   let shownHash = "";
 
@@ -515,13 +583,16 @@
   function onLink(event) {
     const link = /** @type {Element} */ (event.target).closest?.("a[href^='#']");
     if (!link || event.button || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const hash = link.getAttribute("href") ?? "";
+    if (!ATOM.test(hash)) return;
     event.preventDefault();
-    go(link.getAttribute("href") ?? "");
+    if (!dialog.contains(link)) opener = link;
+    go(hash);
   }
 
   /** @returns {{saeName: string, atom: number} | null} What the hash names. */
   function named() {
-    const hash = /^#([^/]+)\/atom-(\d+)$/.exec(shownHash);
+    const hash = ATOM.exec(shownHash);
     return hash && { saeName: decoded(hash[1]), atom: Number(hash[2]) };
   }
 
@@ -569,9 +640,29 @@
     go(hashOf(row.sae.name, row.sae.atom[row.at]), "replaceState");
   }
 
-  /** Leave the hash behind; the back button opens the atom again. */
+  /** Leave the hash behind, for the atom's card; the back button opens the atom again. */
   function closed() {
-    if (named()) go("");
+    const last = named();
+    if (!last) return;
+    go("");
+    const hash = hashOf(last.saeName, last.atom);
+    if (opener?.isConnected && opener.getAttribute("href") === hash) opener.focus();
+    else backToCard(last.saeName, last.atom);
+    opener = null;
+  }
+
+  /** @param {string} saeName @param {number} atom Turn to its card, without what hides it, and focus it. */
+  function backToCard(saeName, atom) {
+    if (!rowNamed(saeName, atom)) return;
+    const place = () => found.findIndex(({ sae, at }) => sae.name === saeName && sae.atom[at] === atom);
+    if (place() < 0) {
+      controls.reset();
+      /** @type {HTMLSelectElement} */ (part("sae")).value = saeName;
+      search();
+    }
+    const number = place();
+    if (Math.floor(number / ROWS_A_PAGE) !== page) show(Math.floor(number / ROWS_A_PAGE));
+    focusCard(number % ROWS_A_PAGE);
   }
 
   // ---------------------------------------------------------------- keys
@@ -660,7 +751,7 @@
     dialog.addEventListener("keydown", onDialogKey);
     dialog.addEventListener("close", closed);
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-    section.addEventListener("click", onLink);
+    document.addEventListener("click", onLink);
     window.addEventListener("hashchange", () => follow(location.hash));
   }
 

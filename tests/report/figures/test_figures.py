@@ -115,16 +115,16 @@ def marks(axes: Axes) -> Mapping[str, np.ndarray]:
 
 
 def test_gaps_are_where_they_were_measured_and_a_line_leads_to_the_bimodal_atoms() -> None:
-    one = sae(gap={"reconstructed": 0.6, "bimodal": 0.2})
-    figure = gaps_of_variants(original(gap={"original": 0.7}), [one], {"beta-0.001": "SAE-A"})
-    for axes in figure.axes:
+    one = sae({"reconstructed": 0.5, "bimodal": 0.45}, {"reconstructed": 0.6, "bimodal": 0.2})
+    figure = gaps_of_variants(original({"original": 0.55}, {"original": 0.7}), [one], {"beta-0.001": "SAE-A"})
+    for axes, values in zip(figure.axes, ((0.6, 0.2, 0.7), (0.5, 0.45, 0.55)), strict=True):
         found = marks(axes)
         assert set(found) == {"the embeddings themselves", "SAE-A"}
         by_row = {round(y): x for x, y in found["SAE-A"]}
-        assert by_row[SHOWN.index("reconstructed")] == 0.6
-        assert by_row[SHOWN.index("bimodal")] == 0.2
-        assert found["the embeddings themselves"][0][0] == 0.7
-        (line,) = (line for line in axes.lines if list(line.get_xdata()) == [0.6, 0.2])
+        assert by_row[SHOWN.index("reconstructed")] == values[0]
+        assert by_row[SHOWN.index("bimodal")] == values[1]
+        assert found["the embeddings themselves"][0][0] == values[2]
+        (line,) = (line for line in axes.lines if list(line.get_xdata()) == list(values[:2]))
         assert np.round(line.get_ydata()).tolist() == [SHOWN.index("reconstructed"), SHOWN.index("bimodal")]
     assert Drawing.of("gaps", "", gaps_of_variants(original(), [], {})).files["png"].startswith(PNG)
 

@@ -78,7 +78,7 @@ def anew(opened: Opened) -> Iterator[None]:
     page.locator("#explorer").scroll_into_view_if_needed()
     page.locator("#explorer-count:not(:empty)").wait_for()
     page.fill("#explorer-query", "")
-    opened.choose(sae=MADE_UP, sort="energy", test="", **{"class": ""})
+    opened.choose(sae=MADE_UP, sort="energy", test="", meaning="", **{"class": ""})
     if page.get_attribute("#explorer-direction", "aria-pressed") == "false":
         page.click("#explorer-direction")
     yield
@@ -90,8 +90,11 @@ def strongest(atoms: list[dict[str, Any]]) -> list[int]:
     return [row["atom"] for row in sorted(atoms, key=lambda row: -row["energy"])]
 
 
-def texts(row: dict[str, Any]) -> str:
-    return "\n".join(row["image_captions"] + row["text_captions"]).lower()
+def best_match(row: dict[str, Any], words: tuple[str, ...]) -> float | None:
+    """The largest coefficient of a caption of an atom with all words in it."""
+    captions = [*zip(row["image_captions"], row["image_values"], strict=True)]
+    captions += zip(row["text_captions"], row["text_values"], strict=True)
+    return max((value for caption, value in captions if all(word in caption.lower() for word in words)), default=None)
 
 
 def test_it_holds_all_pictures_and_is_under_40_mb(opened: Opened) -> None:
@@ -132,13 +135,25 @@ def test_a_strip_is_decoded_only_when_its_card_is_near(opened: Opened) -> None:
 def test_captions_are_searched(opened: Opened) -> None:
     assert opened.count() == f"{ATOMS:,} atoms, 1–{A_PAGE} shown"
     opened.page.fill("#explorer-query", "Lighthouse  STRIPED")
-    expected = [row for row in opened.atoms if all(word in texts(row) for word in ("lighthouse", "striped"))]
-    assert A_PAGE < len(expected) < ATOMS
-    assert opened.count().startswith(f"{len(expected):,} of {ATOMS:,} atoms")
-    assert opened.shown() == strongest(expected)[:A_PAGE]
+    found = {row["atom"]: best_match(row, ("lighthouse", "striped")) for row in opened.atoms}
+    values = {atom: value for atom, value in found.items() if value is not None}
+    assert A_PAGE < len(values) < ATOMS
+    assert opened.count().startswith(f"{len(values):,} of {ATOMS:,} atoms")
+    assert [values[atom] for atom in opened.shown()] == pytest.approx(
+        sorted(values.values())[: -A_PAGE - 1 : -1], rel=1e-2
+    )
+    marked = opened.page.locator("#explorer-list mark").all_inner_texts()
+    assert {text.lower() for text in marked} == {"lighthouse", "striped"}
     opened.page.fill("#explorer-query", "no such words")
     assert opened.count() == "No atom matches."
     assert opened.shown() == []
+
+
+def test_whole_words_come_before_parts_of_words(opened: Opened) -> None:
+    opened.page.fill("#explorer-query", "cat")
+    assert opened.shown() == [opened.atoms[2]["atom"], opened.atoms[1]["atom"]]
+    opened.page.fill("#explorer-query", "cat all")  # each stands in a caption, both in one alone
+    assert opened.shown() == [opened.atoms[1]["atom"]]
 
 
 @pytest.mark.parametrize("query", ["77", "atom 77", "#77"])
@@ -176,6 +191,19 @@ def test_atoms_are_filtered_by_class_test_and_sae(opened: Opened) -> None:
     assert 0 < few <= 20
     opened.choose(sae="")
     assert opened.count().startswith(f"{ATOMS + few:,} atoms")
+
+
+def test_what_is_shared_in_meaning_is_a_filter_and_what_agrees_most_comes_first(opened: Opened) -> None:
+    assert opened.page.locator("#explorer-sort option").first.get_attribute("value") == "agreement"
+    opened.choose(sort="agreement")
+    shared = [row for row in opened.atoms if row["class"] == "bimodal" and row["agrees"]]
+    expected = sorted((row["correlation"] for row in shared), reverse=True)
+    of = {row["atom"]: row["correlation"] for row in opened.atoms}
+    assert [of[atom] for atom in opened.shown()] == pytest.approx(expected[:A_PAGE], rel=1e-3)
+    opened.choose(meaning="shared")
+    assert opened.count().startswith(f"{len(shared):,} of {ATOMS:,} atoms")
+    opened.choose(meaning="other")
+    assert opened.count().startswith(f"{ATOMS - len(shared):,} of {ATOMS:,} atoms")
 
 
 def test_pages_turn(opened: Opened) -> None:
@@ -217,6 +245,11 @@ def test_a_link_into_a_page_that_is_not_open_yet(opened: Opened) -> None:
     page = opened.browser.new_page()
     page.goto(f"{opened.url}#{MADE_UP}/atom-77")
     assert page.locator("#explorer-dialog[open] h3").inner_text() == "Atom 77"
+    page.keyboard.press("Escape")
+    page.locator("#explorer-dialog[open]").wait_for(state="detached")
+    assert page.evaluate("document.activeElement.textContent") == "atom 77"
+    top = page.evaluate("document.activeElement.getBoundingClientRect().top")
+    assert 0 <= top < 900
     page.goto(f"{opened.url}#{MADE_UP}/atom-99999")
     assert "no atom of this number" in page.locator("#explorer-dialog[open]").inner_text()
     page.close()
@@ -250,7 +283,7 @@ def test_all_is_reached_by_keys(opened: Opened) -> None:
     assert page.url.endswith(f"#{MADE_UP}/atom-{expected[1]}")
     after("Escape")
     dialog.wait_for(state="detached")
-    assert page.evaluate("document.activeElement.textContent") == f"atom {expected[0]}"
+    assert page.evaluate("document.activeElement.textContent") == f"atom {expected[1]}"
     assert "#" not in page.url
     after("ArrowUp")
     assert page.evaluate("document.activeElement.id") == "explorer-query"
@@ -260,6 +293,7 @@ def test_captions_are_text_whatever_they_hold(opened: Opened) -> None:
     opened.page.fill("#explorer-query", "onerror=alert(1)></script>")
     assert len(opened.shown()) == 1
     opened.page.locator(".explorer-open").click()
+    opened.dialog().wait_for()
     labels = [each.get_attribute("aria-label") for each in opened.dialog().get_by_role("img").all()]
     assert HOSTILE in labels
 
@@ -286,6 +320,40 @@ def test_it_is_accessible_and_fits(
         assert [
             (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS
         ] == []
+
+
+def test_a_curated_atom_opens_and_escape_leads_back_to_it(opened: Opened) -> None:
+    page = opened.page
+    link = page.locator("article.atom a").first
+    link.click()
+    assert opened.dialog().locator("h3").inner_text().lower() == link.inner_text()
+    page.keyboard.press("Escape")
+    opened.dialog().wait_for(state="detached")
+    assert page.evaluate("document.activeElement.closest('article') !== null")
+
+
+def test_tabs_show_one_autoencoder_in_all_sections(opened: Opened) -> None:
+    page = opened.page
+    page.get_by_role("tab", name="SAE (β = 0)").first.click()
+    shown = page.locator("[role=tabpanel]:not([hidden])")
+    assert {panel.get_attribute("data-label") for panel in shown.all()} == {"SAE (β = 0)"}
+    assert shown.count() == 3
+    page.get_by_role("tab", selected=True).first.press("ArrowLeft")
+    assert {panel.get_attribute("data-label") for panel in shown.all()} == {"SAE-A (β = 0.0025)"}
+
+
+def test_the_contents_stay_in_view_and_say_where_one_is(opened: Opened) -> None:
+    page = opened.page
+    page.evaluate("document.getElementById('rivals').scrollIntoView()")
+    page.locator(".contents a[aria-current]", has_text="Rivals").wait_for()
+    assert page.locator(".contents").bounding_box()["y"] == pytest.approx(0, abs=1)  # type: ignore[index]
+    page.locator(".contents a", has_text="How it was made").click()
+    page.locator("#made + details[open]").wait_for()
+
+
+def test_it_can_be_looked_at_before_what_is_collapsed(opened: Opened) -> None:
+    top = opened.page.evaluate("document.getElementById('measures').getBoundingClientRect().top + scrollY")
+    assert top < 12 * 900
 
 
 def test_without_scripts_the_strongest_atoms_are_there(opened: Opened) -> None:
