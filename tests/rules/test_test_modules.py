@@ -1,6 +1,7 @@
 """What tests share lies in conftest (fixtures) and in modules that are no tests, so that each file can go alone."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -27,3 +28,9 @@ def test_what_takes_from_a_test_would_be_found() -> None:
     assert taken_from_tests("from tests.store.test_store import unit") == {"tests.store.test_store"}
     assert taken_from_tests("def f():\n    import tests.conftest") == {"tests.conftest"}
     assert taken_from_tests("from tests.store.stores import write_store\nimport test_it") == set()
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest collects none of the second."""
+    counts = Counter(file.name for file in FILES if file.name.startswith("test_"))
+    assert [name for name, count in counts.items() if count > 1] == []
