@@ -55,8 +55,9 @@ def standings(methods: Sequence[MethodTrials], k: int) -> dict[str, Any]:
     """Return what `arena.json` holds of methods and measures.
 
     A method contends if it is sparse, has about k atoms a row, and did not fail. The winner of a measure has the best
-    mean over trainings; another is within noise if Welch's test does not tell it from the winner at 95 %, which takes
-    two trainings of each. The test pairs are the same for all: of other pairs this says nothing.
+    mean over trainings, of which there must be two: one says nothing of noise. Another is within noise if Welch's test
+    does not tell it from the winner at 95 %, which takes two of it too. The test pairs are the same for all: of other
+    pairs this says nothing.
     """
     rows = [_method(trials, k) for trials in methods]
     return {
@@ -116,6 +117,8 @@ def _measure(measure: ArenaMeasure, rows: Sequence[Mapping[str, Any]]) -> dict[s
     if measure.better == "none" or not scores:
         return {**about, "winner": None, "within_noise": []}
     winner = max(scores, key=lambda name: float(np.mean(scores[name])))
+    if len(scores[winner]) < 2:
+        return {**about, "winner": None, "within_noise": []}
     near = [name for name, values in scores.items() if name != winner and _not_told_apart(scores[winner], values)]
     return {**about, "winner": winner, "within_noise": near}
 
