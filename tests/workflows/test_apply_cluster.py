@@ -24,7 +24,8 @@ class WithDeaths(ApplyingOnRay):
         self._mark = mark
 
     def run(self, work: UnitWork, bundles: Sequence[Bundle], rows: int, report: Report) -> None:
-        dying = DyingWork(work.application, work.source, work.writer, self._mark, bundles[-1][-1].record.unit)
+        unit = bundles[-1][-1].record.unit
+        dying = DyingWork(work.application, work.source, work.writer, work.layouts, self._mark, unit)
         super().run(dying, bundles, rows, report)
 
 
