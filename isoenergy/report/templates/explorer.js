@@ -153,11 +153,25 @@
 
   /** @returns {Uint8Array} `Match.rank` of each caption: all words have to stand in it. */
   function captionRanks() {
-    const whole = words.map((word) => new RegExp(`(^|[^\\p{L}\\p{N}])${escaped(word)}($|[^\\p{L}\\p{N}])`, "u"));
     return Uint8Array.from(lower, (caption) => {
       if (!words.every((word) => caption.includes(word))) return 0;
-      return whole.every((word) => word.test(caption)) ? 2 : 1;
+      return words.every((word) => hasWhole(caption, word)) ? 2 : 1;
     });
+  }
+
+  /** @param {string} caption @param {string} word Whether it stands there with neither letter nor digit beside it. */
+  function hasWhole(caption, word) {
+    for (let at = caption.indexOf(word); at >= 0; at = caption.indexOf(word, at + 1)) {
+      if (!isInWord(caption, at - 1) && !isInWord(caption, at + word.length)) return true;
+    }
+    return false;
+  }
+
+  /** @param {string} text @param {number} at Whether a letter or digit is there; regular expressions are slow. */
+  function isInWord(text, at) {
+    const code = text.charCodeAt(at);
+    if (code < 128) return (code >= 97 && code <= 122) || (code >= 48 && code <= 57);
+    return code >= 128 && /[\p{L}\p{N}]/u.test(text[at]);
   }
 
   /** @param {string} text */
@@ -165,14 +179,17 @@
 
   /** @param {Row} row @param {Uint8Array} ranks @returns {Match} */
   function matchOf({ sae, at }, ranks) {
-    const best = { rank: 0, value: -Infinity };
+    let [best, strongest] = [0, -Infinity];
     for (const modality of MODALITIES) {
-      sae[`${modality}_captions`][at].forEach((caption, place) => {
-        const [rank, value] = [ranks[caption], sae[`${modality}_values`][at][place]];
-        if (rank && (rank > best.rank || (rank === best.rank && value > best.value))) Object.assign(best, { rank, value });
-      });
+      const [captions, values] = [sae[`${modality}_captions`][at], sae[`${modality}_values`][at]];
+      for (let place = 0; place < captions.length; place++) {
+        const rank = ranks[captions[place]];
+        if (rank > best || (rank && rank === best && values[place] > strongest)) {
+          [best, strongest] = [rank, values[place]];
+        }
+      }
     }
-    return best;
+    return { rank: best, value: strongest };
   }
 
   function search() {
