@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 MARK = "<!-- rooms -->"
 PACKAGES = ("isoenergy", "tune", "workflows")
 STAGES = "stages"
-BELOW_STAGES = ("arguments", "cli", "command", "presets")
+BELOW_STAGES = ("arguments", "cli", "command", "option_help", "presets")
 """Modules beside the stages that rooms may import."""
 _BOX, _HEIGHT, _FLOOR, _WIDTH = 128, 32, 76, 1000
 _COLOURS = {"isoenergy": "#4a6fa5", "tune": "#7a4f9a", "workflows": "#b5651d"}
