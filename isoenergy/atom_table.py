@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _BATCH_PAIRS = 1024
 _SHOWN = 12
-_CLASSES = ("bimodal", "image_only", "text_only", "dead")
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,7 @@ class AtomTable:
 
 def table_of_sums(statistics: ConceptStatistics, sums: PairAgreement) -> AtomTable:
     """Return the table that sums over codes of pairs come to."""
-    classes, known = statistics.classes(), agreement(sums)
-    named = np.full(statistics.atoms, "", dtype=object)
-    for name in _CLASSES:
-        named[getattr(classes, name)] = name
+    known = agreement(sums)
     return AtomTable(
         statistics.image.rows,
         {
@@ -76,7 +72,7 @@ def table_of_sums(statistics: ConceptStatistics, sums: PairAgreement) -> AtomTab
             "text_energy": statistics.text.energy,
             "frequency": statistics.frequency,
             "modality_score": statistics.modality_score,
-            "class": named.astype(str),
+            "class": statistics.classes().names.astype(str),
             "correlation": known.correlation,
             "lift": known.lift,
             "agrees": known.agrees,

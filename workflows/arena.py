@@ -19,7 +19,7 @@ from isoenergy.errors import InputError
 from isoenergy.report.arena.arena_page import arena_markdown, arena_page, arena_parquet
 from isoenergy.report.arena.standings import MethodTrials, chosen_strength, standings
 from isoenergy.settings.variants import number_text
-from isoenergy.storage.files import open_filesystem, write_atomically
+from isoenergy.storage.files import open_filesystem
 from isoenergy.store.reader import EmbeddingStore
 from isoenergy.synthetic.experiment_config import SyntheticConfig
 from workflows.cluster import engine
@@ -29,7 +29,7 @@ from workflows.steps import step_plan
 from workflows.steps.on_ray import run_on_ray
 from workflows.steps.step_plan import PlannedStep, Step
 from workflows.tracking import mlflow_runs
-from workflows.tracking.run_files import log_file, require_writable
+from workflows.tracking.run_files import require_writable, write_files
 
 SUMMARY_FILE, TABLE_FILE, TEXT_FILE, PAGE_FILE = "arena.json", "arena.parquet", "arena.md", "arena.html"
 
@@ -87,10 +87,7 @@ def run(config: ArenaConfig, parent: mlflow_runs.Run | None = None) -> str | Non
             TEXT_FILE: arena_markdown(summary).encode(),
             PAGE_FILE: arena_page(summary).encode(),
         }
-        for name, data in files.items():
-            filesystem, path = open_filesystem(f"{output}/{name}")
-            write_atomically(filesystem, path, data)
-            log_file(stage, f"{output}/{name}")
+        write_files(files, output, stage)
         stage.metrics(
             {
                 f"{method['name']}/{name.replace('%', '_percent')}".replace("@", "_at_"): found["mean"]

@@ -7,7 +7,7 @@ they differ in what is swept, and the presets are what that is. `curves` measure
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import product
@@ -20,7 +20,7 @@ from isoenergy.report.synthetic.recovery_curves_table import Courses, curves_mar
 from isoenergy.report.synthetic.recovery_figure import recovery_by_beta
 from isoenergy.report.synthetic.recovery_table import markdown, summarise
 from isoenergy.settings.variants import number_text
-from isoenergy.storage.files import open_filesystem, write_atomically
+from isoenergy.storage.files import open_filesystem
 from isoenergy.synthetic.recovery_curves import estimated_seconds, measure_curves
 from isoenergy.synthetic.recovery_experiment import measure_recovery
 from workflows.cluster import engine
@@ -30,7 +30,7 @@ from workflows.steps import step_plan
 from workflows.steps.on_ray import run_on_ray
 from workflows.steps.step_plan import PlannedStep, Step
 from workflows.tracking import mlflow_runs
-from workflows.tracking.run_files import log_file, require_writable
+from workflows.tracking.run_files import require_writable, write_files
 
 SUMMARY_FILE = "synthetic.json"
 TABLE_FILE = "synthetic.md"
@@ -77,7 +77,7 @@ def run(config: SyntheticTableConfig, parent: mlflow_runs.Run | None = None) -> 
         if has_phases(summary):
             figure = phase_diagram(summary)
             files |= {f"{PHASES_FILE}.{kind}": as_bytes(figure, kind) for kind in ("png", "svg")}
-        _write(files, output, stage)
+        write_files(files, output, stage)
         names = {(s.instance_cosine, str(s.sparse_encoder), str(s.alignment)): s.name for s in config.sweep}
         for cell in summary["cells"]:
             name = names[cell["instance_cosine"], cell["sparse_encoder"], cell["alignment"]]
@@ -129,7 +129,7 @@ def run_curves(config: SyntheticCurvesConfig, parent: mlflow_runs.Run | None = N
             f"{CURVES}.png": as_bytes(recovery_curves(summary, PANELS), "png"),
             f"{CURVES}-mma.png": as_bytes(recovery_curves(summary, MMA_PANELS), "png"),
         }
-        _write(files, output, stage)
+        write_files(files, output, stage)
         for curve in summary["curves"]:
             name = f"{curve['atom_norm']}/tau-{number_text(curve['instance_cosine'])}/epochs-{curve['epochs']}"
             stage.metric_history(
@@ -160,13 +160,6 @@ def _stage(
             engine.connect()
             run_on_ray(planned, root, "synthetic")
         yield stage
-
-
-def _write(files: Mapping[str, bytes], output: str, stage: mlflow_runs.Run) -> None:
-    for name, data in files.items():
-        filesystem, path = open_filesystem(f"{output}/{name}")
-        write_atomically(filesystem, path, data)
-        log_file(stage, f"{output}/{name}")
 
 
 def _estimate(planned: list[PlannedStep]) -> str:

@@ -91,9 +91,6 @@ def atoms_table(measured: Path, fit: Path) -> pa.Table:
     tests = vars(equal_energy_tests(load_paired(measured)))
     here, fitted = agreement(load_together(measured)), agreement(load_agreement(fit)[0])
     decided = {name: vars(fitted)[name] for name in ("agreement_p_value", "agreement_q_value")}
-    names = np.full(statistics.atoms, "dead", dtype=object)
-    for name, mask in vars(classes).items():
-        names[mask] = name
     return pa.table(
         {
             "atom": np.arange(statistics.atoms),
@@ -102,7 +99,7 @@ def atoms_table(measured: Path, fit: Path) -> pa.Table:
             "text_energy": statistics.text.energy,
             "frequency": statistics.frequency,
             "modality_score": pa.array(statistics.modality_score, from_pandas=True),
-            "class": pa.array(names.tolist(), pa.string()),
+            "class": pa.array(classes.names.tolist(), pa.string()),
             **{name: pa.array(values, from_pandas=True) for name, values in tests.items()},
             "frequency_matched_score": pa.array(
                 modality_score(*frequency_matched_energies(statistics)), from_pandas=True

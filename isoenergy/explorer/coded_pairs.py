@@ -160,15 +160,12 @@ def _atoms_table(
     gallery: Gallery,
     modalities: Sequence[str],
 ) -> pa.Table:
-    names = np.full(statistics.atoms, "dead", dtype=object)
-    for name, mask in vars(statistics.classes()).items():
-        names[mask] = name
     agreed = agreement(together)
     return pa.table(
         {
             "atom": np.arange(statistics.atoms),
             "label": _labels(statistics.atoms, sides, gallery, modalities),
-            "class": pa.array(names.tolist(), pa.string()),
+            "class": pa.array(statistics.classes().names.tolist(), pa.string()),
             "energy": statistics.energy,
             "image_energy": statistics.image.energy,
             "text_energy": statistics.text.energy,

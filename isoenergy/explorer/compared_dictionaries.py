@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.explorer.coded_pairs import CodedPairs
+from isoenergy.metrics.gram_panels import unit_rows
 from isoenergy.metrics.stability import match_atoms
+from isoenergy.metrics.transport import strongest_atoms
 
 MOST_ATOMS = 4096
 """Of a dictionary, the strongest: the time of the assignment grows with their cube."""
@@ -36,7 +38,7 @@ def compared(first: CodedPairs, second: CodedPairs) -> dict[str, Any]:
         for place in order
     ]
     same = int((matching.cosine >= SAME).sum())
-    cosines = _unit(dictionaries[0]) @ _unit(dictionaries[1]).T
+    cosines = unit_rows(dictionaries[0]) @ unit_rows(dictionaries[1]).T
     return {
         "pairs": pairs,
         "mean": matching.mean,
@@ -81,16 +83,9 @@ def _splits(
 
 
 def _strongest(coded: CodedPairs) -> npt.NDArray[np.int64]:
-    energy = coded.atoms["energy"].to_numpy()
-    live = np.flatnonzero(energy > 0)
-    return np.sort(live[np.argsort(-energy[live], kind="stable")][:MOST_ATOMS])
+    return np.flatnonzero(strongest_atoms(coded.atoms["energy"].to_numpy(), MOST_ATOMS))
 
 
 def _atom(coded: CodedPairs, atom: np.integer[Any]) -> dict[str, Any]:
     number = int(atom)
     return {"atom": number, "label": coded.labels[number], "class": coded.classes[number]}
-
-
-def _unit(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    unit: npt.NDArray[np.floating] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.explorer.coded_pairs import CodedPairs
-from isoenergy.metrics.atom_places import principal_places, umap_places
+from isoenergy.metrics.atom_places import FEWEST_ATOMS, principal_places, umap_places
 
 MOST_ATOMS = 10_000
 """UMAP is not tried on more: minutes, as the search for neighbours grows with their square."""
@@ -45,7 +45,7 @@ class DictionaryMap:
     @property
     def has_umap(self) -> bool:
         """Whether UMAP is tried."""
-        return 8 <= len(self.atoms) <= MOST_ATOMS
+        return FEWEST_ATOMS <= len(self.atoms) <= MOST_ATOMS
 
     def _rows(self) -> npt.NDArray[np.float32]:
         rows: npt.NDArray[np.float32] = self._coded.dictionary.numpy()[self.atoms]

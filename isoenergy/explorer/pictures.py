@@ -1,27 +1,23 @@
 """Small pictures of pairs, read from where they were embedded from, when somebody looks at them."""
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
-from PIL import Image
-
 from isoenergy.errors import InputError
 from isoenergy.explorer.gallery import PICTURE, Gallery
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.image_files import ImageFolder
-from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairSource, SourceConfig
+from isoenergy.pairs.thumbnails import whole_thumbnail
 from isoenergy.settings.image_choices import ImageReading
 
 PIXELS = 192
-_QUALITY = 80
 _MOST_KEPT = 20_000
 
 
@@ -78,12 +74,8 @@ class InFolder:
         names = gallery.pairs[column].take(list(pairs)).to_pylist()
         found: dict[int, bytes] = {}
         for pair, name in zip(pairs, names, strict=True):
-            whole = bool(name) and name.lower().endswith(IMAGE_SUFFIXES)
-            tried = [name] if whole else [f"{name}{suffix}" for suffix in IMAGE_SUFFIXES]
-            for (image,) in self._folder.fetch([[each] for each in tried]):
-                if isinstance(image, bytes):
-                    found[pair] = image
-                    break
+            if (image := self._folder.fetch_named(name or "")) is not None:
+                found[pair] = image
         return found
 
 
@@ -122,14 +114,6 @@ class Pictures:
 
     def _thumbnail(self, raw: bytes | None) -> bytes | None:
         try:
-            return thumbnail_of(decode_image(raw, self._reading))
+            return whole_thumbnail(decode_image(raw, self._reading), PIXELS)
         except Rejected:
             return None
-
-
-def thumbnail_of(image: Image.Image) -> bytes:
-    """Return an image as a WebP that is at most `PIXELS` wide and high."""
-    image.thumbnail((PIXELS, PIXELS))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=_QUALITY)
-    return buffer.getvalue()

@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
+from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import Unreachable, open_file, unreachable
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.storage.files import open_filesystem
@@ -58,6 +59,16 @@ class ImageFolder:
         with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
             for names in batches:
                 yield list(pool.map(lambda name: self._read(name, most), names))
+
+    def fetch_named(self, name: str) -> bytes | None:
+        """Return the content of the file of this name; one without an image's suffix is tried with those. None: none.
+
+        Raises OSError if one cannot be reached.
+        """
+        whole = name.lower().endswith(IMAGE_SUFFIXES)
+        tried = [name] if whole else [f"{name}{suffix}" for suffix in IMAGE_SUFFIXES]
+        contents = (self._read(each, MAX_IMAGE_BYTES) for each in tried)
+        return next((content for content in contents if isinstance(content, bytes)), None)
 
     def _read(self, name: str | None, most: int) -> Image:
         if not name:

@@ -18,7 +18,7 @@ from isoenergy.pairs.source_names import is_pattern
 from isoenergy.settings.image_choices import ImageReading
 
 PIXELS = 64
-_QUALITY, _STRIP_QUALITY = 90, 50
+_QUALITY, _WHOLE_QUALITY, _STRIP_QUALITY = 90, 80, 50
 _STRIP_PIXELS = (PIXELS, 56, 48, 40, 36, 32, 28, 24)
 _AT_ONCE = 64
 _FILES_ARE_SOURCES = ("parquet", "urls", "webdataset")
@@ -53,6 +53,12 @@ def read_thumbnails(
 def thumbnail(image: Image.Image) -> bytes:
     """Return a WebP of PIXELS × PIXELS, cut from the middle."""
     return _webp(ImageOps.fit(image, (PIXELS, PIXELS), Image.Resampling.LANCZOS), _QUALITY)
+
+
+def whole_thumbnail(image: Image.Image, pixels: int) -> bytes:
+    """Return all of an image, which is made smaller in place, as a WebP of at most `pixels` × `pixels`."""
+    image.thumbnail((pixels, pixels))
+    return _webp(image, _WHOLE_QUALITY)
 
 
 def strip(pictures: Sequence[bytes], pixels: int) -> bytes:

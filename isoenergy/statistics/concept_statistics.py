@@ -34,6 +34,14 @@ class AtomClasses:
         """Atoms of one modality alone."""
         return self.image_only | self.text_only
 
+    @property
+    def names(self) -> npt.NDArray[np.object_]:
+        """`(atoms,)` the class of each, as these masks are called."""
+        found = np.full(len(self.dead), "dead", dtype=object)
+        for name, mask in vars(self).items():
+            found[mask] = name
+        return found
+
 
 @dataclass
 class ModalityStatistics(MergeableSums):

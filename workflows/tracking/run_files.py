@@ -1,6 +1,7 @@
 """Files of a run wherever they lie: in a folder or on an object store."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
@@ -22,6 +23,14 @@ def require_writable(output: str) -> None:
             filesystem.rmdir(folder)
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error}); give an output folder that can") from error
+
+
+def write_files(files: Mapping[str, bytes], output: str, run: Run) -> None:
+    """Write files by name into the folder or fsspec URL `output`, each whole or not at all, and log them."""
+    for name, data in files.items():
+        filesystem, path = open_filesystem(f"{output}/{name}")
+        write_atomically(filesystem, path, data)
+        log_file(run, f"{output}/{name}")
 
 
 def log_file(run: Run, place: str, folder: str | None = None) -> None:

@@ -1,7 +1,6 @@
 """Small pictures of the pairs that the report shows, read again from their source."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,8 +11,8 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
 from isoenergy.pairs.image_files import ImageFolder
-from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.rejection import Rejected
+from isoenergy.pairs.thumbnails import whole_thumbnail
 from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.schema import stored_names
@@ -41,7 +40,7 @@ def given_pictures(
         files: Mapping[tuple[str, int], bytes | None] = _in_column(opened, images, columns[images], set(wanted))
     else:
         folder = _folder(images, columns)
-        files = {place: _named(folder, key) for place, key in wanted.items()}
+        files = {place: folder.fetch_named(key) for place, key in wanted.items()}
     found = {}
     for place, file in files.items():
         with suppress(Rejected):
@@ -81,18 +80,5 @@ def _in_column(
     return {place: file for place, file in zip(places, downloaded, strict=True) if isinstance(file, bytes)}
 
 
-def _named(folder: ImageFolder, key: str) -> bytes | None:
-    """Return the file of this name in a folder; a name without an image's suffix is tried with those."""
-    whole = key.lower().endswith(IMAGE_SUFFIXES)
-    for name in [key] if whole else [f"{key}{suffix}" for suffix in IMAGE_SUFFIXES]:
-        for (image,) in folder.fetch([[name]]):
-            if isinstance(image, bytes):
-                return image
-    return None
-
-
 def _data_url(image: Image.Image) -> str:
-    image.thumbnail((_PIXELS, _PIXELS))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/webp;base64," + base64.b64encode(whole_thumbnail(image, _PIXELS)).decode()
