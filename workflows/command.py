@@ -24,7 +24,11 @@ VERBOSITY = "--verbose: times, and the whole of an error. --quiet: what was aske
 
 
 class _BesideBars(logging.Handler):
-    """Writes to stderr, above the bars of tqdm."""
+    """Writes to stderr, above the bars of tqdm.
+
+    It is the root's: a library that finds the root without a handler gives it one (open_clip does), and every line of
+    ours would be said twice from then on.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -45,10 +49,10 @@ def take_verbosity(arguments: Sequence[str] | None) -> list[str]:
     option = asked[0] if asked else ""
     handler = _BesideBars()
     handler.setFormatter(logging.Formatter(_FORMATS.get(option, "%(message)s")))
+    root = logging.getLogger()
+    root.handlers = [handler, *(other for other in root.handlers if not isinstance(other, _BesideBars))]
     for package in _PACKAGES:
-        logger = logging.getLogger(package)
-        logger.setLevel(_LEVELS.get(option, logging.INFO))
-        logger.handlers = [handler]
+        logging.getLogger(package).setLevel(_LEVELS.get(option, logging.INFO))
     if option == "--quiet":
         from tqdm import tqdm
 

@@ -56,7 +56,7 @@ def test_only_the_program_itself_ends_there() -> None:
 def verbosity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undoes what `take_verbosity` sets up for a whole program."""
     monkeypatch.setattr(tqdm, "__init__", tqdm.__init__)
-    loggers = [logging.getLogger(package) for package in ("isoenergy", "tune", "workflows")]
+    loggers = [logging.getLogger(package) for package in (None, "isoenergy", "tune", "workflows")]
     before = [(logger.level, logger.handlers) for logger in loggers]
     yield
     for logger, (level, handlers) in zip(loggers, before, strict=True):
@@ -90,6 +90,18 @@ def test_a_command_says_as_much_on_the_way_as_it_is_asked_to(
     assert take_verbosity(["--output", "x", *option, "--k", "3"]) == ["--output", "x", "--k", "3"]
     text = said(capsys)
     assert {words for words in ("a detail", "news", "a warning", "a bar") if words in text} == shown
+
+
+def test_a_library_that_speaks_to_the_root_has_nothing_said_twice() -> None:
+    program = """
+import logging
+from workflows.command import take_verbosity
+take_verbosity([])
+logging.warning("a library's warning")  # gives the root a handler, where it has none
+logging.getLogger("workflows.stage").info("news")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == "a library's warning\nnews\n"
 
 
 @pytest.mark.usefixtures("verbosity")
