@@ -25,7 +25,7 @@ _LOCAL_SERVER = "http://127.0.0.1:5000"
 def evaluation_ending(evaluation: str, page: str = "") -> str:
     """Return what an evaluation comes to, with every number if `--verbose` was given, and how to open it.
 
-    evaluation, page: places of `evaluation.json` and of its report, if there is one.
+    evaluation, page: URIs of `evaluation.json` and of its report, if there is one.
     """
     filesystem, path = open_filesystem(evaluation)
     summary = strict_json.loads(filesystem.cat_file(path).decode())
@@ -35,11 +35,11 @@ def evaluation_ending(evaluation: str, page: str = "") -> str:
     return "\n".join(["", *told, "", *report, *_labelled("evaluation", evaluation), *drawn, *mlflow_lines()])
 
 
-def training_ending(store: str, places: Sequence[str], told: Sequence[str]) -> str:
+def training_ending(store: str, uris: Sequence[str], told: Sequence[str]) -> str:
     """Return what a training comes to, `told`, and what is done with its SAEs next."""
-    folder = places[0].rpartition("/")[0]
+    folder = uris[0].rpartition("/")[0]
     evaluate = f"isoenergy evaluate --store {shlex.quote(store)} --saes {shlex.quote(folder)}"
-    saes = [line for number, place in enumerate(places) for line in _labelled("" if number else "SAEs", place)]
+    saes = [line for number, uri in enumerate(uris) for line in _labelled("" if number else "SAEs", uri)]
     return "\n".join(["", *told, "", *saes, *_labelled("measure", evaluate), *mlflow_lines()])
 
 

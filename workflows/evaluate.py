@@ -147,7 +147,7 @@ def _fit_on(config: EvaluateConfig, saes: Mapping[str, Autoencoder]) -> Embeddin
         )
         return None
     first, sae = next(iter(saes.items()))
-    return CarriedConfig(sae_reference(first, sae).place, carried)
+    return CarriedConfig(sae_reference(first, sae).uri, carried)
 
 
 def _of_pairs(sae: Autoencoder) -> bool:

@@ -41,7 +41,7 @@ class LayoutFiles:
     being the unit's number. csr: `csr/MODALITY_N.npz`, as `scipy.sparse.load_npz` reads them.
     """
 
-    place: str
+    uri: str
     layouts: tuple[str, ...]
     modalities: tuple[str, ...]
     vectors: tuple[str, ...]
@@ -85,7 +85,7 @@ class LayoutFiles:
         return sparse.csr_array((numbers, atoms.flatten().to_numpy(), starts), shape=(len(shard), self.atoms))
 
     def _put(self, name: str, data: bytes) -> None:
-        filesystem, path = open_filesystem(f"{self.place}/{name}")
+        filesystem, path = open_filesystem(f"{self.uri}/{name}")
         filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         write_atomically(filesystem, path, data)
 

@@ -33,7 +33,7 @@ def write_atom_map(config: AtomMapConfig, inputs: Inputs, output: Path) -> Resul
     Σ-bridge, strongest first, but for those of an atom with itself.
     """
     statistics = load_statistics(inputs["statistics"])
-    dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
+    dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
     live = np.flatnonzero(statistics.energy > 0)
     principal, explained = principal_places(dictionary[live])
     neighbours = umap_places(dictionary[live], config.seed)

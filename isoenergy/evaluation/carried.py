@@ -25,7 +25,7 @@ from isoenergy.evaluation.fit import (
     fit,
     spread_fit,
 )
-from isoenergy.evaluation.measured_rows import PLACE, Inputs, Result, SaeReference
+from isoenergy.evaluation.measured_rows import NOT_IDENTITY, Inputs, Result, SaeReference
 from isoenergy.sae.fetching import optional_file
 from isoenergy.sae.sae_config import FITTED_FILE
 from isoenergy.statistics.concept_statistics import ConceptStatistics
@@ -53,7 +53,7 @@ class Carried:
 class CarriedConfig:
     """Sums that an SAE carries, in place of fitting."""
 
-    place: str = field(metadata=PLACE)
+    uri: str = field(metadata=NOT_IDENTITY)
     carried: Carried
     sae: SaeReference | None = None
     """None: those of the embeddings; else those of what it rebuilds."""
@@ -68,9 +68,9 @@ def write_carried(store: EmbeddingStore, sae: SaeReference, folder: Path, most_p
     arrays: Arrays = {}
     with tempfile.TemporaryDirectory() as temporary:
         original, rebuilt = Path(temporary, "original"), Path(temporary, "rebuilt")
-        for place, of in ((original, None), (rebuilt, sae)):
-            place.mkdir()
-            pairs = fit(FitConfig(config.store, config.units, config.most_pairs, of), {}, place)["pairs"]
+        for fitted, of in ((original, None), (rebuilt, sae)):
+            fitted.mkdir()
+            pairs = fit(FitConfig(config.store, config.units, config.most_pairs, of), {}, fitted)["pairs"]
         arrays |= _named(_ORIGINAL, _single(load_file(original / MOMENTS_FILE)))
         arrays |= _named(MOMENTS_FILE, _single(load_file(rebuilt / MOMENTS_FILE)))
         statistics = ConceptStatistics.load(rebuilt / STATISTICS_FILE)
@@ -81,13 +81,13 @@ def write_carried(store: EmbeddingStore, sae: SaeReference, folder: Path, most_p
     save_file(arrays, folder / FITTED_FILE, {"store": store.fingerprint, "pairs": str(pairs)})
 
 
-def carried_by(place: str) -> Carried | None:
-    """Return where the sums come from that the SAE at `place` carries; None if it carries none.
+def carried_by(uri: str) -> Carried | None:
+    """Return where the sums come from that the SAE at `uri` carries; None if it carries none.
 
     Raises InputError if the file is not what it should be.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        file = optional_file(place, FITTED_FILE, Path(temporary))
+        file = optional_file(uri, FITTED_FILE, Path(temporary))
         if file is None:
             return None
         try:
@@ -96,7 +96,7 @@ def carried_by(place: str) -> Carried | None:
             return Carried(said["store"], int(said["pairs"]))
         except (SafetensorError, KeyError, ValueError) as error:
             raise InputError(
-                f"{FITTED_FILE} of {place} cannot be read ({error}); remove it, or train again: without it an "
+                f"{FITTED_FILE} of {uri} cannot be read ({error}); remove it, or train again: without it an "
                 f"evaluation fits on the store that is measured"
             ) from error
 
@@ -105,9 +105,9 @@ def take_carried(config: CarriedConfig, inputs: Inputs, output: Path) -> Result:
     """Write what an SAE carries as `fit` would have."""
     del inputs
     with tempfile.TemporaryDirectory() as temporary:
-        file = optional_file(config.place, FITTED_FILE, Path(temporary))
+        file = optional_file(config.uri, FITTED_FILE, Path(temporary))
         if file is None:
-            raise InputError(f"{config.place} carries no {FITTED_FILE} any more; start the evaluation again")
+            raise InputError(f"{config.uri} carries no {FITTED_FILE} any more; start the evaluation again")
         arrays = load_file(file)
     for kind, name in (
         ((_ORIGINAL, MOMENTS_FILE),)

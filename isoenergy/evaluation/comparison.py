@@ -46,7 +46,7 @@ def measure_stability(config: StabilityConfig, inputs: Inputs, output: Path) -> 
         statistics = load_statistics(inputs[name])
         live = strongest_atoms(statistics.energy)
         shares.append(statistics.energy_share(live))
-        atoms.append(SparseAutoencoder.load(reference.place).dictionary.detach().numpy()[live])
+        atoms.append(SparseAutoencoder.load(reference.uri).dictionary.detach().numpy()[live])
         energies.append(statistics.energy[live])
     matching = match_atoms(*atoms)
     null = random_matching(atoms[0], len(atoms[1]), _NULL_DRAWS, config.seed)

@@ -75,7 +75,7 @@ class HeldConfig:
 def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
     """Encode some units: their codes, and the sums over their pairs."""
     del inputs
-    sae = SparseAutoencoder.load(config.sae.place)
+    sae = SparseAutoencoder.load(config.sae.uri)
     statistics = ConceptStatistics.zeros(sae.config.atoms)
     sums = {modality: ReconstructionSums.zeros(sae.config.dim) for modality in MODALITIES}
     paired, bootstrap = PairedEnergy.zeros(sae.config.atoms), BootstrapSums.zeros(sae.config.atoms)
@@ -124,7 +124,7 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     together.save(output / _AGREEMENT_FILE)
     bootstrap.save(output / _BOOTSTRAP_FILE)
     np.save(output / _STARTS_FILE, _all_starts(folders, statistics.image.rows))
-    dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
+    dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
     tests, biased = equal_energy_tests(paired), known.classes(_BIAS_EPSILON)
     image, text = sums["image"], sums["text"]
     shares = energy_shares(statistics, classes=classes)
@@ -180,7 +180,7 @@ def concept_intervals(sums: BootstrapSums, classes: AtomClasses, dim: int) -> di
 
 def encode_held(config: HeldConfig, inputs: Inputs, output: Path) -> Result:
     """Encode the pairs that are drawn, and the partners of queries."""
-    held, sae = HeldPairs.load(inputs["pairs"], config.drawn), SparseAutoencoder.load(config.sae.place)
+    held, sae = HeldPairs.load(inputs["pairs"], config.drawn), SparseAutoencoder.load(config.sae.uri)
     gram = sae.gram_of_frozen(rows=2 * len(held.images))
     found = [
         _encode(sae, held.images[start : start + READ_ROWS], held.texts[start : start + READ_ROWS], gram)[1]

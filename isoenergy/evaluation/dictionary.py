@@ -38,7 +38,7 @@ def measure_dictionary(config: DictionaryConfig, inputs: Inputs, output: Path) -
     Co-activation is of the pairs drawn for batches, faithfulness of the sample (paper 1.10).
     """
     del output
-    sae, held = SparseAutoencoder.load(config.sae.place), HeldPairs.load(inputs["pairs"], config.drawn)
+    sae, held = SparseAutoencoder.load(config.sae.uri), HeldPairs.load(inputs["pairs"], config.drawn)
     statistics, both = load_statistics(inputs["statistics"]), load_codes(inputs["held"])
     dictionary = sae.dictionary.detach().numpy()
     live = ~statistics.classes().dead

@@ -37,7 +37,7 @@ class EmbeddingVariant:
     """Which rows are mapped: the embeddings, or those rebuilt from one of a set's choices of atoms."""
     closing: GapClosing = field(default=_AS_THEY_ARE, repr=False)
     sweep: tuple[str, float] | None = None
-    """A point of a sweep: its name and place. It is not looked for in the full gallery."""
+    """A point of a sweep: its name and strength. It is not looked for in the full gallery."""
 
 
 @dataclass(frozen=True)

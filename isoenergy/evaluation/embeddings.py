@@ -14,7 +14,7 @@ from scipy import sparse
 
 from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.measured_rows import (
-    PLACE,
+    NOT_IDENTITY,
     Inputs,
     PartConfig,
     Result,
@@ -56,7 +56,7 @@ class PairsConfig:
     store: StoreReference
     draw: Draw
     pairs: int
-    parts: tuple[PartConfig, ...] = field(metadata=PLACE)
+    parts: tuple[PartConfig, ...] = field(metadata=NOT_IDENTITY)
     """All of them, as the inputs have them."""
 
 

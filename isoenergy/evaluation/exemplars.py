@@ -13,7 +13,14 @@ from torch import Tensor
 
 from isoenergy.evaluation.concepts import load_codes, load_paired, load_statistics, load_together
 from isoenergy.evaluation.fit import Fitted, load_agreement
-from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, SaeReference, StoreReference, read_places
+from isoenergy.evaluation.measured_rows import (
+    NOT_IDENTITY,
+    Inputs,
+    PartConfig,
+    SaeReference,
+    StoreReference,
+    read_places,
+)
 from isoenergy.evaluation.results import ATOMS_FILE, CLASSES, EXEMPLARS_FILE, PROJECTION_FILE
 from isoenergy.evaluation.top_pairs import load_tops
 from isoenergy.interventions.removal import INTERVENTIONS, intervene, kept_atoms
@@ -31,7 +38,7 @@ class ExemplarConfig:
     """How many atoms of each class are shown, by energy, and how many pairs for each."""
 
     store: StoreReference
-    parts: tuple[PartConfig, ...] = field(metadata=PLACE)
+    parts: tuple[PartConfig, ...] = field(metadata=NOT_IDENTITY)
     """All pairs."""
     atoms_per_class: int = 8
     pairs_per_atom: int = 8
@@ -127,7 +134,7 @@ def write_projection(config: ProjectionConfig, inputs: Inputs, output: Path) -> 
     The first axis is the direction of the gap (the difference in means before), the second the principal axis of what
     is orthogonal to it. Both clouds are drawn in these axes, so that they can be compared.
     """
-    sae, classes = SparseAutoencoder.load(config.sae.place), Fitted.load(inputs["fit"]).classes
+    sae, classes = SparseAutoencoder.load(config.sae.uri), Fitted.load(inputs["fit"]).classes
     codes = load_codes(inputs["held"])
     rebuilt = {}
     for name in INTERVENTIONS[:2]:

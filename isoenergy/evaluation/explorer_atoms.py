@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from isoenergy.evaluation.concepts import load_statistics
 from isoenergy.evaluation.exemplars import atoms_table
-from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, Result, SaeReference, read_places
+from isoenergy.evaluation.measured_rows import NOT_IDENTITY, Inputs, PartConfig, Result, SaeReference, read_places
 from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.evaluation.top_pairs import load_histogram, load_tops
 from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
@@ -44,9 +44,9 @@ class PicturesConfig:
     """A part of the pairs, and where their images are."""
 
     part: PartConfig
-    source: SourceConfig | None = field(metadata=PLACE)
+    source: SourceConfig | None = field(metadata=NOT_IDENTITY)
     """None: there are no images."""
-    reading: ImageReading = field(metadata=PLACE)
+    reading: ImageReading = field(metadata=NOT_IDENTITY)
     """How images are read, as they were for their embeddings."""
 
 
@@ -60,7 +60,7 @@ class ExplorerConfig:
 def find_partners(config: PartnersConfig, inputs: Inputs, output: Path) -> Result:
     """Find each atom's strongest partners across C ∘ A, whole: the paper's cuts leave most atoms none."""
     statistics = load_statistics(inputs["statistics"])
-    bridge = sigma_bridge(statistics, SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy(), _UNCUT)
+    bridge = sigma_bridge(statistics, SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy(), _UNCUT)
     found = strongest_partners(bridge, config.partners)
     pq.write_table(pa.table(dict(vars(found))), output / _PARTNERS_FILE)
     return {"partners": len(found.atoms)}

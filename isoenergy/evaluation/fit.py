@@ -62,7 +62,7 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
     """
     del inputs
     shards = config.store.shards
-    sae = None if config.sae is None else SparseAutoencoder.load(config.sae.place)
+    sae = None if config.sae is None else SparseAutoencoder.load(config.sae.uri)
     statistics = None if sae is None else ConceptStatistics.zeros(sae.config.atoms)
     agreement, shuffled = (PairAgreement.zeros(0 if sae is None else sae.config.atoms) for _ in range(2))
     moments = PairMoments.zeros(config.store.dim)

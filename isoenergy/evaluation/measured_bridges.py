@@ -78,7 +78,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     Γ-bridge is about, 1 up to 16,384 atoms.
     """
     statistics, bootstrap = load_statistics(inputs["statistics"]), load_bootstrap(inputs["statistics"])
-    dictionary = SparseAutoencoder.load(config.sae.place).dictionary.detach().numpy()
+    dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
     fitted = Fitted.load(inputs["fit"])
     classes, share = fitted.classes, statistics.energy_share(fitted.classes.bimodal)
     entries, gamma = sigma_bridge(fitted.known, dictionary), gamma_bridge(statistics, dictionary)

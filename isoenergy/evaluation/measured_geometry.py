@@ -49,7 +49,7 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
         unit = unit_rows(held.images), unit_rows(held.texts)
         sums = load_means(inputs["pairs"])
         return size | _by_variant(variants, lambda _: unit, lambda _: sums.means, size, config)
-    sae = SparseAutoencoder.load(config.sae.place)
+    sae = SparseAutoencoder.load(config.sae.uri)
     variants = sae_variants(fitted, sae, seed)
     if config.headline:
         variants = variants.only(HEADLINE)
@@ -98,8 +98,8 @@ def _by_variant(
         gaps = difference_in_means(*_mapped(variant, means(variant.base)))
         gap_interval = asdict(Interval.of_norm(gaps))
         if variant.sweep:
-            name, place = variant.sweep
-            sweeps.setdefault(name, {})[f"{place:g}"] = gap_interval
+            name, strength = variant.sweep
+            sweeps.setdefault(name, {})[f"{strength:g}"] = gap_interval
             continue
         found[variant.name] = {
             "difference_in_means": float(gaps[0]),

@@ -1,6 +1,6 @@
 """Retrieval under each variant: queries against the full gallery, part by part, and the paper's batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,8 @@ _ZEROS = "zero_rows"
 _TILE_ENTRIES = 1 << 21
 """Of a similarity matrix: what is counted has not left the cache since it was computed."""
 
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 BaseRows = Callable[[str], tuple[Tensor, Tensor]]
 
 
@@ -69,7 +71,7 @@ def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Resul
     """
     setup = _Setup.of(config.retrieval, inputs)
     sought = setup.sought()
-    counts: dict[str, npt.NDArray[np.int64]] = {}
+    counts: dict[str, Counts] = {}
     for first, rows, pairs in setup.gallery(config.part, inputs):
         inside = [torch.from_numpy(gallery_rows(inputs["pairs"], m, first, pairs)) for m in ("text", "image")]
         for variant, images, texts in setup.variants.each(rows, full_gallery=True):
@@ -92,46 +94,70 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     Writes the recalls under every bootstrap weight, so that those of other SAEs, on the same pairs, can be compared.
     """
     setup = _Setup.of(config, inputs)
-    parts = [load_file(folder / _COUNTS_FILE) for name, folder in inputs.items() if name.startswith("part")]
+    counts = _summed([load_file(folder / _COUNTS_FILE) for name, folder in inputs.items() if name.startswith("part")])
     weights = poisson_weights(config.drawn, REPLICATES, config.draw.seed, 2)
-    found: dict[str, Result] = {}
-    recalls: dict[str, npt.NDArray[np.float64]] = {}
-    asked = [name for name in DIRECTIONS if len(setup.held.directions[name].queries)]
-    for name, sought in setup.sought().items():
-        shown, direction = name.split(".")
-        nearer, as_near = (torch.from_numpy(c) for c in np.sum([part[name] for part in parts if name in part], axis=0))
-        by_pair = weights[setup.held.directions[direction].queries]
-        for rank in RANKS:
-            hits = chance_of_hit(nearer, as_near.maximum(sought.right), rank, sought.right).numpy()
-            recall = weighted_mean(hits, by_pair)
-            found.setdefault(shown, {})[f"{direction}_r{rank}"] = float(recall[0])
-            if direction in asked:
-                both = recalls.get(f"{shown}.r{rank}", 0.0)
-                recalls[f"{shown}.r{rank}"] = both + recall / len(asked)
-    for shown, measured in found.items():
-        zeros = np.sum([part[f"{shown}.{_ZEROS}"] for part in parts if f"{shown}.{_ZEROS}" in part], axis=0)
-        measured[_ZEROS] = dict(zip(MODALITIES, zeros.tolist(), strict=True))
-    sweeps: dict[str, dict[str, dict[str, float]]] = {}
-    for variant, images, texts in setup.variants.each(setup.held_rows):
-        in_batches = _recall_in_batches(images[: config.draw.in_batches], texts[: config.draw.in_batches], weights)
-        if variant.sweep:
-            name, place = variant.sweep
-            recall = in_batches[1]
-            sweeps.setdefault(name, {})[f"{place:g}"] = asdict(Interval.of_share(recall))
-        else:
-            recalls |= {f"{variant.name}.in_batches_r{rank}": values for rank, values in in_batches.items()}
+    found, recalls = _in_full_gallery(setup, counts, weights)
+    in_batches, sweeps = _in_batches(setup, config.draw.in_batches, weights)
+    recalls |= in_batches
     save_file(recalls, output / _REPLICATES_FILE)
     reference = setup.variants.reference
     for name, values in recalls.items():
         shown, measure = name.split(".")
-        change = values - recalls[f"{reference}.{measure}"]
+        before = recalls[f"{reference}.{measure}"]
+        change = values - before
         found[shown][measure] = asdict(Interval.of_share(values))
         found[shown][f"change_{measure}"] = asdict(Interval.of(change[0], change[1:]))
-        found[shown][f"kept_{measure}"] = asdict(recall_kept(recalls[f"{reference}.{measure}"], values))
+        found[shown][f"kept_{measure}"] = asdict(recall_kept(before, values))
     return {**found, "sweeps": sweeps}
 
 
-def recall_kept(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Interval:
+def _summed(parts: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
+    return {name: np.sum([part[name] for part in parts if name in part], axis=0) for name in set().union(*parts)}
+
+
+def _in_full_gallery(
+    setup: "_Setup", counts: Mapping[str, Counts], weights: Floats
+) -> tuple[dict[str, Result], dict[str, Floats]]:
+    """Return each variant's recalls by direction with its zero rows, and `(1 + replicates,)` the directions' means."""
+    found: dict[str, Result] = {}
+    recalls: dict[str, Floats] = {}
+    asked = [name for name in DIRECTIONS if len(setup.held.directions[name].queries)]
+    for name, sought in setup.sought().items():
+        shown, direction = name.split(".")
+        nearer, as_near = (torch.from_numpy(count) for count in counts[name])
+        by_pair = weights[setup.held.directions[direction].queries]
+        measured = found.setdefault(shown, {_ZEROS: _by_modality(counts[f"{shown}.{_ZEROS}"])})
+        for rank in RANKS:
+            hits = chance_of_hit(nearer, as_near.maximum(sought.right), rank, sought.right).numpy()
+            recall = weighted_mean(hits, by_pair)
+            measured[f"{direction}_r{rank}"] = float(recall[0])
+            if direction in asked:
+                both = recalls.get(f"{shown}.r{rank}", 0.0)
+                recalls[f"{shown}.r{rank}"] = both + recall / len(asked)
+    return found, recalls
+
+
+def _by_modality(zeros: Counts) -> dict[str, int]:
+    return dict(zip(MODALITIES, zeros.tolist(), strict=True))
+
+
+def _in_batches(
+    setup: "_Setup", most: int, weights: Floats
+) -> tuple[dict[str, Floats], dict[str, dict[str, dict[str, float]]]]:
+    """Return `(1 + replicates,)` each variant's recalls in the paper's batches, and the intervals along each sweep."""
+    recalls: dict[str, Floats] = {}
+    sweeps: dict[str, dict[str, dict[str, float]]] = {}
+    for variant, images, texts in setup.variants.each(setup.held_rows):
+        found = _recall_in_batches(images[:most], texts[:most], weights)
+        if variant.sweep:
+            name, strength = variant.sweep
+            sweeps.setdefault(name, {})[f"{strength:g}"] = asdict(Interval.of_share(found[1]))
+        else:
+            recalls |= {f"{variant.name}.in_batches_r{rank}": values for rank, values in found.items()}
+    return recalls, sweeps
+
+
+def recall_kept(before: Floats, after: Floats) -> Interval:
     """Return which share of a recall is kept: after / before; NaN of none.
 
     before, after: `(1 + replicates,)` each, of the same draws of queries: the ratio is that of each draw.
@@ -140,9 +166,9 @@ def recall_kept(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64])
     return Interval.of(float(kept[0]), kept[1:])
 
 
-def load_recalls(folder: Path) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+def load_recalls(folder: Path) -> dict[str, dict[str, Floats]]:
     """Return `(1 + replicates,)` recalls by variant and measure, as `merge_search` wrote them."""
-    found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    found: dict[str, dict[str, Floats]] = {}
     for name, values in load_file(folder / _REPLICATES_FILE).items():
         variant, measure = name.split(".")
         found.setdefault(variant, {})[measure] = values
@@ -162,7 +188,7 @@ class _Setup:
         if config.sae is None:
             unit = unit_rows(held.images), unit_rows(held.texts)
             return cls(held, original_variants(fitted, config.draw.seed), lambda _: unit, None)
-        sae = SparseAutoencoder.load(config.sae.place)
+        sae = SparseAutoencoder.load(config.sae.uri)
         variants = sae_variants(fitted, sae, config.draw.seed)
         if config.headline:
             variants = variants.only(HEADLINE)
@@ -179,7 +205,7 @@ class _Setup:
         return found
 
     @cached_property
-    def _asked(self) -> npt.NDArray[np.int64]:
+    def _asked(self) -> Counts:
         """Positions of the held pairs that are queries, or right for one."""
         directions = self.held.directions.values()
         return np.unique(np.concatenate([part for d in directions for part in (d.queries, d.partners.indices)]))
@@ -223,7 +249,7 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
     )
 
 
-def _count(sought: _Sought, gallery: Tensor) -> npt.NDArray[np.int64]:
+def _count(sought: _Sought, gallery: Tensor) -> Counts:
     """`(2, n)`: how many gallery rows are nearer than what is right, and how many are as near."""
     counts = np.zeros((2, len(sought.queries)), np.int64)
     for part in gallery.split(max(1, _TILE_ENTRIES // max(1, len(sought.queries)))):
@@ -232,9 +258,7 @@ def _count(sought: _Sought, gallery: Tensor) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _recall_in_batches(
-    images: Tensor, texts: Tensor, weights: npt.NDArray[np.float64]
-) -> dict[int, npt.NDArray[np.float64]]:
+def _recall_in_batches(images: Tensor, texts: Tensor, weights: Floats) -> dict[int, Floats]:
     """Recall by rank, `(1 + replicates,)`, both directions averaged; the pairs are in random order already."""
     hits = hits_in_batches(images, texts, RANKS)
     used = weights[: len(images) // PAPER_BATCH * PAPER_BATCH]

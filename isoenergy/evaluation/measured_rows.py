@@ -18,8 +18,8 @@ from isoenergy.pairs.splits import Pairs
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.shards import Shards
 
-PLACE = {"identity": False}
-"""Marks a field that says where something lies, not what it is: a step's fingerprint leaves it out."""
+NOT_IDENTITY = {"identity": False}
+"""Marks a field that says where something lies or follows from others: a step's fingerprint leaves it out."""
 READ_ROWS = 8192
 """Rows worked on at a time."""
 
@@ -32,10 +32,10 @@ Rows = npt.NDArray[np.floating]
 class StoreReference:
     """A split of an embedding store, or all of it, and how its shards are read: a step does not open the store."""
 
-    uri: str = field(metadata=PLACE)
+    uri: str = field(metadata=NOT_IDENTITY)
     fingerprint: str
     split: Pairs
-    widths: tuple[tuple[str, int], ...] = field(metadata=PLACE)
+    widths: tuple[tuple[str, int], ...] = field(metadata=NOT_IDENTITY)
     """Name and width of each modality; the fingerprint decides them."""
 
     @classmethod
@@ -59,11 +59,11 @@ class UnitRows:
     """A unit of a store, as whoever opened that has told."""
 
     unit: str
-    shard: str = field(metadata=PLACE)
+    shard: str = field(metadata=NOT_IDENTITY)
     """Name of its shard."""
-    file: str = field(metadata=PLACE)
+    file: str = field(metadata=NOT_IDENTITY)
     """Where its pairs came from."""
-    pairs: int = field(metadata=PLACE)
+    pairs: int = field(metadata=NOT_IDENTITY)
     """How many of the split it has."""
 
 
@@ -71,7 +71,7 @@ class UnitRows:
 class SaeReference:
     """A sparse autoencoder."""
 
-    place: str = field(metadata=PLACE)
+    uri: str = field(metadata=NOT_IDENTITY)
     digest: str
     """Of its weights and its configuration."""
 

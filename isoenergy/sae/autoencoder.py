@@ -22,7 +22,7 @@ from isoenergy.errors import InputError
 from isoenergy.pursuit import gram_matrix, plan_pursuit
 from isoenergy.sae.fetching import local_copy
 from isoenergy.sae.layouts import saelens
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.layouts.reading import read_foreign
 from isoenergy.sae.layouts.weights import ForeignWeights
 from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE, SaeConfig
@@ -266,7 +266,7 @@ class SparseAutoencoder(nn.Module):
             raise InputError(f"layout must be {' or '.join(get_args(Layout))}, got {layout!r}")
 
     @classmethod
-    def load(cls, place: str | Path) -> Self:
+    def load(cls, uri: str | Path) -> Self:
         """Read what `save` wrote: from a folder, `s3://…` or another fsspec URL, or the hub: `hf:ORG/NAME`.
 
         `saelens:PLACE`, `dictionary-learning:PLACE`, `sparsify:PLACE` and `overcomplete:FILE?kind=KIND&k=K` are those
@@ -274,25 +274,25 @@ class SparseAutoencoder(nn.Module):
         of two modalities, image and text. Nothing is unpickled.
         Raises InputError if there is nothing, a file is missing or unreadable, or the two files disagree.
         """
-        foreign = ForeignPlace.parse(str(place))
+        foreign = ForeignSource.parse(str(uri))
         if foreign is not None:
             return cls._of_weights(read_foreign(foreign), foreign)
         with tempfile.TemporaryDirectory() as temporary:
-            return cls._load_folder(local_copy(str(place), Path(temporary)), str(place))
+            return cls._load_folder(local_copy(str(uri), Path(temporary)), str(uri))
 
     @classmethod
-    def _of_weights(cls, weights: ForeignWeights, place: ForeignPlace) -> Self:
+    def _of_weights(cls, weights: ForeignWeights, source: ForeignSource) -> Self:
         with torch.device("meta"):
             sae = cls(weights.config)
         try:
-            assign_weights(sae, weights.tensors, str(place))
+            assign_weights(sae, weights.tensors, str(source))
         except RuntimeError as error:
-            raise InputError(f"{place} has weights of shapes that do not fit together ({error})") from error
+            raise InputError(f"{source} has weights of shapes that do not fit together ({error})") from error
         require_unit_atoms(sae)
         return sae
 
     @classmethod
-    def _load_folder(cls, folder: Path, place: str) -> Self:
+    def _load_folder(cls, folder: Path, uri: str) -> Self:
         try:
             config = SaeConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text()))
             if config.widths:
@@ -303,7 +303,7 @@ class SparseAutoencoder(nn.Module):
             load_weights(sae, folder)
             require_unit_atoms(sae)
         except UNREADABLE as error:
-            raise not_a_checkpoint(place, error) from error
+            raise not_a_checkpoint(uri, error) from error
         return sae
 
     def push_to_hub(self, name: str, card: str | None = None, private: bool = True) -> str:
@@ -382,10 +382,10 @@ def require_unit_atoms(sae: SparseAutoencoder) -> None:
         )
 
 
-def not_a_checkpoint(place: str, error: Exception) -> InputError:
+def not_a_checkpoint(uri: str, error: Exception) -> InputError:
     """Return the error to raise for one that reading an autoencoder raised."""
     what = " ".join(str(error).split())
     return InputError(
-        f"{place} is not a checkpoint ({what}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
+        f"{uri} is not a checkpoint ({what}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
         f"as `isoenergy train` writes"
     )

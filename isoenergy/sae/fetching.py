@@ -6,7 +6,7 @@ from pathlib import Path
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError, in_brief
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
 from isoenergy.storage.files import open_filesystem, without_secrets
 
@@ -31,100 +31,100 @@ def hub_name(name: str) -> str:
     )
 
 
-def local_copy(place: str, temporary: Path) -> Path:
-    """Return a local folder with the files of the autoencoder at `place`: a folder, an fsspec URL, or `hf:ORG/NAME`.
+def local_copy(uri: str, temporary: Path) -> Path:
+    """Return a local folder with the files of the autoencoder at `uri`: a folder, an fsspec URL, or `hf:ORG/NAME`.
 
     temporary: an empty folder, for what has to be fetched from an object store; the hub's client has its own cache.
     Raises InputError if it cannot be had, lacks a file, or has a configuration too large to be one.
     """
-    if place.startswith(HUB):
+    if uri.startswith(HUB):
         from isoenergy.storage.hub import snapshot  # the hub's client takes a second to import
 
-        name = hub_name(place)
+        name = hub_name(uri)
         hub_token()
         folder = snapshot(name, HUB_FILES, (WEIGHTS_FILE,))
-    elif "://" in place:
-        folder = _fetched(place, temporary)
+    elif "://" in uri:
+        folder = _fetched(uri, temporary)
     else:
-        folder = Path(place)
+        folder = Path(uri)
     try:
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
-                raise InputError(_lacks(place, file))
+                raise InputError(_lacks(uri, file))
         if (folder / CONFIG_FILE).stat().st_size > _LARGEST_TEXT:
-            raise InputError(_too_large(place, CONFIG_FILE))
+            raise InputError(_too_large(uri, CONFIG_FILE))
     except OSError as error:
-        raise InputError(f"{without_secrets(place)} cannot be read ({error})") from error
+        raise InputError(f"{without_secrets(uri)} cannot be read ({error})") from error
     return folder
 
 
-def optional_file(place: str, name: str, temporary: Path) -> Path | None:
-    """Return a local copy of a file beside the autoencoder at `place`; None if there is none.
+def optional_file(uri: str, name: str, temporary: Path) -> Path | None:
+    """Return a local copy of a file beside the autoencoder at `uri`; None if there is none.
 
     temporary: an empty folder, for what has to be fetched from an object store. Raises InputError if it cannot be had.
     """
-    if ForeignPlace.parse(place) is not None:
+    if ForeignSource.parse(uri) is not None:
         return None
-    if place.startswith(HUB) or "://" not in place:
-        file = local_copy(place, temporary) / name
+    if uri.startswith(HUB) or "://" not in uri:
+        file = local_copy(uri, temporary) / name
         return file if file.is_file() else None
     try:
-        filesystem, root = open_filesystem(place)
+        filesystem, root = open_filesystem(uri)
         filesystem.get_file(f"{root.rstrip('/')}/{name}", str(temporary / name))
     except FileNotFoundError:
         return None
     except Exception as error:  # as in `_fetched`
-        raise InputError(f"{without_secrets(place)} cannot be read ({in_brief(error)})") from error
+        raise InputError(f"{without_secrets(uri)} cannot be read ({in_brief(error)})") from error
     return temporary / name
 
 
-def _fetched(place: str, temporary: Path) -> Path:
+def _fetched(uri: str, temporary: Path) -> Path:
     wanted = CONFIG_FILE
     try:
-        filesystem, root = open_filesystem(place)
-        (temporary / CONFIG_FILE).write_bytes(_short_file(filesystem, root, place, CONFIG_FILE))
+        filesystem, root = open_filesystem(uri)
+        (temporary / CONFIG_FILE).write_bytes(_short_file(filesystem, root, uri, CONFIG_FILE))
         wanted = WEIGHTS_FILE
         filesystem.get_file(f"{root.rstrip('/')}/{WEIGHTS_FILE}", str(temporary / WEIGHTS_FILE))
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(_lacks(place, wanted)) from error
+        raise InputError(_lacks(uri, wanted)) from error
     except Exception as error:  # an unknown scheme, a package that it needs, the server's refusal: many kinds
-        raise InputError(f"{without_secrets(place)} cannot be read ({in_brief(error)})") from error
+        raise InputError(f"{without_secrets(uri)} cannot be read ({in_brief(error)})") from error
     return temporary
 
 
-def _short_file(filesystem: AbstractFileSystem, root: str, place: str, name: str) -> bytes:
+def _short_file(filesystem: AbstractFileSystem, root: str, uri: str, name: str) -> bytes:
     with filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as stream:
         data: bytes = stream.read(_LARGEST_TEXT + 1)  # not by the size, which not every server tells
     if len(data) > _LARGEST_TEXT:
-        raise InputError(_too_large(place, name))
+        raise InputError(_too_large(uri, name))
     return data
 
 
-def _lacks(place: str, name: str) -> str:
+def _lacks(uri: str, name: str) -> str:
     return (
-        f"{without_secrets(place)} is not a checkpoint: it lacks {name}; expected {WEIGHTS_FILE} and {CONFIG_FILE}, as "
+        f"{without_secrets(uri)} is not a checkpoint: it lacks {name}; expected {WEIGHTS_FILE} and {CONFIG_FILE}, as "
         f"`isoenergy train` writes"
     )
 
 
-def _too_large(place: str, name: str) -> str:
-    return f"{name} of {without_secrets(place)} is larger than {_LARGEST_TEXT:,} bytes: it is not a checkpoint's"
+def _too_large(uri: str, name: str) -> str:
+    return f"{name} of {without_secrets(uri)} is larger than {_LARGEST_TEXT:,} bytes: it is not a checkpoint's"
 
 
-def card_of(place: str) -> str | None:
+def card_of(uri: str) -> str | None:
     """Return the card beside the autoencoder in a folder or at an fsspec URL; None if it has none.
 
     Raises InputError if it cannot be read, or is no text of bearable size.
     """
     try:
-        filesystem, root = open_filesystem(place)
-        return _short_file(filesystem, root, place, CARD_FILE).decode()
+        filesystem, root = open_filesystem(uri)
+        return _short_file(filesystem, root, uri, CARD_FILE).decode()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"{CARD_FILE} of {without_secrets(place)} cannot be read ({in_brief(error)})") from error
+        raise InputError(f"{CARD_FILE} of {without_secrets(uri)} cannot be read ({in_brief(error)})") from error
 
 
 def hub_token() -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fsspec import AbstractFileSystem
 
 from isoenergy.sae.fetching import HUB
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.storage.files import open_filesystem
 
@@ -14,25 +14,25 @@ DONE_FILE = "done.json"
 """What `isoenergy train` leaves in its output when it has ended: the SAEs' names, in their order."""
 
 
-def given_saes(places: Sequence[str]) -> tuple[str, ...]:
-    """Return the places of SAEs: a folder that is none itself stands for those in it, in the order of their training.
+def given_saes(uris: Sequence[str]) -> tuple[str, ...]:
+    """Return the URIs of SAEs: a folder that is none itself stands for those in it, in the order of their training.
 
     In the order of their names, if `isoenergy train` did not make them together.
     """
-    return tuple(dict.fromkeys(sae for place in places for sae in _given(place)))
+    return tuple(dict.fromkeys(sae for uri in uris for sae in _given(uri)))
 
 
-def _given(place: str) -> list[str]:
-    if place.startswith(HUB) or ForeignPlace.parse(place) is not None:
-        return [place]
-    filesystem, root = open_filesystem(place)
+def _given(uri: str) -> list[str]:
+    if uri.startswith(HUB) or ForeignSource.parse(uri) is not None:
+        return [uri]
+    filesystem, root = open_filesystem(uri)
     if not filesystem.isdir(root) or filesystem.exists(f"{root}/{CONFIG_FILE}"):
-        return [place]
+        return [uri]
     children = {path.rstrip("/").rpartition("/")[2] for path in filesystem.ls(root, detail=False)}
     first = [name for name in _trained_together(filesystem, root) if name in children]
     there = [*first, *sorted(children - set(first))]
     saes = [name for name in there if _is_sae(filesystem, f"{root}/{name}")]
-    return [f"{place.rstrip('/')}/{name}" for name in saes] or [place]
+    return [f"{uri.rstrip('/')}/{name}" for name in saes] or [uri]
 
 
 def _trained_together(filesystem: AbstractFileSystem, root: str) -> list[str]:

@@ -30,7 +30,7 @@ from isoenergy.sae.autoencoder import (
     weights_digest,
 )
 from isoenergy.sae.fetching import local_copy
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import CONFIG_FILE, SaeConfig
 
 _NORM_FLOOR = 1e-8
@@ -94,11 +94,11 @@ class JointAutoencoder(nn.Module):
         save_weights(self, self.config, Path(folder))
 
     @classmethod
-    def load(cls, place: str | Path) -> Self:
+    def load(cls, uri: str | Path) -> Self:
         """Read what `save` wrote, from where `SparseAutoencoder.load` reads too; raises InputError as that does."""
-        found = load_autoencoder(place)
+        found = load_autoencoder(uri)
         if not isinstance(found, cls):
-            raise InputError(f"{place} has one dictionary for all modalities: SparseAutoencoder.load takes it")
+            raise InputError(f"{uri} has one dictionary for all modalities: SparseAutoencoder.load takes it")
         return found
 
     @classmethod
@@ -121,16 +121,16 @@ def build_autoencoder(config: SaeConfig, generator: torch.Generator | None = Non
     return JointAutoencoder(config, generator) if config.widths else SparseAutoencoder(config, generator)
 
 
-def load_autoencoder(place: str | Path) -> Autoencoder:
+def load_autoencoder(uri: str | Path) -> Autoencoder:
     """Read an autoencoder of either kind; raises InputError as `SparseAutoencoder.load` does."""
-    if ForeignPlace.parse(str(place)) is not None:
-        return SparseAutoencoder.load(place)
+    if ForeignSource.parse(str(uri)) is not None:
+        return SparseAutoencoder.load(uri)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = local_copy(str(place), Path(temporary))
+        folder = local_copy(str(uri), Path(temporary))
         try:
             config = SaeConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text()))
             if config.widths:
                 return JointAutoencoder._of_folder(folder, config)
         except UNREADABLE as error:
-            raise not_a_checkpoint(str(place), error) from error
-        return SparseAutoencoder._load_folder(folder, str(place))
+            raise not_a_checkpoint(str(uri), error) from error
+        return SparseAutoencoder._load_folder(folder, str(uri))

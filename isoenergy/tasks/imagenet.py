@@ -84,19 +84,17 @@ def _images(filesystem: AbstractFileSystem, folder: str) -> list[tuple[str, int]
     )
 
 
-def _class_names(place: str, folders: list[str]) -> list[str]:
-    filesystem, path = open_filesystem(place)
+def _class_names(uri: str, folders: list[str]) -> list[str]:
+    filesystem, path = open_filesystem(uri)
     if not filesystem.isfile(path):
-        raise InputError(f"{place} does not exist; give a file with the name of each class folder")
+        raise InputError(f"{uri} does not exist; give a file with the name of each class folder")
     try:
         text = filesystem.cat_file(path).decode("utf-8-sig")
         named = _from_json(json.loads(text), folders) if path.lower().endswith(".json") else _from_lines(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{place} does not name classes ({error}); see `isoenergy evaluate --help`") from error
+        raise InputError(f"{uri} does not name classes ({error}); see `isoenergy evaluate --help`") from error
     if missing := [folder for folder in folders if not named.get(folder)]:
-        raise InputError(
-            f"{place} has no name for {len(missing)} of {len(folders)} class folders, such as {missing[0]}"
-        )
+        raise InputError(f"{uri} has no name for {len(missing)} of {len(folders)} class folders, such as {missing[0]}")
     return [named[folder] for folder in folders]
 
 

@@ -62,30 +62,30 @@ class Triplet:
     """Triplets of a group are also reported for themselves."""
 
 
-def read_triplets(place: str) -> list[Triplet]:
+def read_triplets(uri: str) -> list[Triplet]:
     """Return the triplets of a Parquet or JSON lines file with columns `source`, `target` and `added`.
 
     source, target: keys of pairs. added, and if there is one, `removed`: a text or a list of texts. `group`: optional.
     Raises InputError if the file cannot be read, lacks a column, or a row, which it names, lacks what it needs.
     """
-    filesystem, path = open_filesystem(place)
+    filesystem, path = open_filesystem(uri)
     if not filesystem.isfile(path):
-        raise InputError(f"{place} does not exist; give a .parquet or .jsonl file with {', '.join(_REQUIRED)}")
+        raise InputError(f"{uri} does not exist; give a .parquet or .jsonl file with {', '.join(_REQUIRED)}")
     with filesystem.open(path, "rb") as stream:
         try:
             is_parquet = path.lower().endswith(".parquet")
             table = pq.read_table(stream) if is_parquet else pj.read_json(stream)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"{place} cannot be read as triplets ({error}); give Parquet or JSON lines") from error
+            raise InputError(f"{uri} cannot be read as triplets ({error}); give Parquet or JSON lines") from error
     if missing := [name for name in _REQUIRED if name not in table.schema.names]:
         raise InputError(
-            f"{place} has no column {missing[0]!r}; it has {', '.join(table.schema.names)}; triplets need "
+            f"{uri} has no column {missing[0]!r}; it has {', '.join(table.schema.names)}; triplets need "
             f"{', '.join(_REQUIRED)}, and may have removed and group"
         )
     rows = table.select([name for name in COLUMNS if name in table.schema.names]).to_pylist()
     if not rows:
-        raise InputError(f"{place} holds no triplets")
-    return [_triplet(row, f"{place}, row {number}") for number, row in enumerate(rows)]
+        raise InputError(f"{uri} holds no triplets")
+    return [_triplet(row, f"{uri}, row {number}") for number, row in enumerate(rows)]
 
 
 def labelled_triplets(

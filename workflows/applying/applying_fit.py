@@ -88,8 +88,8 @@ def fitted_files(
     reference = sae_reference(config.sae, sae)
     if (carried := carried_by(config.sae)) is not None:
         configs = {
-            STATISTICS_FILE: CarriedConfig(reference.place, carried, reference),
-            MOMENTS_FILE: CarriedConfig(reference.place, carried),
+            STATISTICS_FILE: CarriedConfig(reference.uri, carried, reference),
+            MOMENTS_FILE: CarriedConfig(reference.uri, carried),
         }
         files = {name: _made(partial(take_carried, configs[name]), name) for name in wanted}
         text = f"on {_TEXTS[_CARRIED]}, {carried.pairs:,} pairs: the SAE carries it"
@@ -120,8 +120,8 @@ def _made(step: Callable[[dict[str, Path], Path], object], name: str) -> bytes:
 
 
 def _of_evaluation(config: ApplyConfig, sae: Autoencoder, wanted: Sequence[str]) -> FittedFiles:
-    place = config.evaluation.rstrip("/").removesuffix(f"/{_EVALUATION_FILE}")
-    filesystem, root = open_filesystem(place)
+    uri = config.evaluation.rstrip("/").removesuffix(f"/{_EVALUATION_FILE}")
+    filesystem, root = open_filesystem(uri)
     try:
         summary = strict_json.loads(filesystem.cat_file(f"{root}/{_EVALUATION_FILE}").decode())
         of_sae = next((each for each in summary["saes"] if each["digest"] == sae.digest), None)
@@ -138,7 +138,7 @@ def _of_evaluation(config: ApplyConfig, sae: Autoencoder, wanted: Sequence[str])
         ) from error
     files: dict[str, bytes] = {}
     for name in wanted:
-        files |= _read(f"{place}/{folders[name]}", [name])
+        files |= _read(f"{uri}/{folders[name]}", [name])
     return FittedFiles(files, _FROM_EVALUATION, f"those of {without_secrets(config.evaluation)}")
 
 

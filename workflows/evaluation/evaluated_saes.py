@@ -18,9 +18,9 @@ from isoenergy.storage.files import absolute_uri
 
 
 def carried_by_all(saes: Mapping[str, Autoencoder]) -> Carried | str:
-    """Return where the sums come from that all SAEs carry, or why there is no such place."""
-    found = {place: carried_by(place) for place in saes}
-    lacking = [place for place, carried in found.items() if carried is None]
+    """Return where the sums come from that all SAEs carry, or why there is no such file."""
+    found = {uri: carried_by(uri) for uri in saes}
+    lacking = [uri for uri, carried in found.items() if carried is None]
     if lacking:
         return f"{lacking[0]} carries no {FITTED_FILE} of the store that it was trained on"
     different = list(dict.fromkeys(carried for carried in found.values() if carried is not None))
@@ -28,29 +28,29 @@ def carried_by_all(saes: Mapping[str, Autoencoder]) -> Carried | str:
 
 
 def by_seed(saes: Mapping[str, Autoencoder]) -> dict[str, list[str]]:
-    """Return the places of SAEs that `isoenergy train --seeds` has made together, by that of the first of them.
+    """Return the URIs of SAEs that `isoenergy train --seeds` has made together, by that of the first of them.
 
     They lie beside each other, are called alike but for the seed, `…-seed-0`, `…-seed-1`, and have one configuration.
     """
     groups: dict[tuple[str, Any], list[str]] = {}
-    for place, sae in saes.items():
-        name = re.sub(r"-seed-\d+$", "-seed", place.rstrip("/"))
-        groups.setdefault((name if name != place.rstrip("/") else place, sae.config), []).append(place)
-    return {places[0]: places for places in groups.values()}
+    for uri, sae in saes.items():
+        name = re.sub(r"-seed-\d+$", "-seed", uri.rstrip("/"))
+        groups.setdefault((name if name != uri.rstrip("/") else uri, sae.config), []).append(uri)
+    return {uris[0]: uris for uris in groups.values()}
 
 
-def sae_reference(place: str, sae: Autoencoder) -> SaeReference:
+def sae_reference(uri: str, sae: Autoencoder) -> SaeReference:
     """Return what a step knows of an SAE; the same weights with another k, say, are another SAE."""
     what = json.dumps([sae.digest, asdict(sae.config)], sort_keys=True)
     digest = hashlib.sha256(what.encode()).hexdigest()
-    return SaeReference(place if place.startswith(HUB) else absolute_uri(place), digest)
+    return SaeReference(uri if uri.startswith(HUB) else absolute_uri(uri), digest)
 
 
-def sae_name(place: str) -> str:
-    """Return the last part of an SAE's place."""
-    return place.rstrip("/").rsplit("/", 1)[-1]
+def sae_name(uri: str) -> str:
+    """Return the last part of an SAE's URI."""
+    return uri.rstrip("/").rsplit("/", 1)[-1]
 
 
 def step_prefix(sae: SaeReference) -> str:
     """Return the first part of the names of an SAE's steps."""
-    return f"{sae_name(sae.place)}-{sae.digest[:6]}"
+    return f"{sae_name(sae.uri)}-{sae.digest[:6]}"

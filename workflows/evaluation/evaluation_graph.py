@@ -215,7 +215,7 @@ class ExplorerSteps:
 
 
 class EvaluationGraph:
-    """All steps of an evaluation; SAEs by their place.
+    """All steps of an evaluation; SAEs by their URI.
 
     Of several that differ in nothing but the seed, the first is measured whole, and the others are asked what the
     evaluation comes to.
@@ -223,27 +223,25 @@ class EvaluationGraph:
 
     def __init__(self, measured: MeasuredPairs, given: Mapping[str, SparseAutoencoder]) -> None:
         self.embeddings = EmbeddingSteps(measured)
-        references = {place: sae_reference(place, sae) for place, sae in given.items()}
+        references = {uri: sae_reference(uri, sae) for uri, sae in given.items()}
         self.seeds = by_seed(given)
-        saes = {place: given[place] for place in self.seeds}
-        self.saes = {
-            place: SaeSteps(references[place], sae.config, measured, self.embeddings) for place, sae in saes.items()
-        }
+        saes = {uri: given[uri] for uri in self.seeds}
+        self.saes = {uri: SaeSteps(references[uri], sae.config, measured, self.embeddings) for uri, sae in saes.items()}
         self.repeats = {
-            place: HeadlineSteps(references[place], given[place].config, measured, self.embeddings)
+            uri: HeadlineSteps(references[uri], given[uri].config, measured, self.embeddings)
             for _, *others in self.seeds.values()
-            for place in others
+            for uri in others
         }
         self.differences = self._differences(given, references)
-        real = [place for place, sae in saes.items() if not sae.config.null]
+        real = [uri for uri, sae in saes.items() if not sae.config.null]
         self.explorers = {
-            place: ExplorerSteps(references[place], saes[place].config, measured, self.saes[place], explored=len(real))
-            for place in real
+            uri: ExplorerSteps(references[uri], saes[uri].config, measured, self.saes[uri], explored=len(real))
+            for uri in real
         }
         first = next(iter(saes))
         few = len(saes) <= _MOST_COMPARED
         pairs = [*(combinations(saes, 2) if few else ((first, other) for other in list(saes)[1:]))]
-        pairs += [(places[0], places[1]) for places in self.seeds.values() if len(places) > 1]
+        pairs += [(uris[0], uris[1]) for uris in self.seeds.values() if len(uris) > 1]
         self.stability = {
             (a, b): Step(
                 f"stability/{step_prefix(references[a])}~{step_prefix(references[b])}",
@@ -260,7 +258,7 @@ class EvaluationGraph:
     ) -> dict[tuple[str, str], Step]:
         """Return how far each aligned SAE is above its like without alignment and its null models, seed by seed.
 
-        By its place, and the place of the first of the others.
+        By its URI, and that of the first of the others.
         """
         found = {}
         for first, other in permutations(self.seeds, 2):
@@ -270,24 +268,24 @@ class EvaluationGraph:
             if saes[other].config not in (replace(config, beta=0.0), replace(config, null=True)):
                 continue
             others = self.seeds[other]
-            for number, place in enumerate(self.seeds[first]):
+            for number, uri in enumerate(self.seeds[first]):
                 against = others[number] if number < len(others) else other
                 inputs = {
                     f"{which}-{name}": getattr(self.headline(each), name)
-                    for which, each in (("first", place), ("second", against))
+                    for which, each in (("first", uri), ("second", against))
                     for name in ("statistics", "fit", "geometry")
                 }
-                name = f"difference/{step_prefix(references[place])}~{step_prefix(references[against])}"
-                found[place, other] = Step(name, measure_difference, DifferenceConfig(config.dim), inputs)
+                name = f"difference/{step_prefix(references[uri])}~{step_prefix(references[against])}"
+                found[uri, other] = Step(name, measure_difference, DifferenceConfig(config.dim), inputs)
         return found
 
     @staticmethod
     def _comparing(first: SaeConfig, second: SaeConfig, pairs: int) -> int:
         return step_memory.transport(first.atoms, second.atoms, max(first.k, second.k), pairs)
 
-    def headline(self, place: str) -> HeadlineSteps:
+    def headline(self, uri: str) -> HeadlineSteps:
         """Return the steps of an SAE that every SAE has."""
-        return self.saes[place] if place in self.saes else self.repeats[place]
+        return self.saes[uri] if uri in self.saes else self.repeats[uri]
 
     @property
     def targets(self) -> list[Step]:

@@ -13,7 +13,7 @@ from isoenergy.errors import InputError
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.calibration import calibrate, lacks_threshold
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore
 
@@ -23,34 +23,34 @@ _PAIRS_A_BATCH, _BATCHES = 1024, 16
 _DIGITS = 6
 
 
-def load_all(places: Sequence[str], output: str, store: EmbeddingStore, dry_run: bool) -> dict[str, Autoencoder]:
+def load_all(uris: Sequence[str], output: str, store: EmbeddingStore, dry_run: bool) -> dict[str, Autoencoder]:
     """Return the autoencoders by where the evaluation's steps find them: a foreign one in a copy, below `output`.
 
     Nothing is written if dry.
     """
     found: dict[str, Autoencoder] = {}
-    for place in places:
-        sae = load_calibrated(place, store)
-        foreign = ForeignPlace.parse(place)
+    for uri in uris:
+        sae = load_calibrated(uri, store)
+        foreign = ForeignSource.parse(uri)
         if foreign is not None:
             assert isinstance(sae, SparseAutoencoder)
-            place = f"{output}/{_FOLDER}/{_name(foreign, place)}"
+            uri = f"{output}/{_FOLDER}/{_name(foreign, uri)}"
             if not dry_run:
-                _write(sae, place)
-        found[place] = sae
+                _write(sae, uri)
+        found[uri] = sae
     return found
 
 
-def load_calibrated(place: str, store: EmbeddingStore) -> Autoencoder:
+def load_calibrated(uri: str, store: EmbeddingStore) -> Autoencoder:
     """Return the autoencoder; a BatchTopK that has no threshold gets one from the store's train split, with a warning.
 
     Raises InputError as `load_autoencoder` does, and if the store has no pairs to find a threshold on.
     """
-    sae = load_autoencoder(place)
+    sae = load_autoencoder(uri)
     if not isinstance(sae, SparseAutoencoder) or not lacks_threshold(sae):
         return sae
     if not store.pairs_in("train"):
-        raise InputError(f"{place} has no threshold, and {store.uri} has no train split to find one on")
+        raise InputError(f"{uri} has no threshold, and {store.uri} has no train split to find one on")
     batches = store.batches("train", min(_PAIRS_A_BATCH, store.pairs_in("train")), seed=0)
     pairs = [both for both in islice(batches.epoch(0), _BATCHES)]
     sides = zip(sae.config.modalities, zip(*pairs, strict=True), strict=True)
@@ -58,7 +58,7 @@ def load_calibrated(place: str, store: EmbeddingStore) -> Autoencoder:
     threshold = calibrate(sae, rows)
     _LOG.warning(
         "%s: its files have no threshold; with %.6g, %d atoms fire a row on average over %d rows of %s",
-        place,
+        uri,
         threshold,
         sae.config.k,
         len(rows),
@@ -67,14 +67,14 @@ def load_calibrated(place: str, store: EmbeddingStore) -> Autoencoder:
     return sae
 
 
-def _name(foreign: ForeignPlace, place: str) -> str:
-    """Return the layout, the last part of the place and what tells it from another."""
-    last = foreign.place.rstrip("/").rsplit("/", 1)[-1]
-    return f"{foreign.layout}-{last}-{hashlib.sha256(place.encode()).hexdigest()[:_DIGITS]}"
+def _name(foreign: ForeignSource, uri: str) -> str:
+    """Return the layout, the last part of the URI and what tells it from another."""
+    last = foreign.uri.rstrip("/").rsplit("/", 1)[-1]
+    return f"{foreign.layout}-{last}-{hashlib.sha256(uri.encode()).hexdigest()[:_DIGITS]}"
 
 
-def _write(sae: SparseAutoencoder, place: str) -> None:
-    filesystem, root = open_filesystem(place)
+def _write(sae: SparseAutoencoder, uri: str) -> None:
+    filesystem, root = open_filesystem(uri)
     filesystem.makedirs(root, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         sae.save(temporary)

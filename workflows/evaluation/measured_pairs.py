@@ -120,8 +120,8 @@ class StepMaker:
     def fit(self, fitting: FitConfig | CarriedConfig, sae: SaeReference | None = None, memory: int = 0) -> Step:
         """Return the step that fits on the embeddings, or on what an SAE rebuilds, or takes what that carries."""
         if isinstance(fitting, CarriedConfig):
-            place = fitting.place if sae is None else sae.place
-            return self.one("fit", take_carried, replace(fitting, place=place, sae=sae))
+            uri = fitting.uri if sae is None else sae.uri
+            return self.one("fit", take_carried, replace(fitting, uri=uri, sae=sae))
         return self.one("fit", fit, replace(fitting, sae=sae), memory=memory)
 
     def each(

@@ -69,7 +69,7 @@ class ModalitySteps:
 
 
 class ModalitiesGraph:
-    """All steps of an evaluation of vectors; SAEs by their place."""
+    """All steps of an evaluation of vectors; SAEs by their URI."""
 
     def __init__(self, measured: MeasuredPairs, saes: Mapping[str, Autoencoder]) -> None:
         draw, make = measured.draw, measured.steps("vectors")
@@ -80,8 +80,8 @@ class ModalitiesGraph:
         drawn = make.each("drawn", draw_vectors, of_drawn, memory=_GIGABYTE)
         between = VectorRetrievalConfig(draw, measured.pairs)
         self.vectors = make.one("retrieval", retrieve_by_vectors, between, drawn, memory=2 * _GIGABYTE)
-        references = {place: sae_reference(place, sae) for place, sae in saes.items()}
-        self.saes = {place: ModalitySteps(references[place], measured) for place in saes}
+        references = {uri: sae_reference(uri, sae) for uri, sae in saes.items()}
+        self.saes = {uri: ModalitySteps(references[uri], measured) for uri in saes}
         first = next(iter(saes))
         few = len(saes) <= _MOST_COMPARED
         pairs = combinations(saes, 2) if few else ((first, other) for other in list(saes)[1:])

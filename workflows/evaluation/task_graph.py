@@ -78,7 +78,7 @@ class MeasuredTask:
     title: str
     made: Step
     measured: Mapping[str | None, Step]
-    """By the SAE's place; None: on the embeddings themselves."""
+    """By the SAE's URI; None: on the embeddings themselves."""
 
 
 class TaskSteps:
@@ -95,9 +95,9 @@ class TaskSteps:
         self._seeds = evaluation.seeds
         self._repeated_fits: dict[str | None, tuple[SaeReference | None, str, Step]] = {}
         for fits, saes in ((self._fits, evaluation.saes), (self._repeated_fits, evaluation.repeats)):
-            for place, measured in saes.items():
+            for uri, measured in saes.items():
                 sae: SaeReference = measured.fit.config.sae
-                fits[place] = sae, step_prefix(sae), measured.fit
+                fits[uri] = sae, step_prefix(sae), measured.fit
         self._encoder = StoreEncoder(store.uri, store.manifest, store.manifest.encoder_digest, store.manifest.precision)
         self.tasks: list[MeasuredTask] = []
         if config.with_pairs:
@@ -116,7 +116,7 @@ class TaskSteps:
         return [step for task in self.tasks for step in (task.made, *task.measured.values())]
 
     def results(self, names: Mapping[str, str], root: str) -> list[dict[str, Any]]:
-        """Return what was measured, task by task, once all is done; names: the SAEs', by place.
+        """Return what was measured, task by task, once all is done; names: the SAEs', by URI.
 
         `what` is a sentence with protocol, numbers and chance; `made`: what was left out, and why. A row is one kind of
         embeddings, with the name of the SAE or None, and a group of queries where there are several.
@@ -124,17 +124,17 @@ class TaskSteps:
         found = []
         for task in self.tasks:
             made = step_plan.result(task.made, root)
-            measured = {place: step_plan.result(step, root) for place, step in task.measured.items()}
-            of = {place: None if place is None else names[place] for place in measured}
+            measured = {uri: step_plan.result(step, root) for uri, step in task.measured.items()}
+            of = {uri: None if uri is None else names[uri] for uri in measured}
             rows = [
-                {"sae": of[place], **row, **self._repeats(place, number, measured)}
-                for place, result in measured.items()
-                if place not in self._repeated_fits
+                {"sae": of[uri], **row, **self._repeats(uri, number, measured)}
+                for uri, result in measured.items()
+                if uri not in self._repeated_fits
                 for number, row in enumerate(result["rows"])
             ]
             shares = [
-                {"sae": of[place], "embeddings": name, "shares": share}
-                for place, result in measured.items()
+                {"sae": of[uri], "embeddings": name, "shares": share}
+                for uri, result in measured.items()
                 for name, share in result.get("histogram", {}).get("shares", {}).items()
             ]
             found.append(
@@ -156,10 +156,10 @@ class TaskSteps:
         return found
 
     def _repeats(
-        self, place: str | None, number: int, measured: Mapping[str | None, Mapping[str, Any]]
+        self, uri: str | None, number: int, measured: Mapping[str | None, Mapping[str, Any]]
     ) -> dict[str, Any]:
         """Return what further trainings of an SAE came to in one of its rows, if they were asked."""
-        others = self._seeds[place][1:] if place is not None else []
+        others = self._seeds[uri][1:] if uri is not None else []
         values = [measured[other]["rows"][number]["values"] for other in others if other in measured]
         return {"repeats": values} if values else {}
 
@@ -189,8 +189,8 @@ class TaskSteps:
             step = Step("tasks/mixed-set", make_mixed, mixed, given, memory=_GIGABYTE)
             self._add("mixed_retrieval", "mixed-retrieval", "Images and texts in one gallery", step)
         if config.composed:
-            place, digest = _triplets(config.composed)
-            composed = ComposedConfig(place, digest, self._encoder)
+            uri, digest = _triplets(config.composed)
+            composed = ComposedConfig(uri, digest, self._encoder)
             step = self._with_encoder("tasks/composed-set", make_composed, composed, given)
             self._add("composed_retrieval", "composed-retrieval", "Composed retrieval: an image and a change", step)
 
@@ -256,24 +256,24 @@ class TaskSteps:
     def _add(self, kind: str, name: str, title: str, made: Step, memory: int = _GIGABYTE) -> None:
         fits = self._fits | (self._repeated_fits if kind in _OF_ALL_TRAININGS else {})
         measured = {
-            place: Step(
+            uri: Step(
                 f"{prefix}/{name}",
                 _MEASURES[kind],
                 MeasureConfig(sae, self._seed),
                 {"set": made, "fit": fit},
                 memory=memory,
             )
-            for place, (sae, prefix, fit) in fits.items()
+            for uri, (sae, prefix, fit) in fits.items()
         }
         self.tasks.append(MeasuredTask(kind, name, title, made, measured))
 
 
-def _triplets(place: str) -> tuple[str, str]:
+def _triplets(uri: str) -> tuple[str, str]:
     """Return where triplets come from, and the digest of a file."""
-    if place == BUNDLED:
-        return place, ""
-    filesystem, path = open_filesystem(place)
+    if uri == BUNDLED:
+        return uri, ""
+    filesystem, path = open_filesystem(uri)
     if not filesystem.isfile(path):
-        raise InputError(f"{place} does not exist; give {BUNDLED}, or a .parquet or .jsonl file of triplets")
-    read_triplets(place)  # what is wrong with it is said before anything is done
-    return absolute_uri(place), file_digest(filesystem, path)
+        raise InputError(f"{uri} does not exist; give {BUNDLED}, or a .parquet or .jsonl file of triplets")
+    read_triplets(uri)  # what is wrong with it is said before anything is done
+    return absolute_uri(uri), file_digest(filesystem, path)

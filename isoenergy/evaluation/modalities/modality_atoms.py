@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isoenergy.evaluation.exemplars import first_pairs, write_best
-from isoenergy.evaluation.measured_rows import PLACE, Inputs, PartConfig, Result, SaeReference, StoreReference
+from isoenergy.evaluation.measured_rows import NOT_IDENTITY, Inputs, PartConfig, Result, SaeReference, StoreReference
 from isoenergy.evaluation.modalities.modality_energies import (
     fitted_sharing,
     load_modality_codes,
@@ -37,7 +37,7 @@ class AtomsConfig:
 
     store: StoreReference
     sae: SaeReference
-    parts: tuple[PartConfig, ...] = field(metadata=PLACE)
+    parts: tuple[PartConfig, ...] = field(metadata=NOT_IDENTITY)
     """All pairs."""
     atoms_per_class: int = 6
     pairs_per_atom: int = 6
@@ -59,7 +59,7 @@ def write_atoms(config: AtomsConfig, inputs: Inputs, output: Path) -> Result:
     pairs that classes are fitted on, the normalised entropy of μ, and of every two modalities the q-value of equal
     energy and the sharedness.
     """
-    modalities = load_autoencoder(config.sae.place).config.modalities
+    modalities = load_autoencoder(config.sae.uri).config.modalities
     sums = load_sums(inputs["energies"])
     energies, pairs = sums.energies[..., 0], max(float(sums.pairs[0]), 1)
     shares = modality_shares(energies)
@@ -99,7 +99,7 @@ def write_atoms(config: AtomsConfig, inputs: Inputs, output: Path) -> Result:
 def measure_modality_stability(config: ModalityStabilityConfig, inputs: Inputs, output: Path) -> Result:
     """Match the live atoms of two SAEs in each modality apart, beside random directions in place of the second's."""
     del output
-    saes = [load_autoencoder(reference.place) for reference in (config.first, config.second)]
+    saes = [load_autoencoder(reference.uri) for reference in (config.first, config.second)]
     live = [load_sums(inputs[name]).energies[..., 0] > 0 for name in ("first", "second")]
     found: Result = {}
     for place, name in enumerate(saes[0].config.modalities):

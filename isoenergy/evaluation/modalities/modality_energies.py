@@ -106,7 +106,7 @@ class EnergiesConfig:
 def encode_vectors(config: VectorsPartConfig, inputs: Inputs, output: Path) -> Result:
     """Encode some units: their codes, and the sums over their pairs."""
     del inputs
-    sae = load_autoencoder(config.sae.place)
+    sae = load_autoencoder(config.sae.uri)
     modalities, atoms = sae.config.modalities, sae.config.atoms
     sums = ModalitySums.zeros(len(modalities), atoms)
     paired = {pair: PairedEnergy.zeros(atoms) for pair in combinations(modalities, 2)}
@@ -133,7 +133,7 @@ def fit_classes(config: FitConfig, inputs: Inputs, output: Path) -> Result:
     """Sum the energies that decide which modalities share an atom, where pairs are measured that were not fitted on."""
     del inputs
     assert config.sae is not None
-    sae, shards = load_autoencoder(config.sae.place), config.store.shards
+    sae, shards = load_autoencoder(config.sae.uri), config.store.shards
     sums = ModalitySums.zeros(len(sae.config.modalities), sae.config.atoms, replicates=0)
     grams = grams_of(sae)
     for unit in config.units:
@@ -149,7 +149,7 @@ def fit_classes(config: FitConfig, inputs: Inputs, output: Path) -> Result:
 
 def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Result:
     """Merge the parts' sums into the whole and measure all that follows from them; classes are those fitted."""
-    sae = load_autoencoder(config.sae.place)
+    sae = load_autoencoder(config.sae.uri)
     modalities, folders = sae.config.modalities, [folder for name, folder in inputs.items() if name.startswith("part")]
     sums = load_sums(folders[0])
     paired = {pair: load_paired_energy(folders[0], *pair) for pair in combinations(modalities, 2)}

@@ -97,7 +97,7 @@ def retrieve_by_codes(config: CodeRetrievalConfig, inputs: Inputs, output: Path)
     those of a pair and the next.
     """
     del output
-    sae = load_autoencoder(config.sae.place)
+    sae = load_autoencoder(config.sae.uri)
     modalities, atoms = sae.config.modalities, sae.config.atoms
     shared_by = fitted_sharing(inputs["fit"])
     codes = _drawn_codes(config, inputs, modalities, atoms)

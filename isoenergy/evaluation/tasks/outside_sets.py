@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from isoenergy.errors import InputError
-from isoenergy.evaluation.measured_rows import PLACE, Inputs, Result
+from isoenergy.evaluation.measured_rows import NOT_IDENTITY, Inputs, Result
 from isoenergy.evaluation.tasks.task_inputs import EmbeddedImages, StoreEncoder, encode_texts
 from isoenergy.evaluation.tasks.task_sets import (
     ComposedSet,
@@ -29,7 +29,7 @@ _NAMED = 5
 class ImageNetConfig:
     """A folder of class folders, or of such for training and validation."""
 
-    uri: str = field(metadata=PLACE)
+    uri: str = field(metadata=NOT_IDENTITY)
     class_names: str
     """File that names the classes; empty: the folders do."""
     most_a_class: int
@@ -72,8 +72,8 @@ def make_imagenet_probe(config: ImageNetConfig, inputs: Inputs, output: Path) ->
 class CocoConfig:
     """A captions file, and how many of its images are looked at."""
 
-    uri: str = field(metadata=PLACE)
-    images: str = field(metadata=PLACE)
+    uri: str = field(metadata=NOT_IDENTITY)
+    images: str = field(metadata=NOT_IDENTITY)
     digest: str
     most_images: int
     queries: int
@@ -114,7 +114,7 @@ def make_coco(config: CocoConfig, inputs: Inputs, output: Path) -> Result:
 class FashionIQConfig:
     """A folder of FashionIQ."""
 
-    uri: str = field(metadata=PLACE)
+    uri: str = field(metadata=NOT_IDENTITY)
     digest: str
     encoder: StoreEncoder
 

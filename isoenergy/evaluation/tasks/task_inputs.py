@@ -16,7 +16,7 @@ from torch import Tensor
 from isoenergy.encoders import DualEncoder, load_encoder
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.errors import InputError
-from isoenergy.evaluation.measured_rows import PLACE, Inputs, Result, Rows, StoreReference, UnitRows
+from isoenergy.evaluation.measured_rows import NOT_IDENTITY, Inputs, Result, Rows, StoreReference, UnitRows
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.image_files import Image, ImageFolder
 from isoenergy.pairs.rejection import Reason, Rejected
@@ -34,8 +34,8 @@ _NAMED = 5
 class StoreEncoder:
     """The encoder that made a store."""
 
-    store: str = field(metadata=PLACE)
-    manifest: Manifest = field(metadata=PLACE)
+    store: str = field(metadata=NOT_IDENTITY)
+    manifest: Manifest = field(metadata=NOT_IDENTITY)
     """The store's."""
     digest: str
     precision: Precision
@@ -130,7 +130,7 @@ class ImagesConfig:
     """Image files to embed: a part of a list."""
 
     encoder: StoreEncoder
-    folder: str = field(metadata=PLACE)
+    folder: str = field(metadata=NOT_IDENTITY)
     """Folder or zip that the files are relative to."""
     files: tuple[str, ...]
     first: int

@@ -172,7 +172,7 @@ def _queries(
                 yield "text", images, delta
             yield "sum" if name == ORIGINAL else f"{name}_sum", images, source + delta
         return
-    images = SparseAutoencoder.load(config.sae.place).prepare(tensor(given.images), "image")
+    images = SparseAutoencoder.load(config.sae.uri).prepare(tensor(given.images), "image")
     source = images[torch.from_numpy(given.source)]
     kept = (RECONSTRUCTED, BIMODAL, UNIMODAL)
     for name, _, texts in _embeddings(config, inputs, given.images[:0], given.texts, kept):
@@ -188,7 +188,7 @@ def _embeddings(
         variants, unit = original_variants(fitted, config.seed), (unit_rows(images), unit_rows(texts))
         yield from _chosen(variants, lambda _: unit, names)
         return
-    sae = SparseAutoencoder.load(config.sae.place)
+    sae = SparseAutoencoder.load(config.sae.uri)
     gram = sae.gram_of_frozen(rows=len(images) + len(texts))
     image, text = (_codes(sae, part, m, gram) for part, m in zip((images, texts), MODALITIES, strict=True))
     variants = sae_variants(fitted, sae, config.seed)

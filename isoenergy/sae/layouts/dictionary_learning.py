@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from isoenergy.errors import InputError
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.layouts.tensor_files import read_tensors
 from isoenergy.sae.layouts.weights import ForeignWeights, Scores, input_of, part, weights_of
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, ReLU, SparseEncoder, TopK
@@ -24,10 +24,10 @@ _LINEAR: dict[str, SparseEncoder] = {
 _MATRICES: dict[str, SparseEncoder] = {"MatryoshkaBatchTopKSAE": BatchTopK(), "JumpReluAutoEncoder": JumpReLU()}
 
 
-def read(place: ForeignPlace, temporary: Path) -> ForeignWeights:
+def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
     """Return the autoencoder; raises InputError for another class, and for one whose files disagree."""
-    place.require_options("input")
-    folder = place.files((CONFIG_FILE, WEIGHTS_FILE), temporary)
+    source.require_options("input")
+    folder = source.files((CONFIG_FILE, WEIGHTS_FILE), temporary)
     trainer = json.loads((folder / CONFIG_FILE).read_text()).get("trainer", {})
     name = trainer.get("dict_class")
     if name not in _LINEAR | _MATRICES:
@@ -39,7 +39,7 @@ def read(place: ForeignPlace, temporary: Path) -> ForeignWeights:
     threshold = tensors.get("threshold") if isinstance(encoder, BatchTopK | JumpReLU) else None
     if isinstance(encoder, BatchTopK) and threshold is not None and threshold < 0:
         threshold = None  # it was saved before its threshold was started
-    return weights_of(encoder, k, dictionary, bias, input_of(place), scores, threshold)
+    return weights_of(encoder, k, dictionary, bias, input_of(source), scores, threshold)
 
 
 def _linear(name: str, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor, Scores]:

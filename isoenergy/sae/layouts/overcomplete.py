@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from isoenergy.errors import InputError
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.layouts.tensor_files import read_tensors
 from isoenergy.sae.layouts.weights import ForeignWeights, Scores, input_of, part, weights_of
 from isoenergy.settings.numbers import finite_number, whole_number
@@ -22,26 +22,26 @@ _NORM = "encoder.final_block.1"
 _EPSILON = 1e-5  # of torch's BatchNorm1d
 
 
-def read(place: ForeignPlace, temporary: Path) -> ForeignWeights:
+def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
     """Return the autoencoder; raises InputError if kind or k are not told, or its encoder has more than one layer."""
-    place.require_options("kind", "k", "threshold", "input")
-    kind, k = place.options.get("kind"), place.options.get("k", "")
+    source.require_options("kind", "k", "threshold", "input")
+    kind, k = source.options.get("kind"), source.options.get("k", "")
     if kind not in _KINDS or not k.isdecimal():
         raise InputError(
-            f"{place} does not say what it is: add ?kind=KIND&k=K, where KIND is {', '.join(_KINDS)} and K the atoms "
+            f"{source} does not say what it is: add ?kind=KIND&k=K, where KIND is {', '.join(_KINDS)} and K the atoms "
             f"of a row"
         )
-    folder, _, name = place.place.rpartition("/")
-    beside = ForeignPlace(place.layout, folder or ".", place.options)
+    folder, _, name = source.uri.rpartition("/")
+    beside = ForeignSource(source.layout, folder or ".", source.options)
     tensors = read_tensors(beside.files((name,), temporary) / name)
     dictionary = part(tensors, "dictionary._weights", None, None)
     if "dictionary.multiplier" in tensors:
         dictionary = dictionary * part(tensors, "dictionary.multiplier").exp()
-    told = place.options.get("threshold")
+    told = source.options.get("threshold")
     threshold = None if told is None else torch.tensor(finite_number("threshold", float(told)))
     scores = None if kind == "mp" else _scores(tensors, *dictionary.shape)
     rounds = whole_number("k", int(k), 1)
-    return weights_of(_KINDS[kind], rounds, dictionary, None, input_of(place), scores, threshold)
+    return weights_of(_KINDS[kind], rounds, dictionary, None, input_of(source), scores, threshold)
 
 
 def _scores(tensors: dict[str, Tensor], atoms: int, dim: int) -> Scores:

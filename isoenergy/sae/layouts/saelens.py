@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from isoenergy.errors import InputError
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.layouts.weights import ForeignWeights, Scores, input_of, part, weights_of
 from isoenergy.sae.sae_config import Input, SaeConfig
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, ReLU, SparseEncoder, TopK
@@ -29,16 +29,16 @@ _THEIR_TOLERANCE = 1e-2
 _PURSUIT = "matching_pursuit"
 
 
-def read(place: ForeignPlace, temporary: Path) -> ForeignWeights:
+def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
     """Return the autoencoder; raises InputError for what has no counterpart here, by name."""
-    place.require_options("input")
-    folder = place.files((CONFIG_FILE, WEIGHTS_FILE), temporary)
+    source.require_options("input")
+    folder = source.files((CONFIG_FILE, WEIGHTS_FILE), temporary)
     config = _of_version_6(json.loads((folder / CONFIG_FILE).read_text()))
     tensors = load_file(folder / WEIGHTS_FILE)
     ours = config.get("metadata", {}).get(_OURS)
-    if ours is not None and "input" not in place.options:
+    if ours is not None and "input" not in source.options:
         return _back(SaeConfig.from_dict(ours), tensors)
-    return _foreign(config, tensors, input_of(place))
+    return _foreign(config, tensors, input_of(source))
 
 
 def write(config: SaeConfig, tensors: Mapping[str, Tensor], folder: Path) -> None:

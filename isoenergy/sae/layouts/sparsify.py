@@ -6,17 +6,17 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from isoenergy.errors import InputError
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.layouts.weights import ForeignWeights, Scores, input_of, part, weights_of
 from isoenergy.sparse_encoders import TopK
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae.safetensors"
 
 
-def read(place: ForeignPlace, temporary: Path) -> ForeignWeights:
+def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
     """Return the autoencoder; raises InputError for a transcoder, a skip connection, or groups of atoms."""
-    place.require_options("input")
-    folder = place.files((CONFIG_FILE, WEIGHTS_FILE), temporary)
+    source.require_options("input")
+    folder = source.files((CONFIG_FILE, WEIGHTS_FILE), temporary)
     config = json.loads((folder / CONFIG_FILE).read_text())
     if config.get("transcode") or config.get("skip_connection") or config.get("activation", "topk") != "topk":
         raise InputError("it must be a TopK autoencoder, and is a transcoder, has a skip connection or takes groups")
@@ -24,4 +24,4 @@ def read(place: ForeignPlace, temporary: Path) -> ForeignWeights:
     dictionary = part(tensors, "W_dec", None, None)
     atoms, dim = dictionary.shape
     scores = Scores(part(tensors, "encoder.weight", atoms, dim), part(tensors, "encoder.bias", atoms), True)
-    return weights_of(TopK(), int(config["k"]), dictionary, part(tensors, "b_dec", dim), input_of(place), scores)
+    return weights_of(TopK(), int(config["k"]), dictionary, part(tensors, "b_dec", dim), input_of(source), scores)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from isoenergy.errors import InputError
-from isoenergy.sae.layouts.place import ForeignPlace
+from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import AtomNorm, Input, SaeConfig
 from isoenergy.sparse_encoders import JumpReLU, SparseEncoder
 
@@ -86,14 +86,14 @@ def weights_of(
     return ForeignWeights(config, {name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def input_of(place: ForeignPlace) -> Input:
-    """Return which rows an autoencoder takes: those given, unless the place says `input=normalised`."""
-    asked = place.options.get("input", "raw")
+def input_of(source: ForeignSource) -> Input:
+    """Return which rows an autoencoder takes: those given, unless the source says `input=normalised`."""
+    asked = source.options.get("input", "raw")
     if asked == "normalised":
         return "normalised"
     if asked == "raw":
         return "raw"
-    raise InputError(f"input of {place} must be raw or normalised, got {asked!r}")
+    raise InputError(f"input of {source} must be raw or normalised, got {asked!r}")
 
 
 def part(tensors: dict[str, Tensor], name: str, *shape: int | None) -> Tensor:

@@ -14,27 +14,27 @@ _HUB = "hf:"
 
 
 @dataclass(frozen=True)
-class ForeignPlace:
+class ForeignSource:
     """Files of another library."""
 
     layout: str
-    place: str
+    uri: str
     """A folder or a file, an fsspec URL, or `hf:ORG/NAME` with folders behind it."""
     options: Mapping[str, str]
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Return what the text says; None for a place of this program's own files."""
+        """Return what the text says; None for one of this program's own files."""
         layout, _, rest = text.partition(":")
         if layout not in LAYOUTS or rest.startswith("//"):
             return None
-        place, _, query = rest.partition("?")
-        if not place:
+        uri, _, query = rest.partition("?")
+        if not uri:
             raise InputError(f"{text!r} names no folder; expected {layout}:FOLDER, {layout}:s3://… or {layout}:hf:NAME")
-        return cls(layout, place, dict(parse_qsl(query, keep_blank_values=True)))
+        return cls(layout, uri, dict(parse_qsl(query, keep_blank_values=True)))
 
     def __str__(self) -> str:
-        return f"{self.layout}:{without_secrets(self.place)}"
+        return f"{self.layout}:{without_secrets(self.uri)}"
 
     def require_options(self, *known: str) -> None:
         """Raise InputError for an option that this layout does not have."""
@@ -59,15 +59,15 @@ class ForeignPlace:
         return folder
 
     def _local(self, names: tuple[str, ...], temporary: Path) -> Path:
-        if self.place.startswith(_HUB):
+        if self.uri.startswith(_HUB):
             from isoenergy.storage.hub import snapshot  # the hub's client takes a second to import
 
-            organisation, model, *inside = self.place.removeprefix(_HUB).removeprefix("//").split("/")
+            organisation, model, *inside = self.uri.removeprefix(_HUB).removeprefix("//").split("/")
             wanted = tuple("/".join([*inside, name]) for name in names)
             return snapshot(f"{organisation}/{model}", wanted, wanted[-1:]).joinpath(*inside)
-        if "://" not in self.place:
-            return Path(self.place)
-        filesystem, root = open_filesystem(self.place)
+        if "://" not in self.uri:
+            return Path(self.uri)
+        filesystem, root = open_filesystem(self.uri)
         for name in names:
             filesystem.get_file(f"{root.rstrip('/')}/{name}", str(temporary / name))
         return temporary
