@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.pairs.download.server import Server
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory holds
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a test that asks Ray for something and has joined none fails
 
 _SERVICES = {"on_ray": "ray", "mlflow_server": "ray", "running_proxy": "s3"}
 """The group of tests, and so the process, that a fixture of the session belongs to."""

@@ -19,6 +19,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**engine._WORKERS, s3_patience.VARIABLE: "0"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(engine, "_SECONDS_BETWEEN_STARTS", 0.0)
 
