@@ -10,20 +10,21 @@ Measured = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def transfer_rows(sae: str | None, carried: Measured, refitted: Measured) -> list[dict[str, Any]]:
-    """Return a row a variant: the share of the gap that it closes and R@10, by where its fit comes from.
+    """Return a row a variant: the share of the gap that it closes and R@10, with intervals, by where its fit comes from.
 
     sae: name of the SAE; None for the embeddings themselves. carried: fitted on the train split of the fit store;
     refitted: on that of the measured store, which is adaptation. The gap is the difference in means; the share closed
     is of that of what the variant begins with: the reconstruction, or the embeddings.
     """
     base = "original" if sae is None else "reconstructed"
+    fits = {"carried": carried, "refitted": refitted}
     variants = [name for name in carried[0] if _is_variant(carried[0][name]) and name not in (base, *CONTROLS)]
     return [
         {
             "sae": sae,
             "embeddings": name,
-            "gap_closed": {"carried": _closed(carried[0], name, base), "refitted": _closed(refitted[0], name, base)},
-            "r10": {"carried": carried[1][name]["r10"]["value"], "refitted": refitted[1][name]["r10"]["value"]},
+            "gap_closed": {where: geometry[name]["gap_closed_interval"] for where, (geometry, _) in fits.items()},
+            "r10": {where: retrieval[name]["r10"] for where, (_, retrieval) in fits.items()},
         }
         for name in variants
         if name in carried[1]
@@ -33,7 +34,3 @@ def transfer_rows(sae: str | None, carried: Measured, refitted: Measured) -> lis
 def _is_variant(value: Any) -> bool:
     return isinstance(value, Mapping) and "difference_in_means" in value
 
-
-def _closed(geometry: Mapping[str, Any], name: str, base: str) -> float:
-    gap = geometry[base]["difference_in_means"]
-    return 1 - geometry[name]["difference_in_means"] / gap if gap else float("nan")
