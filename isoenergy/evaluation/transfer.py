@@ -10,7 +10,7 @@ Measured = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def transfer_rows(sae: str | None, carried: Measured, refitted: Measured) -> list[dict[str, Any]]:
-    """Return a row a variant: the share of the gap that it closes and R@10, with intervals, by where its fit comes from.
+    """Return a row a variant: the share of the gap that it closes and R@10, as intervals, by where its fit comes from.
 
     sae: name of the SAE; None for the embeddings themselves. carried: fitted on the train split of the fit store;
     refitted: on that of the measured store, which is adaptation. The gap is the difference in means; the share closed
