@@ -203,6 +203,7 @@ def _manifest(
         dtype=config.dtype,
         units=len(store.commits),
         widths=made,
+        view_of="",
         splits_given=True,
         software={name: version(name) for name in ("isoenergy", "torch", "ray", "pyarrow")},
         applied={

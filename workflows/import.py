@@ -12,14 +12,14 @@ from workflows.training.vector_stores import VectorCopy, modality_names
 
 
 def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> EmbeddingStore | None:
-    """Copy what is missing; return the store, None if dry. Raises InputError for what holds no vectors."""
+    """Take what is missing; return the store, None if dry. Raises InputError for what holds no vectors."""
     if not holds_vectors(config.source):
         raise InputError(
             f"{without_secrets(config.source)} holds no vectors, or is a store already; give Parquet or Arrow with "
             f"columns of vectors, .npy, .npz or safetensors; pairs of images and texts are for `isoenergy embed`"
         )
     files = open_vectors(config.source, modality_names(config.modalities), config.key, config.captions)
-    copy = VectorCopy(files, absolute_uri(config.output), config.skip_bad_rows)
+    copy = VectorCopy(files.viewed() if config.view else files, absolute_uri(config.output), config.skip_bad_rows)
     print("\n".join(copy.plan()))
     if config.dry_run:
         return None

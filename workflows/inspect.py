@@ -65,6 +65,8 @@ def _made(store: EmbeddingStore) -> Iterator[str]:
     else:
         yield f"vectors      {', '.join(f'{name} of {width} dimensions' for name, width in manifest.widths.items())}"
     yield f"stored       {manifest.dtype}, {sum(record.shard_bytes for record in store.commits):,} bytes in shards"
+    if manifest.view_of:
+        yield f"  a view     vectors stay in {manifest.view_of}"
     images = f", images in {manifest.source_images}" if manifest.source_images else ""
     yield f"source       {manifest.source}, {manifest.source_format}{images}"
     yield f"  passes     {', '.join(f'{name} {kind}' for name, kind in manifest.passed_through.items()) or 'nothing'}"

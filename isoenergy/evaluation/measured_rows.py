@@ -16,6 +16,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.draw import Draw
 from isoenergy.pairs.splits import Pairs
 from isoenergy.store import EmbeddingStore
+from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.shards import Shards
 
 NOT_IDENTITY = {"identity": False}
@@ -37,11 +38,16 @@ class StoreReference:
     split: Pairs
     widths: tuple[tuple[str, int], ...] = field(metadata=NOT_IDENTITY)
     """Name and width of each modality; the fingerprint decides them."""
+    view_of: str = field(default="", metadata=PLACE)
+    """Where the files lie that the vectors are in, if the store is a view."""
+    dtype: StoredDtype = field(default="float32", metadata=PLACE)
 
     @classmethod
     def of(cls, store: EmbeddingStore, split: Pairs) -> Self:
         """Return the reference of a store that is open."""
-        return cls(store.uri, store.fingerprint, split, tuple(store.manifest.modalities.items()))
+        manifest = store.manifest
+        widths = tuple(manifest.modalities.items())
+        return cls(store.uri, store.fingerprint, split, widths, manifest.view_of, manifest.dtype)
 
     @property
     def dim(self) -> int:
@@ -51,7 +57,7 @@ class StoreReference:
     @property
     def shards(self) -> Shards:
         """What reads its shards."""
-        return Shards(self.uri, dict(self.widths))
+        return Shards(self.uri, dict(self.widths), self.view_of, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,13 @@ A store that was made of vectors (`isoenergy.store.vector_sources`) has, in plac
 each modality under the name that it has in the source, as the manifest's `widths` say; a `split` that the source gave
 is kept.
 
+A view, which `isoenergy import --view` makes, is such a store without its columns of vectors: these lie in the source's
+files, under the manifest's `view_of`. The metadata `isoenergy.lent` of a shard's Parquet is a JSON object that has for
+each such column `place` (the `file`, below that place; the `column` there; for arrays, `array`: `dtype`, `shape` and
+the `offset` of the first byte; of a Lance dataset, its `version`), `start` and `stop`, between which the rows of the
+shard lie in it as its column `row` says, and `sha256` of them: `(pairs, width)`, of the manifest's `dtype`, row by row,
+little-endian.
+
 A store that `isoenergy apply` made of another has that store's `key`, `row`, `split` and `caption`, chosen columns, and
 for each modality `MODALITY_atoms` and `MODALITY_coefficients` (lists of one length in a row, the largest coefficient
 first) and columns of vectors, `MODALITY_NAME`, as `widths` say. The manifest's `applied` is not empty, a record's

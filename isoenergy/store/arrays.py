@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,29 @@ def embedding_rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating
     """Return a column of embeddings as `(pairs, dim)`, as stored."""
     flat: npt.NDArray[np.floating] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(-1, dim)
+
+
+def checked_rows(
+    column: pa.ChunkedArray, name: str, width: int, dtype: str, faults: dict[int, str]
+) -> npt.NDArray[np.floating]:
+    """Return a column as `(rows, width)`, zeros where a row cannot be used; its faults join those that are known."""
+    lists = column.combine_chunks()
+    lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
+    whole = lengths == width
+    numbers = lists.filter(pa.array(whole)).flatten()
+    rows = np.zeros((len(lists), width), dtype)
+    lacking = np.zeros(len(lists), bool)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows[whole] = numbers.to_numpy(zero_copy_only=False).reshape(-1, width)
+    lacking[whole] = numbers.is_null().to_numpy(zero_copy_only=False).reshape(-1, width).any(axis=1)
+    for row in np.flatnonzero(lengths == -1):
+        faults.setdefault(int(row), f"there is no {name} vector")
+    for row in np.flatnonzero((lengths >= 0) & ~whole):
+        faults.setdefault(int(row), f"{name} has {lengths[row]} numbers, and others have {width}")
+    for row in np.flatnonzero(lacking):
+        faults.setdefault(int(row), f"{name} lacks a number")
+    for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
+        faults.setdefault(int(row), f"{name} is not finite in {dtype}")
+    for row in np.flatnonzero(~rows.any(axis=1)):
+        faults.setdefault(int(row), f"{name} is zero")
+    return rows

@@ -44,10 +44,19 @@ class FilePlace:
         return f"{self.root}/{self.file}"
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is on a disk."""
+        return isinstance(self.filesystem, LocalFileSystem)
+
+    @property
     def shown(self) -> str:
         """For people: a path, or a URL without secrets."""
-        is_local = isinstance(self.filesystem, LocalFileSystem)
-        return self.path if is_local else without_secrets(self.filesystem.unstrip_protocol(self.path))
+        return self.path if self.is_local else without_secrets(self.filesystem.unstrip_protocol(self.path))
+
+    @property
+    def root_uri(self) -> str:
+        """What opens `root` again."""
+        return self.root if self.is_local else str(self.filesystem.unstrip_protocol(self.root))
 
 
 class ColumnFile(Protocol):
@@ -80,23 +89,21 @@ class ParquetColumns:
     at: FilePlace
     rows: int
     schema: pa.Schema
+    group_rows: int
+    """Rows of its largest row group: to read one, all before it in its group are decoded."""
 
     @classmethod
     def of(cls, at: FilePlace) -> "ParquetColumns":
         """Read the footer."""
         with open_file(at.filesystem, at.path, cache_type="none") as stream:
             parquet = pq.ParquetFile(stream)
-            return cls(at, parquet.metadata.num_rows, plain_schema(parquet.schema_arrow, keep_lengths=True))
+            whole = parquet.metadata
+            largest = max((whole.row_group(group).num_rows for group in range(whole.num_row_groups)), default=0)
+            return cls(at, whole.num_rows, plain_schema(parquet.schema_arrow, keep_lengths=True), largest)
 
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows; row groups before the first are passed over, and a range or so is held at a time."""
-        with open_file(self.at.filesystem, self.at.path, cache_type="none") as stream:
-            parquet = open_parquet(stream)
-            ends = np.cumsum([parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)])
-            group = int(np.searchsorted(ends, ranges[0][0], side="right"))
-            first = int(ends[group - 1]) if group else 0
-            batches = parquet.iter_batches(_BATCH_ROWS, list(range(group, parquet.num_row_groups)), list(columns))
-            yield from _cut(batches, first, ranges)
+        return parquet_rows(self.at, ranges, columns)
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,7 @@ class ArrowColumns:
 
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows; what lies before the first is passed over."""
-        with open_arrow(self.at.filesystem, self.at.path) as (_, batches):
-            yield from _cut(_checked(batches, columns), 0, ranges)
+        return arrow_rows(self.at, ranges, columns)
 
 
 @dataclass(frozen=True)
@@ -243,6 +249,25 @@ class JoinedColumns:
             )
         whole = whole.cast(pa.schema([_nullable(field) for field in whole.schema]))
         yield from (whole.take(places.slice(start, stop - start)) for start, stop in ranges)
+
+
+def parquet_rows(at: FilePlace, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield some rows of a Parquet file, range by range; row groups before the first are passed over."""
+    with open_file(at.filesystem, at.path, cache_type="none") as stream:
+        parquet = open_parquet(stream)
+        ends = np.cumsum([parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)])
+        group = int(np.searchsorted(ends, ranges[0][0], side="right"))
+        behind = int(np.searchsorted(ends, ranges[-1][1])) + 1
+        first = int(ends[group - 1]) if group else 0
+        groups = list(range(group, min(behind, parquet.num_row_groups)))
+        batches = parquet.iter_batches(_BATCH_ROWS, groups, list(columns))
+        yield from _cut(batches, first, ranges)
+
+
+def arrow_rows(at: FilePlace, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield some rows of an Arrow file, range by range."""
+    with open_arrow(at.filesystem, at.path) as (_, batches):
+        yield from _cut(_checked(batches, columns), 0, ranges)
 
 
 def _keys(file: ColumnFile, name: str) -> pa.Array:

@@ -20,6 +20,7 @@ from isoenergy.storage.files import open_filesystem
 from isoenergy.store.arrays import embedding_rows
 from isoenergy.store.contents import StoreContents
 from isoenergy.store.manifest import CommitRecord, StoredDtype
+from isoenergy.store.shards import Shards
 
 _SHOWN = 3
 
@@ -54,21 +55,20 @@ class Survey:
         return cls(shards, sums)
 
 
-def survey_shards(
-    uri: str, widths: Mapping[str, int], records: Sequence[CommitRecord], split: Split, splits_given: bool = False
-) -> Survey:
-    """Read some shards of the store at `uri` whole and look at every pair of the split.
+def survey_shards(shards: Shards, records: Sequence[CommitRecord], split: Split, splits_given: bool = False) -> Survey:
+    """Read some shards of a store whole and look at every pair of the split.
 
-    widths: of the modalities that are looked at. splits_given: the split does not follow from the key.
+    shards: of the modalities that are looked at. splits_given: the split does not follow from the key.
     Raises InputError, naming the shard and what is wrong with it, if it is not the file that was committed, lacks a
     column, has another width, repeats a key, or has pairs in a split that is not that of their key.
     """
-    filesystem, root = open_filesystem(uri)
-    shards: list[ShardSurvey] = []
+    filesystem, root = open_filesystem(shards.uri)
+    widths = shards.widths
+    found: list[ShardSurvey] = []
     sums = {name: np.zeros(width) for name, width in widths.items()}
     for record in records:
-        place = f"{uri}/shards/{record.shard}"
-        table = _read_committed(filesystem, f"{root}/shards/{record.shard}", record, list(widths), place)
+        place = f"{shards.uri}/shards/{record.shard}"
+        table = _read_committed(shards, filesystem, f"{root}/shards/{record.shard}", record, place)
         _check_keys(table, place, splits_given)
         numbers = np.flatnonzero(table["split"].to_numpy() == split)
         table = table.take(pa.array(numbers))
@@ -79,8 +79,8 @@ def survey_shards(
         for name, rows in unit.items():
             sums[name] += rows[good].sum(axis=0, dtype=np.float64)
         named = {row: f"row {numbers[row]}, key {table['key'][row].as_py()!r}: {bad[row]}" for row in sorted(bad)}
-        shards.append(ShardSurvey(record.shard, len(table), named))
-    return Survey(shards, sums)
+        found.append(ShardSurvey(record.shard, len(table), named))
+    return Survey(found, sums)
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,8 @@ class PairIndex:
     """Numbers of the pairs left out, by shard, among its pairs of the split."""
     means: Mapping[str, tuple[float, ...]]
     """`(width,)` mean of the unit rows, by modality."""
+    view_of: str = ""
+    """Where the files lie that the vectors are in, if the store is a view."""
 
     @classmethod
     def collect(
@@ -129,6 +131,7 @@ class PairIndex:
             counts=counts,
             skipped={shard.shard: tuple(shard.bad) for shard in kept if shard.bad},
             means={name: tuple((total / sum(counts)).tolist()) for name, total in sums.items()},
+            view_of=store.manifest.view_of,
         )
 
     @classmethod
@@ -136,7 +139,7 @@ class PairIndex:
         """Survey every shard in this process."""
         manifest = store.manifest
         surveys = (
-            survey_shards(store.uri, manifest.modalities, [record], split, manifest.splits_given)
+            survey_shards(Shards.of(store.uri, manifest), [record], split, manifest.splits_given)
             for record in store.commits
         )
         return cls.collect(store, split, surveys, skip_bad_rows)
@@ -184,7 +187,7 @@ class PairIndex:
 
 
 def _read_committed(
-    filesystem: AbstractFileSystem, path: str, record: CommitRecord, modalities: Sequence[str], place: str
+    shards: Shards, filesystem: AbstractFileSystem, path: str, record: CommitRecord, place: str
 ) -> pa.Table:
     try:
         data = filesystem.cat_file(path)
@@ -192,11 +195,12 @@ def _read_committed(
             raise InputError(
                 f"{place} is not the file that was committed: its SHA-256 differs; run the same `isoenergy embed` again"
             )
-        there = pq.read_schema(pa.BufferReader(data)).names
-        missing = [name for name in ("key", "split", *modalities) if name not in there]
+        wanted = ["key", "split", *shards.widths]
+        there = [*pq.read_schema(pa.BufferReader(data)).names, *(shards.widths if shards.view_of else ())]
+        missing = [name for name in wanted if name not in there]
         if missing:
             raise InputError(f"{place} has no column {', '.join(missing)}; it has {', '.join(there)}")
-        return pq.read_table(pa.BufferReader(data), columns=["key", "split", *modalities])
+        return shards.decoded(data, wanted)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{place} cannot be read ({error}); run the same `isoenergy embed` again") from error
 

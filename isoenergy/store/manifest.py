@@ -69,6 +69,9 @@ class Manifest:
     applied: dict[str, Any] = field(default_factory=dict)
     """What `isoenergy apply` made of the source, another store: the SAE's digest, what was written, where the atoms'
     classes come from; empty in a store of embeddings."""
+    view_of: str = ""
+    """Where the files lie that the vectors are in, if the store is a view of them (informative, but for whether it is
+    one); empty: the store has its vectors."""
     format: int = FORMAT
     """Version of the store's layout."""
 
@@ -126,7 +129,8 @@ class Manifest:
 
     def _what_counts(self) -> dict[str, Any]:
         applied = {f"applied.{name}": value for name, value in self.applied.items()}
-        return {k: v for k, v in asdict(self).items() if k not in {*_INFORMATIVE, "applied"}} | applied
+        kept = {k: v for k, v in asdict(self).items() if k not in {*_INFORMATIVE, "applied", "view_of"}}
+        return kept | applied | {"is a view": bool(self.view_of)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,22 @@
 """Paired vectors that are there already: which columns they are, and the store that is made of them.
 
 A row is a pair, or as many things as there are columns of vectors: each column is a modality, in their order. Training
-and evaluation do not read such files where they lie: they copy them once into an embedding store, in the output. A file
-may have lists of no fixed length, float64, row groups of any size, and a fault in any row; in a store all of this has
-been looked at, shards are what a task or a streaming reader takes, and digests say that they are still the same. So
-indices, batches, parts, caching, S3 and resumption have one path, at the price of the vectors' bytes, once.
+and evaluation read an embedding store: a file may have lists of no fixed length, float64, and a fault in any row; in a
+store all of this has been looked at once, shards are what a task or a streaming reader takes, and digests say that they
+are still the same. So indices, batches, parts, caching, S3 and resumption have one path. A store that is a view leaves
+the vectors in these files, where rows can be read by ranges; a copy costs their bytes, once.
 
 Which files they are: `isoenergy.store.vector_sources`.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,7 +30,10 @@ from isoenergy.pairs.source import PairUnit, cut, place_key
 from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import file_digest, without_secrets
+from isoenergy.store.arrays import checked_rows
 from isoenergy.store.column_files import ColumnFile, Ranges
+from isoenergy.store.lance_columns import LanceColumns
+from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
 from isoenergy.store.schema import OWN_COLUMNS, REJECTED, stored_names, vectors_schema
 
@@ -99,6 +103,31 @@ class VectorFiles:
         halves = all(schema.field(name).type.value_type == pa.float16() for name in self.widths)
         self.dtype: StoredDtype = "float16" if halves else "float32"
         self.passed_through = pa.schema([(name, kind) for name, kind in others.items() if name not in taken])
+        self.is_view = False
+
+    @property
+    def why_copied(self) -> str:
+        """Why no store can be a view of these files; empty: one can."""
+        if without_secrets(self.uri) != self.uri:
+            return "what is behind their URL opens them, and a store keeps no secrets"
+        places = (self._place(file, name) for file in self.files for name in self.widths)
+        return next((place for place in places if isinstance(place, str)), "")
+
+    def viewed(self) -> Self:
+        """Return the same files, of which a store is made that leaves the vectors where they are.
+
+        Columns of bytes and of further vectors are left out. Raises InputError if it cannot be.
+        """
+        if why := self.why_copied:
+            raise InputError(
+                f"{without_secrets(self.uri)} has what no view can be made of: {why}; leave --view out for a copy"
+            )
+        view = copy(self)
+        view.is_view = True
+        heavy = {field.name for field in self.passed_through if self._is_heavy(field)}
+        view.left = self.left | dict.fromkeys(sorted(heavy), "it stays in the source: a view has texts and numbers")
+        view.passed_through = pa.schema([field for field in self.passed_through if field.name not in heavy])
+        return view
 
     def plan(self) -> list[str]:
         """Return lines that say what is taken for what."""
@@ -114,7 +143,10 @@ class VectorFiles:
         lines.append(f"caption     {f'column {self.caption}' if self.caption else 'the key: there are no captions'}")
         lines.append(f"split       {'column split' if self.splits_given else 'from the key'}")
         lines.append(f"passes      {', '.join(f'{f.name} {f.type}' for f in self.passed_through) or 'nothing'}")
-        return [*lines, f"stored      {self.dtype}, {size:,} bytes of vectors"]
+        if not self.is_view and (why := self.why_copied):
+            lines.append(f"copied      no view of them can be made: {why}")
+        kept = f"lent        {self.dtype}, {size:,} bytes of vectors stay where they are"
+        return [*lines, kept if self.is_view else f"stored      {self.dtype}, {size:,} bytes of vectors"]
 
     def manifest(self) -> Manifest:
         """Return the manifest of the store that is made of them."""
@@ -136,6 +168,7 @@ class VectorFiles:
             software={name: version(name) for name in ("isoenergy", "pyarrow")},
             widths=self.widths,
             splits_given=self.splits_given,
+            view_of=self.parts[self.files[0]][0].at.root_uri if self.is_view else "",
         )
 
     def units(self) -> list[PairUnit]:
@@ -144,7 +177,7 @@ class VectorFiles:
 
     def file_digest(self, file: str) -> str:
         """Return a digest of the sizes and both ends of the files that belong together."""
-        digests = [file_digest(part.at.filesystem, part.at.path) for part in self.parts[file]]
+        digests = [_digest_of(part) for part in self.parts[file]]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def read(self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool) -> Iterator[VectorRows]:
@@ -172,7 +205,9 @@ class VectorFiles:
 
     def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool) -> VectorRows:
         faults: dict[int, str] = {}
-        vectors = {name: _vectors(table[name], name, width, self.dtype, faults) for name, width in self.widths.items()}
+        vectors = {
+            name: checked_rows(table[name], name, width, self.dtype, faults) for name, width in self.widths.items()
+        }
         keys = [place_key(unit.file, unit.start + row).decode() for row in range(len(table))]
         if self.key:
             keys = _texts(table[self.key])
@@ -218,9 +253,22 @@ class VectorFiles:
             }
             for row, what in sorted(faults.items())
         ]
-        return VectorRows(
-            unit, pa.table(columns, schema=schema).take(good), pa.Table.from_pylist(rejected, schema=REJECTED)
+        shard = pa.table(columns, schema=schema).take(good)
+        if self.is_view:
+            places = {name: self._place(unit.file, name) for name in self.widths}
+            shard = without_vectors(shard, places, unit.start, unit.start + len(table))  # type: ignore[arg-type]
+        return VectorRows(unit, shard, pa.Table.from_pylist(rejected, schema=REJECTED))
+
+    def _is_heavy(self, field: pa.Field) -> bool:
+        """Whether a column takes as many bytes as vectors do."""
+        return _has_bytes(field.type) or (
+            is_vector(field.type) and self._width(field.type, field.name)[0] >= LEAST_WIDTH
         )
+
+    def _place(self, file: str, name: str) -> ColumnPlace | str:
+        """Where a modality's vectors lie, or why they cannot be lent."""
+        part = next(part for part in self.parts[file] if name in part.schema.names)
+        return ColumnPlace.of(part, name)
 
     def _require_equal_counts(self) -> None:
         uneven = [together for together in self.parts.values() if len({part.rows for part in together}) > 1]
@@ -299,6 +347,10 @@ class VectorFiles:
         return files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
 
 
+def _digest_of(part: ColumnFile) -> str:
+    return part.digest if isinstance(part, LanceColumns) else file_digest(part.at.filesystem, part.at.path)
+
+
 def _joined(together: Sequence[ColumnFile]) -> pa.Schema:
     """Return the schema of files whose rows belong together."""
     fields = {}
@@ -312,35 +364,15 @@ def _joined(together: Sequence[ColumnFile]) -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
+def _has_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return True
+    return any(_has_bytes(kind.field(number).type) for number in range(kind.num_fields))
+
+
 def is_vector(kind: pa.DataType) -> bool:
     """Return whether a column of this type has a list of floats a row."""
     return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))
-
-
-def _vectors(
-    column: pa.ChunkedArray, name: str, width: int, dtype: StoredDtype, faults: dict[int, str]
-) -> npt.NDArray[np.floating]:
-    """Return a column as `(rows, width)`, zeros where a row cannot be used; its faults join those that are known."""
-    lists = column.combine_chunks()
-    lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
-    whole = lengths == width
-    numbers = lists.filter(pa.array(whole)).flatten()
-    rows = np.zeros((len(lists), width), dtype)
-    lacking = np.zeros(len(lists), bool)
-    with np.errstate(over="ignore", invalid="ignore"):
-        rows[whole] = numbers.to_numpy(zero_copy_only=False).reshape(-1, width)
-    lacking[whole] = numbers.is_null().to_numpy(zero_copy_only=False).reshape(-1, width).any(axis=1)
-    for row in np.flatnonzero(lengths == -1):
-        faults.setdefault(int(row), f"there is no {name} vector")
-    for row in np.flatnonzero((lengths >= 0) & ~whole):
-        faults.setdefault(int(row), f"{name} has {lengths[row]} numbers, and others have {width}")
-    for row in np.flatnonzero(lacking):
-        faults.setdefault(int(row), f"{name} lacks a number")
-    for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
-        faults.setdefault(int(row), f"{name} is not finite in {dtype}")
-    for row in np.flatnonzero(~rows.any(axis=1)):
-        faults.setdefault(int(row), f"{name} is zero")
-    return rows
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:

@@ -37,7 +37,7 @@ class EmbeddingStore(StoreContents):
         super().__init__(uri, manifest, commits)
         self._filesystem, self._root = filesystem, root
         self._records = {record.unit: record for record in commits}
-        self.shards = Shards(self.uri, manifest.modalities)
+        self.shards = Shards.of(self.uri, manifest)
 
     @classmethod
     def open(cls, uri: str) -> Self:

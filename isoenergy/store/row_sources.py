@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from isoenergy.storage.files import open_filesystem
 from isoenergy.store.arrays import embedding_rows
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import Positions
+from isoenergy.store.shards import Shards
 
 Arrays = dict[str, npt.NDArray[np.floating]]
 
@@ -160,6 +160,7 @@ class ShardReader:
     def __init__(self, index: PairIndex) -> None:
         """Read nothing yet."""
         self._index = index
+        self._shards = Shards(index.store, index.widths, index.view_of, index.dtype)
         self._filesystem, self._root = open_filesystem(index.store)
 
     def read(self, number: int) -> _Shard:
@@ -167,8 +168,8 @@ class ShardReader:
         name = self._index.shards[number]
         place = f"{self._index.store}/shards/{name}"
         try:
-            data = pa.py_buffer(self._filesystem.cat_file(f"{self._root}/shards/{name}"))
-            table = pq.read_table(pa.BufferReader(data), columns=["split", *self._index.widths], use_threads=False)
+            data = self._filesystem.cat_file(f"{self._root}/shards/{name}")
+            table = self._shards.decoded(data, ["split", *self._index.widths], use_threads=False)
             places = np.flatnonzero(table["split"].to_numpy() == self._index.split)
             places = np.delete(places, list(self._index.skipped.get(name, ())))
             widths = self._index.widths

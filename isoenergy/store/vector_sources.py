@@ -14,7 +14,7 @@ from isoenergy.pairs.places import Place, ending, place_of, require_utf8
 from isoenergy.pairs.source_names import is_pattern, listed_places
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.storage.files import open_filesystem, without_secrets
-from isoenergy.store import tar_columns
+from isoenergy.store import lance_columns, tar_columns
 from isoenergy.store.array_files import NPY, NPZ, SAFETENSORS, StoredArray, arrays_in
 from isoenergy.store.column_files import (
     ArrayColumns,
@@ -50,7 +50,7 @@ def holds_vectors(uri: str) -> bool:
     place = place_of(uri)
     files = place.named + place.found
     tars = ending(files, (tar_columns.SUFFIX,))
-    there = ending(files, _READ) or (
+    there = ending(files, (*_READ, lance_columns.SUFFIX)) or (
         tars and tar_columns.holds_arrays(FilePlace(place.filesystem, place.root, tars[0]))
     )
     return bool(there) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
@@ -67,6 +67,8 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
     Raises InputError for what cannot be read, and for shards of which one lacks.
     """
     place = place_of(uri)
+    if datasets := lance_columns.datasets_among(place.root, place.found):
+        return VectorFiles(uri, _captioned(_of_lance(uri, place, datasets), captions, key), modalities, key)
     files = sorted({*place.named, *(ending(place.found, _READ) or ending(place.found, (tar_columns.SUFFIX,)))})
     require_utf8(uri, files)
     arrays, tables = ending(files, (NPY,)), ending(files, SUFFIXES)
@@ -83,9 +85,20 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
     else:
         opened = _opened(place, in_one or arrow or tables or files)
         parts = _joined_by_key(uri, opened, key) or {part.at.file: [part] for part in opened}
-    if captions:
-        parts = _with_captions(parts, captions, key)
-    return VectorFiles(uri, parts, modalities, key)
+    return VectorFiles(uri, _captioned(parts, captions, key), modalities, key)
+
+
+def _of_lance(uri: str, place: Place, datasets: Sequence[str]) -> dict[str, Sequence[ColumnFile]]:
+    if len(datasets) > 1:
+        raise InputError(
+            f"{without_secrets(uri)} holds {len(datasets)} Lance datasets; give one: {', '.join(datasets)}"
+        )
+    root, _, name = datasets[0].rpartition("/")
+    at = FilePlace(place.filesystem, root, name)
+    try:
+        return {name: [lance_columns.LanceColumns.of(at)]}
+    except SPOILT as error:
+        raise InputError(f"{at.shown} is no Lance dataset that can be read ({error})") from error
 
 
 def _opened(place: Place, files: Sequence[str]) -> list[ColumnFile]:
@@ -222,8 +235,10 @@ def _key_of(file: ColumnFile, asked: str) -> str:
     return found
 
 
-def _with_captions(parts: Mapping[str, Sequence[ColumnFile]], uri: str, key: str) -> dict[str, Sequence[ColumnFile]]:
-    """Return files with captions beside each: by key, if both have one, or row by row."""
+def _captioned(parts: Mapping[str, Sequence[ColumnFile]], uri: str, key: str) -> Mapping[str, Sequence[ColumnFile]]:
+    """Return files with captions beside each, if there are any: by key, if both have one, or row by row."""
+    if not uri:
+        return parts
     place = place_of(uri)
     if len(place.named) != 1:
         raise InputError(f"{without_secrets(uri)}: captions are in one file; give a CSV, TSV, JSONL or Parquet")

@@ -6,6 +6,7 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isoenergy.errors import InputError
 from isoenergy.store.manifest import CommitRecord, Manifest
 from isoenergy.store.reader import EmbeddingStore
 from isoenergy.store.schema import REJECTED, stored_names, vectors_schema
@@ -23,6 +24,7 @@ def faults(store: EmbeddingStore, record: CommitRecord) -> list[str]:
     if record.rejected:
         files.append(("rejected", record.rejected_sha256, record.rejected, _columns(REJECTED)))
     found = []
+    lent = dict(store.manifest.modalities) if store.manifest.view_of else {}
     for folder, digest, rows, columns in files:
         name = f"{folder}/{record.shard}"
         try:
@@ -31,14 +33,18 @@ def faults(store: EmbeddingStore, record: CommitRecord) -> list[str]:
                 found.append(f"{name} is not the file that was committed: its SHA-256 differs")
             else:
                 found += [f"{name} {fault}" for fault in _faults_of_table(data, rows, columns)]
+                if lent and folder == "shards":
+                    store.shards.decoded(data, [*lent])
         except FileNotFoundError:
             found.append(f"{name} is not there")
+        except (InputError, pa.ArrowException) as error:
+            found.append(f"{name} lends what is no longer there: {error}")
     return found
 
 
 def shard_columns(manifest: Manifest) -> list[tuple[str, str]]:
     """Return the names and types of the columns that each of a store's shards has, in order."""
-    own = vectors_schema(manifest.modalities, manifest.dtype, pa.schema([]))
+    own = vectors_schema({} if manifest.view_of else manifest.modalities, manifest.dtype, pa.schema([]))
     names = stored_names(list(manifest.passed_through), manifest.modalities)
     kinds = [_LIST_OF.sub("list<", kind) for kind in manifest.passed_through.values()]
     return _columns(own) + list(zip(names, kinds, strict=True))

@@ -46,15 +46,20 @@ class StoreWriter:
 
         Raises InputError, naming what differs, if there is one that it may not.
         """
+        there = self.manifest()
+        if there is not None:
+            there.require_same(manifest, self.uri)
+        return there is not None
+
+    def manifest(self) -> Manifest | None:
+        """Return the manifest of the store that is there, if any. Raises InputError if it is none."""
         path = f"{self._root}/manifest.json"
         try:
             if not self._filesystem.exists(path):
-                return False
-            there = Manifest.from_json(self._filesystem.cat_file(path).decode())
+                return None
+            return Manifest.from_json(self._filesystem.cat_file(path).decode())
         except (ValueError, TypeError) as error:
             raise InputError(f"{path} is not a manifest ({error}); give another output folder") from error
-        there.require_same(manifest, self.uri)
-        return True
 
     def known_files(self) -> list[str]:
         """Return the source's files in the order in which they came to the store; none before it is begun.

@@ -278,9 +278,9 @@ def measured_workers(config: Config, folder: Path) -> dict[str, float]:
     (index,) = prepare_indices(
         TrainingStores(store.uri, store.uri), {store.uri: store}, str(folder), False, TrainingHere()
     )
-    reader, widths = ShardReader(index), store.manifest.modalities
+    reader = ShardReader(index)
     work: dict[str, Callable[[int], Any]] = {
-        "surveyed": lambda number: survey_shards(store.uri, widths, [store.commits[number]], "train"),
+        "surveyed": lambda number: survey_shards(store.shards, [store.commits[number]], "train"),
         "read to train": reader.read,
         "read to evaluate": lambda number: store.shards.vectors(store.commits[number].shard, "test"),
     }

@@ -24,7 +24,8 @@ assert list(writer.committed())
 """
 SURVEY = """
 from isoenergy.store.index import survey_shards
-assert not survey_shards(sys.argv[1], {"image": 2}, [], "train").shards
+from isoenergy.store.shards import Shards
+assert not survey_shards(Shards(sys.argv[1], {"image": 2}), [], "train").shards
 """
 SETTINGS = """
 from isoenergy.training import TrainingConfig

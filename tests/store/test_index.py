@@ -9,10 +9,9 @@ import pytest
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.index import survey_shards
+from isoenergy.store.shards import Shards
 from tests.store.small_store import DIM
 from tests.store.stores import rewrite, with_column, with_row, write_store
-
-WIDTHS = {"image": DIM, "text": DIM}
 
 Change = Callable[[pa.Table], pa.Table]
 
@@ -60,7 +59,7 @@ def test_means_are_those_of_unit_rows_however_shards_are_grouped(tmp_path: Path,
     indices = []
     for size in (1, 2, 5):
         groups = [store.commits[start : start + size] for start in range(0, 5, size)]
-        surveys = (survey_shards(store.uri, WIDTHS, group, "train") for group in groups)
+        surveys = (survey_shards(store.shards, group, "train") for group in groups)
         indices.append(PairIndex.collect(store, "train", surveys))
     for index in indices:
         for name, rows in (("image", arrays.images), ("text", arrays.texts)):
@@ -219,7 +218,7 @@ def test_a_shard_whose_only_pairs_are_bad_is_no_shard(store: EmbeddingStore) -> 
 
 def test_one_modality_is_looked_at_alone(store: EmbeddingStore) -> None:
     store = rewrite(store, store.commits[2], lambda table: table.drop_columns(["text"]))
-    survey = survey_shards(store.uri, {"image": DIM}, store.commits, "train")
+    survey = survey_shards(Shards(store.uri, {"image": DIM}), store.commits, "train")
     index = PairIndex.collect(store, "train", [survey])
     assert index.means.keys() == {"image"}
     assert index.nbytes == 15 * DIM * 2

@@ -21,7 +21,7 @@ class ApplyConfig:
     saelens:FOLDER."""
     store: str
     """Embedding store that `isoenergy embed` made, or vectors that are there already, as `isoenergy import` takes them:
-    they are copied into a store in the output, unless you give the one that training has made."""
+    a store of them, a view if it can be, is made in the output, unless you give the one that training has made."""
     output: str = "runs/applied"
     """Folder or fsspec URL of what is written: a store again, in plain Parquet, a row a pair."""
     write: str = "codes"

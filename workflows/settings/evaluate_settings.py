@@ -18,7 +18,7 @@ class EvaluateConfig:
 
     store: str
     """Embedding store that `isoenergy embed` made, or vectors that are there already, as `isoenergy import` takes them:
-    they are copied into a store in the output, unless you give the one that training has made."""
+    a store of them, a view if it can be, is made in the output, unless you give the one that training has made."""
     saes: tuple[str, ...]
     """SAEs that `isoenergy train` made: the folder that it wrote, which stands for all in it, or folders, fsspec URLs
     or hf:ORG/NAME of single ones; they may come from another store. Those of other libraries: saelens:PLACE,

@@ -17,14 +17,16 @@ class ExploreConfig:
     saes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SAE [SAE …]")]
     """SAEs that `isoenergy train` made: folders, a folder of them, fsspec URLs or hf:ORG/NAME."""
     store: Annotated[str, tyro.conf.arg(metavar="STORE")]
-    """Embedding store to look among, or vectors, as `isoenergy import` takes them: they are copied into the output."""
+    """Embedding store to look among, or vectors, as `isoenergy import` takes them: a store of
+    them, a view if it can be, is made in the output."""
     output: str = "runs/explorer"
     """Local folder that keeps notes.json and, in cache/, the store's vectors and codes for the next start."""
     encoder: str = ""
     """Encoder of texts and images that are asked; default: the one that made the store, if it says."""
     images: str = ""
-    """Folder or zip of image files, named by the store's column image_path, path, file_name or filename, or by keys;
-    default: the source that the store was embedded from."""
+    """Column of the store with image files or their URLs, which are downloaded when somebody looks at them; or a folder
+    or zip of image files, named by the store's column image_path, path, file_name or filename, or by keys; default: the
+    source that the store was embedded from."""
     modalities: str = ""
     """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
     most_pairs: int = 2_000_000

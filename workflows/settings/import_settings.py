@@ -11,7 +11,8 @@ from workflows.arguments import parse_config
 
 @dataclass(frozen=True)
 class ImportConfig:
-    """Make an embedding store of vectors that are there already. A copy that was cut short goes on: run it again."""
+    """Make an embedding store of vectors that are there already, a copy or a view. One that was cut short goes on: run
+    it again."""
 
     source: Annotated[str, tyro.conf.Positional]
     """File, folder or fsspec URL: clip-retrieval's folders (img_emb/, text_emb/, metadata/), Parquet or a dataset saved
@@ -28,6 +29,9 @@ class ImportConfig:
     captions: str = ""
     """CSV, TSV, JSONL or Parquet with captions for vectors that have none: by key, if both have a column of keys, else
     row by row."""
+    view: bool = False
+    """Leave the vectors where they are: the store has keys, captions, counts and digests, and reads vectors from
+    SOURCE, which must stay as it is."""
     skip_bad_rows: bool = False
     """Leave out rows with NaN, infinity or zeros, without a vector, or with one of another width, instead of refusing
     them; the store's rejected/ names them."""

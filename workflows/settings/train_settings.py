@@ -22,7 +22,7 @@ class TrainConfig:
 
     store: str = tyro.MISSING
     """Embedding store that `isoenergy embed` made; its train split is trained on. Or vectors that
-    are there already, as `isoenergy import` takes them: they are copied into a store in the output."""
+    are there already, as `isoenergy import` takes them: a store of them, a view if it can be, is made in the output."""
     modalities: str = ""
     """Columns of vectors to take, in this order, with commas between; default: all whose vectors have
     one width, of 16 or more."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,7 @@ def first_shards(
             if its := record.pairs_in(split):
                 names.append(record.shard)
                 pairs += its
-        found.append(FirstShards(Shards(store.uri, _read_of(store, modalities)), split, tuple(names)))
+        found.append(FirstShards(_read_of(store, modalities), split, tuple(names)))
     return tuple(found) if all(part.names for part in found) else ()
 
 
@@ -145,11 +145,11 @@ def _first_rows(part: FirstShards, most: int) -> list[torch.Tensor]:
     return [torch.from_numpy(np.concatenate(parts)[:most]) for parts in found.values()]
 
 
-def _read_of(store: EmbeddingStore, modalities: Sequence[str]) -> dict[str, int]:
+def _read_of(store: EmbeddingStore, modalities: Sequence[str]) -> Shards:
     there = store.manifest.modalities
     if missing := [name for name in modalities if name not in there]:
         raise InputError(f"{store.uri} has no {', '.join(missing)}; it has {', '.join(there)}")
-    return {name: there[name] for name in modalities or there}
+    return replace(store.shards, widths={name: there[name] for name in modalities or there})
 
 
 def _known(filesystem: Any, path: str, store: EmbeddingStore, skip_bad_rows: bool) -> PairIndex | None:
@@ -162,14 +162,14 @@ def _known(filesystem: Any, path: str, store: EmbeddingStore, skip_bad_rows: boo
 
 def _survey(store: EmbeddingStore, modalities: Sequence[str], engine: TrainingEngine) -> Survey:
     """Return the survey of all shards: what the store keeps of it, and what is looked at now, which it keeps too."""
-    widths, given = _read_of(store, modalities), store.manifest.splits_given
-    known = kept_survey(store, "train", list(widths)) or Survey([], {})
+    shards, given = _read_of(store, modalities), store.manifest.splits_given
+    known = kept_survey(store, "train", list(shards.widths)) or Survey([], {})
     there = {shard.shard for shard in known.shards}
     records = [record for record in store.commits if record.shard not in there]
     if not records:
         return known
     tasks = [
-        (store.uri, widths, records[start : start + _SHARDS_A_TASK], "train", given)
+        (shards, records[start : start + _SHARDS_A_TASK], "train", given)
         for start in range(0, len(records), _SHARDS_A_TASK)
     ]
     surveys = [known] if there else []
@@ -179,7 +179,7 @@ def _survey(store: EmbeddingStore, modalities: Sequence[str], engine: TrainingEn
             surveys.append(survey)
     whole = Survey.joined(surveys)
     try:
-        keep_survey(store, "train", list(widths), whole)
+        keep_survey(store, "train", list(shards.widths), whole)
     except OSError as error:
         _LOG.warning(
             "train: what was found in %s cannot be kept there (%s): the next training looks at it again",

@@ -30,7 +30,8 @@ STORE = "store"
 def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False, dry_run: bool = False) -> str:
     """Return the URI of the store at `uri`; of files of vectors, of that which is made of them in `output`.
 
-    modalities: see `modality_names`. What is copied already is not copied again.
+    That is a view of them, which leaves the vectors where they are, if one can be made; else, as its plan says, a copy.
+    modalities: see `modality_names`. What is done already is not done again.
     Raises InputError, naming file, row and column, for what cannot be used, and for files that have changed since; if
     it is a dry run and the store is not whole too, as what is done with it cannot be planned, with what is taken for
     what printed.
@@ -40,14 +41,15 @@ def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False
         if names and (there := tuple(EmbeddingStore.open(uri).manifest.modalities)) != names:
             raise InputError(f"{uri} is a store of {', '.join(there)}; --modalities chooses among columns of vectors")
         return uri
-    copy = VectorCopy(open_vectors(uri, names), f"{absolute_uri(output)}/{STORE}", skip_bad_rows)
+    store = f"{absolute_uri(output)}/{STORE}"
+    copy = VectorCopy(_viewed_or_copied(open_vectors(uri, names), store), store, skip_bad_rows)
     if not copy.is_done:
         plan = "\n".join(copy.plan())
         if dry_run:
             print(plan)
             raise InputError(
-                f"the rest of the plan needs the vectors of {without_secrets(uri)} in a store: copy them by `isoenergy "
-                f"import`, and give that store"
+                f"the rest of the plan needs a store of the vectors of {without_secrets(uri)}: make one by `isoenergy "
+                f"import`, with --view without a copy of them, and give that"
             )
         _LOG.info(plan)
         copy.run()
@@ -59,21 +61,30 @@ def modality_names(given: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
+def _viewed_or_copied(files: VectorFiles, store: str) -> VectorFiles:
+    """Return the files as the store that is there has taken them; if there is none, viewed where they can be."""
+    there = StoreWriter(store).manifest()
+    is_view = bool(there.view_of) if there else not files.why_copied
+    return files.viewed() if is_view else files
+
+
 class VectorCopy:
-    """A store that is made of vectors, as far as it is."""
+    """A store that is made of vectors, a copy or a view, as far as it is."""
 
     def __init__(self, files: VectorFiles, store: str, skip_bad_rows: bool = False) -> None:
         """Look at what is copied. Raises InputError if that is another copy, or of files that have changed since."""
         self._files, self.store, self._skip_bad_rows = files, store, skip_bad_rows
         self._writer, self._manifest, self._units = StoreWriter(store), files.manifest(), files.units()
+        there = self._writer.manifest()
         committed = self._writer.committed() if self._writer.holds(self._manifest) else {}
+        self._is_moved = there is not None and there.view_of != self._manifest.view_of
         _require_unchanged(files, self._writer, skip_bad_rows)
         self._missing = [unit for unit in self._units if unit.name not in committed]
 
     @property
     def is_done(self) -> bool:
-        """Whether all is copied and known to be sound."""
-        return not self._missing and self._writer.has_summary()
+        """Whether all is there and known to be sound."""
+        return not self._missing and not self._is_moved and self._writer.has_summary()
 
     def plan(self) -> list[str]:
         """Return lines that say what is taken for what, and how much of it is copied."""
@@ -81,7 +92,7 @@ class VectorCopy:
         return [*self._files.plan(), f"store       {self.store}: {done:,} of {len(self._units):,} units are there"]
 
     def run(self) -> EmbeddingStore:
-        """Copy what is missing. Raises InputError, naming file, row and column, for what cannot be used."""
+        """Take what is missing. Raises InputError, naming file, row and column, for what cannot be used."""
         self._writer.begin(self._manifest, self._files.files)
         _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows)
         self._writer.settle(self._manifest.units)
@@ -103,8 +114,9 @@ def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: b
         here = [file for file in digests if file in files.rows]
         now = dict(zip(here, pool.map(files.file_digest, here), strict=True))
     if changed := [file for file, digest in digests.items() if now.get(file) != digest]:
+        together = " or ".join(part.at.file for part in files.parts.get(changed[0], [])) or changed[0]
         raise InputError(
-            f"{changed[0]} of {without_secrets(files.uri)} is not what {writer.uri} was made of; give another --output"
+            f"{together} of {without_secrets(files.uri)} is not what {writer.uri} was made of; give another --output"
         )
     if not skip_bad_rows and (bad := sum(record.rejected for record in records)):
         raise InputError(f"{writer.uri} was made without {bad} bad rows; give --skip-bad-rows, or another --output")

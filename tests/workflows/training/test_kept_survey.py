@@ -25,7 +25,7 @@ class Looking(TrainingHere):
 
     def each(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         assert function is survey_shards
-        self.shards += [record.shard for task in tasks for record in task[2]]
+        self.shards += [record.shard for task in tasks for record in task[1]]
         return super().each(function, tasks)
 
 
