@@ -16,6 +16,8 @@ from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairSource, SourceConfig
 from isoenergy.pairs.thumbnails import whole_thumbnail
 from isoenergy.settings.image_choices import ImageReading
+from isoenergy.store import EmbeddingStore
+from isoenergy.store.picture_columns import image_files
 
 PIXELS = 192
 _MOST_KEPT = 20_000
@@ -64,9 +66,9 @@ class OfSource:
 class InFolder:
     """A folder or zip of image files that are named by the pairs' `picture` column, or their keys."""
 
-    def __init__(self, uri: str) -> None:
-        """Raises InputError if there is none."""
-        self._folder = ImageFolder.at(uri)
+    def __init__(self, folder: ImageFolder) -> None:
+        """Read nothing yet."""
+        self._folder = folder
 
     def read(self, gallery: Gallery, pairs: Sequence[int]) -> dict[int, bytes]:
         """See `ImageBytes`; a name without a suffix is tried with those of images."""
@@ -77,6 +79,25 @@ class InFolder:
             if (image := self._folder.fetch_named(name or "")) is not None:
                 found[pair] = image
         return found
+
+
+class InColumn:
+    """A column of the store that holds image files, or their URLs, of which those that are looked at are downloaded."""
+
+    def __init__(self, store: EmbeddingStore, column: str) -> None:
+        """Raises InputError if the column holds neither."""
+        self._store, self._column = store, column
+        image_files(store, column, ())
+
+    def read(self, gallery: Gallery, pairs: Sequence[int]) -> dict[int, bytes]:
+        """See `ImageBytes`."""
+        table = gallery.pairs.select(["file", "row"]).take(list(pairs)).to_pydict()
+        places = [(gallery.files[file], row) for file, row in zip(table["file"], table["row"], strict=True)]
+        try:
+            found = image_files(self._store, self._column, places)
+        except InputError:  # the page is worth having without pictures
+            return {}
+        return {pair: found[place] for pair, place in zip(pairs, places, strict=True) if place in found}
 
 
 class Pictures:

@@ -21,11 +21,12 @@ from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.exploration import Exploration
 from isoenergy.explorer.gallery import MOST_PAIRS, Gallery
 from isoenergy.explorer.notes import Notes
-from isoenergy.explorer.pictures import ImageBytes, InFolder, OfSource, Pictures
+from isoenergy.explorer.pictures import ImageBytes, InColumn, InFolder, OfSource, Pictures
 from isoenergy.explorer.web_page import Access, web_page
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.given_saes import given_saes
 from isoenergy.store import EmbeddingStore
+from isoenergy.store.picture_columns import columns_of, image_folder
 
 Sae = SparseAutoencoder | str | Path
 _CACHE = "cache"
@@ -42,8 +43,9 @@ def open_exploration(
 ) -> Exploration:
     """Read a store's pairs and encode them by each autoencoder, once: `output` keeps that, and the notes.
 
-    encoder: the one that made the store, or its name, if that does not say. images: a folder or zip of image files that
-    are named as the pairs are, in place of the store's source.
+    encoder: the one that made the store, or its name, if that does not say. images: a column of the store with image
+    files or their URLs, or a folder or zip of image files that are named as the pairs are, in place of the store's
+    source.
     Raises InputError for what cannot be explored.
     """
     notes = Notes(output)
@@ -51,7 +53,7 @@ def open_exploration(
     manifest = store.manifest
     files: ImageBytes | None = None
     if images:
-        files = InFolder(images)
+        files = InColumn(store, images) if images in columns_of(store) else InFolder(image_folder(store, images))
     elif manifest.source_config is not None:
         files = OfSource(manifest.source_config)
     gallery = Gallery.of(store, cache, most_pairs, seed)

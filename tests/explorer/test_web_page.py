@@ -1,21 +1,26 @@
 """What the server answers, and to whom."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from isoenergy.errors import InputError
 from isoenergy.explorer import web_page as module
 from isoenergy.explorer.exploration import Exploration
 from isoenergy.explorer.notes import Notes
-from isoenergy.explorer.serving import explore, named_saes
+from isoenergy.explorer.serving import explore, named_saes, open_exploration
 from isoenergy.explorer.web_page import LOOPBACK, TOKEN_HEADER, Access, web_page
 from isoenergy.fitting import Fit
+from isoenergy.store.vector_sources import open_vectors
 from tests.explorer.small_exploration import (
     HOSTILE,
     KnowingEncoder,
@@ -26,6 +31,7 @@ from tests.explorer.small_exploration import (
     make_store,
     png,
 )
+from workflows.training.vector_stores import VectorCopy
 
 TOKEN = {TOKEN_HEADER: "secret"}
 
@@ -307,3 +313,21 @@ def test_pictures_of_vectors_come_from_a_folder(tmp_path: Path):
     assert found[2] is not None
     assert found[3] is None
     assert found[4] is None
+
+
+def test_pictures_of_vectors_come_from_a_column(tmp_path: Path):
+    images, texts = arrays()
+    files = [png(pair) if pair != 3 else b"no image" for pair in range(len(images))]
+    columns = {"image": pa.array(list(images)), "text": pa.array(list(texts)), "jpg": files}
+    pq.write_table(pa.table({"id": [f"k{pair}" for pair in range(len(images))], **columns}), tmp_path / "v.parquet")
+    vectors = open_vectors(str(tmp_path / "v.parquet"), ("image", "text"))
+    store = VectorCopy(vectors, str(tmp_path / "store")).run()
+    exploration = open_exploration({"one": make_sae()}, store, tmp_path / "output", images="jpg")
+    places = {key: place for place, key in enumerate(exploration.gallery.pairs["key"].to_pylist())}
+    found = exploration.pictures.of([places["k2"], places["k3"]])
+    red = Image.open(io.BytesIO(found[places["k2"]] or b"")).convert("RGB").getpixel((0, 0))
+    assert abs(red[0] - 2) <= 2
+    assert found[places["k3"]] is None
+    for name in ("caption", "nothing"):
+        with pytest.raises(InputError, match=r"images must be a column of the store \(jpg\), or a folder"):
+            open_exploration({"one": make_sae()}, store, tmp_path / "output", images=name)
