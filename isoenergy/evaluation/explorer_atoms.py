@@ -1,6 +1,6 @@
 """What the report's explorer shows of every live atom: its partners, and its strongest pairs with their pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from isoenergy.pairs.thumbnails import fitting_pixels, read_thumbnails, strip
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.image_choices import ImageReading
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.top_entries import TopPairs
 
 _PARTNERS_FILE = "partners.parquet"
 _PICTURES_FILE = "pictures.parquet"
@@ -83,7 +82,7 @@ def picture_part(config: PicturesConfig, inputs: Inputs, output: Path) -> Result
     ]
     table = pa.table(
         {
-            "pair": pairs["pair"],
+            **{name: pairs[name] for name in ("pair", "file", "row", "key")},
             "caption": pa.array(captions, pa.string()),
             "picture": pa.array([found.get(place) for place in places], pa.binary()),
         }
@@ -106,18 +105,22 @@ def gather_explorer(config: ExplorerConfig, inputs: Inputs, output: Path) -> Res
     shown = pa.concat_tables(
         [pq.read_table(folder / _PICTURES_FILE) for name, folder in inputs.items() if name.startswith("part")]
     ).combine_chunks()
-    cells, strips = _strips(live, tops, shown, config.strip_bytes)
+    there = zip(shown["pair"].to_pylist(), shown["picture"].to_pylist(), strict=True)
+    pictures = {pair: picture for pair, picture in there if picture is not None}
+    pairs = [_lists(part.atoms, live, part.pairs) for part in tops]
+    cells, strips = picture_strips([each.to_pylist() for each in pairs], pictures, config.strip_bytes)
     columns: dict[str, pa.Array] = {name: atoms[name].take(live) for name in atoms.column_names}
-    for modality, part, in_strip in zip(MODALITIES, tops, cells, strict=True):
-        for name, values in (("pairs", part.pairs), ("values", part.values), ("cells", in_strip)):
-            columns[f"{modality}_{name}"] = _lists(part.atoms, live, values)
+    for modality, part, own, in_strip in zip(MODALITIES, tops, pairs, cells, strict=True):
+        columns[f"{modality}_pairs"] = own
+        columns[f"{modality}_values"] = _lists(part.atoms, live, part.values)
+        columns[f"{modality}_cells"] = pa.array(in_strip, pa.list_(pa.int64()))
         columns[f"{modality}_histogram"] = pa.array(list(getattr(histogram, modality)[live]))
     partners = pq.read_table(inputs["bridge"] / _PARTNERS_FILE)
     for name in ("partners", "weights", "atom_is_image"):
         columns[name] = _lists(partners["atoms"].to_numpy(), live, partners[name].combine_chunks())
     columns["strip"] = pa.array(strips, pa.binary())
     pq.write_table(pa.table(columns), output / EXPLORER_FILE)
-    pq.write_table(shown.select(["pair", "caption"]), output / CAPTIONS_FILE)
+    pq.write_table(shown.drop_columns(["picture"]), output / CAPTIONS_FILE)
     return {"atoms": len(live), "pictures": len(shown) - shown["picture"].null_count}
 
 
@@ -127,24 +130,21 @@ def _lists(sorted_atoms: npt.NDArray[np.integer], live: npt.NDArray[np.int64], v
     return pa.ListArray.from_arrays(pa.array([0, *ends], pa.int32()), pa.array(values))
 
 
-def _strips(
-    live: npt.NDArray[np.int64], tops: Sequence[TopPairs], shown: pa.Table, most_bytes: int
-) -> tuple[list[npt.NDArray[np.int64]], list[bytes | None]]:
-    """Return the cell of each of the top pairs, by modality, and the strip of each live atom.
+def picture_strips(
+    pairs: Sequence[Sequence[Sequence[int]]], pictures: Mapping[int, bytes], most_bytes: int
+) -> tuple[list[list[list[int]]], list[bytes | None]]:
+    """Return the cell of each of the atoms' pairs, by modality (-1: it has no picture), and the strip of each atom.
 
+    pairs: the strongest of each atom, by modality. pictures: thumbnails, by pair.
     A pair that stands in both lists of an atom has one cell. Thumbnails are as large as their number allows.
     """
-    pairs, pictures = shown["pair"].to_numpy(), shown["picture"].combine_chunks()
-    place = [np.searchsorted(pairs, part.pairs) for part in tops]
-    cells = [np.full(len(part.pairs), -1) for part in tops]
+    cells: list[list[list[int]]] = [[] for _ in pairs]
     chosen: list[list[bytes]] = []
-    for atom in live:
+    for lists in zip(*pairs, strict=True):
         own: dict[int, int] = {}
-        for number, part in enumerate(tops):
-            for entry in range(*np.searchsorted(part.atoms, (atom, atom + 1))):
-                if pictures[(picture := int(place[number][entry]))].is_valid:
-                    cells[number][entry] = own.setdefault(picture, len(own))
-        chosen.append([pictures[picture].as_py() for picture in own])
+        for in_strip, its in zip(cells, lists, strict=True):
+            in_strip.append([own.setdefault(pair, len(own)) if pair in pictures else -1 for pair in its])
+        chosen.append([pictures[pair] for pair in own])
     samples = [own for own in chosen[:: max(1, len(chosen) // _SAMPLED_STRIPS)] if own]
     pixels = fitting_pixels(samples, sum(map(len, chosen)), most_bytes)
     return cells, [strip(own, pixels) if own else None for own in chosen]

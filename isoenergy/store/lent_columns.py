@@ -169,12 +169,15 @@ def _vectors(
     shown = FilePlace(filesystem, root, lent.place.file).shown
     try:
         column = lent.place.read(filesystem, root, lent.start, lent.stop)
-    except SPOILT as error:
+    except (*SPOILT, KeyError) as error:
         raise InputError(
             f"{shown} cannot be read ({error}), and the vectors of a view are in it: put it back as it was, or import "
             f"what there is now to another output"
         ) from error
-    rows = checked_rows(column, name, widths[name], dtype, {})[numbers - lent.start]
+    places = numbers - lent.start
+    if len(places) and not 0 <= places.min() <= places.max() < len(column):
+        raise pa.ArrowInvalid(f"its rows are not from {lent.start:,} to {lent.stop:,}")
+    rows = checked_rows(column, name, widths[name], dtype, {})[places]
     if _digest(rows) != lent.sha256:
         raise InputError(
             f"{shown} has changed: its rows {lent.start:,} to {lent.stop:,} are not those that the view was made of; "

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from isoenergy.errors import InputError
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from tests.s3.seaweedfs import S3Server
@@ -22,3 +23,9 @@ def test_clip_retrievals_folders_are_imported_from_s3_to_s3(s3: S3Server, tmp_pa
     here = VectorCopy(open_vectors(str(folder)), str(tmp_path / "store")).run()
     assert (len(there), there.fingerprint) == (9040, here.fingerprint)
     assert VectorCopy(open_vectors(f"{place}/theirs"), f"{place}/store").is_done
+    view = VectorCopy(open_vectors(f"{place}/theirs").viewed(), f"{place}/view").run()
+    for record in here.commits:
+        assert view.read_unit(record.unit).replace_schema_metadata() == here.read_unit(record.unit)
+    filesystem.put(str(folder / "img_emb/img_emb_1.npy"), f"{root}/text_emb/text_emb_1.npy")
+    with pytest.raises(InputError, match=r"s3://.*text_emb_1\.npy has changed"):
+        view.to_arrays()

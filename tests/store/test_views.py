@@ -218,6 +218,10 @@ def test_a_shard_cannot_lend_from_outside_its_source(tmp_path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({b"isoenergy.lent": text}), path)
     with pytest.raises(InputError, match=r"is no file of a source"):
         view.read_unit(view.commits[0].unit)
+    rows = pa.array(range(30, 60), pa.int64())
+    pq.write_table(table.set_column(1, table.schema.field("row"), rows), path)
+    with pytest.raises(InputError, match=r"its rows are not from 0 to 30"):
+        view.read_unit(view.commits[0].unit)
 
 
 def test_an_older_manifest_is_no_view(tmp_path: Path) -> None:

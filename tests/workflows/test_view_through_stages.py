@@ -66,5 +66,5 @@ def test_evaluating(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         evaluated(Path(store.uri), [Path(sae)], tmp_path / f"evaluation-{number}", fit_pairs=300, queries=50)
         for number, store in enumerate(stores)
     ]
-    measures = [json.dumps(each["saes"], sort_keys=True) for each in found]
+    measures = [json.dumps([each["original"], each["saes"][0]["results"]], sort_keys=True) for each in found]
     assert measures[0] == measures[1]

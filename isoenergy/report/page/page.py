@@ -7,6 +7,7 @@ from isoenergy.errors import InputError
 from isoenergy.report.page.modalities_page import KIND, modalities_page
 from isoenergy.report.page.pairs_page import pairs_page
 from isoenergy.report.page.rendering import Page
+from isoenergy.report.page.shown_pictures import with_given_pictures
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, write_atomically
 
@@ -44,4 +45,6 @@ def _page_of(evaluation: str, images: str) -> Page:
 
     summary = strict_json.loads(filesystem.cat_file(file).decode())
     summary["store"]["images"] = images
-    return (modalities_page if summary.get("kind") == KIND else pairs_page)(summary, table)
+    if summary.get("kind") == KIND:
+        return modalities_page(summary, table)
+    return pairs_page(summary, with_given_pictures(table, summary["store"], images) if images else table)

@@ -17,12 +17,11 @@ from isoenergy.report.page.sae_drawings import (
     rival_drawing,
     sweeps_drawing,
 )
-from isoenergy.report.page.shown_pictures import given_pictures
+from isoenergy.report.page.shown_pictures import given_pictures, reading_of
 from isoenergy.report.page.verdict import Finding, verdict
 from isoenergy.report.saes import Sae
 from isoenergy.report.sharedness import SharednessCounts
 from isoenergy.report.tables.rivals import rival_sentences
-from isoenergy.settings.image_choices import UNRECORDED, ImageReading
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class SaeSection:
             projection=projection_drawing(sae, label, table).named(naming),
             atom_drawings=[drawing.named(naming) for drawing in atom_drawings(sae, label, atoms, table)],
             atoms_tested=SharednessCounts.of(atoms),
-            concepts=curated_concepts(sae, shown, captions, _given_pictures(sae, summary["store"], table)),
+            concepts=curated_concepts(sae, shown, captions, _given_pictures(sae, shown, summary["store"], table)),
         )
 
     @property
@@ -72,13 +71,15 @@ class SaeSection:
         return self.rival, self.sweeps, self.projection, *self.atom_drawings
 
 
-def _given_pictures(sae: Sae, store: Mapping[str, Any], table: ReadTable) -> Pictures:
-    """Return the pictures of the strongest atoms, by atom, from where the report is told that they are."""
-    if not store.get("images"):
+def _given_pictures(sae: Sae, shown: pa.Table, store: Mapping[str, Any], table: ReadTable) -> Pictures:
+    """Return the pictures of the strongest atoms, by atom, from where the report is told that they are.
+
+    None if the explorer has some.
+    """
+    if not store.get("images") or shown["strip"].null_count < len(shown):
         return {}
     rows = [row for row in table(f"{sae['exemplars']}/{EXEMPLARS_FILE}").to_pylist() if row["modality"] == "image"]
-    reading = ImageReading(**store["image_reading"]) if "image_reading" in store else UNRECORDED
-    found = given_pictures(store["images"], store["uri"], rows, reading)
+    found = given_pictures(store["images"], store["uri"], rows, reading_of(store))
     of_atoms: dict[int, list[tuple[int, str, str]]] = {}
     for row in rows:
         of_atoms.setdefault(row["atom"], []).append((-1, row["caption"], found.get((row["file"], row["row"]), "")))

@@ -1,20 +1,30 @@
 """Small pictures of the pairs that the report shows, read again from their source."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
 
+from isoenergy.evaluation.explorer_atoms import picture_strips
+from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.rejection import Rejected
-from isoenergy.pairs.thumbnails import whole_thumbnail
-from isoenergy.settings.image_choices import ImageReading
+from isoenergy.pairs.thumbnails import thumbnail, whole_thumbnail
+from isoenergy.report.page.sae_drawings import ReadTable
+from isoenergy.settings.image_choices import UNRECORDED, ImageReading
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.picture_columns import Place, columns_of, image_files, image_folder
 
 _PIXELS = 96
+_MOST_PAIRS = 4000
+"""Whose pictures the explorer of the page gets; URLs are downloaded, each once."""
+_STRIP_BYTES = 11_000_000
+Images = Iterator[tuple[Place, Image.Image]]
 
 
 def given_pictures(
@@ -26,6 +36,54 @@ def given_pictures(
     `isoenergy.pairs.download`; or a folder or zip of image files that are named by the pairs' keys. store: its place.
     Raises InputError if it is neither, or the store cannot be read.
     """
+    return {place: _data_url(image) for place, image in _images(images, store, rows, reading)}
+
+
+def reading_of(store: Mapping[str, Any]) -> ImageReading:
+    """Return how images are read of what an evaluation says of its store."""
+    return ImageReading(**store["image_reading"]) if "image_reading" in store else UNRECORDED
+
+
+def with_given_pictures(table: ReadTable, store: Mapping[str, Any], images: str) -> ReadTable:
+    """Return what reads the tables of an evaluation; the explorer's atoms get pictures where they have none.
+
+    Pictures are read for the strongest atoms, up to some thousand pairs. store: what the evaluation says of it. images:
+    see `given_pictures`.
+    """
+
+    @cache
+    def read(name: str) -> pa.Table:
+        found = table(name)
+        if not name.endswith(f"/{EXPLORER_FILE}") or found["strip"].null_count < len(found):
+            return found
+        named = table(name.replace(EXPLORER_FILE, CAPTIONS_FILE))
+        if "file" not in named.column_names:  # an evaluation of before it said where its pairs are
+            return found
+        return _pictured(found, named, lambda rows: _images(images, store["uri"], rows, reading_of(store)))
+
+    return read
+
+
+def _pictured(atoms: pa.Table, named: pa.Table, read: Callable[[Sequence[Mapping[str, Any]]], Images]) -> pa.Table:
+    rows = {row["pair"]: row for row in named.to_pylist()}
+    wanted: dict[int, Mapping[str, Any]] = {}
+    strongest = atoms.sort_by([("energy", "descending")])
+    for images, texts in zip(*(strongest[f"{m}_pairs"].to_pylist() for m in MODALITIES), strict=True):
+        if len(wanted) >= _MOST_PAIRS:
+            break
+        wanted |= {pair: rows[pair] for pair in (*images, *texts)}
+    found = {place: thumbnail(image) for place, image in read(list(wanted.values()))}
+    places = {pair: (row["file"], row["row"]) for pair, row in wanted.items()}
+    pictures = {pair: found[place] for pair, place in places.items() if place in found}
+    cells, strips = picture_strips([atoms[f"{m}_pairs"].to_pylist() for m in MODALITIES], pictures, _STRIP_BYTES)
+    columns = {f"{m}_cells": pa.array(own, pa.list_(pa.int64())) for m, own in zip(MODALITIES, cells, strict=True)}
+    for name, column in {**columns, "strip": pa.array(strips, pa.binary())}.items():
+        atoms = atoms.set_column(atoms.column_names.index(name), name, column)
+    return atoms
+
+
+def _images(images: str, store: str, rows: Sequence[Mapping[str, Any]], reading: ImageReading) -> Images:
+    """Yield the images of some pairs that can be had."""
     wanted = {(row["file"], row["row"]): row["key"] for row in rows}
     opened = EmbeddingStore.open(store)
     if images in columns_of(opened):
@@ -33,11 +91,9 @@ def given_pictures(
     else:
         folder = image_folder(opened, images)
         files = {place: folder.fetch_named(key) for place, key in wanted.items()}
-    found = {}
     for place, file in files.items():
         with suppress(Rejected):
-            found[place] = _data_url(decode_image(file, reading))
-    return found
+            yield place, decode_image(file, reading)
 
 
 def _data_url(image: Image.Image) -> str:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,4 +98,8 @@ def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     without, *_ = write_report(evaluation, str(tmp_path / "without.html"))
     page, *_ = write_report(evaluation, str(tmp_path / "page.html"), images=str(folder))
     assert "data:image/webp;base64,U" not in Path(without).read_text()
-    assert Path(page).read_text().count("data:image/webp;base64,U") > 5
+    assert "data:image/webp;base64,U" in Path(page).read_text()
+    cells = [re.findall(r'"image_cells":(\[\[.*?\]\])', Path(each).read_text()) for each in (without, page)]
+    (bare,), (pictured,) = ([json.loads(found) for found in each] for each in cells)
+    assert {cell for atom in bare for cell in atom} == {-1}
+    assert sum(cell >= 0 for atom in pictured for cell in atom) > 20
