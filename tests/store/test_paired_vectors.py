@@ -66,13 +66,15 @@ def test_without_key_and_caption_a_row_is_called_by_its_place(tmp_path: Path) ->
 
 def test_half_precision_stays_and_modalities_can_be_chosen(tmp_path: Path) -> None:
     halves = {"b": fixed(AUDIO.astype(np.float16)), "a": fixed(-AUDIO.astype(np.float16))}
-    store = stored(write(tmp_path, **halves), tmp_path, modalities="a,b")
+    uri = write(tmp_path, **halves)
+    store = stored(uri, tmp_path, modalities="a,b")
     assert store.manifest.dtype == "float16"
     assert list(store.manifest.modalities) == ["a", "b"]
     arrays = store.read_unit_arrays(store.commits[0].unit)
     np.testing.assert_array_equal(arrays.images, -AUDIO.astype(np.float16))
     np.testing.assert_array_equal(arrays.texts, AUDIO.astype(np.float16))
-    assert "audio" in store.manifest.passed_through
+    assert "audio" in open_vectors(uri, ("a", "b")).manifest().passed_through
+    assert "audio" not in store.manifest.passed_through  # of a view: further vectors stay where they are
 
 
 def test_splits_of_the_source_are_kept(tmp_path: Path) -> None:
