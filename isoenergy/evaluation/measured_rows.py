@@ -38,9 +38,9 @@ class StoreReference:
     split: Pairs
     widths: tuple[tuple[str, int], ...] = field(metadata=NOT_IDENTITY)
     """Name and width of each modality; the fingerprint decides them."""
-    view_of: str = field(default="", metadata=PLACE)
+    view_of: str = field(default="", metadata=NOT_IDENTITY)
     """Where the files lie that the vectors are in, if the store is a view."""
-    dtype: StoredDtype = field(default="float32", metadata=PLACE)
+    dtype: StoredDtype = field(default="float32", metadata=NOT_IDENTITY)
 
     @classmethod
     def of(cls, store: EmbeddingStore, split: Pairs) -> Self:

@@ -33,4 +33,3 @@ def transfer_rows(sae: str | None, carried: Measured, refitted: Measured) -> lis
 
 def _is_variant(value: Any) -> bool:
     return isinstance(value, Mapping) and "difference_in_means" in value
-
