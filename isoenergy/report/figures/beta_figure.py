@@ -25,13 +25,13 @@ def has_betas(saes: Sequence[Sae]) -> bool:
     return len({sae["config"]["beta"] for sae in real_saes(saes)}) > 1
 
 
-def measures_by_beta(saes: Sequence[Sae]) -> Figure:
+def measures_by_beta(saes: Sequence[Sae], narrow: bool = False) -> Figure:
     """Draw R², bimodal energy, δ_r@1 and p_acc against β with intervals, a point a training; hollow: a null model.
 
-    The line leads through the means at each β.
+    The line leads through the means at each β. narrow: for a phone, one panel below the other.
     """
-    figure = Figure(figsize=(10.4, 6.2), layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True).ravel()
+    figure = Figure(figsize=(4.5, 10.5) if narrow else (10.4, 6.2), layout="constrained")
+    panels = figure.subplots(*((4, 1) if narrow else (2, 2)), sharex=True).ravel()
     betas = sorted({sae["config"]["beta"] for sae in saes})
     for axes, (path, title) in zip(panels, _PANELS.items(), strict=True):
         axes.set_xscale("symlog", linthresh=min(filter(None, betas), default=1.0), linscale=0.6)
@@ -46,7 +46,7 @@ def measures_by_beta(saes: Sequence[Sae]) -> Figure:
         plain(axes)
     for axes in [axes for axes in panels if axes.containers][:1]:
         axes.legend(frameon=False, fontsize=9)
-    for axes in panels[2:]:
+    for axes in panels[-1:] if narrow else panels[2:]:
         axes.set_xlabel("weight of the alignment, β")
     return figure
 

@@ -25,15 +25,26 @@ class Drawing:
     """How to read it."""
     figure: Figure
     wide: bool
+    narrow: Figure | None = None
+    """The same for a phone, its panels one below the other; None: it is as narrow already."""
 
     @classmethod
-    def of(cls, name: str, alt: str, figure: Figure, wide: bool = False, caption: str = "") -> Self:
+    def of(
+        cls,
+        name: str,
+        alt: str,
+        figure: Figure,
+        wide: bool = False,
+        caption: str = "",
+        narrow: Figure | None = None,
+    ) -> Self:
         """Return the drawing of a figure; wide: it takes both columns of the page."""
-        return cls(name, alt, caption, figure, wide)
+        return cls(name, alt, caption, figure, wide, narrow)
 
     def named(self, naming: Naming) -> Self:
         """Return it with the modalities' names."""
-        return replace(self, alt=naming(self.alt), caption=naming(self.caption), figure=naming.in_figure(self.figure))
+        figure, narrow = naming.in_figure(self.figure), self.narrow and naming.in_figure(self.narrow)
+        return replace(self, alt=naming(self.alt), caption=naming(self.caption), figure=figure, narrow=narrow)
 
     @cached_property
     def files(self) -> Mapping[str, bytes]:
@@ -45,4 +56,13 @@ class Drawing:
     @property
     def url(self) -> str:
         """The figure as a data URL."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.files["svg"]).decode()
+        return _url(self.files["svg"])
+
+    @cached_property
+    def narrow_url(self) -> str:
+        """The figure for a phone as a data URL; empty if there is none of its own."""
+        return _url(as_bytes(self.narrow, "svg")) if self.narrow else ""
+
+
+def _url(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()

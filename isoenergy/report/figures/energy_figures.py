@@ -34,7 +34,8 @@ def energy_scatter(atoms: pa.Table, title: str) -> Figure:
         chosen, colour = kind == name, COLOURS[name]
         _weaker_sides(axes, live.filter(pa.array(chosen)), x[chosen], y[chosen], floor, colour)
         for these, face in ((chosen & unequal, "none"), (chosen & ~unequal, colour)):
-            axes.scatter(x[these], y[these], s=area[these], facecolor=face, edgecolor=colour, linewidth=0.9, alpha=0.7)
+            style: dict[str, Any] = {"facecolor": face, "edgecolor": colour, "linewidth": 0.9, "alpha": 0.7}
+            axes.scatter(x[these], y[these], s=area[these], rasterized=True, **style)  # thousands, as in the projection
         axes.scatter([], [], s=40, color=colour, label=f"{label} ({chosen.sum():,})")
     axes.axline((1, 1), slope=1, color=QUIET, linewidth=1, linestyle="--")
     highest = max(energy.max(initial=floor) for energy in energies) * 2
@@ -90,7 +91,7 @@ def _weaker_sides(axes: Axes, atoms: pa.Table, x: Floats, y: Floats, floor: floa
     tested = np.isfinite(atoms["p_value"].to_numpy())
     stronger = np.maximum(x, y)
     low, high = (np.maximum(stronger * atoms[f"sharedness_{end}"].to_numpy(), floor) for end in ("low", "high"))
-    line: dict[str, Any] = {"color": colour, "linewidth": 0.7, "alpha": 0.35, "zorder": 1}
+    line: dict[str, Any] = {"color": colour, "linewidth": 0.7, "alpha": 0.35, "zorder": 1, "rasterized": True}
     above, beside = tested & (x >= y), tested & (x < y)
     axes.vlines(x[above], low[above], high[above], **line)
     axes.hlines(y[beside], low[beside], high[beside], **line)

@@ -59,20 +59,24 @@ def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str, narrow
     return figure
 
 
-def recall_along_sweeps(original: Mapping[str, Any], sae: Sae, label: str) -> Figure:
-    """Draw the difference in means against R@1 in batches along each sweep, beside removing the unimodal atoms."""
-    figure = Figure(figsize=(10.4, 4.8), layout="constrained")
-    figure.suptitle(f"{label}: how far to shift, how many dimensions to remove", fontsize=11)
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+def recall_along_sweeps(original: Mapping[str, Any], sae: Sae, label: str, narrow: bool = False) -> Figure:
+    """Draw the difference in means against R@1 in batches along each sweep, beside removing the unimodal atoms.
+
+    narrow: for a phone, one panel below the other.
+    """
+    figure = Figure(figsize=(4.5, 8.2) if narrow else (10.4, 4.8), layout="constrained")
+    figure.suptitle(f"{label}: how far to shift, how many dimensions to remove", fontsize=11, wrap=True)
+    panels = figure.subplots(*((2, 1) if narrow else (1, 2)), sharex=True, sharey=True)
     labels = [_sweep(axes, sweep, original, sae["results"]) for axes, sweep in zip(panels, _SWEEPS, strict=True)]
     for axes, title in zip(panels, _SWEEPS.values(), strict=True):
         axes.set_title(title, fontsize=10)
         axes.set(xlabel="difference in means (left is better)")
         axes.margins(0.1)
         plain(axes)
-    panels[0].set_ylabel(f"{IN_BATCHES.name} (up is better)")
+        axes.set_ylabel(f"{IN_BATCHES.name} (up is better)")
+        axes.label_outer()
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(handles, names, loc="outside lower center", ncols=1 if narrow else 3, frameon=False, fontsize=8)
     for axes, wanted in zip(panels, labels, strict=True):  # the panels share their limits: final when all is drawn
         label_points(axes, *wanted)
     return figure

@@ -23,11 +23,15 @@ _GALLERY_PANELS = {"ndcg": "NDCG@10", "own": "share of the query’s own modalit
 _MODALITIES = {"text": COLOURS["text"], "image": COLOURS["image"]}
 
 
-def retrieval_from_one_gallery(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
-    """Draw NDCG@10, and how much of the first ten is of the query's own modality, a row a kind of embeddings."""
+def retrieval_from_one_gallery(task: Mapping[str, Any], names: Mapping[str, str], narrow: bool = False) -> Figure:
+    """Draw NDCG@10, and how much of the first ten is of the query's own modality, a row a kind of embeddings.
+
+    narrow: for a phone, one panel below the other.
+    """
     rows = task["rows"]
-    figure = Figure(figsize=(10.4, 1.4 + 0.27 * len(rows)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    height = 1.4 + 0.27 * len(rows)
+    figure = Figure(figsize=(4.5, 2 * height) if narrow else (10.4, height), layout="constrained")
+    panels = figure.subplots(*((2, 1) if narrow else (1, 2)), sharey=True)
     for axes, (measure, title) in zip(panels, _GALLERY_PANELS.items(), strict=True):
         for offset, (modality, colour) in zip((-0.12, 0.12), _MODALITIES.items(), strict=True):
             found = [row["values"][f"{measure}_{modality}"] for row in rows]
@@ -35,14 +39,14 @@ def retrieval_from_one_gallery(task: Mapping[str, Any], names: Mapping[str, str]
         axes.set(xlabel=title, xlim=(0, 1))
         plain(axes)
     panels[1].axvline(1 / 3, color="#888888", linewidth=1, linestyle="--")
-    panels[0].set_yticks(range(len(rows)), [_title(row, names) for row in rows], fontsize=8)
+    panels[0].set_yticks(range(len(rows)), _titles(rows, names, narrow), fontsize=8)
     panels[0].invert_yaxis()
     for number, (before, after) in enumerate(pairwise(rows)):
         if before["sae"] != after["sae"]:
             for axes in panels:
                 axes.axhline(number + 0.5, color="#cccccc", linewidth=0.8)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper right", ncols=1 if narrow else 2, frameon=False, fontsize=9)
     return figure
 
 
@@ -88,9 +92,9 @@ def tasks_at_a_glance(tasks: Sequence[Mapping[str, Any]], sae: str, label: str, 
     return figure
 
 
-def distances_to_images(task: Mapping[str, Any], names: Mapping[str, str]) -> Figure:
-    """Draw the distances of queries, and of their targets, to the k-th nearest image."""
-    figure = Figure(figsize=(10.4, 3.8), layout="constrained")
+def distances_to_images(task: Mapping[str, Any], names: Mapping[str, str], narrow: bool = False) -> Figure:
+    """Draw the distances of queries, and of their targets, to the k-th nearest image. narrow: for a phone."""
+    figure = Figure(figsize=(4.5, 5.2) if narrow else (10.4, 3.8), layout="constrained")
     axes = figure.subplots()
     edges = np.array(task["histogram"]["edges"])
     middle, seen = (edges[:-1] + edges[1:]) / 2, 0
@@ -108,13 +112,18 @@ def distances_to_images(task: Mapping[str, Any], names: Mapping[str, str]) -> Fi
     axes.set(xlabel="cosine distance to the 5th nearest image", ylabel="share of the queries", xlim=(0, last or 1))
     axes.set_ylim(bottom=0)
     plain(axes)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center" if narrow else "outside right upper", frameon=False, fontsize=8)
     return figure
 
 
-def _title(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    kind = EMBEDDINGS[row["embeddings"]]
-    return kind if row["sae"] is None else f"{names[row['sae']]}: {kind}"
+def _titles(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], narrow: bool) -> list[str]:
+    """Return what each row is of; narrow: the SAE is named at the first of its rows alone."""
+    kinds, saes = [EMBEDDINGS[row["embeddings"]] for row in rows], [row["sae"] for row in rows]
+    named = [
+        sae is not None and not (narrow and sae == before) for before, sae in zip([None, *saes], saes, strict=False)
+    ]
+    between = "\n" if narrow else " "
+    return [f"{names[sae]}:{between}{kind}" if own else kind for kind, sae, own in zip(kinds, saes, named, strict=True)]
 
 
 def _points(axes: Axes, values: list[Mapping[str, float]], offset: float, colour: str, label: str) -> None:

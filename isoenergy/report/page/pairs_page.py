@@ -6,12 +6,12 @@ from typing import Any
 from isoenergy.evaluation.results import ATOMS_FILE, CURVES_FILE
 from isoenergy.report.figures.beta_figure import has_betas, measures_by_beta
 from isoenergy.report.figures.drawing import Drawing
-from isoenergy.report.figures.gap_figure import gaps_of_variants
 from isoenergy.report.naming import Naming
 from isoenergy.report.page.explorer import Explorer
+from isoenergy.report.page.gap_drawing import gap_drawing
 from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.rendering import Page, environment
-from isoenergy.report.page.sae_drawings import ReadTable, projection_drawing
+from isoenergy.report.page.sae_drawings import ReadTable
 from isoenergy.report.page.sae_section import SaeSection
 from isoenergy.report.page.task_sections import TaskReport
 from isoenergy.report.saes import Sae, is_null, labels, real_saes, trainings
@@ -34,18 +34,18 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable) -> Page:
     shown = {
         sae["name"]: SaeSection.of(sae, summary, names[sae["name"]], atoms[sae["name"]], table, naming) for sae in real
     }
-    gaps, narrow_gaps = (_gaps(original, real, names, narrow).named(naming) for narrow in (False, True))
+    gaps = gap_drawing(original, real, names).named(naming)
     by_beta = [each.named(naming) for each in _by_beta(saes)]
     tasks = TaskReport.of(summary["tasks"], saes, names)
     sections = {  # by the template that shows it
-        "verdict": _verdict(found, shown, table, naming),
+        "verdict": _verdict(found, shown),
         "paper_table": {
             "rows": paper_table.paper_table(saes, names, store["encoder"]),
             "columns": paper_table.COLUMNS,
             "has_published": bool(published(store["encoder"])),
             "drawings": by_beta,
         },
-        "gap": {"drawing": gaps, "narrow": narrow_gaps, "embeddings": ("reconstructed", "bimodal", "unimodal")},
+        "gap": {"drawing": gaps, "embeddings": ("reconstructed", "bimodal", "unimodal")},
         "tasks": tasks,
         "rivals": {
             "groups": rivals.rival_table(original, real, names),
@@ -73,28 +73,11 @@ def _headline(summary: Mapping[str, Any], names: Mapping[str, str]) -> Headline 
     return headline(summary["saes"], names, summary["pairs"]["chance_r10"], original_r10)
 
 
-def _verdict(
-    found: Headline | None, shown: Mapping[str, SaeSection], table: ReadTable, naming: Naming
-) -> dict[str, Any]:
-    """Return the headline, the SAE that it is about, and its picture for a phone; nothing of null models alone."""
+def _verdict(found: Headline | None, shown: Mapping[str, SaeSection]) -> dict[str, Any]:
+    """Return the headline and the SAE that it is about; nothing of null models alone."""
     if found is None:
-        return {"headline": None, "shown": None, "narrow": None, "trainings": 1}
-    narrow = projection_drawing(found.sae, found.label, table, narrow=True).named(naming)
-    runs = len(trainings(found.sae))
-    return {"headline": found, "shown": shown[found.sae["name"]], "narrow": narrow, "trainings": runs}
-
-
-def _gaps(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping[str, str], narrow: bool) -> Drawing:
-    return Drawing.of(
-        "gaps",
-        "difference in means and R@10 of the embeddings and of what each SAE rebuilds, as they are and after each way "
-        "to close the gap, with intervals",
-        gaps_of_variants(original, saes, names, narrow),
-        wide=True,
-        caption="Lines lead from all atoms of an SAE to its bimodal ones. Bars: 95% intervals, some smaller than the "
-        "marks. The difference in means vanishes under centring by construction; the gap by optimal transport, which "
-        "sees the clouds’ shapes too, is in the table of all measures.",
-    )
+        return {"headline": None, "shown": None, "trainings": 1}
+    return {"headline": found, "shown": shown[found.sae["name"]], "trainings": len(trainings(found.sae))}
 
 
 def _by_beta(saes: Sequence[Sae]) -> list[Drawing]:
@@ -106,6 +89,7 @@ def _by_beta(saes: Sequence[Sae]) -> list[Drawing]:
         "R², bimodal share of the energy, δ_r@1 and p_acc against β, for SAEs on true pairs and null models",
         measures_by_beta(saes),
         wide=True,
+        narrow=measures_by_beta(saes, narrow=True),
         caption="What alignment buys and costs as its weight grows. Hollow: the same objective on shuffled pairs; "
         "only what lies apart from it needs pairs that belong together. Bars: 95% intervals, of one training each.",
     )

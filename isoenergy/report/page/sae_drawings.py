@@ -77,6 +77,7 @@ def atom_drawings(sae: Sae, label: str, atoms: pa.Table, table: ReadTable) -> li
             "each tested atom’s sharedness with its interval, in order, and how many atoms have how much of it",
             sharedness_of_atoms(atoms, label),
             wide=True,
+            narrow=sharedness_of_atoms(atoms, label, narrow=True),
             caption="Sharedness is the smaller energy over the larger: 1 is evenly shared. Many whole intervals in the "
             "grey zone would mean that the cut of μ at 0.05 calls bimodal or unimodal what is neither.",
         ),
@@ -93,29 +94,31 @@ def atom_drawings(sae: Sae, label: str, atoms: pa.Table, table: ReadTable) -> li
     ]
 
 
-def projection_drawing(sae: Sae, label: str, table: ReadTable, narrow: bool = False) -> Drawing:
-    """Return both modalities before and after the removal of the unimodal atoms. narrow: for a phone."""
+def projection_drawing(sae: Sae, label: str, table: ReadTable) -> Drawing:
+    """Return both modalities before and after the removal of the unimodal atoms."""
     points = table(f"{sae['projection']}/{PROJECTION_FILE}")
     gap = {name: sae["results"]["geometry"][name]["difference_in_means_interval"] for name in PROJECTED}
     return Drawing.of(
         "projection",
         "images and captions as two clouds of points along the gap and across it: with all atoms the difference in "
         f"means is {with_bounds(gap['reconstructed'])}, without the unimodal atoms {with_bounds(gap['bimodal'])}",
-        projected_pairs(points, sae["results"], label, stacked=narrow),
+        projected_pairs(points, sae["results"], label),
         wide=True,
+        narrow=projected_pairs(points, sae["results"], label, stacked=True),
         caption="Test pairs rebuilt by the autoencoder, and the same without its unimodal atoms, in the same two axes: "
         "the direction of the gap, and the principal one across it. Crosses: the means, whose distance is the gap. "
         "Of one training.",
     )
 
 
-def rival_drawing(original: Mapping[str, Any], sae: Sae, label: str, narrow: bool = False) -> Drawing:
-    """Return what closing the gap costs or gains at recall. narrow: for a phone."""
+def rival_drawing(original: Mapping[str, Any], sae: Sae, label: str) -> Drawing:
+    """Return what closing the gap costs or gains at recall."""
     return Drawing.of(
         "rivals",
         "relative modality gap against R@1 of every way to close the gap",
-        gap_against_recall(original, sae, label, narrow),
+        gap_against_recall(original, sae, label),
         wide=True,
+        narrow=gap_against_recall(original, sae, label, narrow=True),
         caption="Upper left is better: a smaller gap and more of the pairs found. Named: nothing done, the winner, "
         "centring, and the removal of unimodal atoms. Bars: 95% intervals.",
     )
@@ -128,6 +131,7 @@ def sweeps_drawing(original: Mapping[str, Any], sae: Sae, label: str) -> Drawing
         "difference in means against R@1 along the sweeps of step sizes and of gap dimensions",
         recall_along_sweeps(original, sae, label),
         wide=True,
+        narrow=recall_along_sweeps(original, sae, label, narrow=True),
         caption="Each curve starts at 0, nothing moved. The diamond is the removal of the unimodal atoms; a curve "
         "that passes above or left of it does better. Bars: 95% intervals.",
     )

@@ -33,7 +33,6 @@ class SaeSection:
     verdict: Sequence[Finding]
     rivals: Sequence[str]
     rival: Drawing
-    narrow_rival: Drawing
     sweeps: Drawing
     projection: Drawing
     atom_drawings: Sequence[Drawing]
@@ -57,7 +56,6 @@ class SaeSection:
             verdict=verdict(sae, summary["saes"], summary["pairs"]["chance_r10"]),
             rivals=rival_sentences(original, sae),
             rival=rival_drawing(original, sae, label).named(naming),
-            narrow_rival=rival_drawing(original, sae, label, narrow=True).named(naming),
             sweeps=sweeps_drawing(original, sae, label).named(naming),
             projection=projection_drawing(sae, label, table).named(naming),
             atom_drawings=[drawing.named(naming) for drawing in atom_drawings(sae, label, atoms, table)],

@@ -49,8 +49,6 @@ class TaskReport:
     sections: Sequence[TaskSection]
     glance: Drawing | None
     """The overview as a figure."""
-    narrow_glance: Drawing | None
-    """The same for a phone."""
 
     @classmethod
     def of(cls, tasks: Sequence[Task], saes: Sequence[Sae], names: Mapping[str, str]) -> Self:
@@ -67,8 +65,8 @@ class TaskReport:
             rows.append(Row(f"{task['title']}: {MEASURES[measure][0]}", "", cells))
         compared = [task for task in tasks if "histogram" not in task]
         name = real[0]["name"] if real else ""
-        glances = [_glance(compared, name, names.get(name, ""), narrow) for narrow in (False, True)]
-        return cls(list(kinds.values()), rows, [_section(task, names) for task in tasks], *glances)
+        glance = _glance(compared, name, names.get(name, ""))
+        return cls(list(kinds.values()), rows, [_section(task, names) for task in tasks], glance)
 
     @property
     def drawings(self) -> list[Drawing]:
@@ -77,14 +75,15 @@ class TaskReport:
         return shown + [drawing for section in self.sections for drawing in section.drawings]
 
 
-def _glance(tasks: Sequence[Task], sae: str, label: str, narrow: bool) -> Drawing | None:
+def _glance(tasks: Sequence[Task], sae: str, label: str) -> Drawing | None:
     if not tasks:
         return None
     return Drawing.of(
         "tasks",
         "the first measure of each task, of the embeddings as they are and centred, of all atoms and of bimodal ones",
-        tasks_at_a_glance(tasks, sae, label, narrow),
+        tasks_at_a_glance(tasks, sae, label),
         wide=True,
+        narrow=tasks_at_a_glance(tasks, sae, label, narrow=True),
         caption="Violet against grey: what removing the unimodal atoms does; white against black: what centring does.",
     )
 
@@ -139,11 +138,13 @@ def _drawings(task: Task, names: Mapping[str, str]) -> list[Drawing]:
             "Left: what is found. Right: the gap’s footprint, how much of the first ten is of the query’s own modality "
             "alone; the line is a third, the share of the gallery. Bars: 95% intervals."
         )
-        return [Drawing.of(f"task-{slug}", alt, retrieval_from_one_gallery(task, names), wide=True, caption=caption)]
+        draw = retrieval_from_one_gallery
+        return [Drawing.of(f"task-{slug}", alt, draw(task, names), True, caption, draw(task, names, narrow=True))]
     if "histogram" in task:
         alt = "distances to the fifth nearest image: targets, sources, changes and sums"
         caption = "How far queries lie from images. What lies over the targets’ curve looks like an image."
-        return [Drawing.of(f"task-{slug}", alt, distances_to_images(task, names), wide=True, caption=caption)]
+        draw = distances_to_images
+        return [Drawing.of(f"task-{slug}", alt, draw(task, names), True, caption, draw(task, names, narrow=True))]
     return []
 
 
