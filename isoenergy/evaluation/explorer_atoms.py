@@ -96,7 +96,7 @@ def gather_explorer(config: ExplorerConfig, inputs: Inputs, output: Path) -> Res
 
     `explorer.parquet` has the columns of `atoms_table`; for each modality the strongest pairs, their coefficients,
     their cells in the strip (-1: no picture) and the histogram of activations; the partners; and the strip, thumbnails
-    side by side as one WebP.
+    side by side as one AVIF.
     """
     statistics = load_statistics(inputs["statistics"])
     atoms = atoms_table(inputs["statistics"], inputs["fit"])

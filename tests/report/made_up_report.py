@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
+from isoenergy.evaluation.results import CAPTIONS_FILE, EDGES_FILE, EXPLORER_FILE, PLACES_FILE
 from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, strip, thumbnail
 from isoenergy.report.page.page import write_report
 from isoenergy.sae.sae_config import SaeConfig
@@ -50,7 +50,8 @@ def write_made_up_report(folder: Path, atoms: int = 4096, output: str = "") -> s
         saes = [write_sae(folder / name, config) for name, config in zip(NAMES, configs, strict=True)]
         found = evaluated(store, saes, evaluation, sample=20)
     write_made_up_explorer(evaluation / "made-up", atoms)
-    found["saes"][1]["explorer"] = "made-up"
+    write_made_up_places(evaluation / "made-up", atoms)
+    found["saes"][1] |= {"explorer": "made-up", "atom_map": "made-up"}
     (evaluation / "evaluation.json").write_text(strict_json.dumps(found))
     return write_report(f"{evaluation}/evaluation.json", output or f"{folder}/report.html")[0]
 
@@ -109,6 +110,21 @@ def write_made_up_explorer(folder: Path, atoms: int) -> None:
     shown = [caption(generator, pair) for pair in pairs.ravel().tolist()]
     shown[0], shown[PAIRS_PER_ATOM], shown[3 * PAIRS_PER_ATOM - 1] = HOSTILE, *OF_CATS
     pq.write_table(pa.table({"pair": pairs.ravel(), "caption": shown}), folder / CAPTIONS_FILE)
+
+
+def write_made_up_places(folder: Path, atoms: int) -> None:
+    """All atoms on a map, in groups; no bridges."""
+    generator = np.random.default_rng(2)
+    places = (generator.normal(size=(30, 2)) * 10)[generator.integers(0, 30, atoms)] + generator.normal(size=(atoms, 2))
+    coordinates = {f"{by}_{axis}": places[:, number] for by in ("pca", "umap") for number, axis in enumerate("xy")}
+    columns = {"atom": np.arange(atoms), "energy": np.ones(atoms), "modality_score": generator.random(atoms)}
+    pq.write_table(pa.table(columns | coordinates), folder / PLACES_FILE)
+    none = {
+        "image_atom": pa.array([], pa.int64()),
+        "text_atom": pa.array([], pa.int64()),
+        "weight": pa.array([], pa.float64()),
+    }
+    pq.write_table(pa.table(none), folder / EDGES_FILE)
 
 
 def caption(generator: np.random.Generator, pair: int) -> str:

@@ -56,7 +56,7 @@ from workflows.evaluation.evaluated_saes import by_seed, sae_reference, step_pre
 from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.steps.step_plan import Step
 
-STRIP_BYTES = 21_500_000
+STRIP_BYTES = 13_500_000
 """Thumbnails in the report; base64 makes a third more of them."""
 _MOST_COMPARED = 6
 """SAEs of which every pair of dictionaries is compared; more are compared with the first alone."""

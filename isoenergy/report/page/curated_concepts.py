@@ -36,7 +36,7 @@ class Concept:
     modality_score: float
     agreement: float | None
     strip: str
-    """Its pictures side by side, a WebP in base64; empty if there is none."""
+    """Its pictures side by side, an AVIF in base64; empty if there is none."""
     gaps: int
     """Between the strip's pictures."""
     images: Sequence[tuple[int, str, str]]

@@ -1,12 +1,13 @@
 """The concept explorer of the page: every live atom of every SAE, as data that a script shows a few at a time.
 
-The page holds numbers and captions as JSON, and thumbnails as base64 in blocks, none of which is parsed before it is
-looked at. Captions are untrusted: they are JSON here, and text nodes in the script, never markup.
+The page holds numbers and captions as deflated JSON, and thumbnails in blocks, all in base64, none of which is parsed
+before it is looked at. Captions are untrusted: they are JSON here, and text nodes in the script, never markup.
 """
 
 import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from isoenergy.evaluation.results import CAPTIONS_FILE, CLASSES, EXPLORER_FILE, UNEQUAL_Q
+from isoenergy.evaluation.results import CAPTIONS_FILE, CLASSES, EXPLORER_FILE, PLACES_FILE, UNEQUAL_Q
 from isoenergy.report.saes import Sae
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.activation_histogram import BINS_AN_OCTAVE, LEAST_OCTAVE
 
-_MOST_PICTURE_BYTES = 22_000_000
+_MOST_PICTURE_BYTES = 14_000_000
 """Where there are more, the strongest atoms have theirs; base64 makes a third more of them."""
 _ATOMS_A_BLOCK = 32
 _CLASSES = (*CLASSES, "dead")
@@ -54,7 +55,7 @@ class Explorer:
     first: str
     """The SAE that is shown first."""
     data: Markup
-    """Numbers and captions of all atoms, as JSON."""
+    """Numbers and captions of all atoms: JSON, deflated, in base64."""
     blocks: Sequence[Markup]
     """Strips of thumbnails in base64, a line an atom, an empty one where there is none."""
     script: Markup
@@ -76,20 +77,25 @@ class Explorer:
             "atoms_a_block": _ATOMS_A_BLOCK,
             "captions": captions.texts,
             "saes": [
-                {"name": sae["name"], "label": labels[sae["name"]], **_columns(atoms, captions, lines)}
+                {
+                    "name": sae["name"],
+                    "label": labels[sae["name"]],
+                    **_columns(atoms, captions, lines),
+                    "places": _places(atoms, table(f"{sae['atom_map']}/{PLACES_FILE}")),
+                }
                 for sae, atoms, lines in zip(saes, tables, pictures, strict=True)
             ],
         }
         return cls(
             labels={sae["name"]: labels[sae["name"]] for sae in saes},
             first=first,
-            data=_json(data),
+            data=_deflated(data),
             blocks=[
                 Markup("\n".join(lines[start : start + _ATOMS_A_BLOCK]))
                 for lines in pictures
                 for start in range(0, len(lines), _ATOMS_A_BLOCK)
             ],
-            script=_asset("page.js") + _asset("explorer.js"),
+            script=_asset("page.js") + _shared("atom_map.js") + _asset("explorer.js"),
             style=_asset("explorer.css"),
         )
 
@@ -138,6 +144,14 @@ def _columns(atoms: pa.Table, captions: _Captions, strips: Sequence[str]) -> dic
     }
 
 
+def _places(atoms: pa.Table, places: pa.Table) -> list[tuple[float, float] | None]:
+    """Return where each atom is on the map: by UMAP, by the principal axes where there are too few atoms for it."""
+    by = "pca" if places["umap_x"].null_count else "umap"
+    x, y = (_rounded(places[f"{by}_{axis}"]) for axis in "xy")
+    of_atom = dict(zip(places["atom"].to_pylist(), zip(x, y, strict=True), strict=True))
+    return [of_atom.get(atom) for atom in atoms["atom"].to_pylist()]
+
+
 def _strips(tables: Sequence[pa.Table]) -> Iterator[list[str]]:
     """Yield the strips of each SAE's atoms; those of the strongest atoms of all, as many as the page has room for."""
     sizes = [pc.fill_null(pc.binary_length(table["strip"]), 0).to_numpy() for table in tables]
@@ -174,10 +188,16 @@ def _starts(lists: pa.ListArray) -> pa.Array:
     return pc.subtract(lists.offsets, lists.offsets[0])
 
 
-def _json(value: Any) -> Markup:
-    """Return JSON that no HTML parser takes for anything but text."""
+def _deflated(value: Any) -> Markup:
+    """Return JSON as zlib's bytes in base64, which the browser's DecompressionStream reads."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))
+    return Markup(base64.b64encode(zlib.compress(text.encode(), 9)).decode())
+
+
+def _shared(name: str) -> Markup:
+    """Return a module of the live explorer's page as part of a script."""
+    text = files("isoenergy").joinpath("explorer", "page", name).read_text()
+    return Markup(text.replace("\nexport function ", "\nfunction "))
 
 
 def _asset(name: str) -> Markup:

@@ -1,6 +1,6 @@
 "use strict";
 /**
- * The concept explorer. The page's data stand in script elements that no browser runs; they are read when the explorer
+ * The concept explorer. The page's data stand in script elements that no browser runs; they are inflated when the explorer
  * comes near, and a strip of thumbnails when its card does. What is shown of an atom follows from the page's hash,
  * `#SAE/atom-12`, so that links and the back button work. Captions are untrusted: they only ever become text.
  *
@@ -36,6 +36,7 @@
  * @property {number[][]} partners Numbers of atoms.
  * @property {number[][]} weights
  * @property {number[][]} atom_is_image 1: the atom is the image side of the bridge to this partner.
+ * @property {([number, number] | null)[]} places Where they are on the map.
  *
  * @typedef {object} Data
  * @property {string[]} classes
@@ -87,6 +88,8 @@
 
   /** @type {Data} */
   let data;
+  /** @type {Promise<void> | undefined} That `data` are there, once they are asked for. */
+  let started;
   /** @type {Row[]} */
   let rows = [];
   /** @type {string[]} Captions in lower case. */
@@ -104,9 +107,12 @@
 
   // ---------------------------------------------------------------- data
 
-  function start() {
-    if (data) return;
-    data = JSON.parse(part("data").textContent ?? "");
+  const start = () => (started ??= read());
+
+  async function read() {
+    const packed = Uint8Array.from(atob(part("data").textContent ?? ""), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    data = await new Response(stream).json();
     lower = data.captions.map((caption) => caption.toLowerCase());
     let firstBlock = 0;
     for (const sae of data.saes) {
@@ -116,9 +122,10 @@
       firstBlock += Math.ceil(sae.atom.length / data.atoms_a_block);
     }
     search();
+    showMap();
   }
 
-  /** @param {Row} row @returns {string} A WebP in base64; empty if there is none. */
+  /** @param {Row} row @returns {string} An AVIF in base64; empty if there is none. */
   function stripOf(row) {
     let lines = strips.get(row.block);
     if (!lines) {
@@ -193,6 +200,7 @@
   }
 
   function search() {
+    if (!data) return; // it searches once they are there
     words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
     const [sae, kind, meaning, test, key] = ["sae", "class", "meaning", "test", "sort"].map(chosen);
     const asked = isAskedFor();
@@ -315,7 +323,7 @@
   function setStrip(holder, row) {
     const strip = stripOf(row);
     if (!strip) return;
-    holder.style.setProperty("--strip", `url(data:image/webp;base64,${strip})`);
+    holder.style.setProperty("--strip", `url(data:image/avif;base64,${strip})`);
     const cells = MODALITIES.flatMap((modality) => row.sae[`${modality}_cells`][row.at]);
     holder.style.setProperty("--gaps", String(Math.max(1, ...cells)));
   }
@@ -364,6 +372,44 @@
       items.append(item);
     });
     return items;
+  }
+
+  // ---------------------------------------------------------------- the map
+
+  const mapped = /** @type {HTMLDetailsElement} */ (part("map"));
+  const tip = /** @type {HTMLElement} */ (mapped.querySelector(".explorer-tip"));
+  const canvas = /** @type {HTMLCanvasElement} */ (mapped.querySelector("canvas"));
+  const map = atomMap(canvas, tip, new Set(), told, (place) => {
+    const { sae, at } = onMap[place];
+    go(hashOf(sae.name, sae.atom[at]));
+  });
+  /** @type {Row[]} The atoms on it. */
+  let onMap = [];
+
+  function showMap() {
+    if (!data || !mapped.open) return;
+    const name = chosen("sae") || data.saes[0].name;
+    onMap = rows.filter(({ sae, at }) => sae.name === name && sae.places[at]);
+    map.show({
+      places: onMap.map(({ sae, at }) => /** @type {[number, number]} */ (sae.places[at])),
+      energy: onMap.map(({ sae, at }) => sae.energy[at]),
+      classes: onMap.map(({ sae, at }) => data.classes[sae.class[at]]),
+    });
+  }
+
+  /** @param {number} place */
+  async function told(place) {
+    const { sae, at } = onMap[place];
+    const places = new Map(onMap.map((row, other) => [row.sae.atom[row.at], other]));
+    const bonds = sae.partners[at].map((atom, rank) => ({ place: places.get(atom) ?? -1, weight: sae.weights[at][rank] }));
+    const shown = element("ul", "explorer-pictures");
+    shown.append(...[...pictures(onMap[place], "image").children].slice(0, 3));
+    setStrip(tip, onMap[place]);
+    const caption = [...sae.text_captions[at], ...sae.image_captions[at]][0];
+    const kind = CLASS_NAMES[/** @type {keyof typeof CLASS_NAMES} */ (data.classes[sae.class[at]])];
+    const nodes = [element("strong", "", `atom ${sae.atom[at]}`), ` ${kind}`, shown];
+    if (caption !== undefined) nodes.push(element("span", "quiet", data.captions[caption]));
+    return { bonds: bonds.filter((bond) => bond.place >= 0), nodes };
   }
 
   // ---------------------------------------------------------------- one atom
@@ -623,14 +669,15 @@
   }
 
   /** @param {string} hash Show what it names, or nothing. */
-  function follow(hash) {
+  async function follow(hash) {
     shownHash = hash;
     const wanted = named();
     if (!wanted) {
       if (dialog.open) dialog.close();
       return;
     }
-    start();
+    if (!data) await start(); // what is shown already changes at once
+    if (shownHash !== hash) return;
     if (!dialog.open) dialog.showModal();
     const row = rowNamed(wanted.saeName, wanted.atom);
     dialog.replaceChildren(row ? detail(row) : missing(wanted.atom, wanted.saeName));
@@ -757,6 +804,8 @@
       event.preventDefault();
       if (found.length) go(hashOf(found[0].sae.name, found[0].sae.atom[found[0].at]));
     });
+    part("sae").addEventListener("change", showMap);
+    mapped.addEventListener("toggle", showMap);
     direction.addEventListener("click", () => {
       reverse(direction);
       search();
