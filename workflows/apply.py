@@ -82,7 +82,7 @@ def run(
     writer.begin(manifest, StoreWriter(store.uri).known_files())
     with alone_in(output), mlflow_runs.stage("apply", config, config.output, parent) as stage:
         stage.tags({"store_fingerprint": store.fingerprint, "sae_digest": sae.digest})
-        stage.dataset(store.uri, store.fingerprint, store.uri.rstrip("/").rsplit("/", 1)[-1], "application")
+        stage.dataset(store.uri, store.fingerprint, "application")
         measures = _Measures()
         if tasks:
             measures = _apply_all(engine, work, tasks, placement.most, stage)
@@ -95,6 +95,7 @@ def run(
             writer.write_summary(_summary(made, measures))
         stage.metrics(measures.metrics(), step=measures.pairs)
         stage.tags({"applied_fingerprint": made.fingerprint})
+        stage.dataset(made.uri, made.fingerprint, "output")
     print(_ended(made, measures))
     return made
 

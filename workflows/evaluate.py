@@ -1,10 +1,8 @@
 """`isoenergy evaluate`: the graph of steps that measures sparse autoencoders on held-out pairs."""
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from isoenergy.errors import InputError
@@ -79,7 +77,10 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     of = store.manifest.encoder or sae_name(store.uri)
     called = f"evaluate · {of} · {len(saes)} {'SAE' if len(saes) == 1 else 'SAEs'}"
     with mlflow_runs.stage("evaluate", config, config.output, parent, called) as stage:
-        stage.dataset(store.uri, store.fingerprint, store.uri.rstrip("/").rsplit("/", 1)[-1], "evaluation")
+        stage.dataset(store.uri, store.fingerprint, "evaluation")
+        if config.fit_store:
+            fitted = EmbeddingStore.open(config.fit_store)
+            stage.dataset(fitted.uri, fitted.fingerprint, "fit")
         if any(item.due for item in planned):
             patience = 60 * config.patience
             engine.connect(patience=patience)
@@ -119,12 +120,15 @@ def _whole_summary(
 def _track(stage: mlflow_runs.Run, summary: Mapping[str, Any], store: EmbeddingStore) -> None:
     """Send what the summary comes to, and what it is of, to the stage's run; all its numbers are in one table."""
     measured = [each for sae in summary["saes"] for each in (sae, *sae.get("repeats", ()))]
+    from isoenergy.report.page.gap_drawing import gap_picture  # matplotlib takes a second
+
     stage.metrics(headline_metrics(summary))
-    stage.describe(told_in_brief(summary))
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / MEASURES_FILE
-        table.write_text(measures_table(summary))
-        stage.artifact(table)
+    told, picture = told_in_brief(summary), ""
+    if told:
+        picture = "gaps.png"
+        stage.artifact_of(picture, gap_picture(summary))
+    stage.describe(told, picture)
+    stage.table(MEASURES_FILE, measures_table(summary))
     stage.tags({"store_fingerprint": store.fingerprint, **{f"sae/{s['name']}": s["digest"] for s in measured}})
 
 

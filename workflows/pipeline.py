@@ -45,17 +45,17 @@ def run(config: PipelineConfig) -> None:
         with stages.stage("report"):
             page = report.run(ReportConfig(evaluation, config.place("report.html")), parent)
         log_file(parent, page)
+        log_file(parent, config.place("figures/gaps.png"))
         _describe(parent, evaluation)
     print(evaluation_ending(evaluation, page))
 
 
 def _describe(run: mlflow_runs.Run, evaluation: str) -> None:
-    """Say in the run what was found, and of which store."""
+    """Say in the run what was found, with the picture that it has of it, and of which store."""
     filesystem, path = open_filesystem(evaluation)
     summary = strict_json.loads(filesystem.cat_file(path).decode())
-    run.describe(told_in_brief(summary))
-    store = summary["store"]
-    run.dataset(store["uri"], store["fingerprint"], store["uri"].rstrip("/").rpartition("/")[2], "evaluation")
+    run.describe(told_in_brief(summary), "gaps.png")
+    run.dataset(summary["store"]["uri"], summary["store"]["fingerprint"], "evaluation")
 
 
 def _betas(config: PipelineConfig, saes: Sequence[str]) -> Sequence[float]:

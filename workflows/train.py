@@ -90,7 +90,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent, called) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         for store in stores:
-            stage.dataset(store.uri, store.fingerprint, Path(store.uri).name, "training")
+            stage.dataset(store.uri, store.fingerprint, "training")
         if config.training.null:
             stage.tags({"null": "true"})
         with engine.progress("train", "steps") as progress:

@@ -123,8 +123,10 @@ def test_an_evaluation_holds_the_tasks_and_so_do_its_report_and_mlflow(
     experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
     assert experiment is not None
     last = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
-    table = Path(client.download_artifacts(last.info.run_id, MEASURES_FILE, str(tmp_path))).read_text()
-    assert "\nsae/bimodal_sum/R,composed-retrieval/r1/value," in table
+    table = json.loads(Path(client.download_artifacts(last.info.run_id, MEASURES_FILE, str(tmp_path))).read_text())
+    column = table["columns"].index("sae")
+    told = {row[0]: row[column] for row in table["data"]}
+    assert told["composed-retrieval/bimodal_sum/R/r1/value"] == values(whole[name], "sae", "bimodal_sum", "R")["r1"]
 
 
 def test_a_second_run_of_the_tasks_does_nothing(place: Path, tasks: TasksConfig, found: Tasks) -> None:

@@ -28,7 +28,7 @@ def search(losses: dict[str, list[float]]) -> mlflow_runs.Run:
     with mlflow_runs.stage("tune", {"sampler": "grid"}, "out") as parent:
         for number, (name, series) in enumerate(losses.items()):
             with mlflow_runs.stage(name, {"beta": 10.0**-number, "k": 20}, "out", parent) as run:
-                run.dataset("/data/clip", FINGERPRINT, "clip", "training")
+                run.dataset("/data/clip", FINGERPRINT, "training")
                 run.metric_history([(step, {"loss": loss, "r2": 1 - loss}) for step, loss in enumerate(series)])
                 run.metrics({"system/cpu_utilization_percentage": 50.0, "l0": 20.0})
     return parent

@@ -1,7 +1,5 @@
 """What MLflow is told of an evaluation."""
 
-import csv
-import io
 from pathlib import Path
 
 import pytest
@@ -28,13 +26,18 @@ def test_the_table_has_every_number_of_every_training() -> None:
     several = seeds(sae(), sae(share=0.3))
     row = {"sae": None, "embeddings": "original", "group": "all", "values": {"accuracy": {"value": 0.5, "low": 0.4}}}
     summary = {"original": original(), "saes": [several], "tasks": [{"name": "zero-shot", "rows": [row]}]}
-    table = list(csv.DictReader(io.StringIO(measures_table(summary))))
-    read = {(line["of"], line["measure"]): float(line["value"]) for line in table}
-    assert len(read) == len(table)
+    table = measures_table(summary)
     other = several["repeats"][0]["name"]
-    assert read[other, "intervals/bimodal_energy_share/value"] == 0.3
-    assert read["embeddings/original/all", "zero-shot/accuracy/low"] == 0.4
-    assert read["embeddings", "retrieval/original/r10/value"] == 0.2
+    assert list(table) == ["measure", "embeddings", several["name"], other]
+    assert len(set(table["measure"])) == len(table["measure"])
+
+    def read(of: str, measure: str) -> float | None:
+        return table[of][table["measure"].index(measure)]
+
+    assert read(other, "intervals/bimodal_energy_share/value") == 0.3
+    assert read("embeddings", "zero-shot/original/all/accuracy/low") == 0.4
+    assert read(other, "zero-shot/original/all/accuracy/low") is None
+    assert read("embeddings", "retrieval/original/r10/value") == 0.2
 
 
 def test_a_run_has_them_and_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,4 +52,7 @@ def test_a_run_has_them_and_the_table(tmp_path: Path, monkeypatch: pytest.Monkey
     (run,) = client.search_runs([experiment.experiment_id], place)
     assert run.data.metrics == pytest.approx(headline_metrics(summary), nan_ok=True)
     assert 15 <= len(run.data.metrics) <= 22
-    assert {"evaluation.json", "measures.csv"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+    logged = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"evaluation.json", "measures.json", "gaps.png"} <= logged
+    assert "measures.json" in run.data.tags["mlflow.loggedArtifacts"]
+    assert "path=gaps.png" in run.data.tags["mlflow.note.content"]

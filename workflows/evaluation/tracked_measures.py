@@ -3,12 +3,11 @@
 A run with thousands of metrics is a page that a browser draws for seconds and nobody reads.
 """
 
-import csv
-import io
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-MEASURES_FILE = "measures.csv"
+MEASURES_FILE = "measures.json"
 
 _OF_AN_SAE = {
     "r2": "r2",
@@ -36,21 +35,26 @@ def headline_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def measures_table(summary: Mapping[str, Any]) -> str:
-    """Return every number of an evaluation as CSV: what it is of, its name, the number."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("of", "measure", "value"))
-    of = {"embeddings": summary.get("original") or summary["vectors"]}
+def measures_table(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return every number of an evaluation: a row a measure, a column each for the embeddings and every SAE.
+
+    None stands where something has no such measure, or where it is not finite.
+    """
+    of = {"embeddings": dict(_numbers(summary.get("original") or summary["vectors"]))}
     for sae in summary["saes"]:
-        of |= {each["name"]: each["results"] for each in (sae, *sae.get("repeats", ()))}
-    for name, results in of.items():
-        writer.writerows((name, *number) for number in _numbers(results))
+        of |= {each["name"]: dict(_numbers(each["results"])) for each in (sae, *sae.get("repeats", ()))}
     for task in summary["tasks"]:
         for row in task["rows"]:
-            measured = "/".join(filter(None, (row["sae"] or "embeddings", row["embeddings"], row.get("group"))))
-            writer.writerows((measured, f"{task['name']}/{name}", value) for name, value in _numbers(row["values"]))
-    return text.getvalue()
+            measured = "/".join(filter(None, (task["name"], row["embeddings"], row.get("group"))))
+            found = _numbers(row["values"], f"{measured}/")
+            of.setdefault(row["sae"] or "embeddings", {}).update(found)
+    measures = list(dict.fromkeys(name for numbers in of.values() for name in numbers))
+    columns = {name: [_finite(numbers.get(measure)) for measure in measures] for name, numbers in of.items()}
+    return {"measure": measures, **columns}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _chosen(results: Mapping[str, Any], paths: Mapping[str, str]) -> Iterator[tuple[str, float]]:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from isoenergy.errors import InputError
@@ -53,7 +52,7 @@ class CandidateRuns:
             found.tags(own)
         there = self._client.get_run(found.id).data.params
         found.parameters({name: value for name, value in flat_parameters(parameters).items() if name not in there})
-        found.dataset(self._store_uri, self._fingerprint, Path(self._store_uri).name, "training")
+        found.dataset(self._store_uri, self._fingerprint, "training")
         self._known[candidate] = found
 
     def metrics(self, candidate: str, points: list[Point]) -> None:

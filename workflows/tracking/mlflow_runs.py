@@ -3,13 +3,15 @@
 import hashlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
@@ -81,22 +83,27 @@ class Run:
         tags = [RunTag(name, value) for name, value in allowed_tags(values).items()]
         client(self.uri).log_batch(self.id, tags=tags)
 
-    def describe(self, text: str) -> None:
-        """Set what is read above the run's numbers, in Markdown."""
-        self.tags({"mlflow.note.content": text})
+    def describe(self, text: str, picture: str = "") -> None:
+        """Set what is read above the run's numbers, in Markdown.
 
-    def dataset(self, store_uri: str, fingerprint: str, name: str, context: str) -> None:
-        """Say what the run reads; saying it again changes nothing.
+        picture: an artifact of the run to show below; its page asks its server for it, as it drops pictures in text.
+        """
+        place = urlencode({"path": picture, "run_uuid": self.id})
+        shown = f"\n\n![{picture}](get-artifact?{place})" if picture else ""
+        self.tags({"mlflow.note.content": text + shown})
+
+    def dataset(self, store_uri: str, fingerprint: str, context: str) -> None:
+        """Say which store the run reads or makes; saying it again changes nothing.
 
         fingerprint: the store's; MLflow's digest is as much of it as MLflow takes, and the dataset's profile has it in
-        full. context: what the run does with it, such as `training`.
+        full. context: what the store is to the run, such as `training` or `output`.
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         place = without_secrets(store_uri)
         scheme, separator, _ = place.partition("://")
         data = Dataset(
-            name=name,
+            name=place.rstrip("/").rpartition("/")[2],
             digest=fingerprint[:_LONGEST_DIGEST],
             source_type=scheme if separator and scheme != "file" else "local",
             source=json.dumps({"uri": place}),
@@ -108,6 +115,23 @@ class Run:
     def artifact(self, file: Path, folder: str | None = None) -> None:
         """Upload a file."""
         client(self.uri).log_artifact(self.id, str(file), folder)
+
+    def artifact_of(self, name: str, data: bytes) -> None:
+        """Upload bytes as a file of that name."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, name)
+            file.write_bytes(data)
+            self.artifact(file)
+
+    def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Log a table, which MLflow's page shows some rows at a time, in the place of the one of that name.
+
+        It is what `mlflow.log_table` makes, which appends to a table that is there: a run that goes on would have each
+        row twice.
+        """
+        rows = list(zip(*columns.values(), strict=True))
+        self.artifact_of(name, json.dumps({"columns": list(columns), "data": rows}, allow_nan=False).encode())
+        self.tags({"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])})
 
 
 @contextmanager
@@ -179,9 +203,10 @@ def _end(run: Run, status: str) -> None:
 
 def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: str) -> Run:
     uri = parent.uri if parent else tracking_uri()
-    parameters = flat_parameters(asdict(config) if is_dataclass(config) and not isinstance(config, type) else config)
+    parameters = flat_parameters(_plain(config))
     how = {name: value for name, value in parameters.items() if name.partition(".")[0] in _how_it_is_run(config)}
     what = {name: value for name, value in parameters.items() if name not in how}
+    chosen = {name: value for name, value in what.items() if value != _defaults(config).get(name)}
     identity = hashlib.sha256(json.dumps([name, output, what], sort_keys=True).encode()).hexdigest()
     tags = {"isoenergy_identity": identity, "isoenergy_output": without_secrets(output), "mlflow.runName": run_name}
     tags |= {"isoenergy_how": json.dumps(how), **heartbeat.tag(), **source_tags(sys.argv[0])}
@@ -199,7 +224,8 @@ def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: st
             run = Run(uri, experiment, client(uri).create_run(experiment, tags=tags).info.run_id)
         # Again, as the last life may have ended before it came to them; MLflow lets no parameter change.
         there = before[0].data.params if before else {}
-        run.parameters({name: value for name, value in parameters.items() if name not in there})
+        in_order = chosen | what | how  # MLflow's page lists them as they come
+        run.parameters({name: value for name, value in in_order.items() if name not in there})
         if parent is None:
             heartbeat.end_lost_runs(uri, experiment, but=run.id)
     except Exception as error:  # MLflow and SQLAlchemy raise many kinds for a server or file that cannot be used
@@ -207,6 +233,19 @@ def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: st
             raise
         raise cannot_be_used(uri, error) from error
     return run
+
+
+def _plain(config: Any) -> Any:
+    return asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
+
+
+def _defaults(config: Any) -> dict[str, str]:
+    """Return the parameters that a config has if nothing is chosen, as far as there are such."""
+    if not is_dataclass(config):
+        return {}
+    made = {item.name: item.default_factory() for item in fields(config) if item.default_factory is not MISSING}
+    given = {item.name: item.default for item in fields(config) if item.default is not MISSING}
+    return flat_parameters({name: _plain(value) for name, value in (given | made).items()})
 
 
 def _how_it_is_run(config: Any) -> tuple[str, ...]:

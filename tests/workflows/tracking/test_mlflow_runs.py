@@ -3,7 +3,7 @@ import json
 import pkgutil
 import subprocess
 import sys
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -148,14 +148,52 @@ def test_a_run_names_what_it_reads_once_and_mlflow_finds_it_there() -> None:
     fingerprint = "0123456789abcdef" * 4
     with mlflow_runs.stage("train", Settings(), "reads") as run:
         for _ in range(2):
-            run.dataset("/data/stores/clip", fingerprint, "clip", "training")
-        run.dataset("s3://user:secret@bucket/store", fingerprint[::-1], "other", "evaluation")
+            run.dataset("/data/stores/clip", fingerprint, "training")
+        run.dataset("s3://user:secret@bucket/other", fingerprint[::-1], "evaluation")
     local, remote = client().get_run(run.id).inputs.dataset_inputs
     assert (local.dataset.name, local.dataset.digest) == ("clip", fingerprint[:36])
     assert json.loads(local.dataset.profile) == {"fingerprint": fingerprint}
     assert mlflow.data.get_source(local.dataset).uri == "/data/stores/clip"
-    assert mlflow.data.get_source(remote.dataset).uri == "s3://bucket/store"
+    assert mlflow.data.get_source(remote.dataset).uri == "s3://bucket/other"
     assert [tag.value for used in (local, remote) for tag in used.tags] == ["training", "evaluation"]
+
+
+def test_a_table_that_is_logged_again_takes_the_place_of_the_first() -> None:
+    with mlflow_runs.stage("evaluate", Settings(), "table") as run:
+        for value in (0.25, 0.5):
+            run.table("measures.json", {"measure": ["r2", "gap"], "sae": [value, None]})
+    table = client().load_table(run.experiment, "measures.json", run_ids=[run.id])
+    assert table["measure"].tolist() == ["r2", "gap"]
+    assert table["sae"].tolist() == pytest.approx([0.5, float("nan")], nan_ok=True)
+
+
+def test_a_description_shows_an_artifact_as_the_page_s_server_sends_it() -> None:
+    with mlflow_runs.stage("evaluate", Settings(), "picture") as run:
+        run.describe("It is told.", "gaps of all.png")
+    told = client().get_run(run.id).data.tags["mlflow.note.content"]
+    assert told == f"It is told.\n\n![gaps of all.png](get-artifact?path=gaps+of+all.png&run_uuid={run.id})"
+
+
+@dataclass(frozen=True)
+class Nested:
+    k: int = 20
+    epochs: int = 3
+
+
+@dataclass(frozen=True)
+class Chosen:
+    HOW_IT_IS_RUN: ClassVar = ("workers",)
+
+    store: str
+    seed: int = 0
+    workers: int = 1
+    inner: Nested = field(default_factory=Nested)
+
+
+def test_parameters_that_were_chosen_come_first_and_how_it_is_run_last() -> None:
+    with mlflow_runs.stage("train", Chosen("store", workers=7, inner=Nested(epochs=9)), "ordered") as run:
+        pass
+    assert list(client().get_run(run.id).data.params) == ["store", "inner.epochs", "seed", "inner.k", "workers"]
 
 
 def git(folder: Path, *arguments: str) -> str:
