@@ -18,6 +18,8 @@ _LEVELS = {"--verbose": logging.DEBUG, "--quiet": logging.WARNING}
 _FORMATS = {"--verbose": "%(asctime)s %(name)s: %(message)s"}
 _SAYS_NOTHING_OUTSIDE = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
 """Ray's and MLflow's usage statistics are off, here and in what is started here, unless the user turns them on."""
+PLAN_ENDS_EARLY = 3
+"""Exit code of a dry run that printed what it can know, and not all: a stage waits for what another makes."""
 _LOG = logging.getLogger(__name__)
 VERBOSITY = "--verbose: times, and the whole of an error. --quiet: what was asked for and what is wrong, and no more."
 """What `--help` says of the options that `take_verbosity` takes."""

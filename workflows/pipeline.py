@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from isoenergy.errors import InputError
 from isoenergy.report.console import told_in_brief
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.sae_config import WEIGHTS_FILE
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem
+from isoenergy.store import EmbeddingStore
 from workflows import embed, evaluate, report, train, tune
-from workflows.command import run_command
+from workflows.command import PLAN_ENDS_EARLY, run_command
 from workflows.endings import Stages, evaluation_ending
 from workflows.settings.pipeline_settings import PipelineConfig, parse
 from workflows.settings.report_settings import ReportConfig
@@ -22,9 +23,6 @@ _ALL_STAGES = 5
 
 def run(config: PipelineConfig) -> None:
     """Run every stage that is not done and print the summary."""
-    if config.dry_run:
-        _print_plan(config)
-        return
     stages = Stages(_ALL_STAGES if config.may_have_null else _ALL_STAGES - 1)
     with mlflow_runs.stage("pipeline", config, config.output) as parent:
         with stages.stage("embed"):
@@ -72,37 +70,58 @@ def _tuned(config: PipelineConfig, parent: mlflow_runs.Run) -> tuple[list[str], 
     return findings.places(findings.front), replace(config, training=replace(best.record.training, beta=(best.beta,)))
 
 
-def _print_plan(config: PipelineConfig) -> None:
-    """Print the plan of every stage, as far as the results of those before it are there."""
-    try:
-        print("embed:")
-        embed.run(config.embedding())
-        if config.tune:
-            print("tune:")
-            tune.run(config.search())
-            print("train, on shuffled pairs; evaluate:\n  follow what the search finds")
-            return
-        print("train:")
-        train.run(config.train_stage())
-        places = [f"{config.place('saes')}/{name}" for name in config.training.names]
-        null = config.null_stage(config.training.betas)
-        if null is not None:
-            print("train, on shuffled pairs:")
-            train.run(null)
-            places += [f"{config.place('null-saes')}/{name}" for name in null.training.names]
-        print("evaluate:")
-        evaluate.run(config.evaluation(places))
-    except InputError as missing:
-        filesystem, store = open_filesystem(config.place("store"))
-        if filesystem.exists(store) and not filesystem.exists(f"{store}/manifest.json"):
-            raise
-        print(f"  follows what comes before it ({missing})")
+def print_plan(config: PipelineConfig) -> bool:
+    """Print the plan of every stage, and return whether that is all: a stage whose input is not made yet has none."""
+    print("embed:")
+    embed.run(config.embedding())
+    if not _is_store(config.place("store")):
+        first = "tune" if config.tune else "train"
+        return _ends_before(f"{first}, evaluate, report", "the store: how many pairs there will be")
+    if config.tune:
+        print("tune:")
+        tune.run(config.search())
+        return _ends_before("train on shuffled pairs, evaluate, report", "the search: which SAEs are on its front")
+    print("train:")
+    train.run(config.train_stage())
+    places = [f"{config.place('saes')}/{name}" for name in config.training.names]
+    null = config.null_stage(config.training.betas)
+    if null is not None:
+        print("train on shuffled pairs:")
+        train.run(null)
+        places += [f"{config.place('null-saes')}/{name}" for name in null.training.names]
+    lacking = [place for place in places if not _is_there(f"{place}/{WEIGHTS_FILE}")]
+    if lacking:
+        return _ends_before("evaluate, report", f"{', '.join(lacking)}: which steps are done")
+    print("evaluate:")
+    evaluate.run(config.evaluation(places))
     print("report:\n  one HTML page, always written anew")
+    return True
+
+
+def _ends_before(stages: str, unknown: str) -> bool:
+    print(f"{stages}:\n  cannot be planned before there is {unknown}")
+    return False
+
+
+def _is_store(place: str) -> bool:
+    """Return whether there is a store, with all its units."""
+    if not _is_there(f"{place}/manifest.json"):
+        return False
+    store = EmbeddingStore.open(place)
+    return len(store.commits) >= store.manifest.units
+
+
+def _is_there(file: str) -> bool:
+    filesystem, path = open_filesystem(file)
+    return bool(filesystem.exists(path))
 
 
 def start(config: PipelineConfig) -> None:
-    """Run the pipeline, as the command line asks for."""
-    run(config)
+    """Run the pipeline, as the command line asks for, or print its plan and exit with 3 if that is not all of it."""
+    if not config.dry_run:
+        run(config)
+    elif not print_plan(config):
+        sys.exit(PLAN_ENDS_EARLY)
 
 
 def main(arguments: list[str] | None = None) -> None:

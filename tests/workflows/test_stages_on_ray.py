@@ -155,6 +155,29 @@ def test_a_pipeline_is_a_run_with_a_child_a_stage_and_a_second_one_does_nothing_
     assert summary in capsys.readouterr().out
 
 
+def test_a_dry_run_says_what_it_cannot_know_yet_and_exits_with_3(
+    piped: Piped, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def planned(output: Path) -> str:
+        pipeline.start(replace(piped.config, output=str(output), dry_run=True))
+        return capsys.readouterr().out
+
+    with pytest.raises(SystemExit, match=r"^3$"):
+        planned(tmp_path / "new")
+    assert "train, evaluate, report:\n  cannot be planned before there is the store" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+
+    tmp_path.joinpath("embedded").mkdir()
+    tmp_path.joinpath("embedded", "store").symlink_to(Path(piped.config.output, "store"))
+    with pytest.raises(SystemExit, match=r"^3$"):
+        planned(tmp_path / "embedded")
+    plan = capsys.readouterr().out
+    assert "train on shuffled pairs:\n" in plan
+    assert f"cannot be planned before there is {tmp_path}/embedded/saes/beta-0" in plan
+
+    assert planned(Path(piped.config.output)).endswith("always written anew\n")
+
+
 @pytest.mark.browser
 def test_its_report_opens_in_a_browser(piped: Piped) -> None:
     with chromium() as started:

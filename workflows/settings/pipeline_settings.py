@@ -64,7 +64,7 @@ class PipelineConfig:
     patience: float = PATIENCE_MINUTES
     """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     dry_run: bool = False
-    """Print the plan and stop."""
+    """Print the plan and stop: with exit code 3 where a stage cannot be planned before another has run."""
 
     HOW_IT_IS_RUN: ClassVar = ("workers", "patience", "dry_run")
 
