@@ -34,10 +34,10 @@ def transport_plan(a: Rows, b: Rows, mass_a: Rows, mass_b: Rows) -> tuple[sparse
     if not (mass_a.any() and mass_b.any()):
         return sparse.csr_array(shape, dtype=np.float64), float("nan")
     sources, targets = np.flatnonzero(mass_a), np.flatnonzero(mass_b)
-    solved = _solve(a[sources], b[targets], mass_a[sources] / mass_a.sum(), mass_b[targets] / mass_b.sum())
-    rows, columns = np.nonzero(solved.plan)
-    plan = sparse.csr_array((solved.plan[rows, columns], (sources[rows], targets[columns])), shape)
-    return plan, solved.cost
+    solved, cost = _solve(a[sources], b[targets], mass_a[sources] / mass_a.sum(), mass_b[targets] / mass_b.sum())
+    rows, columns = np.nonzero(solved)
+    plan = sparse.csr_array((solved[rows, columns], (sources[rows], targets[columns])), shape)
+    return plan, cost
 
 
 def strongest_atoms(energy: Floats, most: int = MOST_TRANSPORTED) -> npt.NDArray[np.bool_]:
@@ -65,38 +65,35 @@ def transport_gap(images: Rows, texts: Rows) -> TransportGap:
     that lies above W of the whole, the more so the smaller n and the more dimensions, so compare costs of one n only.
     NaN of fewer than two pairs.
     Time and memory grow with n² and more: sub-sample first.
-    Raises UserWarning if the solver does not converge, ValueError if rows are not finite or not pairs.
+    Raises ValueError if rows are not finite or not pairs.
     """
     n = len(images)
     if len(texts) != n:
         raise ValueError(f"images and texts must pair up, got {n} and {len(texts)}")
     if n == 0:
         return TransportGap(float("nan"), float("nan"))
-    uniform = np.full(n, 1 / n)
-    solved = _solve(images, texts, uniform, uniform)
-    error = np.std(solved.potential_a + solved.potential_b, ddof=1) / np.sqrt(n) if n > 1 else float("nan")
-    return TransportGap(solved.cost, float(error))
+    from isoenergy.metrics.assignment import cheapest_assignment  # numba takes a second to load
+
+    best = cheapest_assignment(_costs(images, texts))  # of equal masses none is split
+    error = np.std(best.row_potentials + best.column_potentials, ddof=1) / np.sqrt(n) if n > 1 else float("nan")
+    return TransportGap(float(best.costs.mean()), float(error))
 
 
-class _Solved(NamedTuple):
-    plan: Floats
-    """`(n, m)`."""
-    cost: float
-    potential_a: Floats
-    potential_b: Floats
-
-
-def _solve(a: Rows, b: Rows, mass_a: Floats, mass_b: Floats) -> _Solved:
-    """Masses are positive and sum to 1."""
+def _solve(a: Rows, b: Rows, mass_a: Floats, mass_b: Floats) -> tuple[Floats, float]:
+    """Return the `(n, m)` plan and its cost; masses are positive and sum to 1."""
     import ot  # POT costs a second to import and few metrics need it
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan, log = ot.emd(mass_a, mass_b, _costs(a, b), numItermax=_MOST_ITERATIONS, log=True)
+    return plan, float(log["cost"])
+
+
+def _costs(a: Rows, b: Rows) -> Floats:
     for rows in (a, b):
         if not np.isfinite(rows).all():
             raise ValueError("rows must be finite to be transported")
     cost = unit_rows(a) @ unit_rows(b).T
     np.subtract(1, cost, out=cost)
     np.maximum(cost, 0, out=cost)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plan, log = ot.emd(mass_a, mass_b, cost, numItermax=_MOST_ITERATIONS, log=True)
-    return _Solved(plan, float(log["cost"]), log["u"], log["v"])
+    return cost
