@@ -50,6 +50,19 @@ class Preprocessor(Protocol):
 
 
 @runtime_checkable
+class FastPreprocessor(Preprocessor, Protocol):
+    """Preprocessing that also takes decoded pixels, for `--decoder fast`."""
+
+    def fast(self, rgb: Pixels) -> Pixels:
+        """Return what calling it returns of the same picture, or what is next to it.
+
+        rgb: `(height, width, 3)` of any size, which other encoders take as well: not to be written to.
+        Raises Rejected as calling it does.
+        """
+        ...
+
+
+@runtime_checkable
 class DualEncoder(Protocol):
     """An image tower and a text tower with outputs in one space; projected, not normalised, float32."""
 

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import open_clip
 import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from open_clip.transform import PreprocessCfg, ResizeKeepRatio, image_transform_v2, merge_preprocess_dict
 from open_clip.utils import to_2tuple
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import Resize
+from torchvision.transforms.v2 import functional
 
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.resizing import require_resizable
@@ -127,13 +130,23 @@ class OpenClipPreprocessor:
 
     def __call__(self, image: Image.Image) -> Pixels:
         """Resize and crop to `(height, width, 3)` uint8."""
-        height, width, _ = self.shape
-        scales = (width / image.width, height / image.height)
-        if self._config.resize_mode != "squash":
-            require_resizable(image, max(scales) if self._config.resize_mode == "shortest" else min(scales))
+        self._require_resizable(image.width, image.height)
         for transform in self._geometry:
             image = transform(image)
         return np.asarray(image)
+
+    def fast(self, rgb: Pixels) -> Pixels:
+        """Resize and crop `(height, width, 3)` pixels by torch's arithmetic of bytes: next to what calling it gives.
+
+        Of photographs within 1 of it, in the mean of all values within 0.01; where neighbours are noise of full
+        contrast one value in 100,000 is 2 away.
+        """
+        height, width, _ = rgb.shape
+        self._require_resizable(width, height)
+        image = torch.from_numpy(rgb).permute(2, 0, 1)  # channels last, which torch resizes without a copy
+        for transform in self._geometry:
+            image = _of_tensor(transform, image)
+        return np.ascontiguousarray(image.permute(1, 2, 0))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return `(n, height, width, 3)` uint8 pixels as the model's `(n, 3, height, width)` float32 input."""
@@ -147,6 +160,29 @@ class OpenClipPreprocessor:
         if self._config.resize_mode != "longest":
             del settings["fill_color"]
         return settings
+
+    def _require_resizable(self, width: int, height: int) -> None:
+        if self._config.resize_mode != "squash":
+            scales = self.shape[1] / width, self.shape[0] / height
+            scale = max(scales) if self._config.resize_mode == "shortest" else min(scales)
+            require_resizable((width, height), scale)
+
+
+def _of_tensor(transform: Any, image: Tensor) -> Tensor:
+    """Return `(3, height, width)` bytes under one of open_clip's transforms.
+
+    Its crops take tensors as they are; its resizes would compute in floating point.
+    """
+    if isinstance(transform, Resize):
+        size = transform.size
+    elif isinstance(transform, ResizeKeepRatio):
+        of_its_size = SimpleNamespace(size=(image.shape[2], image.shape[1]))
+        size = transform.get_params(of_its_size, transform.size, transform.longest)
+    else:
+        cropped: Tensor = transform(image)
+        return cropped
+    resized: Tensor = functional.resize(image, size, transform.interpolation)
+    return resized
 
 
 def load_preprocessor(place: str, alias: str | None) -> OpenClipPreprocessor:

@@ -121,11 +121,22 @@ class TransformersPreprocessor:
 
     def __call__(self, image: Image.Image) -> Pixels:
         """Resize and crop to `(height, width, 3)` uint8."""
-        p = self._processor
-        if p.do_resize and p.size.shortest_edge and not p.size.longest_edge:
-            require_resizable(image, p.size.shortest_edge / min(image.size))
-        (pixels,) = p(image, do_rescale=False, do_normalize=False)["pixel_values"]
+        self._require_resizable(image.width, image.height)
+        (pixels,) = self._processor(image, do_rescale=False, do_normalize=False)["pixel_values"]
         return np.ascontiguousarray(pixels.permute(1, 2, 0))
+
+    def fast(self, rgb: Pixels) -> Pixels:
+        """Resize and crop `(height, width, 3)` pixels as calling it does, without a copy in another order before."""
+        height, width, _ = rgb.shape
+        self._require_resizable(width, height)
+        p, images = self._processor, torch.from_numpy(rgb).permute(2, 0, 1)[None]
+        if p.do_resize:
+            images = p.resize(images, p.size, p.resample)
+        if p.do_center_crop:
+            images = p.center_crop(images, p.crop_size)
+        if p.do_pad:
+            images = p.pad(list(images), p.pad_size)[0][None]
+        return np.ascontiguousarray(images[0].permute(1, 2, 0))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return `(n, height, width, 3)` uint8 pixels as the model's `(n, 3, height, width)` float32 input."""
@@ -150,6 +161,11 @@ class TransformersPreprocessor:
         if p.do_normalize:
             settings |= {"mean": list(p.image_mean), "std": list(p.image_std)}
         return settings
+
+    def _require_resizable(self, width: int, height: int) -> None:
+        p = self._processor
+        if p.do_resize and p.size.shortest_edge and not p.size.longest_edge:
+            require_resizable((width, height), p.size.shortest_edge / min(width, height))
 
     def _check(self, width: int, height: int) -> tuple[int, int, int]:
         """Return the shape of the pixels of an image of that size, if both halves make the whole."""

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from isoenergy.encoders import DualEncoder, Preprocessor
 from isoenergy.encoders.dual_encoder import Pixels, Tokens
-from isoenergy.pairs.decoding import decode_caption, decode_image, decode_key
+from isoenergy.extraction.preprocessing import preprocessed
+from isoenergy.pairs.decoding import decode_caption, decode_key
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit, RawPairs
 from isoenergy.pairs.splits import split_of_pair
@@ -51,8 +52,7 @@ def prepare(
             if row in duplicates:
                 raise Rejected(Reason.DUPLICATE_KEY, _REPEATED)
             caption = decode_caption(raw_caption)
-            image = decode_image(raw_image, reading)
-            pixels = [preprocess(image).tobytes() for preprocess in preprocessors.values()]
+            pixels = [each.tobytes() for each in preprocessed(raw_image, preprocessors.values(), reading)]
         except Exception as error:  # whatever a row raises is its own
             rejected = error if isinstance(error, Rejected) else _unexpected(error)
             reason, detail = str(rejected.reason), rejected.detail

@@ -3,8 +3,11 @@
 import importlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from isoenergy.pairs.image_reading import as_rgb
 from isoenergy.pairs.jpeg_xl import jpeg_xl_size
@@ -47,25 +50,40 @@ def decode_caption(raw: bytes | None) -> str:
 
 
 def decode_image(raw: bytes | None, reading: ImageReading = AS_SEEN) -> Image.Image:
-    """Return the image in RGB, read as `reading` says.
+    """Return the image in RGB, decoded by Pillow and read as `reading` says.
 
     Raises Rejected if it is missing, empty, over 64 MiB or 50 million pixels (checked before any pixel is decoded),
     cut short, of grey values that `reading` rejects, or not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000 that
     decodes; HEIC and JPEG XL are decoded where pillow-heif and pillow-jxl-plugin are installed.
     """
+    with opened_image(image_bytes(raw)) as image:
+        return as_rgb(image, reading)
+
+
+def image_bytes(raw: bytes | None) -> bytes:
+    """Return an image's bytes; raises Rejected if they are missing, none, or more than 64 MiB."""
     if raw is None:
         raise Rejected(Reason.MISSING_IMAGE)
     if not raw:
         raise Rejected(Reason.EMPTY_IMAGE)
     if len(raw) > MAX_IMAGE_BYTES:
         raise Rejected(Reason.IMAGE_TOO_LARGE, f"{len(raw):,} bytes, at most {MAX_IMAGE_BYTES:,} are read")
+    return raw
+
+
+@contextmanager
+def opened_image(raw: bytes) -> Iterator[ImageFile]:
+    """Yield an image of at most 50 million pixels, not decoded yet.
+
+    Raises Rejected if it cannot be opened, and for whatever the caller's decoding raises.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(raw), formats=_formats_for(raw)) as image:
                 width, height = image.size
                 _require_few_pixels(width, height)
-                return as_rgb(image, reading)
+                yield image
     except Rejected:
         raise
     except Image.DecompressionBombError as error:

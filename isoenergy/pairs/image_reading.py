@@ -106,12 +106,16 @@ def _laid_on(image: Image.Image, background: Transparency) -> Image.Image:
     return rgb
 
 
-def _turned(rgb: Image.Image, opened: Image.Image) -> Image.Image:
-    """Return `rgb` upright, as the file that it comes from says; what cannot be read there says nothing."""
+def turn_of(opened: Image.Image) -> Image.Transpose | None:
+    """Return what brings an opened file upright, as it says itself; what cannot be read there says nothing."""
     try:
-        turn = _TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Pillow's reader of EXIF raises nearly anything, and the picture is there
-        turn = None
+        return None
+
+
+def _turned(rgb: Image.Image, opened: Image.Image) -> Image.Image:
+    turn = turn_of(opened)
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info = {}  # so that nobody turns it again

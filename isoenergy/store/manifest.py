@@ -9,7 +9,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.source import Format, PairColumns, SourceConfig
 from isoenergy.pairs.splits import Pairs
 from isoenergy.settings.differences import differing_fields
-from isoenergy.settings.image_choices import UNRECORDED, ImageReading, Orientation, Transparency, WideRange
+from isoenergy.settings.image_choices import UNRECORDED, Decoder, ImageReading, Orientation, Transparency, WideRange
 
 FORMAT = 3
 StoredDtype = Literal["float16", "float32"]
@@ -61,11 +61,13 @@ class Manifest:
     captions_seed: int = 0
     """Of a random choice among them."""
     orientation: Orientation = UNRECORDED.orientation
-    """Whether images were turned as their EXIF data say; this and the next two mean nothing where there were none."""
+    """Whether images were turned as their EXIF data say; this and the next three mean nothing where there were none."""
     transparent: Transparency = UNRECORDED.transparent
     """The background that transparent images were laid on; as-stored: alpha was dropped."""
     wide_range: WideRange = UNRECORDED.wide_range
     """What became of images with grey values beyond 16 bits; clip: values above 255 were cut off, 16 bits too."""
+    decoder: Decoder = UNRECORDED.decoder
+    """exact: pixels are those of the model's own preprocessing to the bit; fast: next to them."""
     applied: dict[str, Any] = field(default_factory=dict)
     """What `isoenergy apply` made of the source, another store: the SAE's digest, what was written, where the atoms'
     classes come from; empty in a store of embeddings."""
@@ -93,7 +95,7 @@ class Manifest:
     @property
     def image_reading(self) -> ImageReading:
         """How images were read."""
-        return ImageReading(self.orientation, self.transparent, self.wide_range)
+        return ImageReading(self.orientation, self.transparent, self.wide_range, self.decoder)
 
     @property
     def source_config(self) -> SourceConfig | None:

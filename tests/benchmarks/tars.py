@@ -71,6 +71,15 @@ def make_tars(folder: Path, pairs: int, per_tar: int, seed: int, smallest: int =
     return tars
 
 
+def photographs(count: int, size: tuple[int, int], seed: int) -> list[bytes]:
+    """Return JPEGs like those of the tars, all of one `(width, height)`."""
+    generator = np.random.default_rng(seed)
+    bundled = [row for file in sorted(BUNDLED_PAIRS.glob("*.parquet")) for row in _images_and_captions(file)]
+    noises = [_photographic_noise(2 * max(size), generator) for _ in range(_NOISES)]
+    chosen = generator.integers(len(bundled), size=(count, _LAYERS))
+    return [_photograph_of(size, [bundled[n][0] for n in numbers], noises, generator) for numbers in chosen]
+
+
 def describe_tars(tars: Sequence[Path], decoded: int = 256) -> dict[str, float]:
     """Return the mean size, bits a pixel and decoding time, on one core, of the first `decoded` pictures."""
     sizes, bits, seconds = [], [], []
@@ -117,17 +126,24 @@ def _photograph(
     """Return a JPEG and its `(width, height)`."""
     longer = int(generator.integers(smallest, largest + 1))
     shorter = max(smallest, round(longer / generator.choice(ASPECTS)))
-    width, height = (longer, shorter) if generator.random() < 0.5 else (shorter, longer)
+    size = (longer, shorter) if generator.random() < 0.5 else (shorter, longer)
+    return _photograph_of(size, images, noises, generator), size
+
+
+def _photograph_of(
+    size: tuple[int, int], images: Sequence[bytes], noises: Sequence[Picture], generator: np.random.Generator
+) -> bytes:
+    width, height = size
     noise = noises[int(generator.integers(len(noises)))]
     top, left = generator.integers(noise.shape[0] - height), generator.integers(noise.shape[1] - width)
     contrast = np.exp(generator.uniform(*np.log(CONTRASTS)))
     pixels = contrast * noise[top : top + height, left : left + width]
     for image, weight in zip(images, generator.dirichlet(np.ones(len(images))), strict=True):
-        pixels += weight * _scaled_crop(image, (width, height), generator)
+        pixels += weight * _scaled_crop(image, size, generator)
     buffer = io.BytesIO()
     quality = int(generator.integers(QUALITIES[0], QUALITIES[1] + 1))
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue(), (width, height)
+    return buffer.getvalue()
 
 
 def _scaled_crop(image: bytes, size: tuple[int, int], generator: np.random.Generator) -> Picture:

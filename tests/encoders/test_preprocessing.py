@@ -12,10 +12,13 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, CLIPConfig, CLIPImageProcessor, SiglipConfig, SiglipImageProcessor
 
-from isoenergy.encoders import load_preprocessor
+from isoenergy.encoders import load_encoder, load_preprocessor
+from isoenergy.encoders.dual_encoder import FastPreprocessor
+from isoenergy.encoders.open_clip_encoder import load_preprocessor as load_open_clip
 from isoenergy.encoders.torch_encoder import SplitPreprocessor
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.rejection import Reason, Rejected
+from isoenergy.storage.bundled_files import BUNDLED_ENCODER
 
 SIZES = [(1, 1), (1, 500), (37, 1000), (640, 480), (224, 224)]
 
@@ -83,12 +86,57 @@ def test_both_halves_are_the_model_s_own_preprocessing(model: str, tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_pixels_by_torch_are_the_model_s_own_or_next_to_them(model: str, tmp_path: Path) -> None:
+    preprocessor = load_preprocessor(MODELS[model](tmp_path))
+    assert isinstance(preprocessor, FastPreprocessor)
+    for image in [photo(size) for size in SIZES if model != "open_clip_longest" or size not in ((1, 500), (37, 1000))]:
+        own, fast = preprocessor(image), preprocessor.fast(np.array(image))
+        assert (fast.dtype, fast.shape) == (np.uint8, preprocessor.shape)
+        away = np.abs(own.astype(int) - fast)
+        assert away.max() <= (2 if "open" in model else 0)
+        assert (away > 1).mean() <= 1e-3
+        if image.size == (640, 480):
+            assert away.max() <= 1
+            assert away.mean() <= 0.01
+
+
+@pytest.mark.parametrize("size", [(640, 480), (300, 900)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_pixels_by_torch_are_next_to_the_model_s_own_where_pictures_are_nothing_but_noise(
+    interpolation: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    preprocessor = load_preprocessor(open_clip_folder(tmp_path, interpolation=interpolation))
+    assert isinstance(preprocessor, FastPreprocessor)
+    for most in (2, 256):  # black and white alone, and all
+        grey = np.random.default_rng(0).integers(0, most, (*size, 3), dtype=np.uint8) * (255 if most == 2 else 1)
+        own, fast = preprocessor(Image.fromarray(grey)), preprocessor.fast(grey)
+        away = np.abs(own.astype(int) - fast)
+        assert away.max() <= 2
+        assert (away > 1).mean() <= 1e-3
+        assert away.mean() <= 0.02
+
+
+def test_embeddings_of_both_decoders_are_one_direction() -> None:
+    encoder, preprocessor = load_encoder("bundled"), load_open_clip(str(BUNDLED_ENCODER), None)
+    images = [photo(size) for size in SIZES]
+    own, fast = (
+        encoder.encode_pixels(np.stack(pixels))
+        for pixels in ([preprocessor(i) for i in images], [preprocessor.fast(np.array(i)) for i in images])
+    )
+    assert torch.cosine_similarity(own, fast).min() >= 0.9999
+
+
 @pytest.mark.parametrize("model", ["clip", "open_clip", "open_clip_oblong", "open_clip_longest"])
 def test_a_thread_of_an_image_is_rejected_before_it_is_blown_up(model: str, tmp_path: Path) -> None:
     preprocessor = load_preprocessor(MODELS[model](tmp_path))
+    assert isinstance(preprocessor, FastPreprocessor)
     with pytest.raises(Rejected, match="too thin") as caught:
         preprocessor(Image.new("RGB", (1, 60_000)))
     assert caught.value.reason is Reason.IMAGE_TOO_LARGE
+    with pytest.raises(Rejected) as caught_by_fast:
+        preprocessor.fast(np.zeros((60_000, 1, 3), np.uint8))
+    assert str(caught_by_fast.value) == str(caught.value)
 
 
 CROPPED = {"size": {"shortest_edge": 32}, "crop_size": 32}

@@ -288,3 +288,5 @@ def test_plain_images_are_what_pillow_makes_of_them(kind: str, mode: str) -> Non
 def test_a_choice_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="transparent of images must be one of white, black, as-stored, got 'grey'"):
         ImageReading(transparent="grey")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="decoder of images must be one of fast, exact, got 'slow'"):
+        ImageReading(decoder="slow")  # type: ignore[arg-type]

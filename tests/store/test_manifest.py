@@ -20,6 +20,7 @@ NOW = replace(MANIFEST, **asdict(AS_SEEN))
         (ImageReading(orientation="as-stored"), 'orientation is "upright" there and "as-stored" here; give'),
         (ImageReading(transparent="black"), 'transparent is "white" there and "black" here; give'),
         (ImageReading(wide_range="stretch"), 'wide_range is "reject" there and "stretch" here; give'),
+        (ImageReading(decoder="exact"), 'decoder is "fast" there and "exact" here; give'),
     ],
 )
 def test_another_way_to_read_images_is_another_store(tmp_path: Path, reading: ImageReading, said: str) -> None:
@@ -41,7 +42,7 @@ def test_a_store_that_does_not_say_is_one_of_before(filled: Path) -> None:
     assert manifest.image_reading == UNRECORDED
     said = (
         'orientation is "as-stored" there and "upright" here; transparent is "as-stored" there and "white" here; '
-        'wide_range is "clip" there and "reject" here'
+        'wide_range is "clip" there and "reject" here; decoder is "exact" there and "fast" here'
     )
     with pytest.raises(InputError, match=said):
         StoreWriter(str(filled)).holds(NOW)

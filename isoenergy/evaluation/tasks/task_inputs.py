@@ -17,7 +17,7 @@ from isoenergy.encoders import DualEncoder, load_encoder
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_rows import NOT_IDENTITY, Inputs, Result, Rows, StoreReference, UnitRows
-from isoenergy.pairs.decoding import decode_image
+from isoenergy.extraction.preprocessing import preprocessed
 from isoenergy.pairs.image_files import Image, ImageFolder
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.settings.image_choices import ImageReading
@@ -203,4 +203,5 @@ class EmbeddedImages:
 def _pixels(encoder: DualEncoder, image: Image, reading: ImageReading) -> Pixels:
     if isinstance(image, Rejected):
         raise image
-    return encoder.preprocessor(decode_image(image, reading))
+    (pixels,) = preprocessed(image, [encoder.preprocessor], reading)
+    return pixels

@@ -24,7 +24,7 @@ ENCODER = "python:tests.workflows.pixel_encoder"
 
 @pytest.mark.parametrize(
     ("options", "colour"),
-    [((), 255), (("--transparent", "black"), 0), (("--transparent", "as-stored"), 100)],
+    [((), 255), (("--transparent", "black"), 0), (("--transparent", "as-stored"), 100), (("--decoder", "exact"), 255)],
 )
 def test_the_choice_reaches_the_pixels_and_the_manifest(options: tuple[str, ...], colour: int, tmp_path: Path) -> None:
     buffer = io.BytesIO()
