@@ -1,12 +1,8 @@
 """CLIP, SigLIP and their like as transformers loads them, from a folder or from the Hugging Face hub."""
 
 import html
-import re
 import string
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import ftfy
@@ -17,56 +13,29 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedConfig
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
-from transformers.utils import logging
 
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.resizing import require_resizable
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
+from isoenergy.encoders.transformers_files import CONFIG, PREPROCESSING, SAFELY, ModelFiles, absolute_place
 from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
 from isoenergy.errors import InputError, in_brief
-from isoenergy.storage import hub
 
-_CONFIG = ("config.json",)
-_PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_EVERYTHING = ("*.json", "*.txt", "*.model", "model*.safetensors")
-_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _SIGLIP = ("siglip", "siglip2")
 _STEPS = ("preprocess", "process_image", "_preprocess", "resize", "center_crop", "pad", "rescale_and_normalize")
 
 
-@dataclass(frozen=True)
-class TransformersModel:
-    """A model in transformers' format, wherever it lies."""
-
-    name: str
-    """Of the encoder."""
-    place: str
-    """Absolute path of a folder, or an id on the hub."""
-
-    def folder(self, patterns: tuple[str, ...], needed: tuple[str, ...]) -> Path:
-        """Return a folder with the files that match `patterns`, of which one of `needed` is there.
-
-        Raises InputError if there is none.
-        """
-        folder = Path(self.place)
-        if not folder.is_absolute():
-            return hub.snapshot(self.place, patterns, needed)
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}")
-        if not any((folder / name).is_file() for name in needed):
-            raise InputError(f"{folder} has no {' or '.join(needed)}")
-        return folder
+class TransformersModel(ModelFiles):
+    """A model that is to have two towers."""
 
     def dual_config(self) -> PreTrainedConfig:
         """Return the model's configuration.
 
         Raises InputError if it is not a dual encoder's.
         """
-        folder = self.folder((*_CONFIG, *_PREPROCESSING), _CONFIG)
+        folder = self.folder((*CONFIG, *PREPROCESSING), CONFIG)
         try:
-            config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_SAFELY)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **SAFELY)
             architecture: Any = MODEL_MAPPING[type(config)]
         except Exception as error:  # of bad JSON, of an unknown model type, of values that do not fit
             raise InputError(f"{self.name} has no usable config.json ({in_brief(error)})") from error
@@ -77,40 +46,25 @@ class TransformersModel:
             raise InputError(f"{self.name} has no {lacking[0]} tower: {architecture.__name__} is no dual encoder")
         return config
 
-    def weights_folder(self) -> Path:
-        """Return a folder with everything, the weights as safetensors.
-
-        Raises InputError if there is none.
-        """
-        try:
-            return self.folder(_EVERYTHING, _WEIGHTS)
-        except hub.AbsentError:
-            revision = hub.conversion(self.place)
-            if revision is None:
-                raise
-            return hub.snapshot(self.place, _EVERYTHING, _WEIGHTS, revision)
-
 
 def find_model(place: str, alias: str | None) -> TransformersModel:
     """Return the model at `place`, a folder or an id on the hub; its name is `alias` or has an absolute path."""
-    if _HUB_ID.fullmatch(place) and (alias or not Path(place).is_dir()):
-        return TransformersModel(alias or f"hf:{place}", place)
-    folder = str(Path(place).expanduser().absolute())
-    return TransformersModel(alias or f"hf:{folder}", folder)
+    place = place if alias else absolute_place(place)
+    return TransformersModel(alias or f"hf:{place}", place)
 
 
 class TransformersPreprocessor:
     """The image processor that transformers has for the model, cut where its output is still bytes."""
 
-    def __init__(self, model: TransformersModel) -> None:
+    def __init__(self, model: ModelFiles) -> None:
         """Read the processor's settings and try it on two images.
 
         Raises InputError if there is no processor, or none that resizes and crops to RGB bytes of one size first and
         does what remains to numbers after.
         """
-        folder = model.folder((*_CONFIG, *_PREPROCESSING), _PREPROCESSING)
+        folder = model.folder((*CONFIG, *PREPROCESSING), PREPROCESSING)
         try:
-            self._processor = AutoImageProcessor.from_pretrained(folder, **_SAFELY)
+            self._processor = AutoImageProcessor.from_pretrained(folder, **SAFELY)
             _require_plain(self._processor)
             shapes = {self._check(width, height) for width, height in ((31, 50), (64, 23))}
         except Exception as error:  # processors raise nearly anything on settings that do not fit
@@ -206,43 +160,14 @@ def load_encoder(
     preprocessor = TransformersPreprocessor(model)
     folder = model.weights_folder()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFELY)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **SAFELY)
     except Exception as error:  # a tokenizer raises nearly anything on files that are missing or not its own
         raise InputError(f"{model.name} has no usable tokenizer ({in_brief(error)})") from error
     require_vocabulary(model.name, tokenizer, folder)
-    try:
-        with _quietly():
-            network, info = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # to be told of them
-                output_loading_info=True,
-                **_SAFELY,
-            )
-    except Exception as error:  # OSError, RuntimeError, SafetensorError and more
-        raise InputError(f"the weights of {model.name} cannot be loaded ({in_brief(error)})") from error
-    wrong = {f"{kind} {sorted(map(str, info[kind]))[:3]}" for kind in info if info[kind]}
-    if wrong:
-        raise InputError(f"the weights of {model.name} are not those of its config.json: {'; '.join(sorted(wrong))}")
+    network = model.network(AutoModel, folder, config)
     return TorchEncoder(
         model.name, _towers(model.name, network, tokenizer, config), preprocessor, device, precision, compile
     )
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep a bar for a load of seconds, and a table of what the error says, out of the log."""
-    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def _towers(name: str, network: Any, tokenizer: Any, config: PreTrainedConfig) -> Towers:

@@ -60,7 +60,8 @@ def conversion(model: str) -> str | None:
 def _cached(model: str, patterns: tuple[str, ...], needed: tuple[str, ...], revision: str, why: str) -> Path:
     unreachable = (
         f"the Hugging Face hub could not be reached: one request, given up after {_TIMEOUT:.0f} s at most ({why}). "
-        f"Connect this machine, set HF_ENDPOINT to a mirror, or give a local folder, hf:FOLDER or open_clip:FOLDER"
+        f"Connect this machine, set HF_ENDPOINT to a mirror, or give a local folder, hf:FOLDER, open_clip:FOLDER or "
+        f"vlm:FOLDER@LAYER"
     )
     if revision not in _cached_revisions(model):
         raise InputError(f"{model} is no folder here, is not in the Hugging Face cache, and {unreachable}")
