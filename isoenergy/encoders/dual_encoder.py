@@ -8,8 +8,8 @@
 The encoder's `name` is `python:MODULE`; its `preprocessor` describes itself as the one of `load_preprocessor` does.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeGuard, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,9 @@ class Preprocessor(Protocol):
     """The model's own image preprocessing up to bytes: cheap to load, without the weights."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """`(height, width, 3)` of its output."""
+    def shape(self) -> tuple[int, int, int] | None:
+        """`(height, width, 3)` of its output; None if the model takes images of any size: it is packed then, see
+        `isoenergy.encoders.whole_images`."""
         ...
 
     def __call__(self, image: "Image.Image") -> Pixels:
@@ -122,6 +123,47 @@ class ComparableEncoder(DualEncoder, Protocol):
     def in_float32(self) -> DualEncoder:
         """Return an encoder on the same weights, not copied, that computes in float32."""
         ...
+
+
+class LayerReader(Protocol):
+    """A model that is read at some of its layers in one pass."""
+
+    def read_pixels(self, pixels: Pixels, layers: Sequence[int]) -> "Mapping[int, Sequence[Tensor]]":
+        """Return, by layer, the `(rows, dim)` float32 rows of each image, on the CPU."""
+        ...
+
+    def read_tokens(self, tokens: Tokens, layers: Sequence[int]) -> "Mapping[int, Sequence[Tensor]]":
+        """Return, by layer, the `(rows, dim)` float32 rows of each tokenised text, on the CPU."""
+        ...
+
+
+class LayerEncoder(DualEncoder, Protocol):
+    """An encoder that is one layer of a model; those with one `reader` are read together."""
+
+    @property
+    def reader(self) -> LayerReader:
+        """The model."""
+        ...
+
+    @property
+    def layer(self) -> int:
+        """Which layer."""
+        ...
+
+    @property
+    def tokens(self) -> bool:
+        """Whether a pair has a row for each token; else it has one."""
+        ...
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What the model is given to read and what is taken of it, as JSON values, for the store's manifest."""
+        ...
+
+
+def is_layer(encoder: DualEncoder) -> TypeGuard[LayerEncoder]:
+    """Return whether an encoder is a layer: by its reader, as all that it has, its digest too, may take long to ask."""
+    return hasattr(encoder, "reader")
 
 
 def require_precision(precision: str) -> None:

@@ -1,12 +1,13 @@
 """From an encoder's name to the encoder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from isoenergy.encoders.dual_encoder import DualEncoder, Precision, Preprocessor, require_precision
 from isoenergy.encoders.squashed_pixels import SquashedPixels
+from isoenergy.encoders.vlm_names import VlmName, by_model
 from isoenergy.errors import InputError
 from isoenergy.storage.bundled_files import BUNDLED_ENCODER
 
@@ -25,7 +26,8 @@ ALIASES = {
 """The bundled encoder, and the paper's six."""
 KNOWN = (
     f"one of {', '.join(ALIASES)}; hf:ID or hf:FOLDER for a CLIP or SigLIP that transformers loads; open_clip:FOLDER; "
-    f"open_clip:ARCH:PRETRAINED with a tag or the path of a safetensors file; or python:MODULE for a module of your own"
+    f"open_clip:ARCH:PRETRAINED with a tag or the path of a safetensors file; vlm:FOLDER@LAYER or vlm:ID@LAYER for a "
+    f"layer of a generative model that transformers loads; or python:MODULE for a module of your own"
 )
 
 
@@ -37,7 +39,8 @@ def load_encoder(
     name: one of `ALIASES`; `hf:ID` on the Hugging Face hub or `hf:FOLDER`, with CLIP, SigLIP or another model of an
         image and a text tower that transformers loads; `open_clip:FOLDER` with `open_clip_config.json` and
         `open_clip_model.safetensors`; `open_clip:ARCH:PRETRAINED` with one of open_clip's architectures and one of its
-        tags or the path of a safetensors file; `python:MODULE`, see `isoenergy.encoders.dual_encoder`.
+        tags or the path of a safetensors file; `vlm:FOLDER@LAYER`, see `isoenergy.encoders.vlm_names`; `python:MODULE`,
+        see `isoenergy.encoders.dual_encoder`.
     device: default: the CPU.
     precision: bfloat16 is autocast over float32 weights; outputs are float32 either way.
     compile: compile both towers with torch.compile, each at its first batch.
@@ -48,6 +51,19 @@ def load_encoder(
     require_precision(precision)
     family, place, alias = _family(name)
     return family.load_encoder(place, alias, device or torch.device("cpu"), precision, compile)
+
+
+def load_encoders(
+    names: Sequence[str], device: "torch.device | None" = None, precision: Precision = "float32", compile: bool = False
+) -> list[DualEncoder]:
+    """Load several encoders as `load_encoder` does; layers of one model share its weights, and its passes."""
+    loaded: dict[int, DualEncoder] = {}
+    for group in by_model(names):
+        if len(group) == 1:
+            loaded[group[0]] = load_encoder(names[group[0]], device, precision, compile)
+        else:
+            loaded |= dict(zip(group, _layers([names[n] for n in group], device, precision, compile), strict=True))
+    return [loaded[number] for number in range(len(names))]
 
 
 def load_preprocessor(name: str) -> Preprocessor:
@@ -79,6 +95,18 @@ def _family(name: str) -> tuple[_Family, str, str | None]:
     return _FAMILIES[family](), place, name if name in ALIASES else None
 
 
+def _layers(
+    names: Sequence[str], device: "torch.device | None", precision: Precision, compile: bool
+) -> Sequence[DualEncoder]:
+    import torch
+
+    from isoenergy.encoders import vlm_encoder
+
+    require_precision(precision)
+    parsed = [VlmName.parse(name) for name in names]
+    return vlm_encoder.load_layers(parsed, device or torch.device("cpu"), precision, compile)
+
+
 def _transformers() -> _Family:
     from isoenergy.encoders import transformers_encoder  # takes seconds to import, as open_clip does
 
@@ -91,10 +119,21 @@ def _open_clip() -> _Family:
     return open_clip_encoder
 
 
+def _vision_language() -> _Family:
+    from isoenergy.encoders import vlm_encoder
+
+    return vlm_encoder
+
+
 def _users_own() -> _Family:
     from isoenergy.encoders import user_encoder
 
     return user_encoder
 
 
-_FAMILIES: dict[str, Callable[[], _Family]] = {"hf": _transformers, "open_clip": _open_clip, "python": _users_own}
+_FAMILIES: dict[str, Callable[[], _Family]] = {
+    "hf": _transformers,
+    "open_clip": _open_clip,
+    "vlm": _vision_language,
+    "python": _users_own,
+}

@@ -22,6 +22,11 @@ Tower = Callable[..., Tensor]
 class SplitPreprocessor(Preprocessor, Protocol):
     """The model's own preprocessing in two halves: calling it makes bytes, on the CPU; `normalise` does the rest."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(height, width, 3)` of the bytes."""
+        ...
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return `(n, height, width, 3)` uint8 pixels as the model's `(n, 3, height, width)` float32 input."""
         ...
