@@ -72,7 +72,7 @@ def run(
     if LANCE in config.laid_out:
         require_lance(output)
     work = UnitWork(application, source, writer, _layout_files(config, output, store, source, application))
-    pairs = sum(task.record.embedded for task in tasks)
+    pairs = sum(task.record.pairs_in("all") for task in tasks)
     probed = engine.call(partial(probe, work, tasks[0], pairs)) if config.dry_run and tasks else None
     print(plan(config.sae, store, work, tasks, placement, fitted.text, probed))
     if config.dry_run:
@@ -237,15 +237,15 @@ def _tasks(config: ApplyConfig, store: EmbeddingStore, committed: dict[str, Comm
 
 def _bundles(tasks: Sequence[UnitTask], workers: int) -> list[Bundle]:
     """Return the units in groups of some thousand pairs, or fewer, so that all workers have some."""
-    most = min(_PAIRS_A_TASK, ceil(sum(task.record.embedded for task in tasks) / (_TASKS_A_WORKER * workers)))
+    most = min(_PAIRS_A_TASK, ceil(sum(task.record.pairs_in("all") for task in tasks) / (_TASKS_A_WORKER * workers)))
     bundles: list[list[UnitTask]] = [[]]
     pairs = 0
     for task in tasks:
-        if bundles[-1] and pairs + task.record.embedded > most:
+        if bundles[-1] and pairs + task.record.pairs_in("all") > most:
             bundles.append([])
             pairs = 0
         bundles[-1].append(task)
-        pairs += task.record.embedded
+        pairs += task.record.pairs_in("all")
     return list(bundles)
 
 
@@ -256,7 +256,7 @@ def _apply_all(
     measures, start = _Measures(), time.perf_counter()
     failures: list[str] = []
     next_point = start + _SECONDS_BETWEEN_POINTS
-    pairs = sum(task.record.embedded for task in tasks)
+    pairs = sum(task.record.pairs_in("all") for task in tasks)
     with tqdm(total=pairs, desc="apply", unit=" pairs") as bar:
 
         def report(outcomes: list[UnitOutcome]) -> None:

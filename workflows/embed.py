@@ -10,7 +10,8 @@ from itertools import chain
 
 from tqdm import tqdm
 
-from isoenergy.encoders import DualEncoder, Precision, load_encoder
+from isoenergy.encoders import DualEncoder, Precision, load_encoders
+from isoenergy.encoders.dual_encoder import is_layer
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.downloader import Downloader
 from isoenergy.pairs.opening import open_source
@@ -52,7 +53,7 @@ def run(
     )
     source = open_source(place, Downloader(config.download).fetch)
     writers = tuple(StoreWriter(output) for output in config.outputs())
-    encoders = [load_encoder(name) for name in config.encoders]
+    encoders = load_encoders(config.encoders)
     if not config.dry_run:
         for output in config.outputs():
             require_writable(output)
@@ -137,6 +138,7 @@ def _manifest(
         software={
             name: version(name) for name in ("isoenergy", "torch", "open_clip_torch", "transformers", "ray", "pyarrow")
         },
+        hidden_states=encoder.reading if is_layer(encoder) else {},
         **asdict(config.reading),
     )
 

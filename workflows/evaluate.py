@@ -206,7 +206,7 @@ def _heading(config: EvaluateConfig, store: EmbeddingStore) -> dict[str, Any]:
             "image_reading": asdict(store.manifest.image_reading),
             "dim": store.manifest.dim,
             "pairs_in": store.rows_in,
-            "embedded": len(store),
+            "embedded": store.embedded,
             "rejected": store.rejected,
         },
         "split": config.split,

@@ -62,6 +62,8 @@ def _made(store: EmbeddingStore) -> Iterator[str]:
         yield f"encoder      {manifest.encoder}, {manifest.dim} dimensions, computed in {manifest.precision}"
         yield f"  weights    {manifest.encoder_digest}"
         yield f"  pixels     {json.dumps(manifest.preprocessing)}"
+        if manifest.hidden_states:
+            yield f"  read       {json.dumps(manifest.hidden_states)}"
     else:
         yield f"vectors      {', '.join(f'{name} of {width} dimensions' for name, width in manifest.widths.items())}"
     yield f"stored       {manifest.dtype}, {sum(record.shard_bytes for record in store.commits):,} bytes in shards"
@@ -78,7 +80,11 @@ def _counted(store: EmbeddingStore) -> Iterator[str]:
     missing = units - len(store.commits)
     yield f"units        {len(store.commits):,} of {units:,}" + f"; {missing:,} are not embedded yet" * (missing > 0)
     splits = ", ".join(f"{store.pairs_in(split):,} {split}" for split in ("train", "validation", "test"))
-    yield f"pairs        {store.rows_in:,} in, {len(store):,} embedded ({splits})"
+    if len(store) == store.embedded:
+        yield f"pairs        {store.rows_in:,} in, {store.embedded:,} embedded ({splits})"
+    else:
+        yield f"pairs        {store.rows_in:,} in, {store.embedded:,} embedded"
+        yield f"rows         {len(store):,} of their tokens ({splits})"
     yield f"rejected     {sum(store.rejected.values()):,}"
     for reason, count in sorted(store.rejected.items(), key=lambda item: -item[1]):
         yield f"  {count:>9,}  {reason}"
@@ -94,7 +100,7 @@ def _measured(store: EmbeddingStore, samples: int) -> Iterator[str]:
         unit = store.commits[place].unit
         for name, rows in store.read_unit_vectors(unit).items():
             found[name].append(rows.astype(np.float32))
-        pairs += store.commits[place].embedded
+        pairs += store.commits[place].pairs_in("all")
         if len(shown) < samples:
             shown += store.read_unit(unit, ["key", "split", "caption"]).slice(0, samples - len(shown)).to_pylist()
         if pairs >= _PAIRS_FOR_NORMS:

@@ -160,8 +160,8 @@ def _blocks(
     naming = [name for name in _NAMES_PICTURES if store.manifest.passed_through.get(name) == "string"][:1]
     first = done = 0
     for record in store.commits:
-        own = chosen[done : np.searchsorted(chosen, first + record.embedded)] - first
-        first += record.embedded
+        own = chosen[done : np.searchsorted(chosen, first + record.pairs_in("all"))] - first
+        first += record.pairs_in("all")
         if not len(own):
             continue
         table = store.read_unit(record.unit, columns + naming)

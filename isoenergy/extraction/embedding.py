@@ -3,17 +3,20 @@
 Every row that goes in comes out, embedded or with the reason why not.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from isoenergy.encoders import DualEncoder, Preprocessor
-from isoenergy.encoders.dual_encoder import Pixels, Tokens
+from isoenergy.encoders.dual_encoder import LayerEncoder, Pixels, Tokens, is_layer
+from isoenergy.encoders.whole_images import gathered
 from isoenergy.extraction.preprocessing import preprocessed
+from isoenergy.extraction.token_rows import Rows, TokenRows, are_finite, coupled, lists, row_a_token
 from isoenergy.pairs.decoding import decode_caption, decode_key
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit, RawPairs
@@ -21,6 +24,9 @@ from isoenergy.pairs.splits import split_of_pair
 from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.schema import REJECTED, shard_schema, stored_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PIXELS = "pixels/"
 _REPEATED = "the key stands earlier in the source; --columns.key none takes file and row for keys that are the images'"
@@ -89,11 +95,14 @@ def encoder_inputs(prepared: pa.Table, pixels: str, encoder: DualEncoder) -> Enc
     chosen = prepared.filter(prepared["reason"].is_null())
     column = chosen[pixels].combine_chunks()
     _, offsets, data = column.buffers()
-    images = np.zeros((len(column), *encoder.preprocessor.shape), np.uint8)
+    shape = encoder.preprocessor.shape
     if not len(column):
-        return EncoderInputs(images, ())
-    first = np.frombuffer(offsets, np.int64)[column.offset]
-    images.ravel()[:] = np.frombuffer(data, np.uint8)[first : first + images.size]
+        return EncoderInputs(np.zeros((0, *(shape or ())), np.uint8), ())
+    ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+    if shape is None:
+        images = gathered([np.frombuffer(data, np.uint8)[start:stop] for start, stop in pairwise(ends)], shape)
+    else:
+        images = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(column), *shape).copy()
     return EncoderInputs(images, encoder.tokenise(chosen["caption"].to_pylist()))
 
 
@@ -113,7 +122,7 @@ def _without_untokenised(prepared: pa.Table, encoder: DualEncoder) -> pa.Table:
             try:
                 encoder.tokenise([caption])
             except Exception as error:
-                rejected = _unexpected(error)
+                rejected = error if isinstance(error, Rejected) else _unexpected(error)
                 verdicts["reason"][row], verdicts["detail"][row] = str(rejected.reason), rejected.detail
     for name, values in verdicts.items():
         prepared = prepared.set_column(prepared.schema.get_field_index(name), name, pa.array(values, pa.string()))
@@ -126,8 +135,37 @@ def embed(prepared: pa.Table, pixels: str, encoder: DualEncoder, dtype: StoredDt
     return with_embeddings(prepared, *encode(encoder, inputs, dtype))
 
 
-def encode(encoder: DualEncoder, inputs: EncoderInputs, dtype: StoredDtype) -> tuple[np.ndarray, np.ndarray]:
-    """Return the raw `(n, dim)` image and text embeddings in `dtype`; what is beyond it becomes infinite."""
+def encode(encoder: DualEncoder, inputs: EncoderInputs, dtype: StoredDtype) -> tuple[Rows, Rows]:
+    """Return the raw image and text embeddings in `dtype`; what is beyond it becomes infinite."""
+    (rows,) = encode_together([encoder], inputs, dtype)
+    return rows
+
+
+def read_together(encoders: Sequence[DualEncoder]) -> list[list[int]]:
+    """Return the numbers of the encoders that one pass serves: the layers of one model, and each other one alone."""
+    passes: dict[int, list[int]] = {}
+    for number, encoder in enumerate(encoders):
+        model = encoder.reader if is_layer(encoder) else encoder
+        passes.setdefault(id(model), []).append(number)
+    return list(passes.values())
+
+
+def encode_together(
+    encoders: Sequence[DualEncoder], inputs: EncoderInputs, dtype: StoredDtype
+) -> list[tuple[Rows, Rows]]:
+    """Return what `encode` does, of encoders that one pass serves."""
+    layers = [encoder for encoder in encoders if is_layer(encoder)]
+    if not layers:
+        return [_encoded(encoder, inputs, dtype) for encoder in encoders]
+    reader, numbers = layers[0].reader, [encoder.layer for encoder in layers]
+    images = reader.read_pixels(inputs.pixels, numbers) if len(inputs) else {}
+    texts = reader.read_tokens(inputs.tokens, numbers) if len(inputs) else {}
+    return [
+        (_of_layer(it, images.get(it.layer, ()), dtype), _of_layer(it, texts.get(it.layer, ()), dtype)) for it in layers
+    ]
+
+
+def _encoded(encoder: DualEncoder, inputs: EncoderInputs, dtype: StoredDtype) -> tuple[np.ndarray, np.ndarray]:
     if not len(inputs):
         return np.zeros((0, encoder.dim), dtype), np.zeros((0, encoder.dim), dtype)
     with np.errstate(over="ignore"):
@@ -135,14 +173,23 @@ def encode(encoder: DualEncoder, inputs: EncoderInputs, dtype: StoredDtype) -> t
         return images.numpy().astype(dtype), texts.numpy().astype(dtype)
 
 
-def with_embeddings(prepared: pa.Table, images: np.ndarray, texts: np.ndarray) -> pa.Table:
+def _of_layer(encoder: LayerEncoder, found: "Sequence[Tensor]", dtype: StoredDtype) -> Rows:
+    with np.errstate(over="ignore"):
+        rows = [one.numpy().astype(dtype) for one in found]
+    values = np.concatenate([np.zeros((0, encoder.dim), dtype), *rows])
+    return TokenRows(values, np.array([len(one) for one in rows], np.int64)) if encoder.tokens else values
+
+
+def with_embeddings(prepared: pa.Table, images: Rows, texts: Rows) -> pa.Table:
     """Replace all pixels by the columns `image` and `text`, `(dim,)` a row; null where the pair is rejected.
 
-    images, texts: `(n, dim)`, of the pairs not rejected, in their order. A pair with an embedding that is not finite is
-    rejected.
+    images, texts: of the pairs not rejected, in their order; of tokens, a pair has a list of rows, as `coupled` makes
+    them. A pair with an embedding that is not finite is rejected.
     """
     accepted = np.flatnonzero(prepared["reason"].is_null().to_numpy(zero_copy_only=False))
-    finite = np.isfinite(images).all(axis=1) & np.isfinite(texts).all(axis=1)
+    finite = are_finite(images) & are_finite(texts)
+    if isinstance(images, TokenRows) and isinstance(texts, TokenRows):
+        images, texts = coupled(images, texts)
     place = np.full(len(prepared), -1)
     place[accepted[finite]] = np.flatnonzero(finite)
     reason, detail = (prepared[name].to_pylist() for name in _VERDICT)
@@ -152,7 +199,8 @@ def with_embeddings(prepared: pa.Table, images: np.ndarray, texts: np.ndarray) -
     all_pixels = [name for name in prepared.schema.names if name.startswith(PIXELS)]
     embedded = prepared.drop_columns([*all_pixels, *_VERDICT])
     for name, rows in (("image", images), ("text", texts)):
-        embedded = embedded.append_column(name, _vectors(rows, place))
+        column = lists(rows, place) if isinstance(rows, TokenRows) else _vectors(rows, place)
+        embedded = embedded.append_column(name, column)
     for name, values in (("reason", reason), ("detail", detail)):
         embedded = embedded.append_column(name, pa.array(values, pa.string()))
     return embedded
@@ -163,7 +211,7 @@ def separate(
 ) -> tuple[pa.Table, pa.Table]:
     """Return the shard and the rejected pairs of a whole unit, each in the order of the input.
 
-    rows: the unit's `embed` outputs, in any order.
+    rows: the unit's `embed` outputs, in any order; those of tokens become rows of the shard, keyed pair#number.
     """
     rows = rows.sort_by("row")
     accepted = rows["reason"].is_null()
@@ -171,6 +219,8 @@ def separate(
     shard = shard.append_column(
         "split", pa.array([split_of_pair(key) for key in shard["key"].to_pylist()], pa.string())
     )
+    if pa.types.is_list(shard.schema.field("image").type):
+        shard = row_a_token(shard)
     schema = shard_schema(dim, dtype, passed_through)
     rejected = rows.filter(pc.invert(accepted))
     rejected = rejected.append_column("file", pa.array([unit.file] * len(rejected), pa.string()))

@@ -11,7 +11,7 @@ Pairs = Literal["train", "validation", "test", "all"]
 
 TEST_PERCENT = 10
 VALIDATION_PERCENT = 5
-_NUMBER_OF_A_CAPTION = re.compile(r"#[0-9]+\Z")
+_LAST_NUMBER = re.compile(r"#[0-9]+\Z")
 
 
 def split_of(key: str) -> Split:
@@ -34,4 +34,16 @@ def split_of_pair(key: str) -> Split:
 
     Their pairs' keys are the image's with `#0`, `#1`, … behind it, which is left out.
     """
-    return split_of(_NUMBER_OF_A_CAPTION.sub("", key))
+    return split_of(_without_number(key))
+
+
+def splits_of_row(key: str) -> set[Split]:
+    """Return the splits that a row of a store may be in: of its key, of its pair, or of the pair whose token it is.
+
+    A token's key is its pair's with `#0`, `#1`, … behind it.
+    """
+    return {split_of(key), split_of_pair(key), split_of_pair(_without_number(key))}
+
+
+def _without_number(key: str) -> str:
+    return _LAST_NUMBER.sub("", key)

@@ -56,6 +56,10 @@ the `offset` of the first byte; of a Lance dataset, its `version`), `start` and 
 shard lie in it as its column `row` says, and `sha256` of them: `(pairs, width)`, of the manifest's `dtype`, row by row,
 little-endian.
 
+A store of a layer of a generative model has `hidden_states` in its manifest: the layer, the prompts, which tokens.
+Where all tokens were taken, the rows of a pair stand together, keyed `PAIR#0`, `PAIR#1`, …, with one `row`, in one
+split, and a commit record has `rows_by_split`, the shard's rows; its other counts are of pairs.
+
 A store that `isoenergy apply` made of another has that store's `key`, `row`, `split` and `caption`, chosen columns, and
 for each modality `MODALITY_atoms` and `MODALITY_coefficients` (lists of one length in a row, the largest coefficient
 first) and columns of vectors, `MODALITY_NAME`, as `widths` say. The manifest's `applied` is not empty, a record's

@@ -33,6 +33,7 @@ _SCHEMA = pa.schema(
         ("shard_bytes", pa.int64()),
         ("shard_sha256", pa.string()),
         ("rejected_sha256", pa.string()),
+        ("rows_by_split", _COUNTS),
         ("listed", pa.string()),
     ]
 )
@@ -61,13 +62,14 @@ class CommitIndex:
         try:
             table = pq.read_table(pa.BufferReader(filesystem.cat_file(f"{root}/{INDEX_FILE}")))
             columns = {name: table[name].to_pylist() for name in _SCHEMA.names if name not in _MAPS}
-            counts = [_dictionaries(table[name].combine_chunks()) for name in _MAPS]
+            maps = [name for name in _MAPS if name in table.schema.names]  # older ones have no rows_by_split
+            counts = [_dictionaries(table[name].combine_chunks()) for name in maps]
             generation = int((table.schema.metadata or {})[_GENERATION])
             settled = table.schema.metadata[_SETTLED] == b"true"
         except (FileNotFoundError, NotADirectoryError, pa.ArrowException, KeyError, ValueError):
             return cls()  # the records are the truth
         listed = columns.pop("listed")
-        names = [*columns, *_MAPS]
+        names = [*columns, *maps]
         rows = zip(*columns.values(), *counts, strict=True)
         records = [CommitRecord(**dict(zip(names, row, strict=True))) for row in rows]
         units = columns["unit"]

@@ -14,7 +14,12 @@ class StoreContents:
         self.uri, self.manifest, self.commits = absolute_uri(uri), manifest, commits
 
     def __len__(self) -> int:
-        """Return the number of embedded pairs."""
+        """Return the number of rows: embedded pairs, or where all tokens were taken, pairs of their hidden states."""
+        return self.pairs_in("all")
+
+    @property
+    def embedded(self) -> int:
+        """The source's pairs that were embedded; rows_in is this and the rejected ones."""
         return sum(record.embedded for record in self.commits)
 
     @property
@@ -23,7 +28,7 @@ class StoreContents:
         return sum(record.rows_in for record in self.commits)
 
     def pairs_in(self, split: Pairs) -> int:
-        """Return the number of embedded pairs of a split, or of all."""
+        """Return the number of rows of a split, or of all."""
         return sum(record.pairs_in(split) for record in self.commits)
 
     @property

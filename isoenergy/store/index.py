@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.splits import Split, split_of, split_of_pair
+from isoenergy.pairs.splits import Split, split_of, splits_of_row
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store.arrays import embedding_rows
 from isoenergy.store.contents import StoreContents
@@ -208,7 +208,7 @@ def _read_committed(
 def _check_keys(table: pa.Table, place: str, splits_given: bool) -> None:
     keys, splits = table["key"].to_pylist(), table["split"].to_pylist()
     for row, (key, split) in enumerate(zip(keys, splits, strict=True)):
-        if key is None or (not splits_given and split not in (split_of(key), split_of_pair(key))):
+        if key is None or (not splits_given and split not in splits_of_row(key)):
             raise InputError(
                 f"{place}, row {row}: key {key!r} is in the {split} split, and belongs to "
                 f"{'none' if key is None else split_of(key)}; this shard was not written by `isoenergy embed`"

@@ -74,6 +74,8 @@ class Manifest:
     view_of: str = ""
     """Where the files lie that the vectors are in, if the store is a view of them (informative, but for whether it is
     one); empty: the store has its vectors."""
+    hidden_states: dict[str, Any] = field(default_factory=dict)
+    """Of a layer of a generative model: the layer, what the model read and which tokens were taken; else empty."""
     format: int = FORMAT
     """Version of the store's layout."""
 
@@ -113,7 +115,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the file's text."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(_without_empty(asdict(self), "hidden_states"), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -130,14 +132,15 @@ class Manifest:
             )
 
     def _what_counts(self) -> dict[str, Any]:
-        applied = {f"applied.{name}": value for name, value in self.applied.items()}
-        kept = {k: v for k, v in asdict(self).items() if k not in {*_INFORMATIVE, "applied", "view_of"}}
-        return kept | applied | {"is a view": bool(self.view_of)}
+        parts = {"applied": self.applied, "hidden_states": self.hidden_states}
+        flat = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        kept = {k: v for k, v in asdict(self).items() if k not in {*_INFORMATIVE, *parts, "view_of"}}
+        return kept | flat | {"is a view": bool(self.view_of)}
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """The outcome of one unit; written last. rows_in = embedded + rejected, always."""
+    """The outcome of one unit; written last. rows_in = embedded + rejected, always: of the source's pairs."""
 
     unit: str
     file: str
@@ -157,6 +160,8 @@ class CommitRecord:
     shard_sha256: str
     rejected_sha256: str
     """Empty if no pair was rejected."""
+    rows_by_split: dict[str, int] = field(default_factory=dict)
+    """Rows of the shard, where a pair has one for each of its tokens; empty: as many as pairs."""
 
     def __post_init__(self) -> None:
         if self.rows_in != self.embedded + self.rejected:
@@ -165,14 +170,20 @@ class CommitRecord:
             )
 
     def pairs_in(self, split: Pairs) -> int:
-        """Return the number of the unit's embedded pairs of a split, or of all."""
-        return self.embedded if split == "all" else self.embedded_by_split.get(split, 0)
+        """Return the number of the unit's rows of a split, or of all: each is a pair of vectors."""
+        rows = self.rows_by_split or self.embedded_by_split
+        return sum(rows.values()) if split == "all" else rows.get(split, 0)
 
     def to_json(self) -> str:
         """Return the record's text."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(_without_empty(asdict(self), "rows_by_split"), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Parse a record's text; raises ValueError or TypeError if it is not one."""
         return cls(**json.loads(text))
+
+
+def _without_empty(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the values without one that says nothing: older versions, which do not know it, read the file."""
+    return {key: value for key, value in values.items() if key != name or value}

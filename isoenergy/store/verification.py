@@ -20,7 +20,7 @@ def faults(store: EmbeddingStore, record: CommitRecord) -> list[str]:
 
     Raises OSError if a file that is there cannot be read just now.
     """
-    files = [("shards", record.shard_sha256, record.embedded, shard_columns(store.manifest))]
+    files = [("shards", record.shard_sha256, record.pairs_in("all"), shard_columns(store.manifest))]
     if record.rejected:
         files.append(("rejected", record.rejected_sha256, record.rejected, _columns(REJECTED)))
     found = []

@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
@@ -202,14 +204,17 @@ class StoreWriter:
 
         replaced: the record that this one takes the place of. The new files get names of their own, so that the unit is
         whole at every moment, and the old ones are removed at the end.
-        Raises ValueError if the rows do not add up to the unit's, where it says how many it has.
+        Raises ValueError if the rows do not add up to the unit's, where it says how many it has, or a key repeats.
         """
+        pairs = shard["split"].take(np.unique(shard["row"].to_numpy(), return_index=True)[1])
+        if pc.count_distinct(shard["key"]).as_py() != len(shard):
+            raise ValueError(f"unit {unit.name}: of {len(shard)} rows some have the same key")
         rows = None if unit.stop is None else unit.stop - unit.start
-        if rows is not None and rows != len(shard) + len(rejected):
-            raise ValueError(f"unit {unit.name}: {rows} rows in, but {len(shard)} embedded + {len(rejected)} rejected")
+        if rows is not None and rows != len(pairs) + len(rejected):
+            raise ValueError(f"unit {unit.name}: {rows} rows in, but {len(pairs)} embedded + {len(rejected)} rejected")
         data, rejected_data = parquet_bytes(shard), parquet_bytes(rejected) if len(rejected) else b""
-        reasons, splits = (
-            dict(sorted(Counter(column.to_pylist()).items())) for column in (rejected["reason"], shard["split"])
+        reasons, splits, rows_by_split = (
+            dict(sorted(Counter(column.to_pylist()).items())) for column in (rejected["reason"], pairs, shard["split"])
         )
         name = unit.name if replaced is None else f"{unit.name}-{hashlib.sha256(data + rejected_data).hexdigest()[:8]}"
         record = CommitRecord(
@@ -217,8 +222,8 @@ class StoreWriter:
             file=unit.file,
             file_digest=file_digest,
             start=unit.start,
-            rows_in=len(shard) + len(rejected),
-            embedded=len(shard),
+            rows_in=len(pairs) + len(rejected),
+            embedded=len(pairs),
             rejected=len(rejected),
             rejected_by_reason=reasons,
             embedded_by_split=splits,
@@ -226,6 +231,7 @@ class StoreWriter:
             shard_bytes=len(data),
             shard_sha256=hashlib.sha256(data).hexdigest(),
             rejected_sha256=hashlib.sha256(rejected_data).hexdigest() if rejected_data else "",
+            rows_by_split=rows_by_split if len(pairs) != len(shard) else {},
         )
         write_atomically(self._filesystem, f"{self._root}/shards/{record.shard}", data)
         if rejected_data:

@@ -48,7 +48,7 @@ def plan(
 ) -> str:
     """Return the plan's text; `probed`: for a plan that says what it will take."""
     application = work.application
-    pairs = sum(task.record.embedded for task in tasks)
+    pairs = sum(task.record.pairs_in("all") for task in tasks)
     device = f"{placement.gpus_per_worker:g} GPU" if placement.gpus_per_worker else "a CPU"
     norms = " of unit norm" * application.normalised
     lines = [

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from tqdm import tqdm
 
@@ -82,9 +83,13 @@ def _scan_keys(source: PairSource, files: list[_File], parts: int) -> list[Any]:
 
 
 def _stored_keys(stored: list[tuple[StoreWriter, CommitRecord]]) -> pa.ChunkedArray:
-    """Return the keys of some units, each once, though several stores may hold it."""
-    columns = [writer.read(record)[0]["key"].cast(pa.binary()) for writer, record in stored]
+    """Return the keys of some units' pairs, each once, though several stores may hold it."""
+    columns = [_pair_keys(writer.read(record)[0]["key"], record).cast(pa.binary()) for writer, record in stored]
     return pa.chunked_array([pa.chunked_array([c for column in columns for c in column.chunks], pa.binary()).unique()])
+
+
+def _pair_keys(keys: pa.ChunkedArray, record: CommitRecord) -> pa.ChunkedArray:
+    return pc.replace_substring_regex(keys, "#[0-9]+$", "") if record.rows_by_split else keys
 
 
 def _find_repeated(*pieces: Any) -> dict[int, list[int]]:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import torch
 
 from isoenergy.encoders.precision import cosine_to_float32
-from isoenergy.extraction.embedding import EncoderInputs, encode, taken_by, with_embeddings
+from isoenergy.extraction.embedding import EncoderInputs, encode_together, read_together, taken_by, with_embeddings
+from isoenergy.extraction.token_rows import Rows
 from isoenergy.pairs.source import PairUnit
 from workflows.extraction.extraction_stores import Stores, Work, in_one_line
 
@@ -55,6 +56,7 @@ class Encode:
     def __init__(self, stores: Stores, writers: Sequence[UnitWriter], device: torch.device) -> None:
         self._stores, self._writers, self._pixels = stores, writers, stores.pixels
         self._encoders = stores.load_encoders(device)
+        self._passes, self._dtype = read_together(self._encoders), stores.manifests[0].dtype
         self._turn = threading.Lock()
         self._last = time.perf_counter()
         self._compared = all(manifest.precision == "float32" for manifest in stores.manifests)
@@ -85,20 +87,24 @@ class Encode:
         if not batch.is_valid:
             return []
         prepared = pa.ipc.open_stream(batch.as_buffer()).read_all()
-        taken = [taken_by(prepared, self._pixels[encoder.name], encoder) for encoder in self._encoders]
-        inputs = [given for _, given in taken]
+        taken: dict[int, tuple[pa.Table, EncoderInputs]] = {}
+        for together in self._passes:
+            first = self._encoders[together[0]]
+            taken |= dict.fromkeys(together, taken_by(prepared, self._pixels[first.name], first))
+        inputs = [taken[number][1] for number in range(len(self._encoders))]
+        vectors: dict[int, tuple[Rows, Rows]] = {}
         with self._turn:
             start = time.perf_counter()
-            vectors = [
-                encode(encoder, given, manifest.dtype)
-                for encoder, given, manifest in zip(self._encoders, inputs, self._stores.manifests, strict=True)
-            ]
+            for together in self._passes:
+                encoders = [self._encoders[number] for number in together]
+                made = encode_together(encoders, inputs[together[0]], self._dtype)
+                vectors |= dict(zip(together, made, strict=True))
             end = time.perf_counter()
             outcome["encode_seconds"], outcome["wait_seconds"] = end - start, max(0.0, start - self._last)
             if not self._compared and len(inputs[0]):
                 outcome["cosines"], self._compared = self._compare(inputs), True
             self._last = time.perf_counter()
-        return [with_embeddings(pairs, *both) for (pairs, _), both in zip(taken, vectors, strict=True)]
+        return [with_embeddings(taken[number][0], *vectors[number]) for number in range(len(self._encoders))]
 
     def _compare(self, inputs: list[EncoderInputs]) -> list[float]:
         some = [given.first(PAIRS_TO_COMPARE) for given in inputs]

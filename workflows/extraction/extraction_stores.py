@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from isoenergy.encoders import DualEncoder, Preprocessor, load_encoder, load_preprocessor
+from isoenergy.encoders import DualEncoder, Preprocessor, load_encoders, load_preprocessor
 from isoenergy.errors import InputError
 from isoenergy.extraction.embedding import PIXELS
 from isoenergy.pairs.rejection import printed
@@ -51,7 +51,8 @@ class Stores:
 
     def load_encoders(self, device: "torch.device") -> list[DualEncoder]:
         """Load the encoders; raises InputError if this machine has other weights than the stores were begun with."""
-        encoders = [load_encoder(m.encoder, device, m.precision, self.compiled) for m in self.manifests]
+        names = [manifest.encoder for manifest in self.manifests]
+        encoders = load_encoders(names, device, self.manifests[0].precision, self.compiled)
         for encoder, manifest in zip(encoders, self.manifests, strict=True):
             if encoder.digest != manifest.encoder_digest:
                 raise InputError(

@@ -75,7 +75,8 @@ def summary_json(store: EmbeddingStore, measures: ExtractionMeasures) -> str:
         "dim": store.manifest.dim,
         "units": len(store.commits),
         "rows_in": store.rows_in,
-        "embedded": len(store),
+        "embedded": store.embedded,
+        **({"rows": len(store)} if len(store) != store.embedded else {}),
         "rejected": store.rejected,
         "fingerprint": store.fingerprint,
         "run": asdict(measures)
@@ -89,10 +90,12 @@ def table(stores: Sequence[EmbeddingStore], measures: ExtractionMeasures) -> str
     width = max(len(store.manifest.encoder) for store in stores)
     lines = [f"{'encoder':<{width}}  {'dim':>5}  {'pairs in':>12}  {'embedded':>12}  {'rejected':>9}  store"]
     lines += [
-        f"{store.manifest.encoder:<{width}}  {store.manifest.dim:>5}  {store.rows_in:>12,}  {len(store):>12,}  "
+        f"{store.manifest.encoder:<{width}}  {store.manifest.dim:>5}  {store.rows_in:>12,}  {store.embedded:>12,}  "
         f"{sum(store.rejected.values()):>9,}  {store.uri}"
         for store in stores
     ]
+    if rows := [f"{len(store):,}" for store in stores if len(store) != store.embedded]:
+        lines.append(f"rows: {', '.join(rows)}, one for each token that was taken")
     lines += [f"{'':<{width}}  {count:>12,} {reason}" for reason, count in sorted(stores[0].rejected.items())]
     if measures.pairs:
         lines.append(

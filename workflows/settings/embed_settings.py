@@ -8,10 +8,12 @@ import tyro
 
 from isoenergy.bundled import BUNDLED_PAIRS
 from isoenergy.encoders import Precision
+from isoenergy.encoders.vlm_names import encoder_names, short_name
 from isoenergy.errors import InputError
 from isoenergy.pairs.captions import CaptionChoice
 from isoenergy.pairs.download.downloader import DownloadConfig
 from isoenergy.pairs.source import Format, PairColumns
+from isoenergy.settings.hidden_states import HiddenStates
 from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store.manifest import StoredDtype
 from workflows.arguments import parse_config
@@ -41,7 +43,9 @@ class EmbedConfig:
     reading: Annotated[ImageReading, tyro.conf.arg(name="")] = field(default_factory=ImageReading)
     encoder: str = "bundled"
     """One or more, with commas between: all take the same decoded image. bundled; clip, clip-l, openclip, openclip-l,
-    siglip, siglip2 (the paper's); open_clip:FOLDER or open_clip:ARCH:PRETRAINED; hf:FOLDER or hf:ID; python:MODULE."""
+    siglip, siglip2 (the paper's); open_clip:FOLDER or open_clip:ARCH:PRETRAINED; hf:FOLDER or hf:ID; python:MODULE;
+    vlm:FOLDER@LAYER or vlm:ID@LAYER, a layer of a generative model (vlm:FOLDER@4,8,12: three, in one pass)."""
+    vlm: HiddenStates = field(default_factory=HiddenStates)
     precision: Precision | Literal["auto"] = "auto"
     """What the encoders compute in. auto: bfloat16 on GPUs, float32 on CPUs."""
     compile: bool = False
@@ -81,15 +85,17 @@ class EmbedConfig:
 
     @property
     def encoders(self) -> list[str]:
-        """The names of the encoders."""
-        return [name.strip() for name in self.encoder.split(",")]
+        """The names of the encoders, with the settings of those that are layers."""
+        return encoder_names(self.encoder, self.vlm)
 
     def outputs(self) -> list[str]:
         """Return where the store of each encoder lies."""
         names = self.encoders
         if len(names) == 1:
             return [self.output]
-        slugs = ["".join(c if c.isalnum() or c in "-." else "-" for c in name).strip("-.") for name in names]
+        slugs = [
+            "".join(c if c.isalnum() or c in "-." else "-" for c in short_name(name)).strip("-.") for name in names
+        ]
         if len(set(slugs)) != len(slugs):
             raise InputError(f"the stores of {self.encoder} would share a name; embed them one by one")
         return [f"{self.output.rstrip('/')}/{slug}" for slug in slugs]

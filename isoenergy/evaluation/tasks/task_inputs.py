@@ -15,6 +15,7 @@ from torch import Tensor
 
 from isoenergy.encoders import DualEncoder, load_encoder
 from isoenergy.encoders.dual_encoder import Pixels, Precision
+from isoenergy.encoders.whole_images import gathered
 from isoenergy.errors import InputError
 from isoenergy.evaluation.measured_rows import NOT_IDENTITY, Inputs, Result, Rows, StoreReference, UnitRows
 from isoenergy.extraction.preprocessing import preprocessed
@@ -158,7 +159,7 @@ def embed_images(config: ImagesConfig, inputs: Inputs, output: Path) -> Result:
             except Rejected as why:
                 rejected.append((config.files[place], str(why.reason)))
         if pixels:
-            rows.append(encoder.encode_pixels(np.stack(pixels)))
+            rows.append(encoder.encode_pixels(gathered(pixels, encoder.preprocessor.shape)))
     embedded = torch.cat(rows).numpy()
     finite = np.isfinite(embedded).all(axis=1)
     found = np.array(places, np.int64)
