@@ -65,7 +65,7 @@ class EncoderTrainingConfig:
     """How the bundled dual encoder is trained."""
 
     pairs: tyro.conf.Positional[Path]
-    """Folder of Parquet shards with key, image, caption, concept, tags and source."""
+    """Folder of Parquet shards with key, image, caption, concept, source and, of those that have them, tags."""
     output: Path = BUNDLED_ENCODER
     """Folder to write; what it held is replaced."""
     epochs: int = 16
@@ -82,8 +82,9 @@ class EncoderTrainingConfig:
     """Factor on the cosines in the first step; it grows linearly and is not learned."""
     last_logit_scale: float = 24.0
     """Factor on the cosines in the last step."""
-    cone_energy: float = 0.2
-    """Share of an embedding's energy that a constant direction of its modality is given, and keeps in training."""
+    cone_energy: float | None = 0.2
+    """Share of an embedding's energy that a constant direction of its modality is given, and keeps in training. None:
+    there is no such direction but what training itself makes, a natural gap."""
     vocabulary: int = 6000
     """Size of the byte-pair vocabulary, which is fitted to the train captions."""
     threads: int = 2
@@ -179,7 +180,7 @@ class CaptionSampler:
             before, _, after = row["caption"].partition(row["concept"])
             suffix, *tail = after.split(", ")
             uses[row["source"]][before, suffix] += 1
-            self.tails.append(sorted({*row["tags"], *tail}))
+            self.tails.append(sorted({*row.get("tags", ()), *tail}))
         self.templates = {
             source: [template for template, count in counts.items() if count >= FEWEST_USES_OF_A_TEMPLATE]
             for source, counts in uses.items()
@@ -290,9 +291,9 @@ def hold_cone(bias: nn.Parameter, direction: Tensor, outputs: Tensor, energy: fl
     bias.add_(direction * (spread * energy / (1 - energy)).sqrt() - mean, alpha=rate)
 
 
-def parameter_groups(model: CLIP, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the parameters into decayed and not decayed ones; the cone biases stay as they are."""
-    frozen = {id(model.logit_scale), *map(id, cone_biases(model))}
+def parameter_groups(model: CLIP, weight_decay: float, biases_held: bool) -> list[dict[str, Any]]:
+    """Split the parameters into decayed and not decayed ones; the cone biases stay as they are where they are held."""
+    frozen = {id(model.logit_scale), *(map(id, cone_biases(model)) if biases_held else ())}
     trained = [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) not in frozen]
     decayed = [parameter for name, parameter in trained if parameter.ndim > 1 and "embedding" not in name]
     others = [parameter for name, parameter in trained if parameter.ndim <= 1 or "embedding" in name]
@@ -399,8 +400,9 @@ def train(config: EncoderTrainingConfig) -> None:
     model = CLIP(**architecture).to(memory_format=torch.channels_last)
     directions = functional.normalize(torch.randn(2, EMBED_DIM), dim=1)
     sample = [row["caption"] for row in training.rows[:FIRST_SAMPLE]]
-    open_cones(model, directions, config.cone_energy, training.images[: len(sample)], tokenize(tokenizer, sample))
-    groups = parameter_groups(model, config.weight_decay)
+    if config.cone_energy is not None:
+        open_cones(model, directions, config.cone_energy, training.images[: len(sample)], tokenize(tokenizer, sample))
+    groups = parameter_groups(model, config.weight_decay, biases_held=config.cone_energy is not None)
     trained = [parameter for group in groups for parameter in group["params"]]
     optimizer = torch.optim.AdamW(groups, config.learning_rate, betas=ADAM_BETAS, fused=True)
     towers: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] = (model.encode_image, model.encode_text)
@@ -417,8 +419,9 @@ def train(config: EncoderTrainingConfig) -> None:
         nn.utils.clip_grad_norm_(trained, MOST_GRADIENT_NORM)
         optimizer.step()
         optimizer.zero_grad()
-        for bias, direction, rows in zip(cone_biases(model), directions, outputs, strict=True):
-            hold_cone(bias, direction, rows, config.cone_energy, CONE_RATE)
+        if config.cone_energy is not None:
+            for bias, direction, rows in zip(cone_biases(model), directions, outputs, strict=True):
+                hold_cone(bias, direction, rows, config.cone_energy, CONE_RATE)
         return loss.item()
 
     steps_an_epoch = len(training) // config.batch_size
