@@ -1,5 +1,7 @@
 """Matching Pursuit: each row of a batch as a sum of k atoms, greedily chosen."""
 
+import os
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -39,6 +41,7 @@ def matching_pursuit(
     backend: Backend = "auto",
     precision: Precision = "full",
     gram: Tensor | None = None,
+    looked_at: bool = False,
 ) -> SparseCodes:
     """Encode each row of `x` with `k` rounds of Matching Pursuit; differentiable in both tensors, once.
 
@@ -47,17 +50,20 @@ def matching_pursuit(
     k: rounds, at least 1. An atom may be chosen again; ties go to the lowest index.
     policy: what is selected and when a row stops; its remaining rounds then have index 0 and value 0.
     backend: the form that runs; auto asks `plan_pursuit`. All give the same codes, to rounding: oracle is the plain
-        loop, cpu and triton update correlations by rows of the Gram matrix, residual has no Gram matrix.
+        loop, cpu and triton update correlations by rows of the Gram matrix, residual has no Gram matrix. triton runs on
+        CUDA, on a CPU in Triton's interpreter (TRITON_INTERPRET=1, slow), and on the meta device, for shapes alone.
     precision: full is float32 as IEEE has it, whatever the process has set. tf32 computes correlations and Gram matrix
         in TF32 on CUDA: 96 to 100 % of rows then keep their sequence of atoms (measured with operands rounded to
         TF32, by shape, by `python -m tests.benchmarks.pursuit`).
     gram: `gram_matrix(dictionary)`, to build it once for many batches; it must be of this very dictionary, of which
         a row is checked.
+    looked_at: x and the dictionary are known to be finite, or will be found not to be: on a CPU they are looked at all
+        the same, which costs little, elsewhere not, where looking waits for the device.
 
     Raises ValueError, naming the argument, for wrong shapes, dtypes, devices, k, backend, or values not finite.
     Source: paper 1.3. The reverse pass is that of `isoenergy.pursuit.reverse`.
     """
-    check_arguments(x, dictionary, k)
+    check_arguments(x, dictionary, k, finite=x.device.type == "cpu" or not looked_at)
     if gram is not None:
         check_gram(gram, dictionary)
     k = int(k)
@@ -82,8 +88,11 @@ def _form(x: Tensor, dictionary: Tensor, k: int, backend: Backend, precision: Pr
     possible: dict[str, tuple[Form, ...]] = {
         "cpu": ("oracle", "cpu", "residual"),
         "cuda": ("oracle", "triton", "residual"),
+        "meta": ("oracle", "triton", "residual"),
     }
     forms = possible.get(kind, ("oracle", "residual"))
+    if kind == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
+        forms += ("triton",)
     if backend != "auto" and backend not in forms:
         raise ValueError(f"backend must be auto, {' or '.join(forms)} for tensors on {kind}, got {backend!r}")
     if precision not in ("full", "tf32") or (precision == "tf32" and kind != "cuda"):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from isoenergy.pursuit import operators
 from isoenergy.pursuit import residual as residual_form
 from isoenergy.pursuit.gram import matmul_precision, passing_gram_matrix
 from isoenergy.pursuit.plan import Form
@@ -45,14 +46,12 @@ class DifferentiablePursuit(torch.autograd.Function):
         dictionary, indices, values, residual = ctx.saved_tensors
         gradients: tuple[Tensor | None, Tensor]
         arguments = dictionary, indices, values, residual, grad_values, grad_residual
-        if dictionary.device.type == "cpu":
+        if ctx.form == "triton":
+            gradients = operators.reverse(*arguments, in_order=torch.are_deterministic_algorithms_enabled())
+        elif dictionary.device.type == "cpu":
             from isoenergy.pursuit import cpu
 
             gradients = cpu.reverse(*arguments, wants_x=ctx.needs_input_grad[0])
-        elif ctx.form == "triton" and not torch.are_deterministic_algorithms_enabled():
-            from isoenergy.pursuit import triton_kernels
-
-            gradients = triton_kernels.reverse(*arguments)
         else:
             gradients = reverse(*arguments)
         return *gradients, None, None, None, None, None
@@ -72,6 +71,4 @@ def _pursue(
         from isoenergy.pursuit import cpu  # numba takes a second to load
 
         return cpu.pursue(x, dictionary, k, policy, gram)
-    from isoenergy.pursuit import triton_kernels  # not every machine has Triton
-
-    return triton_kernels.pursue(x, dictionary, k, policy, gram)
+    return operators.pursue(x, dictionary, k, policy, gram)

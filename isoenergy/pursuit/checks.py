@@ -9,8 +9,11 @@ _GRAM_TOLERANCE = {"cpu": 1e-4}
 _GRAM_TOLERANCE_OF_OTHERS = 5e-3  # products on a GPU may have been computed in TF32, whose mantissa has 10 bits
 
 
-def check_arguments(x: Tensor, dictionary: Tensor, k: int) -> None:
-    """Raise ValueError, naming the argument, for wrong shapes, dtypes, devices or k, and for NaN or infinity."""
+def check_arguments(x: Tensor, dictionary: Tensor, k: int, finite: bool = True) -> None:
+    """Raise ValueError, naming the argument, for wrong shapes, dtypes, devices or k.
+
+    finite: whether to look for NaN and infinity too.
+    """
     if x.ndim != 2 or not x.is_floating_point():
         raise ValueError(f"x must be a floating point (batch, dim) tensor, got {x.dtype} of shape {tuple(x.shape)}")
     if dictionary.ndim != 2 or 0 in dictionary.shape or dictionary.shape[1] != x.shape[1]:
@@ -22,8 +25,9 @@ def check_arguments(x: Tensor, dictionary: Tensor, k: int) -> None:
         )
     if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, got {k!r}")
-    check_finite(x, "x")
-    check_finite(dictionary, "dictionary")
+    if finite:
+        check_finite(x, "x")
+        check_finite(dictionary, "dictionary")
 
 
 def check_finite(rows: Tensor, name: str) -> None:

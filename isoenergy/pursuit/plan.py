@@ -93,7 +93,7 @@ def plan_pursuit(
 def _gram_form(device: torch.device) -> Form | None:
     if device.type == "cpu":
         return "cpu"
-    return "triton" if device.type == "cuda" and importlib.util.find_spec("triton") else None
+    return "triton" if device.type in ("cuda", "meta") and importlib.util.find_spec("triton") else None
 
 
 def _rates(device: torch.device) -> _Rates:

@@ -1,9 +1,15 @@
 """The CUDA form: one program a row runs all rounds, with the row of correlations in registers where it fits.
 
-Up to `ON_CHIP_ATOMS` atoms a round reads one row of the Gram matrix and nothing else of its size; beyond, the row of
-correlations stays in global memory (a program's row fits the second-level cache) and a round passes over it once.
-The tests run these kernels in Triton's interpreter, on a CPU; the marker `gpu` runs them on a card.
+Up to `ON_CHIP_ATOMS` atoms a round reads one row of the Gram matrix and nothing else of its size, and its warps wait
+for each other once, to agree on the atom; beyond, the row of correlations stays in global memory (a program's row fits
+the second-level cache) and a round passes over it once. Sizes are constants of a kernel: Triton compiles it anew for
+each dictionary's (seconds, kept on disk), reads four numbers at a time wherever rows are multiples of four, and asks
+nothing about a row's end where there is none. The tests run these kernels in Triton's interpreter, on a CPU, and read
+the code compiled for sm_80, sm_90 and sm_100; the marker `gpu` runs them on a card.
 """
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -14,10 +20,51 @@ from isoenergy.pursuit.gram import correlations
 from isoenergy.pursuit.policy import PursuitPolicy
 
 ON_CHIP_ATOMS = 32768
-_STREAMED_TILE = 8192
+_STREAMED_TILE = 4096
 _BLOCK_BYTES = 2**31  # of correlations at a time
+_CONTRIBUTION_BYTES = 2**30  # to the dictionary's gradient at a time, where they are kept to be sorted
 
 _SELECTION = {"signed": 0, "non-negative": 1, "absolute": 2}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel with all that is compiled into it; called with a number of programs and its tensors."""
+
+    function: Any
+    constants: dict[str, Any]
+    warps: int
+
+    def __call__(self, programs: int, *arguments: Tensor | int) -> None:
+        """Launch on the device of the first tensor; a product and a sum are one rounding, whatever Triton's default."""
+        with torch.cuda.device_of(arguments[0]):
+            self.function[(programs,)](*arguments, **self.constants, num_warps=self.warps, enable_fp_fusion=True)
+
+
+def rounds_kernel(
+    atoms: int, dim: int, gram_stride: int, policy: PursuitPolicy, on_chip_atoms: int = ON_CHIP_ATOMS
+) -> Kernel:
+    """Return the kernel that runs all rounds: 16 correlations a thread, or 8 of a tile at a time."""
+    on_chip = atoms <= on_chip_atoms
+    tile = triton.next_power_of_2(atoms) if on_chip else min(_STREAMED_TILE, triton.next_power_of_2(on_chip_atoms))
+    constants = {
+        "atoms": atoms,
+        "dim": dim,
+        "gram_stride": gram_stride,
+        "ATOMS": tile,
+        "DIM": triton.next_power_of_2(dim),
+        "SELECTION": _SELECTION[policy.selection],
+        "STOPS": policy.stops,
+        "TOLERANCE": -1.0 if policy.tolerance is None else policy.tolerance,
+    }
+    function, a_warp = (_rounds_on_chip, 512) if on_chip else (_rounds_streamed, 256)
+    return Kernel(function, constants, min(32, max(1, tile // a_warp)))
+
+
+def reverse_kernel(dim: int, in_order: bool) -> Kernel:
+    """Return the kernel of the reverse pass: it adds to the dictionary's gradient, or writes what is to be added."""
+    width = triton.next_power_of_2(dim)
+    return Kernel(_reverse_rounds, {"dim": dim, "DIM": width, "IN_ORDER": in_order}, min(8, max(1, width // 256)))
 
 
 def pursue(
@@ -29,62 +76,42 @@ def pursue(
     gram = gram if gram.stride(1) == 1 else gram.contiguous()  # the kernels read rows of it
     indices = torch.empty(batch, k, dtype=torch.int32, device=x.device)
     values, residual = x.new_empty(batch, k), x.clone(memory_format=torch.contiguous_format)
-    on_chip = atoms <= on_chip_atoms
-    tile = triton.next_power_of_2(atoms) if on_chip else min(_STREAMED_TILE, triton.next_power_of_2(on_chip_atoms))
-    kernel = _rounds_on_chip if on_chip else _rounds_streamed
+    kernel = rounds_kernel(atoms, dim, gram.stride(0), policy, on_chip_atoms)
     block = max(2, _BLOCK_BYTES // (atoms * x.element_size()))
     for low in range(0, batch, block):
         rows = slice(low, min(low + block, batch))
         scores = correlations(x[rows], dictionary)
-        with torch.cuda.device_of(x):
-            kernel[(len(scores),)](
-                scores,
-                gram,
-                dictionary,
-                indices[rows],
-                values[rows],
-                residual[rows],
-                atoms,
-                dim,
-                k,
-                gram.stride(0),
-                ATOMS=tile,
-                DIM=triton.next_power_of_2(dim),
-                SELECTION=_SELECTION[policy.selection],
-                STOPS=policy.stops,
-                TOLERANCE=-1.0 if policy.tolerance is None else policy.tolerance,
-                num_warps=min(32, max(1, tile // 512)),
-            )
+        kernel(len(scores), scores, gram, dictionary, indices[rows], values[rows], residual[rows], k)
     return indices, values, residual
 
 
 def reverse(
-    dictionary: Tensor, indices: Tensor, values: Tensor, residual: Tensor, grad_values: Tensor, grad_residual: Tensor
+    dictionary: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    residual: Tensor,
+    grad_values: Tensor,
+    grad_residual: Tensor,
+    in_order: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of x and of the dictionary; see `isoenergy.pursuit.reverse`.
 
-    The dictionary's is summed by atomics, in no fixed order: `torch.use_deterministic_algorithms(True)` has
-    `autograd` take the plain form instead.
+    in_order: the dictionary's gradient is summed by atomics, in no fixed order, or, in order, from contributions that
+    torch sorts by atom: the same bits each time, for a pass over `(batch, k, dim)` numbers more.
     """
     (batch, dim), k = residual.shape, indices.shape[1]
     grad_x = grad_residual.clone(memory_format=torch.contiguous_format)
+    grad_values = grad_values.contiguous()
     grad_dictionary = torch.zeros_like(dictionary)
-    if batch:
-        width = triton.next_power_of_2(dim)
-        with torch.cuda.device_of(residual):
-            _reverse_rounds[(batch,)](
-                dictionary,
-                indices,
-                values,
-                residual,
-                grad_values.contiguous(),
-                grad_x,
-                grad_dictionary,
-                dim,
-                k,
-                DIM=width,
-                num_warps=min(8, max(1, width // 256)),
-            )
+    kernel = reverse_kernel(dim, in_order)
+    block = max(1, _CONTRIBUTION_BYTES // (k * dim * residual.element_size())) if in_order else max(1, batch)
+    for low in range(0, batch, block):
+        rows = slice(low, min(low + block, batch))
+        chosen = indices[rows]
+        sums = residual.new_empty(len(chosen) * k, dim) if in_order else grad_dictionary
+        kernel(len(chosen), dictionary, chosen, values[rows], residual[rows], grad_values[rows], grad_x[rows], sums, k)
+        if in_order:
+            grad_dictionary.index_put_((chosen.flatten().clamp_min(0),), sums, accumulate=True)
     return grad_x, grad_dictionary
 
 
@@ -109,10 +136,10 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     indices,
     values,
     residual,
-    atoms,
-    dim,
     k,
-    gram_stride,
+    atoms: tl.constexpr,
+    dim: tl.constexpr,
+    gram_stride: tl.constexpr,
     ATOMS: tl.constexpr,
     DIM: tl.constexpr,
     SELECTION: tl.constexpr,
@@ -126,10 +153,13 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     rest = tl.load(residual + row * dim + column, is_column, other=0)
     active = row >= 0
     for step in range(k):
-        rank = tl.where(is_atom, tl.abs(score) if SELECTION == 2 else score, float("-inf"))
-        best = tl.min(tl.where(rank == tl.max(rank, 0), atom, ATOMS), 0)
-        best = tl.minimum(best, atoms - 1)  # after an overflow to NaN nothing equals the maximum
-        value = tl.sum(tl.where(atom == best, score, 0), 0)
+        rank = tl.abs(score) if SELECTION == 2 else score
+        if atoms < ATOMS:
+            rank = tl.where(is_atom, rank, float("-inf"))
+        value, best = tl.max(rank, 0, return_indices=True)  # the lowest of equals
+        best = tl.minimum(best, atoms - 1)  # after an overflow to NaN it may be none
+        if SELECTION == 2:
+            value = tl.sum(tl.where(atom == best, score, 0), 0)
         if STOPS:
             active = active & _goes_on(value, rest, SELECTION, TOLERANCE)
             value = tl.where(active, value, 0)
@@ -149,27 +179,28 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
     indices,
     values,
     residual,
-    atoms,
-    dim,
     k,
-    gram_stride,
+    atoms: tl.constexpr,
+    dim: tl.constexpr,
+    gram_stride: tl.constexpr,
     ATOMS: tl.constexpr,
     DIM: tl.constexpr,
     SELECTION: tl.constexpr,
     STOPS: tl.constexpr,
     TOLERANCE: tl.constexpr,
 ):
+    """Each lane keeps the best of the atoms that it has seen; the lanes are compared once a round."""
     row = tl.program_id(0).to(tl.int64)
     place, column = tl.arange(0, ATOMS), tl.arange(0, DIM)
     is_column = column < dim
     rest = tl.load(residual + row * dim + column, is_column, other=0)
     active = row >= 0
     chosen = row * 0
-    value = tl.sum(rest * 0, 0)
+    value = tl.full((), 0, rest.dtype)
     for step in range(k):
-        top = value * 0 + float("-inf")
-        next_value = value * 0
-        best = atoms - 1
+        top = tl.full((ATOMS,), float("-inf"), rest.dtype)
+        top_score = tl.zeros((ATOMS,), rest.dtype)
+        top_atom = place
         for start in range(0, atoms, ATOMS):
             atom = start + place
             is_atom = atom < atoms
@@ -178,14 +209,15 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
                 score -= value * tl.load(gram + chosen * gram_stride + atom, is_atom, other=0)
                 tl.store(scores + row * atoms + atom, score, is_atom)
             rank = tl.where(is_atom, tl.abs(score) if SELECTION == 2 else score, float("-inf"))
-            tile_top = tl.max(rank, 0)
-            tile_best = tl.min(tl.where(rank == tile_top, atom, atoms - 1), 0)
-            tile_value = tl.sum(tl.where(atom == tile_best, score, 0), 0)
-            better = tile_top > top
-            best = tl.where(better, tile_best, best)
-            next_value = tl.where(better, tile_value, next_value)
-            top = tl.where(better, tile_top, top)
-        value = next_value
+            better = rank > top
+            top = tl.where(better, rank, top)
+            top_atom = tl.where(better, atom, top_atom)
+            if SELECTION == 2:
+                top_score = tl.where(better, score, top_score)
+        value = tl.max(top, 0)
+        best = tl.min(tl.where(top == value, top_atom, atoms - 1), 0)
+        if SELECTION == 2:
+            value = tl.sum(tl.where(top_atom == best, top_score, 0), 0)
         if STOPS:
             active = active & _goes_on(value, rest, SELECTION, TOLERANCE)
             value = tl.where(active, value, 0)
@@ -198,8 +230,19 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
 
 @triton.jit
 def _reverse_rounds(  # type: ignore[no-untyped-def]  # Triton finds the types
-    dictionary, indices, values, residual, grad_values, grad_x, grad_dictionary, dim, k, DIM: tl.constexpr
+    dictionary,
+    indices,
+    values,
+    residual,
+    grad_values,
+    grad_x,
+    sums,
+    k,
+    dim: tl.constexpr,
+    DIM: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):
+    """Add each round's contribution to its atom's row of `sums`, `(atoms, dim)`, or write it to `(batch, k, dim)`."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, DIM)
     is_column = column < dim
@@ -215,7 +258,11 @@ def _reverse_rounds(  # type: ignore[no-untyped-def]  # Triton finds the types
         weight = tl.load(grad_values + entry) - tl.sum(grad * atom, 0)
         weight = tl.where(taken, weight, 0)
         restored += value * atom
-        place = grad_dictionary + index * dim + column
-        tl.atomic_add(place, weight * restored - value * grad, column < tl.where(taken, dim, 0), sem="relaxed")
+        contribution = weight * restored - value * grad
+        if IN_ORDER:
+            tl.store(sums + entry * dim + column, contribution, is_column)
+        else:
+            place = sums + index * dim + column
+            tl.atomic_add(place, contribution, column < tl.where(taken, dim, 0), sem="relaxed")
         grad += weight * atom
     tl.store(grad_x + row * dim + column, grad, is_column)

@@ -20,6 +20,7 @@ from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.codes.sparse_codes import Codes, SparseCodes
 from isoenergy.errors import InputError
 from isoenergy.pursuit import gram_matrix, plan_pursuit
+from isoenergy.pursuit.checks import check_finite
 from isoenergy.sae.fetching import local_copy
 from isoenergy.sae.layouts import saelens
 from isoenergy.sae.layouts.foreign_source import ForeignSource
@@ -168,6 +169,8 @@ class SparseAutoencoder(nn.Module):
         Raises ValueError, naming argument and rows, for another width, for what is not finite, or for a stale `gram`.
         """
         rows = self._as_rows(x, "x") if modality is None else self.prepare(x, modality)
+        if self.training:  # the encoder takes rows of training as looked at
+            check_finite(rows, "x")
         as_arrays = modality is not None and not isinstance(x, Tensor)
         with torch.no_grad() if as_arrays else nullcontext():
             codes: Codes = self(rows, gram)

@@ -190,7 +190,8 @@ def _sums_of_codes(codes: Sequence[Codes], atoms: int) -> tuple[Tensor, Tensor, 
 
 
 def _sums_of_entries(rows: Sequence[Tensor]) -> Tensor:
-    sums = [(x.new_tensor(x.numel()), x.sum(), x.square().sum(), x.new_tensor(len(x))) for x in rows]
+    # new_full writes its number on the device; new_tensor would copy it there, and wait
+    sums = [(x.new_full((), x.numel()), x.sum(), x.square().sum(), x.new_full((), len(x))) for x in rows]
     return torch.stack([torch.stack(part) for part in sums])
 
 

@@ -15,8 +15,12 @@ class PursuitModule(EncoderModule[SparseCodes]):
         self.k, self.policy = k, policy
 
     def forward(self, x: Tensor, dictionary: Tensor, gram: Tensor | None = None) -> SparseCodes:
-        """Encode by pursuit; where rows end early, for use, codes are as wide as the fullest row."""
-        codes = matching_pursuit(x, dictionary, self.k, policy=self.policy, gram=gram)
+        """Encode by pursuit; where rows end early, for use, codes are as wide as the fullest row.
+
+        In training nothing waits for a GPU: the rows were looked at where they are read, and a report tells of
+        dictionaries that are not finite.
+        """
+        codes = matching_pursuit(x, dictionary, self.k, policy=self.policy, gram=gram, looked_at=self.training)
         if self.training or not (self.policy.stops or self.policy.repeats == "end"):
             return codes
         last = (codes.values != 0).any(dim=0).nonzero()

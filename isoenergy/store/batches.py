@@ -20,7 +20,7 @@ from isoenergy.settings.float_arrays import as_float_array
 from isoenergy.settings.numbers import whole_number
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder, Positions, require_batches
-from isoenergy.store.row_sources import ArrayRows, PairRows, open_rows
+from isoenergy.store.row_sources import ArrayRows, PairRows, in_pinned_memory, open_rows
 from isoenergy.store.wrong_texts import WrongTextOrder
 
 Item = TypeVar("Item")
@@ -137,13 +137,15 @@ class PairBatches:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """Yield this worker's share of each batch from `first_step` on; what comes next is read meanwhile."""
-        for portion in _ahead(self.rows.take, self._portions(epoch, first_step)):
-            tensors = [tensor.pin_memory() if _pins(tensor) else tensor for tensor in portion.values()]
+        for tensors in _ahead(self._taken, self._portions(epoch, first_step)):
             yield from zip(*tensors, strict=True)
 
     def unshared(self) -> "PairBatches":
         """Return the whole global batches, as one worker alone sees them."""
         return replace(self, rank=0, workers=1)
+
+    def _taken(self, positions: Positions) -> list[Tensor]:
+        return [in_pinned_memory(tensor) for tensor in self.rows.take(positions).values()]
 
     def _portions(self, epoch: int, first_step: int) -> Iterator[Positions]:
         """Positions of this worker's pairs, `(steps, local pairs)`, as many steps as are best taken at once."""
@@ -248,10 +250,6 @@ def _digest(arrays: Iterable[np.ndarray]) -> str:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _pins(tensor: Tensor) -> bool:
-    return torch.cuda.is_available() and tensor.device.type == "cpu"
 
 
 def _ahead(function: Callable[[Positions], Item], arguments: Iterator[Positions]) -> Iterator[Item]:

@@ -90,7 +90,7 @@ class DeviceRows:
         """Return some pairs, on the device."""
         taken = {}
         for name, tensor in self._tensors.items():
-            index = torch.from_numpy(positions.ravel()).to(tensor.device)
+            index = in_pinned_memory(torch.from_numpy(positions.ravel())).to(tensor.device, non_blocking=True)
             taken[name] = tensor.index_select(0, index).view(*positions.shape, -1)
         return taken
 
@@ -199,6 +199,11 @@ def open_rows(index: PairIndex, residence: Residence, device: torch.device, node
         return ShardRows(index)
     rows = ArrayRows(_shared_arrays(index, node))
     return rows.on_device(device) if residence == "device" else rows
+
+
+def in_pinned_memory(tensor: Tensor) -> Tensor:
+    """Return a tensor from which a GPU, if there is one, copies without anyone waiting for it."""
+    return tensor.pin_memory() if torch.cuda.is_available() and tensor.device.type == "cpu" else tensor
 
 
 def read_rows(index: PairIndex) -> Arrays:

@@ -110,7 +110,9 @@ class Trainer:
         self._idle_steps = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.int32, device=self.device)
         self._betas = torch.tensor([sae.config.beta for sae in self.group.saes], device=self.device)
         self._sums = StepSums()
-        self._optimizer = torch.optim.Adam(self.group.parameters(), lr=config.learning_rate, fused=True)
+        self._optimizer = torch.optim.Adam(
+            self.group.parameters(), lr=config.learning_rate, fused=self.device.type != "meta"
+        )
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, config.learning_rate, total_steps=self.steps
         )

@@ -8,8 +8,10 @@ import torch
 
 from isoenergy.pursuit import PursuitPolicy, gram_matrix, matching_pursuit, oracle
 
+NEAR = {"rtol": 1e-4, "atol": 1e-5}
 Shapes = list[tuple[int, int, int, int]]
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: nothing is shown of one")
 SHAPES = [(5, 12, 40, 4), (1, 7, 65, 3), (3, 16, 33, 6), (0, 8, 16, 2)]
 SMALLEST = [(2, 5, 18, 3)]
 POLICIES = [PursuitPolicy(), PursuitPolicy("absolute", tolerance=0.5), PursuitPolicy("non-negative")]
@@ -36,6 +38,8 @@ def check(device: str, on_chip_atoms: int, shape: tuple[int, int, int, int], pol
     ((expected[1] * by_value).sum() + (expected[2] * by_residual).sum()).backward()
     gradients = triton_kernels.reverse(dictionary.detach(), *codes, by_value, by_residual)
     torch.testing.assert_close(gradients, (x.grad, dictionary.grad), rtol=1e-10, atol=1e-10)
+    in_order = triton_kernels.reverse(dictionary.detach(), *codes, by_value, by_residual, in_order=True)
+    torch.testing.assert_close(in_order, (x.grad, dictionary.grad), rtol=1e-10, atol=1e-10)
 
 
 def check_all(device: str, shapes: Shapes = SHAPES) -> None:
@@ -68,11 +72,59 @@ def check_layouts(device: str) -> None:
     assert grad_dictionary.isfinite().all()
 
 
-@pytest.mark.parametrize("shapes", [SMALLEST, pytest.param(SHAPES, marks=pytest.mark.slow)], ids=["smallest", "all"])
-def test_the_kernels_equal_the_oracle_in_the_interpreter(shapes: Shapes) -> None:
+def check_wide(device: str) -> None:
+    """Rows for eight warps and more, on chip, streamed and in blocks: float32 codes as exact as the oracle's own."""
+    from isoenergy.pursuit import triton_kernels
+
+    batch, dim, atoms, k = 4, 24, 4100, 4
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.nn.functional.normalize(torch.randn(batch, dim, generator=generator, dtype=torch.float64), dim=1)
+    atoms_ = torch.nn.functional.normalize(torch.randn(atoms, dim, generator=generator, dtype=torch.float64), dim=1)
+    atoms_[atoms - 1] = atoms_[0]
+    by_value = torch.randn(batch, k, generator=generator, dtype=torch.float64).to(device)
+    by_residual = torch.randn(batch, dim, generator=generator, dtype=torch.float64).to(device)
+    x, dictionary = rows.to(device).requires_grad_(), atoms_.to(device).requires_grad_()
+    exact = oracle.pursue(x, dictionary, k, PursuitPolicy())
+    ((exact[1] * by_value).sum() + (exact[2] * by_residual).sum()).backward()
+    single = [part.detach().float() for part in (x, dictionary, by_value, by_residual)]
+    gram, whole = gram_matrix(single[1]), triton_kernels._BLOCK_BYTES
+    for on_chip_atoms, block in ((8192, whole), (4096, whole), (8192, 3 * 4 * atoms)):
+        triton_kernels._BLOCK_BYTES = block
+        codes = triton_kernels.pursue(*single[:2], k, PursuitPolicy(), gram, on_chip_atoms)
+        assert torch.equal(codes[0], exact[0])
+        torch.testing.assert_close(codes[1].double(), exact[1].detach(), rtol=1e-5, atol=1e-6)
+        for in_order in (False, True):
+            gradients = triton_kernels.reverse(single[1], *codes, *single[2:], in_order=in_order)
+            torch.testing.assert_close(tuple(part.double() for part in gradients), (x.grad, dictionary.grad), **NEAR)
+    triton_kernels._BLOCK_BYTES = whole
+
+
+def check_public(device: str) -> None:
+    """The public function with this form, forward and backward; a gradient in order is the same bits again."""
+    generator = torch.Generator().manual_seed(2)
+    x, dictionary = (torch.randn(rows, 8, generator=generator, dtype=torch.float64).to(device) for rows in (6, 20))
+    x.requires_grad_()
+    dictionary.requires_grad_()
+    gradients = []
+    for backend, in_order in (("oracle", False), ("triton", False), ("triton", True), ("triton", True)):
+        torch.use_deterministic_algorithms(in_order)
+        codes = matching_pursuit(x, dictionary, 3, backend=backend)
+        loss = codes.residual.square().mean() + codes.values.sum()
+        gradients.append(torch.autograd.grad(loss, (x, dictionary)))
+    torch.use_deterministic_algorithms(False)
+    for found in gradients[1:]:
+        torch.testing.assert_close(found, gradients[0], rtol=1e-10, atol=1e-12)
+    assert torch.equal(gradients[2][1], gradients[3][1])
+
+
+QUICK = f"check_all('cpu', {SMALLEST}); check_layouts('cpu'); check_public('cpu')"
+WHOLE = f"check_all('cpu', {SHAPES}); check_wide('cpu')"
+
+
+@pytest.mark.parametrize("checks", [QUICK, pytest.param(WHOLE, marks=pytest.mark.slow)], ids=["quick", "whole"])
+def test_the_kernels_equal_the_oracle_in_the_interpreter(checks: str) -> None:
     """In a process of its own: Triton looks at TRITON_INTERPRET when a kernel is defined."""
-    program = "from tests.pursuit.test_triton_kernels import check_all, check_layouts"
-    program += f"; check_all('cpu', {shapes}); check_layouts('cpu'); print('equal')"
+    program = f"from tests.pursuit.test_triton_kernels import *; {checks}; print('equal')"
     done = subprocess.run(
         [sys.executable, "-c", f"import os; os.environ['TRITON_INTERPRET'] = '1'; {program}"],
         capture_output=True,
@@ -83,13 +135,16 @@ def test_the_kernels_equal_the_oracle_in_the_interpreter(shapes: Shapes) -> None
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_gpu
 def test_the_kernels_equal_the_oracle_on_a_gpu() -> None:
     check_all("cuda")
+    check_layouts("cuda")
+    check_wide("cuda")
+    check_public("cuda")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_gpu
 def test_the_gpu_form_is_exact_in_float32_whatever_tf32_is_set_to() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.nn.functional.normalize(torch.randn(512, 256, generator=generator), dim=1)
