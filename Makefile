@@ -4,6 +4,7 @@
 # make check: lint, format, types.
 # make docs: the documentation, into site/.
 # make bench: the pursuit against its public peers; some 12 minutes on 2 cores.
+# make bench-gpu: what one GPU gives, correctness first; under 8 minutes.
 # make bench-evaluate: evaluation against dense codes, and by the number of pairs; some 45 minutes.
 # make bench-embed: the pipeline against the bare encoder, and on a cluster that loses a node; some 20 minutes.
 
@@ -15,7 +16,7 @@ export MALLOC_MMAP_MAX_ := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all test-soak check docs bench bench-embed bench-evaluate clean
+.PHONY: demo test test-all test-soak check docs bench bench-gpu bench-embed bench-evaluate clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/isoenergy pipeline demo
@@ -39,6 +40,9 @@ docs: $(VENV)/installed-docs
 
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m tests.benchmarks.pursuit
+
+bench-gpu: $(VENV)/installed-bench
+	$(VENV)/bin/python -m tests.benchmarks.gpu
 
 bench-embed: $(VENV)/installed-test
 	$(VENV)/bin/python -m tests.benchmarks.extraction encoder

@@ -3,7 +3,6 @@
 Every measure of a peer comes from interleaved pairs (ours, theirs, ours, theirs …) on the same dictionary and rows; a
 ratio is the median over the pairs. A step is forward, reconstruction and paired alignment, backward and Adam.
 """
-# ruff: noqa: E402 - matplotlib is prepared before overcomplete is imported
 
 import json
 import platform
@@ -13,52 +12,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-matplotlib.cm.get_cmap = matplotlib.colormaps.get_cmap  # overcomplete 0.3 asks for it; gone since matplotlib 3.9
-
 import matplotlib.pyplot as plt
 import torch
 import tyro
-from overcomplete.sae import MpSAE
-from sae_lens.saes.matching_pursuit_sae import MatchingPursuitTrainingSAE, MatchingPursuitTrainingSAEConfig
 from scipy.linalg.blas import ssyrk
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize
 from tqdm import tqdm
 
-from isoenergy import SparseAutoencoder
 from isoenergy.compiling.products import onednn_is_faster
-from isoenergy.objective import masked_cosine_alignment, reconstruction_loss
 from isoenergy.pursuit import gram_matrix, matching_pursuit, plan_pursuit
 from isoenergy.pursuit.gram import passing_gram_matrix
-from isoenergy.sae.sae_config import SaeConfig
+from tests.benchmarks.pursuit_models import SHAPES, Model, Ours, Overcomplete, SaeLens, Shape, planted, step
 
-BETA = 4e-4
-LEARNING_RATE = 5e-4
 AGREEMENT_ROWS = 512
-
-
-@dataclass(frozen=True)
-class Shape:
-    batch: int
-    dim: int
-    atoms: int
-    k: int
-
-    def __str__(self) -> str:
-        return f"({self.batch:,}, {self.dim:,}, {self.atoms:,}, {self.k})"
-
-
-SHAPES = (
-    Shape(256, 512, 4096, 20),
-    Shape(1024, 512, 4096, 20),
-    Shape(8192, 512, 4096, 20),
-    Shape(4096, 512, 4096, 8),
-    Shape(4096, 768, 8192, 32),
-    Shape(16384, 1152, 16384, 32),
-)
 
 
 @dataclass(frozen=True)
@@ -75,117 +41,6 @@ class Settings:
     """Bytes of saved tensors that a peer may keep; a larger batch is cut to what it can hold."""
     output: Path = Path("docs/benchmarks/pursuit")
     """Writes this name with .json and .png."""
-
-
-def planted(shape: Shape, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Unit atoms, and unit rows that are sums of a few of them plus noise: `(batch, dim)` and `(atoms, dim)`."""
-    generator = torch.Generator().manual_seed(seed)
-    dictionary = normalize(torch.randn(shape.atoms, shape.dim, generator=generator), dim=1)
-    support = torch.randint(shape.atoms, (shape.batch, shape.k), generator=generator)
-    weights = torch.rand(shape.batch, shape.k, generator=generator)
-    rows = torch.nn.functional.embedding_bag(support, dictionary, per_sample_weights=weights, mode="sum")
-    rows += 0.3 * rows.norm(dim=1, keepdim=True) * normalize(torch.randn(rows.shape, generator=generator), dim=1)
-    return normalize(rows, dim=1), dictionary
-
-
-def dense_masked_cosine(codes: Tensor) -> Tensor:
-    """The alignment as the paper's code has it, on dense codes: each modality's top atom is zeroed in both."""
-    image, text = codes.chunk(2)
-    tops = torch.stack([image.argmax(dim=1), text.argmax(dim=1)], dim=1)
-    mask = torch.ones_like(image).scatter(1, tops, 0.0)
-    return -cosine_similarity(image * mask, text * mask, dim=1).mean()
-
-
-class Ours:
-    name = "isoenergy"
-
-    def __init__(self, dictionary: Tensor, k: int) -> None:
-        self.sae = SparseAutoencoder(SaeConfig(dictionary.shape[1], len(dictionary), k, BETA))
-        with torch.no_grad():
-            self.sae.dictionary.copy_(dictionary)
-        self.optimizer = torch.optim.Adam(self.sae.parameters(), LEARNING_RATE, fused=True)
-        self.gram = gram_matrix(self.sae.dictionary)
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> None:
-        matching_pursuit(x, self.sae.dictionary, self.sae.config.k, gram=self.gram)
-
-    def loss(self, x: Tensor) -> Tensor:
-        codes = self.sae(x)
-        image, text = codes.split(len(x) // 2)
-        return reconstruction_loss(codes) + BETA * masked_cosine_alignment(image, text)
-
-    def after_step(self) -> None:
-        self.sae.project_atoms()
-
-
-class Overcomplete:
-    name = "overcomplete"
-
-    def __init__(self, dictionary: Tensor, k: int) -> None:
-        self.sae = MpSAE(dictionary.shape[1], len(dictionary), k=k)
-        with torch.no_grad():
-            self.sae.dictionary._weights.copy_(dictionary)
-        self.optimizer = torch.optim.Adam(self.sae.parameters(), LEARNING_RATE, fused=True)
-
-    @staticmethod
-    def bytes_a_row(shape: Shape) -> int:
-        return 9 * shape.atoms * shape.k
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        return self.sae.encode(x)[1]
-
-    def loss(self, x: Tensor) -> Tensor:
-        _, codes, reconstruction = self.sae(x)
-        return (x - reconstruction).square().mean() + BETA * dense_masked_cosine(codes)
-
-    def after_step(self) -> None:
-        pass
-
-
-class SaeLens:
-    name = "SAELens"
-
-    def __init__(self, dictionary: Tensor, k: int) -> None:
-        config = MatchingPursuitTrainingSAEConfig(
-            d_in=dictionary.shape[1],
-            d_sae=len(dictionary),
-            decoder_init_norm=1.0,
-            residual_threshold=0.0,
-            max_iterations=k,
-            stop_on_duplicate_support=False,
-        )
-        self.sae = MatchingPursuitTrainingSAE(config)
-        with torch.no_grad():
-            self.sae.W_dec.copy_(dictionary)
-        self.optimizer = torch.optim.Adam(self.sae.parameters(), LEARNING_RATE, fused=True)
-
-    @staticmethod
-    def bytes_a_row(shape: Shape) -> int:
-        return 8 * shape.dim * shape.k + 40 * shape.atoms
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        return self.sae.encode(x)
-
-    def loss(self, x: Tensor) -> Tensor:
-        codes, _ = self.sae.encode_with_hidden_pre(x)
-        return (x - self.sae.decode(codes)).square().mean() + BETA * dense_masked_cosine(codes)
-
-    def after_step(self) -> None:
-        pass
-
-
-Model = Ours | Overcomplete | SaeLens
-
-
-def step(model: Model, x: Tensor) -> None:
-    loss = model.loss(x)
-    model.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    model.optimizer.step()
-    model.after_step()
 
 
 def timed(function: Callable[[], object]) -> float:

@@ -102,8 +102,8 @@ def engine(config: Engine, folder: Path) -> dict[str, Any]:
 
 def paper(config: Paper) -> dict[str, Any]:
     """Hours of the whole run, from the steps measured."""
-    from tests.benchmarks.pursuit import Overcomplete, Shape, planted
-    from tests.benchmarks.pursuit import step as peer_step
+    from tests.benchmarks.pursuit_models import Overcomplete, Shape, planted
+    from tests.benchmarks.pursuit_models import step as peer_step
 
     images, texts = planted_pairs(120_000, _DIM)
     waiting: list[float] = []
