@@ -31,7 +31,7 @@ class WholeImages:
         """Return one row of bytes; raises Rejected for an image that the processor does not take."""
         scale = math.sqrt(MOST_PIXELS / (image.width * image.height))
         if scale < 1:
-            require_resizable(image, scale)
+            require_resizable(image.size, scale)
             image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BICUBIC)
         if min(image.size) < _SMALL or max(image.size) > _THIN * min(image.size):
             try:
