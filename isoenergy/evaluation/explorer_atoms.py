@@ -1,6 +1,5 @@
 """What the report's explorer shows of every live atom: its partners, and its strongest pairs with their pictures."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from isoenergy.evaluation.top_pairs import load_histogram, load_tops
 from isoenergy.metrics.bridges import BridgeThresholds, sigma_bridge
 from isoenergy.metrics.partners import strongest_partners
 from isoenergy.pairs.source import SourceConfig
-from isoenergy.pairs.thumbnails import fitting_pixels, read_thumbnails, strip
+from isoenergy.pairs.thumbnails import picture_strips, read_thumbnails
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.image_choices import ImageReading
 from isoenergy.settings.modalities import MODALITIES
@@ -27,7 +26,6 @@ _PICTURES_FILE = "pictures.parquet"
 _UNCUT = BridgeThresholds(gram=0.0, cross=0.0)
 _LETTERS = 240
 """Of a caption; what is longer is cut."""
-_SAMPLED_STRIPS = 32
 
 
 @dataclass(frozen=True)
@@ -128,23 +126,3 @@ def _lists(sorted_atoms: npt.NDArray[np.integer], live: npt.NDArray[np.int64], v
     """Return the values of each live atom; those of all come in the order of their atoms."""
     ends = np.searchsorted(sorted_atoms, live, "right")
     return pa.ListArray.from_arrays(pa.array([0, *ends], pa.int32()), pa.array(values))
-
-
-def picture_strips(
-    pairs: Sequence[Sequence[Sequence[int]]], pictures: Mapping[int, bytes], most_bytes: int
-) -> tuple[list[list[list[int]]], list[bytes | None]]:
-    """Return the cell of each of the atoms' pairs, by modality (-1: it has no picture), and the strip of each atom.
-
-    pairs: the strongest of each atom, by modality. pictures: thumbnails, by pair.
-    A pair that stands in both lists of an atom has one cell. Thumbnails are as large as their number allows.
-    """
-    cells: list[list[list[int]]] = [[] for _ in pairs]
-    chosen: list[list[bytes]] = []
-    for lists in zip(*pairs, strict=True):
-        own: dict[int, int] = {}
-        for in_strip, its in zip(cells, lists, strict=True):
-            in_strip.append([own.setdefault(pair, len(own)) if pair in pictures else -1 for pair in its])
-        chosen.append([pictures[pair] for pair in own])
-    samples = [own for own in chosen[:: max(1, len(chosen) // _SAMPLED_STRIPS)] if own]
-    pixels = fitting_pixels(samples, sum(map(len, chosen)), most_bytes)
-    return cells, [strip(own, pixels) if own else None for own in chosen]

@@ -22,6 +22,7 @@ _QUALITY, _WHOLE_QUALITY = 90, 80
 _STRIP_QUALITY, _STRIP_SPEED = 44, 8
 """Of AVIF, which takes two thirds of WebP's bytes for so small a picture; at speed 6 they take three times as long."""
 _STRIP_PIXELS = (PIXELS, 56, 48, 40, 36, 32, 28, 24)
+_SAMPLED_STRIPS = 32
 _AT_ONCE = 64
 _FILES_ARE_SOURCES = ("parquet", "urls", "webdataset")
 
@@ -85,6 +86,26 @@ def fitting_pixels(samples: Sequence[Sequence[bytes]], thumbnails: int, most_byt
         return share * sum(len(strip(pictures, pixels)) for pictures in samples) <= most_bytes
 
     return next(filter(fits, _STRIP_PIXELS), _STRIP_PIXELS[-1])
+
+
+def picture_strips(
+    pairs: Sequence[Sequence[Sequence[int]]], pictures: Mapping[int, bytes], most_bytes: int
+) -> tuple[list[list[list[int]]], list[bytes | None]]:
+    """Return the cell of each of the atoms' pairs, by modality (-1: it has no picture), and the strip of each atom.
+
+    pairs: the strongest of each atom, by modality. pictures: thumbnails, by pair.
+    A pair that stands in both lists of an atom has one cell. Thumbnails are as large as their number allows.
+    """
+    cells: list[list[list[int]]] = [[] for _ in pairs]
+    chosen: list[list[bytes]] = []
+    for lists in zip(*pairs, strict=True):
+        own: dict[int, int] = {}
+        for in_strip, its in zip(cells, lists, strict=True):
+            in_strip.append([own.setdefault(pair, len(own)) if pair in pictures else -1 for pair in its])
+        chosen.append([pictures[pair] for pair in own])
+    samples = [own for own in chosen[:: max(1, len(chosen) // _SAMPLED_STRIPS)] if own]
+    pixels = fitting_pixels(samples, sum(map(len, chosen)), most_bytes)
+    return cells, [strip(own, pixels) if own else None for own in chosen]
 
 
 def _narrowed(source: SourceConfig, file: str) -> SourceConfig:

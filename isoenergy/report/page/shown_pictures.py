@@ -9,11 +9,10 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from isoenergy.evaluation.explorer_atoms import picture_strips
 from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.rejection import Rejected
-from isoenergy.pairs.thumbnails import thumbnail, whole_thumbnail
+from isoenergy.pairs.thumbnails import picture_strips, thumbnail, whole_thumbnail
 from isoenergy.report.page.sae_drawings import ReadTable
 from isoenergy.settings.image_choices import UNRECORDED, ImageReading
 from isoenergy.settings.modalities import MODALITIES
