@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from isoenergy.encoders import DualEncoder, load_encoder
+from isoenergy.encoders import DualEncoder, Preprocessor, load_encoder, load_preprocessor
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.whole_images import gathered
 from isoenergy.errors import InputError
@@ -146,6 +146,7 @@ def embed_images(config: ImagesConfig, inputs: Inputs, output: Path) -> Result:
     """Embed image files; those that cannot be are counted by reason, and some named."""
     del inputs
     encoder = config.encoder.load()
+    preprocessor = load_preprocessor(encoder.name)  # what the store's pixels were made by: an encoder's own may be fast
     batches = [config.files[start : start + _AT_ONCE] for start in range(0, len(config.files), _AT_ONCE)]
     rows: list[Tensor] = [torch.zeros(0, encoder.dim)]
     places: list[int] = []
@@ -154,7 +155,7 @@ def embed_images(config: ImagesConfig, inputs: Inputs, output: Path) -> Result:
         pixels: list[Pixels] = []
         for place, image in enumerate(images, number * _AT_ONCE):
             try:
-                pixels.append(_pixels(encoder, image, config.reading))
+                pixels.append(_pixels(preprocessor, image, config.reading))
                 places.append(config.first + place)
             except Rejected as why:
                 rejected.append((config.files[place], str(why.reason)))
@@ -201,8 +202,8 @@ class EmbeddedImages:
         }
 
 
-def _pixels(encoder: DualEncoder, image: Image, reading: ImageReading) -> Pixels:
+def _pixels(preprocessor: Preprocessor, image: Image, reading: ImageReading) -> Pixels:
     if isinstance(image, Rejected):
         raise image
-    (pixels,) = preprocessed(image, [encoder.preprocessor], reading)
+    (pixels,) = preprocessed(image, [preprocessor], reading)
     return pixels
