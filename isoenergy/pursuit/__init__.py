@@ -4,13 +4,12 @@ import os
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.pursuit import oracle
 from isoenergy.pursuit.autograd import DifferentiablePursuit
 from isoenergy.pursuit.checks import check_arguments, check_gram, in_working_precision
-from isoenergy.pursuit.ending import after_a_repeat
+from isoenergy.pursuit.ending import ended
 from isoenergy.pursuit.gram import gram_matrix, matmul_precision
 from isoenergy.pursuit.orthogonal import orthogonal_matching_pursuit
 from isoenergy.pursuit.plan import Backend, Form, Plan, plan_pursuit
@@ -75,12 +74,8 @@ def matching_pursuit(
             indices, values, residual = oracle.pursue(x, dictionary, k, policy)
     else:
         indices, values, residual = DifferentiablePursuit.apply(x, dictionary, k, policy, form, precision, gram)
-    if policy.stops:
-        indices = indices.clamp_min(0)
-    if policy.repeats == "end":
-        values = values * ~after_a_repeat(indices, values)
-        residual = x - embedding_bag(indices, dictionary, per_sample_weights=values, mode="sum")
-    return SparseCodes(indices, values.to(dtype), residual.to(dtype))
+    codes = ended(indices, values, residual, x, dictionary, policy)
+    return SparseCodes(codes.indices, codes.values.to(dtype), codes.residual.to(dtype))
 
 
 def _form(x: Tensor, dictionary: Tensor, k: int, backend: Backend, precision: Precision, gram: Tensor | None) -> Form:

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from isoenergy.pursuit import operators
 from isoenergy.pursuit import residual as residual_form
-from isoenergy.pursuit.gram import matmul_precision, passing_gram_matrix
+from isoenergy.pursuit.gram import gram_matrices, matmul_precision, passing_gram_matrix
 from isoenergy.pursuit.plan import Form
 from isoenergy.pursuit.policy import Precision, PursuitPolicy
 from isoenergy.pursuit.reverse import reverse
@@ -27,13 +27,19 @@ class DifferentiablePursuit(torch.autograd.Function):
         form: Form,
         precision: Precision,
         gram: Tensor | None,
+        dictionaries: int = 1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return indices (int32, -1 where a row had stopped), values and residual."""
-        if gram is None and form != "residual":
+        """Return indices (int32, -1 where a row had stopped), values and residual.
+
+        dictionaries: more than one for the CUDA form alone, see `triton_kernels.pursue`.
+        """
+        if dictionaries > 1:
+            gram = gram_matrices(dictionary, dictionaries)
+        elif gram is None and form != "residual":
             gram = passing_gram_matrix(dictionary, precision)
         x, dictionary = x.detach(), dictionary.detach().contiguous()
         with matmul_precision(precision):
-            indices, values, residual = _pursue(x, dictionary, k, policy, form, gram)
+            indices, values, residual = _pursue(x, dictionary, k, policy, form, gram, dictionaries)
         ctx.form = form
         ctx.mark_non_differentiable(indices)
         ctx.save_for_backward(dictionary, indices, values, residual)
@@ -54,7 +60,7 @@ class DifferentiablePursuit(torch.autograd.Function):
             gradients = cpu.reverse(*arguments, wants_x=ctx.needs_input_grad[0])
         else:
             gradients = reverse(*arguments)
-        return *gradients, None, None, None, None, None
+        return *gradients, None, None, None, None, None, None
 
 
 def _pursue(
@@ -64,6 +70,7 @@ def _pursue(
     policy: PursuitPolicy,
     form: Form,
     gram: Tensor | None,
+    dictionaries: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     if gram is None or form == "residual":
         return residual_form.pursue(x, dictionary, k, policy)
@@ -71,4 +78,4 @@ def _pursue(
         from isoenergy.pursuit import cpu  # numba takes a second to load
 
         return cpu.pursue(x, dictionary, k, policy, gram)
-    return operators.pursue(x, dictionary, k, policy, gram)
+    return operators.pursue(x, dictionary, k, policy, gram, dictionaries)

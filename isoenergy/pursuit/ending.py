@@ -1,10 +1,26 @@
-"""Where a row ends because an atom is chosen again.
+"""Where a row ends: at a stop, and because an atom is chosen again.
 
 A round does not know of later ones, so that all are run and those after the repeat are left out: any form will do.
 """
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.pursuit.policy import PursuitPolicy
+
+
+def ended(
+    indices: Tensor, values: Tensor, residual: Tensor, x: Tensor, dictionary: Tensor, policy: PursuitPolicy
+) -> SparseCodes:
+    """Return the codes of what a form found for `x`, `(batch, dim)`: stopped rounds have index and value 0."""
+    if policy.stops:
+        indices = indices.clamp_min(0)
+    if policy.repeats == "end":
+        values = values * ~after_a_repeat(indices, values)
+        residual = x - embedding_bag(indices, dictionary, per_sample_weights=values, mode="sum")
+    return SparseCodes(indices, values, residual)
 
 
 @torch.no_grad()

@@ -65,6 +65,13 @@ def gram_matrix(dictionary: Tensor, precision: Precision = "full") -> Tensor:
         return gram
 
 
+def gram_matrices(dictionary: Tensor, dictionaries: int) -> Tensor:
+    """Return `(dictionaries · atoms, atoms)`, the Gram matrix of each of several dictionaries."""
+    with torch.no_grad(), matmul_precision("full"):
+        each = dictionary.view(dictionaries, -1, dictionary.shape[1])
+        return torch.bmm(each, each.mT).flatten(0, 1)
+
+
 class _Kept(threading.local):
     """The memory of a thread's last Gram matrix, for as long as the dictionary lives that it was of."""
 

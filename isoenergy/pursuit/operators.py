@@ -13,8 +13,8 @@ from isoenergy.pursuit.policy import PursuitPolicy, Selection
 
 _LIBRARY = torch.library.Library("isoenergy", "DEF")
 _LIBRARY.define(
-    "pursue(Tensor x, Tensor dictionary, Tensor gram, int k, str selection, float? tolerance)"
-    " -> (Tensor, Tensor, Tensor)"
+    "pursue(Tensor x, Tensor dictionary, Tensor gram, int k, str selection, float? tolerance,"
+    " int dictionaries) -> (Tensor, Tensor, Tensor)"
 )
 _LIBRARY.define(
     "reverse(Tensor dictionary, Tensor indices, Tensor values, Tensor residual, Tensor grad_values,"
@@ -24,9 +24,10 @@ _LIBRARY.define(
 Triple = tuple[Tensor, Tensor, Tensor]
 
 
-def pursue(x: Tensor, dictionary: Tensor, k: int, policy: PursuitPolicy, gram: Tensor) -> Triple:
+def pursue(x: Tensor, dictionary: Tensor, k: int, policy: PursuitPolicy, gram: Tensor, dictionaries: int = 1) -> Triple:
     """Run the pursuit: see `isoenergy.pursuit.triton_kernels.pursue`."""
-    found: Triple = torch.ops.isoenergy.pursue(x, dictionary, gram, k, policy.selection, policy.tolerance)
+    rules = policy.selection, policy.tolerance
+    found: Triple = torch.ops.isoenergy.pursue(x, dictionary, gram, k, *rules, dictionaries)
     return found
 
 
@@ -46,11 +47,18 @@ def reverse(
 
 
 def _pursue(
-    x: Tensor, dictionary: Tensor, gram: Tensor, k: int, selection: Selection, tolerance: float | None
+    x: Tensor,
+    dictionary: Tensor,
+    gram: Tensor,
+    k: int,
+    selection: Selection,
+    tolerance: float | None,
+    dictionaries: int,
 ) -> Triple:
     from isoenergy.pursuit import triton_kernels  # not every machine has Triton
 
-    return triton_kernels.pursue(x, dictionary, k, PursuitPolicy(selection, tolerance), gram)
+    policy = PursuitPolicy(selection, tolerance)
+    return triton_kernels.pursue(x, dictionary, k, policy, gram, dictionaries=dictionaries)
 
 
 def _reverse(*arguments: Any) -> tuple[Tensor, Tensor]:
@@ -59,10 +67,8 @@ def _reverse(*arguments: Any) -> tuple[Tensor, Tensor]:
     return triton_kernels.reverse(*arguments)
 
 
-def _pursue_shapes(
-    x: Tensor, dictionary: Tensor, gram: Tensor, k: int, selection: str, tolerance: float | None
-) -> Triple:
-    del dictionary, gram, selection, tolerance
+def _pursue_shapes(x: Tensor, dictionary: Tensor, gram: Tensor, k: int, *rules: object) -> Triple:
+    del dictionary, gram, rules
     return x.new_empty(len(x), k, dtype=torch.int32), x.new_empty(len(x), k), x.new_empty(x.shape)
 
 

@@ -68,20 +68,35 @@ def reverse_kernel(dim: int, in_order: bool) -> Kernel:
 
 
 def pursue(
-    x: Tensor, dictionary: Tensor, k: int, policy: PursuitPolicy, gram: Tensor, on_chip_atoms: int = ON_CHIP_ATOMS
+    x: Tensor,
+    dictionary: Tensor,
+    k: int,
+    policy: PursuitPolicy,
+    gram: Tensor,
+    on_chip_atoms: int = ON_CHIP_ATOMS,
+    dictionaries: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the pursuit on checked arguments: indices (int32, -1 where a row had stopped), values and residual."""
-    (batch, dim), atoms = x.shape, len(dictionary)
+    """Run the pursuit on checked arguments: indices (int32, -1 where a row had stopped), values and residual.
+
+    dictionaries: of how many, one after the other, `dictionary` and `gram`, `(dictionaries · atoms, atoms)`, are; the
+    first rows of x, as many as there are of each, go to the first. The indices count through all.
+    """
+    (batch, dim), atoms = x.shape, len(dictionary) // dictionaries
     dictionary = dictionary.contiguous()
     gram = gram if gram.stride(1) == 1 else gram.contiguous()  # the kernels read rows of it
     indices = torch.empty(batch, k, dtype=torch.int32, device=x.device)
     values, residual = x.new_empty(batch, k), x.clone(memory_format=torch.contiguous_format)
     kernel = rounds_kernel(atoms, dim, gram.stride(0), policy, on_chip_atoms)
-    block = max(2, _BLOCK_BYTES // (atoms * x.element_size()))
+    each = batch // dictionaries
+    block = max(2, _BLOCK_BYTES // (atoms * x.element_size())) if dictionaries == 1 else max(1, batch)
     for low in range(0, batch, block):
         rows = slice(low, min(low + block, batch))
-        scores = correlations(x[rows], dictionary)
-        kernel(len(scores), scores, gram, dictionary, indices[rows], values[rows], residual[rows], k)
+        if dictionaries == 1:
+            scores = correlations(x[rows], dictionary)
+        else:
+            by_dictionary = x.reshape(dictionaries, each, dim), dictionary.view(dictionaries, atoms, dim).mT
+            scores = torch.bmm(*by_dictionary).flatten(0, 1)
+        kernel(len(scores), scores, gram, dictionary, indices[rows], values[rows], residual[rows], k, each)
     return indices, values, residual
 
 
@@ -137,6 +152,7 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     values,
     residual,
     k,
+    rows,
     atoms: tl.constexpr,
     dim: tl.constexpr,
     gram_stride: tl.constexpr,
@@ -152,6 +168,7 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     score = tl.load(scores + row * atoms + atom, is_atom, other=0)
     rest = tl.load(residual + row * dim + column, is_column, other=0)
     active = row >= 0
+    first = row // rows * atoms  # of the row's dictionary
     for step in range(k):
         rank = tl.abs(score) if SELECTION == 2 else score
         if atoms < ATOMS:
@@ -163,9 +180,9 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
         if STOPS:
             active = active & _goes_on(value, rest, SELECTION, TOLERANCE)
             value = tl.where(active, value, 0)
-        tl.store(indices + row * k + step, tl.where(active, best, -1))
+        chosen = first + best
+        tl.store(indices + row * k + step, tl.where(active, chosen, -1))
         tl.store(values + row * k + step, value)
-        chosen = best.to(tl.int64)
         rest -= value * tl.load(dictionary + chosen * dim + column, is_column, other=0)
         score -= value * tl.load(gram + chosen * gram_stride + atom, is_atom, other=0)
     tl.store(residual + row * dim + column, rest, is_column)
@@ -180,6 +197,7 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
     values,
     residual,
     k,
+    rows,
     atoms: tl.constexpr,
     dim: tl.constexpr,
     gram_stride: tl.constexpr,
@@ -195,7 +213,8 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
     is_column = column < dim
     rest = tl.load(residual + row * dim + column, is_column, other=0)
     active = row >= 0
-    chosen = row * 0
+    first = row // rows * atoms  # of the row's dictionary
+    chosen = first
     value = tl.full((), 0, rest.dtype)
     for step in range(k):
         top = tl.full((ATOMS,), float("-inf"), rest.dtype)
@@ -221,9 +240,9 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
         if STOPS:
             active = active & _goes_on(value, rest, SELECTION, TOLERANCE)
             value = tl.where(active, value, 0)
-        tl.store(indices + row * k + step, tl.where(active, best, -1))
+        chosen = first + best
+        tl.store(indices + row * k + step, tl.where(active, chosen, -1))
         tl.store(values + row * k + step, value)
-        chosen = best.to(tl.int64)
         rest -= value * tl.load(dictionary + chosen * dim + column, is_column, other=0)
     tl.store(residual + row * dim + column, rest, is_column)
 

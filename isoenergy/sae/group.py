@@ -12,10 +12,12 @@ from isoenergy.distributed import NodeGroup
 from isoenergy.objective import reconstruction_loss
 from isoenergy.pursuit import plan_pursuit
 from isoenergy.pursuit.shared_gram import SharedGram
+from isoenergy.pursuit.together import pays_together, pursue_together
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.joint import Autoencoder, JointAutoencoder, build_autoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import MatchingPursuit
+from isoenergy.sparse_encoders.matching_pursuit import PursuitModule
 
 _NORM_FLOOR = 1e-6
 LOSSES = ("reconstruction_loss", "alignment", "sparsity_penalty", "revival_loss")
@@ -116,9 +118,9 @@ class SaeGroup(nn.Module):
             gram.compute(sae.dictionary)
         if self._grams:
             self._node.barrier()
+        by_part = [self._encode(number, x) for number, x in enumerate(together)]
         losses, sums = [], []
-        for each, its_dead in zip(self.saes, dead, strict=True):
-            encoded = [self._encode(part, x) for part, x in zip(each.dictionaries, together, strict=True)]
+        for each, encoded, its_dead in zip(self.saes, zip(*by_part, strict=True), dead, strict=True):
             codes = [part for block in encoded for part in block.codes.parts(len(block.sae.config.modalities))]
             losses.append(self._losses(each, encoded, codes, its_dead, measured))
             if measured:
@@ -128,9 +130,25 @@ class SaeGroup(nn.Module):
         errors, fires, energies = (torch.stack(part) for part in zip(*sums, strict=True))
         return GroupOutput(torch.stack(losses), RowSums(errors, fires, energies, _sums_of_entries(list(rows.values()))))
 
-    def _encode(self, sae: SparseAutoencoder, rows: Tensor) -> _Encoded:
-        gram = self._grams.get(sae)
-        return _Encoded(sae, rows, sae(rows, None if gram is None else gram.gram))
+    def _encode(self, number: int, rows: Tensor) -> list[_Encoded]:
+        """Encode rows with every SAE's dictionary of this number; on a GPU all pursuits at once."""
+        parts = [each.dictionaries[number] for each in self.saes]
+        dictionaries = [part.dictionary for part in parts]
+        pursuit = self._common_pursuit
+        if self.training and pursuit is not None and pays_together(rows, dictionaries, pursuit.k):
+            codes: Sequence[Codes] = pursue_together(rows, dictionaries, pursuit.k, pursuit.policy)
+        else:
+            grams = [self._grams.get(part) for part in parts]
+            codes = [part(rows, None if gram is None else gram.gram) for part, gram in zip(parts, grams, strict=True)]
+        return [_Encoded(part, rows, its) for part, its in zip(parts, codes, strict=True)]
+
+    @property
+    def _common_pursuit(self) -> PursuitModule | None:
+        """The encoder, if every dictionary's is the same pursuit."""
+        parts = [part for each in self.saes for part in each.dictionaries]
+        first = parts[0].encoder
+        alike = len({(part.config.atoms, part.config.k, part.config.sparse_encoder) for part in parts}) == 1
+        return first if alike and isinstance(first, PursuitModule) else None
 
     def _losses(
         self, sae: Autoencoder, encoded: Sequence[_Encoded], codes: Sequence[Codes], dead: Tensor, measured: bool

@@ -65,7 +65,7 @@ def compile_for(kernel: Kernel, target: int, dtype: torch.dtype) -> Code:
     """Compile a kernel for compute capability `target` / 10."""
     names = kernel.function.arg_names
     number = {torch.float32: "*fp32", torch.float64: "*fp64"}[dtype]
-    types = {name: number for name in names} | {"indices": "*i32", "k": "i32"}
+    types = {name: number for name in names} | {"indices": "*i32", "k": "i32", "rows": "i32"}
     signature = {name: "constexpr" if name in kernel.constants else types[name] for name in names}
     attributes = {(place,): _DIVISIBLE for place, name in enumerate(names) if signature[name].startswith("*")}
     source = ASTSource(kernel.function, signature, kernel.constants, attributes)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from isoenergy.pursuit import PursuitPolicy, gram_matrix, matching_pursuit, oracle
+from isoenergy.pursuit.together import pursue_together
 
 NEAR = {"rtol": 1e-4, "atol": 1e-5}
 Shapes = list[tuple[int, int, int, int]]
@@ -117,7 +118,29 @@ def check_public(device: str) -> None:
     assert torch.equal(gradients[2][1], gradients[3][1])
 
 
-QUICK = f"check_all('cpu', {SMALLEST}); check_layouts('cpu'); check_public('cpu')"
+def check_together(device: str) -> None:
+    """Several dictionaries in one launch: the codes and gradients that each has alone, with whatever rules."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(4, 7, generator=generator, dtype=torch.float64).to(device).requires_grad_()
+    dictionaries = [torch.randn(18, 7, generator=generator, dtype=torch.float64).to(device) for _ in range(3)]
+    for dictionary in dictionaries:
+        dictionary.requires_grad_()
+    for policy in (*POLICIES, PursuitPolicy(repeats="end")):
+        together = pursue_together(x, dictionaries, 3, policy)
+        alone = [matching_pursuit(x, dictionary, 3, policy=policy, backend="oracle") for dictionary in dictionaries]
+        gradients = []
+        for found in (together, alone):
+            loss = torch.stack(
+                [(n + 1) * its.residual.square().sum() + its.values.sum() for n, its in enumerate(found)]
+            )
+            gradients.append(torch.autograd.grad(loss.sum(), (x, *dictionaries)))
+        for mine, exact in zip(together, alone, strict=True):
+            assert torch.equal(mine.indices, exact.indices)
+            torch.testing.assert_close((mine.values, mine.residual), (exact.values, exact.residual))
+        torch.testing.assert_close(*gradients)
+
+
+QUICK = f"check_all('cpu', {SMALLEST}); check_layouts('cpu'); check_public('cpu'); check_together('cpu')"
 WHOLE = f"check_all('cpu', {SHAPES}); check_wide('cpu')"
 
 
@@ -141,6 +164,7 @@ def test_the_kernels_equal_the_oracle_on_a_gpu() -> None:
     check_layouts("cuda")
     check_wide("cuda")
     check_public("cuda")
+    check_together("cuda")
 
 
 @pytest.mark.gpu
