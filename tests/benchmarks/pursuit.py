@@ -20,8 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from isoenergy.compiling.products import onednn_is_faster
-from isoenergy.pursuit import gram_matrix, matching_pursuit, plan_pursuit
+from isoenergy.pursuit import PursuitPolicy, cpu, gram_matrix, matching_pursuit, plan_pursuit
 from isoenergy.pursuit.gram import passing_gram_matrix
+from tests.benchmarks.precisions import as_tf32, as_three_tf32
 from tests.benchmarks.pursuit_models import SHAPES, Model, Ours, Overcomplete, SaeLens, Shape, planted, step
 
 AGREEMENT_ROWS = 512
@@ -102,9 +103,12 @@ def agreement(shape: Shape, peers: list[Model], x: Tensor, dictionary: Tensor) -
     for form in ("oracle", "cpu", "residual"):
         codes = matching_pursuit(x, dictionary, shape.k, backend=form)
         shares[form] = _share(codes.indices == exact.indices)
-    rounded = _as_tf32(x), _as_tf32(dictionary)
+    rounded = as_tf32(x), as_tf32(dictionary)
     codes = matching_pursuit(*rounded, shape.k, gram=gram_matrix(rounded[1]))
     shares["tf32 operands, emulated"] = _share(codes.indices == exact.indices)
+    left, right = as_three_tf32(dictionary)
+    indices, _, _ = cpu.pursue(as_three_tf32(x)[0], right, shape.k, PursuitPolicy(), left @ right.T)
+    shares["3×TF32, emulated"] = _share(indices == exact.indices)
     support = exact.to_dense(shape.atoms) != 0
     for peer in peers:
         shares[peer.name] = _share((peer.encode(x) != 0) == support)
@@ -113,12 +117,6 @@ def agreement(shape: Shape, peers: list[Model], x: Tensor, dictionary: Tensor) -
 
 def _share(equal: Tensor) -> float:
     return equal.all(dim=1).double().mean().item()
-
-
-def _as_tf32(tensor: Tensor) -> Tensor:
-    """Round float32 to TF32's 10 bits of mantissa, to nearest."""
-    bits = tensor.contiguous().view(torch.int32)
-    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
 
 
 def unavoidable(shape: Shape, x: Tensor, dictionary: Tensor) -> dict[str, float]:

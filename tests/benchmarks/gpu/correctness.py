@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from isoenergy.codes import SparseCodes
 from isoenergy.pursuit import PursuitPolicy, gram_matrix, matching_pursuit, triton_kernels
 from isoenergy.pursuit.gram import matmul_precision
+from isoenergy.pursuit.together import pursue_together
 from isoenergy.store.batches import PairBatches
 from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import DeviceRows
@@ -59,6 +60,7 @@ def correctness(bench: Bench) -> Measures:
                     against_oracle(bench, checks, shape, policy, dtype)
     exact_ties(bench, checks)
     on_chip_and_streamed(bench, checks)
+    several_at_once(bench, checks)
     layouts(bench, checks)
     gradients_in_order(bench, checks)
     if bench.on_gpu:
@@ -169,6 +171,18 @@ def on_chip_and_streamed(bench: Bench, checks: Checks) -> None:
                 ties_only(x, dictionary, codes, exact, other),
                 same_rows=same_rows,
             )
+
+
+def several_at_once(bench: Bench, checks: Checks) -> None:
+    """The dictionaries of a pass in one launch, each against the oracle."""
+    shape = Shape(4, 12, 40, 3) if bench.tiny else Shape(1024, 512, 4096, 20)
+    x, dictionary = rows_of(bench, shape, torch.float32)
+    dictionaries = [dictionary, dictionary.roll(1, 0), dictionary.flip(1)]
+    for number, codes in enumerate(pursue_together(x, dictionaries, shape.k, PAPER)):
+        exact = matching_pursuit(x.double(), dictionaries[number].double(), shape.k, backend="oracle")
+        other = (codes.indices != exact.indices).any(dim=1)
+        right = ties_only(x, dictionaries[number], codes, exact, other)
+        checks.add(f"dictionary {number} of three at once", right, same_rows=1 - other.double().mean().item())
 
 
 def layouts(bench: Bench, checks: Checks) -> None:

@@ -15,6 +15,7 @@ from isoenergy.objective import masked_cosine_alignment
 from isoenergy.pursuit import PursuitPolicy, gram_matrix, plan_pursuit, triton_kernels
 from isoenergy.pursuit.gram import correlations, matmul_precision
 from tests.benchmarks.gpu.bench import Bench, Measures
+from tests.benchmarks.precisions import as_three_tf32
 from tests.benchmarks.pursuit_models import SHAPES, Model, Ours, Overcomplete, SaeLens, Shape, planted, step
 
 LARGE = Shape(16384, 512, 4096, 20)
@@ -142,6 +143,11 @@ def of_a_shape(bench: Bench, shape: Shape) -> Measures:
     milliseconds["correlations in bf16, not used"] = in_full(lambda: correlations(*half))
     if bench.on_gpu:
         with matmul_precision("tf32"):
+            left, right = as_three_tf32(x)[0], as_three_tf32(dictionary)[1]
+            milliseconds["correlations in 3×TF32, not used"] = (
+                bench.median_seconds(lambda: correlations(left, right)) * 1e3
+            )
+            milliseconds["splitting rows for it"] = bench.median_seconds(lambda: as_three_tf32(x)) * 1e3
             milliseconds["correlations in TF32, if asked for"] = (
                 bench.median_seconds(lambda: correlations(x, dictionary)) * 1e3
             )
