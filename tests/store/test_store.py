@@ -72,6 +72,9 @@ def test_rows_must_add_up(tmp_path: Path) -> None:
     writer = StoreWriter(str(tmp_path))
     with pytest.raises(ValueError, match="10 rows in, but 9 embedded"):
         writer.commit(unit(0), "digest", shard(0, rows=9), rejected(0))
+    nine = shard(0, rows=9)
+    with pytest.raises(ValueError, match="of 10 rows some stand twice"):
+        writer.commit(unit(0), "digest", pa.concat_tables([nine, nine.slice(8)]), rejected(1))
     assert not writer.committed()
 
 

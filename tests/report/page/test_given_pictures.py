@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from isoenergy.store import StoreWriter
 from isoenergy.store.schema import REJECTED, shard_schema
 from tests.benchmarks.planted_store import planted_pairs
 from tests.evaluation.evaluations import evaluated, run_steps_here, shifted_pairs, write_pairs, write_sae
+from tests.report.explorer_data import explorer_data
 from tests.store.small_store import MANIFEST
 
 DIM, ROWS = 16, 6
@@ -97,9 +97,12 @@ def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     evaluation = str(tmp_path / "out" / "evaluation.json")
     without, *_ = write_report(evaluation, str(tmp_path / "without.html"))
     page, *_ = write_report(evaluation, str(tmp_path / "page.html"), images=str(folder))
-    assert "data:image/webp;base64,U" not in Path(without).read_text()
-    assert "data:image/webp;base64,U" in Path(page).read_text()
-    cells = [re.findall(r'"image_cells":(\[\[.*?\]\])', Path(each).read_text()) for each in (without, page)]
-    (bare,), (pictured,) = ([json.loads(found) for found in each] for each in cells)
+    assert [
+        bool(re.search(r"--strip: url\(data:image/avif;base64,\w", Path(each).read_text())) for each in (without, page)
+    ] == [
+        False,
+        True,
+    ]
+    bare, pictured = (explorer_data(Path(each).read_text())["saes"][0]["image_cells"] for each in (without, page))
     assert {cell for atom in bare for cell in atom} == {-1}
     assert sum(cell >= 0 for atom in pictured for cell in atom) > 20
