@@ -42,9 +42,17 @@ class Kernel:
 
 
 def rounds_kernel(
-    atoms: int, dim: int, gram_stride: int, policy: PursuitPolicy, on_chip_atoms: int = ON_CHIP_ATOMS
+    atoms: int,
+    dim: int,
+    gram_stride: int,
+    policy: PursuitPolicy,
+    on_chip_atoms: int = ON_CHIP_ATOMS,
+    several: bool = False,
 ) -> Kernel:
-    """Return the kernel that runs all rounds: 16 correlations a thread, or 8 of a tile at a time."""
+    """Return the kernel that runs all rounds: 16 correlations a thread, or 8 of a tile at a time.
+
+    several: rows of several dictionaries.
+    """
     on_chip = atoms <= on_chip_atoms
     tile = triton.next_power_of_2(atoms) if on_chip else min(_STREAMED_TILE, triton.next_power_of_2(on_chip_atoms))
     constants = {
@@ -56,6 +64,7 @@ def rounds_kernel(
         "SELECTION": _SELECTION[policy.selection],
         "STOPS": policy.stops,
         "TOLERANCE": -1.0 if policy.tolerance is None else policy.tolerance,
+        "SEVERAL": several,
     }
     function, a_warp = (_rounds_on_chip, 512) if on_chip else (_rounds_streamed, 256)
     return Kernel(function, constants, min(32, max(1, tile // a_warp)))
@@ -86,7 +95,7 @@ def pursue(
     gram = gram if gram.stride(1) == 1 else gram.contiguous()  # the kernels read rows of it
     indices = torch.empty(batch, k, dtype=torch.int32, device=x.device)
     values, residual = x.new_empty(batch, k), x.clone(memory_format=torch.contiguous_format)
-    kernel = rounds_kernel(atoms, dim, gram.stride(0), policy, on_chip_atoms)
+    kernel = rounds_kernel(atoms, dim, gram.stride(0), policy, on_chip_atoms, dictionaries > 1)
     each = batch // dictionaries
     block = max(2, _BLOCK_BYTES // (atoms * x.element_size())) if dictionaries == 1 else max(1, batch)
     for low in range(0, batch, block):
@@ -161,6 +170,7 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     SELECTION: tl.constexpr,
     STOPS: tl.constexpr,
     TOLERANCE: tl.constexpr,
+    SEVERAL: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     atom, column = tl.arange(0, ATOMS), tl.arange(0, DIM)
@@ -168,7 +178,9 @@ def _rounds_on_chip(  # type: ignore[no-untyped-def]  # Triton finds the types
     score = tl.load(scores + row * atoms + atom, is_atom, other=0)
     rest = tl.load(residual + row * dim + column, is_column, other=0)
     active = row >= 0
-    first = row // rows * atoms  # of the row's dictionary
+    first = row * 0
+    if SEVERAL:  # of the row's dictionary
+        first = (tl.program_id(0) // rows).to(tl.int64) * atoms
     for step in range(k):
         rank = tl.abs(score) if SELECTION == 2 else score
         if atoms < ATOMS:
@@ -206,6 +218,7 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
     SELECTION: tl.constexpr,
     STOPS: tl.constexpr,
     TOLERANCE: tl.constexpr,
+    SEVERAL: tl.constexpr,
 ):
     """Each lane keeps the best of the atoms that it has seen; the lanes are compared once a round."""
     row = tl.program_id(0).to(tl.int64)
@@ -213,7 +226,9 @@ def _rounds_streamed(  # type: ignore[no-untyped-def]  # Triton finds the types
     is_column = column < dim
     rest = tl.load(residual + row * dim + column, is_column, other=0)
     active = row >= 0
-    first = row // rows * atoms  # of the row's dictionary
+    first = row * 0
+    if SEVERAL:  # of the row's dictionary
+        first = (tl.program_id(0) // rows).to(tl.int64) * atoms
     chosen = first
     value = tl.full((), 0, rest.dtype)
     for step in range(k):

@@ -49,10 +49,16 @@ class Code:
 
 
 @cache
-def code(size: tuple[int, int], policy: PursuitPolicy, target: int, dtype: torch.dtype = torch.float32) -> Code:
-    """Return what the rounds compile to for `size`, (atoms, dim)."""
+def code(
+    size: tuple[int, int],
+    policy: PursuitPolicy,
+    target: int,
+    dtype: torch.dtype = torch.float32,
+    several: bool = False,
+) -> Code:
+    """Return what the rounds compile to for `size`, (atoms, dim); several: for rows of several dictionaries."""
     atoms, dim = size
-    return compile_for(rounds_kernel(atoms, dim, atoms, policy), target, dtype)
+    return compile_for(rounds_kernel(atoms, dim, atoms, policy, several=several), target, dtype)
 
 
 @cache
@@ -101,6 +107,7 @@ def all_codes() -> Iterator[tuple[str, int, Code]]:
     for target in TARGETS:
         for size in ((4096, 512), (4100, 512), (8192, 768), (16384, 1152), (32768, 1152), (65536, 1152)):
             yield f"rounds, {size[0]:,} atoms, dim {size[1]:,}", target, code(size, paper, target)
+        yield "rounds, 4,096 atoms, several", target, code((4096, 512), paper, target, several=True)
         yield "rounds, 4,096 atoms, absolute, tolerance", target, code((4096, 512), classical, target)
         yield "rounds, 4,096 atoms, float64", target, code((4096, 512), paper, target, torch.float64)
         for dim in (512, 768, 1152):

@@ -38,6 +38,7 @@ def require(found: Code, registers: int, programs: int, reductions: int = 1, spi
 def test_a_round_waits_once_and_all_of_a_row_is_in_registers(size: tuple[int, int], programs: int, target: int) -> None:
     found = code(size, PAPER, target)
     require(found, 64, programs)
+    require(code(size, PAPER, target, several=True), 64, programs)
     assert found.wide_loads >= 6  # rows of a multiple of four atoms, sixteen bytes a thread at a time
 
 
