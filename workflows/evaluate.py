@@ -78,9 +78,8 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     called = f"evaluate · {of} · {len(saes)} {'SAE' if len(saes) == 1 else 'SAEs'}"
     with mlflow_runs.stage("evaluate", config, config.output, parent, called) as stage:
         stage.dataset(store.uri, store.fingerprint, "evaluation")
-        if config.fit_store:
-            fitted = EmbeddingStore.open(config.fit_store)
-            stage.dataset(fitted.uri, fitted.fingerprint, "fit")
+        if isinstance(fit_on, EmbeddingStore):
+            stage.dataset(fit_on.uri, fit_on.fingerprint, "fit")
         if any(item.due for item in planned):
             patience = 60 * config.patience
             engine.connect(patience=patience)

@@ -7,7 +7,7 @@ that are layers of one model share it, and one pass serves them all. Blocks afte
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -240,15 +240,14 @@ def _processor(files: ModelFiles, folder: Path) -> Any:
 def _preprocessor(files: ModelFiles) -> Preprocessor:
     """Return the model's own resize and crop where that makes images of one size, else what ships them whole."""
     folder = files.folder((*CONFIG, *PREPROCESSING), PREPROCESSING)
+    with suppress(InputError):  # there is none, or it is not one that resizes and crops to one size
+        return TransformersPreprocessor(files)
     try:
         processor = AutoImageProcessor.from_pretrained(folder, **SAFELY)
     except Exception as error:  # as above
         raise InputError(f"{files.name} has no image processor that can be used ({in_brief(error)})") from error
-    try:
-        return TransformersPreprocessor(files)
-    except InputError:  # it is not one that resizes and crops to one size
-        settings = {name: value for name, value in processor.to_dict().items() if name not in _UNSHOWN}
-        return WholeImages(settings, partial(processor, return_tensors="pt"))
+    settings = {name: value for name, value in processor.to_dict().items() if name not in _UNSHOWN}
+    return WholeImages(settings, partial(processor, return_tensors="pt"))
 
 
 def _keep_blocks(name: str, network: Any, layers: Sequence[int]) -> None:

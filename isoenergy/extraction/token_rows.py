@@ -21,6 +21,11 @@ class TokenRows:
         """Of the values."""
         return self.values.dtype
 
+    @property
+    def starts(self) -> np.ndarray:
+        """`(pairs,)` number of each one's first row."""
+        return _starts(self.counts)
+
 
 Rows = np.ndarray | TokenRows
 """`(pairs, dim)`, or several rows a pair."""
@@ -37,14 +42,19 @@ def coupled(images: TokenRows, texts: TokenRows) -> tuple[TokenRows, TokenRows]:
 
 
 def _gone_round(rows: TokenRows, counts: np.ndarray) -> TokenRows:
-    starts = np.repeat(np.cumsum(rows.counts) - rows.counts, counts)
+    starts = np.repeat(rows.starts, counts)
     return TokenRows(rows.values[starts + _numbers_within(counts) % np.repeat(rows.counts, counts)], counts)
 
 
 def _numbers_within(counts: np.ndarray) -> np.ndarray:
     """Return 0, 1, … of each group of `counts` rows."""
-    numbers: np.ndarray = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    numbers: np.ndarray = np.arange(counts.sum()) - np.repeat(_starts(counts), counts)
     return numbers
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    starts: np.ndarray = np.cumsum(counts) - counts
+    return starts
 
 
 def are_finite(rows: Rows) -> np.ndarray:
@@ -52,7 +62,7 @@ def are_finite(rows: Rows) -> np.ndarray:
     if not isinstance(rows, TokenRows):
         return np.asarray(np.isfinite(rows).all(axis=1))
     good = np.isfinite(rows.values).all(axis=1)
-    return np.array([part.all() for part in np.split(good, np.cumsum(rows.counts)[:-1])][: len(rows.counts)], bool)
+    return np.asarray(np.logical_and.reduceat(good, rows.starts))
 
 
 def row_a_token(shard: pa.Table) -> pa.Table:
@@ -69,11 +79,10 @@ def row_a_token(shard: pa.Table) -> pa.Table:
 
 def lists(rows: TokenRows, place: np.ndarray) -> pa.ListArray:
     """Return a column with row `place[i]` of `rows`, a list, at i; null where it is negative."""
-    starts = np.cumsum(rows.counts) - rows.counts
     there = place[place >= 0]
     counts = np.zeros(len(place), np.int64)
     counts[place >= 0] = rows.counts[there]
-    flat = rows.values[np.repeat(starts[there], rows.counts[there]) + _numbers_within(rows.counts[there])]
+    flat = rows.values[np.repeat(rows.starts[there], rows.counts[there]) + _numbers_within(rows.counts[there])]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     items = pa.FixedSizeListArray.from_arrays(flat.ravel(), rows.values.shape[1])
     return pa.ListArray.from_arrays(offsets, items, mask=pa.array(place < 0))

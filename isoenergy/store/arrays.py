@@ -29,10 +29,13 @@ def embedding_rows(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.floating
     return flat.reshape(-1, dim)
 
 
-def checked_rows(
-    column: pa.ChunkedArray, name: str, width: int, dtype: str, faults: dict[int, str]
-) -> npt.NDArray[np.floating]:
-    """Return a column as `(rows, width)`, zeros where a row cannot be used; its faults join those that are known."""
+def list_rows(
+    column: pa.ChunkedArray, width: int, dtype: str
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.integer], npt.NDArray[np.bool_]]:
+    """Return a column of lists as `(rows, width)`, zeros where one has another length; lengths, -1: none; who lack one.
+
+    A row that lacks a number has NaN there.
+    """
     lists = column.combine_chunks()
     lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
     whole = lengths == width
@@ -42,9 +45,17 @@ def checked_rows(
     with np.errstate(over="ignore", invalid="ignore"):
         rows[whole] = numbers.to_numpy(zero_copy_only=False).reshape(-1, width)
     lacking[whole] = numbers.is_null().to_numpy(zero_copy_only=False).reshape(-1, width).any(axis=1)
+    return rows, lengths, lacking
+
+
+def checked_rows(
+    column: pa.ChunkedArray, name: str, width: int, dtype: str, faults: dict[int, str]
+) -> npt.NDArray[np.floating]:
+    """Return a column as `(rows, width)`, zeros where a row cannot be used; its faults join those that are known."""
+    rows, lengths, lacking = list_rows(column, width, dtype)
     for row in np.flatnonzero(lengths == -1):
         faults.setdefault(int(row), f"there is no {name} vector")
-    for row in np.flatnonzero((lengths >= 0) & ~whole):
+    for row in np.flatnonzero((lengths >= 0) & (lengths != width)):
         faults.setdefault(int(row), f"{name} has {lengths[row]} numbers, and others have {width}")
     for row in np.flatnonzero(lacking):
         faults.setdefault(int(row), f"{name} lacks a number")

@@ -22,7 +22,7 @@ from isoenergy.pairs.formats.parquet import SPOILT
 from isoenergy.pairs.splits import Pairs
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store.array_files import StoredArray
-from isoenergy.store.arrays import checked_rows, embedding_rows
+from isoenergy.store.arrays import embedding_rows, list_rows
 from isoenergy.store.column_files import (
     ArrayColumns,
     ArrowColumns,
@@ -177,7 +177,7 @@ def _vectors(
     places = numbers - lent.start
     if len(places) and not 0 <= places.min() <= places.max() < len(column):
         raise pa.ArrowInvalid(f"its rows are not from {lent.start:,} to {lent.stop:,}")
-    rows = checked_rows(column, name, widths[name], dtype, {})[places]
+    rows = list_rows(column, widths[name], dtype)[0][places]
     if _digest(rows) != lent.sha256:
         raise InputError(
             f"{shown} has changed: its rows {lent.start:,} to {lent.stop:,} are not those that the view was made of; "

@@ -9,7 +9,7 @@ from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.store.reader import EmbeddingStore
 from isoenergy.store.schema import stored_names
 
-Place = tuple[str, int]
+SourceRow = tuple[str, int]
 """A file of the store's source, and the number of a row in it."""
 _TEXTS, _BYTES = ("string", "large_string"), ("binary", "large_binary")
 _WEB = ("http://", "https://")
@@ -33,22 +33,26 @@ def image_folder(store: EmbeddingStore, images: str) -> ImageFolder:
         ) from error
 
 
-def image_files(store: EmbeddingStore, column: str, wanted: Collection[Place]) -> Mapping[Place, bytes]:
+def image_files(store: EmbeddingStore, column: str, wanted: Collection[SourceRow]) -> Mapping[SourceRow, bytes]:
     """Return the image files of some pairs, those that can be had; a shard without any of them is not read.
 
     Where the column has URLs, these are downloaded by the rules of `isoenergy.pairs.download`.
     Raises InputError for a column of anything else.
     """
-    kind, wanted = columns_of(store)[column], set(wanted)
+    kind = columns_of(store)[column]
     if kind not in (*_TEXTS, *_BYTES):
         raise InputError(f"column {column} holds {kind}; pictures are bytes of image files, or their URLs")
-    values: dict[Place, Any] = {}
+    by_file: dict[str, set[int]] = {}
+    for file, row in wanted:
+        by_file.setdefault(file, set()).add(row)
+    values: dict[SourceRow, Any] = {}
     for record in store.commits:
-        if not any(file == record.file and record.start <= row < record.start + record.rows_in for file, row in wanted):
+        rows = by_file.get(record.file, set())
+        if not any(record.start <= row < record.start + record.rows_in for row in rows):
             continue
         table = store.shards.table(record.shard, ["row", column])
         for row, value in zip(table["row"].to_pylist(), table[column].to_pylist(), strict=True):
-            if (record.file, row) in wanted and value:
+            if row in rows and value:
                 values[record.file, row] = value
     if kind in _BYTES:
         return values

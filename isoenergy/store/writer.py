@@ -213,9 +213,6 @@ class StoreWriter:
         if rows is not None and rows != len(pairs) + len(rejected):
             raise ValueError(f"unit {unit.name}: {rows} rows in, but {len(pairs)} embedded + {len(rejected)} rejected")
         data, rejected_data = parquet_bytes(shard), parquet_bytes(rejected) if len(rejected) else b""
-        reasons, splits, rows_by_split = (
-            dict(sorted(Counter(column.to_pylist()).items())) for column in (rejected["reason"], pairs, shard["split"])
-        )
         name = unit.name if replaced is None else f"{unit.name}-{hashlib.sha256(data + rejected_data).hexdigest()[:8]}"
         record = CommitRecord(
             unit=unit.name,
@@ -225,13 +222,13 @@ class StoreWriter:
             rows_in=len(pairs) + len(rejected),
             embedded=len(pairs),
             rejected=len(rejected),
-            rejected_by_reason=reasons,
-            embedded_by_split=splits,
+            rejected_by_reason=_counts(rejected["reason"]),
+            embedded_by_split=_counts(pairs),
             shard=f"{name}.parquet",
             shard_bytes=len(data),
             shard_sha256=hashlib.sha256(data).hexdigest(),
             rejected_sha256=hashlib.sha256(rejected_data).hexdigest() if rejected_data else "",
-            rows_by_split=rows_by_split if len(pairs) != len(shard) else {},
+            rows_by_split=_counts(shard["split"]) if len(pairs) < len(shard) else {},
         )
         write_atomically(self._filesystem, f"{self._root}/shards/{record.shard}", data)
         if rejected_data:
@@ -287,6 +284,11 @@ class StoreWriter:
         for name in names:
             with suppress(FileNotFoundError):
                 self._filesystem.rm_file(f"{self._root}/{name}")
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    """Return how often each value stands in a column, in the values' order."""
+    return dict(sorted(Counter(column.to_pylist()).items()))
 
 
 def _named(records: Iterable[CommitRecord]) -> set[str]:

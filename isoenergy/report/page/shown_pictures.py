@@ -17,13 +17,13 @@ from isoenergy.report.page.sae_drawings import ReadTable
 from isoenergy.settings.image_choices import UNRECORDED, ImageReading
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.store import EmbeddingStore
-from isoenergy.store.picture_columns import Place, columns_of, image_files, image_folder
+from isoenergy.store.picture_columns import SourceRow, columns_of, image_files, image_folder
 
 _PIXELS = 96
 _MOST_PAIRS = 4000
 """Whose pictures the explorer of the page gets; URLs are downloaded, each once."""
 _STRIP_BYTES = 11_000_000
-Images = Iterator[tuple[Place, Image.Image]]
+Images = Iterator[tuple[SourceRow, Image.Image]]
 
 
 def given_pictures(
@@ -86,7 +86,7 @@ def _images(images: str, store: str, rows: Sequence[Mapping[str, Any]], reading:
     wanted = {(row["file"], row["row"]): row["key"] for row in rows}
     opened = EmbeddingStore.open(store)
     if images in columns_of(opened):
-        files: Mapping[Place, bytes | None] = image_files(opened, images, wanted)
+        files: Mapping[SourceRow, bytes | None] = image_files(opened, images, wanted)
     else:
         folder = image_folder(opened, images)
         files = {place: folder.fetch_named(key) for place, key in wanted.items()}
