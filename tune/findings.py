@@ -88,7 +88,7 @@ class Findings:
         """Of the measured trials, in [0, 1]."""
         return self.objectives.hypervolume([trial.measures for trial in self.measured])
 
-    def places(self, trials: Sequence[Trial]) -> list[str]:
+    def sae_uris(self, trials: Sequence[Trial]) -> list[str]:
         """Return where the SAEs of measured trials lie."""
         return [f"{self.folder.checkpoint(trial.record.id)}/{name}" for trial in trials for name in trial.saes]
 

@@ -101,7 +101,7 @@ class SearchFolder:
     uri: str
 
     @cached_property
-    def _place(self) -> tuple[Any, str]:
+    def _opened(self) -> tuple[Any, str]:
         return open_filesystem(self.uri)
 
     def plan(self) -> dict[str, Any] | None:
@@ -144,7 +144,7 @@ class SearchFolder:
 
     def passes(self) -> list[PassRecord]:
         """Return the records of all passes, in their order."""
-        filesystem, root = self._place
+        filesystem, root = self._opened
         if not filesystem.isdir(f"{root}/passes"):
             return []
         entries = filesystem.ls(f"{root}/passes", detail=False)
@@ -171,7 +171,7 @@ class SearchFolder:
         uri = f"{self.pass_uri(pass_id)}/{CHECKPOINTS}"
         folder = CheckpointFolder(uri)
         steps = [record.step for record in folder.records()]
-        return folder.place(max(steps)) if steps else None
+        return folder.uri_of(max(steps)) if steps else None
 
     def tracked(self) -> list[str]:
         """Return the passes of which MLflow has everything."""
@@ -184,7 +184,7 @@ class SearchFolder:
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write one of the search's results."""
-        filesystem, root = self._place
+        filesystem, root = self._opened
         write_atomically(filesystem, f"{root}/{name}", data)
 
     def _write_of(self, pass_id: str, name: str, value: Mapping[str, Any]) -> None:
@@ -194,7 +194,7 @@ class SearchFolder:
         self.write_file(name, (json.dumps(value, indent=2) + "\n").encode())
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        filesystem, root = self._place
+        filesystem, root = self._opened
         try:
             found: dict[str, Any] = json.loads(filesystem.cat_file(f"{root}/{name}"))
         except (FileNotFoundError, NotADirectoryError):

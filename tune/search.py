@@ -210,7 +210,7 @@ def _scheduler(config: SearchConfig, objectives: Objectives, known: list[PassRec
 
 
 def folder_path(folder: SearchFolder) -> str:
-    """Return the search's place on its filesystem."""
+    """Return the search's path on its filesystem."""
     return str(open_filesystem(folder.uri)[1])
 
 

@@ -39,7 +39,7 @@ def run(config: CompareConfig) -> str:
     if left_out := len(_names(runs)) - len(metrics):
         lines += [f"{left_out} more metrics; --metrics '*' shows all"]
     if config.output:
-        lines += [f"written      {place}" for place in _written(config.output, runs, metrics)]
+        lines += [f"written      {uri}" for uri in _written(config.output, runs, metrics)]
     return "\n".join(lines)
 
 

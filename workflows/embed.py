@@ -48,10 +48,10 @@ def run(
     engine: Ray, if none is given.
     """
     engine = engine or OnRay(60 * config.patience)
-    place = SourceConfig(
+    chosen = SourceConfig(
         config.pairs, config.format, config.columns, config.images, config.captions, config.captions_seed
     )
-    source = open_source(place, Downloader(config.download).fetch)
+    source = open_source(chosen, Downloader(config.download).fetch)
     writers = tuple(StoreWriter(output) for output in config.outputs())
     encoders = load_encoders(config.encoders)
     if not config.dry_run:

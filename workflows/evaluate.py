@@ -46,10 +46,10 @@ STEPS_FOLDER = "steps"
 
 
 def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | None:
-    """Run what is not done and write `evaluation.json`; return its place, or None if dry or only some steps."""
+    """Run what is not done and write `evaluation.json`; return its URI, or None if dry or only some steps."""
     output = config.output.rstrip("/")
-    place = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
-    store = EmbeddingStore.open(place)
+    uri = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
+    store = EmbeddingStore.open(uri)
     store.require_complete()
     if len(store.manifest.modalities) < 2:
         raise InputError(
@@ -222,14 +222,14 @@ def _summary(
     def results(step: Step) -> dict[str, Any]:
         return step_plan.result(step, root)
 
-    def headline(place: str) -> dict[str, Any]:
-        steps = graph.headline(place)
+    def headline(uri: str) -> dict[str, Any]:
+        steps = graph.headline(uri)
         return {
             **results(steps.statistics),
             "geometry": results(steps.geometry),
             "retrieval": results(steps.retrieval),
             "rivals": results(steps.rivals),
-            "against": {names[b]: results(step) for (a, b), step in graph.differences.items() if a == place},
+            "against": {names[b]: results(step) for (a, b), step in graph.differences.items() if a == uri},
         }
 
     return {
@@ -264,8 +264,8 @@ def _summary(
                 if sae.config.null
                 else f"{STEPS_FOLDER}/{step_plan.files(graph.explorers[folder].explorer, root)}",
                 "repeats": [
-                    {"name": names[place], "digest": saes[place].digest, "results": headline(place)}
-                    for place in graph.seeds[folder][1:]
+                    {"name": names[uri], "digest": saes[uri].digest, "results": headline(uri)}
+                    for uri in graph.seeds[folder][1:]
                 ],
             }
             for folder in graph.seeds
@@ -293,19 +293,19 @@ def _transfer(names: Mapping[str, str], graph: EvaluationGraph, root: str) -> li
 
 
 def _names(saes: Mapping[str, Autoencoder]) -> dict[str, str]:
-    """Return the SAEs' names: the last part of the place, and part of the digest where several have the same.
+    """Return the SAEs' names: the last part of the URI, and part of the digest where several have the same.
 
     Raises InputError if one SAE is given twice under one name.
     """
-    last = [sae_name(place) for place in saes]
+    last = [sae_name(uri) for uri in saes]
     names = {
-        place: name if last.count(name) == 1 else f"{name}-{sae_reference(place, sae).digest[:6]}"
-        for (place, sae), name in zip(saes.items(), last, strict=True)
+        uri: name if last.count(name) == 1 else f"{name}-{sae_reference(uri, sae).digest[:6]}"
+        for (uri, sae), name in zip(saes.items(), last, strict=True)
     }
-    for place, name in names.items():
+    for uri, name in names.items():
         same = [other for other in names if names[other] == name]
         if len(same) > 1:
-            raise InputError(f"{same[0]} and {same[1]} are one SAE, given twice; give {place} once")
+            raise InputError(f"{same[0]} and {same[1]} are one SAE, given twice; give {uri} once")
     return names
 
 

@@ -17,14 +17,14 @@ _NO_TOKEN = "none"
 
 def run(config: ExploreConfig) -> ServedPage:
     """Read, encode what is not encoded yet, and take the port; return the page, which is not served yet."""
-    place = config.store
-    if holds_vectors(place):
+    uri = config.store
+    if holds_vectors(uri):
         from workflows.training.vector_stores import store_of  # starts Ray for large ones
 
-        place = store_of(place, config.modalities, config.output)
+        uri = store_of(uri, config.modalities, config.output)
     exploration = open_exploration(
         named_saes(config.saes),
-        EmbeddingStore.open(place),
+        EmbeddingStore.open(uri),
         Path(config.output),
         config.encoder,
         config.images,

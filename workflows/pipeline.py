@@ -41,9 +41,9 @@ def run(config: PipelineConfig) -> None:
             evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
             assert evaluation is not None  # only a dry run has none
         with stages.stage("report"):
-            page = report.run(ReportConfig(evaluation, config.place("report.html")), parent)
+            page = report.run(ReportConfig(evaluation, config.part("report.html")), parent)
         log_file(parent, page)
-        log_file(parent, config.place("figures/gaps.png"))
+        log_file(parent, config.part("figures/gaps.png"))
         _describe(parent, evaluation)
     print(evaluation_ending(evaluation, page))
 
@@ -58,7 +58,7 @@ def _describe(run: mlflow_runs.Run, evaluation: str) -> None:
 
 def _betas(config: PipelineConfig, saes: Sequence[str]) -> Sequence[float]:
     """The β that null models are trained with: those that were found, or that of the trial to take."""
-    return config.training.betas if config.tune else [SparseAutoencoder.load(place).config.beta for place in saes]
+    return config.training.betas if config.tune else [SparseAutoencoder.load(uri).config.beta for uri in saes]
 
 
 def _tuned(config: PipelineConfig, parent: mlflow_runs.Run) -> tuple[list[str], PipelineConfig]:
@@ -67,14 +67,14 @@ def _tuned(config: PipelineConfig, parent: mlflow_runs.Run) -> tuple[list[str], 
     assert findings is not None
     best = findings.recommended
     assert best is not None  # else it has raised
-    return findings.places(findings.front), replace(config, training=replace(best.record.training, beta=(best.beta,)))
+    return findings.sae_uris(findings.front), replace(config, training=replace(best.record.training, beta=(best.beta,)))
 
 
 def print_plan(config: PipelineConfig) -> bool:
     """Print the plan of every stage, and return whether that is all: a stage whose input is not made yet has none."""
     print("embed:")
     embed.run(config.embedding())
-    if not _is_store(config.place("store")):
+    if not _is_store(config.part("store")):
         first = "tune" if config.tune else "train"
         return _ends_before(f"{first}, evaluate, report", "the store: how many pairs there will be")
     if config.tune:
@@ -83,17 +83,17 @@ def print_plan(config: PipelineConfig) -> bool:
         return _ends_before("train on shuffled pairs, evaluate, report", "the search: which SAEs are on its front")
     print("train:")
     train.run(config.train_stage())
-    places = [f"{config.place('saes')}/{name}" for name in config.training.names]
+    uris = [f"{config.part('saes')}/{name}" for name in config.training.names]
     null = config.null_stage(config.training.betas)
     if null is not None:
         print("train on shuffled pairs:")
         train.run(null)
-        places += [f"{config.place('null-saes')}/{name}" for name in null.training.names]
-    lacking = [place for place in places if not _is_there(f"{place}/{WEIGHTS_FILE}")]
+        uris += [f"{config.part('null-saes')}/{name}" for name in null.training.names]
+    lacking = [uri for uri in uris if not _is_there(f"{uri}/{WEIGHTS_FILE}")]
     if lacking:
         return _ends_before("evaluate, report", f"{', '.join(lacking)}: which steps are done")
     print("evaluate:")
-    evaluate.run(config.evaluation(places))
+    evaluate.run(config.evaluation(uris))
     print("report:\n  one HTML page, always written anew")
     return True
 
@@ -103,11 +103,11 @@ def _ends_before(stages: str, unknown: str) -> bool:
     return False
 
 
-def _is_store(place: str) -> bool:
+def _is_store(uri: str) -> bool:
     """Return whether there is a store, with all its units."""
-    if not _is_there(f"{place}/manifest.json"):
+    if not _is_there(f"{uri}/manifest.json"):
         return False
-    store = EmbeddingStore.open(place)
+    store = EmbeddingStore.open(uri)
     return len(store.commits) >= store.manifest.units
 
 

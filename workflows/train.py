@@ -48,7 +48,7 @@ _CURVES_FILE = "curves.png"
 
 
 def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: TrainingEngine | None = None) -> list[str]:
-    """Train, or continue, or find it done; return the SAEs' places in the order of seeds and betas; none if dry.
+    """Train, or continue, or find it done; return the SAEs' URIs in the order of seeds and betas; none if dry.
 
     engine: what it runs on; Ray, if not given.
     """
@@ -65,12 +65,12 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
         _remember_plan(config, output, stores)
         if (done := _done(output)) is not None:
             _LOG.info("train: done before, in %s", config.output)
-            places, run_id = done
+            uris, run_id = done
             if mlflow_runs.is_unfinished(run_id):  # its process ended before MLflow had all of it
                 called = _run_name(config, stores)
                 with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent, called) as stage:
-                    _log_models(config, stores, stage, places)
-            return places
+                    _log_models(config, stores, stage, uris)
+            return uris
     engine = engine or _ray(60 * config.patience)
     placement = engine.place(config.workers)
     if config.dry_run:
@@ -105,9 +105,9 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
                 progress=progress,
             )
             _fit(task, placement, engine)
-        places = _publish(config, output, stores, stage)
-        _log_models(config, stores, stage, places)
-        return places
+        uris = _publish(config, output, stores, stage)
+        _log_models(config, stores, stage, uris)
+        return uris
 
 
 def _stage_name(config: TrainConfig) -> str:
@@ -127,13 +127,13 @@ def _run_name(config: TrainConfig, stores: list[EmbeddingStore]) -> str:
     return " · ".join(parts + ["shuffled pairs"] * training.null)
 
 
-def _log_models(config: TrainConfig, stores: list[EmbeddingStore], stage: mlflow_runs.Run, places: list[str]) -> None:
+def _log_models(config: TrainConfig, stores: list[EmbeddingStore], stage: mlflow_runs.Run, uris: list[str]) -> None:
     """Log the SAEs as models of the run, from which MLflow serves them, if they are of a kind that it can."""
     from workflows.tracking.logged_model import log_model
 
     def log() -> None:
-        for place in places:
-            log_model(stage, place)
+        for uri in uris:
+            log_model(stage, uri)
 
     one_width = len(set(stores[0].manifest.modalities.values())) == 1
     if one_width and config.training.dictionaries != "own" and not config.training.null:
@@ -196,7 +196,7 @@ def _remember_plan(config: TrainConfig, output: str, stores: list[EmbeddingStore
 
 
 def _done(output: str) -> tuple[list[str], str] | None:
-    """Return the SAEs' places, and the MLflow run's id, if the training has ended and they are there."""
+    """Return the SAEs' URIs, and the MLflow run's id, if the training has ended and they are there."""
     filesystem, root = open_filesystem(output)
     try:
         done = json.loads(filesystem.cat_file(f"{root}/{DONE_FILE}"))
@@ -208,14 +208,14 @@ def _done(output: str) -> tuple[list[str], str] | None:
 
 
 def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], stage: mlflow_runs.Run) -> list[str]:
-    """Put each SAE of the last checkpoint to its place, with its card, and the curves; then say that all is done."""
+    """Put each SAE of the last checkpoint to its folder, with its card, and the curves; then say that all is done."""
     filesystem, root = open_filesystem(output)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         record = CheckpointFolder(f"{output}/{CHECKPOINTS}").restore(folder)
         if record is None:
             raise InputError(
-                f"{config.output} has no checkpoint after training: it is not a place that all nodes see; give one"
+                f"{config.output} has no checkpoint after training: it is not a folder that all nodes see; give one"
             )
         training = _found(config.training, filesystem, root)
         points = [(step, metrics) for step, metrics in json.loads((folder / HISTORY_FILE).read_text())["points"]]
@@ -279,10 +279,10 @@ def _last(points: list[tuple[int, Metrics]], name: str) -> Metrics:
 
 
 def start(config: TrainConfig) -> None:
-    """Train and print what it came to, and the SAEs' places."""
-    places = run(config)
-    if places:
-        print(training_ending(config.store, places, _told(absolute_uri(config.output))))
+    """Train and print what it came to, and the SAEs' URIs."""
+    uris = run(config)
+    if uris:
+        print(training_ending(config.store, uris, _told(absolute_uri(config.output))))
 
 
 def _told(output: str) -> list[str]:

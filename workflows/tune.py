@@ -31,8 +31,8 @@ def run(config: SearchConfig, parent: mlflow_runs.Run | None = None) -> Findings
     if config.resume:
         config = _resumed(config)
     elif config.store:
-        place = store_of(config.store, config.modalities, config.folder, config.skip_bad_rows, config.dry_run)
-        config = replace(config, store=place)
+        uri = store_of(config.store, config.modalities, config.folder, config.skip_bad_rows, config.dry_run)
+        config = replace(config, store=uri)
     store = open_store(config)
     if config.dry_run:
         print(_plan(config, store))
@@ -42,8 +42,8 @@ def run(config: SearchConfig, parent: mlflow_runs.Run | None = None) -> Findings
     assert findings.recommended is not None  # else it has raised
     print(f"table      {config.folder}/{TABLE_FILE}")
     print(f"picture    {config.folder}/{FRONT}.png")
-    for place in findings.places([findings.recommended]):
-        print(f"SAE        {place}")
+    for uri in findings.sae_uris([findings.recommended]):
+        print(f"SAE        {uri}")
     return findings
 
 

@@ -49,8 +49,8 @@ def load_encoder(
     import torch  # what only prepares pixels, or writes, loads no weights
 
     require_precision(precision)
-    family, place, alias = _family(name)
-    return family.load_encoder(place, alias, device or torch.device("cpu"), precision, compile)
+    family, source, alias = _family(name)
+    return family.load_encoder(source, alias, device or torch.device("cpu"), precision, compile)
 
 
 def load_encoders(
@@ -71,28 +71,28 @@ def load_preprocessor(name: str) -> Preprocessor:
     kind, _, folder = ALIASES.get(name, name).partition(":")
     if kind == "open_clip" and os.path.isabs(folder) and (squashed := SquashedPixels.of_folder(Path(folder))):
         return squashed
-    family, place, alias = _family(name)
-    return family.load_preprocessor(place, alias)
+    family, source, alias = _family(name)
+    return family.load_preprocessor(source, alias)
 
 
 class _Family(Protocol):
     """A module that loads encoders of one kind."""
 
     def load_encoder(
-        self, place: str, alias: str | None, device: "torch.device", precision: Precision, compile: bool
+        self, source: str, alias: str | None, device: "torch.device", precision: Precision, compile: bool
     ) -> DualEncoder:
-        """Return the encoder at `place`."""
+        """Return the encoder at `source`."""
 
-    def load_preprocessor(self, place: str, alias: str | None) -> Preprocessor:
-        """Return the preprocessing of the encoder at `place`."""
+    def load_preprocessor(self, source: str, alias: str | None) -> Preprocessor:
+        """Return the preprocessing of the encoder at `source`."""
 
 
 def _family(name: str) -> tuple[_Family, str, str | None]:
     """Return the module that loads the encoder, what it takes for it, and the alias if `name` is one."""
-    family, _, place = ALIASES.get(name, name).partition(":")
-    if family not in _FAMILIES or not place:
+    family, _, source = ALIASES.get(name, name).partition(":")
+    if family not in _FAMILIES or not source:
         raise InputError(f"unknown encoder {name!r}; expected {KNOWN}")
-    return _FAMILIES[family](), place, name if name in ALIASES else None
+    return _FAMILIES[family](), source, name if name in ALIASES else None
 
 
 def _layers(

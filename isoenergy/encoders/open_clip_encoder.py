@@ -69,19 +69,19 @@ class OpenClipModel:
             return str(hub.snapshot(model, (pickled,), (pickled,)) / pickled)
 
 
-def find_model(place: str, alias: str | None) -> OpenClipModel:
-    """Return the model at `place`: `FOLDER`, `ARCH:TAG` or `ARCH:PATH`; its name is `alias` or has an absolute path.
+def find_model(source: str, alias: str | None) -> OpenClipModel:
+    """Return the model at `source`: `FOLDER`, `ARCH:TAG` or `ARCH:PATH`; its name is `alias` or has an absolute path.
 
     Raises InputError if there is none.
     """
-    architecture, _, pretrained = place.partition(":")
+    architecture, _, pretrained = source.partition(":")
     config = open_clip.get_model_config(architecture)
     if config is None:
-        folder = Path(place).expanduser().absolute()
+        folder = Path(source).expanduser().absolute()
         return _in_folder(alias or f"open_clip:{folder}", folder)
     tag = get_pretrained_cfg(architecture, pretrained)
     if tag:
-        return OpenClipModel(f"open_clip:{place}", config, tag, architecture=architecture, pretrained=pretrained)
+        return OpenClipModel(f"open_clip:{source}", config, tag, architecture=architecture, pretrained=pretrained)
     path = Path(pretrained).expanduser().absolute()
     if path.suffix == ".safetensors" and path.is_file():
         return OpenClipModel(
@@ -89,7 +89,7 @@ def find_model(place: str, alias: str | None) -> OpenClipModel:
         )
     tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none"
     raise InputError(
-        f"open_clip:{place} names no weights; expected open_clip:{architecture}:PRETRAINED with the path of a "
+        f"open_clip:{source} names no weights; expected open_clip:{architecture}:PRETRAINED with the path of a "
         f"safetensors file or one of the tags {tags}"
     )
 
@@ -185,20 +185,20 @@ def _of_tensor(transform: Any, image: Tensor) -> Tensor:
     return resized
 
 
-def load_preprocessor(place: str, alias: str | None) -> OpenClipPreprocessor:
+def load_preprocessor(source: str, alias: str | None) -> OpenClipPreprocessor:
     """Return the preprocessing of a model; raises InputError as `find_model` does."""
-    return OpenClipPreprocessor(find_model(place, alias))
+    return OpenClipPreprocessor(find_model(source, alias))
 
 
 def load_encoder(
-    place: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
+    source: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
 ) -> TorchEncoder:
     """Load a model, its tokenizer and its preprocessing; nothing but plain tensors is unpickled.
 
     A tag's weights that were trained with QuickGELU get it, whether the architecture's name says so or not.
     Raises InputError if files cannot be had, or do not fit together.
     """
-    model = find_model(place, alias)
+    model = find_model(source, alias)
     preprocessor = OpenClipPreprocessor(model)
     _fetch_what_open_clip_will_ask_for(model)
     checkpoint = model.checkpoint()

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.resizing import require_resizable
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
-from isoenergy.encoders.transformers_files import CONFIG, PREPROCESSING, SAFELY, ModelFiles, absolute_place
+from isoenergy.encoders.transformers_files import CONFIG, PREPROCESSING, SAFELY, ModelFiles, absolute_folder_or_id
 from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
 from isoenergy.errors import InputError, in_brief
 
@@ -47,10 +47,10 @@ class TransformersModel(ModelFiles):
         return config
 
 
-def find_model(place: str, alias: str | None) -> TransformersModel:
-    """Return the model at `place`, a folder or an id on the hub; its name is `alias` or has an absolute path."""
-    place = place if alias else absolute_place(place)
-    return TransformersModel(alias or f"hf:{place}", place)
+def find_model(source: str, alias: str | None) -> TransformersModel:
+    """Return the model at `source`, a folder or an id on the hub; its name is `alias` or has an absolute path."""
+    source = source if alias else absolute_folder_or_id(source)
+    return TransformersModel(alias or f"hf:{source}", source)
 
 
 class TransformersPreprocessor:
@@ -141,21 +141,21 @@ def _require_plain(processor: Any) -> None:
         raise TypeError(f"{kind.__name__} has its own {', '.join(own)}: its pixels cannot be shipped as bytes")
 
 
-def load_preprocessor(place: str, alias: str | None) -> TransformersPreprocessor:
+def load_preprocessor(source: str, alias: str | None) -> TransformersPreprocessor:
     """Return the preprocessing of a model; raises InputError if it has none or is no dual encoder."""
-    model = find_model(place, alias)
+    model = find_model(source, alias)
     model.dual_config()
     return TransformersPreprocessor(model)
 
 
 def load_encoder(
-    place: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
+    source: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
 ) -> TorchEncoder:
     """Load a model, its tokenizer and its image processor; no pickle is read and no code of the model's own is run.
 
     Raises InputError if it is no dual encoder, or if files are missing, corrupt or do not fit together.
     """
-    model = find_model(place, alias)
+    model = find_model(source, alias)
     config = model.dual_config()
     preprocessor = TransformersPreprocessor(model)
     folder = model.weights_folder()

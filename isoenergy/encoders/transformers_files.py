@@ -29,7 +29,7 @@ class ModelFiles:
 
     name: str
     """Of the encoder."""
-    place: str
+    source: str
     """Absolute path of a folder, or an id on the hub."""
 
     def folder(self, patterns: tuple[str, ...], needed: tuple[str, ...]) -> Path:
@@ -37,9 +37,9 @@ class ModelFiles:
 
         Raises InputError if there is none.
         """
-        folder = Path(self.place)
+        folder = Path(self.source)
         if not folder.is_absolute():
-            return hub.snapshot(self.place, patterns, needed)
+            return hub.snapshot(self.source, patterns, needed)
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder}")
         if not any((folder / name).is_file() for name in needed):
@@ -54,10 +54,10 @@ class ModelFiles:
         try:
             return self.folder(_EVERYTHING, _WEIGHTS)
         except hub.AbsentError:
-            revision = hub.conversion(self.place)
+            revision = hub.conversion(self.source)
             if revision is None:
                 raise
-            return hub.snapshot(self.place, _EVERYTHING, _WEIGHTS, revision)
+            return hub.snapshot(self.source, _EVERYTHING, _WEIGHTS, revision)
 
     def network(self, kind: Any, folder: Path, config: PreTrainedConfig) -> Any:
         """Return the model in float32; kind: transformers' class for its kind of model.
@@ -83,11 +83,11 @@ class ModelFiles:
         return network
 
 
-def absolute_place(place: str) -> str:
+def absolute_folder_or_id(source: str) -> str:
     """Return an id on the hub as it is, and the path of a folder from the root."""
-    if _HUB_ID.fullmatch(place) and not Path(place).is_dir():
-        return place
-    return str(Path(place).expanduser().absolute())
+    if _HUB_ID.fullmatch(source) and not Path(source).is_dir():
+        return source
+    return str(Path(source).expanduser().absolute())
 
 
 @contextmanager

@@ -10,25 +10,27 @@ from isoenergy.errors import InputError, in_brief
 
 
 def load_encoder(
-    place: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
+    source: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
 ) -> DualEncoder:
     """Return what the module's `load_encoder` returns.
 
     Raises InputError if the module cannot be imported or returns anything but the encoder of this name.
     """
     del alias
-    encoder: DualEncoder = _module(place).load_encoder(device, precision, compile)
-    _require(encoder, DualEncoder, place)
-    if encoder.name != f"python:{place}":
-        raise InputError(f"the encoder of module {place} must be named 'python:{place}', it is named {encoder.name!r}")
+    encoder: DualEncoder = _module(source).load_encoder(device, precision, compile)
+    _require(encoder, DualEncoder, source)
+    if encoder.name != f"python:{source}":
+        raise InputError(
+            f"the encoder of module {source} must be named 'python:{source}', it is named {encoder.name!r}"
+        )
     return encoder
 
 
-def load_preprocessor(place: str, alias: str | None) -> Preprocessor:
+def load_preprocessor(source: str, alias: str | None) -> Preprocessor:
     """Return what the module's `load_preprocessor` returns; raises as `load_encoder` does."""
     del alias
-    preprocessor: Preprocessor = _module(place).load_preprocessor()
-    _require(preprocessor, Preprocessor, place)
+    preprocessor: Preprocessor = _module(source).load_preprocessor()
+    _require(preprocessor, Preprocessor, source)
     return preprocessor
 
 

@@ -23,7 +23,7 @@ from isoenergy.encoders.digest import weights_digest
 from isoenergy.encoders.dual_encoder import Pixels, Precision, Preprocessor, Tokens
 from isoenergy.encoders.precision import autocast
 from isoenergy.encoders.transformers_encoder import TransformersPreprocessor
-from isoenergy.encoders.transformers_files import CONFIG, PREPROCESSING, SAFELY, ModelFiles, absolute_place
+from isoenergy.encoders.transformers_files import CONFIG, PREPROCESSING, SAFELY, ModelFiles, absolute_folder_or_id
 from isoenergy.encoders.vlm_inputs import VlmInputs
 from isoenergy.encoders.vlm_names import FAMILY, VlmName
 from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
@@ -171,11 +171,11 @@ class VlmEncoder:
 
 
 def load_encoder(
-    place: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
+    source: str, alias: str | None, device: torch.device, precision: Precision, compile: bool
 ) -> VlmEncoder:
     """Load one layer, as `load_layers` does."""
     del alias
-    (encoder,) = load_layers([VlmName.parse(f"{FAMILY}{place}")], device, precision, compile)
+    (encoder,) = load_layers([VlmName.parse(f"{FAMILY}{source}")], device, precision, compile)
     return encoder
 
 
@@ -188,11 +188,11 @@ def load_layers(
     Raises InputError for a layer that the model does not have, for a model that is no such one, cannot be had or is
     not whole, and for `compile`.
     """
-    names = [replace(name, place=absolute_place(name.place)) for name in names]
+    names = [replace(name, source=absolute_folder_or_id(name.source)) for name in names]
     first = names[0]
     if compile:
         raise InputError(f"{first} cannot be compiled: leave --compile out")
-    files = ModelFiles(f"{FAMILY}{first.place}", first.place)
+    files = ModelFiles(f"{FAMILY}{first.source}", first.source)
     config = _config(files)
     folder = files.weights_folder()
     preprocessor = _preprocessor(files)
@@ -207,11 +207,11 @@ def load_layers(
     return [VlmEncoder(name, reader, preprocessor, digest, dim) for name in names]
 
 
-def load_preprocessor(place: str, alias: str | None) -> Preprocessor:
+def load_preprocessor(source: str, alias: str | None) -> Preprocessor:
     """Return the preprocessing of a model; raises InputError if it has none or is no vision-language model."""
     del alias
-    place = absolute_place(VlmName.parse(f"{FAMILY}{place}").place)
-    files = ModelFiles(f"{FAMILY}{place}", place)
+    source = absolute_folder_or_id(VlmName.parse(f"{FAMILY}{source}").source)
+    files = ModelFiles(f"{FAMILY}{source}", source)
     _config(files)
     return _preprocessor(files)
 

@@ -19,7 +19,7 @@ FAMILY = "vlm:"
 class VlmName:
     """What a name says."""
 
-    place: str
+    source: str
     """A folder or an id on the hub."""
     layer: int
     """How many blocks of the language model a hidden state has gone through; 0: what enters the first."""
@@ -28,15 +28,15 @@ class VlmName:
     @classmethod
     def parse(cls, name: str) -> Self:
         """Return what `name` says; raises InputError if it is not of this form."""
-        place, _, rest = name.removeprefix(FAMILY).rpartition("@")
+        source, _, rest = name.removeprefix(FAMILY).rpartition("@")
         layer, _, settings = rest.partition("?")
-        if not name.startswith(FAMILY) or not place or not layer.isdecimal():
+        if not name.startswith(FAMILY) or not source or not layer.isdecimal():
             raise InputError(f"{name!r} is not vlm:FOLDER@LAYER or vlm:ID@LAYER, LAYER a number from 0")
-        return cls(place, int(layer), _reading(name, settings))
+        return cls(source, int(layer), _reading(name, settings))
 
     def __str__(self) -> str:
         settings = urlencode(self.reading.chosen(), quote_via=quote, safe="{}")
-        return f"{FAMILY}{self.place}@{self.layer}{'?' * bool(settings)}{settings}"
+        return f"{FAMILY}{self.source}@{self.layer}{'?' * bool(settings)}{settings}"
 
 
 def encoder_names(text: str, reading: HiddenStates) -> list[str]:
@@ -72,7 +72,7 @@ def by_model(names: Sequence[str]) -> list[list[int]]:
     groups: dict[object, list[int]] = {}
     for number, name in enumerate(names):
         layer = VlmName.parse(name) if name.startswith(FAMILY) else None
-        groups.setdefault((layer.place, layer.reading) if layer else number, []).append(number)
+        groups.setdefault((layer.source, layer.reading) if layer else number, []).append(number)
     return list(groups.values())
 
 

@@ -103,23 +103,23 @@ class Gallery:
             chosen = np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
         sampled = f"-{most}-{seed}" if total > most else ""
         key = f"{store.fingerprint[:16]}{sampled}"
-        place = folder / f"gallery-{key}"
-        if not (place / _ABOUT_FILE).exists():
-            written_once(place, lambda partial: _copy(store, chosen, partial))
-        return cls._read(place, key, total, chosen)
+        kept = folder / f"gallery-{key}"
+        if not (kept / _ABOUT_FILE).exists():
+            written_once(kept, lambda partial: _copy(store, chosen, partial))
+        return cls._read(kept, key, total, chosen)
 
     @classmethod
-    def _read(cls, place: Path, key: str, total: int, chosen: npt.NDArray[np.int64]) -> Self:
-        about = json.loads((place / _ABOUT_FILE).read_text())
-        with pa.memory_map(str(place / _PAIRS_FILE)) as stream:
+    def _read(cls, folder: Path, key: str, total: int, chosen: npt.NDArray[np.int64]) -> Self:
+        about = json.loads((folder / _ABOUT_FILE).read_text())
+        with pa.memory_map(str(folder / _PAIRS_FILE)) as stream:
             pairs = pa.ipc.open_file(stream).read_all()
-        rows = [ShortRows.load(place, side) for side in SIDES]
+        rows = [ShortRows.load(folder, side) for side in SIDES]
         return cls(
             pairs,
             tuple(about["files"]),
             (rows[0], rows[1]),
-            np.load(place / "norms.npy"),
-            PairMoments.load(place / _MOMENTS_FILE),
+            np.load(folder / "norms.npy"),
+            PairMoments.load(folder / _MOMENTS_FILE),
             total,
             key,
             chosen,
@@ -131,17 +131,17 @@ class Gallery:
             yield StoredRows(start, both)
 
 
-def written_once(place: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `place`, which then takes its name: what is there is whole."""
-    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
+def written_once(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `folder`, which then takes its name: what is there is whole."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         write(partial)
-        shutil.rmtree(place, ignore_errors=True)
-        partial.rename(place)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
     except OSError as error:
-        raise InputError(f"{place.parent} cannot be written ({error}); make room or give another --output") from error
+        raise InputError(f"{folder.parent} cannot be written ({error}); make room or give another --output") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

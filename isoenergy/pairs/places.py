@@ -75,10 +75,10 @@ def place_of(uri: str) -> Place:
 
     Raises InputError if something that is named is not there, a glob matches nothing, or the filesystems differ.
     """
-    places = listed_places(uri)
-    if not any(place.strip(", ") for place in places):
+    uris = listed_places(uri)
+    if not any(listed.strip(", ") for listed in uris):
         raise InputError(f"the name of the source is empty ({uri!r}); give a file or a folder of image-text pairs")
-    if len(places) == 1:
+    if len(uris) == 1:
         filesystem, root = open_filesystem(uri)
         if filesystem.isfile(root):
             folder, _, name = root.rpartition("/")
@@ -87,21 +87,21 @@ def place_of(uri: str) -> Place:
             return Place(filesystem, root, [], find_files(filesystem, root))
         if not is_pattern(uri):
             raise _nowhere(uri, uri)
-    names = _names(places)
+    names = _names(uris)
     opened = [open_filesystem(name) for name in names]
     filesystem = opened[0][0]
     if any(other != filesystem for other, _ in opened):
-        raise InputError(f"{uri} lies on several filesystems; give places on one")
+        raise InputError(f"{uri} lies on several filesystems; give files on one")
     gathered = _Gathered(uri, filesystem)
     for name, (_, path) in zip(names, opened, strict=True):
         gathered.add(name, path)
     return gathered.place()
 
 
-def _names(places: Sequence[str]) -> list[str]:
+def _names(uris: Sequence[str]) -> list[str]:
     """Return what is named by lists and braces, but where a name that holds their letters exists."""
     exists = cache(_exists)
-    listed = [name for place in places for name in ([place] if exists(place) else listed_names(place, exists))]
+    listed = [name for uri in uris for name in ([uri] if exists(uri) else listed_names(uri, exists))]
     return [name for each in listed for name in ([each] if exists(each) else expanded(each, exists))]
 
 
@@ -158,13 +158,13 @@ class _Gathered:
 def absolute_source(uri: str) -> str:
     """Return a source's name so that it means the same in a process with another working directory."""
     names: list[str] = []
-    for place in listed_places(uri):
-        names += [place] if _exists(place) else listed_names(place, cache(_exists))
+    for listed in listed_places(uri):
+        names += [listed] if _exists(listed) else listed_names(listed, cache(_exists))
     return "::".join(map(absolute_uri, names))
 
 
-def _exists(place: str) -> bool:
-    filesystem, path = open_filesystem(place)
+def _exists(uri: str) -> bool:
+    filesystem, path = open_filesystem(uri)
     return bool(filesystem.isfile(path) or filesystem.isdir(path))
 
 

@@ -17,24 +17,24 @@ _SPECIAL = re.compile(r"[*?[{,]")
 
 
 def listed_places(uri: str) -> list[str]:
-    """Split a list with `::` between its places, as WebDataset has it; a chain of filesystems is one place."""
-    places: list[str] = []
+    """Split a list with `::` between its URIs, as WebDataset has it; a chain of filesystems is one URI."""
+    uris: list[str] = []
     chained = False
     for part in uri.split("::"):
         if chained:
-            places[-1] += f"::{part}"
+            uris[-1] += f"::{part}"
         else:
-            places.append(part)
+            uris.append(part)
         chained = part.partition("://")[0] in _CHAINED
-    return [place for place in places if place]
+    return [uri for uri in uris if uri]
 
 
-def listed_names(place: str, exists: Callable[[str], bool]) -> list[str]:
+def listed_names(uri: str, exists: Callable[[str], bool]) -> list[str]:
     """Return the names that stand between the commas of a list.
 
     The commas of a name that exists, and of a folder that does, are letters of it. Blanks around a name are not.
     """
-    parts, names = split_at_commas(place), []
+    parts, names = split_at_commas(uri), []
 
     def is_one(count: int) -> bool:
         name = ",".join(parts[:count])
@@ -66,30 +66,30 @@ def literal_folder(name: str, exists: Callable[[str], bool]) -> str:
 
 
 def expanded(name: str, exists: Callable[[str], bool]) -> list[str]:
-    """Return the places that a name's braces make: `{0000..0003}.tar`, `{a,b}/{1..9..2}`.
+    """Return the URIs that a name's braces make: `{0000..0003}.tar`, `{a,b}/{1..9..2}`.
 
     Raises InputError if they are more than a million.
     """
     folder = literal_folder(name, exists)
     found = [folder + rest for rest in islice(_unbraced(name[len(folder) :]), _MOST_NAMES + 1)]
     if len(found) > _MOST_NAMES:
-        raise InputError(f"{name} stands for more than {_MOST_NAMES:,} places; give fewer")
+        raise InputError(f"{name} stands for more than {_MOST_NAMES:,} files; give fewer")
     return found
 
 
 def is_pattern(uri: str) -> bool:
-    """Return whether a source's name may stand for several places."""
+    """Return whether a source's name may stand for several files."""
     return bool(MAGIC.search(uri)) or "::" in uri or "," in uri or "{" in uri
 
 
 def split_at_commas(text: str) -> list[str]:
     """Split at the commas that are in no braces."""
-    parts, start, place = [], 0, 0
-    while place < len(text):
-        if text[place] == ",":
-            parts.append(text[start:place])
-            start = place + 1
-        place = max(place, _closing(text, place) if text[place] == "{" else 0) + 1
+    parts, start, at = [], 0, 0
+    while at < len(text):
+        if text[at] == ",":
+            parts.append(text[start:at])
+            start = at + 1
+        at = max(at, _closing(text, at) if text[at] == "{" else 0) + 1
     return [*parts, text[start:]]
 
 
@@ -113,10 +113,10 @@ def _unbraced(text: str) -> Iterator[str]:
 def _closing(text: str, start: int) -> int:
     """Return where the brace that opens at `start` closes; -1 if nowhere."""
     depth = 0
-    for place in range(start, len(text)) if start >= 0 else ():
-        depth += (text[place] == "{") - (text[place] == "}")
+    for at in range(start, len(text)) if start >= 0 else ():
+        depth += (text[at] == "{") - (text[at] == "}")
         if not depth:
-            return place
+            return at
     return -1
 
 
@@ -124,7 +124,7 @@ def _numbers(first: str, last: str, step: str | None) -> Iterator[str]:
     """Yield the numbers of a range, as wide as its ends where one of them begins with 0."""
     begin, end = int(first), int(last)
     if abs(end - begin) > _MOST_NAMES:
-        raise InputError(f"{{{first}..{last}}} stands for more than {_MOST_NAMES:,} places; give fewer")
+        raise InputError(f"{{{first}..{last}}} stands for more than {_MOST_NAMES:,} files; give fewer")
     stride = max(1, abs(int(step or 1)))
     padded = any(len(text.lstrip("-")) > 1 and text.lstrip("-")[0] == "0" for text in (first, last))
     width = max(len(first), len(last)) if padded else 0

@@ -37,15 +37,15 @@ def absolute_uri(uri: str) -> str:
 def without_secrets(uri: str) -> str:
     """Return the URI fit to be printed and kept: without user, password and query; anything else as it is.
 
-    Of a list with `::` between its places, each of them.
+    Of a list with `::` between its parts, each of them.
     """
     if "::" in uri:
         return "::".join(map(without_secrets, uri.split("::")))
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
-    place = rest.partition("?")[0] if scheme in ("http", "https") else rest
-    host, slash, path = place.partition("/")
+    rest = rest.partition("?")[0] if scheme in ("http", "https") else rest
+    host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 

@@ -192,7 +192,7 @@ def _status_and_code(error: Exception) -> tuple[int | None, str]:
 
 
 def _as_s3_error(error: Exception, method: str, arguments: dict[str, Any], attempts: int) -> S3Error:
-    place = "/".join(filter(None, (arguments.get(name) for name in ("Bucket", "Key", "Prefix"))))
+    path = "/".join(filter(None, (arguments.get(name) for name in ("Bucket", "Key", "Prefix"))))
     status, code = _status_and_code(error)
     number = (error.errno if isinstance(error, OSError) else None) or errno.EIO
     advice = ""
@@ -207,4 +207,4 @@ def _as_s3_error(error: Exception, method: str, arguments: dict[str, Any], attem
     what = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     answer = " ".join(dict.fromkeys(part for part in (str(status or ""), code) if part and part not in what))
     tries = f" in {attempts} attempts" if attempts > 1 else ""
-    return S3Error(number, f"s3://{place}: {method} failed{tries}: {what}{answer and f' ({answer})'}{advice}")
+    return S3Error(number, f"s3://{path}: {method} failed{tries}: {what}{answer and f' ({answer})'}{advice}")

@@ -67,13 +67,13 @@ def survey_shards(shards: Shards, records: Sequence[CommitRecord], split: Split,
     found: list[ShardSurvey] = []
     sums = {name: np.zeros(width) for name, width in widths.items()}
     for record in records:
-        place = f"{shards.uri}/shards/{record.shard}"
-        table = _read_committed(shards, filesystem, f"{root}/shards/{record.shard}", record, place)
-        _check_keys(table, place, splits_given)
+        uri = f"{shards.uri}/shards/{record.shard}"
+        table = _read_committed(shards, filesystem, f"{root}/shards/{record.shard}", record, uri)
+        _check_keys(table, uri, splits_given)
         numbers = np.flatnonzero(table["split"].to_numpy() == split)
         table = table.take(pa.array(numbers))
         bad: dict[int, str] = {}
-        unit = {name: _unit_rows(table, name, width, place, bad) for name, width in widths.items()}
+        unit = {name: _unit_rows(table, name, width, uri, bad) for name, width in widths.items()}
         good = np.ones(len(table), bool)
         good[list(bad)] = False
         for name, rows in unit.items():
@@ -187,44 +187,44 @@ class PairIndex:
 
 
 def _read_committed(
-    shards: Shards, filesystem: AbstractFileSystem, path: str, record: CommitRecord, place: str
+    shards: Shards, filesystem: AbstractFileSystem, path: str, record: CommitRecord, uri: str
 ) -> pa.Table:
     try:
         data = filesystem.cat_file(path)
         if hashlib.sha256(data).hexdigest() != record.shard_sha256:
             raise InputError(
-                f"{place} is not the file that was committed: its SHA-256 differs; run the same `isoenergy embed` again"
+                f"{uri} is not the file that was committed: its SHA-256 differs; run the same `isoenergy embed` again"
             )
         wanted = ["key", "split", *shards.widths]
         there = [*pq.read_schema(pa.BufferReader(data)).names, *(shards.widths if shards.view_of else ())]
         missing = [name for name in wanted if name not in there]
         if missing:
-            raise InputError(f"{place} has no column {', '.join(missing)}; it has {', '.join(there)}")
+            raise InputError(f"{uri} has no column {', '.join(missing)}; it has {', '.join(there)}")
         return shards.decoded(data, wanted)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{place} cannot be read ({error}); run the same `isoenergy embed` again") from error
+        raise InputError(f"{uri} cannot be read ({error}); run the same `isoenergy embed` again") from error
 
 
-def _check_keys(table: pa.Table, place: str, splits_given: bool) -> None:
+def _check_keys(table: pa.Table, uri: str, splits_given: bool) -> None:
     keys, splits = table["key"].to_pylist(), table["split"].to_pylist()
     for row, (key, split) in enumerate(zip(keys, splits, strict=True)):
         if key is None or (not splits_given and split not in splits_of_row(key)):
             raise InputError(
-                f"{place}, row {row}: key {key!r} is in the {split} split, and belongs to "
+                f"{uri}, row {row}: key {key!r} is in the {split} split, and belongs to "
                 f"{'none' if key is None else split_of(key)}; this shard was not written by `isoenergy embed`"
             )
     repeated = [key for key, count in Counter(keys).items() if count > 1][:_SHOWN]
     if repeated:
-        raise InputError(f"{place} has more than one pair of key {', '.join(map(repr, repeated))}")
+        raise InputError(f"{uri} has more than one pair of key {', '.join(map(repr, repeated))}")
 
 
-def _unit_rows(table: pa.Table, name: str, width: int, place: str, bad: dict[int, str]) -> npt.NDArray[np.float32]:
+def _unit_rows(table: pa.Table, name: str, width: int, uri: str, bad: dict[int, str]) -> npt.NDArray[np.float32]:
     kind = table.schema.field(name).type
     if getattr(kind, "list_size", None) != width:
-        raise InputError(f"{place}: {name} is {kind}, and the store's manifest says that embeddings have width {width}")
+        raise InputError(f"{uri}: {name} is {kind}, and the store's manifest says that embeddings have width {width}")
     column = table[name]
     if column.null_count:
-        raise InputError(f"{place}, row {column.is_null().index(True).as_py()}: there is no {name} embedding")
+        raise InputError(f"{uri}, row {column.is_null().index(True).as_py()}: there is no {name} embedding")
     rows = embedding_rows(column, width).astype(np.float32)
     with np.errstate(all="ignore"):
         norms = np.linalg.norm(rows, axis=1)

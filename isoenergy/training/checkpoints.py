@@ -75,7 +75,7 @@ class CheckpointFolder:
             folder.mkdir()
         return None
 
-    def place(self, step: int) -> str:
+    def uri_of(self, step: int) -> str:
         """Return the folder or URL of the checkpoint of a step."""
         return f"{self.uri}/{_PREFIX}{step:08d}"
 

@@ -76,7 +76,7 @@ def test_a_search_is_on_record_and_in_mlflow_and_is_not_run_again(store: Path, t
     mlflow.set_tracking_uri(mlflow_runs.tracking_uri())
     model = mlflow.pyfunc.load_model(version.source)
     assert model.metadata.signature is not None
-    place = findings.places([trial])[0]
+    place = findings.sae_uris([trial])[0]
     assert SparseAutoencoder.load(place).config.beta == trial.beta
 
     before, table = outcomes(folder), (folder / "trials.csv").read_text()
@@ -164,7 +164,7 @@ def test_a_pass_on_two_workers_is_that_on_one(store: Path, tmp_path: Path) -> No
     one = search(store, tmp_path / "one", config)
     two = search(store, tmp_path / "two", replace(config, workers=2))
     assert [trial.status for trial in two.trials] == ["finished", "finished"]
-    pairs = zip(one.places(one.finished), two.places(two.finished), strict=True)
+    pairs = zip(one.sae_uris(one.finished), two.sae_uris(two.finished), strict=True)
     for first, second in pairs:
         torch.testing.assert_close(
             SparseAutoencoder.load(first).dictionary, SparseAutoencoder.load(second).dictionary, atol=1e-4, rtol=0

@@ -25,9 +25,9 @@ def write_dataset(store: EmbeddingStore, output: str) -> None:
     """Write all shards of a store into `OUTPUT/lance`, one after the other, unless it holds just these."""
     import lance
 
-    place = Path(output.removeprefix("file://")) / FOLDER
-    if place.exists():
-        there = lance.dataset(str(place)).schema.metadata or {}
+    path = Path(output.removeprefix("file://")) / FOLDER
+    if path.exists():
+        there = lance.dataset(str(path)).schema.metadata or {}
         if there.get(_FINGERPRINT) == store.fingerprint.encode():
             return
     first = store.shards.table(store.commits[0].shard)
@@ -38,4 +38,4 @@ def write_dataset(store: EmbeddingStore, output: str) -> None:
             if record.embedded:
                 yield from store.shards.table(record.shard).replace_schema_metadata(schema.metadata).to_batches()
 
-    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches()), str(place), mode="overwrite")
+    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches()), str(path), mode="overwrite")

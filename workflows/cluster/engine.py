@@ -135,11 +135,11 @@ def _without_chatter() -> Iterator[None]:
 
 def _is_on_the_loopback_alone(address: str) -> bool:
     """Return whether the Ray at an address is one that `on_the_loopback` started."""
-    place = _PLAIN_ADDRESS.fullmatch(address)
-    if place is None or place[1] not in ("127.0.0.1", "localhost"):
+    there = _PLAIN_ADDRESS.fullmatch(address)
+    if there is None or there[1] not in ("127.0.0.1", "localhost"):
         return False
     try:
-        socket.create_connection((ray.util.get_node_ip_address(), int(place[2])), _SECONDS_TO_ANSWER).close()
+        socket.create_connection((ray.util.get_node_ip_address(), int(there[2])), _SECONDS_TO_ANSWER).close()
     except OSError:
         return True
     return False
@@ -147,9 +147,9 @@ def _is_on_the_loopback_alone(address: str) -> bool:
 
 def _require_answer(address: str) -> None:
     """Ray itself tries for minutes."""
-    if place := _PLAIN_ADDRESS.fullmatch(address):
+    if there := _PLAIN_ADDRESS.fullmatch(address):
         try:
-            socket.create_connection((place[1], int(place[2])), _SECONDS_TO_ANSWER).close()
+            socket.create_connection((there[1], int(there[2])), _SECONDS_TO_ANSWER).close()
         except (OSError, OverflowError) as error:
             raise InputError(
                 f"no Ray answers at RAY_ADDRESS={address} ({error}); give the address of a running cluster, or unset "

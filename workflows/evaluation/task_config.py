@@ -86,7 +86,7 @@ class TasksConfig:
         named = {name: getattr(self, name) for name in _PLACES}
         named |= {"composed": self.composed} if self.composed != BUNDLED else {}
         named |= {"templates": self.templates} if self.templates not in TEMPLATES else {}
-        return {f"tasks.{name}": place for name, place in named.items() if place}
+        return {f"tasks.{name}": uri for name, uri in named.items() if uri}
 
     @property
     def with_pairs(self) -> bool:

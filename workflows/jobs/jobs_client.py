@@ -34,7 +34,7 @@ def dashboard_address(given: str) -> str:
             f"`ray start` takes no jobs"
         )
     candidates = [given, *(os.environ.get(name, "") for name in _VARIABLES)]
-    urls = [place for place in candidates if place.startswith(("http://", "https://"))]
+    urls = [url for url in candidates if url.startswith(("http://", "https://"))]
     return (urls or [LOCAL_ADDRESS])[0].rstrip("/")
 
 
@@ -43,9 +43,9 @@ def open_client(address: str) -> JobSubmissionClient:
     os.environ[_VARIABLES[0]] = address  # Ray takes the environment's before the one that it is given
     with understood(address):
         try:
-            place = urlsplit(address)
-            port = place.port or (443 if place.scheme == "https" else 80)
-            socket.create_connection((place.hostname or "", port), _SECONDS_TO_CONNECT).close()
+            url = urlsplit(address)
+            port = url.port or (443 if url.scheme == "https" else 80)
+            socket.create_connection((url.hostname or "", port), _SECONDS_TO_CONNECT).close()
             return job_client(address, (_SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER))
         except (requests.HTTPError, RuntimeError, ValueError, KeyError, OverflowError) as error:
             raise InputError(f"{without_secrets(address)} is not the dashboard of a Ray cluster ({error})") from error
@@ -54,22 +54,22 @@ def open_client(address: str) -> JobSubmissionClient:
 @contextmanager
 def understood(address: str) -> Iterator[None]:
     """Turn what a cluster refuses, and its silence, into one line."""
-    place = without_secrets(address)
+    shown = without_secrets(address)
     try:
         yield
     except AuthenticationError as error:
         if "failed" in str(error):
             raise InputError(
-                f"{place} does not take this token: RAY_AUTH_TOKEN, or the file that RAY_AUTH_TOKEN_PATH names, or "
+                f"{shown} does not take this token: RAY_AUTH_TOKEN, or the file that RAY_AUTH_TOKEN_PATH names, or "
                 f"~/.ray/auth_token must hold the one of the cluster's head"
             ) from error
         raise InputError(
-            f"{place} wants a token: export RAY_AUTH_MODE=token, and have the head's token in ~/.ray/auth_token or in "
+            f"{shown} wants a token: export RAY_AUTH_MODE=token, and have the head's token in ~/.ray/auth_token or in "
             f"RAY_AUTH_TOKEN"
         ) from error
     except OSError as error:
         raise InputError(
-            f"no Ray dashboard answers at {place} ({_innermost(error)}); start a cluster (`ray start --head`), forward "
+            f"no Ray dashboard answers at {shown} ({_innermost(error)}); start a cluster (`ray start --head`), forward "
             f"its port (`ray dashboard cluster.yaml`), or give the right --address"
         ) from error
 

@@ -32,23 +32,23 @@ class JobCode:
         return f"{self.folder}: {len(self.sizes):,} files, {sum(self.sizes.values()) / _MIB:.1f} MiB"
 
 
-def job_code(place: str) -> JobCode:
-    """Return what of `place` is sent: all that its .gitignore and .rayignore do not name.
+def job_code(code: str) -> JobCode:
+    """Return what of `code` is sent: all that its .gitignore and .rayignore do not name.
 
-    place: a folder with the package `workflows`; "auto", the checkout that this program runs from; "image", nothing.
+    code: a folder with the package `workflows`; "auto", the checkout that this program runs from; "image", nothing.
 
     Raises InputError if it is no such folder, or holds more than Ray should carry: it would be refused after minutes.
     """
-    if place == "image":
+    if code == "image":
         return JobCode(None, {}, sha256(version("isoenergy").encode()).hexdigest())
-    folder = Path(__file__).parents[2] if place == "auto" else Path(absolute_uri(place))
-    if place == "auto" and not (folder / ".rayignore").is_file():
+    folder = Path(__file__).parents[2] if code == "auto" else Path(absolute_uri(code))
+    if code == "auto" and not (folder / ".rayignore").is_file():
         raise InputError(
             f"isoenergy runs here from {folder}, which is no checkout to send to the cluster; give --code image if the "
             f"cluster's image has isoenergy too, or --code FOLDER of a checkout"
         )
     if not (folder / "workflows" / "__init__.py").is_file():
-        raise InputError(f"--code {place} holds no package `workflows`; expected a checkout of isoenergy, or image")
+        raise InputError(f"--code {code} holds no package `workflows`; expected a checkout of isoenergy, or image")
     sizes = packed_files(folder)
     if sum(sizes.values()) > _MOST_BYTES:
         raise InputError(

@@ -105,5 +105,5 @@ def stage_config(stage: str, arguments: Sequence[str]) -> Any:
     return importlib.import_module(f"workflows.settings.{stage}_settings").parse(list(arguments))
 
 
-def _is_relative(place: str) -> bool:
-    return bool(place) and not os.path.isabs(place) and not re.match(r"[A-Za-z][\w+.-]*:", place)
+def _is_relative(path: str) -> bool:
+    return bool(path) and not os.path.isabs(path) and not re.match(r"[A-Za-z][\w+.-]*:", path)

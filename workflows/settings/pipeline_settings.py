@@ -75,14 +75,14 @@ class PipelineConfig:
         if "," in self.encoder:
             raise InputError(f"a pipeline takes one encoder, got {self.encoder!r}; run one for each")
 
-    def place(self, name: str) -> str:
-        """Return where a part of the output goes."""
+    def part(self, name: str) -> str:
+        """Return the URI of a part of the output."""
         return f"{self.output.rstrip('/')}/{name}"
 
     def embedding(self) -> EmbedConfig:
         """Return the config of the embed stage."""
         return EmbedConfig(
-            output=self.place("store"),
+            output=self.part("store"),
             pairs=self.pairs,
             images=self.images,
             columns=self.columns,
@@ -97,8 +97,8 @@ class PipelineConfig:
     def train_stage(self) -> TrainConfig:
         """Return the config of the train stage."""
         return TrainConfig(
-            store=self.place("store"),
-            output=self.place("saes"),
+            store=self.part("store"),
+            output=self.part("saes"),
             workers=self.workers,
             training=self.training,
             patience=self.patience,
@@ -108,7 +108,7 @@ class PipelineConfig:
     def search(self) -> SearchConfig:
         """Return the config of the tune stage."""
         return SearchConfig(
-            store=self.place("store"),
+            store=self.part("store"),
             name=_SEARCH,
             output=self.output.rstrip("/"),
             passes=self.passes,
@@ -130,14 +130,14 @@ class PipelineConfig:
         if not (self.may_have_null and aligned):
             return None
         training = replace(self.training, beta=aligned, null=True)
-        return replace(self.train_stage(), output=self.place("null-saes"), training=training)
+        return replace(self.train_stage(), output=self.part("null-saes"), training=training)
 
     def evaluation(self, saes: Sequence[str]) -> EvaluateConfig:
         """Return the config of the evaluate stage."""
         return EvaluateConfig(
-            store=self.place("store"),
+            store=self.part("store"),
             saes=tuple(saes),
-            output=self.place("evaluation"),
+            output=self.part("evaluation"),
             tasks=BUNDLED_TASKS if self.pairs == str(BUNDLED_PAIRS) and self.tasks == TasksConfig() else self.tasks,
             patience=self.patience,
             dry_run=self.dry_run,

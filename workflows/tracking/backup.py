@@ -11,7 +11,7 @@ from isoenergy.storage.files import open_filesystem, write_atomically
 from workflows.command import run_command
 
 
-def back_up(database: Path, place: str) -> None:
+def back_up(database: Path, uri: str) -> None:
     """Copy a database while others write to it, to a path or fsspec URL where the last copy is replaced whole.
 
     sqlite's own backup: a plain copy of a file that is being written may be half of two states. Raises InputError if
@@ -27,7 +27,7 @@ def back_up(database: Path, place: str) -> None:
                 source.backup(target)
         except sqlite3.Error as error:
             raise InputError(f"{database} cannot be backed up ({error}); give the file of a sqlite database") from error
-        filesystem, path = open_filesystem(place)
+        filesystem, path = open_filesystem(uri)
         write_atomically(filesystem, path, copy.read_bytes())
 
 

@@ -73,9 +73,9 @@ class CandidateRuns:
         self._client.set_terminated(run.id, status)
         self._forget(candidate)
 
-    def model(self, candidate: str, place: str) -> None:
+    def model(self, candidate: str, uri: str) -> None:
         """Log an autoencoder as the run's model."""
-        log_model(self._run(candidate), place)
+        log_model(self._run(candidate), uri)
 
     def register(self, candidate: str, name: str, alias: str) -> None:
         """Register the run's model, unless it is, and give its version the alias."""

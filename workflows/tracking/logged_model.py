@@ -69,11 +69,11 @@ def save_model(sae: SparseAutoencoder, folder: Path, model_id: str | None = None
             file.unlink()
 
 
-def log_model(run: Run, place: str) -> "LoggedModel":
-    """Log the autoencoder at `place`, a folder or URL, as a model that `run` made, unless it is logged already."""
+def log_model(run: Run, uri: str) -> "LoggedModel":
+    """Log the autoencoder at `uri`, a folder or URL, as a model that `run` made, unless it is logged already."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    sae = SparseAutoencoder.load(place)
+    sae = SparseAutoencoder.load(uri)
     mlflow = client(run.uri)
     there = [model for model in logged_models(run) if model.tags.get("digest") == sae.digest]
     if not there:
@@ -81,7 +81,7 @@ def log_model(run: Run, place: str) -> "LoggedModel":
             run.experiment,
             name=MODEL_NAME,
             source_run_id=run.id,
-            tags={"digest": sae.digest, "sae": place.rstrip("/").rsplit("/", 1)[-1]},
+            tags={"digest": sae.digest, "sae": uri.rstrip("/").rsplit("/", 1)[-1]},
             params=flat_parameters(asdict(sae.config)),
             model_type="sparse autoencoder",
         )

@@ -88,8 +88,8 @@ class Run:
 
         picture: an artifact of the run to show below; its page asks its server for it, as it drops pictures in text.
         """
-        place = urlencode({"path": picture, "run_uuid": self.id})
-        shown = f"\n\n![{picture}](get-artifact?{place})" if picture else ""
+        query = urlencode({"path": picture, "run_uuid": self.id})
+        shown = f"\n\n![{picture}](get-artifact?{query})" if picture else ""
         self.tags({"mlflow.note.content": text + shown})
 
     def dataset(self, store_uri: str, fingerprint: str, context: str) -> None:
@@ -100,13 +100,13 @@ class Run:
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        place = without_secrets(store_uri)
-        scheme, separator, _ = place.partition("://")
+        uri = without_secrets(store_uri)
+        scheme, separator, _ = uri.partition("://")
         data = Dataset(
-            name=place.rstrip("/").rpartition("/")[2],
+            name=uri.rstrip("/").rpartition("/")[2],
             digest=fingerprint[:_LONGEST_DIGEST],
             source_type=scheme if separator and scheme != "file" else "local",
-            source=json.dumps({"uri": place}),
+            source=json.dumps({"uri": uri}),
             profile=json.dumps({"fingerprint": fingerprint}),
         )
         used = DatasetInput(data, tags=[InputTag("mlflow.data.context", context)])

@@ -33,9 +33,9 @@ def write_files(files: Mapping[str, bytes], output: str, run: Run) -> None:
         log_file(run, f"{output}/{name}")
 
 
-def log_file(run: Run, place: str, folder: str | None = None) -> None:
+def log_file(run: Run, uri: str, folder: str | None = None) -> None:
     """Log the file at a path or fsspec URL as an artifact of an MLflow run, which takes them from the disk."""
-    filesystem, path = open_filesystem(place)
+    filesystem, path = open_filesystem(uri)
     if isinstance(filesystem, LocalFileSystem):
         run.artifact(Path(path), folder)
         return

@@ -50,11 +50,11 @@ def _without_password(uri: str) -> str:
 
     In a URL they would be in every message of a request that failed.
     """
-    place = urlsplit(uri)
-    if place.scheme not in ("http", "https") or not place.username or not place.password:
+    server = urlsplit(uri)
+    if server.scheme not in ("http", "https") or not server.username or not server.password:
         return uri
-    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(place.username)
-    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(place.password)
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(server.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(server.password)
     return without_secrets(uri)
 
 
