@@ -11,6 +11,7 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
+from isoenergy.durations import duration
 from isoenergy.report.console import told_evaluation
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets
@@ -58,15 +59,6 @@ def mlflow_lines() -> list[str]:
     return lines
 
 
-def took(seconds: float) -> str:
-    """Return a time as people say it: `12 s`, `1 min 12 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 class Stages:
     """The stages of a pipeline, numbered, each with the time that it took."""
 
@@ -81,7 +73,7 @@ class Stages:
         if self._number > 1:
             _LOG.info("%d/%d %s …", self._number, self._count, name)
         yield
-        _LOG.info("%d/%d %s, %s", self._number, self._count, name, took(monotonic() - started))
+        _LOG.info("%d/%d %s, %s", self._number, self._count, name, duration(monotonic() - started))
 
 
 def training_table(last: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Sequence[str]]]:

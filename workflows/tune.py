@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from itertools import pairwise
 
+from isoenergy.durations import duration
 from isoenergy.errors import InputError
 from isoenergy.storage.files import absolute_uri
 from isoenergy.store import EmbeddingStore
@@ -21,7 +22,7 @@ from workflows.settings.tune_settings import parse
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import prepare_indices
-from workflows.training.training_plan import duration, probed
+from workflows.training.training_plan import probed
 from workflows.training.training_stores import TrainingStores
 from workflows.training.vector_stores import store_of
 

@@ -4,14 +4,7 @@ from pathlib import Path
 import pytest
 
 from workflows import endings
-from workflows.endings import Stages, mlflow_lines, took, training_ending, training_table
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.2, "0 s"), (72.4, "1 min 12 s"), (3599.9, "1 h 0 min"), (7530, "2 h 5 min")]
-)
-def test_times_as_people_say_them(seconds: float, said: str) -> None:
-    assert took(seconds) == said
+from workflows.endings import Stages, mlflow_lines, training_ending, training_table
 
 
 def test_stages_are_numbered_and_timed(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

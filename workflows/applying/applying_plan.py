@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from isoenergy.durations import duration
 from isoenergy.storage.files import without_secrets
 from isoenergy.store import EmbeddingStore
 from workflows.applying.applying_placement import ApplyingPlacement
@@ -65,7 +66,7 @@ def plan(
         rate = probed.pairs / sum(probed.seconds.values()) * placement.most
         lines += [
             f"probe      {probed.pairs:,} pairs; ms a pair: {stages}",
-            f"expected   {rate:,.0f} pairs/s on {placement.most} workers, {pairs / rate / 3600:,.2f} hours; "
+            f"expected   {rate:,.0f} pairs/s on {placement.most} workers, {duration(pairs / rate)}; "
             f"{probed.stored_bytes / probed.pairs * pairs / 1e9:,.3f} GB to store",
         ]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from isoenergy.durations import duration
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.source import PairSource, PairUnit
 from isoenergy.storage.files import without_secrets
@@ -58,7 +59,7 @@ def _expected(measured: Probe, pairs: int | None, placement: Placement) -> list[
     if pairs is not None:
         stored = measured.stored_bytes / measured.pairs * pairs
         lines.append(
-            f"expected   {rate:,.0f} pairs/s, {pairs / rate / 3600:,.2f} hours for about {pairs:,} pairs; "
+            f"expected   {rate:,.0f} pairs/s, {duration(pairs / rate)} for about {pairs:,} pairs; "
             f"{stored / 1e9:,.3f} GB to store"
         )
     return lines

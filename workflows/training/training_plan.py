@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoenergy.durations import duration
 from isoenergy.settings.modalities import Widths
 from isoenergy.settings.residence import Residence
 from isoenergy.settings.variants import number_text
@@ -158,10 +159,3 @@ def _residence(residence: Residence, data: int) -> str:
         fits = "fits in half of" if data <= free / 2 else "does not fit in half of"
         return f"{data / 1e9:.2f} GB {fits} the {free / 1e9:.0f} GB that are free here"
     return f"{residence}, {data / 1e9:.2f} GB"
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoenergy.durations import duration
+
 _WITHOUT_GROUP = "shared"
 _STATES = {"ran": "ran", "cached": "was there already"}
 
@@ -43,7 +45,7 @@ def step_rows(nodes: Sequence[Mapping[str, Any]]) -> dict[str, list[StepRow]]:
             parts=node["parts"],
             function=node.get("function", "").removeprefix("isoenergy."),
             waits_for=_named_from(group, direct[node["name"]]),
-            time=_time(node["seconds"]),
+            time=duration(node["seconds"]),
             share=100 * node["seconds"] / longest if longest else 0.0,
             state=_STATES[node["state"]],
         )
@@ -85,12 +87,3 @@ def _direct_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         name: [one for one in direct if not any(one in all_needed(other) for other in direct)]
         for name, direct in inputs.items()
     }
-
-
-def _time(seconds: float) -> str:
-    if seconds < 0.05:
-        return "< 0.1 s"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -99,14 +99,6 @@ def test_a_step_waits_for_what_no_other_of_its_inputs_needs() -> None:
     assert two["z"][0].waits_for == ["x/a", "y/b"]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "time"),
-    [(0.0, "< 0.1 s"), (0.05, "0.1 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (3599.6, "1 h 0 min")],
-)
-def test_a_time_has_two_units_at_most(seconds: float, time: str) -> None:
-    assert step_rows([node("a", seconds=seconds)])["shared"][0].time == time
-
-
 def test_an_input_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="gone is an input of a step"):
         step_rows([node("a", ["gone"])])
