@@ -1,4 +1,4 @@
-"""The name of an encoder that is a layer of a vision-language model: `vlm:PLACE@LAYER?SETTING=VALUE&…`.
+"""The name of an encoder that is a layer of a vision-language model: `vlm:SOURCE@LAYER?SETTING=VALUE&…`.
 
 All that its rows depend on is in its name, so that whoever loads it again, as the explorer does for a question, gets
 rows of the same kind.
