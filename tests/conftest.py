@@ -7,6 +7,7 @@ imported where it is used.
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token the home directory holds
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a test that asks Ray for something and has joined none fails
+# a job that a script puts into the background ignores SIGINT, and so would what tests start and interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SERVICES = {"on_ray": "ray", "mlflow_server": "ray", "running_proxy": "s3"}
 """The group of tests, and so the process, that a fixture of the session belongs to."""
