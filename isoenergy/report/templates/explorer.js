@@ -1,7 +1,8 @@
 "use strict";
 /**
  * The concept explorer. The page's data stand in script elements that no browser runs; they are inflated when the explorer
- * comes near, and a strip of thumbnails when its card does. What is shown of an atom follows from the page's hash,
+ * comes near, and a strip of thumbnails when its card does. Of what a search finds the first cards are there at once; the
+ * others and all pictures follow when nothing has been typed for a moment. What is shown of an atom follows from the page's hash,
  * `#SAE/atom-12`, so that links and the back button work. Captions are untrusted: they only ever become text.
  *
  * @typedef {"image" | "text"} Modality
@@ -52,12 +53,19 @@
  * @property {number} at Its place in the lists of `sae`.
  * @property {number} block Its block of strips.
  *
- * @typedef {object} Match How well an atom's captions answer a search.
- * @property {number} rank 2: all words stand in one of its captions; 1: parts of words do; 0: neither.
- * @property {number} value The largest coefficient of a pair with such a caption.
+ * @typedef {object} Holders The atoms that each caption is shown for: those of caption c stand from `starts[c]` to `starts[c + 1]`.
+ * @property {Int32Array} starts
+ * @property {Int32Array} rows Their places in `rows`.
+ * @property {Float64Array} values The coefficients of these pairs.
+ *
+ * @typedef {object} Matches How well each atom's captions answer a search.
+ * @property {Uint8Array} rank 2: all words stand in one of its captions; 1: parts of words do; 0: neither.
+ * @property {Float64Array} value The largest coefficient of a pair with such a caption.
  */
 (() => {
   const ROWS_A_PAGE = 24;
+  const ROWS_AT_ONCE = 9;
+  const PAUSE = 60; // ms
   const CAPTIONS_A_CARD = 3;
   const SVG = "http://www.w3.org/2000/svg";
   const MODALITIES = /** @type {Modality[]} */ (["image", "text"]);
@@ -94,11 +102,19 @@
   let rows = [];
   /** @type {string[]} Captions in lower case. */
   let lower = [];
+  let text = ""; // these, a line each
+  /** @type {number[]} Where each begins in it, and where one more would. */
+  let lines = [];
+  /** @type {Holders} */
+  let holders;
   /** @type {string[]} What is searched for, in lower case. */
   let words = [];
   /** @type {Row[]} What the controls leave, in order. */
   let found = [];
   let page = 0;
+  /** @type {Row[]} Atoms of this page whose cards are still to come. */
+  let waiting = [];
+  let timer = 0;
   /** @type {Map<number, string[]>} The strips of blocks that were looked at. */
   const strips = new Map();
   const inView = new IntersectionObserver(showPictures, { rootMargin: "300px" });
@@ -114,6 +130,9 @@
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
     data = await new Response(stream).json();
     lower = data.captions.map((caption) => caption.toLowerCase());
+    text = lower.join("\n");
+    lines = [0];
+    for (const caption of lower) lines.push(lines[lines.length - 1] + caption.length + 1);
     let firstBlock = 0;
     for (const sae of data.saes) {
       for (let at = 0; at < sae.atom.length; at++) {
@@ -121,8 +140,37 @@
       }
       firstBlock += Math.ceil(sae.atom.length / data.atoms_a_block);
     }
+    holders = holdersOf();
     search();
     showMap();
+  }
+
+  /** @param {(caption: number, row: number, value: number) => void} take Told of each caption of each atom. */
+  function eachCaption(take) {
+    rows.forEach(({ sae, at }, row) => {
+      for (const [captions, values] of [
+        [sae.image_captions[at], sae.image_values[at]],
+        [sae.text_captions[at], sae.text_values[at]],
+      ]) {
+        captions.forEach((caption, rank) => take(caption, row, values[rank]));
+      }
+    });
+  }
+
+  /** @returns {Holders} */
+  function holdersOf() {
+    const starts = new Int32Array(lower.length + 1);
+    eachCaption((caption) => starts[caption + 1]++);
+    for (let caption = 0; caption < lower.length; caption++) starts[caption + 1] += starts[caption];
+    const total = starts[lower.length];
+    const made = { starts, rows: new Int32Array(total), values: new Float64Array(total) };
+    const next = starts.slice();
+    eachCaption((caption, row, value) => {
+      const place = next[caption]++;
+      made.rows[place] = row;
+      made.values[place] = value;
+    });
+    return made;
   }
 
   /** @param {Row} row @returns {string} An AVIF in base64; empty if there is none. */
@@ -158,12 +206,22 @@
   /** @param {Row} row Whether its image and its text side mean one thing: it is bimodal, and they go together in pairs. */
   const sharesMeaning = ({ sae, at }) => data.classes[sae.class[at]] === "bimodal" && sae.agrees[at] === 1;
 
-  /** @returns {Uint8Array} `Match.rank` of each caption: all words have to stand in it. */
-  function captionRanks() {
-    return Uint8Array.from(lower, (caption) => {
-      if (!words.every((word) => caption.includes(word))) return 0;
-      return words.every((word) => hasWhole(caption, word)) ? 2 : 1;
-    });
+  /** @returns {number[]} The captions in which all words stand, of one pass over the text of all. */
+  function captionsWithAll() {
+    const captions = [];
+    let [caption, agreed, turn] = [0, 0, 0];
+    while (caption < lower.length) {
+      const at = text.indexOf(words[turn], lines[caption]);
+      if (at < 0) break;
+      const before = caption;
+      while (lines[caption + 1] <= at) caption++;
+      agreed = caption === before ? agreed + 1 : 1; // so many words in turn stand in this one
+      turn = (turn + 1) % words.length;
+      if (agreed < words.length) continue;
+      captions.push(caption++);
+      agreed = 0;
+    }
+    return captions;
   }
 
   /** @param {string} caption @param {string} word Whether it stands there with neither letter nor digit beside it. */
@@ -184,19 +242,20 @@
   /** @param {string} text */
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
 
-  /** @param {Row} row @param {Uint8Array} ranks @returns {Match} */
-  function matchOf({ sae, at }, ranks) {
-    let [best, strongest] = [0, -Infinity];
-    for (const modality of MODALITIES) {
-      const [captions, values] = [sae[`${modality}_captions`][at], sae[`${modality}_values`][at]];
-      for (let place = 0; place < captions.length; place++) {
-        const rank = ranks[captions[place]];
-        if (rank > best || (rank && rank === best && values[place] > strongest)) {
-          [best, strongest] = [rank, values[place]];
-        }
+  /** @returns {Matches} A value an atom, in the order of `rows`. */
+  function matches() {
+    const rank = new Uint8Array(rows.length);
+    const value = new Float64Array(rows.length);
+    for (const caption of captionsWithAll()) {
+      const own = words.every((word) => hasWhole(lower[caption], word)) ? 2 : 1;
+      for (let place = holders.starts[caption]; place < holders.starts[caption + 1]; place++) {
+        const row = holders.rows[place];
+        if (own < rank[row] || (own === rank[row] && holders.values[place] <= value[row])) continue;
+        rank[row] = own;
+        value[row] = holders.values[place];
       }
     }
-    return { rank: best, value: strongest };
+    return { rank, value };
   }
 
   function search() {
@@ -204,24 +263,23 @@
     words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
     const [sae, kind, meaning, test, key] = ["sae", "class", "meaning", "test", "sort"].map(chosen);
     const asked = isAskedFor();
-    const kept = rows.filter(
-      (row) =>
-        (!sae || row.sae.name === sae) &&
-        (!kind || data.classes[row.sae.class[row.at]] === kind) &&
-        (!meaning || sharesMeaning(row) === (meaning === "shared")) &&
-        (!test || testResult(row) === test),
-    );
+    const keeps = (/** @type {Row} */ row) =>
+      (!sae || row.sae.name === sae) &&
+      (!kind || data.classes[row.sae.class[row.at]] === kind) &&
+      (!meaning || sharesMeaning(row) === (meaning === "shared")) &&
+      (!test || testResult(row) === test);
     const sign = direction.getAttribute("aria-pressed") === "true" ? -1 : 1;
     if (words.length) {
-      const ranks = captionRanks();
-      const matching = kept.map((row) => ({ row, first: asked(row), match: matchOf(row, ranks) }));
-      const answers = matching.filter(({ first, match }) => first || match.rank);
-      answers.sort(
-        (a, b) => Number(b.first) - Number(a.first) || b.match.rank - a.match.rank || b.match.value - a.match.value,
-      );
+      const { rank, value } = matches();
+      const answers = [];
+      rows.forEach((row, place) => {
+        const first = asked(row);
+        if ((first || rank[place]) && keeps(row)) answers.push({ row, first, rank: rank[place], value: value[place] });
+      });
+      answers.sort((a, b) => Number(b.first) - Number(a.first) || b.rank - a.rank || b.value - a.value);
       found = answers.map(({ row }) => row);
     } else {
-      const keyed = kept.map((row) => ({ row, value: valueOf(row, key) }));
+      const keyed = rows.filter(keeps).map((row) => ({ row, value: valueOf(row, key) }));
       keyed.sort((a, b) => compared(a.value, b.value, sign));
       found = keyed.map(({ row }) => row);
     }
@@ -260,10 +318,22 @@
     const first = page * ROWS_A_PAGE;
     const shown = found.slice(first, first + ROWS_A_PAGE);
     inView.disconnect();
-    list.replaceChildren(...shown.map(card));
-    for (const item of list.children) inView.observe(item);
+    waiting = shown.slice(ROWS_AT_ONCE);
+    list.replaceChildren(...shown.slice(0, ROWS_AT_ONCE).map(card));
+    list.setAttribute("aria-busy", "true");
+    clearTimeout(timer);
+    timer = setTimeout(complete, PAUSE);
     count.textContent = found.length ? counted(first, shown.length) : "No atom matches.";
     for (const button of turns) button.disabled = !hasPage(page + Number(button.dataset.step));
+  }
+
+  /** Add the cards that are still to come, and watch which come near. */
+  function complete() {
+    clearTimeout(timer);
+    list.append(...waiting.map(card));
+    waiting = [];
+    for (const item of list.children) inView.observe(item);
+    list.setAttribute("aria-busy", "false");
   }
 
   /** @param {number} first @param {number} shown */
@@ -323,14 +393,16 @@
   function setStrip(holder, row) {
     const strip = stripOf(row);
     if (!strip) return;
-    holder.style.setProperty("--strip", `url(data:image/avif;base64,${strip})`);
     const cells = MODALITIES.flatMap((modality) => row.sae[`${modality}_cells`][row.at]);
-    holder.style.setProperty("--gaps", String(Math.max(1, ...cells)));
+    for (const shown of /** @type {NodeListOf<HTMLElement>} */ (holder.querySelectorAll(".explorer-strip"))) {
+      shown.style.backgroundImage = `url(data:image/avif;base64,${strip})`; // its pictures inherit it: one is read, not one each
+      shown.style.setProperty("--gaps", String(Math.max(1, ...cells)));
+    }
   }
 
   /** @param {Row} row @param {Modality} modality @returns {HTMLElement} The strongest pairs as pictures. */
   function pictures({ sae, at }, modality) {
-    const strip = element("ul", "explorer-pictures");
+    const strip = element("ul", "explorer-pictures explorer-strip");
     sae[`${modality}_captions`][at].forEach((caption, rank) => {
       const picture = pictureOf(sae[`${modality}_cells`][at][rank], data.captions[caption]);
       picture.title = `${data.captions[caption]} (${brief(sae[`${modality}_values`][at][rank])})`;
@@ -361,7 +433,7 @@
 
   /** @param {Row} row @returns {HTMLElement} The strongest captions, with their pictures and coefficients. */
   function captions({ sae, at }) {
-    const items = element("ol", "explorer-captions");
+    const items = element("ol", "explorer-captions explorer-strip");
     sae.text_captions[at].forEach((caption, rank) => {
       const cell = sae.text_cells[at][rank];
       const picture = cell < 0 ? element("span") : pictureOf(cell, "");
@@ -402,12 +474,13 @@
     const { sae, at } = onMap[place];
     const places = new Map(onMap.map((row, other) => [row.sae.atom[row.at], other]));
     const bonds = sae.partners[at].map((atom, rank) => ({ place: places.get(atom) ?? -1, weight: sae.weights[at][rank] }));
-    const shown = element("ul", "explorer-pictures");
+    const shown = element("ul", "explorer-pictures explorer-strip");
     shown.append(...[...pictures(onMap[place], "image").children].slice(0, 3));
-    setStrip(tip, onMap[place]);
+    const holder = element("div", "", shown);
+    setStrip(holder, onMap[place]);
     const caption = [...sae.text_captions[at], ...sae.image_captions[at]][0];
     const kind = CLASS_NAMES[/** @type {keyof typeof CLASS_NAMES} */ (data.classes[sae.class[at]])];
-    const nodes = [element("strong", "", `atom ${sae.atom[at]}`), ` ${kind}`, shown];
+    const nodes = [element("strong", "", `atom ${sae.atom[at]}`), ` ${kind}`, holder];
     if (caption !== undefined) nodes.push(element("span", "quiet", data.captions[caption]));
     return { bonds: bonds.filter((bond) => bond.place >= 0), nodes };
   }
@@ -484,9 +557,9 @@
       [inTheirWords("energy in images"), brief(sae.image_energy[at])],
       [inTheirWords("energy in captions"), brief(sae.text_energy[at])],
       [inTheirWords("μ, share of images"), sae.modality_score[at].toFixed(3)],
-      ["frequency", `${brief(100 * sae.frequency[at])}%`],
+      ["fires in, of all rows", `${brief(100 * sae.frequency[at])}%`],
       [
-        "sharedness",
+        "sharedness, smaller over larger",
         sharedness === null
           ? "–"
           : `${sharedness.toFixed(2)} [${fixed(sae.sharedness_low[at])}, ${fixed(sae.sharedness_high[at])}]`,
@@ -497,7 +570,7 @@
           ? "–"
           : `${correlation.toFixed(2)} [${fixed(sae.correlation_low[at])}, ${fixed(sae.correlation_high[at])}]`,
       ],
-      ["both fire, to chance", lift === null ? "–" : `${brief(lift)} times`],
+      ["both fire in a pair, to chance", lift === null ? "–" : `${brief(lift)} times`],
       ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));
@@ -733,6 +806,7 @@
 
   /** @param {KeyboardEvent} event */
   function onListKey(event) {
+    if (waiting.length) complete();
     const links = /** @type {HTMLElement[]} */ ([...list.querySelectorAll(".explorer-open")]);
     const place = links.indexOf(/** @type {HTMLElement} */ (document.activeElement));
     if (place < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -758,6 +832,7 @@
 
   /** @param {number} place From the end if negative. */
   function focusCard(place) {
+    if (waiting.length) complete();
     /** @type {HTMLElement | undefined} */ ([...list.querySelectorAll(".explorer-open")].at(place))?.focus();
   }
 

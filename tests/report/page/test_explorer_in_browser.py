@@ -51,6 +51,7 @@ class Opened:
 
     def shown(self) -> list[int]:
         """The numbers of the atoms on this page of the list."""
+        self.page.locator("#explorer-list[aria-busy=false]").wait_for(state="attached")
         return [int(text.removeprefix("atom ")) for text in self.page.locator(".explorer-open").all_inner_texts()]
 
     def count(self) -> str:

@@ -98,7 +98,8 @@ def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     without, *_ = write_report(evaluation, str(tmp_path / "without.html"))
     page, *_ = write_report(evaluation, str(tmp_path / "page.html"), images=str(folder))
     assert [
-        bool(re.search(r"--strip: url\(data:image/avif;base64,\w", Path(each).read_text())) for each in (without, page)
+        bool(re.search(r"background-image: url\(data:image/avif;base64,\w", Path(each).read_text()))
+        for each in (without, page)
     ] == [
         False,
         True,
