@@ -15,6 +15,7 @@ from isoenergy.explorer.way_scores import Point, WayScores, decoded_code
 
 MIXED = 50
 """Nearest rows among which images and texts are counted: where there is no gap both are there as they are in all."""
+_BLOCKS_A_VALUE = 64
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def nearest(query: Query, scores: WayScores, ways: Sequence[str], count: int) ->
             partner = int((other > other[pair]).sum())
         for side, pair in own:
             cosines[side, pair] = -np.inf
-        places = _largest(cosines.ravel(), max(count, MIXED))
+        places = largest(cosines.ravel(), max(count, MIXED))
         sides, pairs = np.divmod(places, cosines.shape[1])
         kept = np.isfinite(cosines.ravel()[places])
         sides, pairs = sides[kept], pairs[kept]
@@ -147,7 +148,14 @@ def nearest(query: Query, scores: WayScores, ways: Sequence[str], count: int) ->
     return found
 
 
-def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+def largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+    """Return the places of the largest values, the largest first, and of equal ones the first first.
+
+    As many blocks as are asked for have a value that the last of them has; only values of that size are sorted.
+    """
     count = min(count, len(values))
-    some = np.argpartition(-values, count - 1)[:count]
-    return some[np.lexsort((some, -values[some]))].astype(np.int64)
+    width = max(1, len(values) // (_BLOCKS_A_VALUE * count))
+    highest = np.maximum.reduceat(values, np.arange(0, len(values), width))
+    least = np.partition(highest, -count)[-count]
+    some = np.flatnonzero(values >= least)
+    return some[np.lexsort((some, -values[some]))][:count].astype(np.int64)

@@ -5,12 +5,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
@@ -74,10 +76,11 @@ class Gallery:
         """Width of a row."""
         return self.rows[0].dim
 
-    @property
+    @cached_property
     def fitted(self) -> npt.NDArray[np.bool_]:
         """`(pairs,)`: those that classes, agreement and means are of, the train split; all, if that has too few."""
-        return _fitted(np.asarray(self.pairs["split"]))
+        train: npt.NDArray[np.bool_] = np.array(pc.equal(self.pairs["split"], "train"))
+        return train if train.sum() >= _FEWEST_FITTED else np.ones(len(train), bool)
 
     @property
     def fitted_split(self) -> str:
@@ -144,11 +147,6 @@ def written_once(folder: Path, write: Callable[[Path], None]) -> None:
         raise InputError(f"{folder.parent} cannot be written ({error}); make room or give another --output") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _fitted(splits: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-    train: npt.NDArray[np.bool_] = splits == "train"
-    return train if train.sum() >= _FEWEST_FITTED else np.ones(len(train), bool)
 
 
 def _blocks(
