@@ -278,6 +278,11 @@ def test_people_can_use_it_on_any_screen(watched: Watched, tmp_path: Path, width
     page.wait_for_load_state("networkidle")
     found = [each["id"] for each in axe.run(page).response["violations"] if each["impact"] in SERIOUS]
     assert found == []
+    title, close = (page.locator(f"#atom {part}").bounding_box() for part in ("#atom-title", ".close"))
+    assert title
+    assert close
+    assert close["y"] < title["y"] + title["height"]
+    assert title["y"] < close["y"] + close["height"]
     assert page.evaluate(
         "document.querySelector('#atom').scrollWidth <= document.querySelector('#atom').clientWidth + 1"
     )

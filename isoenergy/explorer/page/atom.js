@@ -26,7 +26,7 @@ export async function showAtom(dialog, sae, atom) {
 function head(dialog, title, ...more) {
   return el("header", {},
     el("h2", { id: "atom-title", tabindex: -1, text: title }),
-    ...more,
+    el("div", { class: "beside" }, ...more),
     el("button", { type: "button", class: "close", text: "close", onclick: () => dialog.close() }));
 }
 

@@ -123,7 +123,7 @@ export function showAtoms(view) {
     return el("li", { class: `card ${row.class}`, "data-place": place, "aria-posinset": place + 1, "aria-setsize": total },
       el("h3", {}, el("a", { href: hashOf(state.sae, row.atom), text: nameOf(row) }), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
       el("p", { class: "numbers" }, chip(row.class),
-        el("span", { text: `${row.agrees ? "agreement" : "no agreement"} ${fixed(row.correlation)}`, title: "correlation of its coefficients in image and caption, over pairs" }),
+        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: `correlation of its coefficients in image and caption, over pairs; ✓: beyond shuffled pairs` }),
         el("span", { text: `energy ${brief(row.energy)}` })),
       el("span", { class: "scale", vars: { "--score": row.modality_score ?? 0.5 }, title: `modality score ${fixed(row.modality_score)}: 0 captions, 1 images` }),
       strip(row.top, row.captions),
