@@ -23,17 +23,19 @@ _LABEL = 11
 _LOCAL_SERVER = "http://127.0.0.1:5000"
 
 
-def evaluation_ending(evaluation: str, page: str = "") -> str:
+def evaluation_ending(evaluation: str, page: str = "", saes: Sequence[str] = ()) -> str:
     """Return what an evaluation comes to, with every number if `--verbose` was given, and how to open it.
 
-    evaluation, page: URIs of `evaluation.json` and of its report, if there is one.
+    evaluation, page: URIs of `evaluation.json` and of its report, if there is one. saes: places of SAEs, in which
+    to look around.
     """
     filesystem, path = open_filesystem(evaluation)
     summary = strict_json.loads(filesystem.cat_file(path).decode())
     told = told_evaluation(summary, verbose=_LOG.isEnabledFor(logging.DEBUG))
     report = [*_labelled("report", page), *_opened(page)] if page else []
     drawn = [] if page else _labelled("draw it", f"isoenergy report --evaluation {shlex.quote(evaluation)}")
-    return "\n".join(["", *told, "", *report, *_labelled("evaluation", evaluation), *drawn, *mlflow_lines()])
+    alive = explored(summary, saes)
+    return "\n".join(["", *told, "", *report, *alive, *_labelled("evaluation", evaluation), *drawn, *mlflow_lines()])
 
 
 def training_ending(store: str, uris: Sequence[str], told: Sequence[str]) -> str:
@@ -93,6 +95,18 @@ TRAINED: Sequence[tuple[str, str, str]] = (
 
 def _measured(measures: Mapping[str, float], key: str, form: str) -> str:
     return format(measures[key], form) if key in measures else "–"
+
+
+def explored(summary: Mapping[str, Any], saes: Sequence[str]) -> list[str]:
+    """Return how to look around in the first and the last of the SAEs, given by their places, that a report shows."""
+    names = {sae["name"] for sae in summary["saes"] if sae.get("explorer")}
+    shown = [place for place in saes if place.rstrip("/").rpartition("/")[2] in names]
+    if not shown:
+        return []
+    places = " ".join(shlex.quote(without_secrets(place)) for place in dict.fromkeys((shown[0], shown[-1])))
+    program = Path(sys.executable).with_name("isoenergy")
+    store = shlex.quote(without_secrets(summary["store"]["uri"]))
+    return _labelled("explore", f"{program} explore {places} --store {store}")
 
 
 def _opened(page: str) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from isoenergy import __version__
 from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import CarriedConfig
 from isoenergy.evaluation.transfer import Measured, transfer_rows
@@ -37,6 +38,7 @@ from workflows.steps import step_plan
 from workflows.steps.on_ray import run_on_ray
 from workflows.steps.step_plan import Step
 from workflows.tracking import mlflow_runs
+from workflows.tracking.code_version import git_commit
 from workflows.tracking.run_files import log_file, require_writable
 from workflows.training.vector_stores import store_of
 
@@ -211,6 +213,7 @@ def _heading(config: EvaluateConfig, store: EmbeddingStore) -> dict[str, Any]:
         "split": config.split,
         "fit_store": without_secrets(config.fit_store),
         "seed": config.seed,
+        "code": {"version": __version__, "git_commit": git_commit()},
     }
 
 

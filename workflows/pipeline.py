@@ -45,7 +45,7 @@ def run(config: PipelineConfig) -> None:
         log_file(parent, page)
         log_file(parent, config.part("figures/gaps.png"))
         _describe(parent, evaluation)
-    print(evaluation_ending(evaluation, page))
+    print(evaluation_ending(evaluation, page, saes))
 
 
 def _describe(run: mlflow_runs.Run, evaluation: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from workflows import endings
-from workflows.endings import Stages, mlflow_lines, training_ending, training_table
+from workflows.endings import Stages, explored, mlflow_lines, training_ending, training_table
 
 
 def test_stages_are_numbered_and_timed(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +43,12 @@ def test_a_server_that_is_gone_costs_a_link_and_no_more(monkeypatch: pytest.Monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:1")
     monkeypatch.setattr(endings, "runs_page", gone)
     assert mlflow_lines() == ["MLflow     http://127.0.0.1:1"]
+
+
+def test_an_evaluation_says_how_to_look_around_in_the_saes_that_it_shows() -> None:
+    saes = [{"name": "beta-0", "explorer": "steps/explorer"}, {"name": "null", "explorer": None}]
+    summary = {"store": {"uri": "s3://key:secret@bucket/a store"}, "saes": saes}
+    (line,) = explored(summary, ["/runs/a b/beta-0", "/runs/a b/null", "/runs/a b/beta-0-seed-1"])
+    assert line.endswith("isoenergy explore '/runs/a b/beta-0' --store 's3://bucket/a store'")
+    assert line.startswith("explore    ")
+    assert explored(summary, []) == []
