@@ -88,8 +88,7 @@ WAYS: dict[str, Way] = {
     ),
     "centred": Way(
         "centring",
-        "each modality minus its mean (GR-CLIP, I0T_post; these also bring rows to unit norm after it, which no cosine "
-        "sees)",
+        "each modality minus its mean, the simplest way (GR-CLIP, I0T_post)",
         lambda moments, _seed: interventions.gap_closing.centring(moments),
         task="centred",
         headline=True,

@@ -162,8 +162,8 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
     if winner == BIMODAL:
         return text
     text += (
-        f" Removing the unimodal atoms is number {place} of {found['rivals']}, {with_bounds(ahead[winner])} behind the "
-        f"winner; "
+        f" Removing the unimodal atoms is number {place} of {found['rivals']} ways, "
+        f"{with_bounds(ahead[winner])} behind the winner; "
     )
     same = next(name for name in ahead if "/" not in name)
     best = VARIANTS[same][0]
