@@ -188,7 +188,7 @@ async function showStart() {
   const search = el("input", { type: "search", id: "pair-search", autocomplete: "off", oninput: () => { clearTimeout(timer); timer = setTimeout(find, 200); } });
   let timer = 0;
   places.start.append(
-    el("div", { class: "row" }, el("h2", { text: "Or begin with a pair" }), el("label", { class: "search", text: "Captions with" }, search)),
+    el("div", { class: "row" }, el("h2", { text: "Or begin with a pair" }), el("label", { class: "search", text: "Captions with the words" }, search)),
     grid,
   );
   const find = async () => {

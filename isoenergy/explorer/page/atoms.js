@@ -5,7 +5,7 @@ import { query } from "./server.js";
 
 const A_PAGE = 60;
 const CARD_WIDTH = 296;
-const CARD_HEIGHT = 164;
+const CARD_HEIGHT = 182;
 const GAP = 12;
 
 /** What is chosen; it stays while other views are shown. */
@@ -76,7 +76,7 @@ export function showAtoms(view) {
       if (mine !== turn || !list.isConnected) return;
       total = found.count;
       found.rows.forEach((/** @type {any} */ row, /** @type {number} */ place) => rows.set(found.first + place, { ...row, captions: found.captions }));
-      count.textContent = total ? `${whole(total)} ${total === 1 ? "atom" : "atoms"}` : "No atom matches.";
+      count.textContent = total ? `${whole(total)} ${total === 1 ? "atom" : "atoms"}${chosen.query.trim() ? ", the best match first" : ""}` : "No atom matches.";
       draw();
     } catch (error) {
       asked.delete(page);
@@ -123,8 +123,8 @@ export function showAtoms(view) {
     return el("li", { class: `card ${row.class}`, "data-place": place, "aria-posinset": place + 1, "aria-setsize": total },
       el("h3", {}, el("a", { href: hashOf(state.sae, row.atom), text: nameOf(row) }), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
       el("p", { class: "numbers" }, chip(row.class),
-        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: `correlation of its coefficients in image and caption, over pairs; ✓: beyond shuffled pairs` }),
-        el("span", { text: `energy ${brief(row.energy)}` })),
+        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: "correlation of its coefficients in image and caption, over pairs; ✓: beyond shuffled pairs" })),
+      el("p", { class: "numbers" }, el("span", { text: `energy ${brief(row.energy)}` }), el("span", { text: `μ ${fixed(row.modality_score)}` })),
       el("span", { class: "scale", vars: { "--score": row.modality_score ?? 0.5 }, title: `modality score ${fixed(row.modality_score)}: 0 captions, 1 images` }),
       strip(row.top, row.captions),
       el("p", { class: "note quiet", text: row.note ? `✎ ${row.note}` : row.captions[row.top[0]?.pair] ?? "" }),
