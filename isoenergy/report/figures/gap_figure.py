@@ -37,7 +37,7 @@ def gaps_of_variants(
         for number, ((label, part), offset) in enumerate(zip(parts, offsets, strict=True)):
             colour = SHADES[number % len(SHADES)]
             _points(axes, measure, part, shown, offset, fmt=_MARKERS[number % len(_MARKERS)], color=colour, label=label)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=10, loc="right" if narrow else "center")
         axes.set_xlim(left=0)
         axes.set_yticks(range(len(shown)), [VARIANTS[name][0] for name in shown])
         axes.grid(axis="x", color="#e4e4e4", linewidth=0.7)

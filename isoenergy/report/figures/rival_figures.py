@@ -32,7 +32,7 @@ def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str, narrow
     Named: nothing done, whoever has the highest R@1, centring, and the removal of the unimodal atoms. narrow: for a
     phone.
     """
-    figure = Figure(figsize=(4.5, 5.2) if narrow else (10.4, 5.4), layout="constrained")
+    figure = Figure(figsize=(4.5, 5.6) if narrow else (10.4, 5.4), layout="constrained")
     figure.suptitle(f"{label}: what closing the gap does to retrieval", fontsize=10 if narrow else 11)
     axes = figure.subplots()
     parts = {"the embeddings themselves": (original, _ORIGINAL), "rebuilt by the SAE": (sae["results"], _REBUILT)}
@@ -54,7 +54,7 @@ def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str, narrow
     axes.margins(0.14)
     axes.set(xlabel="relative modality gap, RMG (left is better)", ylabel="R@1, full gallery (up is better)")
     plain(axes)
-    figure.legend(loc="outside lower center", ncols=2 if narrow else 4, frameon=False, fontsize=8.5)
+    figure.legend(loc="outside lower center", ncols=1 if narrow else 4, frameon=False, fontsize=8.5)
     label_points(axes, points, titles, bars, size=9.0)
     return figure
 

@@ -84,7 +84,7 @@ def _glance(tasks: Sequence[Task], sae: str, label: str) -> Drawing | None:
         tasks_at_a_glance(tasks, sae, label),
         wide=True,
         narrow=tasks_at_a_glance(tasks, sae, label, narrow=True),
-        caption="Violet against grey: what removing the unimodal atoms does; white against black: what centring does.",
+        caption="Violet against grey: what removing the unimodal atoms does; hollow against round: what centring does.",
     )
 
 

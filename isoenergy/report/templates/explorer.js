@@ -246,8 +246,9 @@
   function matches() {
     const rank = new Uint8Array(rows.length);
     const value = new Float64Array(rows.length);
+    const mayBeWhole = words.every((word) => hasWhole(text, word)); // one pass at most, in place of one call a caption
     for (const caption of captionsWithAll()) {
-      const own = words.every((word) => hasWhole(lower[caption], word)) ? 2 : 1;
+      const own = mayBeWhole && words.every((word) => hasWhole(lower[caption], word)) ? 2 : 1;
       for (let place = holders.starts[caption]; place < holders.starts[caption + 1]; place++) {
         const row = holders.rows[place];
         if (own < rank[row] || (own === rank[row] && holders.values[place] <= value[row])) continue;
@@ -341,7 +342,8 @@
     const sae = chosen("sae");
     const all = rows.filter((row) => !sae || row.sae.name === sae).length;
     const atoms = found.length < all ? `${whole(found.length)} of ${whole(all)} atoms` : `${whole(all)} atoms`;
-    return shown < found.length ? `${atoms}, ${whole(first + 1)}–${whole(first + shown)} shown` : atoms;
+    const some = shown < found.length ? `, ${whole(first + 1)}–${whole(first + shown)} shown` : "";
+    return `${atoms}${some}${words.length ? ", the best match first" : ""}`;
   }
 
   /** @param {number} number */
@@ -557,9 +559,9 @@
       [inTheirWords("energy in images"), brief(sae.image_energy[at])],
       [inTheirWords("energy in captions"), brief(sae.text_energy[at])],
       [inTheirWords("μ, share of images"), sae.modality_score[at].toFixed(3)],
-      ["fires in, of all rows", `${brief(100 * sae.frequency[at])}%`],
+      ["fires in", `${brief(100 * sae.frequency[at])}% of all rows`],
       [
-        "sharedness, smaller over larger",
+        "smaller over larger energy",
         sharedness === null
           ? "–"
           : `${sharedness.toFixed(2)} [${fixed(sae.sharedness_low[at])}, ${fixed(sae.sharedness_high[at])}]`,
@@ -570,7 +572,7 @@
           ? "–"
           : `${correlation.toFixed(2)} [${fixed(sae.correlation_low[at])}, ${fixed(sae.correlation_high[at])}]`,
       ],
-      ["both fire in a pair, to chance", lift === null ? "–" : `${brief(lift)} times`],
+      ["both fire", lift === null ? "–" : `${brief(lift)} times chance`],
       ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));

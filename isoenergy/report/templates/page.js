@@ -4,11 +4,15 @@
   const links = /** @type {HTMLAnchorElement[]} */ ([...document.querySelectorAll(".contents a")]);
   const headings = links.map((link) => document.getElementById(link.hash.slice(1)));
 
+  let shown = 0;
   function follow() {
     let current = 0;
     headings.forEach((heading, place) => {
       if (heading && heading.getBoundingClientRect().top < 0.3 * window.innerHeight) current = place;
     });
+    const nav = links[0]?.parentElement; // on a phone it has a row, which moves along
+    if (nav && current !== shown) nav.scrollLeft = links[current].offsetLeft - nav.offsetLeft - 24;
+    shown = current;
     links.forEach((link, place) => {
       if (place === current) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.text import Text
 
 from isoenergy.report.figures.atom_map_figure import atom_map
 from isoenergy.report.figures.beta_figure import has_betas, measures_by_beta
@@ -15,6 +16,7 @@ from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.figures.energy_figures import energy_densities, energy_scatter, modality_score_histogram
 from isoenergy.report.figures.gap_figure import SHOWN, gaps_of_variants
 from isoenergy.report.figures.projection_figure import projected_pairs
+from isoenergy.report.figures.rival_figures import gap_against_recall, recall_along_sweeps
 from tests.report.evaluations import NAN, interval, original, sae
 
 PNG = b"\x89PNG"
@@ -165,3 +167,15 @@ def test_a_drawing_is_the_same_bytes_every_time() -> None:
     one, other = (Drawing.of("energy", "", energy_scatter(atoms(), "one")) for _ in range(2))
     assert one.files == other.files
     assert one.url.startswith("data:image/svg+xml;base64,")
+
+
+def test_no_words_are_cut_at_the_edges_of_a_phones_figure() -> None:
+    one, whole, label = sae(), original(), "SAE-A (β = 0.001)"
+    drawn = [gaps_of_variants(whole, [one], {one["name"]: label}, narrow=True)]
+    drawn += [draw(whole, one, label, narrow=True) for draw in (gap_against_recall, recall_along_sweeps)]
+    for figure in drawn:
+        figure.draw_without_rendering()
+        ticks = [text for axes in figure.axes for text in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+        words = [text for text in figure.findobj(Text) if text.get_text() and text not in ticks]
+        boxes = {text.get_text(): text.get_window_extent() for text in words}
+        assert {text for text, box in boxes.items() if box.x0 < 0 or box.x1 > figure.bbox.width} == set()
