@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from isoenergy.applying.written_choices import CODES, ORIGINAL, RECONSTRUCTED, is_linear, needs_classes, needs_encoding
+from isoenergy.applying.written_choices import (
+    CODES,
+    ORIGINAL,
+    RECONSTRUCTED,
+    is_linear,
+    needs_classes,
+    needs_encoding,
+    needs_unit_rows,
+)
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError
 from isoenergy.evaluation.embedding_variants import AtomWeights, EmbeddingVariant, atom_variants
@@ -54,9 +62,9 @@ class SortedCodes:
     @classmethod
     def of(cls, codes: SparseCodes) -> Self:
         """Merge what repeats in a row, and sort each by the coefficients' sizes."""
-        values = codes.merged_values().float()
-        order = values.abs().sort(dim=1, descending=True, stable=True).indices
-        return cls(codes.indices.gather(1, order).int().cpu(), values.gather(1, order).cpu())
+        from isoenergy.codes.within_rows import largest_first  # numba, which who starts workers does not need
+
+        return cls(*largest_first(codes.indices.cpu(), codes.values.float().cpu()))
 
     def rows(self, chosen: Tensor) -> "SortedCodes":
         """Return some of the rows."""
@@ -157,9 +165,9 @@ class Application:
         given = {name: x.to(device).float() for name, x in batch.items()}
         numbers = torch.arange(start, start + len(next(iter(given.values()))))
         for name, x in given.items():
-            squares = x.square().sum(dim=1)
-            _note(faults, numbers, ~squares.isfinite().cpu(), f"{name} is not finite")
-            _note(faults, numbers, (squares == 0).cpu(), f"{name} is zero")
+            norms = x.norm(dim=1).cpu()
+            _note(faults, numbers, ~norms.isfinite(), f"{name} is not finite")
+            _note(faults, numbers, norms == 0, f"{name} is zero")
         if faults:
             good = torch.tensor([int(number) not in faults for number in numbers], dtype=torch.bool)
             numbers, given = numbers[good], {name: x[good.to(device)] for name, x in given.items()}
@@ -180,11 +188,13 @@ class Application:
 
     def _modality(self, modality: str, x: Tensor, gram: Tensor | None) -> dict[str, Tensor | SortedCodes]:
         made: dict[str, Tensor | SortedCodes] = {}
-        part, unit = self.sae.part(modality), normalize(x, dim=1)
+        part = self.sae.part(modality)
         of_images = modality == self.sae.config.modalities[0]
         if needs_encoding(self.writes):
             prepared = part.prepare(x, modality)
             codes = part.encode(prepared, gram=gram)
+        if needs_unit_rows(self.writes):
+            unit = normalize(x, dim=1)
         for write in self.writes:
             if write == CODES:
                 made[write] = SortedCodes.of(codes)
@@ -235,15 +245,14 @@ def _arrays(name: str, parts: list[Tensor | SortedCodes], dtype: torch.dtype) ->
         rows = torch.cat(vectors)
         return {name: pa.FixedSizeListArray.from_arrays(pa.array(rows.numpy().ravel()), rows.shape[1])}
     codes = [part for part in parts if isinstance(part, SortedCodes)]
-    width = max(part.atoms.shape[1] for part in codes)
+    there = [part.coefficients.numpy() != 0 for part in codes]
+    lengths = np.concatenate([each.sum(axis=1) for each in there])
+    offsets = pa.array(np.concatenate([[0], lengths.cumsum()]).astype(np.int32))
+    atoms = np.concatenate([part.atoms.numpy()[each] for part, each in zip(codes, there, strict=True)])
+    numbers = np.concatenate([part.coefficients.numpy()[each] for part, each in zip(codes, there, strict=True)])
+    coefficients = torch.from_numpy(numbers).to(dtype).numpy()
     modality = name.removesuffix(f"_{CODES}")
-    atoms, coefficients = (
-        torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in each])
-        for each in ([part.atoms for part in codes], [part.coefficients for part in codes])
-    )
-    there = coefficients != 0
-    offsets = pa.array(np.concatenate([[0], there.sum(dim=1).numpy().cumsum()]).astype(np.int32))
     return {
-        f"{modality}_{what}": pa.ListArray.from_arrays(offsets, pa.array(numbers.numpy()))
-        for what, numbers in (("atoms", atoms[there]), ("coefficients", coefficients[there].to(dtype)))
+        f"{modality}_{what}": pa.ListArray.from_arrays(offsets, pa.array(flat))
+        for what, flat in (("atoms", atoms), ("coefficients", coefficients))
     }

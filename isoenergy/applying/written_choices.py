@@ -36,3 +36,8 @@ def needs_classes(write: str) -> bool:
 def needs_encoding(writes: Sequence[str]) -> bool:
     """Return whether rows are encoded for any of these."""
     return any(name in (CODES, RECONSTRUCTED) or needs_classes(name) for name in writes)
+
+
+def needs_unit_rows(writes: Sequence[str]) -> bool:
+    """Return whether any of these is made of the embeddings of unit norm themselves."""
+    return any(name == ORIGINAL or is_linear(name) for name in writes)

@@ -30,6 +30,14 @@ def merged(indices: Tensor, values: Tensor) -> Tensor:
     return out
 
 
+def largest_first(indices: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `(batch, k)` int32 atoms and their merged values by size, the largest first; zeros are behind."""
+    sizes = merged(indices, values)
+    atoms = indices.detach().to(torch.int32, copy=True, memory_format=torch.contiguous_format)
+    in_parallel(partial(_sort_by_size, atoms.numpy(), sizes.numpy()), len(sizes), _ROWS_A_TASK)
+    return atoms, sizes
+
+
 @compiled
 def _met(a_indices, b_indices, b_values, out, first, last):  # type: ignore[no-untyped-def]  # numba finds the types
     for row in range(first, last):
@@ -50,3 +58,15 @@ def _merged(indices, values, out, first, last):  # type: ignore[no-untyped-def] 
                     out[row, earlier] += values[row, place]
                     out[row, place] = 0
                     break
+
+
+@compiled
+def _sort_by_size(atoms, values, first, last):  # type: ignore[no-untyped-def]  # numba finds the types
+    """Sort each row by insertion: a pursuit finds large coefficients first, so that few have far to go."""
+    for row in range(first, last):
+        for place in range(1, atoms.shape[1]):
+            atom, value = atoms[row, place], values[row, place]
+            while place > 0 and abs(values[row, place - 1]) < abs(value):
+                atoms[row, place], values[row, place] = atoms[row, place - 1], values[row, place - 1]
+                place -= 1
+            atoms[row, place], values[row, place] = atom, value

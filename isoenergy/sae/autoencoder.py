@@ -324,8 +324,10 @@ class SparseAutoencoder(nn.Module):
 
 def _require_norms(rows: Tensor) -> None:
     """Raise ValueError, naming the first, if rows of numbers have a norm that the precision cannot hold."""
-    if not rows.is_meta and (bad := rows.norm(dim=1).isinf() & rows.isfinite().all(dim=1)).any():
-        first = bad.nonzero()[:5, 0].tolist()
+    if rows.is_meta or not (beyond := rows.norm(dim=1).isinf()).any():
+        return
+    first = (beyond & rows.isfinite().all(dim=1)).nonzero()[:5, 0].tolist()
+    if first:
         raise ValueError(f"embeddings are too large to be normalised in rows {first}{' …' * (len(first) == 5)}")
 
 

@@ -314,14 +314,21 @@ def parquet_bytes(table: pa.Table) -> bytes:
     """Return the file that holds a shard or rejected pairs.
 
     Embeddings hardly compress and have no repeats: plain, they are read five times as fast as zstd with a dictionary.
+    Other lists of floats, as coefficients are, have no repeats either. Nobody asks for the least of such numbers, which
+    takes longer to find than they take to write.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(table.schema.empty_table(), sink)
     leaves = [column.path for column in pq.read_metadata(pa.BufferReader(sink.getvalue())).schema]
     plain = {f"{field.name}.list.element" for field in table.schema if pa.types.is_fixed_size_list(field.type)}
-    others = [leaf for leaf in leaves if leaf not in plain]
-    compression = dict.fromkeys(plain, "none") | dict.fromkeys(others, "zstd")
+    floats = {f"{field.name}.list.element" for field in table.schema if _is_list_of_floats(field.type)}
+    compression = {leaf: "none" if leaf in plain else "zstd" for leaf in leaves}
+    repeating = [leaf for leaf in leaves if leaf not in plain | floats]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression=compression, use_dictionary=others)
+    pq.write_table(table, sink, compression=compression, use_dictionary=repeating, write_statistics=repeating)
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def _is_list_of_floats(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) and pa.types.is_floating(kind.value_type)

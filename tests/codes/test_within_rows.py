@@ -24,6 +24,19 @@ def test_merged_values_are_those_with_a_gradient(rows: int, k: int, atoms: int, 
     assert torch.equal(found != 0, plain != 0)
 
 
+@pytest.mark.parametrize(("rows", "k", "atoms"), [(0, 3, 5), (1, 1, 1), (700, 10, 140), (300, 33, 20)])
+def test_the_largest_come_first_and_what_is_given_stays(rows: int, k: int, atoms: int) -> None:
+    indices, values = random_codes(rows, k, atoms, seed=rows)
+    given = indices.clone(), values.clone()
+    found, sizes = within_rows.largest_first(indices, values)
+    merged = within_rows.merged(indices, values)
+    order = merged.abs().sort(dim=1, descending=True, stable=True).indices
+    assert torch.equal(sizes, merged.gather(1, order))
+    assert torch.equal(found, indices.gather(1, order))
+    assert torch.equal(indices, given[0])
+    assert torch.equal(values, given[1])
+
+
 @pytest.mark.parametrize(("rows", "k", "other_k", "atoms"), [(0, 3, 3, 5), (1, 1, 4, 2), (600, 10, 7, 12)])
 def test_what_the_other_code_has_at_an_atom_is_read_off_its_dense_row(
     rows: int, k: int, other_k: int, atoms: int

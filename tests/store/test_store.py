@@ -41,6 +41,17 @@ def test_plain_pyarrow_reads_a_shard(filled: Path) -> None:
     assert table.schema.field("image").type == pa.list_(pa.float16(), DIM)
 
 
+def test_lists_of_floats_have_neither_a_dictionary_nor_statistics() -> None:
+    lists = pa.array([[0.5, 0.25]] * 10, pa.list_(pa.float16()))
+    group = pq.read_metadata(pa.BufferReader(parquet_bytes(shard(0).append_column("codes", lists)))).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    without = {c.path_in_schema for c in columns if not c.has_dictionary_page and not c.is_stats_set}
+    assert without == {f"{name}.list.element" for name in ("image", "text", "codes")}
+    plain = {c.path_in_schema for c in columns if c.compression == "UNCOMPRESSED"}
+    assert plain == {f"{name}.list.element" for name in ("image", "text")}
+    assert {c.path_in_schema for c in columns if c.is_stats_set} >= {"key", "split"}
+
+
 def test_a_unit_without_a_record_does_not_exist(filled: Path) -> None:
     (filled / "commits" / f"{unit(1).name}.json").unlink()
     assert set(StoreWriter(str(filled)).committed()) == {unit(0).name, unit(2).name}

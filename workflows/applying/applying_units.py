@@ -109,9 +109,9 @@ class UnitWork:
         widths = self.source.shards.widths
         vectors = {name: embedding_rows(table[name], widths[name]) for name in self.source.modalities}
         made = self.application(vectors, grams)
-        good = pa.array([row for row in range(len(table)) if row not in made.faults], pa.int64())
         kept = table.select([*OWN_COLUMNS, *self.source.columns])
-        kept = kept.take(good) if made.faults else kept
+        if made.faults:
+            kept = kept.take(pa.array([row for row in range(len(table)) if row not in made.faults], pa.int64()))
         for name, column in made.columns.items():
             kept = kept.append_column(name, column)
         return kept.replace_schema_metadata(None), _rejected(table, record, made)
