@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from isoenergy.explorer.serving import ServedPage
 
 Rows = Tensor | np.ndarray
+SameRows = TypeVar("SameRows", Tensor, np.ndarray)
 
 _LARGEST_BATCH = 512
 _NOT_IN_A_NOTEBOOK = ("null", "checkpoint_every")
@@ -84,9 +85,19 @@ class Fit:
         """Return the strongest atoms of a text or a picture; see `SparseAutoencoder.top_atoms`."""
         return self.sae.top_atoms(text_or_image, encoder, count)
 
-    def without(self, codes: SparseCodes, atoms: Sequence[int]) -> SparseCodes:
+    @overload
+    def without(self, codes: SparseCodes, atoms: Sequence[int]) -> SparseCodes: ...
+
+    @overload
+    def without(self, codes: NumpyCodes, atoms: Sequence[int]) -> NumpyCodes: ...
+
+    def without(self, codes: SparseCodes | NumpyCodes, atoms: Sequence[int]) -> SparseCodes | NumpyCodes:
         """Return codes with some atoms' coefficients set to 0; see `SparseAutoencoder.without`."""
         return self.sae.without(codes, atoms)
+
+    def steer(self, rows: SameRows, atom: int, strength: float) -> SameRows:
+        """Return `(batch, dim)` rows moved along an atom's direction; see `SparseAutoencoder.steer`."""
+        return self.sae.steer(rows, atom, strength)
 
     def save(self, folder: str | Path) -> None:
         """Write each autoencoder into a folder of its name below `folder`, as `isoenergy train` does."""

@@ -121,6 +121,12 @@ def test_atoms_are_taken_out_of_codes_and_added_to_rows(pairs: tuple[np.ndarray,
     for wrong in (lambda: sae.without(codes, [32]), lambda: sae.steer(rows, -1, 1.0)):
         with pytest.raises(ValueError, match="atoms are numbered from 0 to 31"):
             wrong()
+    arrays = fit.encode(pairs[0][:20], "image")
+    np.testing.assert_allclose(fit.decode(fit.without(arrays, [atom, 3])), dense @ sae.dictionary, atol=1e-5)
+    np.testing.assert_allclose(fit.steer(rows.numpy(), atom, 0.5), sae.steer(rows, atom, 0.5), atol=1e-6)
+    for mask in (np.ones(32), np.ones((1, 32), bool), np.ones(int(arrays.indices.max()), bool)):
+        with pytest.raises(ValueError, match="atom_mask"):
+            arrays.keep(mask)
 
 
 def test_atoms_are_a_table(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from isoenergy.codes.numpy_codes import NumpyCodes
+from isoenergy.codes.numpy_codes import NumpyCodes, require_atom_mask
 
 
 class Codes(Protocol):
@@ -192,11 +192,8 @@ class SparseCodes:
         """
         if isinstance(atom_mask, np.ndarray) and atom_mask.dtype == np.bool_:
             atom_mask = torch.from_numpy(atom_mask.copy()).to(self.indices.device)
-        if not isinstance(atom_mask, Tensor) or atom_mask.dtype != torch.bool or atom_mask.ndim != 1:
-            raise ValueError(f"atom_mask must be an (atoms,) bool tensor or array, got {atom_mask!r}")
-        last = int(self.indices.max()) if self.indices.numel() else -1
-        if last >= len(atom_mask):
-            raise ValueError(f"atom_mask is for {len(atom_mask)} atoms, and the codes have atom {last}")
+        is_bool = isinstance(atom_mask, Tensor) and atom_mask.dtype == torch.bool
+        require_atom_mask(atom_mask, is_bool, int(self.indices.max()) if self.indices.numel() else -1)
         return SparseCodes(self.indices, self.values * atom_mask[self.indices], self.residual)
 
     def scaled(self, factors: Tensor) -> "SparseCodes":

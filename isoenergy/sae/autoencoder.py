@@ -224,12 +224,18 @@ class SparseAutoencoder(nn.Module):
         both = zip(codes.indices[0].tolist(), codes.merged_values()[0].tolist(), strict=True)
         return sorted(((atom, value) for atom, value in both if value), key=lambda pair: -abs(pair[1]))[:count]
 
-    def without(self, codes: SparseCodes, atoms: Sequence[int]) -> SparseCodes:
-        """Return the codes with the coefficients of some atoms set to 0.
+    @overload
+    def without(self, codes: SparseCodes, atoms: Sequence[int]) -> SparseCodes: ...
+
+    @overload
+    def without(self, codes: NumpyCodes, atoms: Sequence[int]) -> NumpyCodes: ...
+
+    def without(self, codes: SparseCodes | NumpyCodes, atoms: Sequence[int]) -> SparseCodes | NumpyCodes:
+        """Return the codes, of tensors or of arrays, with the coefficients of some atoms set to 0.
 
         Raises ValueError for one that is not there.
         """
-        keep = torch.ones(self.config.atoms, dtype=torch.bool)
+        keep = np.ones(self.config.atoms, bool)
         keep[[self._atom(atom) for atom in atoms]] = False
         return codes.keep(keep)
 
