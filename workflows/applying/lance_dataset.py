@@ -1,4 +1,4 @@
-"""What was applied, as a Lance dataset, which LanceDB and others open."""
+"""What was applied, as a Lance dataset: the table of a LanceDB database in a folder."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pyarrow as pa
 from isoenergy.errors import InputError
 from isoenergy.store import EmbeddingStore
 
-FOLDER = "lance"
+FOLDER, TABLE = "lance", "pairs"
 _FINGERPRINT = b"isoenergy.fingerprint"
 
 
@@ -22,10 +22,10 @@ def require_lance(output: str) -> None:
 
 
 def write_dataset(store: EmbeddingStore, output: str) -> None:
-    """Write all shards of a store into `OUTPUT/lance`, one after the other, unless it holds just these."""
+    """Write all shards of a store into `OUTPUT/lance/pairs.lance`, one after the other, unless it holds just these."""
     import lance
 
-    path = Path(output.removeprefix("file://")) / FOLDER
+    path = Path(output.removeprefix("file://")) / FOLDER / f"{TABLE}.lance"
     if path.exists():
         there = lance.dataset(str(path)).schema.metadata or {}
         if there.get(_FINGERPRINT) == store.fingerprint.encode():
@@ -38,4 +38,5 @@ def write_dataset(store: EmbeddingStore, output: str) -> None:
             if record.embedded:
                 yield from store.shards.table(record.shard).replace_schema_metadata(schema.metadata).to_batches()
 
+    path.parent.mkdir(exist_ok=True)
     lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches()), str(path), mode="overwrite")
