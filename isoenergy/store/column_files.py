@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -133,6 +133,8 @@ class ArrayColumns:
     rows: int
     arrays: tuple[tuple[str, StoredArray], ...]
     """Each with the name that its column has."""
+    left: Mapping[str, str] = field(default_factory=dict)
+    """Arrays that are no columns, and why."""
 
     @property
     def schema(self) -> pa.Schema:

@@ -10,7 +10,7 @@ Which files they are: `isoenergy.store.vector_sources`.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,7 +31,7 @@ from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import file_digest, without_secrets
 from isoenergy.store.arrays import checked_rows
-from isoenergy.store.column_files import ColumnFile, Ranges
+from isoenergy.store.column_files import ArrayColumns, ColumnFile, Ranges
 from isoenergy.store.lance_columns import LanceColumns
 from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
@@ -93,6 +93,7 @@ class VectorFiles:
         schemas = {_joined(together): file for file, together in reversed(self.parts.items())}
         schema = common_schema(schemas)
         self.widths, self.left = self._chosen(schema, modalities)
+        self.left |= {name: why for together in self.parts.values() for part in together for name, why in _left(part)}
         others = {field.name: field.type for field in schema if field.name not in self.widths}
         self.key = self._key(others, key)
         texts = {name.removeprefix(RENAMED): name for name, kind in others.items() if ROLES["caption"][0](kind)}
@@ -349,6 +350,10 @@ class VectorFiles:
 
 def _digest_of(part: ColumnFile) -> str:
     return part.digest if isinstance(part, LanceColumns) else file_digest(part.at.filesystem, part.at.path)
+
+
+def _left(part: ColumnFile) -> Iterable[tuple[str, str]]:
+    return part.left.items() if isinstance(part, ArrayColumns) else ()
 
 
 def _joined(together: Sequence[ColumnFile]) -> pa.Schema:

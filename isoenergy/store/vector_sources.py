@@ -83,7 +83,7 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
         parts = _shards(uri, place, arrays, tables)
         key = key or _usual_key(parts)
     else:
-        opened = _opened(place, in_one or arrow or tables or files)
+        opened = _opened(place, in_one or arrow or tables or files, modalities)
         parts = _joined_by_key(uri, opened, key) or {part.at.file: [part] for part in opened}
     return VectorFiles(uri, _captioned(parts, captions, key), modalities, key)
 
@@ -101,19 +101,19 @@ def _of_lance(uri: str, place: Place, datasets: Sequence[str]) -> dict[str, Sequ
         raise InputError(f"{at.shown} is no Lance dataset that can be read ({error})") from error
 
 
-def _opened(place: Place, files: Sequence[str]) -> list[ColumnFile]:
+def _opened(place: Place, files: Sequence[str], modalities: Sequence[str] = ()) -> list[ColumnFile]:
     with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
-        return list(pool.map(lambda file: _open(FilePlace(place.filesystem, place.root, file)), files))
+        return list(pool.map(lambda file: _open(FilePlace(place.filesystem, place.root, file), modalities), files))
 
 
-def _open(at: FilePlace) -> ColumnFile:
-    """Read the header of a file. Raises InputError if it has none that can be used."""
+def _open(at: FilePlace, modalities: Sequence[str] = ()) -> ColumnFile:
+    """Read the header of a file; `modalities`: those that are asked for. Raises InputError for one of no use."""
     file = at.file
     try:
         if file.lower().endswith(ARROW):
             return ArrowColumns.of(at)
         if file.lower().endswith(_ARRAYS):
-            return _of_arrays(at, arrays_in(at.filesystem, at.path))
+            return _of_arrays(at, arrays_in(at.filesystem, at.path), modalities)
         if file.lower().endswith(TABLES):
             return TextColumns.of(at)
         if file.lower().endswith(tar_columns.SUFFIX):
@@ -128,22 +128,31 @@ def _open(at: FilePlace) -> ColumnFile:
         raise InputError(f"{at.shown} is no {kind} that can be read ({error})") from error
 
 
-def _of_arrays(at: FilePlace, arrays: Sequence[StoredArray]) -> ArrayColumns:
-    """Return the arrays of a file that have a vector, a number or a text a row, of which there are as many."""
+def _of_arrays(at: FilePlace, arrays: Sequence[StoredArray], modalities: Sequence[str]) -> ArrayColumns:
+    """Return the arrays of a file that have a vector, a number or a text a row, of which there are as many.
+
+    Those of other lengths are left out, but for vectors, unless `modalities` are named and these are none.
+    """
     vectors = [array for array in arrays if array.is_vectors]
-    counts = {array.shape[0] for array in vectors}
+    asked = [array for array in vectors if {array.name, _modality(array.name)} & {*modalities}] or vectors
+    counts = {array.shape[0] for array in asked}
     if len(counts) > 1:
-        each = ", ".join(f"{array.shape[0]:,} rows in {array.name}" for array in vectors)
-        raise InputError(f"{at.shown}: {each}, which belong together; give arrays of as many rows")
+        each = ", ".join(f"{array.shape[0]:,} rows in {array.name}" for array in asked)
+        raise InputError(
+            f"{at.shown}: {each}, which belong together; give arrays of as many rows, or --modalities that have as many"
+        )
     if not vectors:
         shapes = ", ".join(f"{array.name or 'it'} is {array.dtype} of shape {array.shape}" for array in arrays)
         raise InputError(f"{at.shown} holds no vectors: {shapes or 'nothing'}; expected floats, (rows, width)")
     (rows,) = counts
-    columns = [array for array in arrays if array.is_column and array.shape[0] == rows]
-    named = {_modality(array.name): array for array in vectors} | {array.name: array for array in columns}
-    if len(named) < len(vectors) + len(columns):
-        named = {array.name: array for array in (*vectors, *columns)}
-    return ArrayColumns(at, rows, tuple(sorted(named.items(), key=lambda item: _order(item[0]))))
+    taken = [array for array in arrays if (array.is_vectors or array.is_column) and array.shape[0] == rows]
+    why = f"and there are {rows:,} rows"
+    left = {array.name: f"{array.dtype} of shape {array.shape}, {why}" for array in arrays if array not in taken}
+    called = {array.name: _modality(array.name) if array.is_vectors else array.name for array in taken}
+    if len({*called.values()}) < len(taken):
+        called = {array.name: array.name for array in taken}
+    named = {called[array.name]: array for array in taken}
+    return ArrayColumns(at, rows, tuple(sorted(named.items(), key=lambda item: _order(item[0]))), left)
 
 
 def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]) -> dict[str, Sequence[ColumnFile]]:

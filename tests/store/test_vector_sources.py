@@ -225,6 +225,22 @@ def test_arrays_in_a_zip_are_columns(save: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows_of(table, "text"), vectors(rows, 1))
 
 
+def test_arrays_of_other_lengths_are_named_and_modalities_choose_among_them(tmp_path: Path) -> None:
+    source = str(tmp_path / "v.npz")
+    arrays = {"image": vectors(6, 0), "text": vectors(6, 1), "means": vectors(2, 2), "order": np.arange(9)}
+    np.savez(source, **arrays, scale=np.array(3.5))
+    with pytest.raises(InputError, match=r"2 rows in means, which belong together; .* or --modalities that have as"):
+        open_vectors(source)
+    files = open_vectors(source, ("image", "text"))
+    assert list(files.widths) == ["image", "text"]
+    left = [line for line in files.plan() if line.startswith("left out")]
+    assert left == [
+        "left out    means: <f2 of shape (2, 16), and there are 6 rows",
+        "left out    order: <i8 of shape (9,), and there are 6 rows",
+        "left out    scale: <f8 of shape (), and there are 6 rows",
+    ]
+
+
 def test_a_zip_that_lies_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "v.npz", image=vectors(4000, 0), text=vectors(4000, 1))
     whole = (tmp_path / "v.npz").read_bytes()
