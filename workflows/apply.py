@@ -15,6 +15,7 @@ from tqdm import tqdm
 from isoenergy.applying.application import Application
 from isoenergy.applying.written_layouts import LANCE, LayoutFiles
 from isoenergy.errors import InputError
+from isoenergy.sae.given_saes import given_saes
 from isoenergy.sae.joint import Autoencoder
 from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
@@ -48,6 +49,7 @@ def run(
 
     engine: Ray, if none is given.
     """
+    config = replace(config, sae=_one_sae(config.sae))
     output = absolute_uri(config.output)
     place = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
     store = EmbeddingStore.open(place)
@@ -98,6 +100,13 @@ def run(
         stage.dataset(made.uri, made.fingerprint, "output")
     print(_ended(made, measures))
     return made
+
+
+def _one_sae(uri: str) -> str:
+    there = given_saes([uri])
+    if len(there) > 1:
+        raise InputError(f"{without_secrets(uri)} holds {len(there)} SAEs; give one of them: {', '.join(there)}")
+    return there[0]
 
 
 def _layout_files(

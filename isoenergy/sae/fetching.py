@@ -13,6 +13,8 @@ from isoenergy.storage.files import open_filesystem, without_secrets
 HUB = "hf:"
 HUB_FILES = (CONFIG_FILE, WEIGHTS_FILE, FITTED_FILE)
 _LARGEST_TEXT = 2**20
+_OF_OTHERS = {"sae_weights.safetensors": "saelens", "ae.pt": "dictionary-learning", "cfg.json": "sparsify"}
+"""Files by which a library's folder is known, in the order in which they decide."""
 
 
 def hub_name(name: str) -> str:
@@ -50,7 +52,7 @@ def local_copy(uri: str, temporary: Path) -> Path:
     try:
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
-                raise InputError(_lacks(uri, file))
+                raise InputError(_lacks(uri, file) + _whose(folder, uri))
         if (folder / CONFIG_FILE).stat().st_size > _LARGEST_TEXT:
             raise InputError(_too_large(uri, CONFIG_FILE))
     except OSError as error:
@@ -107,6 +109,11 @@ def _lacks(uri: str, name: str) -> str:
         f"{without_secrets(uri)} is not a checkpoint: it lacks {name}; expected {WEIGHTS_FILE} and {CONFIG_FILE}, as "
         f"`isoenergy train` writes"
     )
+
+
+def _whose(folder: Path, uri: str) -> str:
+    layout = next((layout for file, layout in _OF_OTHERS.items() if (folder / file).is_file()), "")
+    return f". Its files are those of another library: give {layout}:{uri}" if layout else ""
 
 
 def _too_large(uri: str, name: str) -> str:

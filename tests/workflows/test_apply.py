@@ -222,6 +222,16 @@ def test_other_settings_are_refused_where_there_is_something_else(
     assert times(config.output) == before
 
 
+def test_a_folder_of_saes_is_asked_for_one_of_them(config: ApplyConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "saes"
+    shutil.copytree(config.sae, folder / "beta-0")
+    config = dataclasses.replace(config, sae=str(folder), write="codes")
+    assert len(apply.run(config, engine=ApplyingHere())) == UNITS * ROWS
+    shutil.copytree(folder / "beta-0", folder / "beta-0.001")
+    with pytest.raises(InputError, match=f"holds 2 SAEs; give one of them: {folder}/beta-0, {folder}/beta-0.001$"):
+        apply.run(config, engine=ApplyingHere())
+
+
 def test_a_unit_that_cannot_be_read_costs_that_unit_alone(config: ApplyConfig, store: EmbeddingStore) -> None:
     shard = Path(store.uri, "shards", store.commits[3].shard)
     data = shard.read_bytes()

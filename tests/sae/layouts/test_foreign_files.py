@@ -299,6 +299,15 @@ def test_a_place_without_one_is_named(place: str, said: str) -> None:
         SparseAutoencoder.load(place)
 
 
+def test_a_folder_of_theirs_that_is_taken_for_ours_is_told_whose_it_is(tmp_path: Path) -> None:
+    for made in (
+        saelens(tmp_path / "theirs", "topk", LEARNED, k=K),
+        dictionary_learning(tmp_path, "AutoEncoderNew", {**LINEAR, "decoder.bias": BIAS}),
+    ):
+        with pytest.raises(InputError, match=f"another library: give {made}$"):
+            SparseAutoencoder.load(made.partition(":")[2])
+
+
 def test_shapes_that_disagree_are_named(tmp_path: Path) -> None:
     place = saelens(tmp_path / "a", "topk", {**LEARNED, "b_dec": BIAS[1:]}, k=K)
     with pytest.raises(InputError, match=r"b_dec must be of shape \(12\), got \(11,\)"):
