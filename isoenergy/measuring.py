@@ -38,7 +38,8 @@ Codes = tuple[SparseCodes, SparseCodes]
 
 RANKS = (1, 5, 10)
 _BLOCK_ROWS = 4096
-_LEAST_VARIANCE = 1e-30
+_LEAST_VARIANCE = 1e-9
+"""As a share of the rows' squares; less is rounding, and rows that are all one have none."""
 _VARIANTS: tuple[Intervention, ...] = ("reconstructed", "bimodal")
 
 
@@ -137,7 +138,8 @@ def _concepts(
 ) -> dict[str, Interval]:
     intervals = concept_intervals(sums, statistics.classes(), sae.config.dim)
     variance = sums.squares - np.stack([np.square(mean).sum(axis=0) for mean in prepared.means]) * sums.pairs
-    centred = 1 - (sums.errors / np.maximum(variance, _LEAST_VARIANCE)).mean(axis=0)
+    variance[variance <= _LEAST_VARIANCE * sums.squares] = np.nan
+    centred = 1 - (sums.errors / variance).mean(axis=0)
     return {
         "r2": intervals["r2"],
         "r2_centred": Interval.of_weighted(centred, most=1.0),

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from isoenergy.errors import InputError
@@ -16,7 +16,7 @@ from isoenergy.statistics.concept_statistics import merged_code_matrix
 Floats = npt.NDArray[np.floating]
 
 
-class AlignedSAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class AlignedSAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """`isoenergy.fit` and its first autoencoder.
 
     transform returns `(rows, atoms)` codes, a CSR matrix; inverse_transform what they rebuild, rows of unit norm

@@ -105,6 +105,12 @@ def test_a_table_has_every_measure(found: Evaluation) -> None:
     assert table.loc["r@10_kept", "value"] > 0
 
 
+def test_one_pair_has_no_variance_about_its_mean(fit: Fit, held: tuple[np.ndarray, np.ndarray]) -> None:
+    found = isoenergy.evaluate(fit, *(part[:1] for part in held))
+    assert np.isnan([found["r2_centred"].value, found["r2_centred"].low]).all()
+    assert np.isfinite(found["r2"].value)
+
+
 def test_what_cannot_be_measured_is_said(fit: Fit, held: tuple[np.ndarray, np.ndarray]) -> None:
     images, texts = held
     with pytest.raises(InputError, match="images and texts have 500 and 499 rows"):

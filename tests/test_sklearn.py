@@ -29,6 +29,7 @@ def test_it_is_what_fit_trains() -> None:
     np.testing.assert_allclose(found, dense(codes.indices, codes.values, 32), atol=1e-6)
     np.testing.assert_allclose(theirs.inverse_transform(theirs.transform(texts)), ours.decode(codes), atol=1e-5)
     assert repr(theirs.atoms_) == repr(ours.atoms)
+    assert theirs.get_feature_names_out().tolist() == [f"alignedsae{atom}" for atom in range(32)]
 
 
 def test_codes_go_into_a_pipeline() -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote
 
 import uvicorn
@@ -30,6 +30,16 @@ from isoenergy.store.picture_columns import columns_of, image_folder
 
 Sae = SparseAutoencoder | str | Path
 _CACHE = "cache"
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """What `isoenergy.fit` returns."""
+
+    @property
+    def saes(self) -> Mapping[str, SparseAutoencoder]:
+        """Its autoencoders, by name."""
+        ...
 
 
 def open_exploration(
@@ -75,11 +85,13 @@ def open_exploration(
     )
 
 
-def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae]) -> dict[str, SparseAutoencoder]:
+def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae] | Fitted) -> dict[str, SparseAutoencoder]:
     """Return autoencoders by name: that of a mapping, or the last part of their place.
 
     A folder that is none but holds some stands for these. Raises InputError if there is none.
     """
+    if isinstance(saes, Fitted):
+        saes = saes.saes
     if isinstance(saes, Mapping):
         return {name: _loaded(sae) for name, sae in saes.items()}
     given = [saes] if isinstance(saes, SparseAutoencoder | str | Path) else list(saes)
@@ -159,7 +171,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def explore(
-    saes: Sae | Sequence[Sae] | Mapping[str, Sae],
+    saes: Sae | Sequence[Sae] | Mapping[str, Sae] | Fitted,
     store: EmbeddingStore | str | Path,
     *,
     output: str | Path | None = None,
@@ -170,9 +182,9 @@ def explore(
 ) -> ServedPage:
     """Serve a page that shows autoencoders on a store, from this process; in a notebook it shows itself.
 
-    saes: an autoencoder, its place, several, or a mapping from names. output: where notes and codes are kept; a
-    temporary folder if there is none. encoder, images, most_pairs, seed: see `open_exploration`. It listens on the
-    loopback alone, and asks for the token that is in its `url`; `close()` ends it.
+    saes: an autoencoder, its place, several, a mapping from names, or what `fit` returned. output: where notes and
+    codes are kept; a temporary folder if there is none. encoder, images, most_pairs, seed: see `open_exploration`. It
+    listens on the loopback alone, and asks for the token that is in its `url`; `close()` ends it.
     Raises InputError for what cannot be explored.
     """
     opened = store if isinstance(store, EmbeddingStore) else EmbeddingStore.open(str(store))

@@ -237,6 +237,7 @@ def test_notes_of_two_pages_on_one_output_are_all_kept(tmp_path: Path):
 def test_a_fit_shows_its_autoencoders(tmp_path: Path):
     some: Any = None
     fit = Fit({"a": make_sae(0), "b": make_sae(1)}, [], some, some, some)
+    assert named_saes(fit) == fit.saes
     page = fit.explore(make_store(tmp_path), output=tmp_path / "output", encoder=KnowingEncoder(*arrays()))
     request = Request(f"{page.url.split('?')[0]}api/about", headers={TOKEN_HEADER: page.url.split("token=")[1]})
     with urlopen(request) as answer:
