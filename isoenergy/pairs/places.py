@@ -11,7 +11,7 @@ from itertools import takewhile
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
 from isoenergy.pairs.source_names import MAGIC, expanded, is_pattern, listed_names, listed_places, literal_folder
 from isoenergy.storage.files import absolute_uri, object_tag, open_filesystem, without_secrets
 
@@ -83,7 +83,7 @@ def place_of(uri: str) -> Place:
         if filesystem.isfile(root):
             folder, _, name = root.rpartition("/")
             return Place(filesystem, folder, [name], [])
-        if filesystem.isdir(root):
+        if is_folder(filesystem, root):
             return Place(filesystem, root, [], find_files(filesystem, root))
         if not is_pattern(uri):
             raise _nowhere(uri, uri)
@@ -165,7 +165,17 @@ def absolute_source(uri: str) -> str:
 
 def _exists(uri: str) -> bool:
     filesystem, path = open_filesystem(uri)
-    return bool(filesystem.isfile(path) or filesystem.isdir(path))
+    return bool(filesystem.isfile(path)) or is_folder(filesystem, path)
+
+
+def is_folder(filesystem: AbstractFileSystem, path: str) -> bool:
+    """Return whether there is a folder; raises InputError if nobody answers there."""
+    try:
+        return bool(filesystem.isdir(path))
+    except InputError:
+        raise
+    except Exception as error:  # each filesystem has exceptions of its own
+        raise InputError(f"{without_secrets(path)} cannot be reached ({in_brief(error)})") from error
 
 
 def _kind(filesystem: AbstractFileSystem, path: str, listings: dict[str, dict[str, str]]) -> str | None:
@@ -179,7 +189,7 @@ def _kind(filesystem: AbstractFileSystem, path: str, listings: dict[str, dict[st
             listings[folder] = {}
     kind = listings[folder].get(name)
     if kind not in ("file", "directory") and not (listings[folder] and not isinstance(filesystem, LocalFileSystem)):
-        kind = "file" if filesystem.isfile(path) else "directory" if filesystem.isdir(path) else None
+        kind = "file" if filesystem.isfile(path) else "directory" if is_folder(filesystem, path) else None
     return kind
 
 
@@ -198,7 +208,7 @@ def _common(folders: Sequence[str]) -> str:
 
 def _nowhere(uri: str, name: str) -> InputError:
     of = "" if name == uri else f", of {without_secrets(uri)},"
-    return InputError(f"{without_secrets(name)}{of} does not exist; give a file or a folder of image-text pairs")
+    return InputError(f"{without_secrets(name)}{of} does not exist; give a file or a folder that does")
 
 
 def ending(files: Sequence[str], suffixes: Sequence[str], wanted: bool = True) -> list[str]:

@@ -51,7 +51,8 @@ class EmbeddingStore(StoreContents):
             manifest = Manifest.from_json(filesystem.cat_file(f"{root}/manifest.json").decode())
         except FileNotFoundError as error:
             raise InputError(
-                f"{uri} is not an embedding store: it has no manifest.json; make one with `isoenergy embed`"
+                f"{uri} is not an embedding store: it has no manifest.json; make one of pairs with `isoenergy embed`, "
+                f"or of embeddings with `isoenergy import`"
             ) from error
         except (ValueError, TypeError) as error:
             raise InputError(f"{uri}/manifest.json is not a manifest ({error})") from error

@@ -10,7 +10,7 @@ from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW
 from isoenergy.pairs.formats.parquet import SPOILT, SUFFIXES
 from isoenergy.pairs.formats.schemas import ROLES
 from isoenergy.pairs.formats.table import SUFFIXES as TABLES
-from isoenergy.pairs.places import Place, ending, place_of, require_utf8
+from isoenergy.pairs.places import Place, ending, is_folder, place_of, require_utf8
 from isoenergy.pairs.source_names import is_pattern, listed_places
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.storage.files import open_filesystem, without_secrets
@@ -26,7 +26,7 @@ from isoenergy.store.column_files import (
     RenamedColumns,
     TextColumns,
 )
-from isoenergy.store.paired_vectors import RENAMED, VectorFiles, is_vector
+from isoenergy.store.paired_vectors import LEAST_WIDTH, RENAMED, VectorFiles, is_vector
 
 _ARRAYS = (NPY, NPZ, SAFETENSORS)
 _READ = (*_ARRAYS, *SUFFIXES, *ARROW)
@@ -45,7 +45,7 @@ def holds_vectors(uri: str) -> bool:
         filesystem, root = open_filesystem(uri)
         if filesystem.isfile(f"{root}/manifest.json"):  # a store may have many files
             return False
-        if not is_pattern(uri) and not filesystem.isfile(root) and not filesystem.isdir(root):
+        if not is_pattern(uri) and not filesystem.isfile(root) and not is_folder(filesystem, root):
             return False
     place = place_of(uri)
     files = place.named + place.found
@@ -131,10 +131,12 @@ def _open(at: FilePlace, modalities: Sequence[str] = ()) -> ColumnFile:
 def _of_arrays(at: FilePlace, arrays: Sequence[StoredArray], modalities: Sequence[str]) -> ArrayColumns:
     """Return the arrays of a file that have a vector, a number or a text a row, of which there are as many.
 
-    Those of other lengths are left out, but for vectors, unless `modalities` are named and these are none.
+    Those of other lengths are left out, but for what may be modalities: where they are named, these, else all vectors
+    that are wide enough.
     """
     vectors = [array for array in arrays if array.is_vectors]
-    asked = [array for array in vectors if {array.name, _modality(array.name)} & {*modalities}] or vectors
+    named = [array for array in vectors if {array.name, _modality(array.name)} & {*modalities}]
+    asked = named or [array for array in vectors if array.shape[1] >= LEAST_WIDTH] or vectors
     counts = {array.shape[0] for array in asked}
     if len(counts) > 1:
         each = ", ".join(f"{array.shape[0]:,} rows in {array.name}" for array in asked)
@@ -151,8 +153,8 @@ def _of_arrays(at: FilePlace, arrays: Sequence[StoredArray], modalities: Sequenc
     called = {array.name: _modality(array.name) if array.is_vectors else array.name for array in taken}
     if len({*called.values()}) < len(taken):
         called = {array.name: array.name for array in taken}
-    named = {called[array.name]: array for array in taken}
-    return ArrayColumns(at, rows, tuple(sorted(named.items(), key=lambda item: _order(item[0]))), left)
+    columns = {called[array.name]: array for array in taken}
+    return ArrayColumns(at, rows, tuple(sorted(columns.items(), key=lambda item: _order(item[0]))), left)
 
 
 def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]) -> dict[str, Sequence[ColumnFile]]:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -227,16 +228,19 @@ def test_arrays_in_a_zip_are_columns(save: Any, tmp_path: Path) -> None:
 
 def test_arrays_of_other_lengths_are_named_and_modalities_choose_among_them(tmp_path: Path) -> None:
     source = str(tmp_path / "v.npz")
-    arrays = {"image": vectors(6, 0), "text": vectors(6, 1), "means": vectors(2, 2), "order": np.arange(9)}
-    np.savez(source, **arrays, scale=np.array(3.5))
+    arrays = {"image": vectors(6, 0), "text": vectors(6, 1), "order": np.arange(9), "axes": vectors(9, 0)[:, :3]}
+    np.savez(source, **arrays)
+    assert list(open_vectors(source).widths) == ["image", "text"]
+    np.savez(source, **arrays, means=vectors(2, 2), scale=np.array(3.5))
     with pytest.raises(InputError, match=r"2 rows in means, which belong together; .* or --modalities that have as"):
         open_vectors(source)
     files = open_vectors(source, ("image", "text"))
     assert list(files.widths) == ["image", "text"]
     left = [line for line in files.plan() if line.startswith("left out")]
     assert left == [
-        "left out    means: <f2 of shape (2, 16), and there are 6 rows",
         "left out    order: <i8 of shape (9,), and there are 6 rows",
+        "left out    axes: <f2 of shape (9, 3), and there are 6 rows",
+        "left out    means: <f2 of shape (2, 16), and there are 6 rows",
         "left out    scale: <f8 of shape (), and there are 6 rows",
     ]
 
@@ -430,3 +434,11 @@ def test_files_on_the_web_are_listed_by_braces_and_read_by_ranges(
     monkeypatch.setattr(Ranged, "knows_ranges", False)
     with pytest.raises(InputError, match=r"its server gives no ranges of bytes"):
         open_vectors(source.partition("::")[0])
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"{place}/\S*_0.npy cannot be reached"):
+            open_vectors(f"http://{place}/{{img_emb,text_emb}}_0.npy")

@@ -62,7 +62,10 @@ class ForeignSource:
         if self.uri.startswith(_HUB):
             from isoenergy.storage.hub import snapshot  # the hub's client takes a second to import
 
-            organisation, model, *inside = self.uri.removeprefix(_HUB).removeprefix("//").split("/")
+            organisation, _, rest = self.uri.removeprefix(_HUB).removeprefix("//").partition("/")
+            model, *inside = rest.split("/")
+            if not (organisation and model):
+                raise InputError(f"{self} is no name on the hub; expected {self.layout}:hf:ORG/NAME or …/NAME/FOLDER")
             wanted = tuple("/".join([*inside, name]) for name in names)
             return snapshot(f"{organisation}/{model}", wanted, wanted[-1:]).joinpath(*inside)
         if "://" not in self.uri:

@@ -290,6 +290,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     [
         ("saelens:", "names no folder"),
         ("saelens:/nowhere", "expected cfg.json and sae_weights.safetensors"),
+        ("saelens:hf:ORG", "expected saelens:hf:ORG/NAME"),
         ("sparsify:memory://nowhere", "expected cfg.json and sae.safetensors"),
         ("overcomplete:/nowhere/sae.pt?kind=mp&k=3", "expected sae.pt"),
     ],
