@@ -20,21 +20,20 @@ from isoenergy.evaluation.results import CURVES_FILE
 from isoenergy.interventions.removal import permuted_classes
 from isoenergy.metrics.bridges import (
     fda,
-    gamma_bridge,
+    gamma_bridges,
     region_masses,
     rho,
     score_agreement,
     shuffled_bridge,
     sigma_bridge,
     sigma_bridge_at,
-    transport_bridge,
 )
 from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_side
 from isoenergy.metrics.gram_panels import gram_at
 from isoenergy.metrics.transport import strongest_atoms
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.bootstrap import REPLICATES, Interval
-from isoenergy.statistics.concept_statistics import classes_of_scores, energy_share, merged_code_matrix
+from isoenergy.statistics.concept_statistics import energy_share, merged_code_matrix
 from isoenergy.statistics.thresholds import EPSILON
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
@@ -81,7 +80,9 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
     fitted = Fitted.load(inputs["fit"])
     classes, share = fitted.classes, statistics.energy_share(fitted.classes.bimodal)
-    entries, gamma = sigma_bridge(fitted.known, dictionary), gamma_bridge(statistics, dictionary)
+    energies = [(statistics.image.energy, statistics.text.energy), *_replicated_energies(bootstrap)]
+    gamma, *replicates = gamma_bridges(energies, dictionary)
+    entries = sigma_bridge(fitted.known, dictionary)
     sigma = sigma_bridge_at(entries, statistics, dictionary)
     _save_pattern(entries, dictionary, output / _PATTERN_FILE)
     permuted = [
@@ -94,8 +95,12 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         [fda(region_masses(gamma, each), part) for each, part in zip(permuted, shares, strict=True)]
     )
     found_fda = fda(region_masses(gamma, classes), share)
-    fda_replicates, through_bimodal = _gamma_replicates(gamma, dictionary, bootstrap, fitted.known.modality_score)
-    np.save(output / _GAMMA_FILE, through_bimodal)
+    fda_replicates = [
+        fda(region_masses(bridge, classes), float(energy_share(image + text, classes.bimodal)))
+        for bridge, (image, text) in zip(replicates, energies[1:], strict=True)
+    ]
+    curves = [_curve(bridge, fitted.known.modality_score) for bridge in (gamma, *replicates)]
+    np.save(output / _GAMMA_FILE, np.concatenate(curves, axis=1))
     return {
         "rho": rho(region_masses(sigma, classes)),
         "rho_shuffled_pairs": rho(region_masses(shuffled_bridge(statistics, dictionary), classes)),
@@ -191,25 +196,12 @@ def _save_pattern(sigma: sparse.csr_array, dictionary: npt.NDArray[np.floating],
     save_file(arrays, file)
 
 
-def _gamma_replicates(
-    gamma: sparse.csr_array, dictionary: npt.NDArray[np.floating], sums: BootstrapSums, score: Floats
-) -> tuple[list[float], Floats]:
-    """Return FDA in some replicates, none for too many atoms, and the Γ-bridge's curve, itself first.
-
-    score: of the pairs that classes are fitted on, `(atoms,)`. Each replicate is a transport problem: the cost grows
-    faster than live atoms².
-    """
+def _replicated_energies(sums: BootstrapSums) -> list[tuple[Floats, Floats]]:
+    """Return the energies in some replicates, none for too many atoms: what each costs grows faster than atoms²."""
     live = int((sums.energy[:, 0] > 0).sum())
     replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
     replicates = replicates if replicates >= _FEWEST_REPLICATES else 0
-    classes = classes_of_scores(score)
-    found, curves = [], [_curve(gamma, score)]
-    for column in range(1, 1 + replicates):
-        image, text = sums.image_second[:, column], sums.text_second[:, column]
-        bridge = transport_bridge(dictionary, image, text)
-        found.append(fda(region_masses(bridge, classes), float(energy_share(image + text, classes.bimodal))))
-        curves.append(_curve(bridge, score))
-    return found, np.concatenate(curves, axis=1)
+    return [(sums.image_second[:, column], sums.text_second[:, column]) for column in range(1, 1 + replicates)]
 
 
 def _curve(bridge: sparse.csr_array, score: Floats) -> Floats:

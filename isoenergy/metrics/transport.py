@@ -11,6 +11,7 @@ from isoenergy.metrics.gram_panels import unit_rows
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.intp]
 
 MOST_TRANSPORTED = 16_384
 """Atoms of a dictionary whose energy is moved, 11 GB: of more, those with the most energy (`strongest_atoms`)."""
@@ -23,21 +24,51 @@ def transport_plan(a: Rows, b: Rows, mass_a: Rows, mass_b: Rows) -> tuple[sparse
     a: `(n, dim)`; b: `(m, dim)`; mass_a: `(n,)`; mass_b: `(m,)`, not negative; each is scaled to a sum of 1. The plan
     is `(n, m)`; rows of atoms without mass are empty. Where several plans are cheapest (atoms that are equal), which
     one is returned is the solver's choice. No mass on one side: an empty plan at cost NaN.
-    Time and memory grow with the atoms that have mass, n·m.
+    Time and memory grow with the atoms that have mass, n·m. Of several masses at the same places: `TransportPlans`.
     Raises UserWarning if the solver does not converge, ValueError if rows or masses are not finite.
     """
-    mass_a, mass_b = np.asarray(mass_a, np.float64), np.asarray(mass_b, np.float64)
-    for mass in (mass_a, mass_b):
-        if not (np.isfinite(mass).all() and (mass >= 0).all()):
-            raise ValueError("masses must be finite and not negative")
-    shape = len(a), len(b)
-    if not (mass_a.any() and mass_b.any()):
-        return sparse.csr_array(shape, dtype=np.float64), float("nan")
-    sources, targets = np.flatnonzero(mass_a), np.flatnonzero(mass_b)
-    solved, cost = _solve(a[sources], b[targets], mass_a[sources] / mass_a.sum(), mass_b[targets] / mass_b.sum())
-    rows, columns = np.nonzero(solved)
-    plan = sparse.csr_array((solved[rows, columns], (sources[rows], targets[columns])), shape)
-    return plan, cost
+    return TransportPlans(a, b).cheapest(mass_a, mass_b)
+
+
+class TransportPlans:
+    """Plans between the same places under changing masses: all but the first begin where the first has ended."""
+
+    def __init__(self, a: Rows, b: Rows) -> None:
+        """a: `(n, dim)`; b: `(m, dim)`."""
+        self._a, self._b = a, b
+        self._potentials: tuple[Floats, Floats] | None = None
+
+    def cheapest(self, mass_a: Rows, mass_b: Rows) -> tuple[sparse.csr_array, float]:
+        """Return the cheapest plan and its cost: see `transport_plan`."""
+        mass_a, mass_b = np.asarray(mass_a, np.float64), np.asarray(mass_b, np.float64)
+        for mass in (mass_a, mass_b):
+            if not (np.isfinite(mass).all() and (mass >= 0).all()):
+                raise ValueError("masses must be finite and not negative")
+        shape = len(self._a), len(self._b)
+        if not (mass_a.any() and mass_b.any()):
+            return sparse.csr_array(shape, dtype=np.float64), float("nan")
+        chosen = np.flatnonzero(mass_a), np.flatnonzero(mass_b)
+        masses = mass_a[chosen[0]] / mass_a.sum(), mass_b[chosen[1]] / mass_b.sum()
+        solved, cost = self._solve(chosen, masses)
+        rows, columns = np.nonzero(solved)
+        plan = sparse.csr_array((solved[rows, columns], (chosen[0][rows], chosen[1][columns])), shape)
+        return plan, cost
+
+    def _solve(self, chosen: tuple[Integers, Integers], masses: tuple[Floats, Floats]) -> tuple[Floats, float]:
+        """Return the plan between chosen rows, and its cost; masses are positive and sum to 1."""
+        import ot  # POT costs a second to import and few metrics need it
+
+        costs = _costs(self._a[chosen[0]], self._b[chosen[1]])
+        known = self._potentials
+        begin = None if known is None else tuple(part[own] for part, own in zip(known, chosen, strict=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            plan, log = ot.emd(*masses, costs, numItermax=_MOST_ITERATIONS, log=True, potentials_init=begin)
+        if known is None:
+            self._potentials = np.zeros(len(self._a)), np.zeros(len(self._b))
+            for part, own, found in zip(self._potentials, chosen, (log["u"], log["v"]), strict=True):
+                part[own] = found
+        return plan, float(log["cost"])
 
 
 def strongest_atoms(energy: Floats, most: int = MOST_TRANSPORTED) -> npt.NDArray[np.bool_]:
@@ -77,16 +108,6 @@ def transport_gap(images: Rows, texts: Rows) -> TransportGap:
     best = cheapest_assignment(_costs(images, texts))  # of equal masses none is split
     error = np.std(best.row_potentials + best.column_potentials, ddof=1) / np.sqrt(n) if n > 1 else float("nan")
     return TransportGap(float(best.costs.mean()), float(error))
-
-
-def _solve(a: Rows, b: Rows, mass_a: Floats, mass_b: Floats) -> tuple[Floats, float]:
-    """Return the `(n, m)` plan and its cost; masses are positive and sum to 1."""
-    import ot  # POT costs a second to import and few metrics need it
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plan, log = ot.emd(mass_a, mass_b, _costs(a, b), numItermax=_MOST_ITERATIONS, log=True)
-    return plan, float(log["cost"])
 
 
 def _costs(a: Rows, b: Rows) -> Floats:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from isoenergy.metrics.transport import strongest_atoms, transport_gap, transport_plan
+from isoenergy.metrics.transport import TransportPlans, strongest_atoms, transport_gap, transport_plan
 from tests.metrics.cases import plan_by_linear_program, random_dictionary, unit
 
 
@@ -31,6 +31,17 @@ def test_the_same_masses_stay_where_they_are() -> None:
     plan, cost = transport_plan(dictionary, dictionary, mass, mass)
     np.testing.assert_allclose(plan.toarray(), np.diag(mass / 45), atol=1e-15)
     assert cost == pytest.approx(0, abs=1e-15)
+
+
+def test_plans_that_begin_where_others_ended_are_the_cheapest_too() -> None:
+    generator, places = np.random.default_rng(0), random_dictionary(0, 60, 6)
+    plans = TransportPlans(places, places)
+    for _ in range(6):
+        masses = generator.gamma(0.5, size=(2, 60)) * (generator.uniform(size=(2, 60)) < 0.8)
+        plan, cost = plans.cheapest(*masses)
+        expected_plan, expected_cost = transport_plan(places, places, *masses)
+        np.testing.assert_allclose(plan.toarray(), expected_plan.toarray(), atol=1e-12)
+        assert cost == pytest.approx(expected_cost, abs=1e-12)
 
 
 def test_of_too_many_atoms_those_with_the_most_energy_are_moved() -> None:
