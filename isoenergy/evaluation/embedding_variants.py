@@ -64,8 +64,10 @@ class VariantSet:
     atoms: Mapping[str, AtomWeights] = field(default_factory=dict)
     """By base; none for the embeddings themselves."""
 
-    def only(self, names: Container[str]) -> "VariantSet":
-        """Return the variants of these names, without the sweeps."""
+    def only(self, names: Container[str] | None) -> "VariantSet":
+        """Return the variants of these names, without the sweeps; all for None."""
+        if names is None:
+            return self
         kept = tuple(each for each in self.variants if each.name in names and not each.sweep)
         bases = {each.base for each in kept}
         return VariantSet(kept, {base: weights for base, weights in self.atoms.items() if base in bases})
@@ -91,18 +93,25 @@ class VariantSet:
             yield variant, *variant.closing(*current)
 
 
-def original_variants(fitted: Fitted, seed: int) -> VariantSet:
-    """Return the embeddings as they are, and each baseline on them."""
-    return VariantSet((EmbeddingVariant(ORIGINAL, ORIGINAL), *_baselines(ORIGINAL, fitted.moments, seed)))
+def original_variants(fitted: Fitted, seed: int, names: Container[str] | None = None) -> VariantSet:
+    """Return the embeddings as they are, and each baseline on them; names: as `sae_variants` takes them."""
+    as_they_are = EmbeddingVariant(ORIGINAL, ORIGINAL)
+    return VariantSet((as_they_are, *_baselines(ORIGINAL, fitted.moments, seed, names))).only(names)
 
 
-def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int) -> VariantSet:
-    """Return what an SAE rebuilds, as `atom_variants` does, and each baseline on the reconstruction."""
-    found = atom_variants(fitted.known, sae, seed)
-    return VariantSet((*found.variants, *_baselines(RECONSTRUCTED, fitted.moments, seed)), found.atoms)
+def sae_variants(fitted: Fitted, sae: SparseAutoencoder, seed: int, names: Container[str] | None = None) -> VariantSet:
+    """Return what an SAE rebuilds, as `atom_variants` does, and each baseline on the reconstruction.
+
+    names: of those that are wanted, without the sweeps; None: all. What is not wanted is not computed.
+    """
+    found = atom_variants(fitted.known, sae, seed, names)
+    baselines = _baselines(RECONSTRUCTED, fitted.moments, seed, names)
+    return VariantSet((*found.variants, *baselines), found.atoms).only(names)
 
 
-def atom_variants(known: ConceptStatistics, sae: SparseAutoencoder, seed: int) -> VariantSet:
+def atom_variants(
+    known: ConceptStatistics, sae: SparseAutoencoder, seed: int, names: Container[str] | None = None
+) -> VariantSet:
     """Return what an SAE rebuilds: from all atoms, classes of them, and controls.
 
     reconstructed, bimodal, unimodal: from all, the bimodal, the unimodal atoms. matched_removal: without as many atoms
@@ -111,7 +120,7 @@ def atom_variants(known: ConceptStatistics, sae: SparseAutoencoder, seed: int) -
     the unimodal atoms. less_unimodal: x - D z_unimodal, the rows less what the unimodal atoms rebuild: what no atom
     explains stays, which decoding the bimodal atoms alone loses. equalised: D (g z), with the gains g of
     `equalising_gains`, an atom and modality: the removal without a cut; less_unequal: x - D ((1 - g) z). Of raw rows
-    there are none that subtract.
+    there are none that subtract. names: as `sae_variants` takes them.
     """
     classes = known.classes()
     dictionary = sae.dictionary.detach()
@@ -128,13 +137,15 @@ def atom_variants(known: ConceptStatistics, sae: SparseAutoencoder, seed: int) -
     }
     if sae.config.input == "raw":
         atoms = {base: weights for base, weights in atoms.items() if not weights.subtracted}
-    inside = AtomSubspace.of(dictionary, known.energy, classes.bimodal).projector()
-    outside = AtomSubspace.of(dictionary, known.energy, classes.unimodal).rejector()
+    subspaces = {
+        "bimodal_subspace": lambda: AtomSubspace.of(dictionary, known.energy, classes.bimodal).projector(),
+        "without_unimodal_subspace": lambda: AtomSubspace.of(dictionary, known.energy, classes.unimodal).rejector(),
+    }
+    maps = {name: make() for name, make in subspaces.items() if names is None or name in names}
     return VariantSet(
         (
             *(EmbeddingVariant(base, base) for base in atoms),
-            EmbeddingVariant("bimodal_subspace", RECONSTRUCTED, GapClosing(inside, inside)),
-            EmbeddingVariant("without_unimodal_subspace", RECONSTRUCTED, GapClosing(outside, outside)),
+            *(EmbeddingVariant(name, RECONSTRUCTED, GapClosing(side, side)) for name, side in maps.items()),
         ),
         atoms,
     )
@@ -164,9 +175,13 @@ def rebuilding(
     return rows
 
 
-def _baselines(base: str, moments: PairMoments, seed: int) -> list[EmbeddingVariant]:
+def _baselines(base: str, moments: PairMoments, seed: int, names: Container[str] | None) -> list[EmbeddingVariant]:
     dim = moments.dim
-    maps = {name: way.linear(moments, seed) for name, way in WAYS.items() if way.linear is not None}
+    maps = {
+        name: way.linear(moments, seed)
+        for name, way in WAYS.items()
+        if way.linear is not None and (names is None or name in names)
+    }
     sweeps = [
         *((("midpoint_shift", step), midpoint_shift(moments, step)) for step in STEPS),
         *((("without_gap_dimensions", k), without_gap_dimensions(moments, k)) for k in GAP_DIMENSIONS if k < dim),

@@ -50,9 +50,7 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
         sums = load_means(inputs["pairs"])
         return size | _by_variant(variants, lambda _: unit, lambda _: sums.means, size, config)
     sae = SparseAutoencoder.load(config.sae.uri)
-    variants = sae_variants(fitted, sae, seed)
-    if config.headline:
-        variants = variants.only(HEADLINE)
+    variants = sae_variants(fitted, sae, seed, HEADLINE if config.headline else None)
     bootstrap = load_bootstrap(inputs["statistics"])
     dictionary = sae.dictionary.detach().numpy()
     rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))

@@ -189,9 +189,7 @@ class _Setup:
             unit = unit_rows(held.images), unit_rows(held.texts)
             return cls(held, original_variants(fitted, config.draw.seed), lambda _: unit, None)
         sae = SparseAutoencoder.load(config.sae.uri)
-        variants = sae_variants(fitted, sae, config.draw.seed)
-        if config.headline:
-            variants = variants.only(HEADLINE)
+        variants = sae_variants(fitted, sae, config.draw.seed, HEADLINE if config.headline else None)
         rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
         return cls(held, variants, rows, sae)
 

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from isoenergy.metrics.retrieval import BLOCK_ENTRIES, TIE, cosines, directions, nearer_and_as_near
@@ -22,6 +23,8 @@ RANK = 10
 KINDS = ("image", "text", "both")
 """What a document holds, by its number."""
 _IMAGE, _TEXT, _BOTH = range(3)
+_TIED = 3 * TIE
+"""How far below the tenth a document may be that is as near as one that is as near as the tenth, and rounding."""
 
 Integers = npt.NDArray[np.int64]
 Modality = Literal["image", "text"]
@@ -81,12 +84,34 @@ class MixedGallery:
             out = own | (same & (self.kinds != _IMAGE))
         return out
 
+    def asked(self, modality: Modality, queries: Integers, block: int = 1024) -> "Asked":
+        """Return images, or texts, of these numbers, with what is right for each."""
+        parts = _blocks(queries, block)
+        right, left_out = (
+            _stacked([sparse.csr_array(which(modality, part)) for part in parts], len(self.kinds))
+            for which in (self.right, self.left_out)
+        )
+        return Asked(modality, queries, right, left_out)
+
     def answerable(self, modality: Modality, block: int = 1024) -> Integers:
         """Return the images, or texts, for which some document is right."""
         everything = np.arange(len(self.image_label if modality == "image" else self.text_label))
         some = [self.right(modality, part).any(1) for part in _blocks(everything, block)]
         queries: Integers = everything[np.concatenate([np.zeros(0, bool), *some])]
         return queries
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is looked up in a gallery, and what is right for it: the same whatever is made of the embeddings."""
+
+    modality: Modality
+    queries: Integers
+    """`(queries,)` numbers of images, or texts, for which `MixedGallery.answerable`."""
+    right: sparse.csr_array
+    """`(queries, n)` bool"""
+    left_out: sparse.csr_array
+    """`(queries, n)` bool"""
 
 
 @dataclass(frozen=True)
@@ -100,61 +125,89 @@ class MixedResults:
     a query that finds nothing."""
 
 
-def mixed_retrieval(
-    gallery: MixedGallery, images: Tensor, texts: Tensor, modality: Modality, queries: Integers
-) -> MixedResults:
-    """Look images, or texts, of these numbers up in the gallery.
+def mixed_retrieval(gallery: MixedGallery, images: Tensor, texts: Tensor, asked: Asked) -> MixedResults:
+    """Look images, or texts, up in the gallery that they were asked of.
 
-    images: `(n, dim)`; texts: `(m, dim)`; queries: numbers for which `answerable`. Exact; memory does not grow with
-    queries · documents.
+    images: `(n, dim)`; texts: `(m, dim)`. Exact; memory does not grow with queries · documents.
     """
     documents = gallery.rows(images, texts)
-    asking = directions(images if modality == "image" else texts)
-    own_kind = gallery.kinds == KINDS.index(modality)
+    asking = directions(images if asked.modality == "image" else texts)[torch.from_numpy(asked.queries)]
+    own_kind = gallery.kinds == KINDS.index(asked.modality)
     ndcg, own = [np.zeros(0)], [np.zeros(0)]
-    for part in _blocks(queries, max(1, BLOCK_ENTRIES // len(documents))):
-        similarity = cosines(asking[torch.from_numpy(part)], documents)
-        left_out = gallery.left_out(modality, part)
-        similarity.masked_fill_(torch.from_numpy(left_out), -torch.inf)
-        right = gallery.labelled(modality, part) & ~left_out
+    block = max(1, BLOCK_ENTRIES // len(documents))
+    for start in range(0, len(asking), block):
+        some = slice(start, start + block)
+        similarity = cosines(asking[some], documents)
+        similarity[_entries(asked.left_out[some])] = -torch.inf
         last = similarity.topk(min(RANK, len(documents)), dim=1).values[:, -1:]
-        ndcg.append(_ndcg(similarity, right, last))
-        own.append(_share_of_first(similarity, own_kind, last))
+        near, number = _first(similarity.numpy(), last.numpy())
+        ndcg.append(_ndcg(similarity, near, asked.right[some], last))
+        own.append(_share_of_first(near, own_kind[number], last.numpy()))
     return MixedResults(np.concatenate(ndcg), np.concatenate(own))
 
 
-def _ndcg(similarity: Tensor, right: npt.NDArray[np.bool_], last: Tensor) -> npt.NDArray[np.float64]:
+def _first(
+    similarity: npt.NDArray[np.float32], last: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], Integers]:
+    """`(queries, few)` cosines of the first ten and of what ties with one, at -∞ behind them, and their documents."""
+    count = similarity.shape[1]
+    query, document = np.divmod(np.flatnonzero(similarity >= last - _TIED), max(count, 1))
+    found = similarity[query, document] > -np.inf
+    query, document = query[found], document[found]
+    counts = np.bincount(query, minlength=len(similarity))
+    place = np.arange(len(query)) - (counts.cumsum() - counts)[query]
+    near = np.full((len(similarity), counts.max(initial=0)), -np.inf, similarity.dtype)
+    number = np.zeros(near.shape, np.int64)
+    near[query, place], number[query, place] = similarity[query, document], document
+    return near, number
+
+
+def _ndcg(
+    similarity: Tensor, near: npt.NDArray[np.float32], right: sparse.csr_array, last: Tensor
+) -> npt.NDArray[np.float64]:
     """Only right documents as near as the tenth gain: the mean discount of the places that each may have."""
     discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, RANK + 2)))])
     gained = np.zeros(len(similarity))
-    query, document = (torch.from_numpy(part) for part in np.nonzero(right))  # few of all
+    query, document = _entries(right)
     cosine = similarity[query, document]
-    near = (cosine >= last[query, 0] - TIE) & (cosine > -torch.inf)
-    query, document = query[near], document[near]
-    for some in torch.arange(len(query)).split(max(1, BLOCK_ENTRIES // similarity.shape[1])):
-        rows = similarity[query[some]]
-        nearer, as_near = (part.numpy() for part in nearer_and_as_near(rows, rows.gather(1, document[some, None]), TIE))
+    gains = (cosine >= last[query, 0] - TIE) & (cosine > -torch.inf)
+    query, cosine = query[gains], cosine[gains]
+    for some in torch.arange(len(query)).split(max(1, BLOCK_ENTRIES // max(1, near.shape[1]))):
+        rows = torch.from_numpy(near)[query[some]]
+        nearer, as_near = (part.numpy() for part in nearer_and_as_near(rows, cosine[some, None], TIE))
         before, after = (discounts[np.minimum(places, RANK)] for places in (nearer, nearer + as_near))
         np.add.at(gained, query[some].numpy(), (after - before) / as_near)
-    best = discounts[np.minimum(np.count_nonzero(right, axis=1), RANK)]
+    best = discounts[np.minimum(np.diff(right.indptr), RANK)]
     gain: npt.NDArray[np.float64] = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
     return gain
 
 
-def _share_of_first(similarity: Tensor, chosen: npt.NDArray[np.bool_], last: Tensor) -> npt.NDArray[np.float64]:
-    """Share of the chosen documents, `(n,)` bool, among the first ten, those as near as the tenth by chance.
+def _share_of_first(
+    near: npt.NDArray[np.float32], chosen: npt.NDArray[np.bool_], last: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Share of the chosen documents among the first ten, those as near as the tenth by chance.
 
-    Where fewer than ten are found, it is their share; NaN where none is.
+    near: as `_first` returns them; chosen: which of them count. Where fewer than ten are found, it is their share; NaN
+    where none is.
     """
-    entries, tenth = similarity.numpy(), last.numpy()  # torch counts booleans many times slower
-    found = np.minimum(np.count_nonzero(entries > -np.inf, axis=1), RANK)
-    nearer = entries > tenth + TIE
-    as_near = (entries >= tenth - TIE) & ~nearer & (entries > -np.inf)
-    by_chance = (found - np.count_nonzero(nearer, axis=1)) * np.count_nonzero(as_near[:, chosen], axis=1)
+    found = np.minimum(np.count_nonzero(near > -np.inf, axis=1), RANK)
+    nearer = near > last + TIE
+    as_near = (near >= last - TIE) & ~nearer & (near > -np.inf)
+    by_chance = (found - np.count_nonzero(nearer, axis=1)) * np.count_nonzero(as_near & chosen, axis=1)
     by_chance = by_chance / np.maximum(np.count_nonzero(as_near, axis=1), 1)
     with np.errstate(invalid="ignore"):
-        share: npt.NDArray[np.float64] = (np.count_nonzero(nearer[:, chosen], axis=1) + by_chance) / found
+        share: npt.NDArray[np.float64] = (np.count_nonzero(nearer & chosen, axis=1) + by_chance) / found
     return share
+
+
+def _entries(pattern: sparse.csr_array) -> tuple[Tensor, Tensor]:
+    """Rows and columns of what a sparse matrix stores."""
+    rows, columns = pattern.tocoo().coords
+    return torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(columns.astype(np.int64))
+
+
+def _stacked(parts: list[sparse.csr_array], columns: int) -> sparse.csr_array:
+    return sparse.csr_array(sparse.vstack(parts)) if parts else sparse.csr_array((0, columns), dtype=bool)
 
 
 def _blocks(numbers: Integers, size: int) -> list[Integers]:

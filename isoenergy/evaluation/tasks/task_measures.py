@@ -4,7 +4,7 @@ Every step returns rows: the embeddings' name, the group of queries if any, and 
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +86,13 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     given = MixedSet.load(inputs["set"])
     queries: dict[Modality, npt.NDArray[np.int64]] = {"text": given.text_queries, "image": given.image_queries}
     weights = {m: poisson_weights(len(q), REPLICATES, config.seed, n) for n, (m, q) in enumerate(queries.items())}
+    gallery = given.gallery
+    looked_up = [gallery.asked(modality, numbers) for modality, numbers in queries.items()]
     rows = []
     for name, images, texts in _embeddings(config, inputs, given.images, given.texts, _ALL):
         values = {}
-        for modality, asked in queries.items():
-            found = mixed_retrieval(given.gallery, images, texts, modality, asked)
+        for asked in looked_up:
+            found, modality = mixed_retrieval(gallery, images, texts, asked), asked.modality
             values[f"ndcg_{modality}"] = Interval.of_share(weighted_mean(found.ndcg, weights[modality]))
             finding = ~np.isnan(found.own_modality)
             own = weighted_mean(found.own_modality[finding], weights[modality][finding])
@@ -185,21 +187,20 @@ def _embeddings(
     """Yield images and texts under those of the variants that are named; classes and means are those fitted."""
     fitted = Fitted.load(inputs["fit"])
     if config.sae is None:
-        variants, unit = original_variants(fitted, config.seed), (unit_rows(images), unit_rows(texts))
-        yield from _chosen(variants, lambda _: unit, names)
+        unit = unit_rows(images), unit_rows(texts)
+        yield from _by_name(original_variants(fitted, config.seed, names), lambda _: unit)
         return
     sae = SparseAutoencoder.load(config.sae.uri)
     gram = sae.gram_of_frozen(rows=len(images) + len(texts))
     image, text = (_codes(sae, part, m, gram) for part, m in zip((images, texts), MODALITIES, strict=True))
-    variants = sae_variants(fitted, sae, config.seed)
-    yield from _chosen(variants, rebuilding(sae, (image, text), variants, (images, texts)), names)
+    variants = sae_variants(fitted, sae, config.seed, names)
+    yield from _by_name(variants, rebuilding(sae, (image, text), variants, (images, texts)))
 
 
-def _chosen(
-    variants: VariantSet, rows: Callable[[str], tuple[Tensor, Tensor]], names: Collection[str]
+def _by_name(
+    variants: VariantSet, rows: Callable[[str], tuple[Tensor, Tensor]]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    wanted = replace(variants, variants=tuple(v for v in variants.variants if v.name in names))
-    for variant, images, texts in wanted.each(rows):
+    for variant, images, texts in variants.each(rows):
         yield variant.name, images, texts
 
 
