@@ -31,8 +31,8 @@ def l2i(images: Rows, texts: Rows, image_of_text: Indices | None = None) -> floa
     images: `(n, dim)`; texts: `(m, dim)`; image_of_text: `(m,)` rows of `images`, where an image has several captions;
     without it row i belongs to row i.
     """
-    images, texts = _matching(images, texts, image_of_text)
-    return float(np.linalg.norm(images - texts, axis=1).mean())
+    unit_images, unit_texts = unit_rows(images), unit_rows(texts)
+    return float(np.linalg.norm(_of_texts(unit_images, unit_texts, image_of_text) - unit_texts, axis=1).mean())
 
 
 @overload
@@ -59,10 +59,10 @@ def relative_modality_gap(
     """
     by_image = np.ones((len(images), 1)) if weights is None else weights
     by_text = by_image if image_of_text is None else by_image[image_of_text]
-    matching_images, matching_texts = _matching(images, texts, image_of_text)
-    dissimilarity = (1 - (matching_images * matching_texts).sum(1)) / 2
+    unit_images, unit_texts = unit_rows(images), unit_rows(texts)
+    dissimilarity = (1 - (_of_texts(unit_images, unit_texts, image_of_text) * unit_texts).sum(1)) / 2
     matching = dissimilarity @ by_text / np.maximum(by_text.sum(0), 1)
-    within = (2 - _cosine_within(images, by_image) - _cosine_within(texts, by_text)) / 4
+    within = (2 - _cosine_within(unit_images, by_image) - _cosine_within(unit_texts, by_text)) / 4
     total = matching + within
     values = np.divide(matching, total, out=np.full_like(total, np.nan), where=total > 0)
     return float(values[0]) if weights is None else values
@@ -86,10 +86,11 @@ class ConeStatistics:
 
 def cone_statistics(images: Rows, texts: Rows) -> ConeStatistics:
     """Measure the cones of `(n, dim)` images and `(m, dim)` texts."""
-    image_mean, text_mean = unit_rows(images).mean(0), unit_rows(texts).mean(0)
+    unit_images, unit_texts = unit_rows(images), unit_rows(texts)
+    image_mean, text_mean = unit_images.mean(0), unit_texts.mean(0)
     return ConeStatistics(
-        within_images=mean_cosine_within(images),
-        within_texts=mean_cosine_within(texts),
+        within_images=_mean_cosine(unit_images),
+        within_texts=_mean_cosine(unit_texts),
         between=float(image_mean @ text_mean),
         image_mean_norm=float(np.linalg.norm(image_mean)),
         text_mean_norm=float(np.linalg.norm(text_mean)),
@@ -98,21 +99,24 @@ def cone_statistics(images: Rows, texts: Rows) -> ConeStatistics:
 
 def mean_cosine_within(rows: Rows) -> float:
     """Return the mean cosine of two different rows of `(n, dim)`: (‖Σu‖² - Σ‖u‖²) / (n² - n); NaN of fewer than two."""
-    return float(_cosine_within(rows, np.ones((len(rows), 1)))[0])
+    return _mean_cosine(unit_rows(rows))
 
 
-def _cosine_within(rows: Rows, weights: Floats) -> Floats:
+def _mean_cosine(unit: Floats) -> float:
+    return float(_cosine_within(unit, np.ones((len(unit), 1)))[0])
+
+
+def _cosine_within(unit: Floats, weights: Floats) -> Floats:
     """`(columns,)` means over pairs of different rows under `(n, columns)` weights; NaN where there is no such pair."""
-    unit = unit_rows(rows)
     meetings = weights.sum(0) ** 2 - np.square(weights).sum(0)
     cosines = np.square(unit.T @ weights).sum(0) - np.square(unit).sum(1) @ np.square(weights)
     mean: Floats = np.divide(cosines, meetings, out=np.full_like(cosines, np.nan), where=meetings > 0)
     return mean
 
 
-def _matching(images: Rows, texts: Rows, image_of_text: Indices | None) -> tuple[Floats, Floats]:
-    if image_of_text is None:
-        image_of_text = np.arange(len(images))
-    if len(image_of_text) != len(texts):
-        raise ValueError(f"every text needs its image, got {len(texts)} texts and {len(image_of_text)} images of them")
-    return unit_rows(images)[image_of_text], unit_rows(texts)
+def _of_texts(images: Floats, texts: Floats, image_of_text: Indices | None) -> Floats:
+    """Return each text's image."""
+    given = len(images) if image_of_text is None else len(image_of_text)
+    if given != len(texts):
+        raise ValueError(f"every text needs its image, got {len(texts)} texts and {given} images of them")
+    return images if image_of_text is None else images[image_of_text]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from isoenergy.metrics.retrieval import (
@@ -56,8 +57,14 @@ def by_class(values: npt.NDArray[np.float64], labels: Labels, weights: Floats) -
 
     values: `(n,)`; labels: `(n,)`; weights: `(n, 1 + replicates)`.
     """
-    each = np.stack([weighted_mean(values[labels == label], weights[labels == label]) for label in np.unique(labels)])
-    known = ~np.isnan(each)
+    classes, place = np.unique(labels, return_inverse=True)
+    shape = len(classes), len(labels)
+    total, hit = (
+        sparse.csr_array((of_rows, (place, np.arange(len(labels)))), shape) @ weights
+        for of_rows in (np.ones(len(labels)), values)
+    )
+    known = total > 0
     count = known.sum(0)
-    mean: Floats = np.divide(np.where(known, each, 0).sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
+    shares = np.divide(hit, total, out=np.zeros_like(hit), where=known)
+    mean: Floats = np.divide(shares.sum(0), count, out=np.full(len(count), np.nan), where=count > 0)
     return mean

@@ -33,3 +33,11 @@ def test_balanced_counts_every_class_alike_and_leaves_out_one_without_weight() -
     hits, labels = np.array([1.0, 1.0, 1.0, 0.0]), np.array([0, 0, 0, 1])
     weights = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     np.testing.assert_allclose(by_class(hits, labels, weights), [0.5, 1.0])
+    np.testing.assert_allclose(by_class(hits, 7 - 3 * labels, weights), [0.5, 1.0])
+
+
+def test_balanced_is_the_mean_of_the_classes_weighted_means() -> None:
+    generator = np.random.default_rng(0)
+    values, labels, weights = generator.uniform(size=50), generator.integers(0, 6, 50), poisson_weights(50, 20, 0, 0)
+    means = [values[labels == label] @ weights[labels == label] / weights[labels == label].sum(0) for label in range(6)]
+    np.testing.assert_allclose(by_class(values, labels, weights), np.mean(means, axis=0), rtol=1e-12)
