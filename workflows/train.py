@@ -219,12 +219,12 @@ def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], sta
             )
         training = _found(config.training, filesystem, root)
         points = [(step, metrics) for step, metrics in json.loads((folder / HISTORY_FILE).read_text())["points"]]
-        carries = len(stores) == 1 and len(stores[0].manifest.modalities) == 2
-        for name, (sae, seed) in training.saes(stores[0].manifest.modalities).items():
+        saes = training.saes(stores[0].manifest.modalities)
+        if len(stores) == 1 and len(stores[0].manifest.modalities) == 2:
+            _carry(stores[0], [folder / name for name, (sae, _) in saes.items() if not sae.widths])
+        for name, (sae, seed) in saes.items():
             card = model_card(sae, stores[0].manifest.made_by, _provenance(training, stores, seed), _last(points, name))
             (folder / name / CARD_FILE).write_text(card)
-            if carries and not sae.widths:
-                _carry(stores[0], folder / name)
             for file in (FITTED_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE):
                 if (folder / name / file).exists():
                     write_atomically(filesystem, f"{root}/{name}/{file}", (folder / name / file).read_bytes())
@@ -242,12 +242,14 @@ def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], sta
     return [f"{output}/{name}" for name in training.names]
 
 
-def _carry(store: EmbeddingStore, folder: Path) -> None:
-    """Write beside an SAE what an evaluation on another store takes from this one; a training does not fail for it."""
+def _carry(store: EmbeddingStore, folders: list[Path]) -> None:
+    """Write beside SAEs what an evaluation on another store takes from this one; a training does not fail for it."""
     try:
-        write_carried(store, SaeReference(str(folder), ""), folder)
+        write_carried(store, {folder: SaeReference(str(folder), "") for folder in folders})
     except InputError as error:
-        _LOG.warning("train: %s carries no %s: %s", folder.name, FITTED_FILE, error)
+        for folder in folders:
+            if not (folder / FITTED_FILE).exists():
+                _LOG.warning("train: %s carries no %s: %s", folder.name, FITTED_FILE, error)
 
 
 def _found(training: TrainingConfig, filesystem: AbstractFileSystem, root: str) -> TrainingConfig:

@@ -6,7 +6,8 @@ those that the Σ-bridge may keep.
 """
 
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,26 +60,32 @@ class CarriedConfig:
     """None: those of the embeddings; else those of what it rebuilds."""
 
 
-def write_carried(store: EmbeddingStore, sae: SaeReference, folder: Path, most_pairs: int = FIT_PAIRS) -> None:
-    """Fit on the train split, the embeddings and what the SAE rebuilds of them, and write it to `folder`.
+def write_carried(store: EmbeddingStore, saes: Mapping[Path, SaeReference], most_pairs: int = FIT_PAIRS) -> None:
+    """Fit on the train split, the embeddings once and what each SAE rebuilds of them, and write it to its folder.
 
-    One pass over `most_pairs` pairs from all over the store, as an evaluation on it would make.
+    saes: by folder. As an evaluation on the store would fit, on `most_pairs` pairs from all over it.
     """
     config = spread_fit(store, "train", most_pairs)
-    arrays: Arrays = {}
     with tempfile.TemporaryDirectory() as temporary:
-        original, rebuilt = Path(temporary, "original"), Path(temporary, "rebuilt")
-        for fitted, of in ((original, None), (rebuilt, sae)):
-            fitted.mkdir()
-            pairs = fit(FitConfig(config.store, config.units, config.most_pairs, of), {}, fitted)["pairs"]
-        arrays |= _named(_ORIGINAL, _single(load_file(original / MOMENTS_FILE)))
-        arrays |= _named(MOMENTS_FILE, _single(load_file(rebuilt / MOMENTS_FILE)))
+        pairs = fit(config, {}, Path(temporary))["pairs"]
+        original = _named(_ORIGINAL, _single(load_file(Path(temporary, MOMENTS_FILE))))
+    for folder, sae in saes.items():
+        arrays = original | _of_rebuilt(replace(config, sae=sae))
+        save_file(arrays, folder / FITTED_FILE, {"store": store.fingerprint, "pairs": str(pairs)})
+
+
+def _of_rebuilt(config: FitConfig) -> Arrays:
+    """Fit on what an SAE rebuilds, and return what is carried of it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        rebuilt = Path(temporary)
+        fit(config, {}, rebuilt)
         statistics = ConceptStatistics.load(rebuilt / STATISTICS_FILE)
         statistics.cross = strongest(statistics.cross)
         statistics.save(rebuilt / STATISTICS_FILE)
+        arrays = _named(MOMENTS_FILE, _single(load_file(rebuilt / MOMENTS_FILE)))
         for name in (STATISTICS_FILE, AGREEMENT_FILE, SHUFFLED_FILE):
             arrays |= _named(name, load_file(rebuilt / name))
-    save_file(arrays, folder / FITTED_FILE, {"store": store.fingerprint, "pairs": str(pairs)})
+    return arrays
 
 
 def carried_by(uri: str) -> Carried | None:

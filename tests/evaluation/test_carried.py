@@ -36,7 +36,7 @@ def here(tmp_path: Path) -> Path:
 @pytest.fixture
 def sae(tmp_path: Path, there: Path) -> Path:
     folder = write_sae(tmp_path / "sae", SaeConfig(dim=DIM, atoms=16, k=4, beta=0.0))
-    write_carried(EmbeddingStore.open(str(there)), SaeReference(str(folder), ""), folder)
+    write_carried(EmbeddingStore.open(str(there)), {folder: SaeReference(str(folder), "")})
     return folder
 
 
@@ -79,7 +79,7 @@ def test_where_nothing_or_nothing_common_is_carried_the_measured_store_is_fitted
     found = evaluated(here, [sae, other], tmp_path / "out", **SMALL)
     assert found["transfer"] == []
     assert f"fitted on {here} itself: {other} carries no {FITTED_FILE}" in caplog.text
-    write_carried(EmbeddingStore.open(str(here)), SaeReference(str(other), ""), other)
+    write_carried(EmbeddingStore.open(str(here)), {other: SaeReference(str(other), "")})
     assert evaluated(here, [sae, other], tmp_path / "out", **SMALL)["transfer"] == []
     assert "itself: the SAEs were trained on different stores" in caplog.text
 

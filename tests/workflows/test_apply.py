@@ -158,7 +158,7 @@ def test_classes_are_those_that_the_sae_carries_and_else_of_the_train_split(
     np.testing.assert_allclose(got, expected, atol=1e-3)
 
     other = fill_store(tmp_path / "other", seed=7)
-    write_carried(other, sae_reference(config.sae, sae), tmp_path / "sae")
+    write_carried(other, {tmp_path / "sae": sae_reference(config.sae, sae)})
     carried = dataclasses.replace(config, output=str(tmp_path / "carried"))
     apply.run(carried, engine=ApplyingHere())
     assert "the SAE carries it" in capsys.readouterr().out
