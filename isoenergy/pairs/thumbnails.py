@@ -4,7 +4,7 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 
 from PIL import Image, ImageOps
 
@@ -68,8 +68,7 @@ def strip(pictures: Sequence[bytes], pixels: int) -> bytes:
     """Return thumbnails side by side as one AVIF, each `pixels` wide and high."""
     joined = Image.new("RGB", (pixels * len(pictures), pixels))
     for place, picture in enumerate(pictures):
-        with Image.open(io.BytesIO(picture), formats=("WEBP",)) as image:
-            joined.paste(image.resize((pixels, pixels), Image.Resampling.LANCZOS), (place * pixels, 0))
+        joined.paste(_resized(picture, pixels), (place * pixels, 0))
     buffer = io.BytesIO()
     joined.save(buffer, "AVIF", quality=_STRIP_QUALITY, speed=_STRIP_SPEED, max_threads=1)  # more give other bytes
     return buffer.getvalue()
@@ -105,7 +104,15 @@ def picture_strips(
         chosen.append([pictures[pair] for pair in own])
     samples = [own for own in chosen[:: max(1, len(chosen) // _SAMPLED_STRIPS)] if own]
     pixels = fitting_pixels(samples, sum(map(len, chosen)), most_bytes)
-    return cells, [strip(own, pixels) if own else None for own in chosen]
+    strips = [strip(own, pixels) if own else None for own in chosen]
+    _resized.cache_clear()
+    return cells, strips
+
+
+@lru_cache(maxsize=4096)  # an atom's pictures are other atoms' too; 50 MB
+def _resized(picture: bytes, pixels: int) -> Image.Image:
+    with Image.open(io.BytesIO(picture), formats=("WEBP",)) as image:
+        return image.resize((pixels, pixels), Image.Resampling.LANCZOS)
 
 
 def _narrowed(source: SourceConfig, file: str) -> SourceConfig:
