@@ -137,7 +137,7 @@ def atom_variants(
     }
     if sae.config.input == "raw":
         atoms = {base: weights for base, weights in atoms.items() if not weights.subtracted}
-    subspaces = {
+    subspaces: dict[str, Callable[[], Affine]] = {
         "bimodal_subspace": lambda: AtomSubspace.of(dictionary, known.energy, classes.bimodal).projector(),
         "without_unimodal_subspace": lambda: AtomSubspace.of(dictionary, known.energy, classes.unimodal).rejector(),
     }

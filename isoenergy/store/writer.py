@@ -331,4 +331,4 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def _is_list_of_floats(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) and pa.types.is_floating(kind.value_type)
+    return bool(pa.types.is_list(kind) and pa.types.is_floating(kind.value_type))
