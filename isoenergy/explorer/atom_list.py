@@ -31,7 +31,7 @@ class AtomChoice:
     kind: str = ""
     """A class; empty: all."""
     shared: bool = False
-    """Only atoms whose two sides agree in pairs beyond shuffled ones: shared in meaning."""
+    """Only atoms that are shared in meaning: bimodal, and their two sides agree in pairs beyond shuffled ones."""
     noted: bool = False
     """Only those with a note."""
     sort: str = "agreement"
@@ -65,7 +65,7 @@ class AtomList:
         if choice.kind:
             kept &= self._classes[self.live] == choice.kind
         if choice.shared:
-            kept &= self._numbers["agrees"][self.live].astype(bool)
+            kept &= self.shared[self.live]
         if choice.noted:
             kept &= np.isin(self.live, np.array(sorted(noted), np.int64))
         atoms: npt.NDArray[np.int64] = self.live[kept]
@@ -87,6 +87,12 @@ class AtomList:
         values = self._numbers[name][atoms].astype(np.float64)
         values = -values if choice.falling else values
         return np.lexsort((atoms, -self._numbers["energy"][atoms], np.nan_to_num(values, nan=np.inf)))
+
+    @cached_property
+    def shared(self) -> npt.NDArray[np.bool_]:
+        """`(atoms,)`: those that are shared in meaning."""
+        found: npt.NDArray[np.bool_] = (self._classes == "bimodal") & self._numbers["agrees"].astype(bool)
+        return found
 
     @cached_property
     def _classes(self) -> npt.NDArray[np.object_]:

@@ -98,7 +98,6 @@ class Exploration:
 
     def _about(self, parts: _Parts) -> dict[str, Any]:
         config, classes = parts.coded.sae.config, parts.coded.classes
-        agrees = parts.coded.atoms["agrees"].to_numpy(zero_copy_only=False)
         return {
             "name": parts.coded.name,
             "beta": config.beta,
@@ -106,7 +105,7 @@ class Exploration:
             "live": len(parts.atoms.live),
             "k": config.k,
             "classes": {kind: classes.count(kind) for kind in ("bimodal", "image_only", "text_only")},
-            "shared": int(agrees.sum()),
+            "shared": int(parts.atoms.shared.sum()),
             "ways": [
                 {"name": way, "title": WAYS[way].title, "definition": WAYS[way].definition} for way in parts.scores.maps
             ],

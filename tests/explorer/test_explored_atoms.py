@@ -132,7 +132,8 @@ def test_atoms_are_filtered_by_class_agreement_and_note(exploration: Exploration
     columns = exploration.coded[0].atoms.to_pydict()
     shared = atoms.chosen(AtomChoice(shared=True))
     assert 0 < len(shared) < len(atoms.live)
-    assert set(shared) == {atom for atom in atoms.live if columns["agrees"][atom]}
+    bimodal = {atom for atom in atoms.live if columns["class"][atom] == "bimodal"}
+    assert set(shared) == {atom for atom in bimodal if columns["agrees"][atom]}
     kinds = {kind: atoms.chosen(AtomChoice(kind=kind)) for kind in ("bimodal", "image_only", "text_only")}
     assert all(columns["class"][atom] == kind for kind, chosen in kinds.items() for atom in chosen)
     assert len(kinds["bimodal"])

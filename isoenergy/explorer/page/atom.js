@@ -61,7 +61,7 @@ function facts(numbers) {
   const fact = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string} */ why) => list.append(el("div", { title: why }, el("dt", { text: name }), el("dd", { text: value })));
   const span = numbers.correlation === null ? "" : ` [${fixed(numbers.correlation_low)}, ${fixed(numbers.correlation_high)}]`;
   fact("agreement", `${fixed(numbers.correlation)}${span}`, "correlation of its coefficients in image and caption, over pairs, with its 95 % interval");
-  fact("shared in meaning", numbers.agrees ? "yes, beyond chance" : "not beyond chance", "whether that correlation is larger than of shuffled pairs (false discovery rate 5 %)");
+  fact("its sides go together", numbers.agrees ? "yes, beyond chance" : "not beyond chance", "whether that correlation is larger than of shuffled pairs (false discovery rate 5 %)");
   fact("both fire", numbers.lift === null ? "–" : `${brief(numbers.lift)} times chance`, "how many times as often both halves of a pair fire it as by chance");
   fact("modality score μ", fixed(numbers.modality_score), `share of its energy that is ${rowsOf(0)}': 0 is ${rowsOf(1)} alone, 1 ${rowsOf(0)} alone`);
   fact(`energy in ${rowsOf(0)}`, brief(numbers.image_energy), "mean squared coefficient");

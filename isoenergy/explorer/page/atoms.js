@@ -38,7 +38,7 @@ export function showAtoms(view) {
           event.target.setAttribute("aria-pressed", String(chosen.falling));
           renew();
         } }),
-      box("shared", "shared in meaning", "only atoms that images and captions of the same pairs fire together, beyond chance"),
+      box("shared", "shared in meaning", "only bimodal atoms that images and captions of the same pairs fire together, beyond chance"),
       box("noted", "with a note", "only atoms with a note"),
     ),
     count,

@@ -59,7 +59,7 @@ function tell() {
   const [line, more] = /** @type {any} */ (document.getElementById("about")).children;
   line.textContent = `${about.title}: ${some}; ${sae.name}: ${whole(sae.live)} atoms, ${whole(sae.shared)} shared in meaning`;
   more.textContent = `${sae.name} has ${whole(sae.live)} live atoms of ${whole(sae.atoms)}, ${whole(bimodal)} bimodal, ` +
-    `${whole(image_only)} of ${rowsOf(0)} only, ${whole(text_only)} of ${rowsOf(1)} only. ${whole(sae.shared)} are shared in meaning: ` +
+    `${whole(image_only)} of ${rowsOf(0)} only, ${whole(text_only)} of ${rowsOf(1)} only. ${whole(sae.shared)} of the bimodal ones are shared in meaning: ` +
     `${rowsOf(0)} and ${rowsOf(1)} of the same pairs fire them together, beyond chance. An atom is bimodal if each modality has at least 5% of its energy. ` +
     `What is said of atoms is of ${about.fitted.which}, ${whole(about.fitted.pairs)} pairs; examples and neighbours are of all ${whole(about.pairs)}.` +
     (about.total > about.pairs ? ` These are drawn at random of the store’s ${whole(about.total)}, the same ones at each start (--most-pairs, --seed); among them all is exact.` : "");
