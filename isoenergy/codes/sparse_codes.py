@@ -194,6 +194,7 @@ class SparseCodes:
             atom_mask = torch.from_numpy(atom_mask.copy()).to(self.indices.device)
         is_bool = isinstance(atom_mask, Tensor) and atom_mask.dtype == torch.bool
         require_atom_mask(atom_mask, is_bool, int(self.indices.max()) if self.indices.numel() else -1)
+        assert isinstance(atom_mask, Tensor)
         return SparseCodes(self.indices, self.values * atom_mask[self.indices], self.residual)
 
     def scaled(self, factors: Tensor) -> "SparseCodes":
