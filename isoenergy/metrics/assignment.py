@@ -11,6 +11,8 @@ Floats = npt.NDArray[np.float64]
 
 _MOST_BIDS = 4
 """Times the rows: those whose costs all but tie may bid each other down by next to nothing for long."""
+_TOLERANCE = 1e-12
+"""Of a path's length, relative to the largest cost: where costs differ by rounding alone, a path ends at once."""
 
 
 class Assignment(NamedTuple):
@@ -31,8 +33,9 @@ def cheapest_assignment(cost: Floats) -> Assignment:
     """
     n = len(cost)
     price, column_of, row_of = cost.min(axis=0), np.full(n, -1), np.full(n, -1)
+    tolerance = _TOLERANCE * np.abs(cost).max()
     for row in _bid(cost, price, column_of, row_of, _MOST_BIDS * n) if n > 1 else range(n):
-        _augment(cost, price, column_of, row_of, row)
+        _augment(cost, price, column_of, row_of, row, tolerance)
     costs = cost[np.arange(n), column_of]
     return Assignment(costs, costs - price[column_of], price)
 
@@ -76,7 +79,7 @@ def _bid(cost, price, column_of, row_of, most):  # type: ignore[no-untyped-def] 
 
 
 @compiled
-def _augment(cost, price, column_of, row_of, start):  # type: ignore[no-untyped-def]
+def _augment(cost, price, column_of, row_of, start, tolerance):  # type: ignore[no-untyped-def]
     """Give a row a column by the shortest path on which rows change theirs, and lower the prices along it."""
     n = len(price)
     distance, before = np.full(n, np.inf), np.full(n, start)
@@ -88,11 +91,14 @@ def _augment(cost, price, column_of, row_of, start):  # type: ignore[no-untyped-
             shorter = length < distance[column]  # never where it is -inf: reached
             distance[column] = length if shorter else distance[column]
             before[column] = row if shorter else before[column]
-        least = np.inf
+        least = free = np.inf
         for column in range(n):
-            least = min(least, distance[column] if distance[column] > -np.inf else np.inf)
-        end = 0
-        while distance[end] != least:
+            length = distance[column] if distance[column] > -np.inf else np.inf
+            least = min(least, length)
+            free = min(free, length if row_of[column] < 0 else np.inf)
+        ends, end = free <= least + tolerance, 0
+        least = free if ends else least
+        while distance[end] != least or (ends and row_of[end] >= 0):
             end += 1
         reached[count], final[count], distance[end] = end, least, -np.inf
         count += 1

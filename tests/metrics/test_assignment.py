@@ -15,6 +15,8 @@ COSTS = {
     "repeated rows and columns": GENERATOR.uniform(size=(9, 9)).repeat(12, axis=0).repeat(12, axis=1),
     "a few values": GENERATOR.integers(0, 3, size=(90, 90)).astype(float),
     "large": 1e9 * GENERATOR.uniform(size=(60, 60)),
+    "rounding alone": 0.3 + 1e-16 * GENERATOR.normal(size=(150, 150)),
+    "clouds on top of each other": np.cos(np.subtract.outer(*GENERATOR.normal(0.0, 1e-8, size=(2, 150)))),
     "of rank one": np.outer(GENERATOR.uniform(size=80), GENERATOR.uniform(size=80)),
 }
 
