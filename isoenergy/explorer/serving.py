@@ -33,7 +33,7 @@ _CACHE = "cache"
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class FittedSaes(Protocol):
     """What `isoenergy.fit` returns."""
 
     @property
@@ -85,12 +85,12 @@ def open_exploration(
     )
 
 
-def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae] | Fitted) -> dict[str, SparseAutoencoder]:
+def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae] | FittedSaes) -> dict[str, SparseAutoencoder]:
     """Return autoencoders by name: that of a mapping, or the last part of their place.
 
     A folder that is none but holds some stands for these. Raises InputError if there is none.
     """
-    if isinstance(saes, Fitted):
+    if isinstance(saes, FittedSaes):
         saes = saes.saes
     if isinstance(saes, Mapping):
         return {name: _loaded(sae) for name, sae in saes.items()}
@@ -171,7 +171,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def explore(
-    saes: Sae | Sequence[Sae] | Mapping[str, Sae] | Fitted,
+    saes: Sae | Sequence[Sae] | Mapping[str, Sae] | FittedSaes,
     store: EmbeddingStore | str | Path,
     *,
     output: str | Path | None = None,
