@@ -5,7 +5,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from isoenergy.pairs.source import SourceConfig
-from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, read_thumbnails, strip, thumbnail
+from isoenergy.pairs.thumbnails import PIXELS, StripForm, fitting_form, read_thumbnails, strip, thumbnail
 from isoenergy.settings.image_choices import AS_SEEN, UNRECORDED, ImageReading
 from tests.pairs.made_up_pairs import bad_rows, encoded_image, written_rows
 
@@ -78,7 +78,7 @@ def test_a_thumbnail_is_cut_from_the_middle() -> None:
 
 
 def test_a_strip_has_its_thumbnails_in_order() -> None:
-    made = opened(strip([thumbnail(Image.new("RGB", (80, 80), colour)) for colour in COLOURS], 32))
+    made = opened(strip([thumbnail(Image.new("RGB", (80, 80), colour)) for colour in COLOURS], StripForm(32, 8)))
     assert made.size == (96, 32)
     assert [max(range(3), key=lambda c, x=x: made.getpixel((x, 16))[c]) for x in (16, 48, 80)] == [0, 1, 2]
 
@@ -86,7 +86,19 @@ def test_a_strip_has_its_thumbnails_in_order() -> None:
 def test_thumbnails_are_as_large_as_fits() -> None:
     pictures = [thumbnail(Image.open(io.BytesIO(encoded_image(size=(64, 64), seed=n)))) for n in range(8)]
     samples = [pictures[:4], pictures[4:]]
-    sizes = [fitting_pixels(samples, 8, most) for most in (10**9, 8_000, 10)]
-    assert sizes[0] == PIXELS > sizes[1] > sizes[2] == 24
-    assert sum(len(strip(sample, sizes[1])) for sample in samples) <= 8_000
-    assert fitting_pixels([], 0, 1000) == PIXELS
+    forms = [fitting_form(samples, 8, most) for most in (10**9, 8_000, 10)]
+    assert forms[0].pixels == PIXELS > forms[1].pixels > forms[2].pixels == 24
+    assert sum(len(strip(sample, forms[1])) for sample in samples) <= 8_000
+    assert fitting_form([], 0, 1000) == forms[0]
+
+
+def test_strips_are_made_slowly_where_that_lets_thumbnails_be_as_large() -> None:
+    round_about, across = Image.radial_gradient("L"), Image.linear_gradient("L")
+    turned = [Image.merge("RGB", (round_about, across.rotate(33 * n), across.rotate(20 * n))) for n in range(8)]
+    pictures = [thumbnail(image) for image in turned]
+    soon, small = (len(strip(pictures, StripForm(PIXELS, speed))) for speed in (10, 8))
+    assert small < soon
+    assert [fitting_form([pictures], 8, most) for most in (soon, soon - 1)] == [
+        StripForm(PIXELS, 10),
+        StripForm(PIXELS, 8),
+    ]

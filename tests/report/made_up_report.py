@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from isoenergy.evaluation.results import CAPTIONS_FILE, EDGES_FILE, EXPLORER_FILE, PLACES_FILE
-from isoenergy.pairs.thumbnails import PIXELS, fitting_pixels, strip, thumbnail
+from isoenergy.pairs.thumbnails import PIXELS, fitting_form, strip, thumbnail
 from isoenergy.report.page.page import write_report
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.activation_histogram import BINS
@@ -137,8 +137,8 @@ def strips(atoms: int) -> list[bytes]:
     """A strip an atom, as large as they may be."""
     generator = np.random.default_rng(1)
     drawn = [[thumbnail(picture(generator)) for _ in range(2 * PAIRS_PER_ATOM)] for _ in range(min(_STRIPS, atoms))]
-    pixels = fitting_pixels(drawn[:4], atoms * 2 * PAIRS_PER_ATOM, STRIP_BYTES)
-    made = [strip(pictures, pixels) for pictures in drawn]
+    form = fitting_form(drawn[:4], atoms * 2 * PAIRS_PER_ATOM, STRIP_BYTES)
+    made = [strip(pictures, form) for pictures in drawn]
     return [made[atom % len(made)] for atom in range(atoms)]
 
 
