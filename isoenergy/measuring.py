@@ -28,6 +28,7 @@ from isoenergy.settings.float_arrays import as_float_array
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 from isoenergy.statistics.weighted_sums import BootstrapSums, MeanSums, weighted_mean
+from isoenergy.store.batches import usable_vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def evaluate(
     (1.5); the gap, a difference in means (1.11), of unit rows, of what is rebuilt and of its bimodal part, and how much
     of it the removal of unimodal atoms closes; R@1, 5, 10, mean of both directions, of the same, and what is kept.
 
-    Raises InputError, naming the argument, for shapes that differ, and ValueError for rows that are not finite.
+    Raises InputError, naming the argument, for shapes that differ and for rows that are zero or not finite.
     """
     if isinstance(sae, Fit):
         statistics = statistics or sae.statistics
@@ -203,6 +204,8 @@ def _prepared(sae: SparseAutoencoder, images: Rows, texts: Rows) -> Pair:
         )
     if not len(images):
         raise InputError("images and texts have no rows; give at least one pair")
+    for name, given in (("images", images), ("texts", texts)):
+        usable_vectors(name, given)
     with torch.no_grad():
         image, text = (
             sae.prepare(rows, modality) for rows, modality in zip((images, texts), sae.config.modalities, strict=True)

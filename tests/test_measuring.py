@@ -120,6 +120,10 @@ def test_what_cannot_be_measured_is_said(fit: Fit, held: tuple[np.ndarray, np.nd
     with pytest.raises(ValueError, match="16"):
         isoenergy.evaluate(fit, images[:, :8], texts[:, :8])
     spoilt = images.copy()
-    spoilt[3, 1] = np.inf
-    with pytest.raises(ValueError, match="finite"):
+    spoilt[[3, 480], 1] = np.inf, np.nan
+    with pytest.raises(InputError, match="row 3 of images is not finite, and so are 1 more"):
         isoenergy.evaluate(fit, spoilt, texts)
+    spoilt = texts.copy()
+    spoilt[499] = 0
+    with pytest.raises(InputError, match="row 499 of texts is zero"):
+        isoenergy.evaluate(fit, images, spoilt)

@@ -108,7 +108,7 @@ class PairBatches:
         of different length, and rows that are zero or not finite.
         """
         batch_pairs = whole_number("batch_pairs", batch_pairs, 1)
-        arrays = {name: _vectors(name, given) for name, given in (("images", images), ("texts", texts))}
+        arrays = {name: usable_vectors(name, given) for name, given in (("images", images), ("texts", texts))}
         rows = ArrayRows(dict(zip(("image", "text"), arrays.values(), strict=True)))
         order = PairOrder(np.array([0, len(images)]), batch_pairs, seed, window_pairs=len(images))
         return cls(order, rows, rank, workers, data=f"{_digest(arrays.values())} in order {seed}")
@@ -219,7 +219,7 @@ class UnpairedBatches:
         return replace(self, parts=tuple(part.unshared() for part in self.parts))
 
 
-def _vectors(name: str, given: np.ndarray | Tensor) -> np.ndarray:
+def usable_vectors(name: str, given: np.ndarray | Tensor) -> np.ndarray:
     """Return vectors as an array; raises InputError, naming the row, for what no store would hold."""
     if isinstance(given, Tensor):
         given = given.detach().cpu()

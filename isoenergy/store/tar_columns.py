@@ -37,15 +37,19 @@ class TarColumns:
 
     @classmethod
     def of(cls, at: FilePlace) -> "TarColumns":
-        """Read the tar once. Raises InputError for one that is spoilt, or whose first row has no vector."""
-        samples = _samples(at, range(1))
-        first = next(samples, None)
-        arrays = {} if first is None else {name: x for name, x in first.items() if isinstance(x, np.ndarray)}
-        if first is None or not arrays:
+        """Read the tar once; its columns are what any of the first rows has.
+
+        Raises InputError for one that is spoilt, or whose first rows have no vector.
+        """
+        samples = _samples(at, range(_LOOKED_AT))
+        first = list(islice(samples, _LOOKED_AT))
+        there = {name: x for sample in reversed(first) for name, x in sample.items()}
+        arrays = {name: there[name] for name in sorted(there) if isinstance(there[name], np.ndarray)}
+        if not arrays:
             raise InputError(f"{at.shown} holds no vectors; expected KEY.NAME.npy, a vector of floats each")
         vectors = [(name, pa.list_(pa.from_numpy_dtype(x.dtype), len(x))) for name, x in arrays.items()]
-        texts = [(name, pa.string()) for name in (_KEY, _CAPTION) if name in first]
-        return cls(at, 1 + sum(1 for _ in samples), pa.schema([*texts, *vectors]))
+        texts = [(name, pa.string()) for name in (_KEY, _CAPTION) if name in there]
+        return cls(at, len(first) + sum(1 for _ in samples), pa.schema([*texts, *vectors]))
 
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows; what a row lacks, or has of another width or type, is null."""

@@ -261,7 +261,8 @@ def _captioned(parts: Mapping[str, Sequence[ColumnFile]], uri: str, key: str) ->
             f"{without_secrets(uri)} has no column of captions, as {', '.join(USUAL_NAMES['caption'][:6])}, among "
             f"{', '.join(table.schema.names)}"
         )
-    table_key = usual_column([field.name for field in table.schema if ROLES["key"][0](field.type)], "key")
+    its_names = [field.name for field in table.schema if ROLES["key"][0](field.type)]
+    table_key = key if key in its_names else usual_column(its_names, "key")
     with_captions: dict[str, Sequence[ColumnFile]] = {}
     for file, together in parts.items():
         names = {field.name: part for part in together for field in part.schema if ROLES["key"][0](field.type)}

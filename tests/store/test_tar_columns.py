@@ -47,6 +47,17 @@ def stored(source: Path, tmp_path: Path, skip_bad_rows: bool = False) -> Embeddi
     return VectorCopy(open_vectors(str(source)), str(tmp_path / "store"), skip_bad_rows=skip_bad_rows).run()
 
 
+@pytest.mark.parametrize("row", [0, 5])
+def test_a_row_without_a_vector_is_named_and_costs_no_modality(row: int, tmp_path: Path) -> None:
+    there = members(0, vectors(ROWS, 0), vectors(ROWS, 1))
+    lacking = [(name, content) for name, content in there if name != f"part/{row:04d}.text_emb.npy"]
+    source = write_tar(tmp_path / "tars" / "0.tar", lacking)
+    with pytest.raises(InputError, match=rf"row {row}: there is no text vector"):
+        stored(source, tmp_path)
+    store = stored(source, tmp_path, skip_bad_rows=True)
+    assert (len(store), store.manifest.modalities) == (ROWS - 1, {"image": WIDTH, "text": WIDTH})
+
+
 def test_tars_become_a_store(tmp_path: Path) -> None:
     images, texts = vectors(2 * ROWS, 0), vectors(2 * ROWS, 1)
     for part in (0, 1):

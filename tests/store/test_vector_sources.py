@@ -376,6 +376,12 @@ def test_captions_stand_beside_row_by_row_or_by_key(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"id": "c", "text": "third"}\n{"id": "x"}\n{"id": "a", "text": "first"}\n')
     table = with_captions(tmp_path / "v.npz", tmp_path / "c.jsonl", tmp_path / "keys")
     assert table["caption"].to_pylist() == ["first", "b", "third"]
+    np.savez(tmp_path / "v.npz", image=vectors(3, 0), text=vectors(3, 1), picture=np.array(["a", "b", "c"]))
+    (tmp_path / "c.csv").write_text("picture,caption\nc,third\nb,second\na,first\n")
+    parts = open_vectors(str(tmp_path / "v.npz"), (), "picture", str(tmp_path / "c.csv"))
+    table = columns(VectorCopy(parts, str(tmp_path / "asked")).run())
+    assert table["key"].to_pylist() == ["a", "b", "c"]
+    assert table["caption"].to_pylist() == ["first", "second", "third"]
     (tmp_path / "c.csv").write_text("name,year\nx,1\n")
     with pytest.raises(InputError, match=r"c\.csv has no column of captions"):
         open_vectors(str(tmp_path / "v.npz"), (), "", str(tmp_path / "c.csv"))

@@ -24,8 +24,11 @@ def alone_in(*outputs: str) -> Iterator[bool]:
             if not isinstance(filesystem, LocalFileSystem):
                 locked = False
                 continue
-            filesystem.makedirs(root, exist_ok=True)
-            file = files.enter_context(open(f"{root}/.lock", "w"))
+            try:
+                filesystem.makedirs(root, exist_ok=True)
+                file = files.enter_context(open(f"{root}/.lock", "w"))
+            except OSError as error:
+                raise InputError(f"{output} cannot be written ({error}); give another --output") from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -37,7 +37,9 @@ def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
     tensors = load_file(folder / WEIGHTS_FILE)
     ours = config.get("metadata", {}).get(_OURS)
     if ours is not None and "input" not in source.options:
-        return _back(SaeConfig.from_dict(ours), tensors)
+        known = SaeConfig.from_dict(ours)
+        if _is_as_written(known, config, tensors):
+            return _back(known, tensors)
     return _foreign(config, tensors, input_of(source))
 
 
@@ -51,7 +53,7 @@ def write(config: SaeConfig, tensors: Mapping[str, Tensor], folder: Path) -> Non
     weights = {"W_dec": dictionary, "b_dec": tensors.get("decoder_bias", torch.zeros(config.dim))}
     if "encoder.weight" in tensors:
         weights |= {"W_enc": tensors["encoder.weight"].T, "b_enc": tensors["encoder.bias"]}
-    architecture, settings = _settings(config)
+    their_config = _their_config(config)
     if isinstance(config.sparse_encoder, JumpReLU):
         weights["threshold"] = tensors["encoder.log_threshold"].exp()
     elif isinstance(config.sparse_encoder, BatchTopK):
@@ -60,22 +62,31 @@ def write(config: SaeConfig, tensors: Mapping[str, Tensor], folder: Path) -> Non
             raise InputError("batch-top-k has no threshold yet: train it first, or calibrate it")
         # theirs takes what is above it, ours what is not below
         weights["threshold"] = torch.nextafter(threshold, torch.tensor(-1.0)).expand(config.atoms)
-    their_config = {
-        "architecture": architecture,
-        "d_in": config.dim,
-        "d_sae": config.atoms,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": config.decoder_bias,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        **settings,
-        "metadata": {"sae_lens_version": _VERSION, _OURS: asdict(config)},
-    }
+    their_config |= {"dtype": "float32", "device": "cpu"}
+    their_config["metadata"] = {"sae_lens_version": _VERSION, _OURS: asdict(config)}
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: tensor.detach().cpu().float().contiguous().clone() for name, tensor in weights.items()}
     save_file(own, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(their_config, indent=2) + "\n")
+
+
+def _is_as_written(known: SaeConfig, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether nothing that we wrote beside our own settings was changed since."""
+    same = all(config.get(name) == value for name, value in _their_config(known).items())
+    return same and (known.decoder_bias or not tensors.get("b_dec", torch.zeros(1)).any())
+
+
+def _their_config(config: SaeConfig) -> dict[str, Any]:
+    architecture, settings = _settings(config)
+    return {
+        "architecture": architecture,
+        "d_in": config.dim,
+        "d_sae": config.atoms,
+        "apply_b_dec_to_input": config.decoder_bias,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        **settings,
+    }
 
 
 def _settings(config: SaeConfig) -> tuple[str, dict[str, Any]]:
@@ -122,7 +133,7 @@ def _foreign(config: Mapping[str, Any], tensors: dict[str, Tensor], taken: Input
         raise InputError(f"its architecture must be {', '.join(_ARCHITECTURES)}, got {architecture!r}")
     if config.get("reshape_activations", "none") != "none" or config.get("finetuning_scaling_factor"):
         raise InputError("it reshapes activations or rescales them after tuning, which is not supported")
-    dictionary = part(tensors, "W_dec", None, None)
+    dictionary = part(tensors, "W_dec", config.get("d_sae"), config.get("d_in"))
     atoms, dim = dictionary.shape
     bias = part(tensors, "b_dec", dim)
     normalisation = config.get("normalize_activations", "none")

@@ -159,6 +159,22 @@ def test_ours_in_saelens_layout_comes_back_and_says_all_to_others(encoder: Spars
     assert ("W_enc" in tensors) == (not isinstance(encoder, MatchingPursuit))
 
 
+def test_what_saelens_changed_since_is_what_is_read(tmp_path: Path) -> None:
+    SparseAutoencoder(SaeConfig(DIM, ATOMS, K, 0.0)).save(tmp_path, layout="saelens")
+    written = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps(written | {"max_iterations": K - 1}))
+    assert SparseAutoencoder.load(f"saelens:{tmp_path}").config.k == K - 1
+    (tmp_path / "cfg.json").write_text(json.dumps(written | {"d_in": DIM + 1}))
+    with pytest.raises(InputError, match="W_dec must be of shape"):
+        SparseAutoencoder.load(f"saelens:{tmp_path}")
+    tensors = load_file(tmp_path / "sae_weights.safetensors")
+    (tmp_path / "cfg.json").write_text(json.dumps(written | {"apply_b_dec_to_input": True}))
+    save_file(tensors | {"b_dec": torch.ones(DIM)}, tmp_path / "sae_weights.safetensors")
+    changed = SparseAutoencoder.load(f"saelens:{tmp_path}")
+    assert changed.config.decoder_bias
+    torch.testing.assert_close(changed.decoder_bias, torch.ones(DIM))
+
+
 def test_what_saelens_lacks_is_not_written(tmp_path: Path) -> None:
     absolute = SaeConfig(DIM, ATOMS, K, 0.0, sparse_encoder=MatchingPursuit("absolute"))
     with pytest.raises(InputError, match="negative correlation"):

@@ -268,6 +268,11 @@ def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
     assert not (tmp_path / "store").exists()
 
 
+def test_an_output_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(InputError, match=r"/proc/store cannot be written"), alone_in("/proc/store"):
+        pass
+
+
 def test_a_second_run_into_a_store_is_refused_and_leaves_it_as_it_is(pairs: Path, settings: dict) -> None:
     del pairs
     (store,) = here(settings)
