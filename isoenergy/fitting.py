@@ -140,10 +140,10 @@ def fit(
     images, texts: `(pairs, dim)` raw embeddings, row i of one with row i of the other; or, in place of both, an
     embedding store, its path or URL, whose train split is taken. k: rounds of Matching Pursuit. expansion: atoms, in
     multiples of the width. beta: the alignment's weight (0: a standard SAE), or several: an SAE each, on the same
-    batches. batch_pairs: pairs a step; 512, or as many as there are. seed: of the start and the order of the data.
-    device: the GPU, if torch finds one. start_from: an autoencoder of the same width, atoms and kind, whose weights all
-    begin with in place of a random start. settings: others of `TrainingConfig`, such as `epochs`, `learning_rate`,
-    `bias_atoms="means"`, `revival`.
+    batches. batch_pairs: pairs a step; 512, or as many as there are; pairs that fill no batch are left out of an epoch,
+    others in each. seed: of the start and the order of the data. device: the GPU, if torch finds one. start_from: an
+    autoencoder of the same width, atoms and kind, whose weights all begin with in place of a random start. settings:
+    others of `TrainingConfig`, such as `epochs`, `learning_rate`, `bias_atoms="means"`, `revival`.
 
     Raises InputError, naming argument, row and remedy, for what cannot be trained on.
     """
