@@ -26,8 +26,8 @@ _LOCAL_SERVER = "http://127.0.0.1:5000"
 def evaluation_ending(evaluation: str, page: str = "", saes: Sequence[str] = ()) -> str:
     """Return what an evaluation comes to, with every number if `--verbose` was given, and how to open it.
 
-    evaluation, page: URIs of `evaluation.json` and of its report, if there is one. saes: places of SAEs, in which
-    to look around.
+    evaluation, page: URIs of `evaluation.json` and of its report, if there is one. saes: URIs of SAEs, in which to
+    look around.
     """
     filesystem, path = open_filesystem(evaluation)
     summary = strict_json.loads(filesystem.cat_file(path).decode())
@@ -98,15 +98,15 @@ def _measured(measures: Mapping[str, float], key: str, form: str) -> str:
 
 
 def explored(summary: Mapping[str, Any], saes: Sequence[str]) -> list[str]:
-    """Return how to look around in the first and the last of the SAEs, given by their places, that a report shows."""
+    """Return how to look around in the first and the last of the SAEs, given by their URIs, that a report shows."""
     names = {sae["name"] for sae in summary["saes"] if sae.get("explorer")}
-    shown = [place for place in saes if place.rstrip("/").rpartition("/")[2] in names]
+    shown = [uri for uri in saes if uri.rstrip("/").rpartition("/")[2] in names]
     if not shown:
         return []
-    places = " ".join(shlex.quote(without_secrets(place)) for place in dict.fromkeys((shown[0], shown[-1])))
+    uris = " ".join(shlex.quote(without_secrets(uri)) for uri in dict.fromkeys((shown[0], shown[-1])))
     program = Path(sys.executable).with_name("isoenergy")
     store = shlex.quote(without_secrets(summary["store"]["uri"]))
-    return _labelled("explore", f"{program} explore {places} --store {store}")
+    return _labelled("explore", f"{program} explore {uris} --store {store}")
 
 
 def _opened(page: str) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isoenergy.compiling.compiled import compiled
+from isoenergy.metrics.network_simplex import cheapest_plan
 
 Floats = npt.NDArray[np.float64]
 
@@ -13,10 +14,8 @@ _MOST_BIDS = 4
 """Times the rows: those whose costs all but tie may bid each other down by next to nothing for long."""
 _TOLERANCE = 1e-12
 """Of a path's length, relative to the largest cost: where costs differ by rounding alone, a path ends at once."""
-
 _MOST_FREE = 0.5
 """Of the rows, after all bids; with more, paths take longer than the simplex."""
-_MOST_ITERATIONS = 10**7
 
 
 class Assignment(NamedTuple):
@@ -50,13 +49,9 @@ def cheapest_assignment(cost: Floats) -> Assignment:
 
 
 def _by_simplex(cost: Floats) -> Assignment:
-    import ot  # POT costs a second to import, and hardly any costs need it
-
     masses = np.ones(len(cost))
-    plan, log = ot.emd(masses, masses, cost, numItermax=_MOST_ITERATIONS, log=True)
-    if log["warning"]:
-        raise UserWarning(f"the cheapest assignment was not found: {log['warning']}")
-    return Assignment(cost[np.arange(len(cost)), plan.argmax(axis=1)], log["u"], log["v"])
+    solved = cheapest_plan(masses, masses, cost)
+    return Assignment(cost[np.arange(len(cost)), solved.plan.argmax(axis=1)], *solved.potentials)
 
 
 @compiled

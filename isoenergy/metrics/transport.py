@@ -1,6 +1,5 @@
 """Exact optimal transport, cost 1 - cosine: between weighted atoms, and between clouds of embeddings."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from isoenergy.metrics.gram_panels import unit_rows
+from isoenergy.metrics.network_simplex import cheapest_plan
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.floating]
@@ -15,7 +15,6 @@ Integers = npt.NDArray[np.intp]
 
 MOST_TRANSPORTED = 16_384
 """Atoms of a dictionary whose energy is moved, 11 GB: of more, those with the most energy (`strongest_atoms`)."""
-_MOST_ITERATIONS = 100_000_000
 
 
 def transport_plan(a: Rows, b: Rows, mass_a: Rows, mass_b: Rows) -> tuple[sparse.csr_array, float]:
@@ -56,19 +55,15 @@ class TransportPlans:
 
     def _solve(self, chosen: tuple[Integers, Integers], masses: tuple[Floats, Floats]) -> tuple[Floats, float]:
         """Return the plan between chosen rows, and its cost; masses are positive and sum to 1."""
-        import ot  # POT costs a second to import and few metrics need it
-
         costs = _costs(self._a[chosen[0]], self._b[chosen[1]])
         known = self._potentials
-        begin = None if known is None else tuple(part[own] for part, own in zip(known, chosen, strict=True))
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            plan, log = ot.emd(*masses, costs, numItermax=_MOST_ITERATIONS, log=True, potentials_init=begin)
+        begin = None if known is None else (known[0][chosen[0]], known[1][chosen[1]])
+        solved = cheapest_plan(*masses, costs, begin)
         if known is None:
             self._potentials = np.zeros(len(self._a)), np.zeros(len(self._b))
-            for part, own, found in zip(self._potentials, chosen, (log["u"], log["v"]), strict=True):
+            for part, own, found in zip(self._potentials, chosen, solved.potentials, strict=True):
                 part[own] = found
-        return plan, float(log["cost"])
+        return solved.plan, solved.cost
 
 
 def strongest_atoms(energy: Floats, most: int = MOST_TRANSPORTED) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,10 @@
 """Where vectors are that somebody has made: Parquet, clip-retrieval's folders, arrays in files, saved datasets."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, USUAL_NAMES, usual_column
@@ -235,9 +237,14 @@ def _joined_by_key(uri: str, files: Sequence[ColumnFile], key: str) -> dict[str,
     return parts
 
 
+def _key_among(fields: Iterable[pa.Field], asked: str) -> str | None:
+    """Return the column of keys: the one that is asked for, if it is there, or one of a usual name."""
+    names = [field.name for field in fields if ROLES["key"][0](field.type)]
+    return asked if asked in names else usual_column(names, "key")
+
+
 def _key_of(file: ColumnFile, asked: str) -> str:
-    names = [field.name for field in file.schema if ROLES["key"][0](field.type)]
-    found = asked if asked in names else usual_column(names, "key")
+    found = _key_among(file.schema, asked)
     if not found:
         raise InputError(
             f"{file.at.shown} holds one modality and no key to join it to the others by: one of "
@@ -261,15 +268,14 @@ def _captioned(parts: Mapping[str, Sequence[ColumnFile]], uri: str, key: str) ->
             f"{without_secrets(uri)} has no column of captions, as {', '.join(USUAL_NAMES['caption'][:6])}, among "
             f"{', '.join(table.schema.names)}"
         )
-    its_names = [field.name for field in table.schema if ROLES["key"][0](field.type)]
-    table_key = key if key in its_names else usual_column(its_names, "key")
+    table_key = _key_among(table.schema, key)
     with_captions: dict[str, Sequence[ColumnFile]] = {}
     for file, together in parts.items():
-        names = {field.name: part for part in together for field in part.schema if ROLES["key"][0](field.type)}
-        own = key if key in names else usual_column(list(names), "key")
+        holder = {field.name: part for part in together for field in part.schema}
+        own = _key_among((field for part in together for field in part.schema), key)
         beside = table
         if own and table_key and key != NO_KEY:
-            beside = JoinedColumns(table, table_key, names[own], own, needs_all=False)
+            beside = JoinedColumns(table, table_key, holder[own], own, needs_all=False)
         elif len(parts) > 1:
             raise InputError(f"{without_secrets(uri)}: captions of {len(parts)} files go by key, and there is none")
         taken = {name for part in together for name in part.schema.names}
