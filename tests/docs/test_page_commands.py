@@ -39,12 +39,20 @@ def _run(block: Block, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if _FAST[page]], ids=lambda page: page.stem)
-def test_what_a_page_shows_works(page: Path, tmp_path: Path):
-    if any(block.mark == "apply" for block in _FAST[page]):
+def test_what_a_page_shows_works(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    diffs = [block for block in _FAST[page] if block.language == "diff"]
+    if diffs:
         for name in _CODE:
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for block in _FAST[page]:
+    for block in [*diffs, *(block for block in _FAST[page] if block.language == "bash")]:
         _run(block, tmp_path)
+    shown = [block.text for block in _FAST[page] if block.language == "python"]
+    if diffs:
+        _run(Block("run", "python", "\n".join(shown)), tmp_path)  # one process, as each imports torch
+        return
+    monkeypatch.chdir(tmp_path)
+    for text in shown:
+        exec(compile(text, page.name, "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.ray
