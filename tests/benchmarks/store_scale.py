@@ -1,9 +1,9 @@
-"""What a store costs by its size: requests, bytes, CPU time and memory of embed, train and evaluate.
+"""What a store costs by its size: requests, bytes, CPU time and memory of embed, train, evaluate and apply.
 
 What a driver does is measured at two numbers of shards of a few rows each, on disk and on SeaweedFS, in a process of
 its own; what a worker does with a shard, on shards of the usual size; how often an evaluation reads each shard, by
 counting. From these follows the table: a line through the two sizes, at 2,048 pairs a shard. The encoder, the training
-steps and the measures themselves are not in it: those are in the other benchmarks. The measures go to
+steps, the measures and the pursuit themselves are not in it: those are in the other benchmarks. The measures go to
 `docs/benchmarks/store.json`.
 """
 
@@ -25,12 +25,14 @@ import torch
 import tyro
 from fsspec.implementations.local import LocalFileSystem
 
+from isoenergy.applying.application import Application
 from isoenergy.evaluation.draw import Draw
 from isoenergy.pairs.source import PairUnit
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore, StoreWriter
+from isoenergy.store.arrays import embedding_rows
 from isoenergy.store.commit_index import INDEX_FILE
 from isoenergy.store.index import survey_shards
 from isoenergy.store.manifest import CommitRecord, Manifest
@@ -38,6 +40,7 @@ from isoenergy.store.row_sources import ShardReader
 from tests.benchmarks.planted_store import write_planted_store
 from tests.benchmarks.results import add_measures
 from tests.s3.seaweedfs import seaweedfs
+from workflows.applying.applying_units import Source, UnitTask, UnitWork
 from workflows.evaluation.evaluation_graph import EvaluationGraph
 from workflows.evaluation.measured_pairs import MeasuredPairs
 from workflows.steps import step_plan
@@ -49,6 +52,7 @@ _RESULTS = Path("docs/benchmarks/store.json")
 _PAIRS_A_SHARD = 2048
 _ROWS, _DIM = 8, 16
 _SHARDS_A_PART = 160
+_ATOMS, _K = 4096, 20
 _PAGE = 1000
 _SCALES = (1_000_000, 10_000_000, 100_000_000, 400_000_000)
 
@@ -198,6 +202,12 @@ def one_part(uri: str, place: str) -> None:
     assert sum(len(images) for _, images, _ in part.read()) > 0
 
 
+def apply(uri: str, place: str) -> None:
+    """Open a store, and end an output of as many units; it stands in for both."""
+    open_store(uri, place)
+    end_of_first_embed(uri, place)
+
+
 def _graph(uri: str, place: Path) -> EvaluationGraph:
     pairs = _ROWS * _SHARDS_A_PART
     store = EmbeddingStore.open(uri)
@@ -218,6 +228,7 @@ DRIVERS: dict[str, Callable[[str, str], None]] = {
     "train, any other": train,
     "evaluate, the plan": evaluate,
     "evaluate, reading one part of 160 shards": one_part,
+    "apply, its beginning and its end": apply,
 }
 
 
@@ -290,9 +301,35 @@ def measured_workers(config: Config, folder: Path) -> dict[str, float]:
         for number in range(config.whole_shards):
             function(number)
         found[name] = time.process_time() - cpu
+    found["applied"], written = applied(store, folder / "applied", config)
     return {name: seconds / config.whole_shards for name, seconds in found.items()} | {
-        "bytes": float(np.mean([record.shard_bytes for record in store.commits]))
+        "bytes": float(np.mean([record.shard_bytes for record in store.commits])),
+        "bytes_applied": written,
     }
+
+
+def applied(store: EmbeddingStore, output: Path, config: Config) -> tuple[float, float]:
+    """Return the CPU seconds of writing a store's codes but for the pursuit's, and the bytes of a shard of them."""
+    sae = SparseAutoencoder(SaeConfig(config.dim, _ATOMS, _K, beta=0.0))
+    application = Application.fitted(sae, ("codes",), "float16", normalised=False)
+    source, writer = Source(store.shards, ("image", "text"), ()), StoreWriter(str(output))
+    grams = application.grams(config.whole_shards * _PAIRS_A_SHARD)
+    writer.begin(dataclasses.replace(store.manifest, widths={}), [])
+    work = UnitWork(application, source, writer)
+    cpu = time.process_time()
+    outcomes = work([UnitTask(record, None) for record in store.commits], grams)
+    whole = time.process_time() - cpu
+    batches = [
+        {name: embedding_rows(table[name], config.dim) for name in source.modalities}
+        for table in map(source.read, store.commits)
+    ]
+    cpu = time.process_time()
+    for vectors in batches:
+        application(vectors, grams)
+    pursued = time.process_time() - cpu
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    assert len(records) == config.whole_shards
+    return whole - pursued, float(np.mean([record.shard_bytes for record in records]))
 
 
 def measured_evaluation(folder: Path) -> dict[str, float]:
@@ -363,6 +400,12 @@ def table(results: dict[str, Any], epochs: int) -> str:
                 reads * shards,
                 reads * shards * workers["bytes"],
                 reads * shards * workers["read to evaluate"],
+            ),
+            "apply, codes of every row": (
+                "apply, its beginning and its end",
+                (1 + 3) * shards,
+                shards * (workers["bytes"] + workers["bytes_applied"]),
+                shards * workers["applied"],
             ),
         }
         for stage, (name, requests, size, cpu) in rows.items():
