@@ -20,7 +20,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.sparse_encoders import ReLU
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
-from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
+from tests.evaluation.evaluations import evaluated, run_steps_here, shifted_pairs, write_pairs, write_sae
 from tests.report.explorer_data import explorer_data
 from workflows import evaluate
 from workflows.evaluate import EvaluateConfig
@@ -30,13 +30,18 @@ CONFIGS = [
     SaeConfig(dim=DIM, atoms=20, k=3, beta=0.0),
     SaeConfig(dim=DIM, atoms=20, k=3, beta=0.0, sparse_encoder=ReLU(), input="centred", atom_norm="free"),
 ]
+ALIGNED = SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25)
 HOSTILE = "</li><script>alert(1)</script>"
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
+    return written_pairs(tmp_path)
+
+
+def written_pairs(folder: Path) -> Path:
     images, texts = shifted_pairs(UNITS * ROWS, DIM)
-    return write_pairs(tmp_path / "store", images, texts, ROWS, captions=[HOSTILE] * (UNITS * ROWS))
+    return write_pairs(folder / "store", images, texts, ROWS, captions=[HOSTILE] * (UNITS * ROWS))
 
 
 @pytest.fixture
@@ -190,8 +195,17 @@ def report(store: Path, saes: list[SaeConfig], folder: Path) -> tuple[str, list[
     return files[0].read_text(), files
 
 
-def test_the_report_escapes_captions_and_does_without_pictures(store: Path, tmp_path: Path) -> None:
-    page, files = report(store, CONFIGS[:1], tmp_path)
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Path]]:
+    """The page of an SAE-A without a null, and all files: drawing takes seconds."""
+    folder = tmp_path_factory.mktemp("reported")
+    with pytest.MonkeyPatch.context() as patch:
+        run_steps_here(patch)
+        return report(written_pairs(folder), [ALIGNED], folder)
+
+
+def test_the_report_escapes_captions_and_does_without_pictures(reported: tuple[str, list[Path]]) -> None:
+    page, files = reported
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert any("<script>alert(1)" in caption for caption in explorer_data(page)["captions"])
@@ -205,26 +219,28 @@ def test_the_report_escapes_captions_and_does_without_pictures(store: Path, tmp_
 
 
 def test_the_report_shows_a_null_beside_the_sae_whose_null_it_is(store: Path, tmp_path: Path) -> None:
-    aligned = SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25)
-    page, files = report(store, [aligned, replace(aligned, null=True)], tmp_path)
+    page, files = report(store, [ALIGNED, replace(ALIGNED, null=True)], tmp_path)
     assert page.count('<div class="card">') == page.count('<div class="headline">') == 1
     assert "was given shuffled pairs" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert "null of SAE-A (β = 0.25)" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert {file.name[:5] for file in files if file.parent.name == "figures" and file.name[:4] == "sae-"} == {"sae-0"}
-    alone, _ = report(store, [aligned], tmp_path / "alone")
+
+
+def test_the_report_of_an_sae_without_its_null_says_how_one_is_trained(reported: tuple[str, list[Path]]) -> None:
+    alone, _ = reported
     assert "isoenergy train … --null" in alone
     assert "null of" not in alone
 
 
 def test_the_report_shows_a_null_whose_sae_is_not_there(store: Path, tmp_path: Path) -> None:
-    page, _ = report(store, [SaeConfig(dim=DIM, atoms=20, k=3, beta=0.25, null=True)], tmp_path)
+    page, _ = report(store, [replace(ALIGNED, null=True)], tmp_path)
     assert '<div class="card">' not in page
     assert '<div class="headline">' not in page
     assert "null of SAE-A (β = 0.25)" in page.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_report_names_what_an_evaluation_lacks(store: Path, tmp_path: Path) -> None:
-    report(store, CONFIGS[:1], tmp_path)
+    evaluated(store, [write_sae(tmp_path / "sae", ALIGNED)], tmp_path / "evaluation", sample=50)
     file = tmp_path / "evaluation" / "evaluation.json"
     whole = json.loads(file.read_text())
     for name in ("graph", "stability", "original"):

@@ -20,12 +20,17 @@ from isoenergy.report.tables.evaluation_steps import step_rows
 from isoenergy.report.tables.published import published
 from isoenergy.report.tables.table_files import report_tables
 
+_HELD = {"graph", "original", "pairs", "saes", "stability", "store", "tasks"}
+
 
 def pairs_page(summary: Mapping[str, Any], table: ReadTable) -> Page:
     """Return the page with its figures and tables.
 
     summary: what `evaluation.json` holds. table: reads a Parquet file of the evaluation.
+    Raises KeyError if it holds less.
     """
+    if lacking := _HELD - set(summary):  # before any figure is drawn
+        raise KeyError(*sorted(lacking))
     saes, store, original = summary["saes"], summary["store"], summary["original"]
     names, naming = labels(saes), Naming(tuple(store["modalities"]))
     found = _headline(summary, names)
