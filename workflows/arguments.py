@@ -1,6 +1,7 @@
 """How command lines write what is more than a number or a word."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -30,7 +31,7 @@ def parse_options(kind: type[Config], default: Config | None, words: Sequence[st
     default: an instance whose values they have if they are not given.
     """
     if any(word in ("-h", "--help") for word in words):
-        print(help_text(kind, default, prog, about))
+        _print(help_text(kind, default, prog, about))
         sys.exit(0)
     names = full_names(options_of(kind, default), words)
     if default is None:
@@ -49,6 +50,14 @@ def one_word(
         is_instance=lambda value: isinstance(value, kind),
         str_from_instance=lambda value: [text(value)],
     )
+
+
+def _print(text: str) -> None:
+    """Print a text, of which its reader may have enough before its end, as `head` has."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @REGISTRY.primitive_rule

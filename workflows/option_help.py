@@ -91,7 +91,8 @@ def help_text(kind: Any, default: Any, prog: str, about: str) -> str:
     """Return what `--help` prints; about: paragraphs that say what the stage does."""
     options = options_of(kind, default)
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    lines = [f"usage: {prog}{' [OPTIONS]' * ('[OPTIONS]' not in prog)}", ""]
+    given = "".join(f" {option.metavar}" for option in options if option.positional)
+    lines = [f"usage: {prog}{given}{' [OPTIONS]' * ('[OPTIONS]' not in prog)}", ""]
     for paragraph in filter(None, about.split("\n\n")):
         lines += [*textwrap.wrap(" ".join(paragraph.split()), width, break_on_hyphens=False), ""]
     for heading, its in _grouped(options).items():

@@ -1,5 +1,6 @@
 """What the user can mend is one line and exit code 2, before anything is started."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows
 from tests.store.small_store import MANIFEST
 from workflows import cli
-from workflows.settings import evaluate_settings, train_settings, tune_settings
+from workflows.settings import evaluate_settings, import_settings, train_settings, tune_settings
 
 Run = Callable[..., str]
 
@@ -117,6 +118,29 @@ def test_help_teaches(stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert option in said
     assert max(map(len, said.splitlines())) <= 100
     assert said.index("\noptions:\n") < said.index(option)
+
+
+def test_what_stands_without_an_option_has_the_name_that_the_docs_give_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        import_settings.parse(["--help"])
+    said = capsys.readouterr().out
+    assert said.startswith("usage: isoenergy import EMBEDDINGS [OPTIONS]\n")
+    assert "\n  EMBEDDINGS  " in said
+    assert "reads vectors from EMBEDDINGS" in said
+    assert "SOURCE" not in said
+    with pytest.raises(SystemExit):
+        import_settings.parse([])
+    assert "EMBEDDINGS" in capsys.readouterr().err
+
+
+def test_help_may_be_read_in_part() -> None:
+    command = [sys.executable, "-m", "workflows.report", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 def test_options_of_a_training_are_called_alike_in_all_stages(capsys: pytest.CaptureFixture[str]) -> None:

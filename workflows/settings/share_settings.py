@@ -20,7 +20,7 @@ class ShareConfig:
 
     sae: Annotated[str, tyro.conf.Positional]
     """Folder or fsspec URL of the autoencoder, as `isoenergy train` leaves it."""
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ORG/NAME")]
     """ORG/NAME on the hub; ORG is your user name or an organisation of yours."""
     private: Annotated[bool, _VISIBILITY, tyro.conf.FlagCreatePairsOff] = False
     """Only you and your organisation see it. The default."""
