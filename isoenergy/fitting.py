@@ -45,7 +45,7 @@ class Fit:
     """Of each report: `step`, and the metrics of every autoencoder by `name/metric`."""
     config: TrainingConfig
     statistics: ConceptStatistics
-    """Of the training pairs, coded by `sae` at the end: its atoms' energies and classes."""
+    """Of all training pairs, also those that fill no batch, coded by `sae` at the end: its atoms' energies, classes."""
     agreement: PairAgreement
     """Of the same: what an atom's two coefficients have to do with each other."""
 
@@ -203,9 +203,11 @@ def _most_aligned(saes: Mapping[str, SparseAutoencoder]) -> SparseAutoencoder:
 
 def _sums(sae: SparseAutoencoder, batches: PairBatches) -> tuple[ConceptStatistics, PairAgreement]:
     statistics, agreement = ConceptStatistics.zeros(sae.config.atoms), PairAgreement.zeros(sae.config.atoms)
-    gram = sae.gram_of_frozen(2 * batches.batch_pairs * batches.steps)
-    for image, text in batches.epoch(0):
-        both = zip((image, text), sae.config.modalities, strict=True)
+    pairs = int(batches.order.starts[-1])
+    gram = sae.gram_of_frozen(2 * pairs)
+    for start in range(0, pairs, batches.batch_pairs):
+        rows = batches.rows.take(np.arange(start, min(start + batches.batch_pairs, pairs)))
+        both = zip(rows.values(), sae.config.modalities, strict=True)
         image_codes, text_codes = (sae.encode(sae.prepare(rows, modality), gram=gram) for rows, modality in both)
         statistics.update(image_codes, text_codes)
         agreement.update(image_codes, text_codes)

@@ -76,7 +76,15 @@ def test_a_store_is_taken_by_its_train_split(pairs: tuple[np.ndarray, np.ndarray
     of_path = isoenergy.fit(store, beta=0.0, bias_atoms="means", **SETTINGS)
     of_store = isoenergy.fit(isoenergy.store.EmbeddingStore.open(str(store)), beta=0.0, bias_atoms="means", **SETTINGS)
     assert of_path.sae.digest == of_store.sae.digest
-    assert of_path.statistics.rows == 2 * of_path.config.batch_pairs == 1024  # of 514 train pairs
+    assert (of_path.config.batch_pairs, of_path.atoms.pairs) == (512, 514)
+
+
+def test_what_is_known_of_atoms_is_of_every_pair(pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    found = isoenergy.fit(*pairs, batch_pairs=450, **SETTINGS)
+    of_all = isoenergy.describe_atoms(found.sae, *pairs)
+    assert found.atoms.pairs == 600
+    for name in ("image_energy", "text_energy", "frequency", "correlation"):
+        np.testing.assert_allclose(found.atoms[name], of_all[name], rtol=1e-5)
 
 
 def test_what_cannot_be_trained_on_is_said(pairs: tuple[np.ndarray, np.ndarray]) -> None:
