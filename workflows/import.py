@@ -1,6 +1,7 @@
 """`isoenergy import`: an embedding store of vectors that are there already."""
 
 from isoenergy.errors import InputError
+from isoenergy.pairs.places import place_of
 from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
@@ -14,6 +15,7 @@ from workflows.training.vector_stores import VectorCopy, modality_names
 def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> EmbeddingStore | None:
     """Take what is missing; return the store, None if dry. Raises InputError for what holds no vectors."""
     if not holds_vectors(config.source):
+        place_of(config.source)  # says what is not there
         raise InputError(
             f"{without_secrets(config.source)} holds no vectors, or is a store already; give Parquet or Arrow with "
             f"columns of vectors, .npy, .npz or safetensors; pairs of images and texts are for `isoenergy embed`"

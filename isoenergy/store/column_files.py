@@ -204,7 +204,8 @@ class TextColumns:
 class JoinedColumns:
     """The rows of a file in the order of another's, whose keys they have; null where there is none of a key.
 
-    In one order with the other, they are read as they lie; else they are held whole, once a task.
+    Of rows of one key the first is taken. In one order with the other, they are read as they lie; else they are held
+    whole, once a task.
     """
 
     of: ColumnFile
@@ -213,7 +214,7 @@ class JoinedColumns:
     order: ColumnFile
     order_key: str
     needs_all: bool
-    """Whether a row that the other file has no key for is an error."""
+    """Whether a row that the other file has no key for is a bad one."""
 
     @property
     def at(self) -> FilePlace:
@@ -231,19 +232,13 @@ class JoinedColumns:
         return pa.schema([_nullable(field) for field in self.of.schema if field.name != self.key])
 
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield rows. Raises InputError for a key that stands twice, or that the other file lacks."""
+        """Yield rows."""
         own, wanted = _keys(self.of, self.key), _keys(self.order, self.order_key)
         if own.equals(wanted):
             yield from self.of.tables(ranges, columns)
             return
-        if len(own.unique()) < len(own):
-            raise InputError(f"{self.at.shown} has keys in {self.key} that stand twice; leave one of each")
-        places = pc.index_in(wanted, value_set=own)
-        if self.needs_all and (alone := len(own) - len(places.drop_null().unique())):
-            raise InputError(
-                f"{alone} rows of {self.at.shown} have keys that {self.order.at.shown} does not have; leave them out"
-            )
-        (whole,) = self.of.tables([(0, self.of.rows)], columns)
+        places = pc.index_in(wanted, value_set=own, skip_nulls=True)
+        whole = _whole(self.of, columns)
         if whole.nbytes > _MOST_HELD:
             raise InputError(
                 f"{self.at.shown} has its rows in another order than {self.order.at.shown}, and {whole.nbytes:,} bytes "
@@ -251,6 +246,29 @@ class JoinedColumns:
             )
         whole = whole.cast(pa.schema([_nullable(field) for field in whole.schema]))
         yield from (whole.take(places.slice(start, stop - start)) for start, stop in ranges)
+
+    def unplaced(self) -> tuple[int, str]:
+        """Return how many of the file's rows find no place among the other's, and where the first stands, and why."""
+        own, wanted = _keys(self.of, self.key), _keys(self.order, self.order_key)
+        if own.equals(wanted):
+            return 0, ""
+        lacking = own.is_null().to_numpy(zero_copy_only=False)
+        alone = pc.index_in(own, value_set=wanted, skip_nulls=True).is_null().to_numpy(zero_copy_only=False)
+        again = (pc.index_in(own, value_set=own).to_numpy() != np.arange(len(own))) & ~lacking
+        bad = np.flatnonzero(again | alone if self.needs_all else again)
+        if not len(bad):
+            return 0, ""
+        row = int(bad[0])
+        why = f"{self.order.at.shown} has none of this key" if alone[row] else "the key stands before"
+        named = "there is no key" if lacking[row] else f"key {own[row].as_py().decode('utf-8', 'replace')!r}: {why}"
+        return len(bad), f"{self.at.shown}, row {row}, {named}"
+
+
+def joined_part(file: ColumnFile) -> JoinedColumns | None:
+    """Return the file, if its rows are in the order of another's, without what renames its columns."""
+    if isinstance(file, RenamedColumns):
+        return joined_part(file.of)
+    return file if isinstance(file, JoinedColumns) else None
 
 
 def parquet_rows(at: FilePlace, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -272,9 +290,30 @@ def arrow_rows(at: FilePlace, ranges: Ranges, columns: Sequence[str]) -> Iterato
         yield from _cut(_checked(batches, columns), 0, ranges)
 
 
+def texts_as_they_are(values: Sequence[str | bytes | None]) -> pa.Array:
+    """Return texts for Arrow with the bytes that they were read from, also those that are not UTF-8."""
+    return pa.array([_raw(value) for value in values], pa.binary()).view(pa.string())
+
+
+def _raw(value: str | bytes | None) -> bytes | None:
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may have
+        return value.encode("utf-8", "surrogatepass")
+
+
 def _keys(file: ColumnFile, name: str) -> pa.Array:
-    (table,) = file.tables([(0, file.rows)], [name])
-    return table[name].cast(pa.string()).combine_chunks()
+    keys = _whole(file, [name])[name].combine_chunks()
+    return (keys.cast(pa.string()) if pa.types.is_integer(keys.type) else keys).cast(pa.binary())
+
+
+def _whole(file: ColumnFile, columns: Sequence[str]) -> pa.Table:
+    if not file.rows:
+        return pa.schema([file.schema.field(name) for name in columns]).empty_table()
+    (whole,) = file.tables([(0, file.rows)], columns)
+    return whole
 
 
 def _nullable(field: pa.Field) -> pa.Field:
@@ -293,14 +332,11 @@ def _table_of_texts(at: FilePlace) -> pa.Table:
         raise InputError(f"{at.shown}, row {bad[0]}: {bad[1]}; mend it")
     names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
     columns = [[_text(row.get(name)) for row in rows if isinstance(row, dict)] for name in names]
-    return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
+    return pa.table([texts_as_they_are(column) for column in columns], names=names)
 
 
 def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.encode("utf-8", "replace").decode()
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _column(array: StoredArray, rows: np.ndarray) -> pa.Array:

@@ -10,20 +10,21 @@ Which files they are: `isoenergy.store.vector_sources`.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, usual_column
 from isoenergy.pairs.formats.parquet import SPOILT, bytes_of
-from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, require_columns
+from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed
 from isoenergy.pairs.places import absolute_source
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, cut, place_key
@@ -31,7 +32,7 @@ from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import file_digest, without_secrets
 from isoenergy.store.arrays import checked_rows
-from isoenergy.store.column_files import ArrayColumns, ColumnFile, Ranges
+from isoenergy.store.column_files import ArrayColumns, ColumnFile, Ranges, joined_part
 from isoenergy.store.lance_columns import LanceColumns
 from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
@@ -54,6 +55,17 @@ class VectorRows:
     unit: PairUnit
     shard: pa.Table
     rejected: pa.Table
+    captions_not_utf8: int
+    """Rows whose caption has a replacement character for bytes that are no text."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a row cannot be used, and the column whose file says so."""
+
+    column: str
+    what: str
+    reason: Reason = Reason.UNUSABLE_ROW
 
 
 ALONE = "one modality: `train --beta 0` and `apply` take it; alignment, and all that compares modalities, need a second"
@@ -90,8 +102,10 @@ class VectorFiles:
         self.rows = {file: together[0].rows for file, together in self.parts.items()}
         if not any(self.rows.values()):
             raise InputError(f"{without_secrets(uri)} holds no rows in its {len(self.files)} files; give one that does")
-        schemas = {_joined(together): file for file, together in reversed(self.parts.items())}
-        schema = common_schema(schemas)
+        for together in self.parts.values():
+            _require_different_names(together)
+        together_reversed = reversed(self.parts.values())
+        schema = common_schema({part.schema: part.at.file for parts in together_reversed for part in parts})
         self.widths, self.left = self._chosen(schema, modalities)
         self.left |= {name: why for together in self.parts.values() for part in together for name, why in _left(part)}
         others = {field.name: field.type for field in schema if field.name not in self.widths}
@@ -100,7 +114,7 @@ class VectorFiles:
         self.caption = texts.get(usual_column(list(texts), "caption") or "")
         self.splits_given = pa.types.is_string(others.get("split", pa.null()))
         taken = {name for name in (self.key, self.caption, "split" if self.splits_given else None) if name}
-        require_columns(schemas, {*self.widths, *taken})
+        self._require_in_all({*self.widths, *taken})
         halves = all(schema.field(name).type.value_type == pa.float16() for name in self.widths)
         self.dtype: StoredDtype = "float16" if halves else "float32"
         self.passed_through = pa.schema([(name, kind) for name, kind in others.items() if name not in taken])
@@ -181,9 +195,43 @@ class VectorFiles:
         digests = [_digest_of(part) for part in self.parts[file]]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
-    def read(self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool) -> Iterator[VectorRows]:
+    @property
+    def keys_may_repeat(self) -> bool:
+        """Whether two rows may have one key."""
+        return bool(self.key)
+
+    def keys(self, file: str) -> pa.ChunkedArray:
+        """Return the keys of one file's rows, binary, in their order; of those that `keys_may_repeat`."""
+        assert self.key is not None
+        ranges = [(unit.start, unit.stop or 0) for unit in cut(file, self.rows[file], ROWS_A_UNIT)]
+        tables = self._tables(self._part(file, self.key), ranges, [self.key]) if ranges else ()
+        keys = [pa.array(bytes_of(table[self.key]), pa.binary()) for table in tables]
+        return pa.chunked_array(keys, pa.binary())
+
+    def named(self, file: str, row: int) -> str:
+        """Return where a row of a file stands and which key it has, for people."""
+        assert self.key is not None
+        key = (self.keys(file)[row].as_py() or b"").decode("utf-8", "replace")
+        return f"{self._part(file, self.key).at.shown}, row {row}, key {key!r}"
+
+    def is_joined(self, file: str) -> bool:
+        """Whether rows of other files go to a file's rows by key."""
+        return any(map(joined_part, self.parts[file]))
+
+    def unplaced(self, file: str) -> list[tuple[int, str]]:
+        """Return of each file that is joined to one by key how many rows find no place there, and what of the first."""
+        try:
+            found = [part.unplaced() for part in map(joined_part, self.parts[file]) if part]
+        except SPOILT as error:
+            raise InputError(f"the keys beside {file} cannot be read ({error}); mend the files") from error
+        return [(count, first) for count, first in found if count]
+
+    def read(
+        self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool, repeated: Collection[int] = ()
+    ) -> Iterator[VectorRows]:
         """Yield some units of one file, given in their order.
 
+        repeated: numbers of the rows whose key stands before, which are rejected.
         Raises InputError, naming file, row and column, for a row that cannot be used: a list that is missing or of
         another length, a number that is missing or not finite, nothing but zeros, no key, an unknown split. With
         `skip_bad_rows` such rows are rejected.
@@ -195,7 +243,7 @@ class VectorFiles:
         readers = [self._tables(part, ranges, columns) for part in parts]
         for unit, tables in zip(units, zip(*readers, strict=True), strict=True):
             there = {name: table[name] for table in tables for name in table.column_names}
-            yield self._looked_at(unit, pa.table(there), skip_bad_rows)
+            yield self._looked_at(unit, pa.table(there), skip_bad_rows, repeated)
 
     def _tables(self, part: ColumnFile, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         there = [name for name in columns if name in part.schema.names]
@@ -204,29 +252,39 @@ class VectorFiles:
         except SPOILT as error:
             raise InputError(f"{part.at.shown} cannot be read ({error}); mend it, or leave it out") from error
 
-    def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool) -> VectorRows:
-        faults: dict[int, str] = {}
-        vectors = {
-            name: checked_rows(table[name], name, width, self.dtype, faults) for name, width in self.widths.items()
-        }
+    def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool, repeated: Collection[int]) -> VectorRows:
+        faults: dict[int, _Fault] = {}
+        vectors: dict[str, npt.NDArray[np.floating]] = {}
+        for name, width in self.widths.items():
+            found: dict[int, str] = {}
+            vectors[name] = checked_rows(table[name], name, width, self.dtype, found)
+            faults |= {row: _Fault(name, what) for row, what in found.items() if row not in faults}
         keys = [place_key(unit.file, unit.start + row).decode() for row in range(len(table))]
         if self.key:
-            keys = _texts(table[self.key])
-            faults |= {row: "there is no key" for row, key in enumerate(keys) if not key}
-            faults |= {row: "the key is not UTF-8" for row, key in enumerate(keys) if _NO_LETTER in key}
+            keys = _texts(bytes_of(table[self.key]))
+            again = {row - unit.start for row in repeated} - set(faults)
+            twice = _Fault(self.key, "the key stands before", Reason.DUPLICATE_KEY)
+            faults |= dict.fromkeys(again.intersection(range(len(table))), twice)
+            faults |= {row: _Fault(self.key, "there is no key") for row, key in enumerate(keys) if not key}
+            unlike = _Fault(self.key, "the key is not UTF-8")
+            faults |= {row: unlike for row, key in enumerate(keys) if _NO_LETTER in key}
         splits: list[str] = [split_of(key) for key in keys]
         if self.splits_given:
-            splits = _texts(table["split"])
+            splits = _texts(bytes_of(table["split"]))
             faults |= {
-                row: f"the split is {split!r}, and none of {', '.join(SPLITS)}"
+                row: _Fault("split", f"the split is {split!r}, and none of {', '.join(SPLITS)}")
                 for row, split in enumerate(splits)
                 if split not in SPLITS
             }
         if faults and not skip_bad_rows:
-            row, what = min(faults.items())
-            place = f"{self.parts[unit.file][0].at.shown}, row {unit.start + row}"
+            row = min(faults)
+            part = self._part(unit.file, faults[row].column)
+            place = f"{part.at.shown}, {f'key {keys[row]!r}' if joined_part(part) else f'row {unit.start + row}'}"
+            what = faults[row].what
             raise InputError(f"{place}: {what}; mend the file, or give --skip-bad-rows to leave such rows out")
-        captions = _texts(table[self.caption]) if self.caption else keys
+        given = bytes_of(table[self.caption]) if self.caption else []
+        captions = _texts(given) if self.caption else keys
+        spoilt = [row for row, (raw, text) in enumerate(zip(given, captions, strict=False)) if _is_mended(raw, text)]
         schema = vectors_schema(self.widths, self.dtype, self.passed_through)
         numbers = [unit.start + row for row in range(len(table))]
         columns = {
@@ -249,16 +307,17 @@ class VectorFiles:
                 "key": keys[row] or None,
                 "file": unit.file,
                 "row": numbers[row],
-                "reason": Reason.UNUSABLE_ROW,
-                "detail": what,
+                "reason": fault.reason,
+                "detail": fault.what,
             }
-            for row, what in sorted(faults.items())
+            for row, fault in sorted(faults.items(), key=lambda item: item[0])
         ]
         shard = pa.table(columns, schema=schema).take(good)
         if self.is_view:
             places = {name: self._place(unit.file, name) for name in self.widths}
             shard = without_vectors(shard, places, unit.start, unit.start + len(table))  # type: ignore[arg-type]
-        return VectorRows(unit, shard, pa.Table.from_pylist(rejected, schema=REJECTED))
+        mended = len(set(spoilt) - set(faults))
+        return VectorRows(unit, shard, pa.Table.from_pylist(rejected, schema=REJECTED), mended)
 
     def _is_heavy(self, field: pa.Field) -> bool:
         """Whether a column takes as many bytes as vectors do."""
@@ -268,8 +327,20 @@ class VectorFiles:
 
     def _place(self, file: str, name: str) -> ColumnPlace | str:
         """Where a modality's vectors lie, or why they cannot be lent."""
-        part = next(part for part in self.parts[file] if name in part.schema.names)
-        return ColumnPlace.of(part, name)
+        return ColumnPlace.of(self._part(file, name), name)
+
+    def _part(self, file: str, column: str) -> ColumnFile:
+        """The one of the files that belong together that has a column."""
+        return next(part for part in self.parts[file] if column in part.schema.names)
+
+    def _require_in_all(self, names: Collection[str]) -> None:
+        """Raise InputError, with the files' names, if one has a column of these that its like lacks."""
+        for alike in zip(*self.parts.values(), strict=True):
+            having = {name: part for part in reversed(alike) for name in part.schema.names if name in names}
+            for part in alike:
+                if lacking := sorted(set(having).difference(part.schema.names)):
+                    both = f"{having[lacking[0]].at.file} and {part.at.file}"
+                    raise InputError(f"{both} do not both have {', '.join(lacking)}; import them apart")
 
     def _require_equal_counts(self) -> None:
         uneven = [together for together in self.parts.values() if len({part.rows for part in together}) > 1]
@@ -306,7 +377,8 @@ class VectorFiles:
             if asked and not width:
                 raise InputError(f"{uri} has no {name} vector in its first {_ROWS_LOOKED_AT} rows; mend the files")
             if not asked and share < _SHARE_OF_ONE_LENGTH:
-                left[name] = "its lists have no one length"
+                none = f"none of its first {_ROWS_LOOKED_AT} rows has one"
+                left[name] = "its lists have no one length" if width else none
             elif not asked and width < LEAST_WIDTH:
                 left[name] = f"{width} numbers a row, and fewer than {LEAST_WIDTH} may be no embedding"
             else:
@@ -356,17 +428,14 @@ def _left(part: ColumnFile) -> Iterable[tuple[str, str]]:
     return part.left.items() if isinstance(part, ArrayColumns) else ()
 
 
-def _joined(together: Sequence[ColumnFile]) -> pa.Schema:
-    """Return the schema of files whose rows belong together."""
-    fields = {}
+def _require_different_names(together: Sequence[ColumnFile]) -> None:
+    """Raise InputError if two of the files whose rows belong together have a column of one name."""
+    holders: dict[str, ColumnFile] = {}
     for part in together:
-        for field in part.schema:
-            if field.name in fields:
-                raise InputError(
-                    f"{together[0].at.file} and {part.at.file} belong together and both have {field.name}; rename one"
-                )
-            fields[field.name] = field
-    return pa.schema(list(fields.values()))
+        for name in part.schema.names:
+            if other := holders.get(name):
+                raise InputError(f"{other.at.file} and {part.at.file} belong together and both have {name}; rename one")
+        holders |= dict.fromkeys(part.schema.names, part)
 
 
 def _has_bytes(kind: pa.DataType) -> bool:
@@ -380,6 +449,10 @@ def is_vector(kind: pa.DataType) -> bool:
     return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    """Return strings, or numbers as text; nothing is empty, and bytes that are no text become `_NO_LETTER`."""
-    return [(value or b"").decode("utf-8", "replace") for value in bytes_of(column)]
+def _texts(values: Iterable[bytes | None]) -> list[str]:
+    """Return bytes as texts; nothing is empty, and bytes that are no text become `_NO_LETTER`."""
+    return [(value or b"").decode("utf-8", "replace") for value in values]
+
+
+def _is_mended(value: bytes | None, text: str) -> bool:
+    return _NO_LETTER in text and text.encode() != value

@@ -50,9 +50,10 @@ class EmbeddingStore(StoreContents):
         try:
             manifest = Manifest.from_json(filesystem.cat_file(f"{root}/manifest.json").decode())
         except FileNotFoundError as error:
+            why = "it has no manifest.json" if filesystem.isdir(root) else "nothing is there"
             raise InputError(
-                f"{uri} is not an embedding store: it has no manifest.json; make one of pairs with `isoenergy embed`, "
-                f"or of embeddings with `isoenergy import`"
+                f"{uri} is not an embedding store: {why}; make one of pairs with `isoenergy embed`, or of embeddings "
+                f"with `isoenergy import`"
             ) from error
         except (ValueError, TypeError) as error:
             raise InputError(f"{uri}/manifest.json is not a manifest ({error})") from error

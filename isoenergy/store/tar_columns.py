@@ -15,7 +15,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.formats.tar import Damage, Member, read_tar
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import open_file
-from isoenergy.store.column_files import FilePlace, Ranges
+from isoenergy.store.column_files import FilePlace, Ranges, texts_as_they_are
 
 SUFFIX = ".tar"
 _NPY, _TXT = ".npy", ".txt"
@@ -54,8 +54,8 @@ class TarColumns:
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows; what a row lacks, or has of another width or type, is null."""
         schema = pa.schema([field for field in self.schema if field.name in columns])
-        wanted = [row for start, stop in ranges for row in range(start, stop)]
-        samples = _samples(self.at, frozenset(wanted))
+        contents = [row for start, stop in ranges for row in range(start, stop) if schema.names != [_KEY]]
+        samples = _samples(self.at, frozenset(contents))
         row = -1
         for start, stop in ranges:
             found: list[Mapping[str, Any]] = []
@@ -81,7 +81,7 @@ def holds_arrays(at: FilePlace) -> bool:
 def _column(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [row.get(field.name) for row in rows]
     if pa.types.is_string(field.type):
-        return pa.array(values, pa.string())
+        return texts_as_they_are(values)
     width, dtype = field.type.list_size, field.type.value_type.to_pandas_dtype()
     good = [isinstance(x, np.ndarray) and x.shape == (width,) and x.dtype == dtype for x in values]
     zeros = np.zeros(width, dtype)
@@ -115,7 +115,7 @@ def _value(kind: str, member: Member) -> dict[str, Any]:
     if member.content is None:
         return {}
     if kind == _TXT:
-        return {_CAPTION: member.content.decode("utf-8", "replace").strip()}
+        return {_CAPTION: member.content.strip()}
     if not kind.endswith(_NPY) or kind == _NPY:
         return {}
     stream = io.BytesIO(member.content)

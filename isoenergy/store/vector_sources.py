@@ -168,9 +168,9 @@ def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]
         {"": metadata} if metadata else {}
     )
     lacking = [
-        f"{next(iter(shards.values()))} has no fellow {number or 'without a number'}, which "
-        f"{next(others[number] for others in by_modality.values() if number in others)} has"
-        for shards in groups.values()
+        f"{next(others[number] for others in by_modality.values() if number in others)} has no fellow in "
+        f"{name or 'the metadata'}, of which there is {next(iter(shards.values()))}"
+        for name, shards in groups.items()
         for number in sorted(numbers - set(shards))
     ]
     lacking += [f"{metadata[number]} has no vectors" for number in sorted(set(metadata) - numbers)]

@@ -1,7 +1,7 @@
 """Which pairs of a source have a key that stands earlier: on the driver if they are few, else on all of the cluster."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.duplicates import key_places, repeated
-from isoenergy.pairs.source import PairSource, PairUnit
+from isoenergy.pairs.source import PairUnit
 from isoenergy.store import StoreWriter
 from isoenergy.store.manifest import CommitRecord
 
@@ -25,8 +25,24 @@ _File = tuple[int, str, list[tuple[StoreWriter, CommitRecord]] | None]
 """Its number, its name, and what stores hold of it if it has gone from the source."""
 
 
+class KeyedFiles(Protocol):
+    """Files with a key a row: pairs, or vectors. Small: they travel to every task."""
+
+    files: list[str]
+    """In their order."""
+
+    @property
+    def keys_may_repeat(self) -> bool:
+        """Whether two rows may have one key."""
+        ...
+
+    def keys(self, file: str) -> pa.ChunkedArray:
+        """Return the keys of one file's rows, binary, in their order."""
+        ...
+
+
 def duplicate_rows(
-    source: PairSource,
+    source: KeyedFiles,
     units: Sequence[PairUnit],
     files: Sequence[str],
     writers: Sequence[StoreWriter],
@@ -56,7 +72,7 @@ def duplicate_rows(
     return {file: sorted(again) for file, again in rows.items()}
 
 
-def _on_ray(source: PairSource, numbered: list[_File]) -> list[dict[int, list[int]]]:
+def _on_ray(source: KeyedFiles, numbered: list[_File]) -> list[dict[int, list[int]]]:
     scan = ray.remote(num_cpus=0.5, num_returns=_KEY_PARTS)(_scan_keys)
     find = ray.remote(num_cpus=0.5)(_find_repeated)
     reference = ray.put(source)
@@ -66,7 +82,7 @@ def _on_ray(source: PairSource, numbered: list[_File]) -> list[dict[int, list[in
     return [ray.get(part) for part in tqdm(found, desc="check keys", unit=" parts", leave=False)]
 
 
-def _scan_keys(source: PairSource, files: list[_File], parts: int) -> list[Any]:
+def _scan_keys(source: KeyedFiles, files: list[_File], parts: int) -> list[Any]:
     """Return where the keys of some files stand, by the parts of `key_places`."""
     pieces: list[list[Any]] = [[] for _ in range(parts)]
     for number, file, stored in files:

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.paired_vectors import VectorFiles
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from workflows.cluster import engine
+from workflows.extraction.extraction_duplicates import duplicate_rows
 
 _LOG = logging.getLogger(__name__)
 _FILES_AT_ONCE = 32
@@ -80,6 +82,7 @@ class VectorCopy:
         self._is_moved = there is not None and there.view_of != self._manifest.view_of
         _require_unchanged(files, self._writer, skip_bad_rows)
         self._missing = [unit for unit in self._units if unit.name not in committed]
+        self._known = self._writer.known_files()
 
     @property
     def is_done(self) -> bool:
@@ -89,22 +92,74 @@ class VectorCopy:
     def plan(self) -> list[str]:
         """Return lines that say what is taken for what, and how much of it is copied."""
         done = len(self._units) - len(self._missing)
-        return [*self._files.plan(), f"store       {self.store}: {done:,} of {len(self._units):,} units are there"]
+        lines = [*self._files.plan(), f"store       {self.store}: {done:,} of {len(self._units):,} units are there"]
+        if self.is_done or not self._files.key:
+            return lines
+        if sum(self._files.rows.values()) > _ROWS_OF_THE_DRIVER:
+            return [*lines, "keys        are read before anything is copied: none may stand twice, or lack its fellow"]
+        ending = "they are left out" if self._skip_bad_rows else "they end the import"
+        return [*lines, *(f"bad keys    {fault}: {ending}" for fault in self._bad_keys)]
 
     def run(self) -> EmbeddingStore:
         """Take what is missing. Raises InputError, naming file, row and column, for what cannot be used."""
-        self._writer.begin(self._manifest, self._files.files)
-        _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows)
+        if self._bad_keys and not self._skip_bad_rows:
+            rowwise = (
+                "" if self._unplaced else ", or run `isoenergy import --key none`: files and rows are the keys then"
+            )
+            raise InputError(
+                f"{self._bad_keys[0]}; mend the files, or give --skip-bad-rows to leave such rows out{rowwise}"
+            )
+        self._writer.begin(self._manifest, self._in_order)
+        mended = _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows, self._repeated)
         self._writer.settle(self._manifest.units)
         store = EmbeddingStore.open(self.store)
         store.require_complete()
         if left_out := sum(store.rejected.values()):
             _LOG.warning("vectors: %d bad rows are left out; %s/rejected names them", left_out, self.store)
-        if self._files.key:
+        for count, first in self._unplaced:
+            _LOG.warning("vectors: %d rows of a file that is joined by key are left out: %s", count, first)
+        if mended:
+            _LOG.warning("vectors: %d captions are not UTF-8; what is no letter in them is stored as \ufffd", mended)
+        if self._files.key and len(self._missing) < len(self._units):  # what was there may be of other files' time
             _require_different_keys(store)
-        summary = {"rows": store.rows_in, "rejected": store.rejected}
+        summary = {"rows": store.rows_in, "rejected": store.rejected, "unplaced": [f for _, f in self._unplaced]}
         self._writer.write_summary(json.dumps(summary))  # now it is known to be sound
         return store
+
+    @property
+    def _in_order(self) -> list[str]:
+        """The files as they came to the store: of rows of one key, the first in this order is kept."""
+        return [*self._known, *(file for file in self._files.files if file not in set(self._known))]
+
+    @cached_property
+    def _repeated(self) -> dict[str, list[int]]:
+        """Numbers of the rows whose key stands before, by file."""
+        return duplicate_rows(self._files, self._units, self._in_order, (), ())
+
+    @cached_property
+    def _unplaced(self) -> list[tuple[int, str]]:
+        joined = [file for file in self._files.files if self._files.is_joined(file)]
+        if sum(self._files.rows[file] for file in joined) <= _ROWS_OF_THE_DRIVER:
+            found = [self._files.unplaced(file) for file in joined]
+        else:
+            engine.connect()
+            look: Any = ray.remote(num_cpus=1, max_retries=3)(VectorFiles.unplaced)
+            reference = ray.put(self._files)
+            found = ray.get([look.remote(reference, file) for file in joined])
+        return [each for of_file in found for each in of_file]
+
+    @cached_property
+    def _bad_keys(self) -> list[str]:
+        """What is wrong with keys, a sentence a kind."""
+        faults = [
+            f"{count:,} rows find no place in the join by key, such as {first}" for count, first in self._unplaced
+        ]
+        if rows := sum(map(len, self._repeated.values())):
+            file = next(file for file in self._in_order if file in self._repeated)
+            first = self._files.named(file, self._repeated[file][0])
+            source = without_secrets(self._files.uri)
+            faults.append(f"{rows:,} rows of {source} have a key that stands before, such as {first}")
+        return faults
 
 
 def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: bool) -> None:
@@ -122,37 +177,56 @@ def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: b
         raise InputError(f"{writer.uri} was made without {bad} bad rows; give --skip-bad-rows, or another --output")
 
 
-def _copy_all(files: VectorFiles, writer: StoreWriter, units: Sequence[PairUnit], skip_bad_rows: bool) -> None:
-    """Copy what is missing, a file a task; few rows are copied by this process."""
+def _copy_all(
+    files: VectorFiles,
+    writer: StoreWriter,
+    units: Sequence[PairUnit],
+    skip_bad_rows: bool,
+    repeated: Mapping[str, Collection[int]],
+) -> int:
+    """Copy what is missing, a file a task; few rows are copied by this process. Return `captions_not_utf8`."""
     by_file: dict[str, list[PairUnit]] = {}
+    mended = 0
     for unit in units:
         by_file.setdefault(unit.file, []).append(unit)
     with tqdm(total=len(by_file), desc="copy vectors", unit=" files", leave=False, delay=2) as bar:
         if sum(files.rows[file] for file in by_file) <= _ROWS_OF_THE_DRIVER:
-            for some in by_file.values():
-                _copy(files, writer, some, skip_bad_rows)
+            for file, some in by_file.items():
+                mended += _copy(files, writer, some, skip_bad_rows, repeated.get(file, ()))
                 bar.update()
-            return
+            return mended
         engine.connect()
         run: Any = ray.remote(num_cpus=1, max_retries=3)(_copy)
         reference = ray.put(files)
-        pending = [run.remote(reference, writer, some, skip_bad_rows) for some in by_file.values()]
+        pending = [
+            run.remote(reference, writer, some, skip_bad_rows, repeated.get(file, ())) for file, some in by_file.items()
+        ]
         for task in pending:
-            ray.get(task)
+            mended += ray.get(task)
             bar.update()
+    return mended
 
 
-def _copy(files: VectorFiles, writer: StoreWriter, units: Sequence[PairUnit], skip_bad_rows: bool) -> None:
-    """Commit some units of one file."""
+def _copy(
+    files: VectorFiles,
+    writer: StoreWriter,
+    units: Sequence[PairUnit],
+    skip_bad_rows: bool,
+    repeated: Collection[int],
+) -> int:
+    """Commit some units of one file; return how many captions are not UTF-8."""
+    mended = 0
     try:
         digest = files.file_digest(units[0].file)
-        for rows in files.read(units[0].file, units, skip_bad_rows):
+        for rows in files.read(units[0].file, units, skip_bad_rows, repeated):
             writer.commit(rows.unit, digest, rows.shard, rows.rejected)
+            mended += rows.captions_not_utf8
     except OSError as error:
         raise InputError(
             f"{units[0].file} cannot be copied to {writer.uri} ({error}); make room or give another --output: the same "
             f"command goes on from what is copied"
         ) from error
+    return mended
 
 
 def _require_different_keys(store: EmbeddingStore) -> None:

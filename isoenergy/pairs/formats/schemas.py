@@ -1,7 +1,7 @@
 """The one schema of many Parquet files, whose programs may have stored the same columns in different ways."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -59,14 +59,6 @@ def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
             merged[field.name] = wider
             holders.setdefault(field.name, file)
     return pa.schema(list(merged.items()))
-
-
-def require_columns(schemas: Mapping[pa.Schema, str], names: Collection[str]) -> None:
-    """Raise InputError unless all files have those of the columns `names` that any of them has."""
-    (first, first_file), *_ = schemas.items()
-    for schema, file in schemas.items():
-        if only := sorted((set(schema.names) ^ set(first.names)).intersection(names)):
-            raise InputError(f"{first_file} and {file} do not both have {', '.join(only)}; embed them apart")
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
