@@ -58,13 +58,22 @@
  * @property {Int32Array} rows Their places in `rows`.
  * @property {Float64Array} values The coefficients of these pairs.
  *
+ * @typedef {object} Vocabulary What stands between white space in captions, in lower case, each once: a search passes over these
+ *     few, and not over all captions.
+ * @property {string[]} terms
+ * @property {string} text All of them, a line each.
+ * @property {Int32Array} lines Where each begins in it, and where one more would.
+ * @property {Int32Array} starts Those that have term t stand from `starts[t]` to `starts[t + 1]`
+ * @property {Int32Array} captions in this.
+ *
  * @typedef {object} Matches How well each atom's captions answer a search.
- * @property {Uint8Array} rank 2: all words stand in one of its captions; 1: parts of words do; 0: neither.
+ * @property {Uint8Array} rank 2: all words stand in one of its captions; 1: parts of words do; 0: neither. 3 is for atoms that
+ *     are asked for by number.
  * @property {Float64Array} value The largest coefficient of a pair with such a caption.
  */
 (() => {
   const ROWS_A_PAGE = 24;
-  const ROWS_AT_ONCE = 9;
+  const ROWS_AT_ONCE = 6;
   const PAUSE = 60; // ms
   const CAPTIONS_A_CARD = 3;
   const SVG = "http://www.w3.org/2000/svg";
@@ -100,11 +109,8 @@
   let started;
   /** @type {Row[]} */
   let rows = [];
-  /** @type {string[]} Captions in lower case. */
-  let lower = [];
-  let text = ""; // these, a line each
-  /** @type {number[]} Where each begins in it, and where one more would. */
-  let lines = [];
+  /** @type {Vocabulary} */
+  let vocabulary;
   /** @type {Holders} */
   let holders;
   /** @type {string[]} What is searched for, in lower case. */
@@ -114,6 +120,7 @@
   let page = 0;
   /** @type {Row[]} Atoms of this page whose cards are still to come. */
   let waiting = [];
+  let pictured = 0; // cards that have their pictures
   let timer = 0;
   /** @type {Map<number, string[]>} The strips of blocks that were looked at. */
   const strips = new Map();
@@ -129,10 +136,7 @@
     const packed = Uint8Array.from(atob(part("data").textContent ?? ""), (letter) => letter.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
     data = await new Response(stream).json();
-    lower = data.captions.map((caption) => caption.toLowerCase());
-    text = lower.join("\n");
-    lines = [0];
-    for (const caption of lower) lines.push(lines[lines.length - 1] + caption.length + 1);
+    vocabulary = vocabularyOf(data.captions);
     let firstBlock = 0;
     for (const sae of data.saes) {
       for (let at = 0; at < sae.atom.length; at++) {
@@ -159,10 +163,10 @@
 
   /** @returns {Holders} */
   function holdersOf() {
-    const starts = new Int32Array(lower.length + 1);
+    const starts = new Int32Array(data.captions.length + 1);
     eachCaption((caption) => starts[caption + 1]++);
-    for (let caption = 0; caption < lower.length; caption++) starts[caption + 1] += starts[caption];
-    const total = starts[lower.length];
+    for (let caption = 0; caption < data.captions.length; caption++) starts[caption + 1] += starts[caption];
+    const total = starts[data.captions.length];
     const made = { starts, rows: new Int32Array(total), values: new Float64Array(total) };
     const next = starts.slice();
     eachCaption((caption, row, value) => {
@@ -171,6 +175,38 @@
       made.values[place] = value;
     });
     return made;
+  }
+
+  /** @param {string[]} captions @returns {Vocabulary} */
+  function vocabularyOf(captions) {
+    /** @type {Map<string, number>} */
+    const numbers = new Map();
+    /** @type {number[]} */
+    const inOrder = []; // the terms of all captions, one caption after the other
+    const ends = captions.map((caption) => {
+      for (const term of caption.toLowerCase().split(/\s+/)) {
+        const number = numbers.get(term) ?? numbers.size;
+        if (number === numbers.size) numbers.set(term, number);
+        inOrder.push(number);
+      }
+      return inOrder.length;
+    });
+    const terms = [...numbers.keys()];
+    const starts = new Int32Array(terms.length + 1);
+    for (const number of inOrder) starts[number + 1]++;
+    const lines = new Int32Array(terms.length + 1);
+    terms.forEach((term, number) => {
+      starts[number + 1] += starts[number];
+      lines[number + 1] = lines[number] + term.length + 1;
+    });
+    const made = new Int32Array(inOrder.length);
+    const next = starts.slice();
+    let caption = 0;
+    inOrder.forEach((number, place) => {
+      while (ends[caption] <= place) caption++;
+      made[next[number]++] = caption;
+    });
+    return { terms, text: terms.join("\n"), lines, starts, captions: made };
   }
 
   /** @param {Row} row @returns {string} An AVIF in base64; empty if there is none. */
@@ -206,28 +242,29 @@
   /** @param {Row} row Whether its image and its text side mean one thing: it is bimodal, and they go together in pairs. */
   const sharesMeaning = ({ sae, at }) => data.classes[sae.class[at]] === "bimodal" && sae.agrees[at] === 1;
 
-  /** @returns {number[]} The captions in which all words stand, of one pass over the text of all. */
-  function captionsWithAll() {
-    const captions = [];
-    let [caption, agreed, turn] = [0, 0, 0];
-    while (caption < lower.length) {
-      const at = text.indexOf(words[turn], lines[caption]);
-      if (at < 0) break;
-      const before = caption;
-      while (lines[caption + 1] <= at) caption++;
-      agreed = caption === before ? agreed + 1 : 1; // so many words in turn stand in this one
-      turn = (turn + 1) % words.length;
-      if (agreed < words.length) continue;
-      captions.push(caption++);
-      agreed = 0;
+  /** @returns {Uint8Array} How well each caption answers: 2, all words stand in it; 1, parts of words do; 0, neither. */
+  function ranksOfCaptions() {
+    const { terms, text, lines, starts, captions } = vocabulary;
+    const ranks = new Uint8Array(data.captions.length).fill(2);
+    for (const word of words) {
+      const own = new Uint8Array(ranks.length);
+      let number = 0; // of the first term behind what was found
+      for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, lines[number])) {
+        while (lines[number] <= at) number++;
+        const rank = hasWhole(terms[number - 1], word) ? 2 : 1;
+        for (let place = starts[number - 1]; place < starts[number]; place++) {
+          own[captions[place]] = Math.max(own[captions[place]], rank);
+        }
+      }
+      for (let caption = 0; caption < ranks.length; caption++) ranks[caption] = Math.min(ranks[caption], own[caption]);
     }
-    return captions;
+    return ranks;
   }
 
-  /** @param {string} caption @param {string} word Whether it stands there with neither letter nor digit beside it. */
-  function hasWhole(caption, word) {
-    for (let at = caption.indexOf(word); at >= 0; at = caption.indexOf(word, at + 1)) {
-      if (!isInWord(caption, at - 1) && !isInWord(caption, at + word.length)) return true;
+  /** @param {string} term @param {string} word Whether it stands there with neither letter nor digit beside it. */
+  function hasWhole(term, word) {
+    for (let at = term.indexOf(word); at >= 0; at = term.indexOf(word, at + 1)) {
+      if (!isInWord(term, at - 1) && !isInWord(term, at + word.length)) return true;
     }
     return false;
   }
@@ -246,16 +283,15 @@
   function matches() {
     const rank = new Uint8Array(rows.length);
     const value = new Float64Array(rows.length);
-    const mayBeWhole = words.every((word) => hasWhole(text, word)); // one pass at most, in place of one call a caption
-    for (const caption of captionsWithAll()) {
-      const own = mayBeWhole && words.every((word) => hasWhole(lower[caption], word)) ? 2 : 1;
+    ranksOfCaptions().forEach((own, caption) => {
+      if (!own) return;
       for (let place = holders.starts[caption]; place < holders.starts[caption + 1]; place++) {
         const row = holders.rows[place];
         if (own < rank[row] || (own === rank[row] && holders.values[place] <= value[row])) continue;
         rank[row] = own;
         value[row] = holders.values[place];
       }
-    }
+    });
     return { rank, value };
   }
 
@@ -272,13 +308,12 @@
     const sign = direction.getAttribute("aria-pressed") === "true" ? -1 : 1;
     if (words.length) {
       const { rank, value } = matches();
-      const answers = [];
       rows.forEach((row, place) => {
-        const first = asked(row);
-        if ((first || rank[place]) && keeps(row)) answers.push({ row, first, rank: rank[place], value: value[place] });
+        if (asked(row)) rank[place] = 3;
       });
-      answers.sort((a, b) => Number(b.first) - Number(a.first) || b.rank - a.rank || b.value - a.value);
-      found = answers.map(({ row }) => row);
+      const places = [...rows.keys()].filter((place) => rank[place] && keeps(rows[place]));
+      places.sort((a, b) => rank[b] - rank[a] || value[b] - value[a]);
+      found = places.map((place) => rows[place]);
     } else {
       const keyed = rows.filter(keeps).map((row) => ({ row, value: valueOf(row, key) }));
       keyed.sort((a, b) => compared(a.value, b.value, sign));
@@ -320,21 +355,31 @@
     const shown = found.slice(first, first + ROWS_A_PAGE);
     inView.disconnect();
     waiting = shown.slice(ROWS_AT_ONCE);
+    pictured = 0;
     list.replaceChildren(...shown.slice(0, ROWS_AT_ONCE).map(card));
     list.setAttribute("aria-busy", "true");
     clearTimeout(timer);
-    timer = setTimeout(complete, PAUSE);
+    timer = setTimeout(advance, PAUSE);
     count.textContent = found.length ? counted(first, shown.length) : "No atom matches.";
     for (const button of turns) button.disabled = !hasPage(page + Number(button.dataset.step));
   }
 
-  /** Add the cards that are still to come, and watch which come near. */
-  function complete() {
+  /** Give the cards that are there their pictures and add the next few, until all are there: a letter waits for few of them. */
+  function advance() {
     clearTimeout(timer);
-    list.append(...waiting.map(card));
-    waiting = [];
-    for (const item of list.children) inView.observe(item);
-    list.setAttribute("aria-busy", "false");
+    for (const item of [...list.children].slice(pictured)) {
+      const row = /** @type {Row} */ (rowOf.get(item));
+      item.querySelector(".explorer-pictures")?.replaceWith(pictures(row, "image"));
+      inView.observe(item);
+    }
+    pictured = list.children.length;
+    list.append(...waiting.splice(0, ROWS_AT_ONCE).map(card));
+    if (pictured < list.children.length) timer = setTimeout(advance);
+    else list.setAttribute("aria-busy", "false");
+  }
+
+  function complete() {
+    while (list.getAttribute("aria-busy") === "true") advance();
   }
 
   /** @param {number} first @param {number} shown */
@@ -363,7 +408,11 @@
       `agreement ${fixed(sae.correlation[at])} · energy ${brief(sae.energy[at])} · μ ${sae.modality_score[at].toFixed(2)}`,
     );
     item.append(title, numbers, scale(sae.modality_score[at]));
-    item.append(sae.image_captions[at].length ? pictures(row, "image") : element("p", "quiet", inTheirWords("No image fires it.")));
+    item.append(
+      sae.image_captions[at].length
+        ? blanks(sae.image_captions[at].length)
+        : element("p", "quiet", inTheirWords("No image fires it.")),
+    );
     item.append(
       sae.text_captions[at].length
         ? firstCaptions(row)
@@ -402,6 +451,13 @@
     }
   }
 
+  /** @param {number} count @returns {HTMLElement} The room of so many pictures. */
+  function blanks(count) {
+    const room = element("ul", "explorer-pictures");
+    room.append(...Array.from({ length: count }, () => element("li")));
+    return room;
+  }
+
   /** @param {Row} row @param {Modality} modality @returns {HTMLElement} The strongest pairs as pictures. */
   function pictures({ sae, at }, modality) {
     const strip = element("ul", "explorer-pictures explorer-strip");
@@ -426,7 +482,10 @@
   /** @param {Row} row @returns {HTMLElement} The strongest captions, each once; first those that are searched for. */
   function firstCaptions({ sae, at }) {
     const items = element("ol", "explorer-captions");
-    const isSought = (/** @type {number} */ caption) => words.every((word) => lower[caption].includes(word));
+    const isSought = (/** @type {number} */ caption) => {
+      const lower = data.captions[caption].toLowerCase();
+      return words.every((word) => lower.includes(word));
+    };
     const sought = words.length ? [...sae.text_captions[at], ...sae.image_captions[at]].filter(isSought) : [];
     const different = [...new Set([...sought, ...sae.text_captions[at]])].slice(0, CAPTIONS_A_CARD);
     items.append(...different.map((caption) => element("li", "", marked(data.captions[caption]))));
@@ -808,7 +867,7 @@
 
   /** @param {KeyboardEvent} event */
   function onListKey(event) {
-    if (waiting.length) complete();
+    complete();
     const links = /** @type {HTMLElement[]} */ ([...list.querySelectorAll(".explorer-open")]);
     const place = links.indexOf(/** @type {HTMLElement} */ (document.activeElement));
     if (place < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -834,7 +893,7 @@
 
   /** @param {number} place From the end if negative. */
   function focusCard(place) {
-    if (waiting.length) complete();
+    complete();
     /** @type {HTMLElement | undefined} */ ([...list.querySelectorAll(".explorer-open")].at(place))?.focus();
   }
 
