@@ -26,12 +26,13 @@ WIDTH = 100
 _INDENT, _COLUMN = 2, 28
 _COMMON = (
     *("store", "saes", "sae", "runs", "source", "name", "evaluation", "pairs", "encoder", "output", "write", "metrics"),
-    *("beta", "seeds", "epochs", "k", "expansion", "null", "tune", "passes", "trials", "betas", "split", "dry_run"),
+    *("beta", "seeds", "seed", "epochs", "k", "expansion", "null", "tune", "passes", "trials", "betas", "split"),
+    "dry_run",
 )
 _HEADINGS: Mapping[str, Sequence[str]] = {
     "The dictionary": ("atoms", "sparse_encoder", "dictionaries", "atom_norm", "input", "bias_atoms", "bias_learned"),
     "The objective": ("alignment", "revival", "dead_after", "null_model"),
-    "The optimiser": ("batch_pairs", "learning_rate", "gradient_clip", "seed", "window_pairs", "validation_pairs"),
+    "The optimiser": ("batch_pairs", "learning_rate", "gradient_clip", "window_pairs", "validation_pairs"),
     "How it is run": (
         *("workers", "residence", "keep_checkpoints", "patience", "log_every", "checkpoint_every", "retries", "cpus"),
         *("gpus", "concurrent", "actors", "gpus_per_actor", "part_pairs", "force", "only", "part_images", "compile"),

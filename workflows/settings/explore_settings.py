@@ -32,7 +32,7 @@ class ExploreConfig:
     most_pairs: int = 2_000_000
     """Search so many pairs exactly; of more a sample is drawn, and the page says so."""
     seed: int = 0
-    """Of that sample."""
+    """Draws the sample of a store of more than --most-pairs."""
     port: int = 8600
     """Port of the page; 0: a free one."""
     host: str = "127.0.0.1"
