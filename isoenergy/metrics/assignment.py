@@ -29,29 +29,30 @@ class Assignment(NamedTuple):
     """`(n,)`. Potentials are not unique: any that are optimal are taken."""
 
 
-def cheapest_assignment(cost: Floats) -> Assignment:
-    """Solve the assignment of `(n, n)` finite costs, n ≥ 1.
+def cheapest_assignment(cost: npt.NDArray[np.floating]) -> Assignment:
+    """Solve the assignment of `(n, n)` finite costs, n ≥ 1, of either precision; all else is float64.
 
     Most rows get their column by bidding, the others along shortest paths. Of clouds in a few dimensions, as unimodal
     atoms rebuild them, bids settle next to nothing and paths are long: POT's network simplex takes a sixth of the time.
     Time grows with n³ at most, memory with n².
     """
     n = len(cost)
-    price, column_of, row_of = cost.min(axis=0), np.full(n, -1), np.full(n, -1)
+    price, column_of, row_of = cost.min(axis=0).astype(np.float64), np.full(n, -1), np.full(n, -1)
     free = _bid(cost, price, column_of, row_of, _MOST_BIDS * n) if n > 1 else np.arange(n)
     if len(free) > n * _MOST_FREE:
         return _by_simplex(cost)
-    tolerance = _TOLERANCE * np.abs(cost).max()
+    tolerance = _TOLERANCE * float(np.abs(cost).max())
     for row in free:
         _augment(cost, price, column_of, row_of, row, tolerance)
-    costs = cost[np.arange(n), column_of]
+    costs = cost[np.arange(n), column_of].astype(np.float64)
     return Assignment(costs, costs - price[column_of], price)
 
 
-def _by_simplex(cost: Floats) -> Assignment:
+def _by_simplex(cost: npt.NDArray[np.floating]) -> Assignment:
     masses = np.ones(len(cost))
     solved = cheapest_plan(masses, masses, cost)
-    return Assignment(cost[np.arange(len(cost)), solved.plan.argmax(axis=1)], *solved.potentials)
+    costs = cost[np.arange(len(cost)), solved.plan.argmax(axis=1)].astype(np.float64)
+    return Assignment(costs, *solved.potentials)
 
 
 @compiled

@@ -20,7 +20,7 @@ _GATHERED_SHARE = 0.01
 def unit_rows(rows: npt.NDArray[np.floating]) -> Floats:
     """Return `(n, dim)` rows at norm 1, in float64; rows of zeros stay so."""
     rows = np.asarray(rows, np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]  # no array of squares is written
     return rows / np.where(norms > 0, norms, 1)
 
 

@@ -21,7 +21,9 @@ class CheapestPlan(NamedTuple):
     """`(n,)` and `(m,)`: together never more than a cost, and as much where something goes."""
 
 
-def cheapest_plan(a: Floats, b: Floats, costs: Floats, begin: tuple[Floats, Floats] | None = None) -> CheapestPlan:
+def cheapest_plan(
+    a: Floats, b: Floats, costs: npt.NDArray[np.floating], begin: tuple[Floats, Floats] | None = None
+) -> CheapestPlan:
     """Move masses `(n,)`, all positive, to masses `(m,)` of the same sum at costs `(n, m)`.
 
     begin: potentials near those that are sought, as of masses that are alike.
@@ -31,5 +33,7 @@ def cheapest_plan(a: Floats, b: Floats, costs: Floats, begin: tuple[Floats, Floa
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plan, log = ot.emd(a, b, costs, numItermax=_MOST_ITERATIONS, log=True, potentials_init=begin)
+        plan, log = ot.emd(
+            a, b, costs.astype(np.float64, copy=False), numItermax=_MOST_ITERATIONS, log=True, potentials_init=begin
+        )
     return CheapestPlan(plan, float(log["cost"]), (log["u"], log["v"]))

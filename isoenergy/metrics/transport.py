@@ -36,6 +36,7 @@ class TransportPlans:
         """a: `(n, dim)`; b: `(m, dim)`."""
         self._a, self._b = a, b
         self._potentials: tuple[Floats, Floats] | None = None
+        self._known: tuple[tuple[Integers, Integers], Rows] | None = None
 
     def cheapest(self, mass_a: Rows, mass_b: Rows) -> tuple[sparse.csr_array, float]:
         """Return the cheapest plan and its cost: see `transport_plan`."""
@@ -55,7 +56,7 @@ class TransportPlans:
 
     def _solve(self, chosen: tuple[Integers, Integers], masses: tuple[Floats, Floats]) -> tuple[Floats, float]:
         """Return the plan between chosen rows, and its cost; masses are positive and sum to 1."""
-        costs = _costs(self._a[chosen[0]], self._b[chosen[1]])
+        costs = self._costs_between(*chosen)
         known = self._potentials
         begin = None if known is None else (known[0][chosen[0]], known[1][chosen[1]])
         solved = cheapest_plan(*masses, costs, begin)
@@ -64,6 +65,17 @@ class TransportPlans:
             for part, own, found in zip(self._potentials, chosen, solved.potentials, strict=True):
                 part[own] = found
         return solved.plan, solved.cost
+
+    def _costs_between(self, rows: Integers, columns: Integers) -> Rows:
+        """Return the costs between chosen places: out of those of the first masses where they are among these."""
+        if self._known is None:
+            self._known = (rows, columns), _costs(self._a[rows], self._b[columns])
+        (first_rows, first_columns), costs = self._known
+        if not (np.isin(rows, first_rows).all() and np.isin(columns, first_columns).all()):
+            return _costs(self._a[rows], self._b[columns])
+        if len(rows) == len(first_rows) and len(columns) == len(first_columns):
+            return costs
+        return costs[np.ix_(np.searchsorted(first_rows, rows), np.searchsorted(first_columns, columns))]
 
 
 def strongest_atoms(energy: Floats, most: int = MOST_TRANSPORTED) -> npt.NDArray[np.bool_]:
@@ -90,7 +102,7 @@ def transport_gap(images: Rows, texts: Rows) -> TransportGap:
     text are drawn together; clouds that coincide have a smaller error than this. It is about W of samples of n pairs:
     that lies above W of the whole, the more so the smaller n and the more dimensions, so compare costs of one n only.
     NaN of fewer than two pairs.
-    Time and memory grow with n² and more: sub-sample first.
+    Costs have the rows' precision, float32 at least. Time and memory grow with n² and more: sub-sample first.
     Raises ValueError if rows are not finite or not pairs.
     """
     n = len(images)
@@ -100,16 +112,17 @@ def transport_gap(images: Rows, texts: Rows) -> TransportGap:
         return TransportGap(float("nan"), float("nan"))
     from isoenergy.metrics.assignment import cheapest_assignment  # numba takes a second to load
 
-    best = cheapest_assignment(_costs(images, texts))  # of equal masses none is split
+    costs = _costs(images, texts, np.result_type(images, texts, np.float32))
+    best = cheapest_assignment(costs)  # of equal masses none is split
     error = np.std(best.row_potentials + best.column_potentials, ddof=1) / np.sqrt(n) if n > 1 else float("nan")
     return TransportGap(float(best.costs.mean()), float(error))
 
 
-def _costs(a: Rows, b: Rows) -> Floats:
+def _costs(a: Rows, b: Rows, dtype: npt.DTypeLike = np.float64) -> Rows:
     for rows in (a, b):
         if not np.isfinite(rows).all():
             raise ValueError("rows must be finite to be transported")
-    cost = unit_rows(a) @ unit_rows(b).T
+    cost = unit_rows(a).astype(dtype, copy=False) @ unit_rows(b).astype(dtype, copy=False).T
     np.subtract(1, cost, out=cost)
     np.maximum(cost, 0, out=cost)
     return cost

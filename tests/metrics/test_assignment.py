@@ -21,10 +21,11 @@ COSTS = {
 }
 
 
+@pytest.mark.parametrize("precision", [np.float64, np.float32])
 @pytest.mark.parametrize("name", COSTS)
-def test_potentials_prove_that_nothing_is_cheaper(name: str) -> None:
+def test_potentials_prove_that_nothing_is_cheaper(name: str, precision: type[np.floating]) -> None:
     """Of any assignment the costs are at least all potentials together: whatever reaches that is the cheapest."""
-    cost = COSTS[name]
+    cost = COSTS[name].astype(precision)
     best = cheapest_assignment(cost)
     most = np.abs(cost).max()
     room = cost - best.row_potentials[:, None] - best.column_potentials
