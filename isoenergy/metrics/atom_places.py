@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from torch import Tensor
 
 from isoenergy.metrics.gram_panels import row_panels, unit_rows
 
@@ -63,21 +64,16 @@ def umap_places(atoms: Rows, seed: int) -> Floats:
     generator = torch.Generator().manual_seed(seed)
     start = torch.from_numpy(principal_places(atoms)[0]).float()
     start = 10 * start / start.abs().max().clamp(min=1e-12)
-    places = (start + 1e-2 * torch.randn(start.shape, generator=generator)).requires_grad_()
+    places = start + 1e-2 * torch.randn(start.shape, generator=generator)
     optimiser = torch.optim.Adam([places], _LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, _STEPS)
     strangers = min(_STRANGERS, len(atoms))
     for _ in range(_STEPS):
         chosen = torch.randperm(len(atoms), generator=generator)[:strangers]
-        pulled = _A * _squares(places[first] - places[second]) ** _B
-        pushed = _A * _squares(places[:, None] - places[chosen]) ** _B
-        attraction = (weights * torch.log1p(pulled)).sum()
-        repulsion = (degree / strangers) @ torch.log1p(1 / pushed).sum(1)
-        optimiser.zero_grad()
-        (2 * attraction + _REPULSIONS * repulsion).backward()
+        places.grad = _pulls(places, first, second, weights) - _pushes(places, chosen, degree / strangers)
         optimiser.step()
         schedule.step()
-    return places.detach().double().numpy()
+    return places.double().numpy()
 
 
 def neighbour_graph(atoms: Rows) -> sparse.csr_array:
@@ -112,5 +108,22 @@ def _widths(beyond: Floats, wanted: float) -> Floats:
     return widths
 
 
-def _squares(differences: torch.Tensor) -> torch.Tensor:
-    return differences.square().sum(-1) + _NEAR
+def _pulls(places: Tensor, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    """`(atoms, 2)` gradient of 2 Σ w log(1 + a s^b) over edges, s the squared distance of their ends."""
+    apart = places[first] - places[second]
+    squares = apart.square().sum(1) + _NEAR
+    near = _A * squares**_B
+    pull = (4 * _B * weights * near / (squares * (1 + near))).unsqueeze(1) * apart
+    return torch.zeros_like(places).index_add(0, first, pull).index_add(0, second, -pull)
+
+
+def _pushes(places: Tensor, strangers: Tensor, weights: Tensor) -> Tensor:
+    """`(atoms, 2)` gradient of -5 Σ w log(1 + 1 / (a s^b)) over all atoms and strangers.
+
+    Written out, as that of the pulls is: what autograd keeps of atoms · strangers is most of the time.
+    """
+    others = places[strangers]
+    squares = sum((mine[:, None] - its).square() for mine, its in zip(places.T, others.T, strict=True)) + _NEAR
+    push = (2 * _B * _REPULSIONS * weights).unsqueeze(1) / (squares * (1 + _A * squares**_B))
+    of_atoms = push.sum(1, keepdim=True) * places - push @ others
+    return of_atoms.index_add(0, strangers, push.sum(0).unsqueeze(1) * others - push.T @ places)
