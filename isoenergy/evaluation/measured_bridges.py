@@ -85,10 +85,8 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     entries = sigma_bridge(fitted.known, dictionary)
     sigma = sigma_bridge_at(entries, statistics, dictionary)
     _save_pattern(entries, dictionary, output / _PATTERN_FILE)
-    permuted = [
-        permuted_classes(classes, statistics.frequency, statistics.energy, config.seed + number)
-        for number in range(_PERMUTATIONS)
-    ]
+    seeds = range(config.seed, config.seed + _PERMUTATIONS)
+    permuted = list(permuted_classes(classes, statistics.frequency, statistics.energy, seeds))
     shares = [statistics.energy_share(each.bimodal) for each in permuted]
     rho_permuted = np.array([rho(region_masses(sigma, each)) for each in permuted])
     fda_permuted = np.array(

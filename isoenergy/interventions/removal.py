@@ -1,6 +1,6 @@
 """Taking classes of atoms, or what they span, out of the embeddings, with matched controls (paper 1.12, 4.1, 4.5)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -193,17 +193,21 @@ def matched_atoms(mask: Tensor | Mask, energy: Floats, frequency: Floats, seed: 
     return torch.from_numpy(matched)
 
 
-def permuted_classes(classes: AtomClasses, frequency: Floats, energy: Floats, seed: int) -> AtomClasses:
-    """Return classes in which live atoms of like frequency and energy have swapped their labels at random.
+def permuted_classes(
+    classes: AtomClasses, frequency: Floats, energy: Floats, seeds: Iterable[int]
+) -> Iterator[AtomClasses]:
+    """Yield, for each seed, classes in which live atoms of like frequency and energy have swapped their labels.
 
     The control of whatever is measured by class. frequency, energy: `(atoms,)`. The strata are those of
     `matched_atoms`; each keeps its number of atoms of every class, so a stratum of one class stays as it is.
     """
     masks = np.stack([getattr(classes, name) for name in ATOM_CLASSES])
-    generator = np.random.default_rng(seed)
-    for stratum in _strata(np.flatnonzero(~classes.dead), energy, frequency):
-        masks[:, stratum] = masks[:, generator.permutation(stratum)]
-    return AtomClasses(**dict(zip(ATOM_CLASSES, masks, strict=True)))
+    strata = _strata(np.flatnonzero(~classes.dead), energy, frequency)
+    for seed in seeds:
+        generator, order = np.random.default_rng(seed), np.arange(masks.shape[1])
+        for stratum in strata:
+            order[stratum] = generator.permutation(stratum)
+        yield AtomClasses(**dict(zip(ATOM_CLASSES, masks[:, order], strict=True)))
 
 
 def _strata(live: npt.NDArray[np.intp], energy: Floats, frequency: Floats) -> list[npt.NDArray[np.intp]]:
