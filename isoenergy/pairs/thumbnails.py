@@ -19,7 +19,9 @@ from isoenergy.pairs.source_names import is_pattern
 from isoenergy.settings.image_choices import ImageReading
 
 PIXELS = 64
-_QUALITY, _WHOLE_QUALITY = 90, 80
+_QUALITY = 95
+"""Of JPEG, which is written in a fifth of WebP's time; strips have as many bytes whichever they are made of."""
+_WHOLE_QUALITY = 80
 _STRIP_QUALITY = 44
 """Of AVIF, which takes two thirds of WebP's bytes for so small a picture."""
 _SAMPLED_STRIPS = 32
@@ -66,14 +68,14 @@ def read_thumbnails(
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """Return a WebP of PIXELS × PIXELS, cut from the middle."""
-    return _webp(ImageOps.fit(image, (PIXELS, PIXELS), Image.Resampling.LANCZOS), _QUALITY)
+    """Return a JPEG of PIXELS × PIXELS, cut from the middle."""
+    return _saved(ImageOps.fit(image, (PIXELS, PIXELS), Image.Resampling.LANCZOS), "JPEG", _QUALITY)
 
 
 def whole_thumbnail(image: Image.Image, pixels: int) -> bytes:
     """Return all of an image, which is made smaller in place, as a WebP of at most `pixels` × `pixels`."""
     image.thumbnail((pixels, pixels))
-    return _webp(image, _WHOLE_QUALITY)
+    return _saved(image, "WEBP", _WHOLE_QUALITY)
 
 
 def strip(pictures: Sequence[bytes], form: StripForm) -> bytes:
@@ -124,7 +126,7 @@ def picture_strips(
 
 @lru_cache(maxsize=4096)  # an atom's pictures are other atoms' too; 50 MB
 def _resized(picture: bytes, pixels: int) -> Image.Image:
-    with Image.open(io.BytesIO(picture), formats=("WEBP",)) as image:
+    with Image.open(io.BytesIO(picture), formats=("JPEG",)) as image:
         return image.resize((pixels, pixels), Image.Resampling.LANCZOS)
 
 
@@ -135,7 +137,7 @@ def _narrowed(source: SourceConfig, file: str) -> SourceConfig:
     return replace(source, uri=f"{source.uri.rstrip('/')}/{file}") if alone else source
 
 
-def _webp(image: Image.Image, quality: int) -> bytes:
+def _saved(image: Image.Image, kind: str, quality: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality)
+    image.save(buffer, kind, quality=quality)
     return buffer.getvalue()
