@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+_MAY_HOLD_IMPORTS = ast.stmt, ast.ExceptHandler, ast.match_case
+"""No expression does, and those are most of a source."""
+
 
 class SourceTree:
     """Packages and their modules, as files; each is looked at once."""
@@ -106,7 +109,8 @@ def _imported(source: bytes, package: str) -> tuple[tuple[str, str | None, bool]
                 walk(other, typed)
             return
         for child in ast.iter_child_nodes(node):
-            walk(child, typed)
+            if isinstance(child, _MAY_HOLD_IMPORTS):
+                walk(child, typed)
 
     walk(ast.parse(source), False)
     return tuple(found)
