@@ -123,7 +123,8 @@ def _pushes(places: Tensor, strangers: Tensor, weights: Tensor) -> Tensor:
     Written out, as that of the pulls is: what autograd keeps of atoms · strangers is most of the time.
     """
     others = places[strangers]
-    squares = sum((mine[:, None] - its).square() for mine, its in zip(places.T, others.T, strict=True)) + _NEAR
+    (x, y), (its_x, its_y) = places.T, others.T
+    squares = (x[:, None] - its_x).square() + (y[:, None] - its_y).square() + _NEAR
     push = (2 * _B * _REPULSIONS * weights).unsqueeze(1) / (squares * (1 + _A * squares**_B))
-    of_atoms = push.sum(1, keepdim=True) * places - push @ others
+    of_atoms: Tensor = push.sum(1, keepdim=True) * places - push @ others
     return of_atoms.index_add(0, strangers, push.sum(0).unsqueeze(1) * others - push.T @ places)

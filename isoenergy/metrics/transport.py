@@ -122,7 +122,7 @@ def _costs(a: Rows, b: Rows, dtype: npt.DTypeLike = np.float64) -> Rows:
     for rows in (a, b):
         if not np.isfinite(rows).all():
             raise ValueError("rows must be finite to be transported")
-    cost = unit_rows(a).astype(dtype, copy=False) @ unit_rows(b).astype(dtype, copy=False).T
+    cost: Rows = unit_rows(a).astype(dtype, copy=False) @ unit_rows(b).astype(dtype, copy=False).T
     np.subtract(1, cost, out=cost)
     np.maximum(cost, 0, out=cost)
     return cost
