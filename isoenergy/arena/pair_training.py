@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from isoenergy.adam import Adam
 from isoenergy.arena.budget import Budget
 from isoenergy.arena.pairs import Rows
 from isoenergy.errors import InputError
@@ -29,7 +30,7 @@ def train(model: PairModel, rows: Rows, budget: Budget, seed: int) -> None:
     Raises InputError if a weight is not finite at the end.
     """
     batches = PairBatches.of_arrays(rows.image, rows.text, min(budget.batch_pairs, len(rows)), seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=budget.learning_rate, fused=True)
+    optimizer = Adam(model.parameters(), lr=budget.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, budget.learning_rate, total_steps=budget.epochs * batches.steps
     )

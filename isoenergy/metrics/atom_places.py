@@ -12,6 +12,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from isoenergy.adam import Adam
 from isoenergy.metrics.gram_panels import row_panels, unit_rows
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +66,7 @@ def umap_places(atoms: Rows, seed: int) -> Floats:
     start = torch.from_numpy(principal_places(atoms)[0]).float()
     start = 10 * start / start.abs().max().clamp(min=1e-12)
     places = start + 1e-2 * torch.randn(start.shape, generator=generator)
-    optimiser = torch.optim.Adam([places], _LEARNING_RATE)
+    optimiser = Adam([places], _LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, _STEPS)
     strangers = min(_STRANGERS, len(atoms))
     for _ in range(_STEPS):

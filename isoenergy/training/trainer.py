@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from isoenergy.adam import Adam
 from isoenergy.distributed import add_up, from_first, processes
 from isoenergy.errors import InputError
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
@@ -110,9 +111,7 @@ class Trainer:
         self._idle_steps = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.int32, device=self.device)
         self._betas = torch.tensor([sae.config.beta for sae in self.group.saes], device=self.device)
         self._sums = StepSums()
-        self._optimizer = torch.optim.Adam(
-            self.group.parameters(), lr=config.learning_rate, fused=self.device.type != "meta"
-        )
+        self._optimizer = Adam(self.group.parameters(), lr=config.learning_rate, fused=self.device.type != "meta")
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, config.learning_rate, total_steps=self.steps
         )

@@ -9,6 +9,7 @@ from workflows.cli import STAGES
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "ray", "mlflow", "matplotlib", "scipy.stats", "pyarrow.dataset", "numba", "transformers", "open_clip"]
+COMPILER = "torch._dynamo"
 WRITER = """
 from workflows.extraction.extraction_writing import Writer
 """
@@ -47,6 +48,11 @@ from isoenergy.encoders.loading import load_preprocessor
 from workflows.extraction.extraction_decoding import Decode
 assert load_preprocessor("bundled")(Image.new("RGB", (7, 9))).shape == (64, 64, 3)
 """
+FIT = """
+import numpy as np, isoenergy
+rows = np.random.default_rng(0).normal(size=(64, 8)).astype("f4")
+isoenergy.fit(rows, rows, k=2, expansion=2, beta=1e-3, epochs=1, batch_pairs=32, progress=False)
+"""
 CASES = {
     "the package": "import isoenergy, isoenergy.store, isoenergy.encoders, isoenergy.sae, isoenergy.training",
     "a store's manifest": "from isoenergy.store import EmbeddingStore, Manifest, PairIndex",
@@ -64,7 +70,7 @@ CASES = {
 
 def imported(code: str, folder: Path) -> list[str]:
     """What of the heavy libraries a fresh process has imported once it has run some code."""
-    report = f"\nprint(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    report = f"\nprint(json.dumps([name for name in {[*HEAVY, COMPILER]} if name in sys.modules]))"
     command = [sys.executable, "-c", f"import json, sys\n{code}{report}", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -82,6 +88,10 @@ def test_a_report_needs_nothing_of_what_computed_it(tmp_path: Path) -> None:
 
 def test_what_is_used_is_seen(tmp_path: Path) -> None:
     assert imported("from isoenergy import SparseAutoencoder", tmp_path) == ["torch"]
+
+
+def test_training_does_without_the_compiler(tmp_path: Path) -> None:
+    assert {"torch", COMPILER}.intersection(imported(FIT, tmp_path)) == {"torch"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
