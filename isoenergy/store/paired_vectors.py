@@ -10,6 +10,7 @@ Which files they are: `isoenergy.store.vector_sources`.
 """
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -153,7 +154,8 @@ class VectorFiles:
             lines.append(f"modality    {name}: {width} numbers a row, of {self._origin(name)}")
         if len(self.widths) == 1:
             lines.append(f"alone       {ALONE}")
-        lines += [f"left out    {name}: {why}" for name, why in self.left.items()]
+        stays = {name: "no modality" for name in self.left if name in self.passed_through.names}
+        lines += [f"{stays.get(name, 'left out'):<11} {name}: {why}" for name, why in self.left.items()]
         lines.append(f"key         {f'column {self.key}' if self.key else 'file and row: there is no column of keys'}")
         lines.append(f"caption     {f'column {self.caption}' if self.caption else 'the key: there are no captions'}")
         lines.append(f"split       {'column split' if self.splits_given else 'from the key'}")
@@ -227,11 +229,11 @@ class VectorFiles:
         return [(count, first) for count, first in found if count]
 
     def read(
-        self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool, repeated: Collection[int] = ()
+        self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool, repeated: Sequence[int] = ()
     ) -> Iterator[VectorRows]:
         """Yield some units of one file, given in their order.
 
-        repeated: numbers of the rows whose key stands before, which are rejected.
+        repeated: numbers of the rows whose key stands before, in order, which are rejected.
         Raises InputError, naming file, row and column, for a row that cannot be used: a list that is missing or of
         another length, a number that is missing or not finite, nothing but zeros, no key, an unknown split. With
         `skip_bad_rows` such rows are rejected.
@@ -243,7 +245,8 @@ class VectorFiles:
         readers = [self._tables(part, ranges, columns) for part in parts]
         for unit, tables in zip(units, zip(*readers, strict=True), strict=True):
             there = {name: table[name] for table in tables for name in table.column_names}
-            yield self._looked_at(unit, pa.table(there), skip_bad_rows, repeated)
+            first, last = (bisect_left(repeated, edge) for edge in (unit.start, unit.stop or 0))
+            yield self._looked_at(unit, pa.table(there), skip_bad_rows, repeated[first:last])
 
     def _tables(self, part: ColumnFile, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         there = [name for name in columns if name in part.schema.names]
@@ -252,7 +255,7 @@ class VectorFiles:
         except SPOILT as error:
             raise InputError(f"{part.at.shown} cannot be read ({error}); mend it, or leave it out") from error
 
-    def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool, repeated: Collection[int]) -> VectorRows:
+    def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool, repeated: Sequence[int]) -> VectorRows:
         faults: dict[int, _Fault] = {}
         vectors: dict[str, npt.NDArray[np.floating]] = {}
         for name, width in self.widths.items():
@@ -262,9 +265,8 @@ class VectorFiles:
         keys = [place_key(unit.file, unit.start + row).decode() for row in range(len(table))]
         if self.key:
             keys = _texts(bytes_of(table[self.key]))
-            again = {row - unit.start for row in repeated} - set(faults)
             twice = _Fault(self.key, "the key stands before", Reason.DUPLICATE_KEY)
-            faults |= dict.fromkeys(again.intersection(range(len(table))), twice)
+            faults = {row - unit.start: twice for row in repeated} | faults
             faults |= {row: _Fault(self.key, "there is no key") for row, key in enumerate(keys) if not key}
             unlike = _Fault(self.key, "the key is not UTF-8")
             faults |= {row: unlike for row, key in enumerate(keys) if _NO_LETTER in key}

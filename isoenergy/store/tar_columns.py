@@ -54,8 +54,8 @@ class TarColumns:
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows; what a row lacks, or has of another width or type, is null."""
         schema = pa.schema([field for field in self.schema if field.name in columns])
-        contents = [row for start, stop in ranges for row in range(start, stop) if schema.names != [_KEY]]
-        samples = _samples(self.at, frozenset(contents))
+        wanted = [row for start, stop in ranges for row in range(start, stop)] if schema.names != [_KEY] else []
+        samples = _samples(self.at, frozenset(wanted))
         row = -1
         for start, stop in ranges:
             found: list[Mapping[str, Any]] = []

@@ -301,7 +301,7 @@ def test_a_list_that_is_no_embedding_is_taken_only_if_it_is_named(tmp_path: Path
     pq.write_table(pa.table({**lists, "bbox": boxes}), tmp_path / "v.parquet")
     files = open_vectors(str(tmp_path / "v.parquet"))
     assert list(files.widths) == ["a", "b"]
-    assert "left out    bbox: 4 numbers a row, and fewer than 16 may be no embedding" in files.plan()
+    assert "no modality bbox: 4 numbers a row, and fewer than 16 may be no embedding" in files.plan()
     assert "bbox" in files.passed_through.names
     assert open_vectors(str(tmp_path / "v.parquet"), ("a", "bbox")).widths == {"a": WIDTH, "bbox": 4}
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -82,7 +82,6 @@ class VectorCopy:
         self._is_moved = there is not None and there.view_of != self._manifest.view_of
         _require_unchanged(files, self._writer, skip_bad_rows)
         self._missing = [unit for unit in self._units if unit.name not in committed]
-        self._known = self._writer.known_files()
 
     @property
     def is_done(self) -> bool:
@@ -93,10 +92,11 @@ class VectorCopy:
         """Return lines that say what is taken for what, and how much of it is copied."""
         done = len(self._units) - len(self._missing)
         lines = [*self._files.plan(), f"store       {self.store}: {done:,} of {len(self._units):,} units are there"]
-        if self.is_done or not self._files.key:
+        if self.is_done:
             return lines
         if sum(self._files.rows.values()) > _ROWS_OF_THE_DRIVER:
-            return [*lines, "keys        are read before anything is copied: none may stand twice, or lack its fellow"]
+            keys = ["keys        are read before anything is copied: none may stand twice, or lack its fellow"]
+            return [*lines, *(keys if self._files.key else [])]
         ending = "they are left out" if self._skip_bad_rows else "they end the import"
         return [*lines, *(f"bad keys    {fault}: {ending}" for fault in self._bad_keys)]
 
@@ -126,10 +126,10 @@ class VectorCopy:
         self._writer.write_summary(json.dumps(summary))  # now it is known to be sound
         return store
 
-    @property
+    @cached_property
     def _in_order(self) -> list[str]:
         """The files as they came to the store: of rows of one key, the first in this order is kept."""
-        return [*self._known, *(file for file in self._files.files if file not in set(self._known))]
+        return list(dict.fromkeys([*self._writer.known_files(), *self._files.files]))
 
     @cached_property
     def _repeated(self) -> dict[str, list[int]]:
@@ -182,7 +182,7 @@ def _copy_all(
     writer: StoreWriter,
     units: Sequence[PairUnit],
     skip_bad_rows: bool,
-    repeated: Mapping[str, Collection[int]],
+    repeated: Mapping[str, Sequence[int]],
 ) -> int:
     """Copy what is missing, a file a task; few rows are copied by this process. Return `captions_not_utf8`."""
     by_file: dict[str, list[PairUnit]] = {}
@@ -212,7 +212,7 @@ def _copy(
     writer: StoreWriter,
     units: Sequence[PairUnit],
     skip_bad_rows: bool,
-    repeated: Collection[int],
+    repeated: Sequence[int],
 ) -> int:
     """Commit some units of one file; return how many captions are not UTF-8."""
     mended = 0
