@@ -8,8 +8,10 @@ GLOSSARY = {
     "R²": "The share of variance that the codes rebuild, about the mean of all entries; the means alone have some.",
     "agreement": "How an atom’s coefficients in image and caption correlate over pairs, and whether beyond chance.",
     "p_acc": "How well an atom’s firing tells the modality, weighted by energy; 1: every atom is of one modality.",
-    "ρ": "Of the Σ-bridge, which couples the atoms of paired halves: its weight where a side is bimodal over the rest.",
-    "FDA": "As ρ, of moving images’ energies to captions’, over bimodal energy’s odds; 1: as the other atoms.",
+    "ρ": "The Σ-bridge couples atoms that fire in the two halves of pairs; ρ is its weight on couples with a bimodal "
+    "atom, over its weight on the others.",
+    "FDA": "The same ratio where images’ energies are moved to captions’, over the odds of the bimodal energy; 1: "
+    "bimodal atoms bridge as much as their energy lets expect.",
     "δ_r": "How much recall changes when the unimodal atoms are removed, pair by pair, in the full gallery.",
 }
 """Meaning by term."""
