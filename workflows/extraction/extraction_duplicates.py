@@ -14,6 +14,7 @@ from isoenergy.pairs.duplicates import key_places, repeated
 from isoenergy.pairs.source import PairUnit
 from isoenergy.store import StoreWriter
 from isoenergy.store.manifest import CommitRecord
+from workflows.cluster import engine
 
 _PAIRS_OF_THE_DRIVER = 100_000
 """It looks at these in the time in which a worker starts."""
@@ -73,6 +74,7 @@ def duplicate_rows(
 
 
 def _on_ray(source: KeyedFiles, numbered: list[_File]) -> list[dict[int, list[int]]]:
+    engine.connect()
     scan = ray.remote(num_cpus=0.5, num_returns=_KEY_PARTS)(_scan_keys)
     find = ray.remote(num_cpus=0.5)(_find_repeated)
     reference = ray.put(source)
