@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from torch import Tensor
 
+from isoenergy.compiling.products import product
 from isoenergy.evaluation.concepts import PairCodes, load_codes
 from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
@@ -22,7 +23,6 @@ from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.metrics.retrieval import (
     TIE,
     chance_of_hit,
-    cosines,
     directions,
     hits_in_batches,
     nearer_and_as_near,
@@ -36,8 +36,8 @@ RANKS = (1, 5, 10)
 _COUNTS_FILE = "counts.safetensors"
 _REPLICATES_FILE = "recall.safetensors"
 _ZEROS = "zero_rows"
-_TILE_ENTRIES = 1 << 21
-"""Of a similarity matrix: what is counted has not left the cache since it was computed."""
+_TILE_ROWS = 256
+"""Of a gallery that are looked at together: most queries are decided by the first."""
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -67,21 +67,21 @@ class _Sought:
 def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Result:
     """Count, for each query and variant, the gallery rows of this part that are nearer than what is right.
 
-    And, of all rows of this part, those that a variant has made zero.
+    Those up to where it is a miss, that is; and, of all rows of this part, those that a variant has made zero.
     """
     setup = _Setup.of(config.retrieval, inputs)
     sought = setup.sought()
-    counts: dict[str, Counts] = {}
+    counts: dict[str, Counts] = {name: np.zeros((2, len(each.queries)), np.int64) for name, each in sought.items()}
     for first, rows, pairs in setup.gallery(config.part, inputs):
-        inside = [torch.from_numpy(gallery_rows(inputs["pairs"], m, first, pairs)) for m in ("text", "image")]
-        for variant, images, texts in setup.variants.each(rows, full_gallery=True):
-            images, texts = directions(images), directions(texts)
-            for direction, gallery, chosen in zip(DIRECTIONS, (texts, images), inside, strict=True):
-                name = f"{variant.name}.{direction}"
-                counts[name] = counts.get(name, 0) + _count(sought[name], gallery[chosen])
-            zeros = np.array([int((~rows.any(1)).sum()) for rows in (images, texts)])
+        inside = [torch.from_numpy(gallery_rows(inputs["pairs"], m, first, pairs)) for m in MODALITIES]
+        for variant, *both in setup.variants.each(rows, full_gallery=True):
+            galleries = [directions(each) for each in both]
+            known = [each.any(1) for each in galleries]
+            for number, direction in enumerate(DIRECTIONS):
+                name, other = f"{variant.name}.{direction}", 1 - number
+                _count(sought[name], galleries[other][inside[other] & known[other]], counts[name])
             name = f"{variant.name}.{_ZEROS}"
-            counts[name] = counts.get(name, 0) + zeros
+            counts[name] = counts.get(name, 0) + np.array([int((~each).sum()) for each in known])
     save_file(counts, output / _COUNTS_FILE)
     return {"variants": len(counts) // (len(DIRECTIONS) + 1)}
 
@@ -127,9 +127,9 @@ def _in_full_gallery(
         nearer, as_near = (torch.from_numpy(count) for count in counts[name])
         by_pair = weights[setup.held.directions[direction].queries]
         measured = found.setdefault(shown, {_ZEROS: _by_modality(counts[f"{shown}.{_ZEROS}"])})
-        for rank in RANKS:
-            hits = chance_of_hit(nearer, as_near.maximum(sought.right), rank, sought.right).numpy()
-            recall = weighted_mean(hits, by_pair)
+        as_near = as_near.maximum(sought.right)
+        hits = np.stack([chance_of_hit(nearer, as_near, rank, sought.right).numpy() for rank in RANKS])
+        for rank, recall in zip(RANKS, weighted_mean(hits, by_pair), strict=True):
             measured[f"{direction}_r{rank}"] = float(recall[0])
             if direction in asked:
                 both = recalls.get(f"{shown}.r{rank}", 0.0)
@@ -247,17 +247,22 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
     )
 
 
-def _count(sought: _Sought, gallery: Tensor) -> Counts:
-    """`(2, n)`: how many gallery rows are nearer than what is right, and how many are as near."""
-    counts = np.zeros((2, len(sought.queries)), np.int64)
-    for part in gallery.split(max(1, _TILE_ENTRIES // max(1, len(sought.queries)))):
-        nearer, as_near = nearer_and_as_near(cosines(sought.queries, part), sought.nearest, TIE)
-        counts += np.stack([nearer.numpy(), as_near.numpy()])
-    return counts
+def _count(sought: _Sought, gallery: Tensor, counts: Counts) -> None:
+    """Add, `(2, n)`, how many gallery rows are nearer than what is right, and how many are as near.
+
+    A query is a miss if what is right is zero, or once as many rows are nearer as the largest rank: it is counted no
+    further. gallery: `(rows, out)`, none of them zero.
+    """
+    undecided = np.flatnonzero((counts[0] < max(RANKS)) & (sought.nearest[:, 0] > -torch.inf).numpy())
+    for part in gallery.split(_TILE_ROWS):
+        similarity = product(sought.queries[undecided], part)
+        counts[:, undecided] += torch.stack(nearer_and_as_near(similarity, sought.nearest[undecided], TIE)).numpy()
+        undecided = undecided[counts[0, undecided] < max(RANKS)]
 
 
 def _recall_in_batches(images: Tensor, texts: Tensor, weights: Floats) -> dict[int, Floats]:
     """Recall by rank, `(1 + replicates,)`, both directions averaged; the pairs are in random order already."""
     hits = hits_in_batches(images, texts, RANKS)
     used = weights[: len(images) // PAPER_BATCH * PAPER_BATCH]
-    return {rank: weighted_mean(each.mean(1).numpy(), used) for rank, each in hits.items()}
+    means = weighted_mean(np.stack([hits[rank].mean(1).numpy() for rank in RANKS]), used)
+    return dict(zip(RANKS, means, strict=True))

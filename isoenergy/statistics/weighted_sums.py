@@ -25,9 +25,9 @@ _ROUNDING = 1e-12
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
-    """Return `(1 + replicates,)` means of `(n,)` values under `(n, 1 + replicates)` weights; NaN where none has any."""
-    total = weights.sum(0)
-    mean: Floats = np.divide(values @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
+    """Return `(…, 1 + replicates)` means of `(…, n)` values under `(n, 1 + replicates)` weights; NaN without weight."""
+    total, sums = weights.sum(0), values @ weights
+    mean: Floats = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
     return mean
 
 
