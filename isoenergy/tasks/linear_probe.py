@@ -15,6 +15,8 @@ from isoenergy.tasks.zero_shot import by_class
 
 _ITERATIONS = 200
 _TOLERANCE = 1e-3
+"""Somewhat short of the minimum, at which 5 % of the demo's test rows are on the other side: its accuracies move by up
+to 0.007, within their intervals. scikit-learn's own 1e-4 takes twice as long."""
 
 Rows = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
@@ -48,7 +50,7 @@ def probe_hits(train: Rows, train_labels: Labels, test: Rows, test_labels: Label
         raise InputError("a linear probe was given rows that are not finite; leave those pairs out")
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ITERATIONS, tol=_TOLERANCE))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # by then further steps move next to no test row
+        warnings.simplefilter("ignore", ConvergenceWarning)  # see `_TOLERANCE`
         classifier.fit(train, train_labels)
     hits: npt.NDArray[np.float64] = (classifier.predict(test) == test_labels).astype(np.float64)
     return hits
