@@ -185,7 +185,7 @@ def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) ->
     maps = [np.lib.format.open_memmap(folder / f"{side}-numbers.npy", "w+", np.int16, shape) for side in SIDES]
     factors = np.zeros((2, len(chosen)), np.float32)
     norms = np.zeros((2, len(chosen)), np.float32)
-    everything, train = PairMoments.zeros(dim), PairMoments.zeros(dim)
+    train, others = PairMoments.zeros(dim), PairMoments.zeros(dim)
     numbers = {file: number for number, file in enumerate(dict.fromkeys(record.file for record in store.commits))}
     parts = []
     with tqdm(total=len(chosen), desc="read the store", unit=" pairs", delay=2) as bar:
@@ -196,9 +196,9 @@ def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) ->
                 short = ShortRows.of(unit[side])
                 maps[side][rows], factors[side, rows] = short.numbers, short.factors
                 norms[side, rows] = both[side].norm(dim=1).numpy()
-            everything.update(unit[0], unit[1])
             of_train = np.asarray(columns["split"]) == "train"
             train.update(unit[0][of_train], unit[1][of_train])
+            others.update(unit[0][~of_train], unit[1][~of_train])
             places = pa.array([numbers[file] for file in columns["file"].to_pylist()], pa.int32())
             parts.append(columns.set_column(columns.schema.get_field_index("file"), "file", places))
             bar.update(len(columns))
@@ -206,7 +206,7 @@ def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) ->
         maps[side].flush()
         np.save(folder / f"{SIDES[side]}-factors.npy", factors[side])
     np.save(folder / "norms.npy", norms)
-    (train if train.pairs >= _FEWEST_FITTED else everything).save(folder / _MOMENTS_FILE)
+    (train if train.pairs >= _FEWEST_FITTED else train.merge(others)).save(folder / _MOMENTS_FILE)
     table = pa.concat_tables(parts).combine_chunks()
     with pa.OSFile(str(folder / _PAIRS_FILE), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
