@@ -21,6 +21,8 @@ _WORD = re.compile(r"\w+")
 _LONGEST_QUERY = 200
 _IN_LABEL = 2.0
 
+_Ints = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class AtomChoice:
@@ -77,6 +79,18 @@ class AtomList:
             return atoms[np.lexsort((atoms, -fit))]
         return atoms[self._order(atoms, choice)]
 
+    def answers(self, query: str, shown: npt.NDArray[np.int64]) -> dict[int, int]:
+        """Return, by atom, the pair whose caption answers a search best; none where a label alone does."""
+        words = [] if _NUMBER.fullmatch(query) else searched_words(query)
+        if not words:
+            return {}
+        atoms, places, shares, captions, pairs = self._tops
+        own = np.flatnonzero(np.isin(atoms, shown))
+        texts = captions.take(pa.array(places[own]))
+        fit = with_all(texts, words, False) * shares[own] + 2 * with_all(texts, words, True)
+        best = own[np.argsort(fit, kind="stable")][np.sort(fit) > 0]
+        return dict(zip(atoms[best].tolist(), pairs[best].tolist(), strict=True))  # of an atom's, the last stays
+
     def row(self, atom: int) -> dict[str, Any]:
         """Return what is known of an atom, as JSON values."""
         row: dict[str, Any] = self._coded.atoms.slice(atom, 1).to_pylist()[0]
@@ -99,15 +113,15 @@ class AtomList:
         return np.array(self._coded.classes, object)
 
     @cached_property
-    def _tops(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64], pa.Array]:
-        """The atom of each strong pair, the place of its caption, its coefficient over the atom's, and captions."""
+    def _tops(self) -> tuple[_Ints, _Ints, npt.NDArray[np.float64], pa.Array, _Ints]:
+        """The atom of each strong pair, the place of its caption, its coefficient over the atom's, captions, pairs."""
         tops = [entries.tops(TOPS) for entries in self._coded.entries]
         atoms, pairs, values = (np.concatenate([top[part] for top in tops]) for part in range(3))
         different, places = np.unique(pairs, return_inverse=True)
         captions = pc.utf8_lower(self._gallery.pairs["caption"].take(different).combine_chunks())
         most = np.zeros(len(self._classes))
         np.maximum.at(most, atoms, np.abs(values))
-        return atoms, places, np.abs(values) / most[atoms], captions
+        return atoms, places, np.abs(values) / most[atoms], captions, pairs
 
     @cached_property
     def _labels(self) -> pa.Array:
@@ -115,7 +129,7 @@ class AtomList:
 
     def _fit(self, words: list[str]) -> npt.NDArray[np.float64]:
         """`(atoms,)`: 0 where nothing has all words; in (0, 1] parts of words, more by 2 whole ones, by 4 the label."""
-        atoms, places, shares, captions = self._tops
+        atoms, places, shares, captions, _ = self._tops
         fit = np.zeros(len(self._classes))
         for whole in (False, True):
             found = with_all(captions, words, whole)[places]

@@ -151,12 +151,14 @@ class Exploration:
         notes = self.notes.of(parts.coded.digest)
         chosen = parts.atoms.chosen(choice, frozenset(notes))
         some = chosen[first : first + min(count, MOST_SHOWN)]
+        answers = parts.atoms.answers(choice.query, some)
         rows = [
             parts.atoms.row(int(atom))
             | {"top": atom_page.strip(parts.coded, int(atom), _IN_A_ROW), "note": notes.get(int(atom), "")}
+            | {"answer": answers.get(int(atom))}
             for atom in some
         ]
-        pairs = {each["pair"] for row in rows for each in row["top"]}
+        pairs = {each["pair"] for row in rows for each in row["top"]} | set(answers.values())
         return {"count": len(chosen), "first": first, "rows": rows, "captions": self.captions(pairs)}
 
     def atom(self, sae: str | None, number: int) -> dict[str, Any]:

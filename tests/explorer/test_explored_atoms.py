@@ -152,6 +152,12 @@ def test_words_are_looked_for_within_one_caption_whole_ones_first(exploration: E
     assert set(found) == {atom for atom, (_, part) in has.items() if part}
     wholes = [has[atom][0] for atom in found]
     assert wholes == sorted(wholes, reverse=True)
+    shown = exploration.atoms("first", AtomChoice(query="CAT"), 0, 100)
+    for row in shown["rows"]:
+        answer = shown["captions"][row["answer"]].lower()
+        assert "cat" in answer
+        assert (" cat " in answer) == has[row["atom"]][0], "a whole word, where a caption has one"
+    assert {row["answer"] for row in exploration.atoms("first", AtomChoice(query="atom 7"), 0, 9)["rows"]} == {None}
     both = [atom for atom in atoms.live if {"zebra", "violin"} <= set(exploration.coded[0].labels[atom].split(" · "))]
     assert sorted(atoms.chosen(AtomChoice(query="zebra violin"))) == both, "no caption has the two, a label may"
     assert atoms.chosen(AtomChoice(query="atom 7")).tolist() == [7]

@@ -169,6 +169,7 @@ def test_atoms_are_searched_opened_noted_and_linked(watched: Watched, served: Se
     whole = page.inner_text("#atom-count")
     page.fill("#atoms-query", "zebra")
     expect(page.locator("#atom-count")).not_to_have_text(whole)
+    expect(page.locator(".card .note mark").first).to_have_text("zebra")
     page.fill("#atoms-query", "")
     expect(page.locator("#atom-count")).to_have_text(whole)
     page.select_option("#atoms-sort", "energy")

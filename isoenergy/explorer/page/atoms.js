@@ -1,6 +1,6 @@
 /** All atoms: searched, filtered and sorted by the server, which sends those that are near; the page holds no others. */
 
-import { brief, chip, className, complain, el, fixed, hashOf, nameOf, state, strip, whole } from "./parts.js";
+import { brief, chip, className, complain, el, fixed, hashOf, marked, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const A_PAGE = 60;
@@ -127,8 +127,14 @@ export function showAtoms(view) {
       el("p", { class: "numbers" }, el("span", { text: `energy ${brief(row.energy)}` }), el("span", { text: `μ ${fixed(row.modality_score)}` })),
       el("span", { class: "scale", vars: { "--score": row.modality_score ?? 0.5 }, title: `modality score ${fixed(row.modality_score)}: 0 captions, 1 images` }),
       strip(row.top, row.captions),
-      el("p", { class: "note quiet", text: row.note ? `✎ ${row.note}` : row.captions[row.top[0]?.pair] ?? "" }),
+      el("p", { class: "note quiet" }, ...said(row)),
     );
+  }
+
+  /** @param {any} row What stands below its pictures: the caption that answers the search, the note, or a caption. */
+  function said(row) {
+    if (row.answer !== null) return marked(row.captions[row.answer], chosen.query);
+    return [row.note ? `✎ ${row.note}` : (row.captions[row.top[0]?.pair] ?? "")];
   }
 
   /** @param {number} place */

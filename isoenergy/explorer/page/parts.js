@@ -34,7 +34,7 @@ const two = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 /** @param {number | null} value */
 export const brief = (value) => (value === null || value === undefined ? "–" : two.format(value).replace("-", "−"));
 /** @param {number | null} value */
-export const fixed = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace("-", "−"));
+export const fixed = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−"));
 /** @param {number} value */
 export const whole = (value) => value.toLocaleString("en");
 /** @param {number} value */
@@ -94,6 +94,13 @@ export function strip(tops, captions) {
   const row = el("span", { class: "strip" });
   for (const { pair, side } of tops) row.append(el("span", { class: `thumb side-${side}` }, thumbnail(pair, captions[pair])));
   return row;
+}
+
+/** @param {string} text @param {string} query @returns {(Node | string)[]} The text, in which the words of a search are marked. */
+export function marked(text, query) {
+  const words = query.match(/[\p{L}\p{N}_]+/gu) ?? query.split(/\s+/).filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
+  if (!words.length) return [text];
+  return text.split(new RegExp(`(${words.join("|")})`, "giu")).map((part, place) => (place % 2 ? el("mark", { text: part }) : part));
 }
 
 /** @param {string} kind */
