@@ -51,7 +51,7 @@ export function showAsk(view) {
   const why = state.about.trouble;
   view.append(
     form,
-    el("p", { class: "quiet hint", text: why ? `${why}. Ask by one of the pairs below.` : "Or drop or paste an image anywhere, or click a pair." }),
+    el("p", { class: "quiet hint", text: why ? `${why}. Ask by one of the pairs below.` : `Or drop or paste an image anywhere, or click the ${rowsOf(0, 1)} or the ${rowsOf(1, 1)} of a pair.` }),
     places.terms,
     places.answer,
     places.start,

@@ -39,9 +39,9 @@ export function showCompare(view) {
       el("p", { id: "compare-summary", text: `${whole(found.same)} of ${whole(found.atoms[0])} atoms of ${found.first} are in ${found.second} too (cosine 0.7 and more, matched one to one among all live atoms); ` +
         `${whole(found.alone[0])} are in ${found.first} alone and ${whole(found.alone[1])} in ${found.second} alone. The mean cosine of matched atoms is ${fixed(found.mean)}.` + (cut ? " The 4,096 strongest of each are matched." : "") }),
       el("h3", { text: `What ${found.second} splits` }),
-      groups(found.splits, found.first, found.second, `an atom of ${found.first}, and those of ${found.second} that are nearest to it`),
+      groups(found.splits, found.first, found.second, `An atom of ${found.first}, and those of ${found.second} that are nearest to it`),
       el("h3", { text: `What ${found.second} joins` }),
-      groups(found.joins, found.second, found.first, `an atom of ${found.second}, and those of ${found.first} that are nearest to it`),
+      groups(found.joins, found.second, found.first, `An atom of ${found.second}, and those of ${found.first} that are nearest to it`),
       el("div", { class: "row" }, el("h3", { text: "Matched atoms" }),
         el("button", { type: "button", id: "compare-order", text: alikeFirst ? "least alike first" : "most alike first", onclick: () => { alikeFirst = !alikeFirst; show(found); } })),
       matched(found),
@@ -57,7 +57,7 @@ const link = (sae, row) => el("span", { class: `one ${row.class}` }, el("a", { h
 function groups(rows, whole_, parts, why) {
   if (!rows.length) return el("p", { class: "quiet", text: "Nothing." });
   const list = el("ul", { class: "groups" });
-  return el("div", {}, el("p", { class: "quiet", text: `${whole(rows.length)}: ${why}.` }), list, more(list, rows, 12, (group) =>
+  return el("div", {}, el("p", { class: "quiet", text: `${why}: ${whole(rows.length)} in all.` }), list, more(list, rows, 12, (group) =>
     el("li", {}, link(whole_, group.atom), el("ul", {}, ...group.parts.map((/** @type {any} */ part) => el("li", {}, link(parts, part)))))));
 }
 

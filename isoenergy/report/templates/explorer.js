@@ -629,7 +629,7 @@
         "agreement",
         correlation === null
           ? "–"
-          : `${correlation.toFixed(2)} [${fixed(sae.correlation_low[at])}, ${fixed(sae.correlation_high[at])}]`,
+          : `${fixed(correlation)} [${fixed(sae.correlation_low[at])}, ${fixed(sae.correlation_high[at])}]`,
       ],
       ["both fire", lift === null ? "–" : `${brief(lift)} times chance`],
       ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
@@ -919,7 +919,7 @@
   /** @param {number} value */
   const whole = (value) => value.toLocaleString("en");
   /** @param {number | null} value */
-  const fixed = (value) => (value === null ? "–" : value.toFixed(2));
+  const fixed = (value) => (value === null ? "–" : value.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−"));
 
   /** @param {HTMLElement} toggle */
   function reverse(toggle) {
