@@ -126,7 +126,7 @@ def test_what_stands_without_an_option_has_the_name_that_the_docs_give_it(capsys
     said = capsys.readouterr().out
     assert said.startswith("usage: isoenergy import EMBEDDINGS [OPTIONS]\n")
     assert "\n  EMBEDDINGS  " in said
-    assert "reads vectors from EMBEDDINGS" in said
+    assert "reads vectors from EMBEDDINGS" in " ".join(said.split())
     assert "SOURCE" not in said
     with pytest.raises(SystemExit):
         import_settings.parse([])

@@ -68,12 +68,23 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 _connected: list[str] = []
-sys.addaudithook(lambda event, args: _connected.append(str(args[1][0])) if event == "socket.connect" else None)
+_others: set[int | None] = set()
+"""Threads that other tests have left at work, such as those of a client of MLflow."""
+
+
+def _note(event: str, arguments: tuple) -> None:
+    if event == "socket.connect" and threading.get_ident() not in _others:
+        _connected.append(str(arguments[1][0]))
+
+
+sys.addaudithook(_note)
 
 
 @pytest.fixture
 def connected() -> list[str]:
-    """The addresses that this process connects to."""
+    """The addresses that this process connects to, but for its threads of before."""
+    _others.clear()
+    _others.update({thread.ident for thread in threading.enumerate()} - {threading.get_ident()})
     _connected.clear()
     return _connected
 
