@@ -1,4 +1,4 @@
-"""What one atom is: examples over all of its range, histograms, partners across pairs, and atoms that point its way."""
+"""What one atom is: examples over all of its range, histograms, partners across pairs, and its nearest atoms."""
 
 from typing import Any
 

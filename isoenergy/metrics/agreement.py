@@ -58,6 +58,8 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
     Test: one-sided, by the distribution of the correlation over all ways to pair the images with the texts. Its mean
     (0), variance (1 / (n - 1)) and skewness are exact, its shape is that of Pearson's type III (Mielke & Berry 2001):
     rare atoms have few chances to meet, and one meeting is then no wonder, large as the correlation that it makes is.
+    That shape has next to all of its mass at its edge for the rarest: a correlation that is not above 0, as that of
+    sides which never meet, has p = 1.
     """
     n, half = max(sums.pairs, 2), float(ndtri((1 + level) / 2))
     z, w, both = (part / n for part in (sums.image, sums.text, sums.both))
@@ -77,7 +79,7 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
         factor = np.exp(half * np.sqrt(np.maximum(of_log, 0)))
         most = np.where(np.isnan(lift), np.nan, ZERO_OF_N * n / (sums.image_fires * sums.text_fires))
         lift_low, lift_high = np.where(never, lift, lift / factor), np.where(never, most, lift * factor)
-        p_value = _p_value(correlation, central, n)
+        p_value = np.where(never | (correlation <= 0), 1.0, _p_value(correlation, central, n))
     p_value[np.minimum(sums.image_fires, sums.text_fires) < 1] = np.nan
     p_value[sums.image_fires + sums.text_fires - sums.both_fire < _FEWEST_FIRES] = np.nan
     return Agreement(

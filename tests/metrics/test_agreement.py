@@ -144,6 +144,18 @@ def test_atoms_that_never_meet_are_bounded_by_what_may_be_unseen() -> None:
     assert not found.agrees[0]
 
 
+def test_the_rarest_atoms_that_never_meet_do_not_agree() -> None:
+    """A skewed distribution has next to all of its mass at its edge, and a correlation there is no wonder."""
+    image, text = np.zeros((8000, 3)), np.zeros((8000, 3))
+    image[:25] = [1, 1, 1]
+    image[0] = [9, 1, 30]
+    text[100], text[200:202, 1] = [1, 1, 1], 1
+    found = found_in(image, text)
+    assert (found.correlation < 0).all()
+    assert found.agreement_p_value.tolist() == [1, 1, 1]
+    assert not found.agrees.any()
+
+
 def test_atoms_of_one_modality_and_dead_ones_have_nothing_to_say() -> None:
     image, text = np.zeros((100, 2)), np.zeros((100, 2))
     image[::2, 0] = 1

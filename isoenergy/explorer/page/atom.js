@@ -49,9 +49,9 @@ function page(found, dialog) {
     ...[0, 1].map((side) => examples(found, side)),
     el("h3", { text: "How strongly" }),
     histogram(found.histogram, dialog),
-    others("Partners across pairs", `atoms that the other half of its pairs fires, and that point its way; how strongly is the mean product of both coefficients, times the atoms' cosine`, found.partners, captions,
+    others("Partners across pairs", `atoms that the other half of its pairs fires. How strongly is the mean product of both coefficients, times the atoms' cosine: below 0, the two point away from each other`, found.partners, captions,
       (row) => `${rowsOf(row.side, 1)} fires this, ${rowsOf(1 - row.side, 1)} fires that; ${percent(row.weight / Math.abs(found.partners[0].weight))} of the strongest`),
-    others("Similar atoms", "atoms of the same dictionary that point nearly the same way", found.similar, captions, (row) => `cosine ${fixed(row.cosine)}`),
+    others("Similar atoms", "those of the same dictionary whose directions are nearest; 1 would be the same, 0 is at right angles", found.similar, captions, (row) => `cosine ${fixed(row.cosine)}`),
   );
 }
 
@@ -61,7 +61,7 @@ function facts(numbers) {
   const fact = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string} */ why) => list.append(el("div", { title: why }, el("dt", { text: name }), el("dd", { text: value })));
   const span = numbers.correlation === null ? "" : ` [${fixed(numbers.correlation_low)}, ${fixed(numbers.correlation_high)}]`;
   fact("agreement", `${fixed(numbers.correlation)}${span}`, "correlation of its coefficients in image and caption, over pairs, with its 95 % interval");
-  fact("its sides go together", numbers.agrees ? "yes, beyond chance" : "not beyond chance", "whether that correlation is larger than of shuffled pairs (false discovery rate 5 %)");
+  fact("its sides go together", numbers.agrees ? "yes, beyond chance" : "not beyond chance", "whether that correlation is larger than of shuffled pairs (false discovery rate 5 %). The interval says how well it is known: of rare atoms it may hold 0 all the same");
   fact("both fire", numbers.lift === null ? "–" : `${brief(numbers.lift)} times chance`, "how many times as often both halves of a pair fire it as by chance");
   fact("modality score μ", fixed(numbers.modality_score), `share of its energy that is ${rowsOf(0)}': 0 is ${rowsOf(1)} alone, 1 ${rowsOf(0)} alone`);
   fact(`energy in ${rowsOf(0)}`, brief(numbers.image_energy), "mean squared coefficient");

@@ -567,7 +567,10 @@
       element(
         "p",
         "quiet",
-        inTheirWords("The atoms that fire in the caption when this one fires in the image, or the other way round (the Σ-bridge)."),
+        inTheirWords(
+          "The atoms that fire in the caption when this one fires in the image, or the other way round (the Σ-bridge): the mean " +
+            "product of both coefficients, times the atoms' cosine. Below 0, the two point away from each other.",
+        ),
       ),
       partners(sae, at),
     );
