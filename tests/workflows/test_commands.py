@@ -12,7 +12,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows
 from tests.store.small_store import MANIFEST
 from workflows import cli
-from workflows.settings import evaluate_settings, import_settings, train_settings, tune_settings
+from workflows.settings import evaluate_settings, explore_settings, import_settings, train_settings, tune_settings
 
 Run = Callable[..., str]
 
@@ -165,3 +165,9 @@ def test_help_says_what_is_taken_and_what_the_default_is(capsys: pytest.CaptureF
     headings = [line for line in said.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings[0] == "options:"
     assert "How it is run:" in headings
+
+
+@pytest.mark.parametrize("words", ["a b --store s", "--saes a b --store=s", "--store s --saes a b"])
+def test_explore_takes_saes_as_evaluate_does(words: str) -> None:
+    config = explore_settings.parse(words.split())
+    assert (config.saes, config.store) == (("a", "b"), "s")

@@ -1,5 +1,6 @@
 """What `isoenergy explore` is asked for."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +16,8 @@ class ExploreConfig:
     """Serve a page that shows SAEs on a store: ask it by a text or an image, steer atoms, look at each, compare."""
 
     saes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SAE [SAE …]")]
-    """SAEs that `isoenergy train` made: folders, a folder of them, fsspec URLs or hf:ORG/NAME."""
+    """SAEs that `isoenergy train` made: folders, a folder of them, fsspec URLs or hf:ORG/NAME. --saes
+    may stand before them, as for `isoenergy evaluate`."""
     store: Annotated[str, tyro.conf.arg(metavar="STORE")]
     """Embedding store to look among, or vectors, as `isoenergy import` takes them: a store of
     them, a view if it can be, is made in the output."""
@@ -58,4 +60,6 @@ class ExploreConfig:
 
 def parse(arguments: Sequence[str] | None) -> ExploreConfig:
     """Return what a command line asks for."""
-    return parse_config(ExploreConfig, arguments, "isoenergy explore")
+    words = sys.argv[1:] if arguments is None else arguments
+    bare = [word.removeprefix("--saes=") for word in words if word != "--saes"]
+    return parse_config(ExploreConfig, bare, "isoenergy explore")
