@@ -28,11 +28,24 @@ def fitting(interval: Interval, form: str) -> str:
     return f"{found[1]}.{max(0, min(max(int(found[2]), one_digit), one_digit + 1))}{found[3]}"
 
 
+def apart(interval: Interval, form: str, asked: float) -> str:
+    """Return a format of up to four more decimals, in which no number of an interval reads as `asked` but that one."""
+    found = re.fullmatch(r"([+,]*)\.(\d+)([f%])", form)
+    if found is None or math.isnan(asked):
+        return form
+    finer = [f"{found[1]}.{int(found[2]) + more}{found[3]}" for more in range(5)]
+    other = [interval[name] for name in ("value", "low", "high") if interval[name] != asked]
+    return next((each for each in finer if number(asked, each) not in {number(n, each) for n in other}), finer[-1])
+
+
 def bounds(interval: Interval, form: str = ".3f") -> str:
     """Return `[low, high]`, or that there is no interval."""
+    return _between(interval, fitting(interval, form))
+
+
+def _between(interval: Interval, form: str) -> str:
     if not is_known(interval):
         return "[no interval]"
-    form = fitting(interval, form)
     return f"[{number(interval['low'], form)}, {number(interval['high'], form)}]"
 
 
@@ -41,9 +54,10 @@ def value_of(interval: Interval, form: str = ".3f") -> str:
     return number(interval["value"], fitting(interval, form))
 
 
-def with_bounds(interval: Interval, form: str = ".3f") -> str:
-    """Return `value [low, high]`."""
-    return f"{value_of(interval, form)} {bounds(interval, form)}"
+def with_bounds(interval: Interval, form: str = ".3f", asked: float = math.nan) -> str:
+    """Return `value [low, high]`; asked: a threshold from which they are to be told, as `apart` has it."""
+    form = apart(interval, fitting(interval, form), asked)
+    return f"{number(interval['value'], form)} {_between(interval, form)}"
 
 
 def spread(values: Sequence[float], form: str = ".3f") -> str:
@@ -75,9 +89,9 @@ def ranging(values: Sequence[float], form: str) -> str:
     return f" ({known[0]} to {known[1]})" if len(set(known)) > 1 else ""
 
 
-def told(found: Sequence[Interval], form: str = ".3f") -> str:
-    """Return a number and its interval: of a single training, or of several by `over_trainings`."""
-    return with_bounds(over_trainings(found), form)
+def told(found: Sequence[Interval], form: str = ".3f", asked: float = math.nan) -> str:
+    """Return a number and its interval, as `with_bounds`: of a single training, or of several by `over_trainings`."""
+    return with_bounds(over_trainings(found), form, asked)
 
 
 def is_known(interval: Interval) -> bool:

@@ -44,3 +44,18 @@ def test_several_trainings_are_told_by_their_median_and_the_reach_of_their_inter
     assert told([*runs, interval(NAN)]) == "0.60 [0.49, 0.81]"
     lost = {"value": 0.7, "low": NAN, "high": NAN}
     assert told([*runs, lost]) == "0.650 [no interval]"
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "text"),
+    [
+        (0.903, 0.905, 0.999, "90.5% [90.3%, 99.9%]"),
+        (0.89998, 0.95, 0.999, "95.000% [89.998%, 99.900%]"),
+        (0.9, 0.95, 0.99, "95% [90%, 99%]"),
+        (0.93, 0.95, 0.97, "95% [93%, 97%]"),
+        (math.nan, 0.9004, math.nan, "90.04% [no interval]"),
+        (0.899999999, 0.95, 0.99, "95.0000% [90.0000%, 99.0000%]"),
+    ],
+)
+def test_what_is_held_against_a_threshold_does_not_read_as_it(low: float, value: float, high: float, text: str) -> None:
+    assert told([{"value": value, "low": low, "high": high}], ".0%", 0.9) == text

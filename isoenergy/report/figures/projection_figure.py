@@ -14,6 +14,7 @@ from isoenergy.settings.modalities import MODALITIES
 
 PROJECTED = {"reconstructed": "all atoms", "bimodal": "unimodal atoms removed"}
 """What is drawn, of the embeddings that an SAE rebuilds: all, and what is left."""
+_CALLED = dict(zip(MODALITIES, ("images", "captions"), strict=True))
 
 
 def projected_pairs(points: pa.Table, results: Mapping[str, Any], title: str, stacked: bool = False) -> Figure:
@@ -47,5 +48,5 @@ def _clouds(axes: Axes, points: pa.Table) -> None:
         x, y = part["x"].to_numpy(), part["y"].to_numpy()
         colour = COLOURS[modality]
         # thousands of points are a picture within the SVG, which would be megabytes otherwise
-        axes.scatter(x, y, s=4, alpha=0.35, linewidth=0, color=colour, label=f"{modality}s", rasterized=True)
+        axes.scatter(x, y, s=4, alpha=0.35, linewidth=0, color=colour, label=_CALLED[modality], rasterized=True)
         axes.plot(x.mean(), y.mean(), marker="X", markersize=12, color=colour, markeredgecolor="white")

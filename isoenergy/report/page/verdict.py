@@ -97,10 +97,10 @@ def at_chance(results: Results, chance_r10: float) -> str:
     return f"retrieves no better than a random order does (R@10 {with_bounds(r10)}; by chance {chance_r10:.3f})"
 
 
-def closing(closed: Sequence[Interval]) -> str:
-    """Return `closes the gap by …`, or that it widens it; closed: of each training."""
+def closing(closed: Sequence[Interval], asked: float = math.nan) -> str:
+    """Return `closes the gap by …`, or that it widens it; closed: of each training; asked: as `told` takes it."""
     if not over_trainings(closed)["value"] < 0:
-        return f"closes the gap by {told(closed, '.0%')}"
+        return f"closes the gap by {told(closed, '.0%', asked)}"
     return f"widens the gap by {told([*map(negated, closed)], '.0%')}"
 
 
@@ -118,11 +118,12 @@ def _gap(runs: Sequence[Results]) -> Finding:
     if math.isnan(closed[0]["value"]):
         nothing = "There is no gap between the reconstructed modalities that could be closed."
         return Finding("undecided", nothing, "there is no gap to close")
+    removed = closing(closed, MOST_OF_THE_GAP)
     return Finding(
         agreed(above(each, MOST_OF_THE_GAP) for each in closed),
-        f"Removing the unimodal atoms {closing(closed)}: the difference in means goes from {before} to {after}. "
+        f"Removing the unimodal atoms {removed}: the difference in means goes from {before} to {after}. "
         f"Asked: above {MOST_OF_THE_GAP:.0%}.",
-        f"removing the unimodal atoms {closing(closed)} (asked: above {MOST_OF_THE_GAP:.0%})",
+        f"removing the unimodal atoms {removed} (asked: above {MOST_OF_THE_GAP:.0%})",
     )
 
 
@@ -134,6 +135,7 @@ def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
     whole = number(runs[0]["retrieval"]["reconstructed"]["r10"]["value"], ".3f")
     kept, alone = ([recall_kept(results, name) for results in runs] for name in ("bimodal", "unimodal"))
     r10 = {name: told([results["retrieval"][name]["r10"] for results in runs]) for name in ("bimodal", "unimodal")}
+    keeping, retrieving = told(kept, ".0%", KEPT_RETRIEVAL), told(alone, ".0%", UNIMODAL_RETRIEVAL)
     known = [not at_chance(results, chance_r10) for results in runs]
 
     def state(decided: Iterable[State]) -> State:
@@ -142,15 +144,15 @@ def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
     return [
         Finding(
             state(above(each, KEPT_RETRIEVAL) for each in kept),
-            f"Bimodal atoms alone keep {told(kept, '.0%')} of the reconstruction's retrieval: "
+            f"Bimodal atoms alone keep {keeping} of the reconstruction's retrieval: "
             f"R@10 {r10['bimodal']} of {whole}. Asked: above {KEPT_RETRIEVAL:.0%}.",
-            f"bimodal atoms alone keep {told(kept, '.0%')} of R@10 (asked: above {KEPT_RETRIEVAL:.0%})",
+            f"bimodal atoms alone keep {keeping} of R@10 (asked: above {KEPT_RETRIEVAL:.0%})",
         ),
         Finding(
             state(below(each, UNIMODAL_RETRIEVAL) for each in alone),
-            f"Unimodal atoms alone retrieve {told(alone, '.0%')} of it: R@10 {r10['unimodal']}. "
+            f"Unimodal atoms alone retrieve {retrieving} of it: R@10 {r10['unimodal']}. "
             f"Asked: below {UNIMODAL_RETRIEVAL:.0%}.",
-            f"unimodal atoms alone retrieve {told(alone, '.0%')} of it (asked: below {UNIMODAL_RETRIEVAL:.0%})",
+            f"unimodal atoms alone retrieve {retrieving} of it (asked: below {UNIMODAL_RETRIEVAL:.0%})",
         ),
     ]
 
@@ -185,15 +187,16 @@ def _against_centring(runs: Sequence[Results]) -> Finding:
 
 def _agreement(runs: Sequence[Results]) -> Finding:
     shares = [results["agreement"]["bimodal_energy_share"] for results in runs]
+    agreeing = told(shares, ".1%", AGREEING_ENERGY)
     shuffled = [results["agreement"]["shuffled_pairs"] for results in runs]
     correlation = told([results["agreement"]["correlation"] for results in runs], ".2f")
     return Finding(
         agreed(above(share, AGREEING_ENERGY) for share in shares),
-        f"Of the bimodal energy, {told(shares, '.1%')} is in atoms whose sides agree: their two coefficients go "
+        f"Of the bimodal energy, {agreeing} is in atoms whose sides agree: their two coefficients go "
         f"together in pairs beyond shuffled ones, where the same test finds "
         f"{number(median(shuffled), '.1%')}{ranging(shuffled, '.1%')} at a false discovery rate of 5%. The mean "
         f"correlation of all bimodal atoms, weighted by energy, is {correlation}. Asked: above {AGREEING_ENERGY:.0%}.",
-        f"{told(shares, '.1%')} of the bimodal energy agrees in pairs (asked: above {AGREEING_ENERGY:.0%})",
+        f"{agreeing} of the bimodal energy agrees in pairs (asked: above {AGREEING_ENERGY:.0%})",
     )
 
 

@@ -159,8 +159,10 @@ def test_the_projection_tells_the_gap_of_each_cloud(stacked: bool) -> None:
         }
     )
     results = sae(gap={"reconstructed": 0.6, "bimodal": 0.2})["results"]
-    titles = [axes.get_title() for axes in projected_pairs(points, results, "one", stacked).axes]
+    panels = projected_pairs(points, results, "one", stacked).axes
+    titles = [axes.get_title() for axes in panels]
     assert titles == ["all atoms: gap 0.600 [0.590, 0.610]", "unimodal atoms removed: gap 0.200 [0.190, 0.210]"]
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["images", "captions"]
 
 
 def test_a_drawing_is_the_same_bytes_every_time() -> None:

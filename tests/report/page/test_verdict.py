@@ -56,6 +56,14 @@ def test_the_gap_that_is_closed_has_the_interval_of_its_draws() -> None:
     assert found.state == "fails"
 
 
+def test_a_bound_that_is_just_above_what_is_asked_reads_as_above_it() -> None:
+    one = sae(gap={"reconstructed": 0.5, "bimodal": 0.04})
+    one["results"]["geometry"]["bimodal"]["gap_closed_interval"] = {"value": 0.905, "low": 0.903, "high": 0.999}
+    found = verdict(one, [], 0.0)[0]
+    assert found.state == "holds"
+    assert found.claim == "removing the unimodal atoms closes the gap by 90.5% [90.3%, 99.9%] (asked: above 90%)"
+
+
 @pytest.mark.parametrize(("share", "mark"), [(0.95, "✓"), (0.9, "?"), (0.5, "✗")])
 def test_bimodal_atoms_are_asked_whether_their_sides_agree(share: float, mark: str) -> None:
     one = sae()
