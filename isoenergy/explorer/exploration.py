@@ -23,11 +23,11 @@ from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.compared_dictionaries import compared
 from isoenergy.explorer.dictionary_map import DictionaryMap
 from isoenergy.explorer.gallery import Gallery
-from isoenergy.explorer.notes import Notes
+from isoenergy.explorer.notes import Notes, require_unicode
 from isoenergy.explorer.pictures import Pictures
 from isoenergy.explorer.way_scores import WayScores
 from isoenergy.pairs.decoding import decode_image
-from isoenergy.pairs.rejection import Rejected
+from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.settings.image_choices import ImageReading
 
 FIRST_WAYS = ("original", "bimodal", "less_unimodal", "centred")
@@ -35,6 +35,7 @@ FIRST_WAYS = ("original", "bimodal", "less_unimodal", "centred")
 MOST_TERMS, MOST_LETTERS, MOST_SHOWN = 4, 2_000, 200
 NO_ENCODER = "the store does not say which encoder made it; start with --encoder NAME"
 _LARGEST = 1e3
+_MOST_DIGITS = 12
 _IN_A_ROW = 4
 """Pictures in an atom's row of the list."""
 
@@ -124,12 +125,10 @@ class Exploration:
             raise InputError(f"give one to {MOST_TERMS} terms, a text, an image or a pair each")
         terms = tuple(self._term(parts, each, number) for number, each in enumerate(given))
         query = Query(terms, _coefficients(asked.get("coefficients") or {}, parts.coded))
-        ways = asked.get("ways") or [way for way in FIRST_WAYS if way in parts.scores.maps]
-        if unknown := [way for way in ways if way not in parts.scores.maps]:
-            raise InputError(f"there is no way {unknown[0]!r}; there are {', '.join(parts.scores.maps)}")
+        ways = _ways(asked.get("ways"), parts.scores)
         count = _whole(asked.get("count", 24), "count", 1, MOST_SHOWN)
         atoms, whole = contributions(query, parts.coded)
-        found = nearest(query, parts.scores, list(dict.fromkeys(ways)), count)
+        found = nearest(query, parts.scores, ways, count)
         pairs = {row["pair"] for way in found.values() for row in way["neighbours"]}
         pairs |= {term.pair for term in terms if term.pair is not None}
         return {"atoms": atoms, "whole": whole, "ways": found, "captions": self.captions(pairs)}
@@ -141,7 +140,8 @@ class Exploration:
         try:
             image = decode_image(raw, self.reading)
         except Rejected as error:
-            raise InputError(f"the image cannot be read: {error.detail or error.reason}") from error
+            why = "it is empty" if error.reason == Reason.EMPTY_IMAGE else error.detail or error.reason
+            raise InputError(f"the image cannot be read: {why}") from error
         row = self.encoder.image(image)
         return {"row": base64.b64encode(row.float().numpy().astype("<f4").tobytes()).decode(), "side": 0}
 
@@ -244,16 +244,18 @@ class Exploration:
 
     def parts(self, name: Any) -> _Parts:
         """Return an autoencoder by its name, the first if there is none; raises InputError for an unknown one."""
-        if not name:
+        if name is None or name == "":
             return next(iter(self._parts.values()))
-        if name not in self._parts:
+        if not isinstance(name, str) or name not in self._parts:
             raise InputError(f"there is no autoencoder {str(name)[:80]!r}; there are {', '.join(self._parts)}")
         return self._parts[name]
 
     def _term(self, parts: _Parts, given: Any, number: int) -> Term:
         if not isinstance(given, Mapping):
             raise InputError("a term is a text, an image or a pair")
-        weight = _number(given.get("weight", 1.0), "the weight of a term") if number else 1.0
+        weight = _number(given.get("weight", 1.0), "the weight of a term")
+        if not number and weight != 1:
+            raise InputError(f"the first term has weight 1, those of others are relative to it; got {weight:g}")
         if isinstance(text := given.get("text"), str):
             if self.encoder is None:
                 raise InputError(
@@ -261,6 +263,7 @@ class Exploration:
                 )
             if not text.strip() or len(text) > MOST_LETTERS:
                 raise InputError(f"a text has 1 to {MOST_LETTERS:,} letters")
+            require_unicode(text, "a text")
             return encoded_term(parts.coded, self.encoder.text(text.strip()), 1, weight)
         side = _whole(given.get("side"), "side", 0, 1)
         if "pair" in given:
@@ -288,9 +291,20 @@ def _coefficients(given: Any, coded: CodedPairs) -> dict[int, float]:
     return found
 
 
+def _ways(given: Any, scores: WayScores) -> list[str]:
+    if not given:
+        return [way for way in FIRST_WAYS if way in scores.maps]
+    if not isinstance(given, list):
+        raise InputError(f"ways are a list of names, got {str(given)[:40]!r}")
+    if unknown := [way for way in given if not isinstance(way, str) or way not in scores.maps]:
+        raise InputError(f"there is no way {str(unknown[0])[:40]!r}; there are {', '.join(scores.maps)}")
+    return list(dict.fromkeys(given))
+
+
 def _whole(given: Any, name: str, least: int, most: int) -> int:
     text = str(given)
-    if isinstance(given, bool) or not text.isascii() or not text.isdecimal() or not least <= int(text[:12]) <= most:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    if isinstance(given, bool) or not is_number or not least <= int(text) <= most:
         raise InputError(f"{name} must be a whole number from {least} to {most}, got {text[:40]!r}")
     return int(text)
 

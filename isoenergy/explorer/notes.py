@@ -45,9 +45,11 @@ class Notes:
     def write(self, digest: str, name: str, atom: int, text: str) -> None:
         """Keep a note on an atom; an empty one takes it away.
 
-        Raises InputError for one that is too long, or if there are too many or the file cannot be written.
+        Raises InputError for one that is too long or no Unicode, or if there are too many or the file cannot be
+        written.
         """
         text = text.strip()
+        require_unicode(text, "a note")
         if len(text) > LONGEST_NOTE:
             raise InputError(f"a note has at most {LONGEST_NOTE:,} letters, this one {len(text):,}")
         with self._lock:
@@ -72,3 +74,12 @@ class Notes:
     @staticmethod
     def _told(notes: dict[str, dict[str, Any]]) -> str:
         return json.dumps({"notes": notes}, indent=2, ensure_ascii=False) + "\n"
+
+
+def require_unicode(text: str, name: str) -> None:
+    """Raise InputError for a text with half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise InputError(f"{name} must be Unicode, got half of a surrogate pair ({half!r}) in it") from error

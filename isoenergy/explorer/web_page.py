@@ -144,7 +144,7 @@ class _Api:
     async def _ask(self, request: Request) -> Any:
         try:
             asked = json.loads(await _body(request, MAX_JSON_BYTES))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError("the question is not JSON") from error
         if not isinstance(asked, dict):
             raise InputError("the question must be an object")
@@ -181,7 +181,7 @@ class _Api:
             return _json({"error": "this page is for reading only"}, 403)
         try:
             text = json.loads(await _body(request, MAX_JSON_BYTES))["text"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError("a note is an object with a text") from error
         if not isinstance(text, str):
             raise InputError("a note is an object with a text")

@@ -87,7 +87,8 @@ def opened_image(raw: bytes) -> Iterator[ImageFile]:
     except Rejected:
         raise
     except Image.DecompressionBombError as error:
-        raise Rejected(Reason.IMAGE_TOO_LARGE, str(error)) from error
+        what = f"it claims more pixels than Pillow opens, at most {MAX_IMAGE_PIXELS:,} are decoded"
+        raise Rejected(Reason.IMAGE_TOO_LARGE, what) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
         raise Rejected(_why_undecodable(raw, error), _describe(raw, error)) from error
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -155,11 +157,18 @@ def test_a_text_an_image_and_a_pair_are_asked(client: TestClient):
         ({"terms": [{"pair": 3, "side": 0}], "ways": ["no"]}, "no way 'no'"),
         ({"terms": [{"pair": 3, "side": 0}], "count": 10_000}, "count must be"),
         ({"terms": [{"pair": 3, "side": 0}], "sae": "third"}, "no autoencoder"),
+        ({"terms": [{"pair": 3, "side": 0}], "sae": ["zz"]}, "no autoencoder \"['zz']\"; there are first, second"),
+        ({"terms": [{"pair": 3, "side": 0}], "ways": [["a"]]}, "no way \"['a']\"; there are original"),
+        ({"terms": [{"pair": 3, "side": 0}], "ways": "original"}, "ways are a list of names, got 'original'"),
+        ({"terms": [{"pair": 3, "side": 0, "weight": 1e308}]}, "weight of a term must be a number between ±1000"),
+        ({"terms": [{"pair": 3, "side": 0, "weight": 2}]}, "the first term has weight 1"),
+        ({"terms": [{"pair": "3" + 5000 * "0", "side": 0}]}, "pair must be a whole number from 0 to 149"),
+        ({"terms": [{"text": "a\ud800"}]}, r"a text must be Unicode, got half of a surrogate pair ('\ud800')"),
         ([], "must be an object"),
     ],
 )
 def test_a_question_that_cannot_be_answered_says_why(client: TestClient, asked: object, said: str):
-    answer = client.post("/api/ask", json=asked)
+    answer = client.post("/api/ask", content=json.dumps(asked))
     assert answer.status_code == 422
     assert said in answer.json()["error"]
 
@@ -168,6 +177,17 @@ def test_what_is_no_json_says_so(client: TestClient):
     assert client.post("/api/ask", content=b"{").status_code == 422
     infinite = b'{"terms":[{"pair":3,"side":0,"weight":1}],"coefficients":{"4":Infinity}}'
     assert client.post("/api/ask", content=infinite).status_code == 422
+    no_number = client.post("/api/ask", content=b'{"terms":[{"pair":3,"side":0,"weight":NaN}]}')
+    assert "between ±1000, got 'nan'" in no_number.json()["error"]
+    deep = b"[" * 500_000
+    assert client.post("/api/ask", content=deep).status_code == 422
+    assert client.put("/api/atoms/4/note", content=deep).status_code == 422
+
+
+def claiming(raw: bytes, size: int) -> bytes:
+    """A PNG whose header says that it has `size` × `size` pixels."""
+    header = b"IHDR" + struct.pack(">II", size, size) + raw[24:29]
+    return raw[:12] + header + struct.pack(">I", zlib.crc32(header)) + raw[33:]
 
 
 def test_uploads_have_limits(client: TestClient, monkeypatch: pytest.MonkeyPatch):
@@ -175,7 +195,10 @@ def test_uploads_have_limits(client: TestClient, monkeypatch: pytest.MonkeyPatch
     assert huge.status_code == 422
     assert "pixels" in huge.json()["error"]
     assert client.post("/api/image", content=b"not an image").status_code == 422
-    assert client.post("/api/image", content=b"").status_code == 422
+    assert client.post("/api/image", content=b"").json() == {"error": "the image cannot be read: it is empty"}
+    bomb = client.post("/api/image", content=claiming(png(1), 30_000)).json()
+    assert "50,000,000 are decoded" in bomb["error"]
+    assert "bomb" not in bomb["error"]
     monkeypatch.setattr(module, "MAX_UPLOAD_BYTES", 1000)
     for content in (b"x" * 1001, iter([b"x" * 600, b"x" * 600])):
         answer = client.post("/api/image", content=content)
@@ -215,6 +238,7 @@ def test_notes_are_written_kept_taken_away_and_exported(client: TestClient):
     assert client.get("/api/atoms?sae=second&noted=1").json()["count"] == 0
     assert client.put(path, json={"text": "x" * 4001}).status_code == 422
     assert client.put(path, json={"txt": ""}).status_code == 422
+    assert "half of a surrogate pair" in client.put(path, content=json.dumps({"text": "a\ud800b"})).json()["error"]
     assert client.put("/api/atoms/400/note", json={"text": "x"}).status_code == 422
 
 
