@@ -40,6 +40,7 @@ from workflows.steps.step_plan import Step
 from workflows.tracking import mlflow_runs
 from workflows.tracking.code_version import git_commit
 from workflows.tracking.run_files import log_file, require_writable
+from workflows.tracking.run_names import counted_saes, run_name
 from workflows.training.vector_stores import store_of
 
 _LOG = logging.getLogger("workflows.evaluate")  # `python -m` calls the module otherwise
@@ -77,7 +78,7 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     require_writable(output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
     of = store.manifest.encoder or sae_name(store.uri)
-    called = f"evaluate · {of} · {len(saes)} {'SAE' if len(saes) == 1 else 'SAEs'}"
+    called = run_name("evaluate", of, counted_saes(len(saes)))
     with mlflow_runs.stage("evaluate", config, config.output, parent, called) as stage:
         stage.dataset(store.uri, store.fingerprint, "evaluation")
         if isinstance(fit_on, EmbeddingStore):

@@ -1,17 +1,26 @@
 """`isoenergy report`: one offline HTML page from an evaluation."""
 
-from isoenergy.report.page.page import write_report
+from isoenergy.report.page.page import read_evaluation, write_report
 from workflows.command import run_command
 from workflows.endings import evaluation_ending
 from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
+from workflows.tracking.run_names import counted_saes, last_part, run_name
 
 
 def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
-    """Write the page and log it; return its place."""
+    """Write the page and log it; return its place.
+
+    Raises InputError, before there is a run in MLflow, if there is no such evaluation.
+    """
+    summary = read_evaluation(config.evaluation)
+    store = summary["store"]
     output = config.output or f"{''.join(config.evaluation.rpartition('/')[:2])}report.html"
-    with mlflow_runs.stage("report", config, output, parent) as stage:
+    measured = sum(1 + len(sae.get("repeats", ())) for sae in summary["saes"])
+    called = run_name("report", store.get("encoder") or last_part(store["uri"]), counted_saes(measured))
+    with mlflow_runs.stage("report", config, output, parent, called) as stage:
+        stage.dataset(store["uri"], store["fingerprint"], "evaluation")
         page, *files = write_report(config.evaluation, output, config.images)
         log_file(stage, page)
         for file in files:

@@ -101,6 +101,7 @@ def test_an_unusable_tracking_server(
     filled: Path,
 ) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "evaluation.json").write_text('{"store": {"uri": "store", "fingerprint": "f"}, "saes": []}')
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")
     line = refused("report", "--evaluation", tmp_path / "evaluation.json", "--output", tmp_path / "r.html")
     assert "MLFLOW_TRACKING_URI" in line

@@ -1,5 +1,7 @@
 """The report of an evaluation: one self-contained HTML page, and its figures and tables as files beside it."""
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -9,7 +11,7 @@ from isoenergy.report.page.pairs_page import pairs_page
 from isoenergy.report.page.rendering import Page
 from isoenergy.report.page.shown_pictures import with_given_pictures
 from isoenergy.storage import strict_json
-from isoenergy.storage.files import open_filesystem, write_atomically
+from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
 
 
 def write_report(evaluation: str, output: str, images: str = "") -> list[str]:
@@ -20,8 +22,9 @@ def write_report(evaluation: str, output: str, images: str = "") -> list[str]:
 
     Raises InputError if there is no evaluation, or one of its steps is gone.
     """
+    summary = read_evaluation(evaluation)
     try:
-        page = _page_of(evaluation, images)
+        page = _page_of(summary, evaluation, images)
         beside = "".join(output.rpartition("/")[:2])
         files = {output: page.html.encode()} | {f"{beside}{path}": data for path, data in page.files.items()}
     except InputError:  # the storage does not answer
@@ -36,14 +39,37 @@ def write_report(evaluation: str, output: str, images: str = "") -> list[str]:
     return list(files)
 
 
-def _page_of(evaluation: str, images: str) -> Page:
+def read_evaluation(evaluation: str) -> dict[str, Any]:
+    """Return what an `evaluation.json` holds, a path or an fsspec URL.
+
+    Raises InputError if there is no such file, or if it is another.
+    """
+    filesystem, file = open_filesystem(evaluation)
+    given = without_secrets(evaluation)
+    try:
+        summary = strict_json.loads(filesystem.cat_file(file).decode())
+    except InputError:  # the storage does not answer
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {given}; run `isoenergy evaluate` first and give its evaluation.json") from error
+    except OSError as error:
+        raise InputError(f"{given} cannot be read ({error.strerror or error}); give an evaluation.json") from error
+    except ValueError:  # no JSON
+        summary = None
+    store = summary.get("store") if isinstance(summary, dict) else None
+    if not (isinstance(store, dict) and {"uri", "fingerprint"} <= store.keys() and "saes" in summary):
+        raise InputError(f"{given} is no evaluation.json of `isoenergy evaluate`; give one that it wrote")
+    found: dict[str, Any] = summary
+    return found
+
+
+def _page_of(summary: dict[str, Any], evaluation: str, images: str) -> Page:
     filesystem, file = open_filesystem(evaluation)
     root = file.rpartition("/")[0]
 
     def table(name: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(filesystem.cat_file(f"{root}/{name}")))
 
-    summary = strict_json.loads(filesystem.cat_file(file).decode())
     summary["store"]["images"] = images
     if summary.get("kind") == KIND:
         return modalities_page(summary, table)

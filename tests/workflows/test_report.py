@@ -1,0 +1,53 @@
+"""`isoenergy report`'s run, and what it takes for an evaluation."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from isoenergy.errors import InputError
+from workflows import report
+from workflows.settings.report_settings import ReportConfig
+from workflows.tracking import mlflow_runs
+
+STORE = {"uri": "/data/clip", "fingerprint": "feedbeef" * 8, "encoder": "vit"}
+
+
+@pytest.fixture(autouse=True)
+def own_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def runs() -> list[Run]:
+    client = MlflowClient(mlflow_runs.tracking_uri())
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def refused(evaluation: Path) -> str:
+    with pytest.raises(InputError) as error:
+        report.run(ReportConfig(str(evaluation)))
+    return str(error.value)
+
+
+def test_what_is_no_evaluation_is_refused_before_there_is_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "notes.json"
+    assert refused(file) == f"there is no {file}; run `isoenergy evaluate` first and give its evaluation.json"
+    assert refused(tmp_path) == f"{tmp_path} cannot be read (Is a directory); give an evaluation.json"
+    for content in (b"", b"[1]", b'{"store": "here"}', b'{"store": {}, "saes": []}', b"\xff"):
+        file.write_bytes(content)
+        assert refused(file) == f"{file} is no evaluation.json of `isoenergy evaluate`; give one that it wrote"
+    assert runs() == []
+
+
+def test_its_run_says_of_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "evaluation.json"
+    saes = [{"name": "beta-0-seed-0", "repeats": [{"name": "beta-0-seed-1"}]}]
+    file.write_text(json.dumps({"store": STORE, "saes": saes}))
+    assert "is not a whole evaluation" in refused(file)
+    (run,) = runs()
+    assert (run.info.run_name, run.info.status) == ("report · vit · 2 SAEs", "FAILED")
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, [tag.value for tag in used.tags]) == ("clip", ["evaluation"])
