@@ -36,6 +36,8 @@ def run(config: CompareConfig) -> str:
     lines = [*_blocks(_rows(runs, metrics), shutil.get_terminal_size((120, 24)).columns)]
     lines += [f"{_BEST} the best: the lowest of {', '.join(sorted(_LOWEST_IS_BEST))}, the highest of other marked ones"]
     lines += [f"{_TIED} as good as another: a tie"]
+    if some := _of_some(runs):
+        lines += [f"{len(some)} parameters that only some of these runs have are equal where they are"]
     if left_out := len(_names(runs)) - len(metrics):
         lines += [f"{left_out} more metrics; --metrics '*' shows all"]
     if config.output:
@@ -87,8 +89,21 @@ def _rows(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> Iterator[list[
 
 
 def _differing(runs: Sequence[ComparedRun]) -> list[str]:
+    """Return the parameters that have several values, those that all runs have first: stages have their own."""
+    values = _values(runs)
+    several = [name for name in values if len(set(values[name])) > 1]
+    return sorted(several, key=lambda name: len(values[name]) < len(runs))
+
+
+def _of_some(runs: Sequence[ComparedRun]) -> list[str]:
+    """Return the parameters that not all runs have and that have one value."""
+    return [name for name, values in _values(runs).items() if len(values) < len(runs) and len(set(values)) == 1]
+
+
+def _values(runs: Sequence[ComparedRun]) -> dict[str, list[str]]:
+    """Return each parameter's values, of the runs that have it."""
     names = dict.fromkeys(name for run in runs for name in run.parameters)
-    return [name for name in names if len({run.parameters.get(name) for run in runs}) > 1]
+    return {name: [run.parameters[name] for run in runs if name in run.parameters] for name in names}
 
 
 def _number(value: float | None, top: float | None, tied: bool) -> str:
@@ -136,9 +151,9 @@ def _written(output: str, runs: Sequence[ComparedRun], metrics: Sequence[str]) -
 
 
 def _csv(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> str:
-    """Return the table with a run a row and every digit."""
+    """Return the table with a run a row and every digit, and with the parameters that only some runs have."""
     text = io.StringIO()
-    differing = _differing(runs)
+    differing = [*_differing(runs), *_of_some(runs)]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "id", "status", "dataset", *(f"parameter.{n}" for n in differing), *metrics])
     for run in runs:

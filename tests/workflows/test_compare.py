@@ -130,6 +130,37 @@ def test_a_name_that_several_runs_have_is_refused_with_their_ids() -> None:
     assert all(f"train {id[:8]}" in text for id in ids)
 
 
+def test_runs_of_several_stages_differ_in_what_has_several_values(tmp_path: Path) -> None:
+    shared = {"store": "clip"}
+    with mlflow_runs.stage("pipeline", shared, "out", run_name="pipeline · clip · pairs") as parent:
+        own = {f"only.embed.{number}": number for number in range(40)}
+        for name, parameters in (
+            ("embed", own | {"patience": 1}),
+            ("train · one", {"beta": 0.5, "patience": 2, "k": 20} | shared),
+            ("train · two", {"beta": 0.25, "patience": 2, "k": 20} | shared),
+        ):
+            with mlflow_runs.stage(name, parameters, "out", parent):
+                pass
+    text = compare.run(CompareConfig(("pipeline/*",), output=str(tmp_path / "out")))
+    names = [line.split()[0] for line in text.split("\n\n")[0].splitlines()]
+    assert names == ["run", "id", "status", "dataset", "patience", "beta"]
+    assert "42 parameters that only some of these runs have are equal where they are" in text
+    with (tmp_path / "out" / "runs.csv").open() as file:
+        embedded, one, _ = csv.DictReader(file)
+    assert (embedded["parameter.only.embed.7"], one["parameter.only.embed.7"], one["parameter.k"]) == ("7", "", "20")
+
+
+def test_a_run_is_found_by_the_first_part_of_its_name() -> None:
+    for name in ("embed · clip", "embed · clip · more", "embedding · clip", "train_a · clip", "trainxa · clip"):
+        with mlflow_runs.stage(name, {"k": 1}, "out"):
+            pass
+    assert compare.run(CompareConfig(("embedding",))).split("\n")[0].split()[1:] == ["embedding", "·", "clip"]
+    assert compare.run(CompareConfig(("train_a",))).split("\n")[0].split()[1:] == ["train_a", "·", "clip"]
+    assert compare.run(CompareConfig(("embed · clip",))).split("\n")[0].split()[1:] == ["embed", "·", "clip"]
+    with pytest.raises(InputError, match="2 runs are called 'embed'; give the id"):
+        compare.run(CompareConfig(("embed",)))
+
+
 @pytest.mark.slow
 @pytest.mark.server
 def test_a_server_s_runs_are_compared_and_one_that_is_away_is_one_line(

@@ -12,6 +12,7 @@ from typing import Any
 
 from isoenergy.errors import InputError
 from isoenergy.storage.files import without_secrets
+from workflows.tracking.run_names import SEPARATOR
 from workflows.tracking.tracking_client import EXPERIMENT, cannot_be_used, client, tracking_uri
 
 _CHILDREN = "/*"
@@ -36,7 +37,7 @@ class ComparedRun:
 
 
 def find_runs(wanted: Sequence[str]) -> list[ComparedRun]:
-    """Return runs by id or by name; NAME/* stands for all runs below the run NAME, the oldest first.
+    """Return runs by id, by name, or by a name's first part; NAME/* is all runs below the run NAME, the oldest first.
 
     Raises InputError for what is not there, naming what is near, for a name that several runs have, or if MLflow cannot
     be used.
@@ -70,8 +71,9 @@ def _named(uri: str, name: str) -> list[Any]:
         return children
     if re.fullmatch("[0-9a-f]{32}", name) and (run := _by_id(uri, name)):
         return [run]
-    quote = '"' if "'" in name else "'"
-    runs = _search(uri, f"attributes.run_name = {quote}{name}{quote}") if quote not in name else []
+    runs = _called(uri, "=", name) or [
+        run for run in _called(uri, "LIKE", f"{name}{SEPARATOR}%") if run.info.run_name.startswith(name + SEPARATOR)
+    ]
     if not runs:
         raise InputError(f"{without_secrets(uri)} has no run {name!r}; {_nearest(uri, name)}")
     if len(runs) > 1:
@@ -80,6 +82,11 @@ def _named(uri: str, name: str) -> list[Any]:
             f"{', '.join(map(_told_apart, runs[:_SHOWN]))}{', …' * (len(runs) > _SHOWN)}"
         )
     return runs
+
+
+def _called(uri: str, how: str, name: str) -> list[Any]:
+    quote = '"' if "'" in name else "'"
+    return _search(uri, f"attributes.run_name {how} {quote}{name}{quote}") if quote not in name else []
 
 
 def _by_id(uri: str, id: str) -> Any:
