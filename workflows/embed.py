@@ -33,6 +33,7 @@ from workflows.extraction.extraction_summary import ExtractionMeasures, progress
 from workflows.settings.embed_settings import EmbedConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import require_writable
+from workflows.tracking.run_names import run_name
 
 _ROUNDS_WITHOUT_A_COMMIT = 2
 _FILES_AT_ONCE = 32
@@ -81,7 +82,8 @@ def run(
     with alone_in(*config.outputs()):
         for writer, manifest in zip(writers, manifests, strict=True):
             writer.begin(manifest, files)
-        with mlflow_runs.stage("embed", config, config.output, parent) as stage:
+        called = run_name("embed", ", ".join(manifest.encoder for manifest in manifests))
+        with mlflow_runs.stage("embed", config, config.output, parent, called) as stage:
             measures = ExtractionMeasures()
             if tasks:
                 if duplicates is None:

@@ -1,22 +1,25 @@
 """`isoenergy pipeline`: pairs to a report, every stage in order, in one MLflow run."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from isoenergy.report.console import told_in_brief
+from isoenergy.report.page.page import read_evaluation
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import WEIGHTS_FILE
-from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore
 from workflows import embed, evaluate, report, train, tune
 from workflows.command import PLAN_ENDS_EARLY, run_command
 from workflows.endings import Stages, evaluation_ending
+from workflows.evaluation.tracked_measures import headline_metrics
 from workflows.settings.pipeline_settings import PipelineConfig, parse
 from workflows.settings.report_settings import ReportConfig
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
+from workflows.tracking.run_names import last_part, run_name
 
 _ALL_STAGES = 5
 
@@ -24,7 +27,8 @@ _ALL_STAGES = 5
 def run(config: PipelineConfig) -> None:
     """Run every stage that is not done and print the summary."""
     stages = Stages(_ALL_STAGES if config.may_have_null else _ALL_STAGES - 1)
-    with mlflow_runs.stage("pipeline", config, config.output) as parent:
+    called = run_name("pipeline", config.encoder, last_part(config.pairs))
+    with mlflow_runs.stage("pipeline", config, config.output, run_name=called) as parent:
         with stages.stage("embed"):
             embed.run(config.embedding(), parent)
         with stages.stage("tune" if config.tune else "train"):
@@ -40,18 +44,18 @@ def run(config: PipelineConfig) -> None:
         with stages.stage("evaluate"):
             evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
             assert evaluation is not None  # only a dry run has none
+            summary = read_evaluation(evaluation)
+            parent.metrics(headline_metrics(summary))
         with stages.stage("report"):
             page = report.run(ReportConfig(evaluation, config.part("report.html")), parent)
         log_file(parent, page)
         log_file(parent, config.part("figures/gaps.png"))
-        _describe(parent, evaluation)
+        _describe(parent, summary)
     print(evaluation_ending(evaluation, page, saes))
 
 
-def _describe(run: mlflow_runs.Run, evaluation: str) -> None:
+def _describe(run: mlflow_runs.Run, summary: Mapping[str, Any]) -> None:
     """Say in the run what was found, with the picture that it has of it, and of which store."""
-    filesystem, path = open_filesystem(evaluation)
-    summary = strict_json.loads(filesystem.cat_file(path).decode())
     run.describe(told_in_brief(summary), "gaps.png")
     run.dataset(summary["store"]["uri"], summary["store"]["fingerprint"], "evaluation")
 

@@ -134,11 +134,15 @@ def test_a_pipeline_is_a_run_with_a_child_a_stage_and_a_second_one_does_nothing_
     experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    (parent,) = (run for run in runs if run.info.run_name == "pipeline")
+    (parent,) = (run for run in runs if str(run.info.run_name).startswith("pipeline · "))
+    assert parent.info.run_name == f"pipeline · {ENCODER} · pairs.parquet"
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     names = {str(run.info.run_name).partition(" · ")[0] for run in children}
     assert names >= {"embed", "evaluate", "report"}
     assert len(children) == 5
+    (evaluated,) = (run for run in children if str(run.info.run_name).startswith("evaluate · "))
+    assert parent.data.metrics == pytest.approx(evaluated.data.metrics, nan_ok=True)
+    assert len(parent.data.metrics) > 20
     trained = sorted(str(run.info.run_name) for run in children if "atoms · seed" in str(run.info.run_name))
     assert len(trained) == 2
     assert trained[1].endswith(" · shuffled pairs")

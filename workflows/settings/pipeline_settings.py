@@ -68,6 +68,11 @@ class PipelineConfig:
 
     HOW_IT_IS_RUN: ClassVar = ("workers", "patience", "dry_run")
 
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The parameters of the search, where none runs."""
+        return () if self.tune else ("passes", "trials", "space")
+
     def __post_init__(self) -> None:
         require_patience(self.patience)
         if self.training.null:

@@ -139,7 +139,8 @@ def stage(name: str, config: Any, output: str, parent: Run | None = None, run_na
     """Open the run of a stage, below `parent` if given, and end it FINISHED, FAILED or KILLED as the body ends.
 
     config: a dataclass, logged as parameters; those that its class names in `HOW_IT_IS_RUN` (workers, memory) are of
-    how the stage is run, not of what the run is. run_name: the run's name in MLflow, if it is not the stage's.
+    how the stage is run, not of what the run is, and those that its property `without_effect` names are left out.
+    run_name: the run's name in MLflow, if it is not the stage's.
     The last run of the same stage, config and output is continued rather than another started, unless it was finished
     by other code. Runs whose process is gone become KILLED.
     """
@@ -203,7 +204,8 @@ def _end(run: Run, status: str) -> None:
 
 def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: str) -> Run:
     uri = parent.uri if parent else tracking_uri()
-    parameters = flat_parameters(_plain(config))
+    unused = getattr(config, "without_effect", ())
+    parameters = flat_parameters({name: value for name, value in _plain(config).items() if name not in unused})
     how = {name: value for name, value in parameters.items() if name.partition(".")[0] in _how_it_is_run(config)}
     what = {name: value for name, value in parameters.items() if name not in how}
     chosen = {name: value for name, value in what.items() if value != _defaults(config).get(name)}

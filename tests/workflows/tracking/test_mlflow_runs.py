@@ -16,6 +16,8 @@ from isoenergy.errors import InputError
 from tests.workflows.tracking.mlflow_server import MlflowServer
 from workflows import settings
 from workflows.command import Terminated
+from workflows.settings.pipeline_settings import PipelineConfig
+from workflows.settings.tune_settings import DEMO_SPACE
 from workflows.tracking import code_version, heartbeat, mlflow_runs
 from workflows.tracking.tracking_client import allowed_name, allowed_tags
 
@@ -38,6 +40,18 @@ _NO_RUNS = ("share_settings", "submit_settings", "tune_settings")
 
 def client() -> MlflowClient:
     return MlflowClient(mlflow_runs.tracking_uri())
+
+
+def test_the_parameters_of_a_search_are_those_of_a_pipeline_that_searches(tmp_path: Path) -> None:
+    for tune in (False, True):
+        config = PipelineConfig(output=str(tmp_path), tune=tune, space=DEMO_SPACE)
+        with mlflow_runs.stage("pipeline", config, f"{tmp_path}/{tune}") as run:
+            pass
+        there = client().get_run(run.id).data.params
+        assert {"passes", "trials", "space.beta.low"} & there.keys() == (
+            {"passes", "trials", "space.beta.low"} if tune else set()
+        )
+        assert "training.beta" in there
 
 
 def test_parameters_metrics_and_parents(tmp_path: Path) -> None:
