@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,7 +13,15 @@ from isoenergy.sae.sae_config import SaeConfig
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows
 from tests.store.small_store import MANIFEST
 from workflows import cli
-from workflows.settings import evaluate_settings, explore_settings, import_settings, train_settings, tune_settings
+from workflows.settings import (
+    apply_settings,
+    evaluate_settings,
+    explore_settings,
+    import_settings,
+    report_settings,
+    train_settings,
+    tune_settings,
+)
 
 Run = Callable[..., str]
 
@@ -172,3 +181,20 @@ def test_help_says_what_is_taken_and_what_the_default_is(capsys: pytest.CaptureF
 def test_explore_takes_saes_as_evaluate_does(words: str) -> None:
     config = explore_settings.parse(words.split())
     assert (config.saes, config.store) == (("a", "b"), "s")
+
+
+@pytest.mark.parametrize("settings", [apply_settings, evaluate_settings, explore_settings, train_settings])
+def test_help_says_alike_which_columns_are_modalities(settings: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "default: all whose vectors have one width, of 16 or more" in words
+
+
+@pytest.mark.parametrize("settings", [explore_settings, report_settings])
+def test_help_says_that_pictures_are_in_a_column_or_a_folder(
+    settings: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        settings.parse(["--help"])
+    assert "--images COLUMN|FOLDER" in capsys.readouterr().out

@@ -56,7 +56,8 @@ class ApplyConfig:
     patience: float = PATIENCE_MINUTES
     """Minutes that work may wait for room on the cluster, or for S3 to answer; it is said what is waited for."""
     modalities: str = ""
-    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
+    """Columns of vectors to take, in this order, with commas between; default: all whose vectors have
+    one width, of 16 or more."""
     skip_bad_rows: bool = False
     """Leave out bad rows of vectors in Parquet instead of refusing them."""
     dry_run: bool = False

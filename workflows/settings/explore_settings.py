@@ -25,12 +25,13 @@ class ExploreConfig:
     """Local folder that keeps notes.json and, in cache/, the store's vectors and codes for the next start."""
     encoder: str = ""
     """Encoder of texts and images that are asked; default: the one that made the store, if it says."""
-    images: str = ""
+    images: Annotated[str, tyro.conf.arg(metavar="COLUMN|FOLDER")] = ""
     """Column of the store with image files or their URLs, which are downloaded when somebody looks at them; or a folder
     or zip of image files, named by the store's column image_path, path, file_name or filename, or by keys; default: the
     source that the store was embedded from."""
     modalities: str = ""
-    """Columns of vectors to take, in this order, with commas between; default: all that hold lists of floats."""
+    """Columns of vectors to take, in this order, with commas between; default: all whose vectors have
+    one width, of 16 or more."""
     most_pairs: int = 2_000_000
     """Search so many pairs exactly; of more a sample is drawn, and the page says so."""
     seed: int = 0

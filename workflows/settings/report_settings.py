@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
 
 from workflows.arguments import parse_config
 
@@ -14,7 +17,7 @@ class ReportConfig:
     """The `evaluation.json` that `isoenergy evaluate` wrote, a path or an fsspec URL."""
     output: str = ""
     """HTML file to write, a path or an fsspec URL. Default: report.html beside the evaluation."""
-    images: str = ""
+    images: Annotated[str, tyro.conf.arg(metavar="COLUMN|FOLDER")] = ""
     """Where the pictures of the pairs are, if the store was imported: a column of it with image files or their URLs, or
     a folder or zip of image files that are named by the pairs' keys. Those alone that the page shows are fetched."""
 
