@@ -20,8 +20,12 @@ _KEY = "image_path"
 """What clip-retrieval calls a key."""
 
 
-def parse_layouts(text: str, writes: Sequence[str]) -> tuple[str, ...]:
-    """Return the names in a list with commas; raises InputError for an unknown one, or one that holds nothing then."""
+def parse_layouts(text: str, writes: Sequence[str], columns: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names in a list with commas.
+
+    columns: what else a row has. Raises InputError for an unknown name, one that would hold nothing, or one in which a
+    column would be there twice.
+    """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in LAYOUTS]
     if unknown or len(set(names)) < len(names):
@@ -30,6 +34,8 @@ def parse_layouts(text: str, writes: Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"csr is a layout of codes; add codes to --write {','.join(writes)}")
     if NPY in names and set(writes) == {CODES}:
         raise InputError("npy is a layout of vectors; add bimodal, centred or another to --write codes")
+    if NPY in names and _KEY in columns:
+        raise InputError(f"npy has keys under the name {_KEY}; leave {_KEY} out of --columns, or npy out of --layouts")
     return names
 
 

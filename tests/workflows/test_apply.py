@@ -319,6 +319,14 @@ def test_a_layout_that_would_hold_nothing_is_refused(write: str, layouts: str, s
         ApplyConfig("sae", "store", write=write, layouts=layouts)
 
 
+def test_a_column_that_would_be_there_twice_is_refused() -> None:
+    with pytest.raises(InputError, match=r"columns must be different names with commas between; got 'url, url'"):
+        ApplyConfig("sae", "store", columns="url, url")
+    with pytest.raises(InputError, match="leave image_path out of --columns"):
+        ApplyConfig("sae", "store", write="bimodal", columns="url,image_path", layouts="npy")
+    assert ApplyConfig("sae", "store", columns="image_path", layouts="csr").chosen == ("image_path",)
+
+
 def test_lance_is_written_to_folders_alone(config: ApplyConfig) -> None:
     config = dataclasses.replace(config, output="memory://out", layouts="lance")
     with pytest.raises(InputError, match="written to a folder"):

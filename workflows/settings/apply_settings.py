@@ -76,6 +76,8 @@ class ApplyConfig:
         gpus = self.gpus_per_worker
         if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
             raise InputError(f"gpus_per_worker must be 0, a fraction of one or a whole number, got {gpus}")
+        if len(set(self.chosen)) < len(self.chosen):
+            raise InputError(f"columns must be different names with commas between; got {self.columns!r}")
         _ = self.laid_out
 
     @property
@@ -90,7 +92,7 @@ class ApplyConfig:
         """The names of the layouts beside Parquet."""
         from isoenergy.applying.written_layouts import parse_layouts
 
-        return parse_layouts(self.layouts, self.writes)
+        return parse_layouts(self.layouts, self.writes, self.chosen)
 
     @property
     def chosen(self) -> tuple[str, ...]:
