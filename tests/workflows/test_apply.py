@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from mlflow import MlflowClient
+from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder
@@ -24,6 +25,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import write_carried
 from isoenergy.evaluation.measured_rows import tensor, unit_rows
 from isoenergy.sae.sae_config import SaeConfig
+from isoenergy.sparse_encoders import TopK
 from isoenergy.store import EmbeddingStore
 from tests.store.stores import rewrite
 from tests.workflows.applied_stores import ATOMS, DIM, ROWS, UNITS, Ends, K, fill_store, write_sae
@@ -220,6 +222,35 @@ def test_other_settings_are_refused_where_there_is_something_else(
         apply.run(config, engine=ApplyingHere())
     sae.save(tmp_path / "sae")
     assert times(config.output) == before
+
+
+def test_an_sae_of_another_library_comes_to_what_ours_comes_to(config: ApplyConfig, tmp_path: Path) -> None:
+    ours = SparseAutoencoder(SaeConfig(DIM, ATOMS, K, 0.0, sparse_encoder=TopK()), torch.Generator().manual_seed(1))
+    ours.save(tmp_path / "ours")
+    ours.save(tmp_path / "theirs", layout="saelens")
+    cfg = tmp_path / "theirs" / "cfg.json"
+    cfg.write_text(json.dumps(json.loads(cfg.read_text()) | {"metadata": {"sae_lens_version": "6.54"}}))
+    layer = {f"encoder.final_block.0.{name}": ours.state_dict()[f"encoder.{name}"] for name in ("weight", "bias")}
+    save_file({"dictionary._weights": ours.dictionary.clone(), **layer}, tmp_path / "batch.safetensors")
+    found = {}
+    for name, sae in {
+        "ours": str(tmp_path / "ours"),
+        "theirs": f"saelens:{tmp_path / 'theirs'}?input=normalised",
+        "batch": f"overcomplete:{tmp_path / 'batch.safetensors'}?kind=batch-top-k&k={K}&input=normalised",
+    }.items():
+        asked = dataclasses.replace(config, sae=sae, output=str(tmp_path / f"out-{name}"))
+        assert apply.run(dataclasses.replace(asked, dry_run=True), engine=ApplyingHere()) is None
+        made = apply.run(asked, engine=ApplyingHere())
+        assert apply.run(asked, engine=ApplyingHere()).fingerprint == made.fingerprint
+        found[name] = rows_of(asked.output)
+    for modality in ("image", "text"):
+        ours_, theirs = (np.array([row[f"{modality}_bimodal"] for row in found[name]]) for name in ("ours", "theirs"))
+        np.testing.assert_allclose(theirs, ours_, atol=2e-3)
+        assert np.abs(ours_).max() > 0
+    train = [row for row in found["batch"] if row["split"] == "train"]
+    active = [len(row[f"{modality}_atoms"]) for row in train for modality in ("image", "text")]
+    assert len(set(active)) > 1
+    assert np.mean(active) == pytest.approx(K, rel=0.1)  # by the threshold that its files lack
 
 
 def test_a_folder_of_saes_is_asked_for_one_of_them(config: ApplyConfig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import CarriedConfig, carried_by, take_carried
 from isoenergy.evaluation.fit import MOMENTS_FILE, STATISTICS_FILE, FitConfig, fit, spread_fit
 from isoenergy.evaluation.measured_rows import SaeReference
+from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.joint import Autoencoder, JointAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_moments import PairMoments
@@ -85,8 +86,9 @@ def fitted_files(
             f"{config.sae} has a dictionary for each modality, and no one space in which there would be a gap; write "
             f"codes, reconstructed and original"
         )
-    reference = sae_reference(config.sae, sae)
+    assert isinstance(sae, SparseAutoencoder)
     if (carried := carried_by(config.sae)) is not None:
+        reference = sae_reference(config.sae, sae)
         configs = {
             STATISTICS_FILE: CarriedConfig(reference.uri, carried, reference),
             MOMENTS_FILE: CarriedConfig(reference.uri, carried),
@@ -102,14 +104,19 @@ def fitted_files(
         )
     pairs = min(config.fit_pairs, store.pairs_in("train"))
     fitting = spread_fit(store, "train", config.fit_pairs)
-    files = engine.call(partial(_fit, fitting, reference, wanted))
+    files = engine.call(partial(_fit, fitting, sae, wanted))
     return FittedFiles(files, _FITTED_HERE, f"on at most {pairs:,} pairs of {_TEXTS[_FITTED_HERE]}, now")
 
 
-def _fit(fitting: FitConfig, sae: SaeReference, wanted: Sequence[str]) -> dict[str, bytes]:
-    """Fit the classes on an SAE's codes, and the moments on the embeddings themselves, of unit norm."""
-    of = {STATISTICS_FILE: sae, MOMENTS_FILE: None}
-    return {name: _made(partial(fit, replace(fitting, sae=of[name])), name) for name in wanted}
+def _fit(fitting: FitConfig, sae: SparseAutoencoder, wanted: Sequence[str]) -> dict[str, bytes]:
+    """Fit the classes on an SAE's codes, and the moments on the embeddings themselves, of unit norm.
+
+    The SAE is given as it was read, as its files may be another library's, and lack the threshold that it has got.
+    """
+    with tempfile.TemporaryDirectory() as own:
+        sae.save(own)
+        of = {STATISTICS_FILE: SaeReference(own, sae.digest), MOMENTS_FILE: None}
+        return {name: _made(partial(fit, replace(fitting, sae=of[name])), name) for name in wanted}
 
 
 def _made(step: Callable[[dict[str, Path], Path], object], name: str) -> bytes:
