@@ -1,5 +1,6 @@
 """The threshold of a BatchTopK that came without one."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +17,10 @@ def lacks_threshold(sae: SparseAutoencoder) -> bool:
 
 
 @torch.no_grad()
-def calibrate(sae: SparseAutoencoder, rows: Tensor) -> float:
+def calibrate(sae: SparseAutoencoder, rows: Tensor | np.ndarray) -> float:
     """Set the threshold such that k atoms fire a row, on average over `(rows, dim)` prepared rows; return it.
 
-    Raises InputError for another encoder, and for no rows.
+    Raises InputError for another encoder, and for no rows; ValueError for rows of another width.
     """
     if not isinstance(sae.config.sparse_encoder, BatchTopK) or not len(rows):
         raise InputError(
@@ -27,7 +28,7 @@ def calibrate(sae: SparseAutoencoder, rows: Tensor) -> float:
         )
     largest = torch.empty(0)
     wanted = sae.config.k * len(rows)
-    for batch in rows.split(_BATCH_ROWS):
+    for batch in sae._as_rows(rows, "rows").split(_BATCH_ROWS):
         scores = (batch @ sae.state_dict()["encoder.weight"].T + sae.state_dict()["encoder.bias"]).relu().flatten()
         largest = torch.cat([largest, scores[scores > 0]])
         if len(largest) > wanted:

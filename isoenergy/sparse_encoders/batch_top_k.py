@@ -30,7 +30,8 @@ class BatchTopKModule(LearnedEncoder[DenseCodes]):
     def _usual_threshold(self) -> Tensor:
         if self.threshold < 0:
             raise ValueError(
-                "batch-top-k has no threshold yet: train it first, or call train() to encode whole batches"
+                "batch-top-k has no threshold yet: train it, or set one with isoenergy.sae.calibration.calibrate(sae, "
+                "prepared_rows)"
             )
         return self.threshold
 

@@ -245,6 +245,9 @@ def test_a_batch_top_k_without_a_threshold_is_calibrated(tmp_path: Path) -> None
     threshold = calibrate(sae, sae.prepare(ROWS, "image"))
     own = np.sort(np.maximum(scores(ROWS - BIAS), 0).ravel())[::-1]
     assert threshold == pytest.approx(own[K * len(ROWS) - 1], rel=1e-5)
+    assert calibrate(sae, sae.prepare(ROWS, "image").double().numpy()) == threshold
+    with pytest.raises(ValueError, match=rf"rows must be floats of shape \(batch, {ROWS.shape[1]}\)"):
+        calibrate(sae, ROWS[:, 1:])
     assert (sae.encode(ROWS, "image").values != 0).sum() == K * len(ROWS)
     assert not lacks_threshold(sae)
 
