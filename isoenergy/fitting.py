@@ -187,7 +187,17 @@ def fit(
     return Fit(saes, history, config, *_sums(_most_aligned(saes), batches))
 
 
+def require_autoencoder(name: str, given: Any) -> None:
+    """Raise InputError, naming the argument, for what is no autoencoder with one dictionary."""
+    if not isinstance(given, SparseAutoencoder):
+        raise InputError(
+            f"{name} must be a SparseAutoencoder, or what fit returned, got a {type(given).__name__}; "
+            f"isoenergy.SparseAutoencoder.load reads one from a folder or from the hub"
+        )
+
+
 def _start_from(trainer: Trainer, start: SparseAutoencoder) -> None:
+    require_autoencoder("start_from", start)
     for sae in trainer.group.saes:
         ours, theirs = ({k: tuple(w.shape) for k, w in each.state_dict().items()} for each in (sae, start))
         if ours != theirs:

@@ -19,12 +19,13 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import concept_intervals
 from isoenergy.evaluation.measured_geometry import gap_closed
 from isoenergy.evaluation.measured_retrieval import recall_kept
-from isoenergy.fitting import Fit
+from isoenergy.fitting import Fit, require_autoencoder
 from isoenergy.interventions.removal import Intervention, intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.float_arrays import as_float_array
+from isoenergy.settings.numbers import whole_number
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 from isoenergy.statistics.weighted_sums import BootstrapSums, MeanSums, weighted_mean
@@ -96,11 +97,14 @@ def evaluate(
     (1.5); the gap, a difference in means (1.11), of unit rows, of what is rebuilt and of its bimodal part, and how much
     of it the removal of unimodal atoms closes; R@1, 5, 10, mean of both directions, of the same, and what is kept.
 
-    Raises InputError, naming the argument, for shapes that differ and for rows that are zero or not finite.
+    Raises InputError, naming the argument, for shapes that differ, for rows that are zero or not finite, for no queries
+    and for what is no autoencoder.
     """
+    queries, seed = whole_number("queries", queries, 1), whole_number("seed", seed, 0)
     if isinstance(sae, Fit):
         statistics = statistics or sae.statistics
         sae = sae.sae
+    require_autoencoder("sae", sae)
     rows = _prepared(sae, images, texts)
     pairs = len(rows[0])
     unit = _unit(images, texts)

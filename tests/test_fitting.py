@@ -114,6 +114,8 @@ def test_a_training_goes_on_from_an_autoencoder(pairs: tuple[np.ndarray, np.ndar
     assert fit.sae.digest != longer.sae.digest
     with pytest.raises(InputError, match="give the same settings"):
         isoenergy.fit(*pairs, start_from=fit, **SETTINGS | {"expansion": 3})
+    with pytest.raises(InputError, match=r"start_from must be a SparseAutoencoder.* got a str"):
+        isoenergy.fit(*pairs, start_from="beta-0", **SETTINGS)  # type: ignore[arg-type]  # no autoencoder
 
 
 def test_atoms_are_taken_out_of_codes_and_added_to_rows(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:

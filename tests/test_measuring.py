@@ -117,6 +117,16 @@ def test_what_cannot_be_measured_is_said(fit: Fit, held: tuple[np.ndarray, np.nd
         isoenergy.evaluate(fit, images, texts[:-1])
     with pytest.raises(InputError, match="have no rows"):
         isoenergy.evaluate(fit, images[:0], texts[:0])
+    for wrong, said in (
+        ({"queries": 0}, "queries must be a whole number of at least 1, got 0"),
+        ({"queries": -1}, "queries must be .* got -1"),
+        ({"queries": 2.5}, "queries must be a whole number .* got 2.5"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            isoenergy.evaluate(fit, images, texts, **wrong)  # type: ignore[arg-type]  # that is what is wrong
+    with pytest.raises(InputError, match=r"sae must be a SparseAutoencoder.* got a str; .*load reads one"):
+        isoenergy.evaluate("saes/beta-0", images, texts)  # type: ignore[arg-type]  # no autoencoder
     with pytest.raises(ValueError, match="16"):
         isoenergy.evaluate(fit, images[:, :8], texts[:, :8])
     spoilt = images.copy()
