@@ -167,7 +167,7 @@ def fit(
     else:
         batches = PairBatches.of_arrays(images, texts, batch_pairs, seed)  # type: ignore[arg-type]  # both are arrays
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    trainer = Trainer(config, batches, batches.widths[0], on, means=_means(config, store, images, texts))
+    trainer = Trainer(config, batches, batches.widths[0], on, means=_means(config, batches))
     if start_from is not None:
         _start_from(trainer, start_from.sae if isinstance(start_from, Fit) else start_from)
     history: list[dict[str, float]] = []
@@ -224,12 +224,9 @@ def _sums(sae: SparseAutoencoder, batches: PairBatches) -> tuple[ConceptStatisti
     return statistics, agreement
 
 
-def _means(config: TrainingConfig, store: EmbeddingStore | None, images: Any, texts: Any) -> dict[str, Tensor] | None:
+def _means(config: TrainingConfig, batches: PairBatches) -> dict[str, Tensor] | None:
     """Mean unit row of each modality, where the training asks for it."""
     if config.input != "centred" and config.bias_atoms != "means":
         return None
-    if store is not None:
-        arrays = store.to_arrays("train")
-        images, texts = arrays.images, arrays.texts
-    both = {"image": images, "text": texts}
-    return {name: normalize(torch.as_tensor(rows).float(), dim=1).mean(0) for name, rows in both.items()}
+    rows = batches.rows.take(np.arange(int(batches.order.starts[-1])))
+    return {name: normalize(part.float(), dim=1).mean(0) for name, part in rows.items()}

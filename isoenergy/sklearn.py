@@ -20,7 +20,7 @@ class AlignedSAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     """`isoenergy.fit` and its first autoencoder.
 
     transform returns `(rows, atoms)` codes, a CSR matrix; inverse_transform what they rebuild, rows of unit norm
-    approximately. Both are of one modality, `modality`: image or text.
+    approximately. Both are of one modality, `modality`: image or text. random_state: the seed; None counts as 0.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class AlignedSAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         batch_pairs: int | None = None,
         modality: str = "image",
         bias_atoms: str = "none",
-        random_state: int = 0,
+        random_state: int | None = 0,
     ) -> None:
         self.k = k
         self.expansion = expansion
@@ -65,7 +65,7 @@ class AlignedSAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 epochs=self.epochs,
                 batch_pairs=None if self.batch_pairs is None else min(self.batch_pairs, len(X)),
                 bias_atoms=self.bias_atoms,
-                seed=self.random_state,
+                seed=0 if self.random_state is None else self.random_state,
                 progress=False,
             )
         except InputError as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -77,6 +78,16 @@ def test_a_store_is_taken_by_its_train_split(pairs: tuple[np.ndarray, np.ndarray
     of_store = isoenergy.fit(isoenergy.store.EmbeddingStore.open(str(store)), beta=0.0, bias_atoms="means", **SETTINGS)
     assert of_path.sae.digest == of_store.sae.digest
     assert (of_path.config.batch_pairs, of_path.atoms.pairs) == (512, 514)
+
+
+@pytest.mark.parametrize("settings", [{"bias_atoms": "means"}, {"input": "centred"}])
+def test_means_are_of_whatever_arrays_are_taken(pairs: tuple[np.ndarray, np.ndarray], settings: dict[str, Any]) -> None:
+    short = SETTINGS | {"epochs": 1} | settings
+    usual = isoenergy.fit(*pairs, **short).sae
+    tables = tuple(pd.DataFrame(rows) for rows in pairs)
+    swapped = tuple(rows.astype(rows.dtype.newbyteorder(">")) for rows in pairs)
+    for given in (tables, swapped, tuple(rows[::-1].copy()[::-1] for rows in pairs)):
+        assert isoenergy.fit(*given, **short).sae.digest == usual.digest
 
 
 def test_what_is_known_of_atoms_is_of_every_pair(pairs: tuple[np.ndarray, np.ndarray]) -> None:

@@ -1,6 +1,7 @@
 """`AlignedSAE` as scikit-learn expects it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -37,6 +38,14 @@ def test_codes_go_into_a_pipeline() -> None:
     rows, labels = np.concatenate([images, texts]), np.repeat([0, 1], 200)
     pipeline = make_pipeline(AlignedSAE(**SMALL), LogisticRegression(max_iter=500)).fit(rows, labels)
     assert pipeline.score(rows, labels) > 0.75
+
+
+def test_texts_may_be_a_table_in_another_order_of_bytes() -> None:
+    images, texts = planted_pairs(100, 16)
+    settings = SMALL | {"bias_atoms": "means", "random_state": None}
+    usual = AlignedSAE(**SMALL | {"bias_atoms": "means"}).fit(images, texts)
+    for given in (pd.DataFrame(texts), texts.astype(">f4"), texts[::-1].copy()[::-1]):
+        assert AlignedSAE(**settings).fit(images, given).sae_.digest == usual.sae_.digest
 
 
 def test_what_cannot_be_trained_on_is_a_value_error() -> None:
