@@ -26,14 +26,10 @@ from isoenergy.store.arrays import embedding_rows
 
 MOST_PAIRS = 2_000_000
 """So many are searched exactly; of more a sample is drawn."""
-PICTURE = "picture"
-"""The column of the pairs' image files, if the store has one."""
 SIDES = ("image", "text")
 """The files of a gallery's first and second modality, whatever they are called."""
 _PAIRS_FILE, _ABOUT_FILE, _MOMENTS_FILE = "pairs.arrow", "gallery.json", "moments.safetensors"
 _COLUMNS = ("key", "row", "split", "caption")
-_NAMES_PICTURES = ("image_path", "path", "file_name", "filename")
-"""Columns of a store that may name a pair's image file: the first that is there."""
 _FEWEST_FITTED = 2
 
 
@@ -52,7 +48,7 @@ class Gallery:
     """Pairs of a store, in its order."""
 
     pairs: pa.Table
-    """`key`, `row`, `split`, `caption`, `file`, the number of the row's file among `files`, and perhaps `PICTURE`."""
+    """`key`, `row`, `split`, `caption`, and `file`, the number of the row's file among `files`."""
     files: tuple[str, ...]
     """Where the pairs came from."""
     rows: tuple[ShortRows, ShortRows]
@@ -155,15 +151,13 @@ def _blocks(
     """Yield the place of the first of some chosen rows, their columns, and their embeddings."""
     image, text = store.manifest.modalities
     columns = [*_COLUMNS, image, text]
-    naming = [name for name in _NAMES_PICTURES if store.manifest.passed_through.get(name) == "string"][:1]
     first = done = 0
     for record in store.commits:
         own = chosen[done : np.searchsorted(chosen, first + record.pairs_in("all"))] - first
         first += record.pairs_in("all")
         if not len(own):
             continue
-        table = store.read_unit(record.unit, columns + naming)
-        table = table.rename_columns([PICTURE if name in naming else name for name in table.column_names])
+        table = store.read_unit(record.unit, columns)
         table = table.append_column("file", pa.array([record.file] * len(table)).dictionary_encode())
         vectors = [embedding_rows(table[name], width) for name, width in store.manifest.modalities.items()]
         for start in range(0, len(own), READ_ROWS):

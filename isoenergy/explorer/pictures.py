@@ -7,17 +7,15 @@ from functools import cache
 from typing import Protocol
 
 from isoenergy.errors import InputError
-from isoenergy.explorer.gallery import PICTURE, Gallery
+from isoenergy.explorer.gallery import Gallery
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.download.downloader import DownloadConfig, Downloader
-from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.opening import open_source
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import PairSource, SourceConfig
 from isoenergy.pairs.thumbnails import whole_thumbnail
 from isoenergy.settings.image_choices import ImageReading
-from isoenergy.store import EmbeddingStore
-from isoenergy.store.picture_columns import image_files
+from isoenergy.store.picture_columns import GivenImages
 
 PIXELS = 192
 _MOST_KEPT = 20_000
@@ -63,38 +61,19 @@ class OfSource:
         return found
 
 
-class InFolder:
-    """A folder or zip of image files that are named by the pairs' `picture` column, or their keys."""
+class OfStore:
+    """Where somebody says that the files of the store's pairs are; URLs are downloaded when somebody looks at them."""
 
-    def __init__(self, folder: ImageFolder) -> None:
+    def __init__(self, images: GivenImages) -> None:
         """Read nothing yet."""
-        self._folder = folder
-
-    def read(self, gallery: Gallery, pairs: Sequence[int]) -> dict[int, bytes]:
-        """See `ImageBytes`; a name without a suffix is tried with those of images."""
-        column = PICTURE if PICTURE in gallery.pairs.column_names else "key"
-        names = gallery.pairs[column].take(list(pairs)).to_pylist()
-        found: dict[int, bytes] = {}
-        for pair, name in zip(pairs, names, strict=True):
-            if (image := self._folder.fetch_named(name or "")) is not None:
-                found[pair] = image
-        return found
-
-
-class InColumn:
-    """A column of the store that holds image files, or their URLs, of which those that are looked at are downloaded."""
-
-    def __init__(self, store: EmbeddingStore, column: str) -> None:
-        """Raises InputError if the column holds neither."""
-        self._store, self._column = store, column
-        image_files(store, column, ())
+        self._images = images
 
     def read(self, gallery: Gallery, pairs: Sequence[int]) -> dict[int, bytes]:
         """See `ImageBytes`."""
-        table = gallery.pairs.select(["file", "row"]).take(list(pairs)).to_pydict()
+        table = gallery.pairs.select(["file", "row", "key"]).take(list(pairs)).to_pydict()
         places = [(gallery.files[file], row) for file, row in zip(table["file"], table["row"], strict=True)]
         try:
-            found = image_files(self._store, self._column, places)
+            found = self._images.files(dict(zip(places, table["key"], strict=True)))
         except InputError:  # the page is worth having without pictures
             return {}
         return {pair: found[place] for pair, place in zip(pairs, places, strict=True) if place in found}

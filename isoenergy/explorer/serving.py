@@ -21,12 +21,12 @@ from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.exploration import Exploration
 from isoenergy.explorer.gallery import MOST_PAIRS, Gallery
 from isoenergy.explorer.notes import Notes
-from isoenergy.explorer.pictures import ImageBytes, InColumn, InFolder, OfSource, Pictures
+from isoenergy.explorer.pictures import ImageBytes, OfSource, OfStore, Pictures
 from isoenergy.explorer.web_page import Access, web_page
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.given_saes import given_saes
 from isoenergy.store import EmbeddingStore
-from isoenergy.store.picture_columns import columns_of, image_folder
+from isoenergy.store.picture_columns import given_images
 
 Sae = SparseAutoencoder | str | Path
 _CACHE = "cache"
@@ -63,7 +63,7 @@ def open_exploration(
     manifest = store.manifest
     files: ImageBytes | None = None
     if images:
-        files = InColumn(store, images) if images in columns_of(store) else InFolder(image_folder(store, images))
+        files = OfStore(given_images(store, images))
     elif manifest.source_config is not None:
         files = OfSource(manifest.source_config)
     gallery = Gallery.of(store, cache, most_pairs, seed)

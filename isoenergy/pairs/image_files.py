@@ -51,6 +51,18 @@ class ImageFolder:
             raise InputError(f"{uri} is no folder and no zip of images")
         return cls(filesystem, root)
 
+    @property
+    def root(self) -> str:
+        """Its path on its filesystem."""
+        return self._root
+
+    def some_name(self) -> str:
+        """Return a name that is there, for people; nothing if there is none."""
+        if self._is_zip:
+            return next(iter(_open_zip(self._filesystem, self._root)[0].namelist()), "")
+        listed = self._filesystem.ls(self._root, detail=False)
+        return posixpath.basename(str(listed[0]).rstrip("/")) if listed else ""
+
     def fetch(self, batches: Iterable[Sequence[str | None]], most: int = MAX_IMAGE_BYTES) -> Iterator[list[Image]]:
         """Yield the contents of each batch of files, or why there are none; raises OSError if one cannot be reached.
 

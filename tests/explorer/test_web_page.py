@@ -356,3 +356,22 @@ def test_pictures_of_vectors_come_from_a_column(tmp_path: Path):
     for name in ("caption", "nothing"):
         with pytest.raises(InputError, match=r"images must be a column of the store \(jpg\), or a folder"):
             open_exploration({"one": make_sae()}, store, tmp_path / "output", images=name)
+
+
+def test_a_column_of_paths_names_the_files_of_a_folder_and_keys_those_that_it_does_not(tmp_path: Path):
+    images, texts = arrays()
+    columns = {"image": pa.array(list(images)), "text": pa.array(list(texts))}
+    keys = [f"k{pair}" for pair in range(len(images))]
+    paths = [f"photos/{key}.png" for key in keys]
+    pq.write_table(pa.table({"id": keys, **columns, "path": paths}), tmp_path / "v.parquet")
+    vectors = open_vectors(str(tmp_path / "v.parquet"), ("image", "text"))
+    store = VectorCopy(vectors, str(tmp_path / "store")).run()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "k2.png").write_bytes(png(2))
+    (tmp_path / "k3.png").write_bytes(png(3))
+    exploration = open_exploration({"one": make_sae()}, store, tmp_path / "output", images=str(tmp_path))
+    places = {key: place for place, key in enumerate(exploration.gallery.pairs["key"].to_pylist())}
+    found = exploration.pictures.of([places[key] for key in ("k2", "k3", "k4")])
+    assert [found[places[key]] is not None for key in ("k2", "k3", "k4")] == [True, True, False]
+    with pytest.raises(InputError, match=r"column path holds paths, such as 'photos/k0.png'"):
+        open_exploration({"one": make_sae()}, store, tmp_path / "output", images="path")

@@ -27,8 +27,8 @@ class ExploreConfig:
     """Encoder of texts and images that are asked; default: the one that made the store, if it says."""
     images: Annotated[str, tyro.conf.arg(metavar="COLUMN|FOLDER")] = ""
     """Column of the store with image files or their URLs, which are downloaded when somebody looks at them; or a folder
-    or zip of image files, named by the store's column image_path, path, file_name or filename, or by keys; default: the
-    source that the store was embedded from."""
+    or zip of image files, named by the store's column of paths, or by keys; default: the source that the store was
+    embedded from."""
     modalities: str = ""
     """Columns of vectors to take, in this order, with commas between; default: all whose vectors have
     one width, of 16 or more."""

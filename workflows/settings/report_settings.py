@@ -19,7 +19,8 @@ class ReportConfig:
     """HTML file to write, a path or an fsspec URL. Default: report.html beside the evaluation."""
     images: Annotated[str, tyro.conf.arg(metavar="COLUMN|FOLDER")] = ""
     """Where the pictures of the pairs are, if the store was imported: a column of it with image files or their URLs, or
-    a folder or zip of image files that are named by the pairs' keys. Those alone that the page shows are fetched."""
+    a folder or zip of image files that are named by the store's column of paths, or by keys. Those alone that the page
+    shows are fetched."""
 
 
 def parse(arguments: Sequence[str] | None) -> ReportConfig:

@@ -17,7 +17,7 @@ from isoenergy.report.page.sae_drawings import ReadTable
 from isoenergy.settings.image_choices import UNRECORDED, ImageReading
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.store import EmbeddingStore
-from isoenergy.store.picture_columns import SourceRow, columns_of, image_files, image_folder
+from isoenergy.store.picture_columns import SourceRow, given_images
 
 _PIXELS = 96
 _MOST_PAIRS = 4000
@@ -32,7 +32,8 @@ def given_pictures(
     """Return a data URL for each pair of `rows`, which have file, row and key, whose picture can be had.
 
     images: a column of the store that holds image files or their URLs, which are downloaded by the rules of
-    `isoenergy.pairs.download`; or a folder or zip of image files that are named by the pairs' keys. store: its place.
+    `isoenergy.pairs.download`; or a folder or zip of image files that are named by a column of paths or
+    by the pairs' keys. store: its place.
     Raises InputError if it is neither, or the store cannot be read.
     """
     return {place: _data_url(image) for place, image in _images(images, store, rows, reading)}
@@ -84,12 +85,7 @@ def _pictured(atoms: pa.Table, named: pa.Table, read: Callable[[Sequence[Mapping
 def _images(images: str, store: str, rows: Sequence[Mapping[str, Any]], reading: ImageReading) -> Images:
     """Yield the images of some pairs that can be had."""
     wanted = {(row["file"], row["row"]): row["key"] for row in rows}
-    opened = EmbeddingStore.open(store)
-    if images in columns_of(opened):
-        files: Mapping[SourceRow, bytes | None] = image_files(opened, images, wanted)
-    else:
-        folder = image_folder(opened, images)
-        files = {place: folder.fetch_named(key) for place, key in wanted.items()}
+    files = given_images(EmbeddingStore.open(store), images).files(wanted)
     for place, file in files.items():
         with suppress(Rejected):
             yield place, decode_image(file, reading)

@@ -13,13 +13,15 @@ from PIL import Image
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.download.downloader import Downloader
+from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit
 from isoenergy.report.page.page import write_report
 from isoenergy.report.page.shown_pictures import given_pictures
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.settings.image_choices import ImageReading
-from isoenergy.store import StoreWriter
+from isoenergy.store import EmbeddingStore, StoreWriter
+from isoenergy.store.picture_columns import NamedImages, given_images
 from isoenergy.store.schema import REJECTED, shard_schema
 from tests.benchmarks.planted_store import planted_pairs
 from tests.evaluation.evaluations import evaluated, run_steps_here, shifted_pairs, write_pairs, write_sae
@@ -38,7 +40,15 @@ def picture(shade: int) -> bytes:
 @pytest.fixture
 def store(tmp_path: Path) -> str:
     """Two units, with files in a column, and URLs in another."""
-    passed = pa.schema([("picture", pa.binary()), ("url", pa.string()), ("width", pa.int64())])
+    passed = pa.schema(
+        [
+            ("picture", pa.binary()),
+            ("url", pa.string()),
+            ("width", pa.int64()),
+            ("photo", pa.string()),
+            ("note", pa.string()),
+        ]
+    )
     kinds = {field.name: str(field.type) for field in passed}
     writer = StoreWriter(str(tmp_path / "store"))
     writer.begin(dataclasses.replace(MANIFEST, dim=DIM, units=2, passed_through=kinds), ["a.parquet"])
@@ -49,7 +59,10 @@ def store(tmp_path: Path) -> str:
         files = [None if row == 1 else b"no image" if row == 2 else picture(10 * row) for row in rows]
         columns = [[f"k{row}" for row in rows], rows, ["test"] * ROWS, ["a"] * ROWS, *vectors]
         urls = [f"http://pictures.example/{row}.png" for row in rows]
-        table = pa.table([*columns, files, urls, rows], schema=shard_schema(DIM, "float16", passed))
+        photos = [f"/data/photos/{row}.png" for row in rows]
+        table = pa.table(
+            [*columns, files, urls, rows, photos, ["a dog"] * ROWS], schema=shard_schema(DIM, "float16", passed)
+        )
         writer.commit(PairUnit("a.parquet", start, start + ROWS), "digest", table, REJECTED.empty_table())
     return str(tmp_path / "store")
 
@@ -79,10 +92,39 @@ def test_urls_of_a_column_are_downloaded_by_the_rules(store: str, monkeypatch: p
 
 
 def test_what_is_neither_is_named(store: str) -> None:
-    with pytest.raises(InputError, match=r"column of the store \(picture, url, width\).*'pixels'"):
+    with pytest.raises(InputError, match=r"column of the store \(picture, url, width, photo, note\).*'pixels'"):
         given_pictures("pixels", store, shown(0), ImageReading())
     with pytest.raises(InputError, match="width holds int64"):
         given_pictures("width", store, shown(0), ImageReading())
+
+
+def test_a_folder_is_looked_in_by_a_column_of_paths_and_then_by_key(store: str, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    (folder / "data" / "photos").mkdir(parents=True)
+    (folder / "data" / "photos" / "0.png").write_bytes(picture(0))
+    (folder / "k1.png").write_bytes(picture(10))
+    both = {("a.parquet", 0), ("a.parquet", 1)}
+    assert set(given_pictures(str(folder), store, shown(0, 1, 2), ImageReading())) == both
+    images = given_images(EmbeddingStore.open(store), str(folder))
+    assert set(images.files({("a.parquet", row): f"k{row}" for row in (0, 1, 2)})) == both
+
+
+def test_an_absolute_path_is_found_in_the_folder_that_it_is_in(store: str, tmp_path: Path) -> None:
+    opened, folder = EmbeddingStore.open(store), ImageFolder.at(str(tmp_path))
+    (tmp_path / "there.png").write_bytes(picture(3))
+    for key, found in (
+        (f"{tmp_path}/there.png", 1),
+        (f"{tmp_path}/store/../there.png", 1),
+        (f"{tmp_path}/../{tmp_path.name}/there.png", 0),
+    ):
+        assert len(NamedImages(opened, folder).files({("a.parquet", 0): key})) == found
+
+
+def test_paths_of_a_store_are_not_opened(store: str) -> None:
+    with pytest.raises(InputError, match=r"photo holds paths, such as '/data/photos/0.png'.*give --images FOLDER"):
+        given_pictures("photo", store, shown(0), ImageReading())
+    with pytest.raises(InputError, match=r"note holds texts, such as 'a dog', and no URLs"):
+        given_pictures("note", store, shown(0), ImageReading())
 
 
 def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
