@@ -2,6 +2,8 @@
 
 import logging
 import secrets
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from isoenergy.explorer.serving import ServedPage, named_saes, open_exploration
@@ -22,6 +24,8 @@ def run(config: ExploreConfig) -> ServedPage:
         from workflows.training.vector_stores import store_of  # starts Ray for large ones
 
         uri = store_of(uri, config.modalities, config.output)
+    if config.encoder:
+        _LOG.info("reading the pairs, then loading %s …", config.encoder)
     exploration = open_exploration(
         named_saes(config.saes),
         EmbeddingStore.open(uri),
@@ -47,7 +51,9 @@ def start(config: ExploreConfig) -> None:
     page = run(config)
     print(f"explorer   {page.url}", flush=True)
     _LOG.info("Ctrl+C ends it; notes and codes are kept in %s", config.output)
-    page.run()
+    with suppress(KeyboardInterrupt):  # a server that is told to end has done its work
+        page.run()
+    print("isoenergy: stopped", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -29,6 +29,7 @@ class AskedEncoder:
         """Begin to load. digest: that of the weights which the store was made by; empty: it does not say."""
         self.name, self._dim, self._digest = name, dim, digest
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._read: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
         self._loaded: Future[DualEncoder] = Future()
         threading.Thread(target=self._load, args=(load,), daemon=True, name="encoder").start()
@@ -46,6 +47,10 @@ class AskedEncoder:
                 error if isinstance(error, InputError) else InputError(f"{self.name}: {in_brief(error)}")
             )
 
+    def require(self) -> None:
+        """Wait until it is there; raises InputError, as loading it does, if it cannot be had."""
+        self._loaded.result()
+
     @property
     def trouble(self) -> str:
         """Why there is none; empty while it is loaded, and if it could be."""
@@ -62,6 +67,18 @@ class AskedEncoder:
             self._texts.move_to_end(text)
             return self._texts[text]
 
+    def letters_read(self, text: str) -> int:
+        """Return how many of a text's letters the encoder reads: all, or those before which a shorter one is the same.
+
+        What it leaves out anyway, as punctuation at the end, counts as read. Raises InputError if there is no encoder.
+        """
+        with self._lock:
+            if text not in self._read:
+                self._read[text] = _letters_read(self._encoder(), text)
+                if len(self._read) > _KEPT_TEXTS:
+                    self._read.popitem(last=False)
+            return self._read[text]
+
     def image(self, image: Image.Image) -> Tensor:
         """Return the raw `(dim,)` row of an RGB image."""
         with self._lock, torch.no_grad():
@@ -72,3 +89,16 @@ class AskedEncoder:
             return self._loaded.result()
         except InputError as error:
             raise InputError(f"texts and images cannot be encoded: {error}; ask by a pair instead") from error
+
+
+def _letters_read(encoder: DualEncoder, text: str) -> int:
+    whole = encoder.tokenise([text])
+    first, last = 1, len(text)  # as many letters as `last` are enough
+    while first < last:
+        middle = (first + last) // 2
+        tokens = encoder.tokenise([text[:middle]])
+        if all(map(torch.equal, tokens, whole)):
+            last = middle
+        else:
+            first = middle + 1
+    return last if any(map(str.isalnum, text[last:])) else len(text)

@@ -56,7 +56,7 @@ def open_exploration(
     encoder: the one that made the store, or its name, if that does not say. images: a column of the store with image
     files or their URLs, or a folder or zip of image files that are named as the pairs are, in place of the store's
     source.
-    Raises InputError for what cannot be explored.
+    Raises InputError for what cannot be explored, and for an encoder that is named and cannot be had.
     """
     notes = Notes(output)
     cache = output / _CACHE
@@ -73,6 +73,8 @@ def open_exploration(
         asked = AskedEncoder(encoder.name, gallery.dim, load=lambda _: encoder)
     elif name := encoder or manifest.encoder:
         asked = AskedEncoder(name, gallery.dim, manifest.encoder_digest if name == manifest.encoder else "")
+        if encoder:
+            asked.require()  # who names one wants it; without the store's own the page is worth having
     return Exploration(
         gallery,
         coded,
