@@ -131,7 +131,8 @@ class Exploration:
         found = nearest(query, parts.scores, ways, count)
         pairs = {row["pair"] for way in found.values() for row in way["neighbours"]}
         pairs |= {term.pair for term in terms if term.pair is not None}
-        return {"atoms": atoms, "whole": whole, "ways": found, "captions": self.captions(pairs)}
+        captions, cut = self.captions(pairs), self._cut(given)
+        return {"atoms": atoms, "whole": whole, "ways": found, "captions": captions, "cut": cut}
 
     def image(self, raw: bytes) -> dict[str, Any]:
         """Return the embedding of an image file, to be asked for; raises InputError for one that cannot be read."""
@@ -249,6 +250,12 @@ class Exploration:
         if not isinstance(name, str) or name not in self._parts:
             raise InputError(f"there is no autoencoder {str(name)[:80]!r}; there are {', '.join(self._parts)}")
         return self._parts[name]
+
+    def _cut(self, given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the texts of a question that its encoder does not read to the end, and how many letters it reads."""
+        texts = [text.strip() for term in given if isinstance(text := term.get("text"), str)]
+        reads = [(text, self.encoder.letters_read(text)) for text in texts if self.encoder is not None]
+        return [{"text": text, "read": read, "of": len(text)} for text, read in reads if read < len(text)]
 
     def _term(self, parts: _Parts, given: Any, number: int) -> Term:
         if not isinstance(given, Mapping):

@@ -124,10 +124,10 @@ class _Api:
             Route("/api/ask", _answered(self._ask), methods=["POST"]),
             Route("/api/image", _answered(self._image), methods=["POST"]),
             Route("/api/atoms", _answered(self._atoms)),
-            Route("/api/atoms/{atom:int}", _answered(self._atom)),
-            Route("/api/atoms/{atom:int}/top", _answered(self._top)),
-            Route("/api/atoms/{atom:int}/bonds", _answered(self._bonds)),
-            Route("/api/atoms/{atom:int}/note", _answered(self._note), methods=["PUT"]),
+            Route("/api/atoms/{atom}", _answered(self._atom)),
+            Route("/api/atoms/{atom}/top", _answered(self._top)),
+            Route("/api/atoms/{atom}/bonds", _answered(self._bonds)),
+            Route("/api/atoms/{atom}/note", _answered(self._note), methods=["PUT"]),
             Route("/api/map", _answered(self._map)),
             Route("/api/compare", _answered(self._compare)),
             Route("/api/pairs", _answered(self._pairs)),
@@ -270,7 +270,10 @@ def _count(request: Request, name: str, otherwise: int) -> int:
 
 
 def _of_atom(request: Request) -> tuple[str | None, int]:
-    return request.query_params.get("sae"), int(request.path_params["atom"])
+    atom = request.path_params["atom"]
+    if not atom.isascii() or not atom.isdecimal() or len(atom) > 9:
+        raise InputError(f"there is no atom {atom[:40]!r}; atoms are whole numbers from 0")
+    return request.query_params.get("sae"), int(atom)
 
 
 def _page_files() -> dict[str, bytes]:

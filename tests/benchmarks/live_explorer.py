@@ -22,6 +22,7 @@ from torch import Tensor
 
 from isoenergy import SparseAutoencoder
 from isoenergy.encoders import load_encoder
+from isoenergy.encoders.dual_encoder import Tokens
 from isoenergy.explorer.serving import ServedPage, open_exploration
 from isoenergy.explorer.web_page import TOKEN_HEADER, Access, web_page
 from isoenergy.sae.sae_config import SaeConfig
@@ -98,6 +99,10 @@ class Widened:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return `(n, dim)` rows."""
         return self._encoder.encode_texts(texts) @ self._matrix
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Return what the bundled encoder takes."""
+        return self._encoder.tokenise(texts)
 
 
 def measure(config: LiveExplorer, folder: Path) -> dict[str, Any]:

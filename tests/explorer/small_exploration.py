@@ -1,6 +1,7 @@
 """An exploration of made-up pairs, whose encoder knows their captions and colours."""
 
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from isoenergy.store import EmbeddingStore
 from tests.evaluation.evaluations import shifted_pairs, write_pairs
 
 DIM, PAIRS, ATOMS = 12, 150, 40
+MOST_WORDS = 20
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 SUBJECTS = ("cat", "education", "harbour", "violin", "teapot", "zebra")
 
@@ -37,6 +39,14 @@ class KnowingEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.from_numpy(np.stack([self._texts[self._pair(text)] for text in texts]).astype(np.float32))
+
+    def tokenise(self, texts: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        words = [text.split()[:MOST_WORDS] for text in texts]
+        return (
+            torch.tensor(
+                [[zlib.crc32(word.encode()) for word in each + [""] * MOST_WORDS][:MOST_WORDS] for each in words]
+            ),
+        )
 
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         reds = [image.getpixel((0, 0))[0] for image in images]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -22,6 +23,7 @@ from isoenergy.explorer.notes import Notes
 from isoenergy.explorer.serving import explore, named_saes, open_exploration
 from isoenergy.explorer.web_page import LOOPBACK, TOKEN_HEADER, Access, web_page
 from isoenergy.fitting import Fit
+from isoenergy.store import EmbeddingStore
 from isoenergy.store.vector_sources import open_vectors
 from tests.explorer.small_exploration import (
     HOSTILE,
@@ -137,6 +139,18 @@ def test_a_text_an_image_and_a_pair_are_asked(client: TestClient):
     atoms = [{row["atom"] for row in each["atoms"]} for each in (by_image, by_pair)]
     assert atoms[0] == atoms[1]
     assert by_pair["ways"]["original"]["partner"] is not None
+
+
+def test_a_text_that_the_encoder_does_not_read_to_its_end_says_how_much_it_reads(client: TestClient):
+    read = " ".join(f"word{number}" for number in range(20))
+    for end, cut in (
+        ("", []),
+        (" …", []),
+        (" and more", [{"text": f"{read} and more", "read": len(read), "of": len(read) + 9}]),
+    ):
+        answer = client.post("/api/ask", json={"terms": [{"text": read + end}]}).json()
+        assert answer["cut"] == cut
+    assert client.post("/api/ask", json={"terms": [{"pair": 3, "side": 0}]}).json()["cut"] == []
 
 
 @pytest.mark.parametrize(
@@ -282,6 +296,13 @@ def test_a_list_that_there_is_not_says_so(client: TestClient, path: str):
     assert client.get(path).status_code == 422
 
 
+@pytest.mark.parametrize("atom", ["abc", "1.5", "-1", "9" * 5000, "400"])
+def test_an_atom_that_there_is_not_says_so(client: TestClient, atom: str):
+    answer = client.get(f"/api/atoms/{atom}")
+    assert answer.status_code == 422
+    assert re.search(r"there is no atom|has atoms 0 to 39", answer.json()["error"])
+
+
 def test_numbers_that_are_not_finite_are_null(client: TestClient):
     text = client.get("/api/atoms?count=200").text
     assert "NaN" not in text
@@ -325,6 +346,12 @@ def test_hosts_of_the_command_line():
     assert not public.may_write
     with pytest.raises(InputError):
         ExploreConfig((), "store")
+
+
+def test_an_encoder_that_is_named_and_cannot_be_had_is_an_error(tmp_path: Path):
+    store = EmbeddingStore.open(str(make_store(tmp_path)))
+    with pytest.raises(InputError, match="nope"):
+        open_exploration({"one": make_sae()}, store, tmp_path / "output", encoder="nope")
 
 
 def test_pictures_of_vectors_come_from_a_folder(tmp_path: Path):

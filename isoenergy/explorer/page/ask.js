@@ -238,6 +238,7 @@ const CUT = 10;
 function beginMadeOf() {
   const add = el("input", { type: "number", min: 0, max: saeNow().atoms - 1, placeholder: "an atom’s number", "aria-label": "number of an atom to add", id: "add-atom" });
   Object.assign(places, {
+    cut: el("p", { class: "trouble", role: "status", hidden: true }),
     sum: el("p", { class: "quiet" }),
     list: el("ol", { class: "contributions" }),
     all: el("button", { type: "button", id: "all-atoms", onclick: () => { asked.all = !asked.all; showMadeOf(); } }),
@@ -245,6 +246,7 @@ function beginMadeOf() {
   });
   places.atoms.replaceChildren(
     el("h2", { id: "made-of", text: "What it is made of" }),
+    places.cut,
     places.sum,
     el("p", { class: "legend" }, ...["bimodal", "image_only", "text_only"].map((kind) => el("span", { class: `key ${kind}`, text: className(kind) }))),
     places.list,
@@ -270,6 +272,8 @@ function showMadeOf() {
   const { atoms, whole: whole_ } = answer;
   const most = Math.max(...atoms.map((/** @type {any} */ row) => Math.max(Math.abs(row.found), Math.abs(row.coefficient))), 1e-9);
   const largest = Math.max(...atoms.map((/** @type {any} */ row) => Math.abs(row.share)), 1e-9);
+  places.cut.hidden = !answer.cut.length;
+  places.cut.textContent = answer.cut.map((/** @type {any} */ cut) => `The encoder reads ${whole(cut.read)} of ${whole(cut.of)} letters, to “… ${[...cut.text].slice(0, cut.read).join("").slice(-30)}”; the rest is not asked.`).join(" ");
   const some = asked.all ? atoms : atoms.slice(0, CUT);
   places.sum.textContent = `${atoms.length} atoms rebuild ${percent(1 - whole_.error)} of it; ${percent(whole_.error)} is left over (cosine ${fixed(whole_.cosine)}). ` +
     "A bar is the share of it that an atom explains, the slider its coefficient: switch one off or move it, and the neighbours follow.";
@@ -327,7 +331,7 @@ function showNear() {
     boxes.append(
       el("label", { title: way.definition },
         el("input", { type: "checkbox", id: `way-${way.name}`, checked: chosen.includes(way.name), onchange: (/** @type {any} */ event) => {
-          asked.ways = sae.ways.map((/** @type {any} */ each) => each.name).filter((/** @type {string} */ name) => (name === way.name ? event.target.checked : chosen.includes(name)));
+          asked.ways = sae.ways.map((/** @type {any} */ each) => each.name).filter((/** @type {string} */ name) => (name === way.name ? event.target.checked : asked.ways?.includes(name)));
           if (!asked.ways.length) asked.ways = ["original"];
           ask();
         } }),

@@ -5,13 +5,15 @@ import { brief, chip, complain, el, fixed, hashOf, nameOf, percent, rowsOf, shap
 import { query, send } from "./server.js";
 
 let turn = 0;
+/** @type {Map<string, string>} What is typed and not kept yet, by autoencoder and atom: a note is not lost as its dialog closes. */
+const drafts = new Map();
 
-/** @param {HTMLDialogElement} dialog @param {string} sae @param {number} atom */
+/** @param {HTMLDialogElement} dialog @param {string} sae @param {string} atom As the address has it. */
 export async function showAtom(dialog, sae, atom) {
   turn += 1;
   const mine = turn;
   try {
-    const found = await query(`atoms/${atom}`, { sae });
+    const found = await query(`atoms/${encodeURIComponent(atom)}`, { sae });
     if (mine !== turn) return;
     dialog.replaceChildren(page(found, dialog));
   } catch (error) {
@@ -75,11 +77,19 @@ function noteOf(found) {
   const { sae, numbers } = found;
   if (!state.about.may_write) return found.note ? el("p", { class: "note", text: `✎ ${found.note}` }) : "";
   const said = el("span", { class: "quiet", role: "status" });
-  const words = el("textarea", { id: "note", rows: 2, maxlength: 4000, placeholder: "What does it mean?" });
-  words.value = found.note;
+  const draft = `${numbers.atom} ${sae}`;
+  const words = el("textarea", { id: "note", rows: 2, maxlength: 4000, placeholder: "What does it mean?", oninput: () => {
+    drafts.set(draft, words.value);
+    said.textContent = "not kept yet";
+  } });
+  words.value = drafts.get(draft) ?? found.note;
+  if (words.value !== found.note) said.textContent = "not kept yet";
   const keep = async () => {
+    const text = words.value;
     try {
-      await send(`atoms/${numbers.atom}/note?sae=${encodeURIComponent(sae)}`, { text: words.value }, "PUT");
+      await send(`atoms/${numbers.atom}/note?sae=${encodeURIComponent(sae)}`, { text }, "PUT");
+      if (words.value !== text) return;
+      drafts.delete(draft);
       said.textContent = "kept in notes.json";
     } catch (error) {
       said.textContent = error instanceof Error ? error.message : "it could not be kept";

@@ -20,7 +20,10 @@ function follow() {
   const [name, sae, atom] = location.hash.slice(1).split("/").map(decoded);
   const next = name in VIEWS ? name : "ask";
   content();
-  if (sae !== undefined && state.about.saes.some((/** @type {any} */ each) => each.name === sae) && sae !== state.sae) choose(sae);
+  const served = state.about.saes.map((/** @type {any} */ each) => each.name);
+  const missing = Boolean(sae) && !served.includes(sae);
+  if (missing) complain(`There is no autoencoder ${sae} here; there are ${served.join(", ")}.`);
+  else if (sae && sae !== state.sae) choose(sae);
   if (shown !== `${next} ${state.sae}`) {
     shown = `${next} ${state.sae}`;
     for (const link of document.querySelectorAll("#views a")) {
@@ -31,7 +34,7 @@ function follow() {
     view.replaceChildren();
     VIEWS[next](view);
   }
-  if (atom !== undefined) showAtom(dialog, state.sae, Number(atom));
+  if (atom && !missing) showAtom(dialog, state.sae, atom);
   else if (dialog.open) dialog.close();
 }
 
