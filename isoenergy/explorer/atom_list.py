@@ -19,7 +19,7 @@ CLASSES = ("bimodal", "image_only", "text_only")
 _NUMBER = re.compile(r"\s*(?:atom\s*)?#?\s*(\d{1,9})\s*", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _LONGEST_QUERY = 200
-_IN_LABEL = 2.0
+_IN_LABEL = 1.5
 
 _Ints = npt.NDArray[np.int64]
 
@@ -61,7 +61,8 @@ class AtomList:
         """Return the numbers of the atoms that a choice leaves, in its order.
 
         Atoms that a search finds come by how well they fit: whole words before parts of words, then by the caption's
-        coefficient over the atom's largest. Those of which a number is not known come last.
+        coefficient over the atom's largest; a label alone comes between the two. Those of which a number is not known
+        come last.
         """
         kept = np.ones(len(self.live), bool)
         if choice.kind:
@@ -128,13 +129,14 @@ class AtomList:
         return pa.array(self._coded.labels)
 
     def _fit(self, words: list[str]) -> npt.NDArray[np.float64]:
-        """`(atoms,)`: 0 where nothing has all words; in (0, 1] parts of words, more by 2 whole ones, by 4 the label."""
+        """`(atoms,)`: 0 where nothing has all words; in (0, 1] parts of words, 1.5 the label, in (2, 3] whole words."""
         atoms, places, shares, captions, _ = self._tops
         fit = np.zeros(len(self._classes))
         for whole in (False, True):
             found = with_all(captions, words, whole)[places]
             np.maximum.at(fit, atoms[found], shares[found] + 2 * whole)
-        fit[with_all(self._labels, words, True)] += 2 * _IN_LABEL
+        in_label = with_all(self._labels, words, True)
+        fit[in_label] = np.maximum(fit[in_label], _IN_LABEL)
         return fit
 
 

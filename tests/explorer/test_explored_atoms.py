@@ -164,6 +164,25 @@ def test_words_are_looked_for_within_one_caption_whole_ones_first(exploration: E
     assert atoms.chosen(AtomChoice(query="(.*")).tolist() == []
 
 
+def test_a_label_alone_comes_after_captions_with_the_words(exploration: Exploration):
+    coded = exploration.coded[0]
+    unlabelled = coded.atoms.drop_columns("label")
+    plain = replace(coded, atoms=unlabelled.append_column("label", [[""] * len(unlabelled)]))
+    found = AtomList(plain, exploration.gallery).chosen(AtomChoice(query="cat"))
+    other = next(atom for atom in np.flatnonzero(coded.live) if atom not in found)
+    labels = ["cat" if atom in (other, found[-1]) else "" for atom in range(len(unlabelled))]
+    named = replace(coded, atoms=unlabelled.append_column("label", [labels]))
+    ranked = AtomList(named, exploration.gallery).chosen(AtomChoice(query="cat"))
+    wholes = [atom for atom in found if has_whole_word(exploration, int(atom), "cat")]
+    assert ranked[: len(wholes)].tolist() == wholes
+    assert other in ranked[len(wholes) : len(wholes) + 2]
+
+
+def has_whole_word(exploration: Exploration, atom: int, word: str) -> bool:
+    pairs = np.concatenate([entries[atom][0][:12] for entries in exploration.coded[0].entries])
+    return any(f" {word} " in exploration.gallery.caption(pair) for pair in pairs)
+
+
 def test_a_list_is_served_in_pages(exploration: Exploration):
     whole = exploration.atoms("first", AtomChoice(sort="atom", falling=False), 0, 100)
     part = exploration.atoms("first", AtomChoice(sort="atom", falling=False), 5, 3)

@@ -1,6 +1,6 @@
 /** All atoms: searched, filtered and sorted by the server, which sends those that are near; the page holds no others. */
 
-import { brief, chip, className, complain, el, fixed, hashOf, marked, nameOf, state, strip, whole } from "./parts.js";
+import { around, brief, chip, className, complain, el, fixed, hashOf, marked, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const A_PAGE = 60;
@@ -56,6 +56,11 @@ export function showAtoms(view) {
 
   async function renew() {
     turn += 1;
+    for (const id of ["atoms-sort", "atoms-falling"]) {
+      const control = /** @type {HTMLSelectElement | HTMLButtonElement} */ (document.getElementById(id));
+      control.disabled = chosen.query.trim() !== "";
+      control.title = control.disabled ? "what a search finds is sorted by how well it fits" : "";
+    }
     rows = new Map();
     asked = new Set();
     cards = new Map();
@@ -121,7 +126,7 @@ export function showAtoms(view) {
   /** @param {any} row @param {number} place */
   function card(row, place) {
     return el("li", { class: `card ${row.class}`, "data-place": place, "aria-posinset": place + 1, "aria-setsize": total },
-      el("h3", {}, el("a", { href: hashOf(state.sae, row.atom), text: nameOf(row) }), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
+      el("h3", {}, el("a", { href: hashOf(state.sae, row.atom) }, ...marked(nameOf(row), row.label ? chosen.query : "")), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
       el("p", { class: "numbers" }, chip(row.class),
         el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: "correlation of its coefficients in image and caption, over pairs; ✓: beyond shuffled pairs" })),
       el("p", { class: "numbers" }, el("span", { text: `energy ${brief(row.energy)}` }), el("span", { text: `μ ${fixed(row.modality_score)}` })),
@@ -133,7 +138,7 @@ export function showAtoms(view) {
 
   /** @param {any} row What stands below its pictures: the caption that answers the search, the note, or a caption. */
   function said(row) {
-    if (row.answer !== null) return marked(row.captions[row.answer], chosen.query);
+    if (row.answer !== null) return marked(around(row.captions[row.answer], chosen.query), chosen.query);
     return [row.note ? `✎ ${row.note}` : (row.captions[row.top[0]?.pair] ?? "")];
   }
 

@@ -96,11 +96,28 @@ export function strip(tops, captions) {
   return row;
 }
 
+/** @param {string} query @returns {RegExp | null} Its words, any of them. */
+function wordsOf(query) {
+  const words = query.match(/[\p{L}\p{N}_]+/gu) ?? query.split(/\s+/).filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
+  return words.length ? new RegExp(`(${words.join("|")})`, "giu") : null;
+}
+
+const SEEN = 24;
+
+/** @param {string} text @param {string} query @returns {string} A long text from a little before the first word of a search on. */
+export function around(text, query) {
+  const words = wordsOf(query);
+  const place = words ? text.search(words) : 0;
+  if (place <= SEEN) return text;
+  const space = text.indexOf(" ", place - SEEN);
+  return `… ${text.slice(space < 0 ? place : Math.min(space + 1, place))}`;
+}
+
 /** @param {string} text @param {string} query @returns {(Node | string)[]} The text, in which the words of a search are marked. */
 export function marked(text, query) {
-  const words = query.match(/[\p{L}\p{N}_]+/gu) ?? query.split(/\s+/).filter(Boolean).map((word) => word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
-  if (!words.length) return [text];
-  return text.split(new RegExp(`(${words.join("|")})`, "giu")).map((part, place) => (place % 2 ? el("mark", { text: part }) : part));
+  const words = wordsOf(query);
+  if (!words) return [text];
+  return text.split(words).map((part, place) => (place % 2 ? el("mark", { text: part }) : part));
 }
 
 /** @param {string} kind */
