@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from isoenergy.atom_table import AtomTable, table_of_sums
 from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.codes.sparse_codes import SparseCodes
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, in_brief
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
@@ -127,7 +127,7 @@ def fit(
     *,
     k: int = 20,
     expansion: int = 8,
-    beta: float | tuple[float, ...] = 4e-4,
+    beta: float | Sequence[float] | np.ndarray = 4e-4,
     batch_pairs: int | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -159,15 +159,15 @@ def fit(
         pairs = store.pairs_in("train")
     else:
         pairs = len(images)  # type: ignore[arg-type]  # no store
-    batch_pairs = batch_pairs or max(1, min(_LARGEST_BATCH, pairs))
-    betas = tuple(map(float, beta)) if isinstance(beta, tuple | list) else (float(beta),)
-    config = TrainingConfig(beta=betas, k=k, expansion=expansion, batch_pairs=batch_pairs, seed=seed, **settings)
+    if batch_pairs is None:
+        batch_pairs = max(1, min(_LARGEST_BATCH, pairs))
+    config = TrainingConfig(beta=_betas(beta), k=k, expansion=expansion, batch_pairs=batch_pairs, seed=seed, **settings)
     if store is not None:
         batches = store.batches("train", batch_pairs, seed)
     else:
         batches = PairBatches.of_arrays(images, texts, batch_pairs, seed)  # type: ignore[arg-type]  # both are arrays
-    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    trainer = Trainer(config, batches, batches.widths[0], on, means=_means(config, batches))
+    _require_one_space(config, batches.widths)
+    trainer = Trainer(config, batches, batches.widths[0], _device(device), means=_means(config, batches))
     if start_from is not None:
         _start_from(trainer, start_from.sae if isinstance(start_from, Fit) else start_from)
     history: list[dict[str, float]] = []
@@ -185,6 +185,32 @@ def fit(
         assert isinstance(sae, SparseAutoencoder)  # rows of one width
         saes[name] = sae.cpu().requires_grad_(False).eval()
     return Fit(saes, history, config, *_sums(_most_aligned(saes), batches))
+
+
+def _betas(given: Any) -> tuple[float, ...]:
+    if isinstance(given, str):
+        raise InputError(
+            f"beta must be one or more numbers, got {given!r}; `isoenergy train --beta auto` looks for one"
+        )
+    return tuple(np.atleast_1d(given).tolist())
+
+
+def _device(given: str | torch.device | None) -> torch.device:
+    if given is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=given).device
+    except (AssertionError, RuntimeError) as error:  # without CUDA, or without a device of that name
+        raise InputError(f"device {given} cannot be used ({in_brief(error)}); leave it out, or give cpu") from error
+
+
+def _require_one_space(config: TrainingConfig, widths: Sequence[int]) -> None:
+    if len(set(widths)) > 1 or config.dictionaries == "own":
+        raise InputError(
+            f"fit trains one dictionary for images and texts of one width, and widths are "
+            f"{' and '.join(map(str, widths))}, dictionaries {config.dictionaries}; "
+            f"isoenergy.training.Trainer trains one for each, and so does `isoenergy train --dictionaries own`"
+        )
 
 
 def require_autoencoder(name: str, given: Any) -> None:

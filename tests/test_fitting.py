@@ -32,6 +32,8 @@ def fit(pairs: tuple[np.ndarray, np.ndarray]) -> Fit:
 def test_beta_may_be_a_number_of_numpy(pairs: tuple[np.ndarray, np.ndarray]) -> None:
     found = isoenergy.fit(*pairs, beta=np.float32(1e-3), batch_pairs=300, **SETTINGS | {"epochs": 1})
     assert found.config.beta == (pytest.approx(1e-3),)
+    several = isoenergy.fit(*pairs, beta=np.array([0.0, 1e-3]), batch_pairs=300, **SETTINGS | {"epochs": 1})
+    assert several.config.beta == (0.0, 1e-3)
 
 
 def test_it_is_the_trainers_training(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
@@ -98,13 +100,29 @@ def test_what_is_known_of_atoms_is_of_every_pair(pairs: tuple[np.ndarray, np.nda
         np.testing.assert_allclose(found.atoms[name], of_all[name], rtol=1e-5)
 
 
-def test_what_cannot_be_trained_on_is_said(pairs: tuple[np.ndarray, np.ndarray]) -> None:
+def test_what_cannot_be_trained_on_is_said(pairs: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two arrays, or an embedding store"):
         isoenergy.fit(pairs[0])
     with pytest.raises(InputError, match=r"fit has no setting epoch; there are .*epochs"):
         isoenergy.fit(*pairs, epoch=3)
     with pytest.raises(InputError, match="images"):
         isoenergy.fit(pairs[0][:0], pairs[1][:0])
+    for wrong, said in (
+        ({"beta": "auto"}, r"beta must be one or more numbers, got 'auto'"),
+        ({"beta": (0.0, -1.0)}, r"beta must be 0 or more, and finite, got -1\.0"),
+        ({"device": "abacus"}, r"device abacus cannot be used .*; leave it out"),
+        ({"device": "cuda:99"}, r"device cuda:99 cannot be used .*; leave it out"),
+        ({"seed": None}, r"seed must be a whole number, got None"),
+        ({"batch_pairs": 0}, r"batch_pairs must be above 0, got 0"),
+        ({"dictionaries": "own"}, r"one dictionary .* widths are 16 and 16, dictionaries own; .*Trainer"),
+    ):
+        with pytest.raises(InputError, match=said):
+            isoenergy.fit(*pairs, **SETTINGS | wrong)
+    with pytest.raises(InputError, match=r"one dictionary .* widths are 16 and 8, dictionaries auto; .*Trainer"):
+        isoenergy.fit(pairs[0], pairs[1][:, :8], **SETTINGS)
+    np.savez(tmp_path / "all.npz", images=pairs[0])
+    with pytest.raises(InputError, match=r"all\.npz is not an embedding store: it is a file; .*`isoenergy import`"):
+        isoenergy.fit(tmp_path / "all.npz")
     spoilt = pairs[0].copy()
     spoilt[7, 3] = np.nan
     with pytest.raises(InputError, match="row 7"):

@@ -49,8 +49,9 @@ class EmbeddingStore(StoreContents):
         filesystem, root = open_filesystem(uri)
         try:
             manifest = Manifest.from_json(filesystem.cat_file(f"{root}/manifest.json").decode())
-        except FileNotFoundError as error:
-            why = "it has no manifest.json" if filesystem.isdir(root) else "nothing is there"
+        except (FileNotFoundError, NotADirectoryError) as error:
+            is_there = "it is a file" if filesystem.exists(root) else "nothing is there"
+            why = "it has no manifest.json" if filesystem.isdir(root) else is_there
             raise InputError(
                 f"{uri} is not an embedding store: {why}; make one of pairs with `isoenergy embed`, or of embeddings "
                 f"with `isoenergy import`"

@@ -117,7 +117,7 @@ class TrainingConfig:
                     value = (value,)
                 if not isinstance(value, AutomaticBeta):
                     value = tuple(finite_number("beta", beta) for beta in value)
-            elif item.type in (int, int | None) and value is not None:
+            elif item.type is int or (item.type == int | None and value is not None):
                 value = whole_number(item.name, value)
             elif isinstance(value, Real) and not isinstance(value, bool):
                 value = float(value)
