@@ -205,6 +205,22 @@ def test_atoms_are_searched_opened_noted_and_linked(watched: Watched, served: Se
     assert served.url
 
 
+def test_an_address_of_what_there_is_not_says_so(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    page.evaluate("location.hash = '#atoms/nope/3'")
+    expect(page.locator("#trouble")).to_have_text("There is no autoencoder nope here; there are first, second.")
+    page.evaluate("location.hash = '#atoms/first/'")
+    expect(page.locator("#trouble")).to_be_hidden()
+    expect(page.locator("#sae")).to_have_value("first")
+    expect(page.locator("#atom[open]")).to_have_count(0)
+    page.evaluate("location.hash = '#atoms/first/1.5'")
+    expect(page.locator("#atom[open]")).to_contain_text("there is no atom '1.5'")
+    assert [line for line in watched.troubles if "422" not in line] == []
+    watched.troubles.clear()
+
+
 def test_the_map_shows_an_atom_and_opens_it(watched: Watched) -> None:
     from playwright.sync_api import expect
 
