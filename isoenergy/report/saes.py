@@ -3,12 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isoenergy.sae.layouts.foreign_source import LAYOUTS
+
 Sae = Mapping[str, Any]
 
 
 def sae_label(sae: Sae) -> str:
-    """Return what the paper calls it: SAE for β = 0, else SAE-A; a null model says whose null it is."""
+    """Return what the paper calls it: SAE for β = 0, else SAE-A; a null model says whose null it is.
+
+    One of another library, which has no β, is called by the library, with which its name begins.
+    """
     beta = sae["config"]["beta"]
+    for layout in LAYOUTS:
+        if not beta and sae["name"].startswith(f"{layout}-"):
+            return f"SAE of {layout}"
     label = f"SAE-A (β = {beta:g})" if beta else "SAE (β = 0)"
     return f"null of {label}" if is_null(sae) else label
 

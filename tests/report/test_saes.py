@@ -8,6 +8,12 @@ def test_a_null_is_called_one() -> None:
     assert sae_label(sae(beta=0.5, null=True)) == "null of SAE-A (β = 0.5)"
 
 
+def test_an_sae_of_another_library_has_no_beta() -> None:
+    theirs = [sae(beta=0.0) | {"name": f"saelens-{name}-1a2b3c"} for name in ("mp-64", "mp-128")]
+    assert sae_label(theirs[0]) == "SAE of saelens"
+    assert labels([sae(), *theirs])["saelens-mp-128-1a2b3c"] == "SAE of saelens, saelens-mp-128-1a2b3c"
+
+
 def test_a_null_belongs_to_the_sae_of_its_configuration_alone() -> None:
     real, null = sae(), sae(null=True)
     others = [sae(null=True, atoms=9), sae(null=True, beta=0.5), sae(null=True, sparse_encoder={"name": "top-k"})]
