@@ -1,5 +1,6 @@
 """The report of an evaluation: one self-contained HTML page, and its figures and tables as files beside it."""
 
+import logging
 from typing import Any
 
 import pyarrow as pa
@@ -9,18 +10,21 @@ from isoenergy.errors import InputError
 from isoenergy.report.page.modalities_page import KIND, modalities_page
 from isoenergy.report.page.pairs_page import pairs_page
 from isoenergy.report.page.rendering import Page
-from isoenergy.report.page.shown_pictures import with_given_pictures
+from isoenergy.report.page.shown_pictures import GivenPictures, with_given_pictures
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
+
+_LOG = logging.getLogger(__name__)
 
 
 def write_report(evaluation: str, output: str, images: str = "") -> list[str]:
     """Write `output` (one HTML file), `figures/` and `tables/` beside it; return all files, page first.
 
     evaluation, output: paths or fsspec URLs, of `evaluation.json` and of the page. images: where pictures are if the
-    store was not embedded from pairs: see `isoenergy.report.page.shown_pictures.given_pictures`.
+    store was not embedded from pairs: see `isoenergy.report.page.shown_pictures.GivenPictures`; how many
+    of them there are is logged.
 
-    Raises InputError if there is no evaluation, or one of its steps is gone.
+    Raises InputError if there is no evaluation, one of its steps is gone, or `images` has none of the pictures.
     """
     summary = read_evaluation(evaluation)
     try:
@@ -70,7 +74,11 @@ def _page_of(summary: dict[str, Any], evaluation: str, images: str) -> Page:
     def table(name: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(filesystem.cat_file(f"{root}/{name}")))
 
-    summary["store"]["images"] = images
+    given = GivenPictures(images, summary["store"]) if images else None
     if summary.get("kind") == KIND:
-        return modalities_page(summary, table)
-    return pairs_page(summary, with_given_pictures(table, summary["store"], images) if images else table)
+        page = modalities_page(summary, table)
+    else:
+        page = pairs_page(summary, with_given_pictures(table, given) if given else table, given)
+    if given:
+        _LOG.info(given.counted())
+    return page

@@ -13,6 +13,7 @@ from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.rendering import Page, environment
 from isoenergy.report.page.sae_drawings import ReadTable
 from isoenergy.report.page.sae_section import SaeSection
+from isoenergy.report.page.shown_pictures import GivenPictures
 from isoenergy.report.page.task_sections import TaskReport
 from isoenergy.report.saes import Sae, is_null, labels, real_saes, trainings
 from isoenergy.report.tables import paper_table, rivals, sae_tables
@@ -23,10 +24,11 @@ from isoenergy.report.tables.table_files import report_tables
 _HELD = {"graph", "original", "pairs", "saes", "stability", "store", "tasks"}
 
 
-def pairs_page(summary: Mapping[str, Any], table: ReadTable) -> Page:
+def pairs_page(summary: Mapping[str, Any], table: ReadTable, given: GivenPictures | None = None) -> Page:
     """Return the page with its figures and tables.
 
-    summary: what `evaluation.json` holds. table: reads a Parquet file of the evaluation.
+    summary: what `evaluation.json` holds. table: reads a Parquet file of the evaluation. given: where pictures are
+    that the evaluation does not have.
     Raises KeyError if it holds less.
     """
     if lacking := _HELD - set(summary):  # before any figure is drawn
@@ -37,7 +39,8 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable) -> Page:
     real = sorted(real_saes(saes), key=lambda sae: found is None or sae["name"] != found.sae["name"])
     atoms = {sae["name"]: table(f"{sae['exemplars']}/{ATOMS_FILE}") for sae in saes}
     shown = {
-        sae["name"]: SaeSection.of(sae, summary, names[sae["name"]], atoms[sae["name"]], table, naming) for sae in real
+        sae["name"]: SaeSection.of(sae, summary, names[sae["name"]], atoms[sae["name"]], table, naming, given)
+        for sae in real
     }
     gaps = gap_drawing(original, real, names).named(naming)
     by_beta = [each.named(naming) for each in _by_beta(saes)]

@@ -17,7 +17,7 @@ from isoenergy.report.page.sae_drawings import (
     rival_drawing,
     sweeps_drawing,
 )
-from isoenergy.report.page.shown_pictures import given_pictures, reading_of
+from isoenergy.report.page.shown_pictures import GivenPictures
 from isoenergy.report.page.verdict import Finding, verdict
 from isoenergy.report.saes import Sae
 from isoenergy.report.sharedness import SharednessCounts
@@ -42,11 +42,19 @@ class SaeSection:
 
     @classmethod
     def of(
-        cls, sae: Sae, summary: Mapping[str, Any], label: str, atoms: pa.Table, table: ReadTable, naming: Naming
+        cls,
+        sae: Sae,
+        summary: Mapping[str, Any],
+        label: str,
+        atoms: pa.Table,
+        table: ReadTable,
+        naming: Naming,
+        given: GivenPictures | None,
     ) -> Self:
         """Gather what an evaluation holds of an SAE.
 
         atoms: as `isoenergy.evaluation.exemplars.atoms_table` returns them. table: reads a table of the evaluation.
+        given: where the report is told that pictures are.
         """
         original = summary["original"]
         shown, captions = (table(f"{sae['explorer']}/{file}") for file in (EXPLORER_FILE, CAPTIONS_FILE))
@@ -60,7 +68,7 @@ class SaeSection:
             projection=projection_drawing(sae, label, table).named(naming),
             atom_drawings=[drawing.named(naming) for drawing in atom_drawings(sae, label, atoms, table)],
             atoms_tested=SharednessCounts.of(atoms),
-            concepts=curated_concepts(sae, shown, captions, _given_pictures(sae, shown, summary["store"], table)),
+            concepts=curated_concepts(sae, shown, captions, _given_pictures(sae, shown, given, table)),
         )
 
     @property
@@ -69,15 +77,15 @@ class SaeSection:
         return self.rival, self.sweeps, self.projection, *self.atom_drawings
 
 
-def _given_pictures(sae: Sae, shown: pa.Table, store: Mapping[str, Any], table: ReadTable) -> Pictures:
+def _given_pictures(sae: Sae, shown: pa.Table, given: GivenPictures | None, table: ReadTable) -> Pictures:
     """Return the pictures of the strongest atoms, by atom, from where the report is told that they are.
 
     None if the explorer has some.
     """
-    if not store.get("images") or shown["strip"].null_count < len(shown):
+    if given is None or shown["strip"].null_count < len(shown):
         return {}
     rows = [row for row in table(f"{sae['exemplars']}/{EXEMPLARS_FILE}").to_pylist() if row["modality"] == "image"]
-    found = given_pictures(store["images"], store["uri"], rows, reading_of(store))
+    found = given.data_urls(rows)
     of_atoms: dict[int, list[tuple[int, str, str]]] = {}
     for row in rows:
         of_atoms.setdefault(row["atom"], []).append((-1, row["caption"], found.get((row["file"], row["row"]), "")))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,8 @@ from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import PairUnit
 from isoenergy.report.page.page import write_report
-from isoenergy.report.page.shown_pictures import given_pictures
+from isoenergy.report.page.shown_pictures import GivenPictures
 from isoenergy.sae.sae_config import SaeConfig
-from isoenergy.settings.image_choices import ImageReading
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.picture_columns import NamedImages, given_images
 from isoenergy.store.schema import REJECTED, shard_schema
@@ -71,8 +71,38 @@ def shown(*rows: int) -> list[dict[str, Any]]:
     return [{"file": "a.parquet", "row": row, "key": f"k{row}"} for row in rows]
 
 
+def given_pictures(images: str, store: str, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], str]:
+    return GivenPictures(images, {"uri": store}).data_urls(rows)
+
+
+def counted(images: str, store: str, *rows: int) -> str:
+    given = GivenPictures(images, {"uri": store})
+    given.data_urls(shown(*rows))
+    return given.counted()
+
+
+def test_how_many_pairs_have_a_picture_is_said(store: str, tmp_path: Path) -> None:
+    assert counted("picture", store, 0, 1, 2, 7) == "pictures of 2 of the 4 pairs shown: --images picture"
+    assert "--images gone is not used" in GivenPictures("gone", {"uri": f"{tmp_path}/gone"}).counted()
+
+
+def test_no_picture_at_all_is_an_error_that_says_what_was_looked_for(store: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none of the 1 pairs shown: column picture has no image file .* 'k1'"):
+        counted("picture", store, 1)
+    with pytest.raises(InputError, match="of 1 files found none is an image"):
+        counted("picture", store, 2)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"names such as ''$"):
+        counted(str(folder), store, 0)
+    (folder / "other.png").write_bytes(picture(0))
+    looked_for = r"by photo, then key, such as 'data/photos/0.png' and 'k0', .* names such as 'other.png'$"
+    with pytest.raises(InputError, match=rf"none of the 2 pairs shown: names were looked for {looked_for}"):
+        counted(str(folder), store, 0, 1)
+
+
 def test_files_of_a_column(store: str) -> None:
-    found = given_pictures("picture", store, shown(0, 1, 2, 7), ImageReading())
+    found = given_pictures("picture", store, shown(0, 1, 2, 7))
     assert set(found) == {("a.parquet", 0), ("a.parquet", 7)}
     assert all(url.startswith("data:image/webp;base64,") for url in found.values())
     assert len(set(found.values())) == 2
@@ -87,15 +117,15 @@ def test_urls_of_a_column_are_downloaded_by_the_rules(store: str, monkeypatch: p
         return [[gone if "7.png" in url else picture(9) for url in batch] for batch in batches]
 
     monkeypatch.setattr(Downloader, "fetch", fetch)
-    assert set(given_pictures("url", store, shown(3, 7), ImageReading())) == {("a.parquet", 3)}
+    assert set(given_pictures("url", store, shown(3, 7))) == {("a.parquet", 3)}
     assert sorted(map(str, asked)) == ["http://pictures.example/3.png", "http://pictures.example/7.png"]
 
 
 def test_what_is_neither_is_named(store: str) -> None:
     with pytest.raises(InputError, match=r"column of the store \(picture, url, width, photo, note\).*'pixels'"):
-        given_pictures("pixels", store, shown(0), ImageReading())
+        given_pictures("pixels", store, shown(0))
     with pytest.raises(InputError, match="width holds int64"):
-        given_pictures("width", store, shown(0), ImageReading())
+        given_pictures("width", store, shown(0))
 
 
 def test_a_folder_is_looked_in_by_a_column_of_paths_and_then_by_key(store: str, tmp_path: Path) -> None:
@@ -104,7 +134,7 @@ def test_a_folder_is_looked_in_by_a_column_of_paths_and_then_by_key(store: str, 
     (folder / "data" / "photos" / "0.png").write_bytes(picture(0))
     (folder / "k1.png").write_bytes(picture(10))
     both = {("a.parquet", 0), ("a.parquet", 1)}
-    assert set(given_pictures(str(folder), store, shown(0, 1, 2), ImageReading())) == both
+    assert set(given_pictures(str(folder), store, shown(0, 1, 2))) == both
     images = given_images(EmbeddingStore.open(store), str(folder))
     assert set(images.files({("a.parquet", row): f"k{row}" for row in (0, 1, 2)})) == both
 
@@ -122,12 +152,14 @@ def test_an_absolute_path_is_found_in_the_folder_that_it_is_in(store: str, tmp_p
 
 def test_paths_of_a_store_are_not_opened(store: str) -> None:
     with pytest.raises(InputError, match=r"photo holds paths, such as '/data/photos/0.png'.*give --images FOLDER"):
-        given_pictures("photo", store, shown(0), ImageReading())
+        given_pictures("photo", store, shown(0))
     with pytest.raises(InputError, match=r"note holds texts, such as 'a dog', and no URLs"):
-        given_pictures("note", store, shown(0), ImageReading())
+        given_pictures("note", store, shown(0))
 
 
-def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_shows_those_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     run_steps_here(monkeypatch)
     pairs = write_pairs(tmp_path / "pairs", *shifted_pairs(200, DIM), train=100)
     sae = write_sae(tmp_path / "sae", SaeConfig(DIM, 32, 4, 0.0))
@@ -136,6 +168,7 @@ def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     folder.mkdir()
     for number in range(0, 2000, 2):
         (folder / f"{number}.png").write_bytes(picture(number % 200))
+    caplog.set_level(logging.INFO)
     evaluation = str(tmp_path / "out" / "evaluation.json")
     without, *_ = write_report(evaluation, str(tmp_path / "without.html"))
     page, *_ = write_report(evaluation, str(tmp_path / "page.html"), images=str(folder))
@@ -149,3 +182,7 @@ def test_a_page_shows_those_of_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     bare, pictured = (explorer_data(Path(each).read_text())["saes"][0]["image_cells"] for each in (without, page))
     assert {cell for atom in bare for cell in atom} == {-1}
     assert sum(cell >= 0 for atom in pictured for cell in atom) > 20
+    assert re.search(r"pictures of \d+ of the \d+ pairs shown", caplog.text)
+    with pytest.raises(InputError, match="gives a picture of none of the"):
+        write_report(evaluation, str(tmp_path / "none.html"), images=str(tmp_path / "pairs"))
+    assert not (tmp_path / "none.html").exists()
