@@ -239,7 +239,7 @@ def _most_aligned(saes: Mapping[str, SparseAutoencoder]) -> SparseAutoencoder:
 
 def _sums(sae: SparseAutoencoder, batches: PairBatches) -> tuple[ConceptStatistics, PairAgreement]:
     statistics, agreement = ConceptStatistics.zeros(sae.config.atoms), PairAgreement.zeros(sae.config.atoms)
-    pairs = int(batches.order.starts[-1])
+    pairs = batches.order.pairs
     gram = sae.gram_of_frozen(2 * pairs)
     for start in range(0, pairs, batches.batch_pairs):
         rows = batches.rows.take(np.arange(start, min(start + batches.batch_pairs, pairs)))
@@ -254,5 +254,5 @@ def _means(config: TrainingConfig, batches: PairBatches) -> dict[str, Tensor] | 
     """Mean unit row of each modality, where the training asks for it."""
     if config.input != "centred" and config.bias_atoms != "means":
         return None
-    rows = batches.rows.take(np.arange(int(batches.order.starts[-1])))
+    rows = batches.rows.take(np.arange(batches.order.pairs))
     return {name: normalize(part.float(), dim=1).mean(0) for name, part in rows.items()}

@@ -13,8 +13,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.durations import duration
 from isoenergy.report.console import told_evaluation
-from isoenergy.storage import strict_json
-from isoenergy.storage.files import open_filesystem, without_secrets
+from isoenergy.report.evaluation_file import read_evaluation
+from isoenergy.storage.files import last_part, open_filesystem, without_secrets
 from workflows.tracking.sqlite_file import SCHEME
 from workflows.tracking.tracking_client import runs_page, tracking_uri
 
@@ -29,8 +29,7 @@ def evaluation_ending(evaluation: str, page: str = "", saes: Sequence[str] = ())
     evaluation, page: URIs of `evaluation.json` and of its report, if there is one. saes: URIs of SAEs, in which to
     look around.
     """
-    filesystem, path = open_filesystem(evaluation)
-    summary = strict_json.loads(filesystem.cat_file(path).decode())
+    summary = read_evaluation(evaluation)
     told = told_evaluation(summary, verbose=_LOG.isEnabledFor(logging.DEBUG))
     report = [*_labelled("report", page), *_opened(page)] if page else []
     drawn = [] if page else _labelled("draw it", f"isoenergy report --evaluation {shlex.quote(evaluation)}")
@@ -100,7 +99,7 @@ def _measured(measures: Mapping[str, float], key: str, form: str) -> str:
 def explored(summary: Mapping[str, Any], saes: Sequence[str]) -> list[str]:
     """Return how to look around in the first and the last of the SAEs, given by their URIs, that a report shows."""
     names = {sae["name"] for sae in summary["saes"] if sae.get("explorer")}
-    shown = [uri for uri in saes if uri.rstrip("/").rpartition("/")[2] in names]
+    shown = [uri for uri in saes if last_part(uri) in names]
     if not shown:
         return []
     uris = " ".join(shlex.quote(without_secrets(uri)) for uri in dict.fromkeys((shown[0], shown[-1])))

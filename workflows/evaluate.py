@@ -14,12 +14,12 @@ from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.given_saes import given_saes
 from isoenergy.sae.joint import Autoencoder
 from isoenergy.storage import strict_json
-from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
+from isoenergy.storage.files import last_part, open_filesystem, without_secrets, write_atomically
 from isoenergy.store import EmbeddingStore
 from workflows.cluster import engine
 from workflows.command import run_command
 from workflows.endings import evaluation_ending
-from workflows.evaluation.evaluated_saes import carried_by_all, sae_name, sae_reference
+from workflows.evaluation.evaluated_saes import carried_by_all, sae_reference
 from workflows.evaluation.evaluation_graph import (
     EmbeddingSteps,
     EvaluationGraph,
@@ -77,7 +77,7 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
         return None
     require_writable(output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
-    of = store.manifest.encoder or sae_name(store.uri)
+    of = store.manifest.encoder or last_part(store.uri)
     called = run_name("evaluate", of, counted_saes(len(saes)))
     with mlflow_runs.stage("evaluate", config, config.output, parent, called) as stage:
         stage.dataset(store.uri, store.fingerprint, "evaluation")
@@ -301,7 +301,7 @@ def _names(saes: Mapping[str, Autoencoder]) -> dict[str, str]:
 
     Raises InputError if one SAE is given twice under one name.
     """
-    last = [sae_name(uri) for uri in saes]
+    last = [last_part(uri) for uri in saes]
     names = {
         uri: name if last.count(name) == 1 else f"{name}-{sae_reference(uri, sae).digest[:6]}"
         for (uri, sae), name in zip(saes.items(), last, strict=True)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from isoenergy.errors import InputError
 from isoenergy.metrics.geometry import difference_in_means
-from isoenergy.storage.files import open_filesystem
+from isoenergy.storage.files import last_part, open_filesystem
 from isoenergy.store import EmbeddingStore, StoreWriter
 from isoenergy.store.verification import faults
 from workflows.command import run_command
@@ -51,7 +51,7 @@ def _stores_in(uri: str) -> list[str]:
     filesystem, root = open_filesystem(uri)
     if not filesystem.isdir(root) or filesystem.isfile(f"{root}/manifest.json"):
         return []
-    names = sorted(path.rstrip("/").rpartition("/")[2] for path in filesystem.ls(root, detail=False))
+    names = sorted(last_part(path) for path in filesystem.ls(root, detail=False))
     return [f"{uri.rstrip('/')}/{name}" for name in names if filesystem.isfile(f"{root}/{name}/manifest.json")]
 
 

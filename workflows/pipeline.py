@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from isoenergy.report.console import told_in_brief
-from isoenergy.report.page.page import read_evaluation
+from isoenergy.report.evaluation_file import read_evaluation
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import WEIGHTS_FILE
-from isoenergy.storage.files import open_filesystem
+from isoenergy.storage.files import last_part, open_filesystem, without_secrets
 from isoenergy.store import EmbeddingStore
 from workflows import embed, evaluate, report, train, tune
 from workflows.command import PLAN_ENDS_EARLY, run_command
@@ -19,7 +19,7 @@ from workflows.settings.pipeline_settings import PipelineConfig, parse
 from workflows.settings.report_settings import ReportConfig
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
-from workflows.tracking.run_names import last_part, run_name
+from workflows.tracking.run_names import run_name
 
 _ALL_STAGES = 5
 
@@ -27,7 +27,7 @@ _ALL_STAGES = 5
 def run(config: PipelineConfig) -> None:
     """Run every stage that is not done and print the summary."""
     stages = Stages(_ALL_STAGES if config.may_have_null else _ALL_STAGES - 1)
-    called = run_name("pipeline", config.encoder, last_part(config.pairs))
+    called = run_name("pipeline", config.encoder, last_part(without_secrets(config.pairs)))
     with mlflow_runs.stage("pipeline", config, config.output, run_name=called) as parent:
         with stages.stage("embed"):
             embed.run(config.embedding(), parent)

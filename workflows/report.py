@@ -1,12 +1,14 @@
 """`isoenergy report`: one offline HTML page from an evaluation."""
 
-from isoenergy.report.page.page import read_evaluation, write_report
+from isoenergy.report.evaluation_file import read_evaluation
+from isoenergy.report.page.page import write_report
+from isoenergy.storage.files import last_part, without_secrets
 from workflows.command import run_command
 from workflows.endings import evaluation_ending
 from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
-from workflows.tracking.run_names import counted_saes, last_part, run_name
+from workflows.tracking.run_names import counted_saes, run_name
 
 
 def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
@@ -18,7 +20,9 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
     store = summary["store"]
     output = config.output or f"{''.join(config.evaluation.rpartition('/')[:2])}report.html"
     measured = sum(1 + len(sae.get("repeats", ())) for sae in summary["saes"])
-    called = run_name("report", store.get("encoder") or last_part(store["uri"]), counted_saes(measured))
+    called = run_name(
+        "report", store.get("encoder") or last_part(without_secrets(store["uri"])), counted_saes(measured)
+    )
     with mlflow_runs.stage("report", config, output, parent, called) as stage:
         stage.dataset(store["uri"], store["fingerprint"], "evaluation")
         page, *files = write_report(config.evaluation, output, config.images)

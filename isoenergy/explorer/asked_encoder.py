@@ -1,9 +1,9 @@
 """The encoder that asked texts and images go through: that of the store, loaded while the page is already there."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import lru_cache
 
 import torch
 from PIL import Image
@@ -28,8 +28,8 @@ class AskedEncoder:
     ) -> None:
         """Begin to load. digest: that of the weights which the store was made by; empty: it does not say."""
         self.name, self._dim, self._digest = name, dim, digest
-        self._texts: OrderedDict[str, Tensor] = OrderedDict()
-        self._read: OrderedDict[str, int] = OrderedDict()
+        self._encoded = lru_cache(_KEPT_TEXTS)(lambda text: self._encoder().encode_texts([text])[0])
+        self._read = lru_cache(_KEPT_TEXTS)(lambda text: _letters_read(self._encoder(), text))
         self._lock = threading.Lock()
         self._loaded: Future[DualEncoder] = Future()
         threading.Thread(target=self._load, args=(load,), daemon=True, name="encoder").start()
@@ -60,12 +60,7 @@ class AskedEncoder:
     def text(self, text: str) -> Tensor:
         """Return the raw `(dim,)` row of a text, once the encoder is there; raises InputError if there is none."""
         with self._lock:
-            if text not in self._texts:
-                self._texts[text] = self._encoder().encode_texts([text])[0]
-                if len(self._texts) > _KEPT_TEXTS:
-                    self._texts.popitem(last=False)
-            self._texts.move_to_end(text)
-            return self._texts[text]
+            return self._encoded(text)
 
     def letters_read(self, text: str) -> int:
         """Return how many of a text's letters the encoder reads: all, or those before which a shorter one is the same.
@@ -73,11 +68,7 @@ class AskedEncoder:
         What it leaves out anyway, as punctuation at the end, counts as read. Raises InputError if there is no encoder.
         """
         with self._lock:
-            if text not in self._read:
-                self._read[text] = _letters_read(self._encoder(), text)
-                if len(self._read) > _KEPT_TEXTS:
-                    self._read.popitem(last=False)
-            return self._read[text]
+            return self._read(text)
 
     def image(self, image: Image.Image) -> Tensor:
         """Return the raw `(dim,)` row of an RGB image."""

@@ -87,8 +87,7 @@ class AtomList:
             return {}
         atoms, places, shares, captions, pairs = self._tops
         own = np.flatnonzero(np.isin(atoms, shown))
-        texts = captions.take(pa.array(places[own]))
-        fit = with_all(texts, words, False) * shares[own] + 2 * with_all(texts, words, True)
+        fit = _fit_of_captions(captions.take(pa.array(places[own])), slice(None), shares[own], words)
         best = own[np.argsort(fit, kind="stable")][np.sort(fit) > 0]
         return dict(zip(atoms[best].tolist(), pairs[best].tolist(), strict=True))  # of an atom's, the last stays
 
@@ -132,9 +131,9 @@ class AtomList:
         """`(atoms,)`: 0 where nothing has all words; in (0, 1] parts of words, 1.5 the label, in (2, 3] whole words."""
         atoms, places, shares, captions, _ = self._tops
         fit = np.zeros(len(self._classes))
-        for whole in (False, True):
-            found = with_all(captions, words, whole)[places]
-            np.maximum.at(fit, atoms[found], shares[found] + 2 * whole)
+        of_captions = _fit_of_captions(captions, places, shares, words)
+        found = of_captions > 0
+        np.maximum.at(fit, atoms[found], of_captions[found])
         in_label = with_all(self._labels, words, True)
         fit[in_label] = np.maximum(fit[in_label], _IN_LABEL)
         return fit
@@ -153,6 +152,13 @@ _COLUMNS = (
 def searched_words(query: str) -> list[str]:
     """Return the words of a search, in lower case; what has no letters and no digits is taken as it is."""
     return list(dict.fromkeys(_WORD.findall(query.lower()) or query.lower().split()))
+
+
+def _fit_of_captions(
+    captions: pa.Array, places: _Ints | slice, shares: npt.NDArray[np.float64], words: list[str]
+) -> npt.NDArray[np.float64]:
+    """`(n,)` of pairs, by their captions' places: 0 without all words, the share for parts, whole ones 2 more."""
+    return with_all(captions, words, False)[places] * shares + 2.0 * with_all(captions, words, True)[places]
 
 
 def with_all(texts: pa.Array | pa.ChunkedArray, words: list[str], whole: bool) -> npt.NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from isoenergy.explorer.pictures import ImageBytes, OfSource, OfStore, Pictures
 from isoenergy.explorer.web_page import Access, web_page
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.given_saes import given_saes
+from isoenergy.storage.files import last_part
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.picture_columns import given_images
 
@@ -100,11 +101,7 @@ def named_saes(saes: Sae | Sequence[Sae] | Mapping[str, Sae] | FittedSaes) -> di
     found: dict[str, SparseAutoencoder] = {}
     for sae in given:
         for each in [sae] if isinstance(sae, SparseAutoencoder) else given_saes([str(sae)]):
-            name = (
-                f"beta-{each.config.beta:g}"
-                if isinstance(each, SparseAutoencoder)
-                else each.rstrip("/").rpartition("/")[2]
-            )
+            name = f"beta-{each.config.beta:g}" if isinstance(each, SparseAutoencoder) else last_part(each)
             if name in found:
                 name = f"{name}-{len(found) + 1}"
             found[name] = _loaded(each)

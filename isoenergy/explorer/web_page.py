@@ -264,16 +264,20 @@ def _finite(value: Any) -> Any:
 
 def _count(request: Request, name: str, otherwise: int) -> int:
     given = request.query_params.get(name, str(otherwise))
-    if not given.isascii() or not given.isdecimal() or len(given) > 9:
-        raise InputError(f"{name} must be a whole number, got {given[:40]!r}")
-    return int(given)
+    return _whole(given, f"{name} must be a whole number, got {given[:40]!r}")
 
 
 def _of_atom(request: Request) -> tuple[str | None, int]:
     atom = request.path_params["atom"]
-    if not atom.isascii() or not atom.isdecimal() or len(atom) > 9:
-        raise InputError(f"there is no atom {atom[:40]!r}; atoms are whole numbers from 0")
-    return request.query_params.get("sae"), int(atom)
+    number = _whole(atom, f"there is no atom {atom[:40]!r}; atoms are whole numbers from 0")
+    return request.query_params.get("sae"), number
+
+
+def _whole(given: str, otherwise: str) -> int:
+    """Return what digits say; raises InputError, which says `otherwise`, for anything else."""
+    if not given.isascii() or not given.isdecimal() or len(given) > 9:
+        raise InputError(otherwise)
+    return int(given)
 
 
 def _page_files() -> dict[str, bytes]:

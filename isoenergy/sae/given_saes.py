@@ -8,7 +8,7 @@ from fsspec import AbstractFileSystem
 from isoenergy.sae.fetching import HUB
 from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE
-from isoenergy.storage.files import open_filesystem
+from isoenergy.storage.files import last_part, open_filesystem
 
 DONE_FILE = "done.json"
 """What `isoenergy train` leaves in its output when it has ended: the SAEs' names, in their order."""
@@ -28,7 +28,7 @@ def _given(uri: str) -> list[str]:
     filesystem, root = open_filesystem(uri)
     if not filesystem.isdir(root) or filesystem.exists(f"{root}/{CONFIG_FILE}"):
         return [uri]
-    children = {path.rstrip("/").rpartition("/")[2] for path in filesystem.ls(root, detail=False)}
+    children = {last_part(path) for path in filesystem.ls(root, detail=False)}
     first = [name for name in _trained_together(filesystem, root) if name in children]
     there = [*first, *sorted(children - set(first))]
     saes = [name for name in there if _is_sae(filesystem, f"{root}/{name}")]

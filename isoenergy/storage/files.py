@@ -49,6 +49,11 @@ def without_secrets(uri: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
+def last_part(uri: str) -> str:
+    """Return the name of a file or folder at a path or URI."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
 def file_digest(filesystem: AbstractFileSystem, path: str) -> str:
     """Return a digest of the file's size and of its first and last 64 KiB: it changes when the file is rewritten."""
     return _content_digest(filesystem, path, filesystem.size(path))

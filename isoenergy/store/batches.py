@@ -90,7 +90,7 @@ class PairBatches:
     data: str = ""
 
     def __post_init__(self) -> None:
-        require_batches(int(self.order.starts[-1]), self.order.batch_pairs, self.workers)
+        require_batches(self.order.pairs, self.order.batch_pairs, self.workers)
 
     @classmethod
     def of_arrays(

@@ -55,12 +55,17 @@ class PairOrder:
     """Pairs among which the order is random: what is in memory at a time, over all workers."""
 
     def __post_init__(self) -> None:
-        require_batches(int(self.starts[-1]), self.batch_pairs, 1)
+        require_batches(self.pairs, self.batch_pairs, 1)
+
+    @property
+    def pairs(self) -> int:
+        """Those of all shards, also of a last, short batch."""
+        return int(self.starts[-1])
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return int(self.starts[-1]) // self.batch_pairs
+        return self.pairs // self.batch_pairs
 
     @property
     def window_steps(self) -> int:
@@ -73,7 +78,7 @@ class PairOrder:
         steps = min(self.window_steps, self.steps - begin)
         random = np.random.default_rng((self.seed, epoch))
         shards = random.permutation(len(self.starts) - 1)
-        opening = random.integers(self.starts[-1])
+        opening = random.integers(self.pairs)
         edges = self._lane_edges()
         columns = []
         for lane, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -82,7 +87,7 @@ class PairOrder:
             line = np.arange(begin * (high - low), (begin + steps) * (high - low)) + self.steps * low
             shuffled = np.random.default_rng((self.seed, epoch, number, lane)).permutation(line)
             columns.append(shuffled.reshape(steps, high - low)[:, max(first - low, 0) : last - low])
-        line = (np.concatenate(columns, axis=1) + opening) % self.starts[-1]
+        line = (np.concatenate(columns, axis=1) + opening) % self.pairs
         return numbers_along(self.starts, shards, line)
 
     def _lane_edges(self) -> list[int]:

@@ -50,8 +50,9 @@ class EmbeddingStore(StoreContents):
         try:
             manifest = Manifest.from_json(filesystem.cat_file(f"{root}/manifest.json").decode())
         except (FileNotFoundError, NotADirectoryError) as error:
-            is_there = "it is a file" if filesystem.exists(root) else "nothing is there"
-            why = "it has no manifest.json" if filesystem.isdir(root) else is_there
+            why = "it has no manifest.json" if filesystem.isdir(root) else "nothing is there"
+            if filesystem.isfile(root):
+                why = "it is a file"
             raise InputError(
                 f"{uri} is not an embedding store: {why}; make one of pairs with `isoenergy embed`, or of embeddings "
                 f"with `isoenergy import`"

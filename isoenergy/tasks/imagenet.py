@@ -11,7 +11,7 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
-from isoenergy.storage.files import open_filesystem
+from isoenergy.storage.files import last_part, open_filesystem
 
 _PARTS = ("train", "val")
 
@@ -53,7 +53,7 @@ def read_image_classes(uri: str, names: str = "", most_a_class: int = 0) -> Imag
     folders = sorted(
         name
         for entry in filesystem.ls(root, detail=True)
-        if entry["type"] == "directory" and not (name := _last(entry["name"])).startswith(".")
+        if entry["type"] == "directory" and not (name := last_part(entry["name"])).startswith(".")
     )
     if len(folders) < 2:
         raise InputError(
@@ -76,7 +76,7 @@ def read_image_classes(uri: str, names: str = "", most_a_class: int = 0) -> Imag
 
 
 def _images(filesystem: AbstractFileSystem, folder: str) -> list[tuple[str, int]]:
-    entries = ((_last(entry["name"]), entry) for entry in filesystem.ls(folder, detail=True))
+    entries = ((last_part(entry["name"]), entry) for entry in filesystem.ls(folder, detail=True))
     return sorted(
         (name, entry.get("size") or 0)
         for name, entry in entries
@@ -112,7 +112,3 @@ def _from_json(parsed: Any, folders: list[str]) -> dict[str, str]:
 def _from_lines(text: str) -> dict[str, str]:
     parted = (line.strip().partition(" ") for line in text.replace("\t", " ").splitlines())
     return {folder: names.partition(",")[0].strip() for folder, _, names in parted if folder}
-
-
-def _last(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2]

@@ -86,7 +86,6 @@ def fitted_files(
             f"{config.sae} has a dictionary for each modality, and no one space in which there would be a gap; write "
             f"codes, reconstructed and original"
         )
-    assert isinstance(sae, SparseAutoencoder)
     if (carried := carried_by(config.sae)) is not None:
         reference = sae_reference(config.sae, sae)
         configs = {

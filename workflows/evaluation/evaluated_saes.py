@@ -14,7 +14,7 @@ from isoenergy.evaluation.measured_rows import (
 from isoenergy.sae.fetching import HUB
 from isoenergy.sae.joint import Autoencoder
 from isoenergy.sae.sae_config import FITTED_FILE
-from isoenergy.storage.files import absolute_uri
+from isoenergy.storage.files import absolute_uri, last_part
 
 
 def carried_by_all(saes: Mapping[str, Autoencoder]) -> Carried | str:
@@ -46,11 +46,6 @@ def sae_reference(uri: str, sae: Autoencoder) -> SaeReference:
     return SaeReference(uri if uri.startswith(HUB) else absolute_uri(uri), digest)
 
 
-def sae_name(uri: str) -> str:
-    """Return the last part of an SAE's URI."""
-    return uri.rstrip("/").rsplit("/", 1)[-1]
-
-
 def step_prefix(sae: SaeReference) -> str:
     """Return the first part of the names of an SAE's steps."""
-    return f"{sae_name(sae.uri)}-{sae.digest[:6]}"
+    return f"{last_part(sae.uri)}-{sae.digest[:6]}"

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from isoenergy.errors import InputError
-from isoenergy.storage.files import without_secrets
+from isoenergy.storage.files import last_part, without_secrets
 from workflows.cluster.ray_internals import job_metadata
 from workflows.tracking import heartbeat
 from workflows.tracking.code_version import DIRTY, git_commit
@@ -103,7 +103,7 @@ class Run:
         uri = without_secrets(store_uri)
         scheme, separator, _ = uri.partition("://")
         data = Dataset(
-            name=uri.rstrip("/").rpartition("/")[2],
+            name=last_part(uri),
             digest=fingerprint[:_LONGEST_DIGEST],
             source_type=scheme if separator and scheme != "file" else "local",
             source=json.dumps({"uri": uri}),

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isoenergy.errors import InputError
+from isoenergy.report.evaluation_file import read_evaluation
 from isoenergy.report.page.modalities_page import KIND, modalities_page
 from isoenergy.report.page.pairs_page import pairs_page
 from isoenergy.report.page.rendering import Page
 from isoenergy.report.page.shown_pictures import GivenPictures, with_given_pictures
-from isoenergy.storage import strict_json
-from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
+from isoenergy.storage.files import open_filesystem, write_atomically
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,30 +41,6 @@ def write_report(evaluation: str, output: str, images: str = "") -> list[str]:
     except OSError as error:
         raise InputError(f"{output} cannot be written ({error}); give an output that can") from error
     return list(files)
-
-
-def read_evaluation(evaluation: str) -> dict[str, Any]:
-    """Return what an `evaluation.json` holds, a path or an fsspec URL.
-
-    Raises InputError if there is no such file, or if it is another.
-    """
-    filesystem, file = open_filesystem(evaluation)
-    given = without_secrets(evaluation)
-    try:
-        summary = strict_json.loads(filesystem.cat_file(file).decode())
-    except InputError:  # the storage does not answer
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"there is no {given}; run `isoenergy evaluate` first and give its evaluation.json") from error
-    except OSError as error:
-        raise InputError(f"{given} cannot be read ({error.strerror or error}); give an evaluation.json") from error
-    except ValueError:  # no JSON
-        summary = None
-    store = summary.get("store") if isinstance(summary, dict) else None
-    if not (isinstance(store, dict) and {"uri", "fingerprint"} <= store.keys() and "saes" in summary):
-        raise InputError(f"{given} is no evaluation.json of `isoenergy evaluate`; give one that it wrote")
-    found: dict[str, Any] = summary
-    return found
 
 
 def _page_of(summary: dict[str, Any], evaluation: str, images: str) -> Page:
