@@ -7,6 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isoenergy.store import EmbeddingStore
+from isoenergy.store.vector_sources import open_vectors
+from workflows.training.vector_stores import VectorCopy
+
 WIDTH = 16
 
 
@@ -34,3 +38,15 @@ def write_clip_retrieval(folder: Path, counts: Sequence[int], dtype: str = "floa
         pq.write_table(pa.table(columns), folder / f"metadata/metadata_{number}.parquet")
         first += rows
     return folder
+
+
+def stored(source: str | Path, tmp_path: Path, key: str = "", **settings: bool) -> EmbeddingStore:
+    return VectorCopy(open_vectors(str(source), (), key), str(tmp_path / "store"), **settings).run()
+
+
+def columns(store: EmbeddingStore) -> pa.Table:
+    return pa.concat_tables([store.read_unit(record.unit) for record in store.commits])
+
+
+def rows_of(table: pa.Table, name: str) -> np.ndarray:
+    return np.stack([np.asarray(row) for row in table[name].to_pylist()])
