@@ -43,7 +43,6 @@ def pareto_figure(findings: Findings) -> Figure:
         panels[0].scatter([], [], marker=mark, color="#777777", label=name)
     if marks:
         figure.legend(frameon=False, fontsize=8, loc="outside right center")
-    figure.draw_without_rendering()
     for axes, pair in zip(panels, pairs, strict=True):
         labels = [f"{'recommended: ' * (trial is findings.recommended)}β = {trial.beta:g}" for trial in findings.front]
         label_points(axes, [_point(findings, trial, pair) for trial in findings.front], labels)

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from isoenergy.report.figures.shared import lay_out
+
 Floats = npt.NDArray[np.float64]
 
 Box = tuple[float, float, float, float]
@@ -30,7 +32,7 @@ def label_points(
     """
     figure = axes.get_figure(root=True)
     assert figure is not None  # a panel without a figure cannot be drawn
-    figure.draw_without_rendering()
+    lay_out(figure)
     scale = 72 / figure.dpi
     places: Floats = axes.transData.transform(points) * scale
     box = np.array(axes.bbox.extents) * scale

@@ -29,6 +29,16 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def lay_out(figure: Figure) -> None:
+    """Move the panels to where they stay: once for all kinds of file, and without the drawing that savefig does for it.
+
+    What is added later and counts in a layout finds no room.
+    """
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)  # after "none", each kind is drawn twice
+
+
 def single_panel(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     """Return a figure with one plain panel."""
     figure = Figure(figsize=(width, height), layout="constrained")
