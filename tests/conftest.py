@@ -1,8 +1,8 @@
 """What tests of several folders share, and which of them one process runs after the other.
 
 What a session has one of (Ray, an MLflow server, a browser; SeaweedFS) is used by tests of one process each, which
-begin with it; the tests of any other file stay together, for the sake of what they make once. What imports much is
-imported where it is used.
+begin with it, and it ends with the last of them; the tests of any other file stay together, for the sake of what they
+make once. What imports much is imported where it is used.
 """
 
 import json
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isoenergy.bundled import BUNDLED_PAIRS
+from tests.group_services import SERVICES, group_of
 from tests.pairs.made_up_pairs import RowsWriter, written_rows
 
 if TYPE_CHECKING:
@@ -45,6 +46,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         places[item] = max(map(groups.index, used), default=len(groups) - 1)
         item.add_marker(pytest.mark.xdist_group(groups[places[item]] or item.location[0]))
     items.sort(key=places.__getitem__)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End what a group has one of with its last test."""
+    yield
+    if nextitem is None or group_of(nextitem) != group_of(item):
+        SERVICES.close()
+
+
+def pytest_sessionfinish() -> None:
+    """End it also where the tests have been interrupted."""
+    SERVICES.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,10 +5,12 @@ else reach what an earlier test had there. It is not waited for: a test that mak
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from isoenergy.storage import s3_patience
+from tests.group_services import SERVICES
 from tests.s3.proxy import FaultProxy
 from tests.s3.seaweedfs import S3Server, seaweedfs
 
@@ -16,30 +18,27 @@ _STARTS = 3
 
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    for attempt in range(_STARTS):
-        try:
-            with seaweedfs(tmp_path_factory.mktemp("s3")) as server:
-                yield server
-            return
-        except OSError:  # another process may have taken a port
-            if attempt == _STARTS - 1:
-                raise
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> S3Server:
+    for _ in range(_STARTS - 1):
+        with suppress(OSError):  # another process may have taken a port
+            return SERVICES.enter_context(seaweedfs(tmp_path_factory.mktemp("s3")))
+    return SERVICES.enter_context(seaweedfs(tmp_path_factory.mktemp("s3")))
 
 
 @pytest.fixture(scope="session")
-def running_proxy(seaweed: S3Server) -> Iterator[FaultProxy]:
+def running_proxy(seaweed: S3Server) -> FaultProxy:
     proxy = FaultProxy(seaweed.endpoint)
-    with proxy.running(), pytest.MonkeyPatch.context() as environment:
-        leading = {"AWS_ENDPOINT_URL": proxy.url, s3_patience.VARIABLE: "0"}
-        for name, value in (seaweed.environment | leading).items():
-            environment.setenv(name, value)
-        yield proxy
+    SERVICES.enter_context(proxy.running())
+    environment = SERVICES.enter_context(pytest.MonkeyPatch.context())
+    leading = {"AWS_ENDPOINT_URL": proxy.url, s3_patience.VARIABLE: "0"}
+    for name, value in (seaweed.environment | leading).items():
+        environment.setenv(name, value)
+    return proxy
 
 
 @pytest.fixture(scope="session")
 def s3(seaweed: S3Server, running_proxy: FaultProxy) -> S3Server:  # noqa: ARG001
-    """A server for the session; the environment leads to it, also that of processes started later."""
+    """One server for all tests that ask for it; the environment leads to it, also that of processes started later."""
     return seaweed
 
 

@@ -1,10 +1,11 @@
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from isoenergy.store import EmbeddingStore
+from tests.group_services import SERVICES
 from tests.pairs.made_up_pairs import written_rows
 from tests.workflows.cluster.own_ray import joined_ray
 from tests.workflows.embedding_stores import settings_of
@@ -14,10 +15,9 @@ from workflows.embed import EmbedConfig
 
 
 @pytest.fixture(scope="session")
-def on_ray() -> Iterator[None]:
-    """One Ray for all tests of the session."""
-    with joined_ray():
-        yield
+def on_ray() -> None:
+    """One Ray for all tests that ask for it."""
+    SERVICES.enter_context(joined_ray())
 
 
 @pytest.fixture
@@ -43,10 +43,9 @@ def undisturbed(on_ray: None, four_files: Path) -> EmbeddingStore:  # noqa: ARG0
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """One MLflow server for all tests of the session; whoever kills it starts it again."""
-    with MlflowServer(tmp_path_factory.mktemp("mlflow")).running() as server:
-        yield server
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> MlflowServer:
+    """One MLflow server for all tests that ask for it; whoever kills it starts it again."""
+    return SERVICES.enter_context(MlflowServer(tmp_path_factory.mktemp("mlflow")).running())
 
 
 @pytest.fixture
