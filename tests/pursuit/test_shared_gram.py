@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.pursuit import gram_matrix, matching_pursuit
 from isoenergy.pursuit.shared_gram import SharedGram
+from tests.node_processes import run_processes
 
 SIZES = [1, 255, 256, 257, 1100]
 
@@ -37,7 +37,7 @@ def work(rank: int, workers: int, folder: str) -> None:
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_it_is_the_gram_matrix_and_leaves_no_descriptor_behind(workers: int, tmp_path: Path) -> None:
-    mp.spawn(work, (workers, str(tmp_path)), nprocs=workers)
+    run_processes(work, (workers, str(tmp_path)), workers)
 
 
 def test_a_process_alone_computes_all_of_it() -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from fsspec.implementations.local import LocalFileSystem
-from torch.multiprocessing.spawn import spawn
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
@@ -20,6 +19,7 @@ from isoenergy.store import EmbeddingStore, PairBatches, PairIndex
 from isoenergy.store import row_sources as pair_rows
 from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import ArrayRows, ShardRows, open_rows
+from tests.node_processes import run_processes
 from tests.store.small_store import DIM
 from tests.store.stores import rewrite, with_column, with_row, write_store
 
@@ -207,7 +207,7 @@ def descriptors() -> list[str]:
 
 def run_node(folder: Path, said: Path, workers: int) -> list[dict[str, Any]]:
     said.mkdir()
-    spawn(one_of_a_node, (workers, str(folder), str(said)), nprocs=workers)
+    run_processes(one_of_a_node, (workers, str(folder), str(said)), workers)
     return [json.loads((said / f"{rank}.json").read_text()) for rank in range(workers)]
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from isoenergy.sae.group import SaeGroup
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, ReLU, TopK
 from isoenergy.store.batches import PairBatches
 from isoenergy.training.trainer import Metrics, Trainer, TrainingConfig
+from tests.node_processes import run_processes
 
 DIM, BATCH = 16, 20  # 20 pairs: 7, 7 and 6 for three workers
 CONFIG = TrainingConfig(
@@ -113,7 +113,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     """How many processes there were, and what they came to."""
     workers, folder = request.param, tmp_path_factory.mktemp("together")
-    mp.spawn(work, (workers, folder), nprocs=workers)
+    run_processes(work, (workers, folder), workers)
     return workers, folder
 
 
