@@ -29,7 +29,7 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable, given: GivenPicture
 
     summary: what `evaluation.json` holds. table: reads a Parquet file of the evaluation. given: where pictures are
     that the evaluation does not have.
-    Raises KeyError if it holds less.
+    Raises KeyError if it holds less, InputError if pictures are given and no pair has one.
     """
     if lacking := _HELD - set(summary):  # before any figure is drawn
         raise KeyError(*sorted(lacking))
@@ -68,6 +68,8 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable, given: GivenPicture
         "explorer": Explorer.of(real, names, table),
         "steps": step_rows(summary["graph"]),
     }
+    if given is not None:
+        given.counted()  # raises if no pair has a picture: before figures are drawn
     page = environment(naming).get_template("pairs.html")
     html = page.render(summary=summary, labels=names, nulls=[sae for sae in saes if is_null(sae)], **sections)
     drawings = {drawing.name: drawing for drawing in (gaps, *by_beta, *tasks.drawings)}
