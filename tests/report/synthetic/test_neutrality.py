@@ -75,7 +75,7 @@ def test_at_a_half_a_large_beta_makes_bimodal_energy_out_of_nothing_and_a_small_
         measure_recovery(
             RecoveryConfig(data, seed, (0.0, 1e-4, 2e-2), 28, 4, 40, 100, learning_rate=3e-3), {}, tmp_path / str(seed)
         )
-        for seed in range(3)
+        for seed in range(2)
     ]
     trained = SeedResults(0.5, "matching-pursuit", "masked-cosine", seeds)
     small, large = neutrality(trained, [trained])
