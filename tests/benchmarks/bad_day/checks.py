@@ -21,6 +21,8 @@ from workflows.tracking.mlflow_runs import EXPERIMENT
 
 _SECONDS_TO_END = 180.0
 _ROUNDING = 2e-3
+_MADE = ("store", "saes", "searches", "evaluation")
+"""What the stages make, each in a run of its own."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,9 @@ def statuses(services: Services, passes: list[Pass], trials: int) -> list[str]:
     ]
     for one in passes:
         its = [run for run in runs if run.data.tags.get("isoenergy_output", "").startswith(f"{one.place}/")]
-        names = Counter(run.data.tags["mlflow.runName"] for run in its)
-        if names != Counter(["embed", "train", "search", "evaluate"]):
-            said.append(f"MLflow: {one.name} has the runs {dict(names)}")
+        made = Counter(run.data.tags["isoenergy_output"].removeprefix(f"{one.place}/").partition("/")[0] for run in its)
+        if made != Counter(_MADE):
+            said.append(f"MLflow: {one.name} has runs of {dict(made)}, not one of each of {', '.join(_MADE)}")
         below = {run.info.run_id for run in its}
         count = sum(run.data.tags.get("mlflow.parentRunId") in below for run in runs)
         if count != trials:
