@@ -1,6 +1,7 @@
 """What was applied, as a Lance dataset: the table of a LanceDB database in a folder."""
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,14 +23,16 @@ def require_lance(output: str) -> None:
 
 
 def write_dataset(store: EmbeddingStore, output: str) -> None:
-    """Write all shards of a store into `OUTPUT/lance/pairs.lance`, one after the other, unless it holds just these."""
+    """Write all shards of a store into `OUTPUT/lance/pairs.lance`, one after the other, unless it holds just these.
+
+    It is written beside and gets its name at the end: what has the name is whole, whenever a run is killed.
+    Raises InputError if it cannot be written.
+    """
     import lance
 
     path = Path(output.removeprefix("file://")) / FOLDER / f"{TABLE}.lance"
-    if path.exists():
-        there = lance.dataset(str(path)).schema.metadata or {}
-        if there.get(_FINGERPRINT) == store.fingerprint.encode():
-            return
+    if _holds(path, store.fingerprint):
+        return
     first = store.shards.table(store.commits[0].shard)
     schema = first.schema.with_metadata({_FINGERPRINT: store.fingerprint.encode()})
 
@@ -38,5 +41,35 @@ def write_dataset(store: EmbeddingStore, output: str) -> None:
             if record.embedded:
                 yield from store.shards.table(record.shard).replace_schema_metadata(schema.metadata).to_batches()
 
-    path.parent.mkdir(exist_ok=True)
-    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches()), str(path), mode="overwrite")
+    unfinished = path.with_name(f".{TABLE}.unfinished")
+    try:
+        _remove(unfinished)
+        path.parent.mkdir(exist_ok=True)
+        lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches()), str(unfinished))
+        _remove(path)
+        unfinished.rename(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error}); all else is there: make room or mend this, and run the same command "
+            f"again"
+        ) from error
+
+
+def _holds(path: Path, fingerprint: str) -> bool:
+    """Return whether a dataset is there that was made of the store of a fingerprint, with all of its files."""
+    import lance
+
+    if not path.is_dir():
+        return False
+    try:
+        dataset = lance.dataset(str(path))
+    except (ValueError, OSError):  # it has no version that can be read
+        return False
+    files = (file.path for fragment in dataset.get_fragments() for file in fragment.data_files())
+    made_of = (dataset.schema.metadata or {}).get(_FINGERPRINT)
+    return made_of == fingerprint.encode() and all((path / "data" / file).is_file() for file in files)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
