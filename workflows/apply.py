@@ -70,12 +70,14 @@ def run(
     manifest = _manifest(config, store, source, application, fitted)
     held = writer.holds(manifest)
     committed = writer.committed() if held else {}
-    tasks = _tasks(config, store, committed)
+    layouts = _layout_files(config, output, store, source, application)
+    tasks = _tasks(config, store, committed, layouts)
     if LANCE in config.laid_out:
         require_lance(output)
-    work = UnitWork(application, source, writer, _layout_files(config, output, store, source, application))
+    work = UnitWork(application, source, writer, layouts)
     pairs = sum(task.record.pairs_in("all") for task in tasks)
-    probed = engine.call(partial(probe, work, tasks[0], pairs)) if config.dry_run and tasks else None
+    new = [task for task in tasks if not task.laid_out_again]
+    probed = engine.call(partial(probe, work, new[0], pairs)) if config.dry_run and new else None
     print(plan(config.sae, store, work, tasks, placement, fitted.text, probed))
     if config.dry_run:
         return None
@@ -83,6 +85,8 @@ def run(
         fitted.keep(output)
     writer.begin(manifest, StoreWriter(store.uri).known_files())
     with alone_in(output), mlflow_runs.stage("apply", config, config.output, parent) as stage:
+        if layouts is not None:
+            layouts.begin()
         stage.tags({"store_fingerprint": store.fingerprint, "sae_digest": sae.digest})
         stage.dataset(store.uri, store.fingerprint, "application")
         measures = _Measures()
@@ -116,7 +120,8 @@ def _layout_files(
     if not of_units:
         return None
     atoms = application.sae.config.atoms
-    return LayoutFiles(output, of_units, source.modalities, application.vectors, atoms, len(store.commits))
+    units = tuple(record.unit for record in store.commits)
+    return LayoutFiles(output, of_units, source.modalities, application.vectors, atoms, units)
 
 
 @dataclass
@@ -229,18 +234,23 @@ def _manifest(
     )
 
 
-def _tasks(config: ApplyConfig, store: EmbeddingStore, committed: dict[str, CommitRecord]) -> list[UnitTask]:
-    """What is to be done: what the output lacks, and what was written again in the store since."""
+def _tasks(
+    config: ApplyConfig, store: EmbeddingStore, committed: dict[str, CommitRecord], layouts: LayoutFiles | None
+) -> list[UnitTask]:
+    """What is to be done: what the output lacks, what was written again in the store since, and lost layouts' files."""
     units = {record.unit for record in store.commits}
     if others := sorted(set(committed) - units):
         raise InputError(
             f"{config.output} holds units that are not in {config.store}, such as {others[0]}; give another --output"
         )
     tasks = []
+    lacking = layouts.lacking() if layouts is not None and committed else set()
     for number, record in enumerate(store.commits):
         done = committed.get(record.unit)
         if done is None or done.file_digest != record.shard_sha256:
             tasks.append(UnitTask(record, done, number))
+        elif number in lacking:
+            tasks.append(UnitTask(record, done, number, laid_out_again=True))
     return tasks
 
 

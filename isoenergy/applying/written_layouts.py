@@ -1,7 +1,8 @@
 """What is written of each unit beside its Parquet, for tools that read none: `.npy` folders, CSR matrices."""
 
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +12,14 @@ from scipy import sparse
 
 from isoenergy.applying.written_choices import CODES
 from isoenergy.errors import InputError
-from isoenergy.storage.files import open_filesystem, write_atomically
+from isoenergy.storage.files import last_part, open_filesystem, write_atomically
 
 NPY, CSR, LANCE = "npy", "csr", "lance"
 LAYOUTS = (NPY, CSR, LANCE)
 _FOLDERS = {"image": "img_emb"}
 _KEY = "image_path"
 """What clip-retrieval calls a key."""
+_UNITS_FILE = "layouts.json"
 
 
 def parse_layouts(text: str, writes: Sequence[str], columns: Sequence[str] = ()) -> tuple[str, ...]:
@@ -44,7 +46,8 @@ class LayoutFiles:
     """Where they go. It may be sent to other processes.
 
     npy: `npy/WAY/img_emb/img_emb_N.npy`, `text_emb/…` and `metadata/metadata_N.parquet`, as clip-retrieval has them, N
-    being the unit's number. csr: `csr/MODALITY_N.npz`, as `scipy.sparse.load_npz` reads them.
+    being the unit's number. csr: `csr/MODALITY_N.npz`, as `scipy.sparse.load_npz` reads them. `layouts.json` says which
+    unit has which number: a source that grows may have new ones between others.
     """
 
     uri: str
@@ -52,20 +55,53 @@ class LayoutFiles:
     modalities: tuple[str, ...]
     vectors: tuple[str, ...]
     atoms: int
-    units: int
+    units: tuple[str, ...]
+    """Names of the source's units: their places here are their numbers."""
+
+    def lacking(self) -> set[int]:
+        """Return the numbers of the units that lack a file, or have one under another number."""
+        if self._numbered() != list(self.units):
+            return set(range(len(self.units)))
+        names = [self._names(number) for number in range(len(self.units))]
+        folders = {name.rpartition("/")[0] for name in names[0].values()}
+        there = {name for folder in folders for name in self._listing(folder)}
+        return {number for number, files in enumerate(names) if not there.issuperset(files.values())}
+
+    def begin(self) -> None:
+        """Keep which unit has which number; files that were made by other numbers are removed before."""
+        if self._numbered() == list(self.units):
+            return
+        for layout in LAYOUTS:
+            filesystem, path = open_filesystem(f"{self.uri}/{layout}")
+            if layout != LANCE and filesystem.exists(path):
+                filesystem.rm(path, recursive=True)
+        self._put(_UNITS_FILE, json.dumps(self.units, indent=0).encode())
 
     def write(self, number: int, shard: pa.Table) -> None:
         """Write a unit's files anew, from its shard as it is stored."""
-        name = str(number).zfill(len(str(max(self.units - 1, 0))))
+        names = self._names(number)
         if NPY in self.layouts:
-            self._write_arrays(name, shard)
+            self._write_arrays(names, shard)
         if CSR in self.layouts:
             for modality in self.modalities:
                 stream = io.BytesIO()
                 sparse.save_npz(stream, self._matrix(shard, modality))
-                self._put(f"csr/{modality}_{name}.npz", stream.getvalue())
+                self._put(names[CSR, modality], stream.getvalue())
 
-    def _write_arrays(self, name: str, shard: pa.Table) -> None:
+    def _names(self, number: int) -> dict[tuple[str, str], str]:
+        """The files of a unit, by CSR and modality, or by way and modality, with none for its metadata."""
+        name = str(number).zfill(len(str(max(len(self.units) - 1, 0))))
+        found = {}
+        for way in self.vectors if NPY in self.layouts else ():
+            for modality in self.modalities:
+                folder = _FOLDERS.get(modality, f"{modality}_emb")
+                found[way, modality] = f"npy/{way}/{folder}/{folder}_{name}.npy"
+            found[way, ""] = f"npy/{way}/metadata/metadata_{name}.parquet"
+        if CSR in self.layouts:
+            found |= {(CSR, modality): f"csr/{modality}_{name}.npz" for modality in self.modalities}
+        return found
+
+    def _write_arrays(self, names: Mapping[tuple[str, str], str], shard: pa.Table) -> None:
         made = {f"{modality}_{way}" for modality in self.modalities for way in (*self.vectors, "atoms", "coefficients")}
         others = [column for column in shard.column_names if column not in made]
         metadata = shard.select(others).rename_columns([_KEY if column == "key" else column for column in others])
@@ -73,13 +109,12 @@ class LayoutFiles:
         pq.write_table(metadata, table, compression="zstd")
         for way in self.vectors:
             for modality in self.modalities:
-                folder = _FOLDERS.get(modality, f"{modality}_emb")
                 column = shard[f"{modality}_{way}"]
                 rows = np.concatenate([np.empty(0, column.type.value_type.to_pandas_dtype()), *_flat(column)])
                 stream = io.BytesIO()
                 np.save(stream, rows.reshape(len(shard), column.type.list_size))
-                self._put(f"npy/{way}/{folder}/{folder}_{name}.npy", stream.getvalue())
-            self._put(f"npy/{way}/metadata/metadata_{name}.parquet", table.getvalue())
+                self._put(names[way, modality], stream.getvalue())
+            self._put(names[way, ""], table.getvalue())
 
     def _matrix(self, shard: pa.Table, modality: str) -> sparse.csr_array:
         if not len(shard):
@@ -89,6 +124,22 @@ class LayoutFiles:
         lengths = atoms.value_lengths().to_numpy()
         starts = np.concatenate([[0], lengths.cumsum()])
         return sparse.csr_array((numbers, atoms.flatten().to_numpy(), starts), shape=(len(shard), self.atoms))
+
+    def _numbered(self) -> list[str] | None:
+        """The units by the numbers of the files that are there; None if there are none."""
+        filesystem, path = open_filesystem(f"{self.uri}/{_UNITS_FILE}")
+        try:
+            units: list[str] = json.loads(filesystem.cat_file(path))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return units
+
+    def _listing(self, folder: str) -> list[str]:
+        filesystem, path = open_filesystem(f"{self.uri}/{folder}")
+        try:
+            return [f"{folder}/{last_part(name)}" for name in filesystem.ls(path, detail=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def _put(self, name: str, data: bytes) -> None:
         filesystem, path = open_filesystem(f"{self.uri}/{name}")

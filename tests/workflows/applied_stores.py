@@ -27,16 +27,18 @@ def write_sae(folder: Path, seed: int = 1) -> Path:
     return folder
 
 
-def fill_store(folder: Path, seed: int = 0) -> EmbeddingStore:
-    """Of five units, with a column that passes through."""
-    images, texts = planted_pairs(UNITS * ROWS, DIM, seed)
+def fill_store(
+    folder: Path, seed: int = 0, units: int = UNITS, file: str = "pairs.parquet", first: int = 0
+) -> EmbeddingStore:
+    """Of five units, or so many, the first ones there already, with a column that passes through."""
+    images, texts = planted_pairs(units * ROWS, DIM, seed)
     passed = pa.schema([("url", pa.string()), ("row", pa.int32())])
     manifest = dataclasses.replace(
-        MANIFEST, dim=DIM, units=UNITS, passed_through={field.name: str(field.type) for field in passed}
+        MANIFEST, dim=DIM, units=units, passed_through={field.name: str(field.type) for field in passed}
     )
     writer = StoreWriter(str(folder))
-    writer.begin(manifest, ["pairs.parquet"])
-    for start in range(0, UNITS * ROWS, ROWS):
+    writer.begin(manifest, [file])
+    for start in range(first * ROWS, units * ROWS, ROWS):
         rows = list(range(start, start + ROWS))
         keys = [f"{row:04d}" for row in rows]
         vectors = [
@@ -46,7 +48,7 @@ def fill_store(folder: Path, seed: int = 0) -> EmbeddingStore:
         table = pa.table(
             [*own, [f"https://a/{row}" for row in rows], rows], schema=shard_schema(DIM, "float16", passed)
         )
-        writer.commit(PairUnit("pairs.parquet", start, start + ROWS), "digest", table, REJECTED.empty_table())
+        writer.commit(PairUnit(file, start, start + ROWS), "digest", table, REJECTED.empty_table())
     return EmbeddingStore.open(str(folder))
 
 

@@ -51,6 +51,7 @@ def plan(
     application = work.application
     pairs = sum(task.record.pairs_in("all") for task in tasks)
     device = f"{placement.gpus_per_worker:g} GPU" if placement.gpus_per_worker else "a CPU"
+    again = sum(task.laid_out_again for task in tasks)
     norms = " of unit norm" * application.normalised
     lines = [
         f"store      {without_secrets(source.uri)}: {len(source):,} pairs, {', '.join(work.source.modalities)}",
@@ -59,6 +60,7 @@ def plan(
         f"fitted     {fitted}",
         f"output     {without_secrets(work.writer.uri)}",
         f"units      {len(source.commits):,}, of which {len(tasks):,} are to be done, with {pairs:,} pairs",
+        *([f"layouts    {again:,} of them are there, and get their files beside the Parquet again"] if again else []),
         f"resources  {min(placement.now, placement.most)} to {placement.most} workers on {device} each",
     ]
     if probed is not None and probed.pairs:

@@ -49,6 +49,8 @@ class UnitTask:
     replaced: CommitRecord | None
     number: int = 0
     """Its place among the units of the source."""
+    laid_out_again: bool = False
+    """Whether `replaced` stays, and only its files in other layouts are written."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +87,27 @@ class UnitWork:
         outcomes: list[UnitOutcome] = []
         with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
             written: deque[Future[UnitOutcome]] = deque()
-            for task, read in _ahead(reading, lambda task: _timed(lambda: self.source.read(task.record)), tasks):
+            for task, read in _ahead(reading, lambda task: _timed(lambda: self._read(task)), tasks):
                 outcome = UnitOutcome(task.record.unit)
                 try:
                     table, seconds = read.result()
                     start = time.perf_counter()
-                    shard, rejected = self.columns(table, task.record, grams)
+                    made = (table, None) if task.laid_out_again else self.columns(table, task.record, grams)
                     spent = {"read": seconds, "encode": time.perf_counter() - start}
                 except Exception as error:  # what a unit raises costs that unit alone
                     outcomes.append(replace(outcome, error=_said(task.record, "cannot be read or encoded", error)))
                     continue
                 outcome = replace(outcome, seconds=spent)
-                written.append(writing.submit(self._commit, task, shard, rejected, outcome))
+                written.append(writing.submit(self._commit, task, *made, outcome))
                 while len(written) > _AHEAD:
                     outcomes.append(written.popleft().result())
             outcomes += [each.result() for each in written]
         return outcomes
+
+    def _read(self, task: UnitTask) -> pa.Table:
+        if task.laid_out_again and task.replaced is not None:
+            return self.writer.read(task.replaced)[0]
+        return self.source.read(task.record)
 
     def columns(
         self, table: pa.Table, record: CommitRecord, grams: Mapping[str, Tensor | None]
@@ -120,14 +127,16 @@ class UnitWork:
         """Return the bytes of a shard as a file."""
         return len(parquet_bytes(shard))
 
-    def _commit(self, task: UnitTask, shard: pa.Table, rejected: pa.Table, outcome: UnitOutcome) -> UnitOutcome:
+    def _commit(self, task: UnitTask, shard: pa.Table, rejected: pa.Table | None, outcome: UnitOutcome) -> UnitOutcome:
         start = time.perf_counter()
         try:
             if self.layouts is not None:
                 self.layouts.write(task.number, shard)
-            # It has the source's name: that follows from file and first row.
-            unit = PairUnit(task.record.file, task.record.start, None)
-            made = self.writer.commit(unit, task.record.shard_sha256, shard, rejected, task.replaced)
+            made = task.replaced
+            if rejected is not None:
+                # It has the source's name: that follows from file and first row.
+                unit = PairUnit(task.record.file, task.record.start, None)
+                made = self.writer.commit(unit, task.record.shard_sha256, shard, rejected, task.replaced)
         except Exception as error:
             hopeless = isinstance(error, OSError) and error.errno in HOPELESS
             return replace(outcome, error=_said(task.record, "cannot be written", error), hopeless=hopeless)
