@@ -2,38 +2,41 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from math import ceil
-from typing import Any
 
 from tqdm import tqdm
 
 from isoenergy.applying.application import Application
+from isoenergy.applying.written_choices import CODES
 from isoenergy.applying.written_layouts import LANCE, LayoutFiles
 from isoenergy.errors import InputError
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.calibration import lacks_threshold
 from isoenergy.sae.given_saes import given_saes
-from isoenergy.sae.joint import Autoencoder
-from isoenergy.storage.files import absolute_uri, open_filesystem, without_secrets
+from isoenergy.sae.joint import Autoencoder, load_autoencoder
+from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.manifest import VECTORS, CommitRecord
 from isoenergy.store.schema import OWN_COLUMNS, stored_names
+from workflows.applying.applying_begun import require_as_begun
 from workflows.applying.applying_engines import ApplyingEngine, ApplyingOnRay, Bundle
-from workflows.applying.applying_fit import FittedFiles, fitted_files
+from workflows.applying.applying_fit import fitted_files, require_classes
 from workflows.applying.applying_plan import plan, probe
 from workflows.applying.applying_units import STAGES, Source, UnitOutcome, UnitTask, UnitWork
 from workflows.applying.lance_dataset import require_lance, write_dataset
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.evaluation.evaluated_saes import sae_reference
-from workflows.evaluation.foreign_saes import load_calibrated
+from workflows.evaluation.foreign_saes import calibrated
 from workflows.settings.apply_settings import ApplyConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import require_writable
-from workflows.training.vector_stores import store_of
+from workflows.training.vector_stores import GivenStore
 
 _PAIRS_A_TASK = 16_384
 _TASKS_A_WORKER = 4
@@ -51,29 +54,30 @@ def run(
     """
     config = replace(config, sae=_one_sae(config.sae))
     output = absolute_uri(config.output)
-    place = store_of(config.store, config.modalities, output, config.skip_bad_rows, config.dry_run)
-    store = EmbeddingStore.open(place)
-    store.require_complete()
-    if store.uri.rstrip("/") == output.rstrip("/"):
+    given = GivenStore.at(config.store, config.modalities, output, config.skip_bad_rows)
+    if given.uri.rstrip("/") == output.rstrip("/"):
         raise InputError(f"{config.output} is the store itself; give another --output")
-    sae = load_calibrated(config.sae, store)
-    source = Source(store.shards, _modalities(config, sae, store), _columns(config, store.manifest))
+    writer, sae = StoreWriter(output), load_autoencoder(config.sae)
+    begun = _require_possible(config, sae, given.manifest(), writer)
+    store = EmbeddingStore.open(given.made(config.dry_run))
+    store.require_complete()
+    sae = calibrated(sae, config.sae, store)
+    source = Source(store.shards, _modalities(config, sae, store.manifest), _columns(config, store.manifest))
     if not config.dry_run:
         require_writable(output)
     engine = engine or ApplyingOnRay(60 * config.patience)
     placement = engine.place(config.workers, config.gpus_per_worker)
-    writer = StoreWriter(output)
-    fitted = fitted_files(config, sae, store, _applied(output), engine)
+    fitted = fitted_files(config, sae, store, begun.applied if begun else {}, engine)
     application = Application.fitted(
         sae, config.writes, config.dtype, config.normalise, *fitted.load(), seed=config.seed
     )
-    manifest = _manifest(config, store, source, application, fitted)
-    held = writer.holds(manifest)
-    committed = writer.committed() if held else {}
+    of = {"fitted": fitted.digest, "fitted_on": fitted.source}
+    manifest = replace(_manifest(config, store.uri, store.manifest, sae, of), units=len(store.commits))
+    if begun is not None:
+        require_as_begun(config.output, begun, manifest)
+    committed = writer.committed() if begun is not None else {}
     layouts = _layout_files(config, output, store, source, application)
     tasks = _tasks(config, store, committed, layouts)
-    if LANCE in config.laid_out:
-        require_lance(output)
     work = UnitWork(application, source, writer, layouts)
     pairs = sum(task.record.pairs_in("all") for task in tasks)
     new = [task for task in tasks if not task.laid_out_again]
@@ -81,7 +85,7 @@ def run(
     print(plan(config.sae, store, work, tasks, placement, fitted.text, probed))
     if config.dry_run:
         return None
-    if not held:
+    if begun is None:
         fitted.keep(output)
     writer.begin(manifest, StoreWriter(store.uri).known_files())
     with alone_in(output), mlflow_runs.stage("apply", config, config.output, parent) as stage:
@@ -158,9 +162,27 @@ class _Measures:
         }
 
 
-def _modalities(config: ApplyConfig, sae: Autoencoder, store: EmbeddingStore) -> tuple[str, ...]:
+def _require_possible(config: ApplyConfig, sae: Autoencoder, store: Manifest, writer: StoreWriter) -> Manifest | None:
+    """Return what the output was begun with, if it was.
+
+    Raises InputError for what needs no look at rows: before files are copied, and anything is fitted.
+    """
+    if LANCE in config.laid_out:
+        require_lance(writer.uri)
+    require_classes(config, sae)
+    begun = writer.manifest()
+    of = {name: begun.applied.get(name) for name in ("fitted", "fitted_on")} if begun else {}
+    here = _manifest(config, config.store, store, sae, of)
+    if begun is not None:
+        if isinstance(sae, SparseAutoencoder) and lacks_threshold(sae):  # it gets one, and with it its digest
+            here = replace(here, applied=here.applied | {"sae": begun.applied.get("sae")})
+        require_as_begun(config.output, begun, here)
+    return begun
+
+
+def _modalities(config: ApplyConfig, sae: Autoencoder, store: Manifest) -> tuple[str, ...]:
     """Return the SAE's modalities that the store has."""
-    there = store.manifest.modalities
+    there = store.modalities
     names = tuple(name for name in sae.config.modalities if name in there)
     if not names:
         raise InputError(
@@ -186,48 +208,38 @@ def _columns(config: ApplyConfig, manifest: Manifest) -> tuple[str, ...]:
     return config.chosen
 
 
-def _applied(output: str) -> dict[str, Any]:
-    """Return what the manifest in an output says that it was begun with; nothing if there is none."""
-    filesystem, root = open_filesystem(output)
-    with suppress(OSError, ValueError, TypeError):  # what is wrong with it, the writer says
-        return Manifest.from_json(filesystem.cat_file(f"{root}/manifest.json").decode()).applied
-    return {}
-
-
 def _manifest(
-    config: ApplyConfig, store: EmbeddingStore, source: Source, application: Application, fitted: FittedFiles
+    config: ApplyConfig, uri: str, store: Manifest, sae: Autoencoder, fitted: Mapping[str, str | None]
 ) -> Manifest:
+    """Return the output's, with what is known of what was fitted; raises InputError for what the store cannot give."""
+    modalities, columns = _modalities(config, sae, store), _columns(config, store)
     made = {
-        f"{name}_{write}": application.sae.part(name).config.dim
-        for name in source.modalities
-        for write in application.vectors
+        f"{name}_{write}": sae.part(name).config.dim for name in modalities for write in config.writes if write != CODES
     }
-    kinds = store.manifest.passed_through
-    there = dict(zip(stored_names(list(kinds), store.manifest.widths), kinds.values(), strict=True))
-    codes = {f"{name}_{what}" for name in source.modalities for what in ("atoms", "coefficients")}
-    if taken := sorted({*made, *codes} & set(source.columns)):
+    kinds = store.passed_through
+    there = dict(zip(stored_names(list(kinds), store.widths), kinds.values(), strict=True))
+    codes = {f"{name}_{what}" for name in modalities for what in ("atoms", "coefficients")}
+    if taken := sorted({*made, *codes} & set(columns)):
         raise InputError(f"{taken[0]} is the name of a column that is made; leave it out of --columns")
     return replace(
-        store.manifest,
-        source=without_secrets(store.uri),
+        store,
+        source=without_secrets(uri),
         source_images="",
         source_format=VECTORS,
         columns={"key": "key", "caption": "caption"},
-        passed_through={name: there[name] for name in source.columns},
-        dim=max(made.values(), default=store.manifest.dim),
+        passed_through={name: there[name] for name in columns},
+        dim=max(made.values(), default=store.dim),
         dtype=config.dtype,
-        units=len(store.commits),
         widths=made,
         view_of="",
         splits_given=True,
         software={name: version(name) for name in ("isoenergy", "torch", "ray", "pyarrow")},
         applied={
-            "sae": sae_reference(config.sae, application.sae).digest,
-            "modalities": list(source.modalities),
+            "sae": sae_reference(config.sae, sae).digest,
+            "modalities": list(modalities),
             "writes": list(config.writes),
             "normalised": config.normalise,
-            "fitted": fitted.digest,
-            "fitted_on": fitted.source,
+            **fitted,
             **({"layouts": list(config.laid_out)} if config.laid_out else {}),
             **({"seed": config.seed} if {"random_shift", "matched_removal"} & set(config.writes) else {}),
         },

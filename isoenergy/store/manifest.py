@@ -124,14 +124,15 @@ class Manifest:
 
     def require_same(self, other: Self, store: str) -> None:
         """Raise InputError, naming every field that differs, if `other` may not fill the store of this manifest."""
-        differences = differing_fields(*(m._what_counts() for m in (self, other)))
+        differences = differing_fields(*(m.what_counts() for m in (self, other)))
         if differences:
             raise InputError(
                 f"{store} was made by encoder {self.made_by!r} from {self.source} and cannot be continued with "
                 f"{other.made_by!r} from {other.source}: {differences}; give another output folder"
             )
 
-    def _what_counts(self) -> dict[str, Any]:
+    def what_counts(self) -> dict[str, Any]:
+        """Return what may not differ between two runs that fill one store, by name."""
         parts = {"applied": self.applied, "hidden_states": self.hidden_states}
         flat = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
         kept = {k: v for k, v in asdict(self).items() if k not in {*_INFORMATIVE, *parts, "view_of"}}

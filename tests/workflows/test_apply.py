@@ -200,28 +200,61 @@ def test_classes_of_an_evaluation(
         assert "is no evaluation that can be read" in refused(*arguments, "--evaluation", tmp_path)
 
 
+class FitsNothing(ApplyingHere):
+    """Must not be asked to."""
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        raise AssertionError(function)
+
+
 def test_other_settings_are_refused_where_there_is_something_else(
     config: ApplyConfig, tmp_path: Path, sae: SparseAutoencoder
 ) -> None:
     apply.run(config, engine=ApplyingHere())
     before = times(config.output)
+    shutil.rmtree(tmp_path / "out" / "fitted")  # it is asked for last
     for change, what in (
-        ({"write": "codes"}, "applied.writes is"),
-        ({"normalise": True}, "applied.normalised is"),
-        ({"dtype": "float32"}, "dtype is"),
+        ({"write": "codes"}, "out was begun with --write codes,bimodal,centred, and is now given --write codes; give"),
+        ({"write": "random_shift", "layouts": "npy"}, "--write .*, no --layouts, .* --write random_shift, --layouts"),
+        ({"normalise": True}, "with no --normalise, and is now given --normalise;"),
+        ({"dtype": "float32", "columns": "url"}, "with no --columns, --dtype float16, .* --columns url, --dtype float"),
+        ({}, "lacks what was fitted, and was there before"),
         ({"output": config.store}, "is the store itself"),
         ({"columns": "nothing"}, "no further column 'nothing'; those it has are url, source_row"),
     ):
-        with pytest.raises(InputError, match=what):
-            apply.run(dataclasses.replace(config, **change), engine=ApplyingHere())
+        with pytest.raises(InputError, match=what) as refusal:
+            apply.run(dataclasses.replace(config, **change), engine=FitsNothing())
+        assert len(str(refusal.value).replace(str(tmp_path), "")) < 250
     write_sae(tmp_path / "sae", seed=2)
-    with pytest.raises(InputError, match=r"applied\.sae is"):
+    with pytest.raises(InputError, match=r"with an SAE of digest .*, and is now given an SAE of digest"):
         apply.run(config, engine=ApplyingHere())
     SparseAutoencoder(SaeConfig(DIM + 1, ATOMS, K, beta=0.0)).save(tmp_path / "sae")
     with pytest.raises(InputError, match="is for embeddings of width 13"):
         apply.run(config, engine=ApplyingHere())
     sae.save(tmp_path / "sae")
+    assert times(config.output) == {file: time for file, time in before.items() if "fitted" not in file.parts}
+
+
+def test_what_is_refused_leaves_nothing_behind(config: ApplyConfig, store: EmbeddingStore, tmp_path: Path) -> None:
+    arrays = store.to_arrays()
+    np.savez(tmp_path / "files.npz", image=arrays.images, text=arrays.texts)
+    given = dataclasses.replace(config, store=str(tmp_path / "files.npz"), modalities="image,text")
+    SparseAutoencoder(SaeConfig(DIM + 1, ATOMS, K, beta=0.0)).save(tmp_path / "wide")
+    for change, what in (
+        ({"sae": str(tmp_path / "wide")}, "is for embeddings of width 13, and those of image in .*files.npz are of"),
+        ({"columns": "url"}, "has no further column 'url'"),
+    ):
+        with pytest.raises(InputError, match=what):
+            apply.run(dataclasses.replace(given, **change), engine=FitsNothing())
+        assert not Path(config.output).exists()
+    apply.run(config, engine=ApplyingHere())
+    before = times(config.output)
+    with pytest.raises(InputError, match="is now given --write codes"):
+        apply.run(dataclasses.replace(given, write="codes"), engine=FitsNothing())
+    with pytest.raises(InputError, match="holds a store that `isoenergy embed` made; give another --output"):
+        apply.run(dataclasses.replace(given, output=store.uri), engine=FitsNothing())
     assert times(config.output) == before
+    assert len(apply.run(dataclasses.replace(given, output=str(tmp_path / "new")), engine=ApplyingHere())) == len(store)
 
 
 def test_an_sae_of_another_library_comes_to_what_ours_comes_to(config: ApplyConfig, tmp_path: Path) -> None:

@@ -27,7 +27,11 @@ from workflows.settings.apply_settings import ApplyConfig
 _FOLDER = "fitted"
 _FROM_EVALUATION, _CARRIED, _FITTED_HERE = "evaluation", "SAE", "train split"
 _EVALUATION_FILE = "evaluation.json"
-_TEXTS = {_CARRIED: "the train split that the SAE was trained on", _FITTED_HERE: "this store's train split"}
+_TEXTS = {
+    _FROM_EVALUATION: "an evaluation's train split",
+    _CARRIED: "the train split that the SAE was trained on",
+    _FITTED_HERE: "this store's train split",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,20 @@ class FittedFiles:
             write_atomically(filesystem, f"{root}/{_FOLDER}/{name}", data)
 
 
+def require_classes(config: ApplyConfig, sae: Autoencoder) -> None:
+    """Raise InputError if something is to be written that is fitted in one space of both modalities, and none is."""
+    if _wanted(config) and isinstance(sae, JointAutoencoder):
+        raise InputError(
+            f"{config.sae} has a dictionary for each modality, and no one space in which there would be a gap; write "
+            f"codes, reconstructed and original"
+        )
+
+
+def _wanted(config: ApplyConfig) -> list[str]:
+    wanted = [STATISTICS_FILE] * any(map(needs_classes, config.writes))
+    return wanted + [MOMENTS_FILE] * any(map(is_linear, config.writes))
+
+
 def fitted_files(
     config: ApplyConfig, sae: Autoencoder, store: EmbeddingStore, begun: dict[str, Any], engine: ApplyingEngine
 ) -> FittedFiles:
@@ -72,20 +90,14 @@ def fitted_files(
     begun: `applied` of the manifest that is in the output; empty if there is none.
     Raises InputError if an evaluation has no such SAE, or there are no pairs to fit on.
     """
-    wanted = [STATISTICS_FILE] * any(map(needs_classes, config.writes))
-    wanted += [MOMENTS_FILE] * any(map(is_linear, config.writes))
+    wanted = _wanted(config)
     if not wanted:
         return FittedFiles({}, "", "not needed for this")
     if config.evaluation:
         return _of_evaluation(config, sae, wanted)
-    if begun.get("fitted_on") in (_CARRIED, _FITTED_HERE):
+    if begun:
         text = f"as this output was begun with, on {_TEXTS[begun['fitted_on']]}"
         return FittedFiles(_read(f"{config.output.rstrip('/')}/{_FOLDER}", wanted), begun["fitted_on"], text)
-    if isinstance(sae, JointAutoencoder):
-        raise InputError(
-            f"{config.sae} has a dictionary for each modality, and no one space in which there would be a gap; write "
-            f"codes, reconstructed and original"
-        )
     if (carried := carried_by(config.sae)) is not None:
         reference = sae_reference(config.sae, sae)
         configs = {
@@ -153,4 +165,7 @@ def _read(folder: str, names: Sequence[str]) -> dict[str, bytes]:
     try:
         return {name: filesystem.cat_file(f"{root}/{name}") for name in names}
     except OSError as error:
-        raise InputError(f"{without_secrets(folder)} lacks what was fitted ({error}); it was there before") from error
+        raise InputError(
+            f"{without_secrets(folder)} lacks what was fitted, and was there before ({error}); bring it back, or give "
+            f"another --output"
+        ) from error

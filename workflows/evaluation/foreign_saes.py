@@ -30,7 +30,7 @@ def load_all(uris: Sequence[str], output: str, store: EmbeddingStore, dry_run: b
     """
     found: dict[str, Autoencoder] = {}
     for uri in uris:
-        sae = load_calibrated(uri, store)
+        sae = calibrated(load_autoencoder(uri), uri, store)
         foreign = ForeignSource.parse(uri)
         if foreign is not None:
             assert isinstance(sae, SparseAutoencoder)
@@ -41,12 +41,11 @@ def load_all(uris: Sequence[str], output: str, store: EmbeddingStore, dry_run: b
     return found
 
 
-def load_calibrated(uri: str, store: EmbeddingStore) -> Autoencoder:
-    """Return the autoencoder; a BatchTopK that has no threshold gets one from the store's train split, with a warning.
+def calibrated(sae: Autoencoder, uri: str, store: EmbeddingStore) -> Autoencoder:
+    """Return an autoencoder; a BatchTopK that has no threshold gets one from the store's train split, with a warning.
 
-    Raises InputError as `load_autoencoder` does, and if the store has no pairs to find a threshold on.
+    Raises InputError if the store has no pairs to find a threshold on.
     """
-    sae = load_autoencoder(uri)
     if not isinstance(sae, SparseAutoencoder) or not lacks_threshold(sae):
         return sae
     if not store.pairs_in("train"):

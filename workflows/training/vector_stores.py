@@ -4,8 +4,9 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.duplicates import key_places, repeated
 from isoenergy.pairs.source import PairUnit
 from isoenergy.storage.files import absolute_uri, without_secrets
-from isoenergy.store import EmbeddingStore, StoreWriter
+from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.paired_vectors import VectorFiles
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from workflows.cluster import engine
@@ -38,24 +39,45 @@ def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False
     it is a dry run and the store is not whole too, as what is done with it cannot be planned, with what is taken for
     what printed.
     """
-    names = modality_names(modalities)
-    if not holds_vectors(uri):
+    return GivenStore.at(uri, modalities, output, skip_bad_rows).made(dry_run)
+
+
+@dataclass(frozen=True)
+class GivenStore:
+    """A store that a command line names: one that is there, or one that is to be made of files of vectors."""
+
+    uri: str
+    files: "VectorCopy | None"
+    """What it is to be made of; None if it is one."""
+
+    @classmethod
+    def at(cls, uri: str, modalities: str, output: str, skip_bad_rows: bool = False) -> Self:
+        """Look at what is given, and make nothing yet; raises InputError as `store_of` does."""
+        names = modality_names(modalities)
+        if holds_vectors(uri):
+            store = f"{absolute_uri(output)}/{STORE}"
+            return cls(store, VectorCopy(_viewed_or_copied(open_vectors(uri, names), store), store, skip_bad_rows))
         if names and (there := tuple(EmbeddingStore.open(uri).manifest.modalities)) != names:
             raise InputError(f"{uri} is a store of {', '.join(there)}; --modalities chooses among columns of vectors")
-        return uri
-    store = f"{absolute_uri(output)}/{STORE}"
-    copy = VectorCopy(_viewed_or_copied(open_vectors(uri, names), store), store, skip_bad_rows)
-    if not copy.is_done:
-        plan = "\n".join(copy.plan())
-        if dry_run:
-            print(plan)
-            raise InputError(
-                f"the rest of the plan needs a store of the vectors of {without_secrets(uri)}: make one by `isoenergy "
-                f"import`, with --view without a copy of them, and give that"
-            )
-        _LOG.info(plan)
-        copy.run()
-    return copy.store
+        return cls(uri, None)
+
+    def manifest(self) -> Manifest:
+        """Return what it holds, or will hold."""
+        return self.files.manifest if self.files is not None else EmbeddingStore.open(self.uri).manifest
+
+    def made(self, dry_run: bool = False) -> str:
+        """Return the URI of the store, which is made if need be; raises InputError as `store_of` does."""
+        if self.files is not None and not self.files.is_done:
+            plan = "\n".join(self.files.plan())
+            if dry_run:
+                print(plan)
+                raise InputError(
+                    f"the rest of the plan needs a store of the vectors of {self.files.source}: make one by `isoenergy "
+                    f"import`, with --view without a copy of them, and give that"
+                )
+            _LOG.info(plan)
+            self.files.run()
+        return self.uri
 
 
 def modality_names(given: str) -> tuple[str, ...]:
@@ -75,11 +97,12 @@ class VectorCopy:
 
     def __init__(self, files: VectorFiles, store: str, skip_bad_rows: bool = False) -> None:
         """Look at what is copied. Raises InputError if that is another copy, or of files that have changed since."""
+        self.source = without_secrets(files.uri)
         self._files, self.store, self._skip_bad_rows = files, store, skip_bad_rows
-        self._writer, self._manifest, self._units = StoreWriter(store), files.manifest(), files.units()
+        self._writer, self.manifest, self._units = StoreWriter(store), files.manifest(), files.units()
         there = self._writer.manifest()
-        committed = self._writer.committed() if self._writer.holds(self._manifest) else {}
-        self._is_moved = there is not None and there.view_of != self._manifest.view_of
+        committed = self._writer.committed() if self._writer.holds(self.manifest) else {}
+        self._is_moved = there is not None and there.view_of != self.manifest.view_of
         _require_unchanged(files, self._writer, skip_bad_rows)
         self._missing = [unit for unit in self._units if unit.name not in committed]
 
@@ -109,9 +132,9 @@ class VectorCopy:
             raise InputError(
                 f"{self._bad_keys[0]}; mend the files, or give --skip-bad-rows to leave such rows out{rowwise}"
             )
-        self._writer.begin(self._manifest, self._in_order)
+        self._writer.begin(self.manifest, self._in_order)
         mended = _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows, self._repeated)
-        self._writer.settle(self._manifest.units)
+        self._writer.settle(self.manifest.units)
         store = EmbeddingStore.open(self.store)
         store.require_complete()
         if left_out := sum(store.rejected.values()):
