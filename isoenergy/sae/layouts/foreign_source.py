@@ -31,15 +31,18 @@ class ForeignSource:
         uri, _, query = rest.partition("?")
         if not uri:
             raise InputError(f"{text!r} names no folder; expected {layout}:FOLDER, {layout}:s3://… or {layout}:hf:NAME")
-        return cls(layout, uri, dict(parse_qsl(query, keep_blank_values=True)))
+        return cls(layout, uri, _options(query))
 
     def __str__(self) -> str:
         return f"{self.layout}:{without_secrets(self.uri)}"
 
-    def require_options(self, *known: str) -> None:
-        """Raise InputError for an option that this layout does not have."""
+    def require_options(self, *known: str, kind: str = "") -> None:
+        """Raise InputError for an option that this layout, or a kind of its SAEs, does not have."""
         if unknown := [name for name in self.options if name not in known]:
-            raise InputError(f"{self} has no option {unknown[0]}; there are {', '.join(known)}")
+            raise InputError(
+                f"{self} has no option {unknown[0]}, given as {self.options[unknown[0]]!r}; {self.layout} has "
+                f"{', '.join(known)}{f' where kind is {kind}' if kind else ''}"
+            )
 
     def files(self, names: tuple[str, ...], temporary: Path) -> Path:
         """Return a local folder with these files of it; `temporary` is an empty one, for those from a URL.
@@ -77,3 +80,14 @@ class ForeignSource:
 
     def _lacks(self, names: tuple[str, ...]) -> str:
         return f"{self} is not one: expected {' and '.join(names)} there"
+
+
+def _options(query: str) -> dict[str, str]:
+    """Return what stands behind `?`; raises InputError for what is no option, and for one that is given twice."""
+    try:
+        given = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise InputError(f"options must be NAME=VALUE, with & between, got {query!r}") from error
+    if twice := [name for name, _ in given if [other for other, _ in given].count(name) > 1]:
+        raise InputError(f"{twice[0]} is given more than once in {query!r}; give one")
+    return dict(given)

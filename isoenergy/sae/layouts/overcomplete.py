@@ -4,6 +4,7 @@
 not say is told: `overcomplete:FILE?kind=mp&k=20`. The paper's own code trains with this library.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -31,17 +32,28 @@ def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
             f"{source} does not say what it is: add ?kind=KIND&k=K, where KIND is {', '.join(_KINDS)} and K the atoms "
             f"of a row"
         )
+    if kind != "batch-top-k":
+        source.require_options("kind", "k", "input", kind=kind)
     folder, _, name = source.uri.rpartition("/")
     beside = ForeignSource(source.layout, folder or ".", source.options)
     tensors = read_tensors(beside.files((name,), temporary) / name)
     dictionary = part(tensors, "dictionary._weights", None, None)
     if "dictionary.multiplier" in tensors:
         dictionary = dictionary * part(tensors, "dictionary.multiplier").exp()
-    told = source.options.get("threshold")
-    threshold = None if told is None else torch.tensor(finite_number("threshold", float(told)))
     scores = None if kind == "mp" else _scores(tensors, *dictionary.shape)
     rounds = whole_number("k", int(k), 1)
-    return weights_of(_KINDS[kind], rounds, dictionary, None, input_of(source), scores, threshold)
+    if rounds > len(dictionary):
+        raise InputError(f"k must be at most its {len(dictionary):,} atoms, got {k}")
+    return weights_of(_KINDS[kind], rounds, dictionary, None, input_of(source), scores, _threshold(source))
+
+
+def _threshold(source: ForeignSource) -> Tensor | None:
+    told: float | str | None = source.options.get("threshold")
+    if told is None:
+        return None
+    with suppress(ValueError):
+        told = float(told)
+    return torch.tensor(finite_number("threshold", told))
 
 
 def _scores(tensors: dict[str, Tensor], atoms: int, dim: int) -> Scores:

@@ -26,7 +26,7 @@ _ARCHITECTURES = ("matching_pursuit", "topk", "jumprelu", "standard")
 _OURS = "isoenergy"
 _VERSION = "6.54.12"
 _THEIR_TOLERANCE = 1e-2
-_PURSUIT = "matching_pursuit"
+_PURSUIT, _RESCALED = "matching_pursuit", "constant_norm_rescale"
 
 
 def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
@@ -40,6 +40,8 @@ def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
         known = SaeConfig.from_dict(ours)
         if _is_as_written(known, config, tensors):
             return _back(known, tensors)
+    if "input" in source.options and config.get("normalize_activations") == _RESCALED and input_of(source) == "raw":
+        raise InputError(f"it brings rows to one norm itself ({_RESCALED}), and input=raw says otherwise; leave it out")
     return _foreign(config, tensors, input_of(source))
 
 
@@ -138,7 +140,7 @@ def _foreign(config: Mapping[str, Any], tensors: dict[str, Tensor], taken: Input
     bias = part(tensors, "b_dec", dim)
     normalisation = config.get("normalize_activations", "none")
     scale = 1.0
-    if normalisation == "constant_norm_rescale":  # rows of norm √dim: ours have norm 1
+    if normalisation == _RESCALED:  # rows of norm √dim: ours have norm 1
         taken, scale = "normalised", sqrt(dim)
     elif normalisation != "none":
         raise InputError(

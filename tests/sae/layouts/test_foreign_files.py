@@ -283,8 +283,38 @@ def test_overcomplete(suffix: str, tmp_path: Path) -> None:
     for lacking in ("", "?kind=top-k", "?kind=omp&k=3", "?kind=mp&k=-2"):
         with pytest.raises(InputError, match=r"add \?kind=KIND"):
             SparseAutoencoder.load(f"overcomplete:{file}{lacking}")
-    with pytest.raises(InputError, match="no option atoms"):
-        SparseAutoencoder.load(f"overcomplete:{file}?kind=mp&k=3&atoms=9")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("kind=mp&k=3&atoms=9", "no option atoms, given as '9'; overcomplete has kind, k, threshold, input$"),
+        (
+            "kind=mp&k=3&threshold=1",
+            "no option threshold, given as '1'; overcomplete has kind, k, input where kind is mp",
+        ),
+        ("kind=top-k&k=3&threshold=1", "no option threshold, .* where kind is top-k"),
+        ("kind=batch-top-k&k=3&threshold=low", "threshold must be 0 or more, and finite, got 'low'"),
+        ("kind=mp&k=3&k=4", "k is given more than once in 'kind=mp&k=3&k=4'"),
+        ("kind=mp&k", "options must be NAME=VALUE, with & between, got 'kind=mp&k'"),
+        ("kind=mp&k=41", "k must be at most its 40 atoms, got 41"),
+        ("kind=mp&k=3&input=centred", "input of .* must be raw or normalised, got 'centred'"),
+    ],
+)
+def test_an_option_that_would_mean_nothing_is_refused(options: str, said: str, tmp_path: Path) -> None:
+    layer = {"encoder.final_block.0.weight": ENCODER, "encoder.final_block.0.bias": OFFSET}
+    save_file({**OVERCOMPLETE, **layer}, tmp_path / "sae.safetensors")
+    with pytest.raises(InputError, match=said):
+        SparseAutoencoder.load(f"overcomplete:{tmp_path / 'sae.safetensors'}?{options}")
+
+
+def test_an_option_of_another_library_or_against_the_files_is_refused(tmp_path: Path) -> None:
+    place = saelens(tmp_path / "a", "topk", LEARNED, k=K, normalize_activations="constant_norm_rescale")
+    with pytest.raises(InputError, match=r"no option k, given as '3'; saelens has input$"):
+        SparseAutoencoder.load(f"{place}?k=3")
+    with pytest.raises(InputError, match=r"itself \(constant_norm_rescale\), and input=raw says otherwise"):
+        SparseAutoencoder.load(f"{place}?input=raw")
+    assert SparseAutoencoder.load(f"{place}?input=normalised").config == SparseAutoencoder.load(place).config
 
 
 class Harmful:
