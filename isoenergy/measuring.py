@@ -39,6 +39,7 @@ Pair = tuple[Tensor, Tensor]
 Codes = tuple[SparseCodes, SparseCodes]
 
 RANKS = (1, 5, 10)
+_LEAST_PAIRS = 2
 _BLOCK_ROWS = 4096
 _LEAST_VARIANCE = 1e-9
 """As a share of the rows' squares; less is rounding, and rows that are all one have none."""
@@ -97,8 +98,8 @@ def evaluate(
     (1.5); the gap, a difference in means (1.11), of unit rows, of what is rebuilt and of its bimodal part, and how much
     of it the removal of unimodal atoms closes; R@1, 5, 10, mean of both directions, of the same, and what is kept.
 
-    Raises InputError, naming the argument, for shapes that differ, for rows that are zero or not finite, for no queries
-    and for what is no autoencoder.
+    Raises InputError, naming the argument, for shapes that differ, for fewer than two pairs, for rows that are zero or
+    not finite, for no queries and for what is no autoencoder.
     """
     queries, seed = whole_number("queries", queries, 1), whole_number("seed", seed, 0)
     if isinstance(sae, Fit):
@@ -206,8 +207,11 @@ def _prepared(sae: SparseAutoencoder, images: Rows, texts: Rows) -> Pair:
         raise InputError(
             f"images and texts have {len(images)} and {len(texts)} rows; give row i of one with row i of the other"
         )
-    if not len(images):
-        raise InputError("images and texts have no rows; give at least one pair")
+    if len(images) < _LEAST_PAIRS:
+        raise InputError(
+            f"images and texts must hold {_LEAST_PAIRS} pairs or more, got {len(images)}: of one, each is the other's "
+            f"nearest, and nothing varies"
+        )
     for name, given in (("images", images), ("texts", texts)):
         usable_vectors(name, given)
     with torch.no_grad():

@@ -50,7 +50,7 @@ class AlignedSAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         them, or with labels, which are of one dimension, X is trained on alone, and there is no alignment: β counts as
         0. k is at most the number of atoms. Raises ValueError for what cannot be trained on.
         """
-        X = validate_data(self, X, dtype=(np.float64, np.float32))
+        X = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
         texts = X if y is None else check_array(y, dtype=None, ensure_2d=False, input_name="y")
         paired = texts is not X and texts.ndim == 2
         texts = texts if paired else X

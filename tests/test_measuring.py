@@ -105,8 +105,10 @@ def test_a_table_has_every_measure(found: Evaluation) -> None:
     assert table.loc["r@10_kept", "value"] > 0
 
 
-def test_one_pair_has_no_variance_about_its_mean(fit: Fit, held: tuple[np.ndarray, np.ndarray]) -> None:
-    found = isoenergy.evaluate(fit, *(part[:1] for part in held))
+def test_pairs_that_are_all_one_have_no_variance_about_their_mean(
+    fit: Fit, held: tuple[np.ndarray, np.ndarray]
+) -> None:
+    found = isoenergy.evaluate(fit, *(part[[0, 0]] for part in held))
     assert np.isnan([found["r2_centred"].value, found["r2_centred"].low]).all()
     assert np.isfinite(found["r2"].value)
 
@@ -115,8 +117,9 @@ def test_what_cannot_be_measured_is_said(fit: Fit, held: tuple[np.ndarray, np.nd
     images, texts = held
     with pytest.raises(InputError, match="images and texts have 500 and 499 rows"):
         isoenergy.evaluate(fit, images, texts[:-1])
-    with pytest.raises(InputError, match="have no rows"):
-        isoenergy.evaluate(fit, images[:0], texts[:0])
+    for pairs in (0, 1):
+        with pytest.raises(InputError, match=rf"^images and texts must hold 2 pairs or more, got {pairs}: [^.]*$"):
+            isoenergy.evaluate(fit, images[:pairs], texts[:pairs])
     for wrong, said in (
         ({"queries": 0}, "queries must be a whole number of at least 1, got 0"),
         ({"queries": -1}, "queries must be .* got -1"),
