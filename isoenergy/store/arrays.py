@@ -63,4 +63,14 @@ def checked_rows(
         faults.setdefault(int(row), f"{name} is not finite in {dtype}")
     for row in np.flatnonzero(~rows.any(axis=1)):
         faults.setdefault(int(row), f"{name} is zero")
+    if rows.dtype != np.float16:  # whose squares float32 holds
+        squares = squared_norms(rows)
+        for row in np.flatnonzero(~np.isfinite(squares) | (squares == 0)):
+            faults.setdefault(int(row), f"{name} is too {'small' if squares[row] == 0 else 'large'} to be normalised")
     return rows
+
+
+def squared_norms(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Return the squares of the norms of `(rows, width)` in float32, in which rows are normalised."""
+    with np.errstate(all="ignore"):
+        return np.einsum("ij,ij->i", rows, rows, dtype=np.float64).astype(np.float32)

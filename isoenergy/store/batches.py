@@ -18,6 +18,7 @@ from isoenergy.distributed import NodeGroup
 from isoenergy.errors import InputError
 from isoenergy.settings.float_arrays import as_float_array
 from isoenergy.settings.numbers import whole_number
+from isoenergy.store.arrays import squared_norms
 from isoenergy.store.index import PairIndex
 from isoenergy.store.order import PairOrder, Positions, require_batches
 from isoenergy.store.row_sources import ArrayRows, PairRows, in_pinned_memory, open_rows
@@ -230,8 +231,7 @@ def usable_vectors(name: str, given: np.ndarray | Tensor) -> np.ndarray:
         raise InputError(f"{name} must be (pairs, width) floats: {error}") from error
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name} must be (pairs, width) floats, got {array.dtype} of shape {array.shape}")
-    with np.errstate(all="ignore"):
-        squares = np.einsum("ij,ij->i", array, array, dtype=np.float64).astype(np.float32)  # in which norms are taken
+    squares = squared_norms(array)
     for bad, kind in ((~np.isfinite(squares), "not finite"), (squares == 0, "zero")):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])

@@ -130,6 +130,8 @@ BAD_ROWS = {
     "row 9: lyrics is not finite in float32": {"lyrics": lists(9, [1.0, float("nan")] * 10)},
     "row 8: lyrics is not finite in float32": {"lyrics": lists(8, [1e300] * 20)},
     "row 9: lyrics is zero": {"lyrics": lists(9, [0.0] * 20)},
+    "row 8: lyrics is too large to be normalised": {"lyrics": lists(8, [3e38] * 20)},
+    "row 9: lyrics is too small to be normalised": {"lyrics": lists(9, [1e-30] * 20)},
     "row 3: there is no key": {"key": ["a", "b", "c", None, *map(str, range(4, ROWS))]},
     "row 2: the split is 'dev', and none of train, validation, test": {"split": ["train"] * 2 + ["dev"] * (ROWS - 2)},
 }
