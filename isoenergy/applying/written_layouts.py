@@ -19,6 +19,8 @@ LAYOUTS = (NPY, CSR, LANCE)
 _FOLDERS = {"image": "img_emb"}
 _KEY = "image_path"
 """What clip-retrieval calls a key."""
+_PATH_SIGNS = {".", "`"}
+"""With which Lance names a field inside another."""
 _UNITS_FILE = "layouts.json"
 
 
@@ -38,6 +40,11 @@ def parse_layouts(text: str, writes: Sequence[str], columns: Sequence[str] = ())
         raise InputError("npy is a layout of vectors; add bimodal, centred or another to --write codes")
     if NPY in names and _KEY in columns:
         raise InputError(f"npy has keys under the name {_KEY}; leave {_KEY} out of --columns, or npy out of --layouts")
+    if LANCE in names and (unlike := [column for column in columns if not _PATH_SIGNS.isdisjoint(column)]):
+        raise InputError(
+            f"lance has no columns with . or ` in their names; leave {unlike[0]} out of --columns, or lance out of "
+            f"--layouts"
+        )
     return names
 
 

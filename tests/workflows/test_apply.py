@@ -391,6 +391,23 @@ def test_a_column_that_would_be_there_twice_is_refused() -> None:
     assert ApplyConfig("sae", "store", columns="image_path", layouts="csr").chosen == ("image_path",)
 
 
+def test_columns_of_any_name_are_written_but_where_a_layout_cannot(config: ApplyConfig, tmp_path: Path) -> None:
+    names = ["my col", "ünï 图", "it's", 'quo"te', "a, b", " lead", "UP", "up"]
+    rows, widths = EmbeddingStore.open(config.store).to_arrays(), ("image", "text")
+    vectors = [pa.FixedSizeListArray.from_arrays(part.ravel(), DIM) for part in (rows.images, rows.texts)]
+    columns = {name: [f"{name} {row}" for row in range(len(rows))] for name in ["key", *names]}
+    pq.write_table(pa.table({**columns, **dict(zip(widths, vectors, strict=True))}), tmp_path / "files.parquet")
+    asked = 'my col,ünï 图, it\'s, quo"te,"a, b"," lead",UP,up'
+    files = dataclasses.replace(config, store=str(tmp_path / "files.parquet"), modalities="image,text", columns=asked)
+    apply.run(dataclasses.replace(files, layouts="npy,csr,lance"), engine=ApplyingHere())
+    lance = importlib.import_module("lance").dataset(f"{config.output}/lance/pairs.lance")
+    for table in (pq.read_table(f"{config.output}/shards"), lance.to_table()):
+        assert {name: table[name].to_pylist() for name in names} == {name: columns[name] for name in names}
+    for name in ("a.b", "a`b"):
+        with pytest.raises(InputError, match=r"lance has no columns with \. or ` in their names"):
+            dataclasses.replace(config, columns=name, layouts="lance")
+
+
 def test_lance_is_written_to_folders_alone(config: ApplyConfig) -> None:
     config = dataclasses.replace(config, output="memory://out", layouts="lance")
     with pytest.raises(InputError, match="written to a folder"):

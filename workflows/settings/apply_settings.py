@@ -1,5 +1,6 @@
 """What `isoenergy apply` is asked for."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -32,7 +33,8 @@ class ApplyConfig:
     matched_removal; and, without the SAE: centred, without_own_mean, standardised, midpoint_shift, random_shift,
     without_gap_dimensions, without_gap_direction, canonical_correlation, whitened, coral."""
     columns: str = ""
-    """Further columns of the store to write, with commas between; key, row, split and caption are always there."""
+    """Further columns of the store to write, with commas between, one that has a comma in its name in double quotes;
+    key, row, split and caption are always there."""
     layouts: str = ""
     """What else to write, with commas between. npy: the vectors in folders as clip-retrieval has them, npy/NAME/img_emb
     and so on. csr: the codes as SciPy's sparse matrices, csr/MODALITY_N.npz, a unit each. lance: all of it as a Lance
@@ -97,7 +99,8 @@ class ApplyConfig:
     @property
     def chosen(self) -> tuple[str, ...]:
         """The further columns."""
-        return tuple(name.strip() for name in self.columns.split(",") if name.strip())
+        names = next(csv.reader([self.columns], skipinitialspace=True), [])
+        return tuple(name.rstrip() for name in names if name.strip())
 
 
 def parse(arguments: Sequence[str] | None) -> ApplyConfig:
