@@ -58,8 +58,8 @@ def run(
     if given.uri.rstrip("/") == output.rstrip("/"):
         raise InputError(f"{config.output} is the store itself; give another --output")
     writer, sae = StoreWriter(output), load_autoencoder(config.sae)
-    begun = _require_possible(config, sae, given.manifest(), writer)
-    store = EmbeddingStore.open(given.made(config.dry_run))
+    begun = _require_possible(config, sae, given.manifest, writer)
+    store = given.opened(config.dry_run)
     store.require_complete()
     sae = calibrated(sae, config.sae, store)
     source = Source(store.shards, _modalities(config, sae, store.manifest), _columns(config, store.manifest))

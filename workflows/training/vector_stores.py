@@ -57,13 +57,23 @@ class GivenStore:
         if holds_vectors(uri):
             store = f"{absolute_uri(output)}/{STORE}"
             return cls(store, VectorCopy(_viewed_or_copied(open_vectors(uri, names), store), store, skip_bad_rows))
-        if names and (there := tuple(EmbeddingStore.open(uri).manifest.modalities)) != names:
+        given = cls(uri, None)
+        if names and (there := tuple(given.manifest.modalities)) != names:
             raise InputError(f"{uri} is a store of {', '.join(there)}; --modalities chooses among columns of vectors")
-        return cls(uri, None)
+        return given
 
+    @cached_property
+    def _there(self) -> EmbeddingStore:
+        return EmbeddingStore.open(self.uri)
+
+    @property
     def manifest(self) -> Manifest:
-        """Return what it holds, or will hold."""
-        return self.files.manifest if self.files is not None else EmbeddingStore.open(self.uri).manifest
+        """What it holds, or will hold."""
+        return self._there.manifest if self.files is None else self.files.manifest
+
+    def opened(self, dry_run: bool = False) -> EmbeddingStore:
+        """Return the store, which is made if need be; raises InputError as `store_of` does."""
+        return self._there if self.files is None else EmbeddingStore.open(self.made(dry_run))
 
     def made(self, dry_run: bool = False) -> str:
         """Return the URI of the store, which is made if need be; raises InputError as `store_of` does."""
