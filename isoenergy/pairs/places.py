@@ -28,9 +28,9 @@ def find_files(filesystem: AbstractFileSystem, root: str) -> list[str]:
     bucket. Raises InputError if a folder cannot be listed.
     """
     if isinstance(filesystem, LocalFileSystem):
-        return sorted(filter(_shown, _walked(root)))
+        return sorted(filter(is_shown, _walked(root)))
     found = (path[len(root) :].lstrip("/") for path in filesystem.find(root))
-    return sorted(filter(_shown, found))
+    return sorted(filter(is_shown, found))
 
 
 def _walked(root: str) -> Iterator[str]:
@@ -146,7 +146,7 @@ class _Gathered:
         files = sorted(matched.difference(folders))
         self._has_globs |= bool(files)
         files += [file for folder in sorted(folders) for file in self._below(folder)]
-        return [file for file in files if _shown(file[len(fixed) :].lstrip("/"))]
+        return [file for file in files if is_shown(file[len(fixed) :].lstrip("/"))]
 
     def place(self) -> Place:
         """Return all of it; what was named itself is not found too."""
@@ -247,6 +247,7 @@ def require_utf8(uri: str, files: Sequence[str]) -> None:
             raise InputError(f"{uri} holds {file!r}, a name that is not UTF-8; rename it")
 
 
-def _shown(path: str) -> bool:
+def is_shown(path: str) -> bool:
+    """Return whether a file is looked at, by its path below the folder that is: see `find_files`."""
     *folders, name = path.split("/")
     return name != "" and not name.startswith(".") and not any(part.startswith(_PASSED_OVER) for part in folders)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.duplicates import key_places, repeated
+from isoenergy.pairs.places import is_shown
 from isoenergy.pairs.source import PairUnit
 from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
@@ -55,6 +56,7 @@ class GivenStore:
         """Look at what is given, and make nothing yet; raises InputError as `store_of` does."""
         names = modality_names(modalities)
         if holds_vectors(uri):
+            _require_outside(uri, output)
             store = f"{absolute_uri(output)}/{STORE}"
             return cls(store, VectorCopy(_viewed_or_copied(open_vectors(uri, names), store), store, skip_bad_rows))
         given = cls(uri, None)
@@ -88,6 +90,16 @@ class GivenStore:
             _LOG.info(plan)
             self.files.run()
         return self.uri
+
+
+def _require_outside(uri: str, output: str) -> None:
+    """Raise InputError for an output in the folder of files: the next run would find vectors in it, and a store."""
+    folder, inside = f"{absolute_uri(uri).rstrip('/')}/", f"{absolute_uri(output).rstrip('/')}/{STORE}"
+    if inside.startswith(folder) and is_shown(inside.removeprefix(folder)):
+        raise InputError(
+            f"{without_secrets(output)} lies in {without_secrets(uri)}, and the next run would take what is written "
+            f"there for vectors; give another place"
+        )
 
 
 def modality_names(given: str) -> tuple[str, ...]:
