@@ -9,7 +9,7 @@ from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.settings.import_settings import ImportConfig, parse
 from workflows.tracking import mlflow_runs
-from workflows.training.vector_stores import VectorCopy, modality_names
+from workflows.training.vector_stores import VectorCopy, modality_names, require_outside
 
 
 def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> EmbeddingStore | None:
@@ -20,6 +20,7 @@ def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> Embeddin
             f"{without_secrets(config.source)} holds no vectors, or is a store already; give Parquet or Arrow with "
             f"columns of vectors, .npy, .npz or safetensors; pairs of images and texts are for `isoenergy embed`"
         )
+    require_outside(config.source, config.output)
     files = open_vectors(config.source, modality_names(config.modalities), config.key, config.captions)
     copy = VectorCopy(files.viewed() if config.view else files, absolute_uri(config.output), config.skip_bad_rows)
     print("\n".join(copy.plan()))

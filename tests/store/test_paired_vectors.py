@@ -222,12 +222,14 @@ def test_keys_that_stand_twice_are_refused_however_often_one_tries(tmp_path: Pat
 
 def test_what_is_made_of_a_folder_does_not_lie_in_it(tmp_path: Path) -> None:
     write(tmp_path / "files")
-    with pytest.raises(InputError, match=r"files/run lies in .*files, and the next run would take .*; give another"):
+    with pytest.raises(
+        InputError, match=r"files/run/store lies in .*files, and the next run would take .*; give another"
+    ):
         store_of(str(tmp_path / "files"), "", str(tmp_path / "files" / "run"))
     assert [file.name for file in (tmp_path / "files").iterdir()] == ["vectors.parquet"]
-    for hidden in range(2):  # twice
+    for run in range(2):
         made = store_of(str(tmp_path / "files"), "", str(tmp_path / "files" / "_run"))
-        assert made == f"{tmp_path}/files/_run/store", hidden
+        assert made == f"{tmp_path}/files/_run/store", run
 
 
 def test_stores_are_no_vectors_and_a_dry_run_copies_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,13 @@ def test_what_holds_no_vectors_is_sent_to_embed(tmp_path: Path) -> None:
         stage.run(ImportConfig(str(tmp_path), str(tmp_path / "store")))
 
 
+def test_a_store_does_not_lie_among_the_files_that_it_is_made_of(tmp_path: Path) -> None:
+    source = write_clip_retrieval(tmp_path, [9])
+    with pytest.raises(InputError, match=r"store lies in .*, and the next run would take what is written there"):
+        stage.run(ImportConfig(str(source), str(tmp_path / "store")))
+    assert not (tmp_path / "store").exists()
+
+
 def test_training_takes_the_same_source(tmp_path: Path) -> None:
     source = write_clip_retrieval(tmp_path / "theirs", [150, 90], "float32")
     training = TrainingConfig(beta=(0.0,), expansion=2, k=2, epochs=1, batch_pairs=32)

@@ -29,6 +29,8 @@ _FILES_AT_ONCE = 32
 _ROWS_OF_THE_DRIVER = 100_000
 """It looks at these in the time in which a worker starts."""
 STORE = "store"
+_FILE = "files.json"
+"""One of those in a store."""
 
 
 def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False, dry_run: bool = False) -> str:
@@ -56,8 +58,8 @@ class GivenStore:
         """Look at what is given, and make nothing yet; raises InputError as `store_of` does."""
         names = modality_names(modalities)
         if holds_vectors(uri):
-            _require_outside(uri, output)
             store = f"{absolute_uri(output)}/{STORE}"
+            require_outside(uri, store)
             return cls(store, VectorCopy(_viewed_or_copied(open_vectors(uri, names), store), store, skip_bad_rows))
         given = cls(uri, None)
         if names and (there := tuple(given.manifest.modalities)) != names:
@@ -92,12 +94,12 @@ class GivenStore:
         return self.uri
 
 
-def _require_outside(uri: str, output: str) -> None:
-    """Raise InputError for an output in the folder of files: the next run would find vectors in it, and a store."""
-    folder, inside = f"{absolute_uri(uri).rstrip('/')}/", f"{absolute_uri(output).rstrip('/')}/{STORE}"
-    if inside.startswith(folder) and is_shown(inside.removeprefix(folder)):
+def require_outside(uri: str, store: str) -> None:
+    """Raise InputError for a store in the folder of files that it is made of, where the next run would find it."""
+    folder, inside = (absolute_uri(place).rstrip("/") for place in (uri, store))
+    if inside.startswith(f"{folder}/") and is_shown(f"{inside.removeprefix(folder)[1:]}/{_FILE}"):
         raise InputError(
-            f"{without_secrets(output)} lies in {without_secrets(uri)}, and the next run would take what is written "
+            f"{without_secrets(store)} lies in {without_secrets(uri)}, and the next run would take what is written "
             f"there for vectors; give another place"
         )
 
