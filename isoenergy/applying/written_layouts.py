@@ -3,7 +3,8 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ _KEY = "image_path"
 _PATH_SIGNS = {".", "`"}
 """With which Lance names a field inside another."""
 _UNITS_FILE = "layouts.json"
+_REMOVED_AT_ONCE = 32
 
 
 def parse_layouts(text: str, writes: Sequence[str], columns: Sequence[str] = ()) -> tuple[str, ...]:
@@ -75,13 +77,12 @@ class LayoutFiles:
         return {number for number, files in enumerate(names) if not there.issuperset(files.values())}
 
     def begin(self) -> None:
-        """Keep which unit has which number; files that were made by other numbers are removed before."""
-        if self._numbered() == list(self.units):
+        """Keep which unit has which number; the files that were written by other numbers are removed before."""
+        numbered = self._numbered()
+        if numbered == list(self.units):
             return
-        for layout in LAYOUTS:
-            filesystem, path = open_filesystem(f"{self.uri}/{layout}")
-            if layout != LANCE and filesystem.exists(path):
-                filesystem.rm(path, recursive=True)
+        if numbered is not None:
+            replace(self, units=tuple(numbered))._remove()
         self._put(_UNITS_FILE, json.dumps(self.units, indent=0).encode())
 
     def write(self, number: int, shard: pa.Table) -> None:
@@ -147,6 +148,15 @@ class LayoutFiles:
             return [f"{folder}/{last_part(name)}" for name in filesystem.ls(path, detail=False)]
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def _remove(self) -> None:
+        """Remove the files of all units, and nothing else."""
+        names = [name for number in range(len(self.units)) for name in self._names(number).values()]
+        folders = {name.rpartition("/")[0] for name in names}
+        there = {name for folder in folders for name in self._listing(folder)}
+        filesystem, root = open_filesystem(self.uri)
+        with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
+            list(pool.map(filesystem.rm_file, [f"{root}/{name}" for name in names if name in there]))
 
     def _put(self, name: str, data: bytes) -> None:
         filesystem, path = open_filesystem(f"{self.uri}/{name}")

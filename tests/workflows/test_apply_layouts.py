@@ -2,12 +2,14 @@
 
 import dataclasses
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from isoenergy.errors import InputError
@@ -29,18 +31,17 @@ def test_a_lance_dataset_whose_writer_was_killed_is_written_whole(config: ApplyC
     made = apply.run(config, engine=ApplyingHere())
     place = Path(config.output, "lance", "pairs.lance")
     whole = lance.dataset(str(place)).to_table()
-    for left_before in ({}, {"_versions/1.manifest": b"ha"}):
-        for file in sorted(place.parent.rglob("*")):
-            if file.is_file():
-                file.unlink()
-        for name, data in left_before.items():
-            (place / name).write_bytes(data)
-        killed = subprocess.run([sys.executable, "-m", "tests.workflows.killed_lance", made.uri, config.output])
-        assert killed.returncode == -9
-        apply.run(config, engine=ApplyingHere())
-        assert lance.dataset(str(place)).to_table() == whole
-        assert [entry.name for entry in place.parent.iterdir()] == [place.name]
     assert whole.num_rows == UNITS * ROWS
+    shutil.rmtree(place)
+    killed = subprocess.run([sys.executable, "-m", "tests.workflows.killed_lance", made.uri, config.output])
+    assert killed.returncode == -signal.SIGKILL
+    apply.run(config, engine=ApplyingHere())
+    assert lance.dataset(str(place)).to_table() == whole
+    assert [entry.name for entry in place.parent.iterdir()] == [place.name]
+    for manifest in (place / "_versions").iterdir():
+        manifest.write_bytes(b"ha")  # as a disk may leave it
+    apply.run(config, engine=ApplyingHere())
+    assert lance.dataset(str(place)).to_table() == whole
     untouched = times(str(place))
     apply.run(config, engine=ApplyingHere())
     assert times(str(place)) == untouched
@@ -51,6 +52,14 @@ def test_a_lance_dataset_that_cannot_be_written_is_one_sentence(config: ApplyCon
     Path(config.output, "lance").write_text("in its way")
     with pytest.raises(InputError, match=r"lance/pairs.lance cannot be written .*run the same command again"):
         apply.run(config, engine=ApplyingHere())
+
+
+def test_a_lance_dataset_of_others_is_left_to_them(config: ApplyConfig) -> None:
+    place = f"{config.output}/lance/pairs.lance"
+    lance.write_dataset(pa.table({"key": ["a"]}), place)
+    with pytest.raises(InputError, match=r"pairs\.lance is a dataset that `isoenergy apply` did not make"):
+        apply.run(config, engine=ApplyingHere())
+    assert lance.dataset(place).to_table().to_pylist() == [{"key": "a"}]
 
 
 def test_files_beside_the_parquet_that_are_gone_are_made_again_from_it(
@@ -77,10 +86,17 @@ def test_files_beside_the_parquet_that_are_gone_are_made_again_from_it(
 
 
 def test_units_that_come_between_others_leave_no_row_out_and_none_twice(config: ApplyConfig, tmp_path: Path) -> None:
+    beside = {Path(config.output, place): b"another's" for place in ("npy/own.npy", "csr/image_9.npz", "npy/own/a.npy")}
+    for file, data in beside.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
     apply.run(config, engine=ApplyingHere())
     store = fill_store(tmp_path / "store", units=UNITS + 7, file="more.parquet", first=UNITS)
     made = apply.run(config, engine=ApplyingHere())
     assert [record.file for record in made.commits] == ["more.parquet"] * 7 + ["pairs.parquet"] * UNITS
+    assert {file: file.read_bytes() for file in beside} == beside
+    for file in beside:
+        file.unlink()
     other = dataclasses.replace(config, output=str(tmp_path / "other"))
     apply.run(other, engine=ApplyingHere())
     assert contents(Path(config.output)) == contents(Path(other.output))

@@ -3,7 +3,9 @@
 import importlib.util
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,6 +22,10 @@ def require_lance(output: str) -> None:
         raise InputError("lance needs the package pylance: pip install 'isoenergy[lance]', or another --layouts")
     if "://" in output.removeprefix("file://"):
         raise InputError(f"lance is written to a folder, and {output} is none; copy the dataset, or leave lance out")
+    path = _place(output)
+    there = _opened(path)
+    if there is not None and _FINGERPRINT not in (there.schema.metadata or {}):
+        raise InputError(f"{path} is a dataset that `isoenergy apply` did not make; give another --output")
 
 
 def write_dataset(store: EmbeddingStore, output: str) -> None:
@@ -30,7 +36,7 @@ def write_dataset(store: EmbeddingStore, output: str) -> None:
     """
     import lance
 
-    path = Path(output.removeprefix("file://")) / FOLDER / f"{TABLE}.lance"
+    path = _place(output)
     if _holds(path, store.fingerprint):
         return
     first = store.shards.table(store.commits[0].shard)
@@ -55,15 +61,25 @@ def write_dataset(store: EmbeddingStore, output: str) -> None:
         ) from error
 
 
-def _holds(path: Path, fingerprint: str) -> bool:
-    """Return whether a dataset is there that was made of the store of a fingerprint, with all of its files."""
+def _place(output: str) -> Path:
+    return Path(output.removeprefix("file://")) / FOLDER / f"{TABLE}.lance"
+
+
+def _opened(path: Path) -> Any:
+    """Return the dataset that is there; None if there is none, or no version of it that can be read."""
     import lance
 
     if not path.is_dir():
-        return False
-    try:
-        dataset = lance.dataset(str(path))
-    except (ValueError, OSError):  # it has no version that can be read
+        return None
+    with suppress(ValueError, OSError):
+        return lance.dataset(str(path))
+    return None
+
+
+def _holds(path: Path, fingerprint: str) -> bool:
+    """Return whether a dataset is there that was made of the store of a fingerprint, with all of its files."""
+    dataset = _opened(path)
+    if dataset is None:
         return False
     files = (file.path for fragment in dataset.get_fragments() for file in fragment.data_files())
     made_of = (dataset.schema.metadata or {}).get(_FINGERPRINT)
