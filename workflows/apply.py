@@ -171,6 +171,8 @@ def _require_possible(config: ApplyConfig, sae: Autoencoder, store: Manifest, wr
         require_lance(writer.uri)
     require_classes(config, sae)
     begun = writer.manifest()
+    if begun is None:
+        writer.require_vacant()
     of = {name: begun.applied.get(name) for name in ("fitted", "fitted_on")} if begun else {}
     here = _manifest(config, config.store, store, sae, of)
     if begun is not None:

@@ -46,12 +46,23 @@ class StoreWriter:
     def holds(self, manifest: Manifest) -> bool:
         """Return whether there is a store that this manifest may go on filling.
 
-        Raises InputError, naming what differs, if there is one that it may not.
+        Raises InputError, naming what differs, if there is one that it may not, and for files of others in its place.
         """
         there = self.manifest()
-        if there is not None:
-            there.require_same(manifest, self.uri)
-        return there is not None
+        if there is None:
+            self.require_vacant()
+            return False
+        there.require_same(manifest, self.uri)
+        return True
+
+    def require_vacant(self) -> None:
+        """Raise InputError if files lie where a new store's are to lie: what no record names is removed in the end."""
+        for folder in ("shards", "rejected", "commits"):
+            if there := sorted(self._listing(folder)):
+                raise InputError(
+                    f"{self.uri}/{folder} holds {there[0]}, and no manifest.json is there that says whose it is; a new "
+                    f"store would remove it: give another output"
+                )
 
     def manifest(self) -> Manifest | None:
         """Return the manifest of the store that is there, if any. Raises InputError if it is none."""

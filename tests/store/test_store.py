@@ -111,6 +111,16 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         StoreWriter(str(tmp_path / "file" / "store")).begin(MANIFEST, FILES)
 
 
+@pytest.mark.parametrize("folder", ["shards", "rejected", "commits"])
+def test_files_of_others_where_a_store_would_lie_are_left_as_they_are(folder: str, tmp_path: Path) -> None:
+    own = tmp_path / folder / "vectors.parquet"
+    own.parent.mkdir()
+    own.write_bytes(b"somebody's")
+    with pytest.raises(InputError, match=rf"{folder} holds vectors\.parquet, and no manifest\.json is there"):
+        StoreWriter(str(tmp_path)).begin(MANIFEST, FILES)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [own]
+
+
 def test_a_record_that_does_not_add_up_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="3 rows in, but 1 embedded"):
         CommitRecord("u", "f", "", 0, 3, 1, 1, {}, {}, "u.parquet", 0, "", "")
