@@ -827,9 +827,29 @@
     const title = element("h3", "", `Atom ${atom}`);
     title.id = "explorer-title";
     title.tabIndex = -1;
-    const body = element("div", "explorer-detail", title);
-    body.append(element("p", "", `${saeName} has no atom of this number that fires.`), closeOrMove("close", "close", () => dialog.close()));
+    const header = element("header", "", title);
+    header.append(element("div", "explorer-buttons", closeOrMove("×", "close", () => dialog.close())));
+    const known = data.saes.some(({ name }) => name === saeName);
+    const body = element("div", "explorer-detail", header);
+    body.append(
+      element("p", "", known ? `${saeName} has no atom of this number that fires.` : `This report has no autoencoder ${saeName}; it has:`),
+    );
+    if (!known) body.append(insteadOf(atom));
     return body;
+  }
+
+  /** @param {number} atom @returns {HTMLElement} The autoencoders that there are, with their atom of this number, or their strongest. */
+  function insteadOf(atom) {
+    const there = element("ul");
+    for (const sae of data.saes.filter((each) => each.atom.length)) {
+      const own = sae.atom.includes(atom) ? atom : sae.atom[0];
+      const link = /** @type {HTMLAnchorElement} */ (element("a", "", `atom ${own}`));
+      link.href = hashOf(sae.name, own);
+      const item = element("li", "", link);
+      item.append(` of ${sae.name}`, element("span", "quiet", ` ${sae.label}`));
+      there.append(item);
+    }
+    return there;
   }
 
   /** @param {number} step To the atom so many places on in the list. */

@@ -260,8 +260,19 @@ def test_a_link_into_a_page_that_is_not_open_yet(opened: Opened) -> None:
     top = page.evaluate("document.activeElement.getBoundingClientRect().top")
     assert 0 <= top < 900
     page.goto(f"{opened.url}#{MADE_UP}/atom-99999")
-    assert "no atom of this number" in page.locator("#explorer-dialog[open]").inner_text()
+    assert f"{MADE_UP} has no atom of this number" in page.locator("#explorer-dialog[open]").inner_text()
     page.close()
+
+
+def test_a_link_with_the_name_of_another_report_s_sae_shows_what_there_is(opened: Opened) -> None:
+    page, dialog = opened.page, opened.dialog()
+    page.goto(f"{opened.url}#nope/atom-77")
+    dialog.get_by_text("This report has no autoencoder nope; it has:").wait_for()
+    there = dialog.locator("li").all_inner_texts()
+    assert sorted(line.split()[3] for line in there) == sorted(NAMES)
+    dialog.locator("li", has_text=MADE_UP).get_by_role("link", name="atom 77").click()
+    page.wait_for_url(f"**#{MADE_UP}/atom-77")
+    assert dialog.locator("h3").inner_text() == "Atom 77"
 
 
 def test_all_is_reached_by_keys(opened: Opened) -> None:
