@@ -68,7 +68,7 @@ def neighbours(page: "Page", way: str = "as they are") -> list[str]:
 
 
 def show(page: "Page", view: str) -> None:
-    page.click(f"#views a[href='#{view}']")
+    page.click(f"#views a[data-view='{view}']")
 
 
 def test_words_are_asked_and_answered_by_atoms_and_neighbours(watched: Watched) -> None:
@@ -219,6 +219,107 @@ def test_an_address_of_what_there_is_not_says_so(watched: Watched) -> None:
     expect(page.locator("#atom[open]")).to_contain_text("there is no atom '1.5'")
     assert [line for line in watched.troubles if "422" not in line] == []
     watched.troubles.clear()
+
+
+def test_a_question_is_in_its_address(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+
+    def seen() -> list[list[str]]:
+        expect(page.locator(".contribution.steered")).to_have_count(1)
+        page.locator(".way[aria-label='whitening']").wait_for()
+        return [
+            page.locator(".term q").all_inner_texts(),
+            page.locator(".contribution").all_inner_texts(),
+            page.locator(".way h3").all_inner_texts(),
+            neighbours(page, "whitening"),
+        ]
+
+    ask(page, caption_of(12))
+    page.fill("input[placeholder='subtract a text']", caption_of(13))
+    page.press("input[placeholder='subtract a text']", "Enter")
+    expect(page.locator(".term")).to_have_count(2)
+    page.locator(".contribution input[type=checkbox]").first.uncheck()
+    page.click(".ways summary")
+    page.check("#way-whitened")
+    before, address = seen(), page.url
+    assert before[0] == [caption_of(12), caption_of(13)]
+    page.reload()
+    assert seen() == before
+    page.locator(".contribution .name a").first.click()
+    page.locator("#atom[open]").wait_for()
+    page.reload()
+    page.locator("#atom[open]").wait_for()
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(address)
+    assert seen() == before
+    page.goto("about:blank")
+    page.goto(address)
+    assert seen() == before
+    show(page, "atoms")
+    page.locator(".card").first.wait_for()
+    show(page, "ask")
+    assert seen() == before
+    page.select_option("#sae", "first")
+    expect(page.locator(".contribution.steered")).to_have_count(0)
+    expect(page).to_have_url(re.compile(r"#ask/first\?text=[^&]+&less=[^&]+&ways=[^&]+$"))
+
+
+def test_back_leads_to_the_question_before(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page, term = watched.page, watched.page.locator(".term q")
+    ask(page, caption_of(12))
+    page.locator(".contribution input[type=checkbox]").first.uncheck()
+    expect(page.locator(".contribution.steered")).to_have_count(1)
+    page.locator(".way .tile").first.click()
+    expect(page.locator(".contribution.steered")).to_have_count(0)
+    page.fill("#ask-text", caption_of(20))
+    page.press("#ask-text", "Enter")
+    expect(term).to_have_text([caption_of(20)])
+    page.go_back()
+    expect(page.locator(".partner").first).to_contain_text("is number")
+    page.go_back()
+    expect(term).to_have_text([caption_of(12)])
+    expect(page.locator(".contribution.steered")).to_have_count(1)
+    page.go_back()
+    expect(page.locator(".start .tile").first).to_be_visible()
+    expect(page.locator(".term")).to_have_count(0)
+    page.go_forward()
+    expect(term).to_have_text([caption_of(12)])
+
+
+def test_an_image_of_one_s_own_is_not_in_the_address(watched: Watched, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    (tmp_path / "image.png").write_bytes(png(20))
+    page.set_input_files("#ask-file", tmp_path / "image.png")
+    expect(page.locator(".term img")).to_have_count(1)
+    expect(page.locator(".terms")).to_contain_text("The link has no image of your own in it.")
+    page.fill("#ask-text", caption_of(12))
+    page.press("#ask-text", "Enter")
+    expect(page.locator(".term q")).to_have_text([caption_of(12)])
+    page.go_back()
+    first = page.locator(".way[aria-label='as they are'] .tile").first
+    expect(first).to_have_attribute("aria-label", f"image: {caption_of(20)}")
+    page.reload()
+    expect(page.locator("#ask-lost")).to_have_text("The image that was asked is not in the address; choose it again.")
+    expect(page.locator(".term")).to_have_count(0)
+
+
+def test_a_question_of_what_there_is_not_says_so(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page, lost = watched.page, watched.page.locator("#ask-lost")
+    page.evaluate("location.hash = '#ask/first?text=a&ways=original,nope'")
+    expect(lost).to_have_text("There is no way nope here.")
+    expect(page.locator(".way h3")).to_have_text(["as they are"])
+    page.evaluate("location.hash = '#ask/nope?text=b&atoms=3:1'")
+    expect(lost).to_have_text("There is no autoencoder nope here; there are first, second.")
+    expect(page.locator(".term q")).to_have_text(["b"])
+    expect(page.locator(".contribution.steered")).to_have_count(0)
 
 
 def test_the_map_shows_an_atom_and_opens_it(watched: Watched) -> None:

@@ -1,10 +1,14 @@
-/** Ask by words, an image or a pair; see its atoms and its neighbours, and steer. */
+/**
+ * Ask by words, an image or a pair; see its atoms and its neighbours, and steer. The question stands in the address,
+ * `#ask/SAE?text=…&less=…&atoms=12:0,33:0.4&ways=original,centred`, all but an image of one's own, which is known by a name
+ * until the page is left.
+ */
 
-import { className, complain, content, el, fixed, hashOf, nameOf, percent, rowsOf, saeNow, state, thumbnail, whole } from "./parts.js";
+import { className, complain, content, copyLink, el, fixed, hashOf, named, nameOf, percent, rowsOf, saeNow, state, thumbnail, whole } from "./parts.js";
 import { call, query, send } from "./server.js";
 
 /**
- * @typedef {{text?: string, pair?: number, side?: number, row?: string, weight: number, said: string, preview?: string}} Term
+ * @typedef {{text?: string, pair?: number, side?: number, row?: string, weight: number, said: string, preview?: string, image?: string}} Term
  */
 
 /** What is asked now; it stays while other views are shown. */
@@ -14,7 +18,11 @@ const asked = {
   /** @type {string[] | null} */ ways: null,
   all: false,
   sae: "",
+  /** @type {string[]} */ lost: [], // what an address asks for that there is not
 };
+/** @type {Map<string, Term>} Images that were asked since the page was opened, the latest last. */
+const images = new Map();
+const MOST_IMAGES = 20;
 /** A slider is under the hand: the list of atoms stays as it is, neighbours and the number change. */
 let sliding = false;
 /** @type {AbortController | null} */
@@ -29,7 +37,7 @@ let places = {};
 export function showAsk(view) {
   const sae = saeNow();
   const known = new Set(sae.ways.map((/** @type {any} */ way) => way.name));
-  asked.ways = (asked.ways ?? sae.first_ways).filter((way) => known.has(way));
+  asked.ways = (asked.ways ?? sae.first_ways).filter((/** @type {string} */ way) => known.has(way));
   if (asked.sae !== state.sae) asked.coefficients = {};
   asked.sae = state.sae;
   answer = null;
@@ -51,6 +59,7 @@ export function showAsk(view) {
   const why = state.about.trouble;
   view.append(
     form,
+    el("p", { class: "trouble", id: "ask-lost", role: "status", hidden: !asked.lost.length, text: asked.lost.join(" ") }),
     el("p", { class: "quiet hint", text: why ? `${why}. Ask by one of the pairs below.` : `Or drop or paste an image anywhere, or click the ${rowsOf(0, 1)} or the ${rowsOf(1, 1)} of a pair.` }),
     places.terms,
     places.answer,
@@ -71,8 +80,11 @@ export async function askImage(file) {
   content();
   try {
     const found = await call("image", { method: "POST", body: file });
-    begin([{ ...found, weight: 1, said: "your image", preview: URL.createObjectURL(file) }]);
-    if (!location.hash.startsWith("#ask")) location.hash = "#ask";
+    const image = Math.random().toString(36).slice(2, 10);
+    const term = { ...found, weight: 1, said: "your image", preview: URL.createObjectURL(file), image };
+    images.set(image, term);
+    if (images.size > MOST_IMAGES) forget([...images.keys()][0]);
+    begin([term]);
   } catch (error) {
     complain(error);
   }
@@ -84,13 +96,78 @@ function askPair(pair, side, caption) {
   window.scrollTo({ top: 0 });
 }
 
-/** @param {Term[]} terms */
+/** @param {string} image */
+function forget(image) {
+  URL.revokeObjectURL(images.get(image)?.preview ?? "");
+  images.delete(image);
+}
+
+/** @param {Term[]} terms Another question: "back" leads to the one before. */
 function begin(terms) {
-  for (const { preview } of asked.terms) if (preview) URL.revokeObjectURL(preview);
-  asked.terms = terms;
-  asked.coefficients = {};
-  asked.all = false;
+  Object.assign(asked, { terms, coefficients: {}, all: false, lost: [] });
+  location.hash = askHash();
   ask();
+}
+
+// ------------------------------------------------------------------ the address
+
+/** @param {{terms: Term[], coefficients: Record<string, number>, ways: string[] | null}} question */
+function written({ terms, coefficients, ways }) {
+  const values = new URLSearchParams();
+  for (const term of terms) {
+    if (term.image) values.append("image", term.image);
+    else if (term.pair !== undefined) values.append("pair", `${term.pair}.${term.side}`);
+    else values.append(term.weight < 0 ? "less" : "text", term.text ?? "");
+  }
+  const set = Object.entries(coefficients).map(([atom, value]) => `${atom}:${Number(value.toPrecision(6))}`);
+  if (set.length) values.append("atoms", set.join(","));
+  if (ways && String(ways) !== String(saeNow().first_ways)) values.append("ways", ways.join(","));
+  return String(values).replaceAll("%3A", ":").replaceAll("%2C", ",");
+}
+
+/** @param {string} [atom] One that is opened. @returns {string} The hash of what is asked. */
+export function askHash(atom) {
+  const path = ["#ask", encodeURIComponent(state.sae), ...(atom ? [encodeURIComponent(atom)] : [])].join("/");
+  if (asked.terms.length) return `${path}?${written(asked)}`;
+  return atom ? path : "#ask";
+}
+
+/** Write what is asked into the address. @param {"pushState" | "replaceState"} how @param {string} [atom] One that is opened. */
+export function address(how, atom) {
+  const hash = askHash(atom);
+  if (hash !== (location.hash || "#ask")) history[how](null, "", hash);
+  document.querySelector("#views a[data-view=ask]")?.setAttribute("href", askHash());
+}
+
+/** @param {string} text The question of an address. @param {string} why What else is wrong there. @returns {boolean} Whether it is another. */
+export function takeQuestion(text, why) {
+  const values = new URLSearchParams(text);
+  const lost = why && text ? [why] : [];
+  const known = saeNow().ways.map((/** @type {any} */ way) => way.name);
+  const ways = (values.get("ways") ?? "").split(",").filter(Boolean);
+  const strange = ways.filter((way) => !known.includes(way));
+  if (strange.length) lost.push(`There is no way ${strange.join(", ")} here.`);
+  const terms = [...values].map(([name, value]) => termOf(name, value)).filter((term) => term !== null);
+  if (terms.includes(undefined)) lost.push("The image that was asked is not in the address; choose it again.");
+  const whole_ = !terms.includes(undefined);
+  const set = whole_ && !why ? (values.get("atoms") ?? "").split(",").filter(Boolean).map((each) => each.split(":")) : [];
+  const given = {
+    terms: /** @type {Term[]} */ (whole_ ? terms : []),
+    coefficients: Object.fromEntries(set.map(([atom, value]) => [atom, Number(value)])),
+    ways: text ? (ways.length > strange.length ? ways : null) : asked.ways,
+  };
+  if (written(given) === written(asked) && !lost.length) return false;
+  Object.assign(asked, given, { all: false, sae: state.sae, lost });
+  return true;
+}
+
+/** @param {string} name @param {string} value @returns {Term | null | undefined} null: it is none; undefined: it is gone. */
+function termOf(name, value) {
+  if (name === "image") return images.get(value);
+  if (name === "text" || name === "less") return { text: value, weight: name === "text" ? 1 : -1, said: value };
+  if (name !== "pair") return null;
+  const [pair, side] = value.split(".").map(Number);
+  return { pair, side, weight: 1, said: "" };
 }
 
 /** Steer by an atom from elsewhere on the page. @param {number} atom @param {number} value */
@@ -104,6 +181,7 @@ export const isAsking = () => asked.terms.length > 0;
 /** Ask for the latest; what was asked before and has not been answered is left. */
 async function ask() {
   if (!places.terms?.isConnected) return;
+  if (!sliding) address("replaceState", named().atom);
   showTerms();
   if (running) {
     wanted = true;
@@ -117,6 +195,8 @@ async function ask() {
     content();
     if (terms === asked.terms) {
       answer = found;
+      for (const term of terms) if (term.pair !== undefined) term.said = found.captions[term.pair];
+      showTerms();
       showAnswer();
     }
   } catch (error) {
@@ -146,15 +226,15 @@ function showTerms() {
           type: "button", "aria-label": number ? `do not subtract ${term.said}` : "ask something else", text: "×",
           onclick: () => {
             if (number) {
-              asked.terms = asked.terms.filter((each) => each !== term);
-              asked.coefficients = {};
-              ask();
+              begin(asked.terms.filter((each) => each !== term));
             } else clear();
           },
         }),
       ),
     );
   }
+  places.terms.append(copyLink());
+  if (asked.terms.some(({ image }) => image)) places.terms.append(el("span", { class: "quiet", text: "The link has no image of your own in it." }));
   if (!state.about.trouble && asked.terms.length < 4) {
     const less = el("input", { type: "text", placeholder: "subtract a text", "aria-label": "subtract a text", maxlength: 2000 });
     places.terms.append(
@@ -163,9 +243,7 @@ function showTerms() {
         onsubmit: (/** @type {Event} */ event) => {
           event.preventDefault();
           if (!less.value.trim()) return;
-          asked.terms = [...asked.terms, { text: less.value.trim(), weight: -1, said: less.value.trim() }];
-          asked.coefficients = {};
-          ask();
+          begin([...asked.terms, { text: less.value.trim(), weight: -1, said: less.value.trim() }]);
         },
       }, less, el("button", { type: "submit", text: "− subtract" })),
     );
@@ -175,6 +253,7 @@ function showTerms() {
 function clear() {
   asked.terms = [];
   asked.coefficients = {};
+  location.hash = askHash();
   places.terms.replaceChildren();
   places.answer.hidden = true;
   places.start.hidden = false;

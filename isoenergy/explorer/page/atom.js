@@ -1,7 +1,7 @@
 /** One atom: what fires it over all of its range, in which modality, what it is bound to, and what people note. */
 
-import { addAtom, isAsking } from "./ask.js";
-import { brief, chip, complain, el, fixed, hashOf, nameOf, percent, rowsOf, shape, state, strip, thumbnail, whole } from "./parts.js";
+import { addAtom, askHash, isAsking } from "./ask.js";
+import { brief, chip, complain, copyLink, el, fixed, hashOf, nameOf, percent, rowsOf, shape, state, strip, thumbnail, whole } from "./parts.js";
 import { query, send } from "./server.js";
 
 let turn = 0;
@@ -35,17 +35,9 @@ function head(dialog, title, ...more) {
 /** @param {any} found @param {HTMLDialogElement} dialog */
 function page(found, dialog) {
   const { numbers, captions } = found;
-  const copy = el("button", { type: "button", text: "copy link", onclick: async () => {
-    try {
-      await navigator.clipboard.writeText(location.href);
-      copy.textContent = "copied";
-    } catch {
-      copy.textContent = "the address is the link";
-    }
-  } });
-  const steer = isAsking() && el("button", { type: "button", text: "add to what is asked", onclick: () => { addAtom(numbers.atom, 0.3); dialog.close(); location.hash = "#ask"; } });
+  const steer = isAsking() && el("button", { type: "button", text: "add to what is asked", onclick: () => { addAtom(numbers.atom, 0.3); location.hash = askHash(); } });
   return el("div", { class: "inside" },
-    head(dialog, numbers.label || `Atom ${numbers.atom}`, numbers.label ? el("span", { class: "quiet", text: `atom ${numbers.atom} of ${found.sae}` }) : "", chip(numbers.class), copy, steer),
+    head(dialog, numbers.label || `Atom ${numbers.atom}`, numbers.label ? el("span", { class: "quiet", text: `atom ${numbers.atom} of ${found.sae}` }) : "", chip(numbers.class), copyLink(), steer),
     facts(numbers),
     noteOf(found),
     ...[0, 1].map((side) => examples(found, side)),

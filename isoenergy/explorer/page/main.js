@@ -1,11 +1,11 @@
-/** The page: which view is shown follows from the hash, `#VIEW` or `#VIEW/SAE/ATOM`, so that links and "back" work. */
+/** The page: what is shown follows from the hash, `#VIEW`, `#VIEW/SAE/ATOM` or `#ask/SAE?QUESTION`, so that links and "back" work. */
 
-import { showAsk } from "./ask.js";
+import { address, askHash, showAsk, takeQuestion } from "./ask.js";
 import { showAtom } from "./atom.js";
 import { showAtoms } from "./atoms.js";
 import { showCompare } from "./compare.js";
 import { showMap } from "./map.js";
-import { complain, content, el, rowsOf, saeNow, state, whole } from "./parts.js";
+import { complain, content, el, named, rowsOf, saeNow, state, whole } from "./parts.js";
 import { call } from "./server.js";
 
 /** @type {Record<string, (view: HTMLElement) => void>} */
@@ -17,34 +17,28 @@ const chosen = /** @type {HTMLSelectElement} */ (document.getElementById("sae"))
 let shown = "";
 
 function follow() {
-  const [name, sae, atom] = location.hash.slice(1).split("/").map(decoded);
+  const { view: name, sae, atom, question } = named();
   const next = name in VIEWS ? name : "ask";
   content();
   const served = state.about.saes.map((/** @type {any} */ each) => each.name);
   const missing = Boolean(sae) && !served.includes(sae);
-  if (missing) complain(`There is no autoencoder ${sae} here; there are ${served.join(", ")}.`);
+  const why = missing ? `There is no autoencoder ${sae} here; there are ${served.join(", ")}.` : "";
+  if (why) complain(why);
   else if (sae && sae !== state.sae) choose(sae);
-  if (shown !== `${next} ${state.sae}`) {
+  const another = next === "ask" && (question !== undefined || !atom) && takeQuestion(question ?? "", why);
+  if (another || shown !== `${next} ${state.sae}`) {
     shown = `${next} ${state.sae}`;
     for (const link of document.querySelectorAll("#views a")) {
-      if (link.getAttribute("href") === `#${next}`) link.setAttribute("aria-current", "page");
+      if (link.getAttribute("data-view") === next) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
     document.title = `${next} – isoenergy explorer`;
     view.replaceChildren();
     VIEWS[next](view);
   }
+  if (next === "ask") address("replaceState", missing ? "" : atom);
   if (atom && !missing) showAtom(dialog, state.sae, atom);
   else if (dialog.open) dialog.close();
-}
-
-/** @param {string} text */
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 /** @param {string} name */
@@ -81,12 +75,14 @@ async function start() {
   choose(last.name);
   chosen.addEventListener("change", () => {
     choose(chosen.value);
-    location.hash = `#${location.hash.slice(1).split("/")[0] || "ask"}`;
+    location.hash = shown.startsWith("ask ") ? askHash() : `#${named().view}`;
     follow();
   });
   dialog.addEventListener("close", () => {
-    const [name, , atom] = location.hash.slice(1).split("/");
-    if (atom !== undefined) history.pushState(null, "", `#${name}`);
+    const { view: name, atom } = named();
+    if (atom === undefined) return;
+    if (name === "ask") address("pushState");
+    else history.pushState(null, "", `#${name}`);
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   window.addEventListener("hashchange", follow);
