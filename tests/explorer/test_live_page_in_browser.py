@@ -221,6 +221,31 @@ def test_an_address_of_what_there_is_not_says_so(watched: Watched) -> None:
     watched.troubles.clear()
 
 
+def test_what_is_typed_and_ticked_fast_is_not_lost(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    page.evaluate("location.hash = '#atoms/first/3'")
+    page.fill("#note", "half a thought")
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(re.compile("#atoms$"))
+    page.evaluate("location.hash = '#atoms/first/3'")
+    expect(page.locator("#note")).to_have_value("half a thought")
+    expect(page.locator("#atom[open]")).to_contain_text("not kept yet")
+    page.keyboard.press("Escape")
+    page.fill("#atoms-query", "zebra")
+    expect(page.locator("#atoms-sort")).to_be_disabled()
+    page.fill("#atoms-query", "")
+    expect(page.locator("#atoms-falling")).to_be_enabled()
+    show(page, "ask")
+    ask(page, caption_of(12))
+    ticked = page.locator(".ways input:checked").count()
+    ways = page.locator(".ways input").count()
+    assert ways > ticked + 1
+    page.evaluate("for (const box of document.querySelectorAll('.ways input:not(:checked)')) box.click()")
+    expect(page.locator(".way")).to_have_count(ways, timeout=30_000)
+
+
 def test_a_question_is_in_its_address(watched: Watched) -> None:
     from playwright.sync_api import expect
 
