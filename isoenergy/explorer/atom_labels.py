@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-_WORD = re.compile(r"[^\W\d_][^\W_]+")
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]+\d{0,3}(?![^\W_])")
+"""Letters, and a number behind them at most (`mp3`, `covid19`): what has more digits is a file's name or hash."""
 _WORDS_A_LABEL = 3
 _LEAST_SHARE = 0.2
 """Of the captions: a word of fewer names something else."""
@@ -17,8 +18,8 @@ _COMMON = 0.15
 
 
 def words_of(caption: str) -> list[str]:
-    """Return the different words of a caption, in lower case: two letters or more."""
-    return list(dict.fromkeys(_WORD.findall(caption.lower())))
+    """Return the different words of a caption, in lower case, of two letters or more; names of files are none."""
+    return [word for word in dict.fromkeys(_WORD.findall(caption.lower())) if len(word) > 1]
 
 
 def atom_labels(

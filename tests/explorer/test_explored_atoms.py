@@ -11,7 +11,7 @@ from isoenergy import SparseAutoencoder
 from isoenergy.errors import InputError
 from isoenergy.explorer import atom_page
 from isoenergy.explorer.atom_entries import AtomEntries
-from isoenergy.explorer.atom_labels import atom_labels
+from isoenergy.explorer.atom_labels import atom_labels, words_of
 from isoenergy.explorer.atom_list import AtomChoice, AtomList
 from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.compared_dictionaries import compared
@@ -189,6 +189,13 @@ def test_a_list_is_served_in_pages(exploration: Exploration):
     assert part["rows"] == whole["rows"][5:8]
     assert part["count"] == whole["count"] == len(whole["rows"])
     assert {each["pair"] for row in part["rows"] for each in row["top"]} == set(part["captions"])
+
+
+def test_names_and_hashes_of_files_are_no_labels():
+    captions = ["drawn cross x8a3cd28 img_20190304 covid19 mp3", "drawn cross x8a3cd28 3f9c1ab dsc01234 covid19"]
+    labels = atom_labels(np.array([0, 0]), np.array([0, 1]), captions, ["a dog", "a cat", "a bird", "a tree"], 1)
+    assert labels == ["drawn · cross · covid19"]
+    assert words_of(captions[0]) == ["drawn", "cross", "img", "covid19", "mp3"]
 
 
 def test_labels_are_words_that_set_captions_apart():

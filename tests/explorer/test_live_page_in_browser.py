@@ -374,6 +374,7 @@ def test_two_autoencoders_are_compared(watched: Watched) -> None:
     assert page.locator(".matched tbody tr").count() > 20
     alike = [float(each) for each in page.locator(".matched td.number").all_inner_texts()]
     assert alike == sorted(alike, reverse=True)
+    assert any(re.search(r"\w atom \d+, \w", each) for each in page.locator(".matched td").all_inner_texts())
     page.click("#compare-order")
     unlike = [float(each) for each in page.locator(".matched td.number").all_inner_texts()]
     assert unlike == alike[::-1]

@@ -51,7 +51,7 @@ export function showCompare(view) {
 }
 
 /** @param {string} sae @param {any} row */
-const link = (sae, row) => el("span", { class: `one ${row.class}` }, el("a", { href: hashOf(sae, row.atom), text: nameOf(row) }), el("span", { class: "quiet", text: ` ${row.label ? row.atom : ""} ${className(row.class)}${row.cosine === undefined ? "" : `, cosine ${fixed(row.cosine)}`}` }));
+const link = (sae, row) => el("span", { class: `one ${row.class}` }, el("a", { href: hashOf(sae, row.atom), text: nameOf(row) }), el("span", { class: "quiet", text: ` ${row.label ? `atom ${row.atom}, ` : ""}${className(row.class)}${row.cosine === undefined ? "" : `, cosine ${fixed(row.cosine)}`}` }));
 
 /** @param {any[]} rows @param {string} whole_ @param {string} parts @param {string} why */
 function groups(rows, whole_, parts, why) {
