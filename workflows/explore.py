@@ -5,20 +5,28 @@ import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from isoenergy.explorer.serving import ServedPage, named_saes, open_exploration
-from isoenergy.explorer.web_page import LOOPBACK, Access, web_page
-from isoenergy.store import EmbeddingStore
-from isoenergy.store.vector_sources import holds_vectors
+from isoenergy.storage.files import without_secrets
 from workflows.command import run_command
 from workflows.settings.explore_settings import ExploreConfig, parse
+
+if TYPE_CHECKING:
+    from isoenergy.explorer.serving import ServedPage
+    from isoenergy.explorer.web_page import Access
 
 _LOG = logging.getLogger(__name__)
 _NO_TOKEN = "none"
 
 
-def run(config: ExploreConfig) -> ServedPage:
+def run(config: ExploreConfig) -> "ServedPage":
     """Read, encode what is not encoded yet, and take the port; return the page, which is not served yet."""
+    _LOG.info("explore: opening %s", without_secrets(config.store))
+    from isoenergy.explorer.serving import ServedPage, named_saes, open_exploration  # seconds, as torch comes along
+    from isoenergy.explorer.web_page import web_page
+    from isoenergy.store import EmbeddingStore
+    from isoenergy.store.vector_sources import holds_vectors
+
     uri = config.store
     if holds_vectors(uri):
         from workflows.training.vector_stores import store_of  # starts Ray for large ones
@@ -39,8 +47,10 @@ def run(config: ExploreConfig) -> ServedPage:
     return ServedPage(web_page(exploration, access), access, config.host, config.port)
 
 
-def access_of(config: ExploreConfig) -> Access:
+def access_of(config: ExploreConfig) -> "Access":
     """Return who may ask."""
+    from isoenergy.explorer.web_page import LOOPBACK, Access
+
     token = "" if config.token == _NO_TOKEN else config.token or secrets.token_urlsafe(24)
     named = tuple(name.strip().lower() for name in config.hosts.split(",") if name.strip())
     return Access(token, named or (LOOPBACK if config.host in LOOPBACK else ()), config.read_only)

@@ -85,9 +85,12 @@ class CodedPairs:
         return classes
 
     @classmethod
-    def of(cls, name: str, sae: SparseAutoencoder, gallery: Gallery, store: EmbeddingStore, folder: Path) -> Self:
+    def of(
+        cls, name: str, sae: SparseAutoencoder, gallery: Gallery, store: EmbeddingStore, folder: Path, step: str = ""
+    ) -> Self:
         """Encode the gallery's pairs, once: `folder` keeps what came of it.
 
+        step: stands before the name of the bar, which says how far that is.
         Raises InputError if the autoencoder does not go with the store.
         """
         if sae.config.dim != gallery.dim or len(sae.config.modalities) != 2:
@@ -97,7 +100,7 @@ class CodedPairs:
             )
         place = folder / f"codes-{sae.digest[:16]}-{gallery.key}"
         if not (place / _ATOMS_FILE).exists():
-            written_once(place, lambda partial: _encode(name, sae, gallery, store, partial))
+            written_once(place, lambda partial: _encode(f"{step}encode by {name}", sae, gallery, store, partial))
         parts = [[_mapped(place, side, part) for part in ("atoms", "values")] for side in SIDES]
         codes = [SparseCodes(indices, values, torch.empty(len(indices), 0)) for indices, values in parts]
         entries = tuple(AtomEntries.load(place, side) for side in SIDES)
@@ -117,14 +120,14 @@ def _mapped(place: Path, side: str, part: str) -> Tensor:
 
 
 @torch.no_grad()
-def _encode(name: str, sae: SparseAutoencoder, gallery: Gallery, store: EmbeddingStore, folder: Path) -> None:
+def _encode(title: str, sae: SparseAutoencoder, gallery: Gallery, store: EmbeddingStore, folder: Path) -> None:
     atoms = sae.config.atoms
     found: tuple[list[SparseCodes], list[SparseCodes]] = ([], [])
     sums = ModalityStatistics.zeros(atoms), ModalityStatistics.zeros(atoms)
     together = PairAgreement.zeros(atoms)
     fitted = gallery.fitted
-    gram = sae.gram_of_frozen(2 * len(gallery))
-    with tqdm(total=len(gallery), desc=f"encode by {name}", unit=" pairs", delay=2) as bar:
+    with tqdm(total=len(gallery), desc=title, unit=" pairs") as bar:
+        gram = sae.gram_of_frozen(2 * len(gallery))
         for block in gallery.blocks(store):
             for start in range(0, len(block.both[0]), _BATCH_ROWS):
                 codes = []
@@ -140,6 +143,7 @@ def _encode(name: str, sae: SparseAutoencoder, gallery: Gallery, store: Embeddin
                     part.update(own)
                 together.update(image, text)
                 bar.update(len(known))
+        bar.set_description(f"{title}, name its atoms")
     statistics = ConceptStatistics(*sums, sparse.csr_array((atoms, atoms)))
     statistics.save(folder / _STATISTICS_FILE)
     sides = []

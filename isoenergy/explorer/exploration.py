@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from isoenergy.errors import InputError
 from isoenergy.evaluation.ways import WAYS
@@ -63,6 +64,8 @@ class Exploration:
     encoder: AskedEncoder | None
     reading: ImageReading
     title: str
+    step: str = ""
+    """Stands before the name of the bar, which says how far it is prepared."""
     _parts: dict[str, _Parts] = field(init=False)
     _comparisons: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -77,10 +80,10 @@ class Exploration:
             )
             for coded in self.coded
         }
-        for parts in self._parts.values():
-            for way in FIRST_WAYS:
-                if way in parts.scores.maps:
-                    parts.scores.norms(way)
+        scores = [parts.scores for parts in self._parts.values()]
+        first = [(each, way) for each in scores for way in FIRST_WAYS if way in each.maps]
+        for each, way in tqdm(first, f"{self.step}prepare the first ways", unit=" ways", delay=1):
+            each.norms(way)
 
     def about(self) -> dict[str, Any]:
         """Return what the page says of itself, and what it can be asked."""

@@ -88,9 +88,10 @@ class Gallery:
         return str(self.pairs["caption"][pair].as_py())
 
     @classmethod
-    def of(cls, store: EmbeddingStore, folder: Path, most: int = MOST_PAIRS, seed: int = 0) -> Self:
+    def of(cls, store: EmbeddingStore, folder: Path, most: int = MOST_PAIRS, seed: int = 0, step: str = "") -> Self:
         """Return the pairs of a store, copied to `folder` once; of more than `most`, a sample that the seed draws.
 
+        step: stands before the name of the bar, which says how far that is.
         Raises InputError for a store of other than two modalities of one width, one that is not whole, or no pairs.
         """
         store.require_complete()
@@ -104,7 +105,7 @@ class Gallery:
         key = f"{store.fingerprint[:16]}{sampled}"
         kept = folder / f"gallery-{key}"
         if not (kept / _ABOUT_FILE).exists():
-            written_once(kept, lambda partial: _copy(store, chosen, partial))
+            written_once(kept, lambda partial: _copy(store, chosen, partial, step))
         return cls._read(kept, key, total, chosen)
 
     @classmethod
@@ -173,7 +174,7 @@ def _blocks(
         done += len(own)
 
 
-def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) -> None:
+def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path, step: str) -> None:
     dim = store.manifest.dim
     shape = len(chosen), dim
     maps = [np.lib.format.open_memmap(folder / f"{side}-numbers.npy", "w+", np.int16, shape) for side in SIDES]
@@ -182,7 +183,7 @@ def _copy(store: EmbeddingStore, chosen: npt.NDArray[np.int64], folder: Path) ->
     train, others = PairMoments.zeros(dim), PairMoments.zeros(dim)
     numbers = {file: number for number, file in enumerate(dict.fromkeys(record.file for record in store.commits))}
     parts = []
-    with tqdm(total=len(chosen), desc="read the store", unit=" pairs", delay=2) as bar:
+    with tqdm(total=len(chosen), desc=f"{step}read the store", unit=" pairs") as bar:
         for start, columns, both in _blocks(store, chosen):
             rows = slice(start, start + len(columns))
             unit = [normalize(side, dim=1) for side in both]

@@ -52,7 +52,7 @@ def open_exploration(
     most_pairs: int = MOST_PAIRS,
     seed: int = 0,
 ) -> Exploration:
-    """Read a store's pairs and encode them by each autoencoder, once: `output` keeps that, and the notes.
+    """Read a store's pairs and encode them by each autoencoder, once, as bars tell: `output` keeps that, and the notes.
 
     encoder: the one that made the store, or its name, if that does not say. images: a column of the store with image
     files or their URLs, or a folder or zip of image files that are named as the pairs are, in place of the store's
@@ -67,8 +67,12 @@ def open_exploration(
         files = OfStore(given_images(store, images))
     elif manifest.source_config is not None:
         files = OfSource(manifest.source_config)
-    gallery = Gallery.of(store, cache, most_pairs, seed)
-    coded = [CodedPairs.of(each, sae, gallery, store, cache) for each, sae in saes.items()]
+    steps = [f"{number}/{len(saes) + 2} " for number in range(1, len(saes) + 3)]
+    gallery = Gallery.of(store, cache, most_pairs, seed, steps[0])
+    coded = [
+        CodedPairs.of(each, sae, gallery, store, cache, step)
+        for (each, sae), step in zip(saes.items(), steps[1:-1], strict=True)
+    ]
     asked = None  # last: it is loaded while the page is already there
     if not isinstance(encoder, str):
         asked = AskedEncoder(encoder.name, gallery.dim, load=lambda _: encoder)
@@ -85,6 +89,7 @@ def open_exploration(
         asked,
         manifest.image_reading,
         "/".join(store.uri.rstrip("/").split("/")[-2:]),
+        steps[-1],
     )
 
 

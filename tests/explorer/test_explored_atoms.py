@@ -40,6 +40,21 @@ def codes_of(exploration: Exploration, rows: slice = slice(None)) -> list:
     return [sae.encode(sae.prepare(torch.from_numpy(x[rows].astype(np.float32)), name)) for x, name in both]
 
 
+def test_a_first_start_tells_how_far_it_is_and_a_second_reads_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    explored(tmp_path)
+    said = capsys.readouterr().err
+    for step in ("1/4 read the store", "2/4 encode by first", "3/4 encode by second"):
+        assert f"{step}:   0%|" in said
+    assert said.count(f"{PAIRS}/{PAIRS}") >= 3
+    saes = {"first": make_sae(0), "second": make_sae(1, beta=1e-3)}
+    open_exploration(saes, EmbeddingStore.open(str(tmp_path / "store")), tmp_path / "output")
+    again = capsys.readouterr().err
+    assert "read the store" not in again
+    assert "encode by" not in again
+
+
 def test_entries_are_the_codes_by_atom():
     indices = np.array([[0, 2, 0], [2, 1, 0], [1, 2, 0]], np.int32)
     values = np.array([[0.5, 0.2, 0.0], [0.9, -0.1, 0.0], [0.4, 0.3, 0.7]], np.float32)

@@ -59,6 +59,7 @@ def test_a_store_is_explored_until_the_command_is_told_to_end(tmp_path: Path, to
         assert about(address, token)["pairs"] == PAIRS
         running.send_signal(told)
         _, said = running.communicate(timeout=60)
+        assert said.startswith(f"explore: opening {tmp_path}/store\n")
         assert running.returncode == 0
         assert said.endswith("isoenergy: stopped\n")
         assert "goes on" not in said
@@ -83,5 +84,6 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path):
         options = ["--port", port, "--output", f"{tmp_path}/output"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
-    assert f"port {port} of 127.0.0.1 is not to be had" in done.stderr
-    assert done.stderr.count("\n") == 1
+    first, error = done.stderr.splitlines()
+    assert first == f"explore: opening {tmp_path}/store"
+    assert f"port {port} of 127.0.0.1 is not to be had" in error
