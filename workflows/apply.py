@@ -14,6 +14,7 @@ from tqdm import tqdm
 from isoenergy.applying.application import Application
 from isoenergy.applying.written_choices import CODES
 from isoenergy.applying.written_layouts import LANCE, LayoutFiles
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.calibration import lacks_threshold
@@ -316,7 +317,7 @@ def _apply_all(
     if failures:
         more = f", and {len(failures) - _SHOWN_FAILURES} more" * (len(failures) > _SHOWN_FAILURES)
         raise InputError(
-            f"{len(failures)} of {len(tasks)} units could not be done; the others are kept. "
+            f"{len(failures):,} of {counted(len(tasks), 'unit')} could not be done; the others are kept. "
             f"{'; '.join(failures[:_SHOWN_FAILURES])}{more}. Mend this and run the same command again"
         )
     return measures
@@ -342,7 +343,7 @@ def _ended(made: EmbeddingStore, measures: _Measures) -> str:
     ]
     if measures.pairs:
         lines.append(
-            f"this run   {measures.pairs:,} pairs in {measures.seconds:,.0f} s, "
+            f"this run   {counted(measures.pairs, 'pair')} in {measures.seconds:,.0f} s, "
             f"{measures.pairs_per_second:,.0f} pairs/s; work {_split(measures)}"
         )
     return "\n".join(lines)

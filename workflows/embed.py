@@ -10,6 +10,7 @@ from itertools import chain
 
 from tqdm import tqdm
 
+from isoenergy.counts import counted
 from isoenergy.encoders import DualEncoder, Precision, load_encoders
 from isoenergy.encoders.dual_encoder import is_layer
 from isoenergy.errors import InputError
@@ -183,8 +184,8 @@ def _changed(
     if forbidden := sorted(changed - spoilt if config.retry_rejected else changed):
         advice = "--retry-rejected embeds them again" if changed <= spoilt else "give another output"
         raise InputError(
-            f"{len(forbidden)} files of {without_secrets(source.uri)} were written again since {config.output} took "
-            f"them in, such as {forbidden[0]}; {advice}"
+            f"since {config.output} took them in, {counted(len(forbidden), 'file')} of {without_secrets(source.uri)} "
+            f"changed, such as {forbidden[0]}; {advice}"
         )
     return changed
 
@@ -286,7 +287,7 @@ def _shortfall(missing: list[Task], progress: ExtractionProgress, units: int) ->
     reasons = list(dict.fromkeys(reasons))
     more = f", and {len(reasons) - _SHOWN_FAILURES} more" * (len(reasons) > _SHOWN_FAILURES)
     return (
-        f"{len(missing)} of {units} units could not be embedded; the others are kept. "
+        f"{len(missing):,} of {counted(units, 'unit')} could not be embedded; the others are kept. "
         f"{'; '.join(reasons[:_SHOWN_FAILURES])}{more}. Mend this and run the same command again"
     )
 

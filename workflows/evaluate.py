@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from isoenergy import __version__
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import CarriedConfig
 from isoenergy.evaluation.transfer import Measured, transfer_rows
@@ -40,7 +41,7 @@ from workflows.steps.step_plan import Step
 from workflows.tracking import mlflow_runs
 from workflows.tracking.code_version import git_commit
 from workflows.tracking.run_files import log_file, require_writable
-from workflows.tracking.run_names import counted_saes, run_name
+from workflows.tracking.run_names import run_name
 from workflows.training.vector_stores import store_of
 
 _LOG = logging.getLogger("workflows.evaluate")  # `python -m` calls the module otherwise
@@ -78,7 +79,7 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     require_writable(output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
     of = store.manifest.encoder or last_part(store.uri)
-    called = run_name("evaluate", of, counted_saes(len(saes)))
+    called = run_name("evaluate", of, counted(len(saes), "SAE"))
     with mlflow_runs.stage("evaluate", config, config.output, parent, called) as stage:
         stage.dataset(store.uri, store.fingerprint, "evaluation")
         if isinstance(fit_on, EmbeddingStore):

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from tqdm import tqdm
 
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.storage.files import last_part, open_filesystem
@@ -141,14 +142,15 @@ def _verified(store: EmbeddingStore, repair: bool) -> str:
     whole = len(records) >= store.manifest.units  # else what a kill has left may lie there
     unnamed = [name for name in writer.unnamed() if whole or name.startswith("commits/")]
     if not spoilt and not unnamed and not of_index:
-        return f"verified     {len(records):,} units hold what was committed"
+        return f"verified     {counted(len(records), 'unit')}, each as it was committed"
     found = [fault for unit in spoilt.values() for fault in unit] + of_index
     found += [f"{name} is not what a commit record names" for name in unnamed]
     more = f"; and {len(found) - _SHOWN_FAULTS} more" * (len(found) > _SHOWN_FAULTS)
     advice = "--repair takes out what is spoilt"
     if repair:
         writer.discard([*(f"commits/{unit}.json" for unit in spoilt), *unnamed])
-        advice = f"{len(spoilt)} units and {len(unnamed)} files are taken out: run the same `isoenergy embed` again"
+        taken = f"{counted(len(spoilt), 'unit')}, {counted(len(unnamed), 'file')}"
+        advice = f"taken out: {taken}; run the same `isoenergy embed` again"
         writer.fold()
         if not spoilt and not unnamed:
             advice = "it is made anew of the commit records: all is well now"

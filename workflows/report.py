@@ -1,5 +1,6 @@
 """`isoenergy report`: one offline HTML page from an evaluation."""
 
+from isoenergy.counts import counted
 from isoenergy.report.evaluation_file import read_evaluation
 from isoenergy.report.page.page import write_report
 from isoenergy.storage.files import last_part, without_secrets
@@ -8,7 +9,7 @@ from workflows.endings import evaluation_ending
 from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
-from workflows.tracking.run_names import counted_saes, run_name
+from workflows.tracking.run_names import run_name
 
 
 def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
@@ -21,7 +22,7 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
     output = config.output or f"{''.join(config.evaluation.rpartition('/')[:2])}report.html"
     measured = sum(1 + len(sae.get("repeats", ())) for sae in summary["saes"])
     called = run_name(
-        "report", store.get("encoder") or last_part(without_secrets(store["uri"])), counted_saes(measured)
+        "report", store.get("encoder") or last_part(without_secrets(store["uri"])), counted(measured, "SAE")
     )
     with mlflow_runs.stage("report", config, output, parent, called) as stage:
         stage.dataset(store["uri"], store["fingerprint"], "evaluation")

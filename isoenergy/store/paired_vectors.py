@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, usual_column
 from isoenergy.pairs.formats.parquet import SPOILT, bytes_of
@@ -102,7 +103,9 @@ class VectorFiles:
         self._require_equal_counts()
         self.rows = {file: together[0].rows for file, together in self.parts.items()}
         if not any(self.rows.values()):
-            raise InputError(f"{without_secrets(uri)} holds no rows in its {len(self.files)} files; give one that does")
+            raise InputError(
+                f"{without_secrets(uri)} holds no rows in {counted(len(self.files), 'file')}; give one that does"
+            )
         for together in self.parts.values():
             _require_different_names(together)
         together_reversed = reversed(self.parts.values())
@@ -149,7 +152,7 @@ class VectorFiles:
         """Return lines that say what is taken for what."""
         rows, files = sum(self.rows.values()), {part.at.shown for together in self.parts.values() for part in together}
         size = rows * sum(self.widths.values()) * np.dtype(self.dtype).itemsize
-        lines = [f"source      {without_secrets(self.uri)}: {rows:,} rows in {len(files):,} files"]
+        lines = [f"source      {without_secrets(self.uri)}: {counted(rows, 'row')} in {counted(len(files), 'file')}"]
         for name, width in self.widths.items():
             lines.append(f"modality    {name}: {width} numbers a row, of {self._origin(name)}")
         if len(self.widths) == 1:

@@ -242,6 +242,6 @@ def test_stores_are_no_vectors_and_a_dry_run_copies_nothing(tmp_path: Path, caps
     with pytest.raises(InputError, match="the rest of the plan needs"):
         store_of(write(tmp_path / "files"), "", str(tmp_path / "output"), dry_run=True)
     told = capsys.readouterr().out
-    assert f"{ROWS} rows in 1 files" in told
+    assert f"{ROWS} rows in 1 file" in told
     assert "modality    lyrics: 20 numbers a row, of vectors.parquet" in told
     assert not (tmp_path / "output").exists()

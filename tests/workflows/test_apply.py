@@ -90,7 +90,7 @@ def test_every_row_of_both_modalities_has_its_columns(
     summary = json.loads(Path(config.output, "summary.json").read_text())
     assert (summary["rows_in"], summary["written"], summary["units"]) == (UNITS * ROWS, UNITS * ROWS, UNITS)
     printed = capsys.readouterr().out
-    assert "units      5, of which 5 are to be done, with 150 pairs" in printed
+    assert "units      5, 5 of them to be done, with 150 pairs" in printed
     assert "written    150 pairs, 0 rejected" in printed
 
 

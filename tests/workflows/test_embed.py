@@ -108,7 +108,7 @@ def test_a_file_written_again_is_not_mixed_with_what_it_was(
 ) -> None:
     write_rows(bundled_rows[:61], tmp_path / "pairs" / "m.parquet")
     before = times(copied.uri)
-    with pytest.raises(InputError, match=r"1 files of .* were written again since .* m\.parquet; give another"):
+    with pytest.raises(InputError, match=r"took them in, 1 file of .* changed, such as m\.parquet; give another"):
         embed.run(EmbedConfig(**settings))
     assert times(copied.uri) == before
 
@@ -136,11 +136,11 @@ def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
     assert embed.run(EmbedConfig(**settings, dry_run=True)) == []
     printed = capsys.readouterr().out
     for words in (
-        "parquet, 1 files",
+        "parquet, 1 file\n",
         "300 (exact)",
-        "6, of which 6 are to be done",
+        "6, 6 of them to be done",
         "(24, float32, stored as float16)",
-        "1 to 1 encoder actors on CPU",
+        "resources  1 encoder actor on CPU",
         "probe      200 pairs, 0 rejected; ms a pair: read",
         " s for about 300 pairs",
         "GB to store",

@@ -57,7 +57,7 @@ def test_two_columns_of_one_width_have_the_papers_evaluation_under_their_names(
 ) -> None:
     caplog.set_level("INFO")
     places = trained(vectors, tmp_path / "saes", "audio,text")
-    assert "500 rows in 1 files" in caplog.text
+    assert "500 rows in 1 file" in caplog.text
     assert "modality    text: 24 numbers a row" in caplog.text
     assert trained(vectors, tmp_path / "saes", "audio,text") == places
     assert SparseAutoencoder.load(places[0]).config.modalities == ("audio", "text")
@@ -102,5 +102,5 @@ def test_three_columns_train_with_a_dictionary_each_and_the_copy_is_not_made_aga
 def test_a_plan_of_vectors_copies_nothing(vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"the rest of the plan needs a store of the vectors of .*: make one by"):
         trained(vectors, tmp_path / "saes", "", dry_run=True)
-    assert "units are there" in capsys.readouterr().out
+    assert "units there" in capsys.readouterr().out
     assert not (tmp_path / "saes").exists()

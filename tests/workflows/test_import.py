@@ -37,7 +37,7 @@ def test_it_imports_once_and_tells_mlflow(tmp_path: Path, capsys: pytest.Capture
     assert re.search(r"imported    50 of 50 rows: \d+ train, \d+ validation, \d+ test", capsys.readouterr().out)
     times = [shard.stat().st_mtime_ns for shard in (tmp_path / "store/shards").iterdir()]
     assert stage.run(config).fingerprint == store.fingerprint
-    assert "2 of 2 units are there" in capsys.readouterr().out
+    assert "2 of 2 units there" in capsys.readouterr().out
     assert [shard.stat().st_mtime_ns for shard in (tmp_path / "store/shards").iterdir()] == times
     client = MlflowClient(mlflow_runs.tracking_uri())
     experiment = mlflow_runs.experiment_id(mlflow_runs.tracking_uri())

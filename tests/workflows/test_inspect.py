@@ -22,7 +22,7 @@ def test_what_a_store_holds(filled: Path) -> None:
         "rejected     2\n          2  empty_image",
         "norms        of 28 pairs: lowest, mean, highest",
         "gap          0.000 between the means of normalised image and text; mean cosine of a pair 1.000",
-        "verified     3 units hold what was committed",
+        "verified     3 units, each as it was committed",
     ):
         assert words in text
     assert text.count("sample ") == 2
@@ -39,7 +39,7 @@ def test_a_spoilt_unit_is_named_and_can_be_taken_out(filled: Path) -> None:
     with pytest.raises(InputError, match=rf"shards/{file.name} is not the file that was committed.*--repair takes out"):
         inspect.run(InspectConfig(str(filled), verify=True))
     assert len(EmbeddingStore.open(str(filled)).commits) == 3
-    with pytest.raises(InputError, match="1 units and 0 files are taken out"):
+    with pytest.raises(InputError, match="taken out: 1 unit, 0 files; run"):
         inspect.run(InspectConfig(str(filled), verify=True, repair=True))
     assert [record.unit for record in EmbeddingStore.open(str(filled)).commits] == [unit(0).name, unit(2).name]
 
@@ -49,7 +49,7 @@ def test_files_that_no_record_names_are_told(filled: Path) -> None:
     junk.write_bytes(b"junk")
     with pytest.raises(InputError, match=r"shards/junk\.parquet is not what a commit record names"):
         inspect.run(InspectConfig(str(filled), verify=True))
-    with pytest.raises(InputError, match="0 units and 1 files are taken out"):
+    with pytest.raises(InputError, match="taken out: 0 units, 1 file; run"):
         inspect.run(InspectConfig(str(filled), verify=True, repair=True))
     assert "verified" in inspect.run(InspectConfig(str(filled), verify=True))
     record.write_text(record.read_text()[:100])

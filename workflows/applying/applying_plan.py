@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from isoenergy.counts import counted, counted_range
 from isoenergy.durations import duration
 from isoenergy.storage.files import without_secrets
 from isoenergy.store import EmbeddingStore
@@ -59,16 +60,16 @@ def plan(
         f"write      {', '.join(application.writes)} as {application.dtype}{norms}",
         f"fitted     {fitted}",
         f"output     {without_secrets(work.writer.uri)}",
-        f"units      {len(source.commits):,}, of which {len(tasks):,} are to be done, with {pairs:,} pairs",
+        f"units      {len(source.commits):,}, {len(tasks):,} of them to be done, with {counted(pairs, 'pair')}",
         *([f"layouts    {again:,} of them are there, and get their files beside the Parquet again"] if again else []),
-        f"resources  {min(placement.now, placement.most)} to {placement.most} workers on {device} each",
+        f"resources  {counted_range(min(placement.now, placement.most), placement.most, 'worker')} on {device} each",
     ]
     if probed is not None and probed.pairs:
         stages = " ".join(f"{stage} {took / probed.pairs * 1e3:.3f}" for stage, took in probed.seconds.items())
         rate = probed.pairs / sum(probed.seconds.values()) * placement.most
         lines += [
-            f"probe      {probed.pairs:,} pairs; ms a pair: {stages}",
-            f"expected   {rate:,.0f} pairs/s on {placement.most} workers, {duration(pairs / rate)}; "
+            f"probe      {counted(probed.pairs, 'pair')}; ms a pair: {stages}",
+            f"expected   {rate:,.0f} pairs/s on {counted(placement.most, 'worker')}, {duration(pairs / rate)}; "
             f"{probed.stored_bytes / probed.pairs * pairs / 1e9:,.3f} GB to store",
         ]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from isoenergy.counts import counted, counted_range
 from isoenergy.durations import duration
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
 from isoenergy.pairs.source import PairSource, PairUnit
@@ -25,14 +26,15 @@ def plan(
     encoders = ", ".join(f"{m.encoder} ({m.dim}, {m.precision}, stored as {m.dtype})" for m in stores.manifests)
     device = f"{placement.gpus_per_actor:g} GPU" if placement.gpus_per_actor else "CPU"
     total, how = _pairs(source, units, probed)
+    files = counted(len(source.files), "file")
     lines = [
-        f"source     {without_secrets(source.uri)}: {source.format}, {len(source.files):,} files{source.beside}",
+        f"source     {without_secrets(source.uri)}: {source.format}, {files}{source.beside}",
         f"pairs      {how}" if total is None else f"pairs      {total:,} ({how})",
-        f"units      {len(units):,}, of which {len(tasks):,} are to be done",
+        f"units      {len(units):,}, {len(tasks):,} of them to be done",
         f"encoders   {encoders}",
         f"store      {places}",
-        f"resources  {placement.actors[0]} to {placement.actors[1]} encoder actors on {device}, "
-        f"{placement.cpus:g} CPUs for them and for decoding",
+        f"resources  {counted_range(*placement.actors, 'encoder actor')} on {device}, "
+        f"{placement.cpus:g} CPU{'s' * (placement.cpus != 1)} for encoding and decoding",
     ]
     if probed is not None:
         known = [task.pairs for task in tasks if task.pairs is not None]
@@ -53,13 +55,13 @@ def _expected(measured: Probe, pairs: int | None, placement: Placement) -> list[
     rate = measured.pairs_per_second(placement)
     stages = " ".join(f"{stage} {seconds / measured.pairs * 1e3:.2f}" for stage, seconds in measured.seconds.items())
     lines = [
-        f"probe      {measured.pairs} pairs, {measured.rejected} rejected; ms a pair: {stages}; "
+        f"probe      {counted(measured.pairs, 'pair')}, {measured.rejected} rejected; ms a pair: {stages}; "
         f"lowest cosine to float32 {measured.cosine:.5f}"
     ]
     if pairs is not None:
         stored = measured.stored_bytes / measured.pairs * pairs
         lines.append(
-            f"expected   {rate:,.0f} pairs/s, {duration(pairs / rate)} for about {pairs:,} pairs; "
+            f"expected   {rate:,.0f} pairs/s, {duration(pairs / rate)} for about {counted(pairs, 'pair')}; "
             f"{stored / 1e9:,.3f} GB to store"
         )
     return lines

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from isoenergy.counts import counted
 from isoenergy.store import EmbeddingStore
 from workflows.extraction.extraction_graph import STAGES, ExtractionProgress
 
@@ -99,7 +100,7 @@ def table(stores: Sequence[EmbeddingStore], measures: ExtractionMeasures) -> str
     lines += [f"{'':<{width}}  {count:>12,} {reason}" for reason, count in sorted(stores[0].rejected.items())]
     if measures.pairs:
         lines.append(
-            f"this run: {measures.pairs:,} pairs in {measures.seconds:,.0f} s, "
+            f"this run: {counted(measures.pairs, 'pair')} in {measures.seconds:,.0f} s, "
             f"{measures.pairs_per_second:,.0f} pairs/s; "
             f"work {_split(measures.work_seconds)}; encoders busy {measures.encoder_busy:.0%}"
         )

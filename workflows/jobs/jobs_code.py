@@ -6,6 +6,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.storage.files import absolute_uri
 from workflows.cluster.ray_internals import packed_files, packed_uri
@@ -29,7 +30,7 @@ class JobCode:
     def __str__(self) -> str:
         if self.folder is None:
             return "the cluster's own"
-        return f"{self.folder}: {len(self.sizes):,} files, {sum(self.sizes.values()) / _MIB:.1f} MiB"
+        return f"{self.folder}: {counted(len(self.sizes), 'file')}, {sum(self.sizes.values()) / _MIB:.1f} MiB"
 
 
 def job_code(code: str) -> JobCode:

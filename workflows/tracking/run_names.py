@@ -6,8 +6,3 @@ SEPARATOR = " · "
 def run_name(stage: str, *told_by: str) -> str:
     """Return `evaluate · clip · 2 SAEs`."""
     return SEPARATOR.join((stage, *told_by))
-
-
-def counted_saes(count: int) -> str:
-    """Return `1 SAE`, `2 SAEs`."""
-    return f"{count:,} SAE{'s' * (count != 1)}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from isoenergy.counts import counted, counted_range
 from isoenergy.errors import InputError
 from workflows.cluster.cluster_size import ClusterSize, Resources
 
@@ -85,10 +86,9 @@ class TrainingPlacement:
         return {"CPU": self.cpus, **({"GPU": 1} if self.gpu else {})}
 
     def __str__(self) -> str:
-        number = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
-        cpus = f"{self.cpus} CPU{'s' * (self.cpus != 1)}"
+        cpus = counted(self.cpus, "CPU")
         each = f"1 GPU and {cpus}" if self.gpu else cpus
-        return f"{number} worker{'s' * (self.most != 1)}, each with {each}"
+        return f"{counted_range(self.fewest, self.most, 'worker')}, each with {each}"
 
 
 def _places(resources: Resources, cpus: int, gpu: bool) -> int:

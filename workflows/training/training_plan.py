@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoenergy.counts import counted
 from isoenergy.durations import duration
 from isoenergy.settings.modalities import Widths
 from isoenergy.settings.residence import Residence
@@ -92,7 +93,7 @@ def training_plan(
             f"{'beta is looked for first, then ' * search}{named} of {atoms:,} atoms, k = {config.k}, "
             f"{config.sparse_encoder}, {probe.parameters / 1e6:.1f} M parameters in all",
         ),
-        ("steps", f"{steps:,}: {config.epochs} epochs of batches of {config.batch_pairs} pairs"),
+        ("steps", f"{steps:,}: {counted(config.epochs, 'epoch')} of batches of {config.batch_pairs} pairs"),
         ("workers", str(placement)),
         (
             "memory",

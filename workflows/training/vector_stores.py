@@ -13,6 +13,7 @@ import pyarrow as pa
 import ray
 from tqdm import tqdm
 
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.pairs.duplicates import key_places, repeated
 from isoenergy.pairs.places import is_shown
@@ -138,7 +139,10 @@ class VectorCopy:
     def plan(self) -> list[str]:
         """Return lines that say what is taken for what, and how much of it is copied."""
         done = len(self._units) - len(self._missing)
-        lines = [*self._files.plan(), f"store       {self.store}: {done:,} of {len(self._units):,} units are there"]
+        lines = [
+            *self._files.plan(),
+            f"store       {self.store}: {done:,} of {counted(len(self._units), 'unit')} there",
+        ]
         if self.is_done:
             return lines
         if sum(self._files.rows.values()) > _ROWS_OF_THE_DRIVER:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.evaluation.results import CAPTIONS_FILE, EXPLORER_FILE
 from isoenergy.pairs.decoding import decode_image
@@ -67,7 +68,7 @@ class GivenPictures:
             return f"--images {self._place} is not used: the pictures of this page, if it has any, are the evaluation's"
         if self._shown:
             return f"pictures of {len(self._shown):,} of the {len(self._wanted):,} pairs shown: --images {self._place}"
-        why = f"of {len(self._found):,} files found none is an image that can be read"
+        why = f"{counted(len(self._found), 'file')} found, none an image that can be read"
         raise InputError(
             f"--images {self._place} gives a picture of none of the {len(self._wanted):,} pairs shown: "
             f"{why if self._found else self._images.looked_for(self._wanted)}"

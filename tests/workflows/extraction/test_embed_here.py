@@ -130,7 +130,7 @@ def test_a_file_written_again_is_not_mixed_with_what_it_was(
     here(settings)
     write_rows(bundled_rows[:121], pairs)
     before = times(settings["output"])
-    with pytest.raises(InputError, match=r"1 files of .* were written again since .* m\.parquet; give another"):
+    with pytest.raises(InputError, match=r"took them in, 1 file of .* changed, such as m\.parquet; give another"):
         here(settings)
     assert times(settings["output"]) == before
 
@@ -261,8 +261,8 @@ def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
     assert here(settings, dry_run=True) == []
     plan = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "120 (exact)" in plan["pairs"]
-    assert "3, of which 3 are to be done" in plan["units"]
-    assert "1 to 1 encoder actors on CPU" in plan["resources"]
+    assert "3, 3 of them to be done" in plan["units"]
+    assert "1 encoder actor on CPU" in plan["resources"]
     assert "probe" in plan
     assert "about 120 pairs" in plan["expected"]
     assert not (tmp_path / "store").exists()
