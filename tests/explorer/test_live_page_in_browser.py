@@ -184,6 +184,8 @@ def test_atoms_are_searched_opened_noted_and_linked(watched: Watched, served: Se
     expect(dialog).to_contain_text("Partners across pairs")
     assert dialog.locator(".examples li").count() > 6
     expect(dialog.locator(".histogram")).to_be_visible()
+    expect(dialog.locator(".facts .bounds").first).to_have_text(re.compile(r"^ ?\[\S+, \S+\]$"))
+    expect(page.locator(".card [title*='95% interval [']").first).to_be_attached()
     address = page.url
     assert re.search(r"#atoms/second/\d+$", address)
     page.fill("#note", f"seen {HOSTILE}")

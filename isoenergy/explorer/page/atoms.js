@@ -1,6 +1,6 @@
 /** All atoms: searched, filtered and sorted by the server, which sends those that are near; the page holds no others. */
 
-import { around, brief, chip, className, complain, el, fixed, hashOf, marked, nameOf, state, strip, whole } from "./parts.js";
+import { around, brief, chip, className, complain, el, fixed, hashOf, interval, marked, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const A_PAGE = 60;
@@ -128,7 +128,7 @@ export function showAtoms(view) {
     return el("li", { class: `card ${row.class}`, "data-place": place, "aria-posinset": place + 1, "aria-setsize": total },
       el("h3", {}, el("a", { href: hashOf(state.sae, row.atom) }, ...marked(nameOf(row), row.label ? chosen.query : "")), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
       el("p", { class: "numbers" }, chip(row.class),
-        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: "correlation of its coefficients in image and caption, over pairs; ✓: beyond shuffled pairs" })),
+        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: `correlation of its coefficients in image and caption, over pairs; ✓: beyond shuffled pairs${row.correlation === null ? "" : `; 95% interval ${interval(row)}`}` })),
       el("p", { class: "numbers" }, el("span", { text: `energy ${brief(row.energy)}` }), el("span", { text: `μ ${fixed(row.modality_score)}` })),
       el("span", { class: "scale", vars: { "--score": row.modality_score ?? 0.5 }, title: `modality score ${fixed(row.modality_score)}: 0 captions, 1 images` }),
       strip(row.top, row.captions),

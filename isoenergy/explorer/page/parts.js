@@ -35,6 +35,9 @@ const two = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 export const brief = (value) => (value === null || value === undefined ? "–" : two.format(value).replace("-", "−"));
 /** @param {number | null} value */
 export const fixed = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−"));
+/** @param {{correlation_low: number | null, correlation_high: number | null}} row @returns {string} Of its agreement; empty if none is known. */
+export const interval = (row) =>
+  row.correlation_low === null || row.correlation_high === null ? "" : `[${fixed(row.correlation_low)}, ${fixed(row.correlation_high)}]`;
 /** @param {number} value */
 export const whole = (value) => value.toLocaleString("en");
 /** @param {number} value */

@@ -405,8 +405,10 @@
     const numbers = element(
       "p",
       "quiet explorer-numbers",
-      `agreement ${fixed(sae.correlation[at])} · energy ${brief(sae.energy[at])} · μ ${sae.modality_score[at].toFixed(2)}`,
+      `agreement ${fixed(sae.correlation[at])} · energy ${brief(sae.energy[at])} · μ ${fixed(sae.modality_score[at])}`,
     );
+    const span = interval(sae, at, "correlation");
+    if (span) numbers.title = `95% interval of the agreement: ${span}`;
     item.append(title, numbers, scale(sae.modality_score[at]));
     item.append(
       sae.image_captions[at].length
@@ -615,33 +617,35 @@
   /** @param {Sae} sae @param {number} at */
   function facts(sae, at) {
     const terms = element("dl", "explorer-facts");
-    const [sharedness, correlation, lift] = [sae.sharedness[at], sae.correlation[at], sae.lift[at]];
-    for (const [name, value] of [
+    const lift = sae.lift[at];
+    for (const [name, value, span] of [
       ["energy", brief(sae.energy[at])],
       [inTheirWords("energy in images"), brief(sae.image_energy[at])],
       [inTheirWords("energy in captions"), brief(sae.text_energy[at])],
-      [inTheirWords("μ, share of images"), sae.modality_score[at].toFixed(3)],
+      [inTheirWords("μ, share of images"), fixed(sae.modality_score[at])],
       ["fires in", `${brief(100 * sae.frequency[at])}% of all rows`],
-      [
-        "smaller over larger energy",
-        sharedness === null
-          ? "–"
-          : `${sharedness.toFixed(2)} [${fixed(sae.sharedness_low[at])}, ${fixed(sae.sharedness_high[at])}]`,
-      ],
-      [
-        "agreement",
-        correlation === null
-          ? "–"
-          : `${fixed(correlation)} [${fixed(sae.correlation_low[at])}, ${fixed(sae.correlation_high[at])}]`,
-      ],
+      ["smaller over larger energy", fixed(sae.sharedness[at]), interval(sae, at, "sharedness")],
+      ["agreement", fixed(sae.correlation[at]), interval(sae, at, "correlation")],
       ["both fire", lift === null ? "–" : `${brief(lift)} times chance`],
       ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));
-      pair.append(element("dd", "", value));
+      const told = element("dd", "", value);
+      if (span) {
+        const bounds = element("span", "bounds", ` ${span}`);
+        bounds.title = "95% interval";
+        told.append(bounds);
+      }
+      pair.append(told);
       terms.append(pair);
     }
     return terms;
+  }
+
+  /** @param {Sae} sae @param {number} at @param {"sharedness" | "correlation"} name @returns {string} Empty if none is known. */
+  function interval(sae, at, name) {
+    const [low, high] = [sae[`${name}_low`][at], sae[`${name}_high`][at]];
+    return low === null || high === null ? "" : `[${fixed(low)}, ${fixed(high)}]`;
   }
 
   /** @param {Sae} sae @param {number} at @returns {string} What the test of equal energy says. */
@@ -746,7 +750,7 @@
     const step = Math.ceil(octaves.length / (most + 1));
     return octaves
       .filter((_, place) => place % step === 0)
-      .map((bin) => [bin, brief(2 ** (data.least_octave + bin / data.bins_an_octave))]);
+      .map((bin) => [bin, power.format(2 ** (data.least_octave + bin / data.bins_an_octave))]);
   }
 
   /** @param {string} name @param {Record<string, string | number>} attributes @param {string} [text] */
@@ -936,9 +940,10 @@
     return made;
   }
 
-  const three = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+  const two = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+  const power = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
   /** @param {number} value */
-  const brief = (value) => three.format(value).replace("-", "−");
+  const brief = (value) => two.format(value).replace("-", "−");
   /** @param {number} value */
   const whole = (value) => value.toLocaleString("en");
   /** @param {number | null} value */

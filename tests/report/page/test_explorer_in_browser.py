@@ -275,6 +275,21 @@ def test_a_link_with_the_name_of_another_report_s_sae_shows_what_there_is(opened
     assert dialog.locator("h3").inner_text() == "Atom 77"
 
 
+def test_numbers_have_two_digits_and_intervals_stand_small_beside_them(opened: Opened) -> None:
+    row = next(row for row in opened.atoms if row["atom"] == opened.shown()[0])
+    span = f"[{row['correlation_low']:.2f}, {row['correlation_high']:.2f}]".replace("-", "−")
+    numbers = opened.page.locator("#explorer-list .explorer-numbers").first
+    assert numbers.get_attribute("title") == f"95% interval of the agreement: {span}"
+    assert float(re.search(r"energy (\S+)", numbers.inner_text())[1]) == float(f"{row['energy']:.2g}")  # type: ignore[index]
+    opened.page.locator(".explorer-open").first.click()
+    facts = opened.dialog().locator(".explorer-facts > div")
+    agreement = next(fact for fact in facts.all() if fact.locator("dt").inner_text() == "agreement")
+    assert agreement.locator(".bounds").inner_text().strip() == span
+    energies = [fact.locator("dd").inner_text() for fact in facts.all()[:3]]
+    expected = [row["energy"], row["image_energy"], row["text_energy"]]
+    assert [float(energy) for energy in energies] == [float(f"{value:.2g}") for value in expected]
+
+
 def test_all_is_reached_by_keys(opened: Opened) -> None:
     page, expected = opened.page, strongest(opened.atoms)
     page.focus("#explorer-query")
