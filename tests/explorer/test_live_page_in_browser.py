@@ -9,10 +9,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from isoenergy.explorer.exploration import Exploration
-from isoenergy.explorer.serving import ServedPage
+from isoenergy.explorer.serving import ServedPage, open_exploration
 from isoenergy.explorer.web_page import Access, web_page
+from isoenergy.store import EmbeddingStore
 from tests.browser import Watched, chromium
-from tests.explorer.small_exploration import HOSTILE, caption_of, explored, png
+from tests.explorer.small_exploration import HOSTILE, caption_of, explored, make_sae, make_store, png
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -356,6 +357,8 @@ def test_the_map_shows_an_atom_and_opens_it(watched: Watched) -> None:
     show(page, "map")
     canvas = page.locator("canvas.map")
     expect(canvas).to_have_attribute("data-dots", re.compile(r"[1-9]\d"))
+    asked = [url for url in watched.requests if "/api/map?" in url]
+    assert "by=pca" in asked[0], "what is there at once is shown at once"
     page.select_option("#map-by", "pca")
     canvas.focus()
     page.keyboard.press("ArrowRight")
@@ -365,6 +368,23 @@ def test_the_map_shows_an_atom_and_opens_it(watched: Watched) -> None:
     page.locator("#atom[open]").wait_for()
     page.keyboard.press("Escape")
     page.uncheck("#map-bimodal")
+
+
+def test_the_first_aligned_autoencoder_is_shown_first_and_compared_with_the_first_other(
+    browser: "Browser", tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    saes = {"plain": make_sae(0), "aligned": make_sae(1, beta=1e-3), "later": make_sae(2, beta=1e-3)}
+    exploration = open_exploration(saes, EmbeddingStore.open(str(make_store(tmp_path))), tmp_path / "output")
+    access = Access("secret")
+    served = ServedPage(web_page(exploration, access), access).start()
+    page = browser.new_page()
+    page.goto(f"{served.url}#compare")
+    expect(page.locator("#sae")).to_have_value("aligned")
+    expect(page.locator("#compare-with")).to_have_value("plain")
+    page.close()
+    served.close()
 
 
 def test_two_autoencoders_are_compared(watched: Watched) -> None:

@@ -71,8 +71,8 @@ async function start() {
     return;
   }
   for (const sae of state.about.saes) chosen.append(el("option", { value: sae.name, text: `${sae.name} (β ${sae.beta})` }));
-  const last = state.about.saes[state.about.saes.length - 1];
-  choose(last.name);
+  const aligned = state.about.saes.find((/** @type {any} */ sae) => sae.beta > 0); // as the report does
+  choose((aligned ?? state.about.saes[0]).name);
   chosen.addEventListener("change", () => {
     choose(chosen.value);
     location.hash = shown.startsWith("ask ") ? askHash() : `#${named().view}`;

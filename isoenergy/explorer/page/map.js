@@ -36,20 +36,31 @@ export function showMap(view) {
   async function load() {
     const mine = by.value;
     try {
-      let now = await query("map", { sae: state.sae, by: mine });
+      if (!found) {
+        said.textContent = "Placing the atoms …";
+        const first = await query("map", { sae: state.sae, by: "pca" }); // it is there at once, and UMAP takes all cores
+        if (!canvas.isConnected) return;
+        place(first);
+      }
+      const now = await query("map", { sae: state.sae, by: mine });
       if (mine !== by.value || !canvas.isConnected) return;
-      if (!now.places) {
+      if (now.places) {
+        said.textContent = "";
+        place(now);
+      } else {
         said.textContent = now.has_umap ? "UMAP is being computed; until then, principal axes." : `UMAP takes minutes for ${whole(now.atoms.length)} atoms; these are the principal axes.`;
         if (now.has_umap) setTimeout(() => canvas.isConnected && mine === by.value && load(), 1500);
-        if (found) return;
-        now = await query("map", { sae: state.sae, by: "pca" });
-      } else said.textContent = "";
-      found = now;
-      placeOf = new Map(found.atoms.map((/** @type {number} */ atom, /** @type {number} */ place) => [atom, place]));
-      map.show(found);
+      }
     } catch (error) {
       complain(error);
     }
+  }
+
+  /** @param {any} now */
+  function place(now) {
+    found = now;
+    placeOf = new Map(found.atoms.map((/** @type {number} */ atom, /** @type {number} */ number) => [atom, number]));
+    map.show(found);
   }
 
   /** @param {number} place */
