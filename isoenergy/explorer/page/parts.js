@@ -30,7 +30,7 @@ export function shape(name, given, text) {
   return made;
 }
 
-const two = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+const two = new Intl.NumberFormat("en", { minimumSignificantDigits: 2, maximumSignificantDigits: 2 });
 /** @param {number | null} value */
 export const brief = (value) => (value === null || value === undefined ? "–" : two.format(value).replace("-", "−"));
 /** @param {number | null} value */

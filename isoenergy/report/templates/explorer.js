@@ -653,9 +653,11 @@
     const [image, text, q] = [sae.image_energy[at], sae.text_energy[at], sae.q_value[at]];
     const [stronger, weaker] = (image > text ? ["images", "captions"] : ["captions", "images"]).map(inTheirWords);
     const ratio = Math.max(image, text) / Math.min(image, text);
-    const lies = Number.isFinite(ratio)
-      ? `its energy in ${stronger} is ${brief(ratio)} times that in ${weaker}`
-      : `only ${stronger} fire it`;
+    const lies = !Number.isFinite(ratio)
+      ? `only ${stronger} fire it`
+      : ratio < 1.05
+        ? "its two energies differ by less than 5%"
+        : `its energy in ${stronger} is ${brief(ratio)} times that in ${weaker}`;
     if (q === null) return `Too few pairs fire it to test whether its energies are equal; here, ${lies}.`;
     const sure = q < 0.0001 ? "q < 0.0001" : `q = ${brief(q)}`;
     return `Equal energy is ${q < data.unequal_q ? "rejected" : "not rejected"} (${sure}); ${lies}.`;
@@ -940,7 +942,7 @@
     return made;
   }
 
-  const two = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+  const two = new Intl.NumberFormat("en", { minimumSignificantDigits: 2, maximumSignificantDigits: 2 });
   const power = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
   /** @param {number} value */
   const brief = (value) => two.format(value).replace("-", "−");

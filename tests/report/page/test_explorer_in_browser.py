@@ -288,6 +288,8 @@ def test_numbers_have_two_digits_and_intervals_stand_small_beside_them(opened: O
     energies = [fact.locator("dd").inner_text() for fact in facts.all()[:3]]
     expected = [row["energy"], row["image_energy"], row["text_energy"]]
     assert [float(energy) for energy in energies] == [float(f"{value:.2g}") for value in expected]
+    values = opened.dialog().locator(".explorer-captions .quiet").all_inner_texts()
+    assert values == [f"{value:#.2g}" for value in row["text_values"]]
 
 
 def test_all_is_reached_by_keys(opened: Opened) -> None:
