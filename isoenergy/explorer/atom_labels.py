@@ -10,6 +10,8 @@ from scipy import sparse
 
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+\d{0,3}(?![^\W_])")
 """Letters, and a number behind them at most (`mp3`, `covid19`): what has more digits is a file's name or hash."""
+_ADDRESS = re.compile(r"\w*\(0x[0-9a-f]+\)")
+"""What Perl prints of a thing without a name, as in captions of Openclipart: `HASH(0x8a3cd28)`."""
 _WORDS_A_LABEL = 3
 _LEAST_SHARE = 0.2
 """Of the captions: a word of fewer names something else."""
@@ -19,7 +21,7 @@ _COMMON = 0.15
 
 def words_of(caption: str) -> list[str]:
     """Return the different words of a caption, in lower case, of two letters or more; names of files are none."""
-    return [word for word in dict.fromkeys(_WORD.findall(caption.lower())) if len(word) > 1]
+    return [word for word in dict.fromkeys(_WORD.findall(_ADDRESS.sub(" ", caption.lower()))) if len(word) > 1]
 
 
 def atom_labels(

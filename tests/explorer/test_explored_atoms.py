@@ -207,7 +207,10 @@ def test_a_list_is_served_in_pages(exploration: Exploration):
 
 
 def test_names_and_hashes_of_files_are_no_labels():
-    captions = ["drawn cross x8a3cd28 img_20190304 covid19 mp3", "drawn cross x8a3cd28 3f9c1ab dsc01234 covid19"]
+    captions = [
+        "drawn cross x8a3cd28 HASH(0x8a3cd28) img_20190304 covid19 mp3",
+        "drawn cross x8a3cd28 HASH(0x8a3cd28) 3f9c1ab dsc01234 covid19",
+    ]
     labels = atom_labels(np.array([0, 0]), np.array([0, 1]), captions, ["a dog", "a cat", "a bird", "a tree"], 1)
     assert labels == ["drawn · cross · covid19"]
     assert words_of(captions[0]) == ["drawn", "cross", "img", "covid19", "mp3"]
