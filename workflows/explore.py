@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from isoenergy.explorer.serving import ServedPage
     from isoenergy.explorer.web_page import Access
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("workflows.explore")  # `python -m` calls the module otherwise
 _NO_TOKEN = "none"
 
 
