@@ -163,23 +163,32 @@ def _trials(plan: ArenaPlan, name: str, root: str, chosen: float | None = None) 
 
 def _summary(config: ArenaConfig, plan: ArenaPlan, chosen: Mapping[str, float | None], root: str) -> dict[str, Any]:
     trials = [_trials(plan, name, root, strength) for name, strength in chosen.items()]
-    judged = (
-        "MMS is judged by the concepts that pairs are made of."
-        if config.known_cosine is not None
-        else f"MMS is judged by {config.reference}."
-        if config.reference
-        else "MMS is judged by the very embeddings that are coded, for want of a second encoder: no independent judge."
-    )
+    found = standings(trials, plan.budget.k)
     return {
         "config": asdict(config),
         "source": plan.source,
-        "reference": judged,
+        "reference": _judge(config, found["mms_rank_correlation"]),
         "budget": asdict(plan.budget),
         "seeds": config.seeds,
         "pairs": step_plan.result(plan.pairs, root),
         "embeddings": step_plan.result(plan.embeddings, root),
-        **standings(trials, plan.budget.k),
+        **found,
     }
+
+
+def _judge(config: ArenaConfig, rank_correlation: float | None) -> str:
+    """Return who says what MMS is, and whether the embeddings themselves would rank the methods alike."""
+    if config.known_cosine is None and not config.reference:
+        return (
+            "MMS is judged by the very embeddings that are coded, for want of a second encoder: no independent judge."
+        )
+    judge = config.reference or "the concepts that pairs are made of"
+    if rank_correlation is None:
+        return f"MMS is judged by {judge}."
+    return (
+        f"MMS is judged by {judge}; the very embeddings that are coded would rank the methods with a Spearman "
+        f"correlation of {rank_correlation:.2f} to that."
+    )
 
 
 def start(config: ArenaConfig) -> None:

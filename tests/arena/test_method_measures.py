@@ -1,6 +1,7 @@
 """What is measured of a method whose atoms are the truth, and of one that has none of it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_true_atoms_score_full_marks_in_one_space_and_in_two() -> None:
         one_space = text is ATOMS[:CONCEPTS] or torch.equal(text, image)
         assert found["direction_cosine"] == pytest.approx(float(one_space), abs=1e-5)
         assert math.isnan(found["p_acc"]) == (not one_space)
+        assert found["mms_coded"] == pytest.approx(found["mms"] if one_space else 0, abs=1e-4)
+
+
+def test_without_a_judge_mms_is_told_once() -> None:
+    image = ATOMS[:CONCEPTS]
+    pairs = pairs_of(image, image)
+    alone = replace(pairs, test=replace(pairs.test, reference_image=pairs.test.image, reference_text=pairs.test.text))
+    judged, own = (all_measures(clean(of_truth(image, image)), each, "test", sparse=True) for each in (pairs, alone))
+    assert math.isnan(own["mms_coded"])
+    assert own["mms"] == pytest.approx(judged["mms_coded"])
 
 
 def test_atoms_of_their_own_modality_share_nothing() -> None:

@@ -97,6 +97,7 @@ def test_a_small_arena_from_end_to_end_that_was_killed(
     summary = json.loads((tmp_path / arena.SUMMARY_FILE).read_text())
     assert [method["name"] for method in summary["methods"]] == list(config.methods)
     assert summary["pairs"]["known_concepts"] == 40
+    assert summary["reference"].startswith("MMS is judged by the concepts that pairs are made of")
     assert all(method["measures"]["r2"]["mean"] <= 1 for method in summary["methods"])
     rows = pq.read_table(tmp_path / arena.TABLE_FILE).to_pylist()
     assert {row["method"] for row in rows} == set(config.methods)

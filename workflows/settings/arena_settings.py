@@ -20,8 +20,8 @@ class ArenaConfig:
     """Folder or fsspec URL for the trainings' results, the page and the tables, seen by all nodes; an object store has
     no locks: one run at a time."""
     reference: str = ""
-    """Store of the same pairs by another encoder, whose similarity judges what fires an atom (MMS). Default: the
-    store's own embeddings, which is said on the page, as they are no independent judge."""
+    """Store of the same pairs by another encoder, whose similarity judges what fires an atom (MMS); the store's own
+    judgement stands beside it. Default: that alone, which is said on the page, as it is no independent judge."""
     labels: str = ""
     """Column of the store with a class of each pair, for the clusters; default: none."""
     methods: tuple[str, ...] = ()

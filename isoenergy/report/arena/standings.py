@@ -57,14 +57,28 @@ def standings(methods: Sequence[MethodTrials], k: int) -> dict[str, Any]:
     A method contends if it is sparse, has about k atoms a row, and did not fail. The winner of a measure has the best
     mean over trainings, of which there must be two: one says nothing of noise. Another is within noise if Welch's test
     does not tell it from the winner at 95 %, which takes two of it too. The test pairs are the same for all: of other
-    pairs this says nothing.
+    pairs this says nothing. `mms_rank_correlation`: of the contending methods' MMS by the judge with that by the
+    embeddings themselves; None without a judge.
     """
     rows = [_method(trials, k) for trials in methods]
     return {
         "rule": RULE,
         "methods": rows,
         "measures": [_measure(measure, rows) for measure in MEASURES if _is_measured(measure, rows)],
+        "mms_rank_correlation": _rank_correlation(rows, "mms", "mms_coded"),
     }
+
+
+def _rank_correlation(rows: Sequence[Mapping[str, Any]], *measures: str) -> float | None:
+    """Return Spearman's over the contending methods that have both measures; None of fewer than three, or of ties."""
+    both = [
+        [row["measures"][name]["mean"] for name in measures]
+        for row in rows
+        if row["contends"] and all(name in row["measures"] for name in measures)
+    ]
+    if len(both) < 3 or 0 in np.ptp(both, axis=0):
+        return None
+    return float(stats.spearmanr(both).statistic)
 
 
 def _method(trials: MethodTrials, k: int) -> dict[str, Any]:

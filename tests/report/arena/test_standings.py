@@ -74,6 +74,24 @@ def test_the_best_mean_wins_and_noise_is_told() -> None:
     assert rows["broken"]["measures"] == {}
 
 
+def test_how_far_judge_and_embeddings_rank_methods_alike() -> None:
+    def trials(**measured: float):  # type: ignore[no-untyped-def]
+        return {0.0: [trial(0.8, 0.5, **measured)]}
+
+    def correlation(*coded: float) -> float | None:
+        contend = [method(str(n), trials(mms=n / 10, mms_coded=value)) for n, value in enumerate(coded)]
+        baseline = method("raw", trials(mms=0.9, mms_coded=-0.9), sparse=False)
+        found: float | None = standings([*contend, baseline], k=8)["mms_rank_correlation"]
+        return found
+
+    assert correlation(0.1, 0.2, 0.9) == pytest.approx(1)
+    assert correlation(0.9, 0.2, 0.1) == pytest.approx(-1)
+    assert correlation(0.1, 0.3, 0.2, 0.4) == pytest.approx(0.8)
+    assert correlation(0.1, 0.2) is None
+    assert correlation(0.1, 0.1, 0.1) is None
+    assert contest()["mms_rank_correlation"] is None
+
+
 def test_one_training_of_each_names_no_winner() -> None:
     found = standings([method(name, {0.0: [trial(r2, 0.1)]}) for name, r2 in (("a", 0.7), ("b", 0.69))], k=8)
     [r2] = [measure for measure in found["measures"] if measure["name"] == "r2"]
