@@ -73,4 +73,5 @@ def checked_rows(
 def squared_norms(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Return the squares of the norms of `(rows, width)` in float32, in which rows are normalised."""
     with np.errstate(all="ignore"):
-        return np.einsum("ij,ij->i", rows, rows, dtype=np.float64).astype(np.float32)
+        squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        return squares.astype(np.float32)

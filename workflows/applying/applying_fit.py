@@ -107,6 +107,7 @@ def fitted_files(
         files = {name: _made(partial(take_carried, configs[name]), name) for name in wanted}
         text = f"on {_TEXTS[_CARRIED]}, {carried.pairs:,} pairs: the SAE carries it"
         return FittedFiles(files, _CARRIED, text)
+    assert isinstance(sae, SparseAutoencoder)  # see require_classes
     store.shards.require_pairs_of_one_width()
     if not store.pairs_in("train"):
         raise InputError(

@@ -92,13 +92,15 @@ class UnitWork:
                 try:
                     table, seconds = read.result()
                     start = time.perf_counter()
-                    made = (table, None) if task.laid_out_again else self.columns(table, task.record, grams)
+                    shard, rejected = table, None
+                    if not task.laid_out_again:
+                        shard, rejected = self.columns(table, task.record, grams)
                     spent = {"read": seconds, "encode": time.perf_counter() - start}
                 except Exception as error:  # what a unit raises costs that unit alone
                     outcomes.append(replace(outcome, error=_said(task.record, "cannot be read or encoded", error)))
                     continue
                 outcome = replace(outcome, seconds=spent)
-                written.append(writing.submit(self._commit, task, *made, outcome))
+                written.append(writing.submit(self._commit, task, shard, rejected, outcome))
                 while len(written) > _AHEAD:
                     outcomes.append(written.popleft().result())
             outcomes += [each.result() for each in written]
