@@ -314,7 +314,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_will_take(
     assert not Path(config.output).exists()
     printed = capsys.readouterr().out
     assert "probe      30 pairs; ms a pair: read" in printed
-    assert "pairs/s on 1 workers" in printed
+    assert "pairs/s on 1 worker," in printed
 
 
 def test_other_tools_read_it_as_the_page_says(config: ApplyConfig) -> None:

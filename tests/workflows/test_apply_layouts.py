@@ -72,7 +72,7 @@ def test_files_beside_the_parquet_that_are_gone_are_made_again_from_it(
     shutil.rmtree(output / "lance")
     (output / "npy" / "bimodal" / "text_emb" / "text_emb_3.npy").unlink()
     apply.run(dataclasses.replace(config, dry_run=True), engine=ApplyingHere())
-    assert "5 are to be done, with 150 pairs\nlayouts    5 of them are there" in capsys.readouterr().out
+    assert "5 of them to be done, with 150 pairs\nlayouts    5 of them are there" in capsys.readouterr().out
     assert not (output / "csr").exists()
     apply.run(config, engine=ApplyingHere())
     assert contents(output) == before
