@@ -8,7 +8,7 @@ from typing import Self
 
 from matplotlib.figure import Figure
 
-from isoenergy.report.figures.shared import as_bytes, lay_out
+from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.naming import Naming
 
 KINDS = ("svg", "png")
@@ -49,7 +49,6 @@ class Drawing:
     @cached_property
     def files(self) -> Mapping[str, bytes]:
         """The figure by kind, `svg` and `png`."""
-        lay_out(self.figure)
         return {kind: as_bytes(self.figure, kind) for kind in KINDS}
 
     @property
@@ -60,10 +59,7 @@ class Drawing:
     @cached_property
     def narrow_url(self) -> str:
         """The figure for a phone as a data URL; empty if there is none of its own."""
-        if self.narrow is None:
-            return ""
-        lay_out(self.narrow)
-        return _url(as_bytes(self.narrow, "svg"))
+        return _url(as_bytes(self.narrow, "svg")) if self.narrow else ""
 
 
 def _url(svg: bytes) -> str:

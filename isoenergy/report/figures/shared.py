@@ -21,7 +21,8 @@ QUIET = "#777777"
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
-    """Return the figure as `svg` or `png`, the same bytes every time."""
+    """Return the figure as `svg` or `png`, the same bytes every time; it is laid out, see `lay_out`."""
+    lay_out(figure)
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     with rc_context({"svg.hashsalt": "isoenergy"}):  # names of clip paths and markers are random otherwise
