@@ -227,12 +227,14 @@ def _meaning(rows: Rows, codes: Pair, known: Known) -> Measures:
     dominance = modality_dominance(images, texts)
     energy = known.statistics.energy[live]
     counted = ~np.isnan(dominance)
-    coded = float(np.mean(multimodal_monosemanticity(images, rows.image.numpy(), texts, rows.text.numpy())))
+    mms_coded = float("nan")
+    if not torch.equal(rows.reference_image, rows.image):
+        mms_coded = float(np.mean(multimodal_monosemanticity(images, rows.image.numpy(), texts, rows.text.numpy())))
     return {
         "mms": float(np.mean(multimodal_monosemanticity(images, seen[0], texts, seen[1]))),
         "mms_image": float(np.mean(multimodal_monosemanticity(images, seen[0]))),
         "mms_text": float(np.mean(multimodal_monosemanticity(texts, seen[1]))),
-        "mms_coded": float("nan") if torch.equal(rows.reference_image, rows.image) else coded,
+        "mms_coded": mms_coded,
         "dominance": float(
             (np.abs(2 * dominance[counted] - 1) * energy[counted]).sum() / max(energy[counted].sum(), 1e-30)
         ),
