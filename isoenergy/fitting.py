@@ -32,7 +32,7 @@ Rows = Tensor | np.ndarray
 SameRows = TypeVar("SameRows", Tensor, np.ndarray)
 
 _LARGEST_BATCH = 512
-_LEAST_PAIRS = 2
+LEAST_PAIRS = 2
 """One alone has nothing to differ from."""
 _NOT_IN_A_NOTEBOOK = ("null", "checkpoint_every")
 
@@ -161,9 +161,9 @@ def fit(
         pairs = store.pairs_in("train")
     else:
         pairs = len(images)  # type: ignore[arg-type]  # no store
-    if pairs < _LEAST_PAIRS:
+    if pairs < LEAST_PAIRS:
         raise InputError(
-            f"{'the train split' if given else 'images and texts'} must hold {_LEAST_PAIRS} pairs or more to train on, "
+            f"{'the train split' if given else 'images and texts'} must hold {LEAST_PAIRS} pairs or more to train on, "
             f"got {pairs}"
         )
     if batch_pairs is None:

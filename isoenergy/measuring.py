@@ -19,7 +19,7 @@ from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import concept_intervals
 from isoenergy.evaluation.measured_geometry import gap_closed
 from isoenergy.evaluation.measured_retrieval import recall_kept
-from isoenergy.fitting import Fit, require_autoencoder
+from isoenergy.fitting import LEAST_PAIRS, Fit, require_autoencoder
 from isoenergy.interventions.removal import Intervention, intervene, kept_atoms
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
@@ -39,7 +39,6 @@ Pair = tuple[Tensor, Tensor]
 Codes = tuple[SparseCodes, SparseCodes]
 
 RANKS = (1, 5, 10)
-_LEAST_PAIRS = 2
 _BLOCK_ROWS = 4096
 _LEAST_VARIANCE = 1e-9
 """As a share of the rows' squares; less is rounding, and rows that are all one have none."""
@@ -207,9 +206,9 @@ def _prepared(sae: SparseAutoencoder, images: Rows, texts: Rows) -> Pair:
         raise InputError(
             f"images and texts have {len(images)} and {len(texts)} rows; give row i of one with row i of the other"
         )
-    if len(images) < _LEAST_PAIRS:
+    if len(images) < LEAST_PAIRS:
         raise InputError(
-            f"images and texts must hold {_LEAST_PAIRS} pairs or more, got {len(images)}: of one, each is the other's "
+            f"images and texts must hold {LEAST_PAIRS} pairs or more, got {len(images)}: of one, each is the other's "
             f"nearest, and nothing varies"
         )
     for name, given in (("images", images), ("texts", texts)):

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from isoenergy.errors import InputError
-from isoenergy.fitting import fit
+from isoenergy.fitting import LEAST_PAIRS, fit
 from isoenergy.statistics.concept_statistics import merged_code_matrix
 
 Floats = npt.NDArray[np.floating]
@@ -50,7 +50,7 @@ class AlignedSAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         them, or with labels, which are of one dimension, X is trained on alone, and there is no alignment: β counts as
         0. k is at most the number of atoms. Raises ValueError for what cannot be trained on.
         """
-        X = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=LEAST_PAIRS)
         texts = X if y is None else check_array(y, dtype=None, ensure_2d=False, input_name="y")
         paired = texts is not X and texts.ndim == 2
         texts = texts if paired else X

@@ -71,10 +71,8 @@ class LayoutFiles:
         """Return the numbers of the units that lack a file, or have one under another number."""
         if self._numbered() != list(self.units):
             return set(range(len(self.units)))
-        names = [self._names(number) for number in range(len(self.units))]
-        folders = {name.rpartition("/")[0] for name in names[0].values()}
-        there = {name for folder in folders for name in self._listing(folder)}
-        return {number for number, files in enumerate(names) if not there.issuperset(files.values())}
+        there = self._there()
+        return {n for n in range(len(self.units)) if not there.issuperset(self._names(n).values())}
 
     def begin(self) -> None:
         """Keep which unit has which number; the files that were written by other numbers are removed before."""
@@ -142,6 +140,11 @@ class LayoutFiles:
             return None
         return units
 
+    def _there(self) -> set[str]:
+        """Return what is in the folders of the units' files, which are those of the first unit's."""
+        folders = {name.rpartition("/")[0] for name in self._names(0).values()}
+        return {name for folder in folders for name in self._listing(folder)}
+
     def _listing(self, folder: str) -> list[str]:
         filesystem, path = open_filesystem(f"{self.uri}/{folder}")
         try:
@@ -151,12 +154,10 @@ class LayoutFiles:
 
     def _remove(self) -> None:
         """Remove the files of all units, and nothing else."""
-        names = [name for number in range(len(self.units)) for name in self._names(number).values()]
-        folders = {name.rpartition("/")[0] for name in names}
-        there = {name for folder in folders for name in self._listing(folder)}
+        names = {name for number in range(len(self.units)) for name in self._names(number).values()}
         filesystem, root = open_filesystem(self.uri)
         with ThreadPoolExecutor(_REMOVED_AT_ONCE) as pool:
-            list(pool.map(filesystem.rm_file, [f"{root}/{name}" for name in names if name in there]))
+            list(pool.map(filesystem.rm_file, [f"{root}/{name}" for name in names & self._there()]))
 
     def _put(self, name: str, data: bytes) -> None:
         filesystem, path = open_filesystem(f"{self.uri}/{name}")

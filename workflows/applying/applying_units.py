@@ -92,9 +92,8 @@ class UnitWork:
                 try:
                     table, seconds = read.result()
                     start = time.perf_counter()
-                    shard, rejected = table, None
-                    if not task.laid_out_again:
-                        shard, rejected = self.columns(table, task.record, grams)
+                    again = task.laid_out_again
+                    shard, rejected = (table, None) if again else self.columns(table, task.record, grams)
                     spent = {"read": seconds, "encode": time.perf_counter() - start}
                 except Exception as error:  # what a unit raises costs that unit alone
                     outcomes.append(replace(outcome, error=_said(task.record, "cannot be read or encoded", error)))

@@ -51,7 +51,7 @@ class GivenStore:
     """A store that a command line names: one that is there, or one that is to be made of files of vectors."""
 
     uri: str
-    files: "VectorCopy | None"
+    copy: "VectorCopy | None"
     """What it is to be made of; None if it is one."""
 
     @classmethod
@@ -74,24 +74,24 @@ class GivenStore:
     @property
     def manifest(self) -> Manifest:
         """What it holds, or will hold."""
-        return self._there.manifest if self.files is None else self.files.manifest
+        return self._there.manifest if self.copy is None else self.copy.manifest
 
     def opened(self, dry_run: bool = False) -> EmbeddingStore:
         """Return the store, which is made if need be; raises InputError as `store_of` does."""
-        return self._there if self.files is None else EmbeddingStore.open(self.made(dry_run))
+        return self._there if self.copy is None else EmbeddingStore.open(self.made(dry_run))
 
     def made(self, dry_run: bool = False) -> str:
         """Return the URI of the store, which is made if need be; raises InputError as `store_of` does."""
-        if self.files is not None and not self.files.is_done:
-            plan = "\n".join(self.files.plan())
+        if self.copy is not None and not self.copy.is_done:
+            plan = "\n".join(self.copy.plan())
             if dry_run:
                 print(plan)
                 raise InputError(
-                    f"the rest of the plan needs a store of the vectors of {self.files.source}: make one by `isoenergy "
+                    f"the rest of the plan needs a store of the vectors of {self.copy.source}: make one by `isoenergy "
                     f"import`, with --view without a copy of them, and give that"
                 )
             _LOG.info(plan)
-            self.files.run()
+            self.copy.run()
         return self.uri
 
 

@@ -148,11 +148,11 @@ export function takeQuestion(text, why) {
   const strange = ways.filter((way) => !known.includes(way));
   if (strange.length) lost.push(`There is no way ${strange.join(", ")} here.`);
   const terms = [...values].map(([name, value]) => termOf(name, value)).filter((term) => term !== null);
-  if (terms.includes(undefined)) lost.push("The image that was asked is not in the address; choose it again.");
-  const whole_ = !terms.includes(undefined);
-  const set = whole_ && !why ? (values.get("atoms") ?? "").split(",").filter(Boolean).map((each) => each.split(":")) : [];
+  const isGone = terms.includes(undefined);
+  if (isGone) lost.push("The image that was asked is not in the address; choose it again.");
+  const set = isGone || why ? [] : (values.get("atoms") ?? "").split(",").filter(Boolean).map((each) => each.split(":"));
   const given = {
-    terms: /** @type {Term[]} */ (whole_ ? terms : []),
+    terms: /** @type {Term[]} */ (isGone ? [] : terms),
     coefficients: Object.fromEntries(set.map(([atom, value]) => [atom, Number(value)])),
     ways: text ? (ways.length > strange.length ? ways : null) : asked.ways,
   };
