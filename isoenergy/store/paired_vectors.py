@@ -18,7 +18,6 @@ from importlib.metadata import version
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,19 +25,17 @@ from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, usual_column
 from isoenergy.pairs.formats.parquet import SPOILT, bytes_of
-from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed
+from isoenergy.pairs.formats.schemas import ROLES, common_schema
 from isoenergy.pairs.places import absolute_source
-from isoenergy.pairs.rejection import Reason
-from isoenergy.pairs.source import PairUnit, cut, place_key
-from isoenergy.pairs.splits import SPLITS, split_of
+from isoenergy.pairs.source import PairUnit, cut
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import file_digest, without_secrets
-from isoenergy.store.arrays import checked_rows
 from isoenergy.store.column_files import ArrayColumns, ColumnFile, Ranges, joined_part
 from isoenergy.store.lance_columns import LanceColumns
 from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
-from isoenergy.store.schema import OWN_COLUMNS, REJECTED, stored_names, vectors_schema
+from isoenergy.store.schema import OWN_COLUMNS
+from isoenergy.store.vector_rows import LookedAt, VectorColumns
 
 ROWS_A_UNIT = 8192
 LEAST_WIDTH = 16
@@ -59,15 +56,6 @@ class VectorRows:
     rejected: pa.Table
     captions_not_utf8: int
     """Rows whose caption has a replacement character for bytes that are no text."""
-
-
-@dataclass(frozen=True)
-class _Fault:
-    """Why a row cannot be used, and the column whose file says so."""
-
-    column: str
-    what: str
-    reason: Reason = Reason.UNUSABLE_ROW
 
 
 ALONE = "one modality: `train --beta 0` and `apply` take it; alignment, and all that compares modalities, need a second"
@@ -110,18 +98,19 @@ class VectorFiles:
             _require_different_names(together)
         together_reversed = reversed(self.parts.values())
         schema = common_schema({part.schema: part.at.file for parts in together_reversed for part in parts})
-        self.widths, self.left = self._chosen(schema, modalities)
+        widths, self.left = self._chosen(schema, modalities)
         self.left |= {name: why for together in self.parts.values() for part in together for name, why in _left(part)}
-        others = {field.name: field.type for field in schema if field.name not in self.widths}
-        self.key = self._key(others, key)
+        others = {field.name: field.type for field in schema if field.name not in widths}
+        own_key = self._key(others, key)
         texts = {name.removeprefix(RENAMED): name for name, kind in others.items() if ROLES["caption"][0](kind)}
-        self.caption = texts.get(usual_column(list(texts), "caption") or "")
-        self.splits_given = pa.types.is_string(others.get("split", pa.null()))
-        taken = {name for name in (self.key, self.caption, "split" if self.splits_given else None) if name}
-        self._require_in_all({*self.widths, *taken})
-        halves = all(schema.field(name).type.value_type == pa.float16() for name in self.widths)
-        self.dtype: StoredDtype = "float16" if halves else "float32"
-        self.passed_through = pa.schema([(name, kind) for name, kind in others.items() if name not in taken])
+        caption = texts.get(usual_column(list(texts), "caption") or "", "")
+        splits_given = pa.types.is_string(others.get("split", pa.null()))
+        taken = {name for name in (own_key, caption, "split" if splits_given else "") if name}
+        self._require_in_all({*widths, *taken})
+        halves = all(schema.field(name).type.value_type == pa.float16() for name in widths)
+        passed_through = pa.schema([(name, kind) for name, kind in others.items() if name not in taken])
+        dtype: StoredDtype = "float16" if halves else "float32"
+        self.columns = VectorColumns(widths, dtype, own_key, caption, splits_given, passed_through)
         self.is_view = False
 
     @property
@@ -129,7 +118,7 @@ class VectorFiles:
         """Why no store can be a view of these files; empty: one can."""
         if without_secrets(self.uri) != self.uri:
             return "what is behind their URL opens them, and a store keeps no secrets"
-        places = (self._place(file, name) for file in self.files for name in self.widths)
+        places = (self._place(file, name) for file in self.files for name in self.columns.widths)
         return next((place for place in places if isinstance(place, str)), "")
 
     def viewed(self) -> Self:
@@ -143,30 +132,33 @@ class VectorFiles:
             )
         view = copy(self)
         view.is_view = True
-        heavy = {field.name for field in self.passed_through if self._is_heavy(field)}
-        view.left = self.left | dict.fromkeys(sorted(heavy), "it stays in the source: a view has texts and numbers")
-        view.passed_through = pa.schema([field for field in self.passed_through if field.name not in heavy])
+        heavy = sorted(field.name for field in self.columns.passed_through if self._is_heavy(field))
+        view.left = self.left | dict.fromkeys(heavy, "it stays in the source: a view has texts and numbers")
+        view.columns = self.columns.without(heavy)
         return view
 
     def plan(self) -> list[str]:
         """Return lines that say what is taken for what."""
         rows, files = sum(self.rows.values()), {part.at.shown for together in self.parts.values() for part in together}
-        size = rows * sum(self.widths.values()) * np.dtype(self.dtype).itemsize
+        size = rows * sum(self.columns.widths.values()) * np.dtype(self.columns.dtype).itemsize
         lines = [f"source      {without_secrets(self.uri)}: {counted(rows, 'row')} in {counted(len(files), 'file')}"]
-        for name, width in self.widths.items():
+        for name, width in self.columns.widths.items():
             lines.append(f"modality    {name}: {width} numbers a row, of {self._origin(name)}")
-        if len(self.widths) == 1:
+        if len(self.columns.widths) == 1:
             lines.append(f"alone       {ALONE}")
-        stays = {name: "no modality" for name in self.left if name in self.passed_through.names}
+        stays = {name: "no modality" for name in self.left if name in self.columns.passed_through.names}
         lines += [f"{stays.get(name, 'left out'):<11} {name}: {why}" for name, why in self.left.items()]
-        lines.append(f"key         {f'column {self.key}' if self.key else 'file and row: there is no column of keys'}")
-        lines.append(f"caption     {f'column {self.caption}' if self.caption else 'the key: there are no captions'}")
-        lines.append(f"split       {'column split' if self.splits_given else 'from the key'}")
-        lines.append(f"passes      {', '.join(f'{f.name} {f.type}' for f in self.passed_through) or 'nothing'}")
+        taken = self.columns
+        lines.append(
+            f"key         {f'column {taken.key}' if taken.key else 'file and row: there is no column of keys'}"
+        )
+        lines.append(f"caption     {f'column {taken.caption}' if taken.caption else 'the key: there are no captions'}")
+        lines.append(f"split       {'column split' if taken.splits_given else 'from the key'}")
+        lines.append(f"passes      {', '.join(f'{f.name} {f.type}' for f in taken.passed_through) or 'nothing'}")
         if not self.is_view and (why := self.why_copied):
             lines.append(f"copied      no view of them can be made: {why}")
-        kept = f"lent        {self.dtype}, {size:,} bytes of vectors stay where they are"
-        return [*lines, kept if self.is_view else f"stored      {self.dtype}, {size:,} bytes of vectors"]
+        kept = f"lent        {self.columns.dtype}, {size:,} bytes of vectors stay where they are"
+        return [*lines, kept if self.is_view else f"stored      {self.columns.dtype}, {size:,} bytes of vectors"]
 
     def manifest(self) -> Manifest:
         """Return the manifest of the store that is made of them."""
@@ -175,19 +167,19 @@ class VectorFiles:
             encoder_digest="",
             preprocessing={},
             precision="float32",
-            dim=max(self.widths.values()),
-            dtype=self.dtype,
+            dim=max(self.columns.widths.values()),
+            dtype=self.columns.dtype,
             source=without_secrets(self.uri),
             source_images="",
             source_format=VECTORS,
-            columns={"key": self.key or "", "caption": self.caption or ""},
-            passed_through={field.name: str(field.type) for field in self.passed_through},
+            columns={"key": self.columns.key, "caption": self.columns.caption},
+            passed_through={field.name: str(field.type) for field in self.columns.passed_through},
             rows_per_unit=ROWS_A_UNIT,
             batch_rows=ROWS_A_UNIT,
             units=len(self.units()),
             software={name: version(name) for name in ("isoenergy", "pyarrow")},
-            widths=self.widths,
-            splits_given=self.splits_given,
+            widths=self.columns.widths,
+            splits_given=self.columns.splits_given,
             view_of=self.parts[self.files[0]][0].at.root_uri if self.is_view else "",
         )
 
@@ -203,21 +195,19 @@ class VectorFiles:
     @property
     def keys_may_repeat(self) -> bool:
         """Whether two rows may have one key."""
-        return bool(self.key)
+        return bool(self.columns.key)
 
     def keys(self, file: str) -> pa.ChunkedArray:
         """Return the keys of one file's rows, binary, in their order; of those that `keys_may_repeat`."""
-        assert self.key is not None
         ranges = [(unit.start, unit.stop or 0) for unit in cut(file, self.rows[file], ROWS_A_UNIT)]
-        tables = self._tables(self._part(file, self.key), ranges, [self.key]) if ranges else ()
-        keys = [pa.array(bytes_of(table[self.key]), pa.binary()) for table in tables]
+        tables = self._tables(self._part(file, self.columns.key), ranges, [self.columns.key]) if ranges else ()
+        keys = [pa.array(bytes_of(table[self.columns.key]), pa.binary()) for table in tables]
         return pa.chunked_array(keys, pa.binary())
 
     def named(self, file: str, row: int) -> str:
         """Return where a row of a file stands and which key it has, for people."""
-        assert self.key is not None
         key = (self.keys(file)[row].as_py() or b"").decode("utf-8", "replace")
-        return f"{self._part(file, self.key).at.shown}, row {row}, key {key!r}"
+        return f"{self._part(file, self.columns.key).at.shown}, row {row}, key {key!r}"
 
     def is_joined(self, file: str) -> bool:
         """Whether rows of other files go to a file's rows by key."""
@@ -241,8 +231,7 @@ class VectorFiles:
         another length, a number that is missing or not finite, nothing but zeros, no key, an unknown split. With
         `skip_bad_rows` such rows are rejected.
         """
-        columns = [*self.widths, *(name for name in (self.key, self.caption) if name)]
-        columns += ["split"] * self.splits_given + self.passed_through.names
+        columns = self.columns.names
         ranges = [(unit.start, unit.stop or 0) for unit in units]
         parts = [part for part in self.parts[file] if not set(columns).isdisjoint(part.schema.names)]
         readers = [self._tables(part, ranges, columns) for part in parts]
@@ -259,70 +248,23 @@ class VectorFiles:
             raise InputError(f"{part.at.shown} cannot be read ({error}); mend it, or leave it out") from error
 
     def _looked_at(self, unit: PairUnit, table: pa.Table, skip_bad_rows: bool, repeated: Sequence[int]) -> VectorRows:
-        faults: dict[int, _Fault] = {}
-        vectors: dict[str, npt.NDArray[np.floating]] = {}
-        for name, width in self.widths.items():
-            found: dict[int, str] = {}
-            vectors[name] = checked_rows(table[name], name, width, self.dtype, found)
-            faults |= {row: _Fault(name, what) for row, what in found.items() if row not in faults}
-        keys = [place_key(unit.file, unit.start + row).decode() for row in range(len(table))]
-        if self.key:
-            keys = _texts(bytes_of(table[self.key]))
-            twice = _Fault(self.key, "the key stands before", Reason.DUPLICATE_KEY)
-            faults = {row - unit.start: twice for row in repeated} | faults
-            faults |= {row: _Fault(self.key, "there is no key") for row, key in enumerate(keys) if not key}
-            unlike = _Fault(self.key, "the key is not UTF-8")
-            faults |= {row: unlike for row, key in enumerate(keys) if _NO_LETTER in key}
-        splits: list[str] = [split_of(key) for key in keys]
-        if self.splits_given:
-            splits = _texts(bytes_of(table["split"]))
-            faults |= {
-                row: _Fault("split", f"the split is {split!r}, and none of {', '.join(SPLITS)}")
-                for row, split in enumerate(splits)
-                if split not in SPLITS
-            }
-        if faults and not skip_bad_rows:
-            row = min(faults)
-            part = self._part(unit.file, faults[row].column)
-            place = f"{part.at.shown}, {f'key {keys[row]!r}' if joined_part(part) else f'row {unit.start + row}'}"
-            what = faults[row].what
-            raise InputError(f"{place}: {what}; mend the file, or give --skip-bad-rows to leave such rows out")
-        given = bytes_of(table[self.caption]) if self.caption else []
-        captions = _texts(given) if self.caption else keys
-        spoilt = [row for row, (raw, text) in enumerate(zip(given, captions, strict=False)) if _is_mended(raw, text)]
-        schema = vectors_schema(self.widths, self.dtype, self.passed_through)
-        numbers = [unit.start + row for row in range(len(table))]
-        columns = {
-            "key": keys,
-            "row": numbers,
-            "split": splits,
-            "caption": [caption or key for caption, key in zip(captions, keys, strict=True)],
-            **{name: pa.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1]) for name, rows in vectors.items()},
-            **dict(
-                zip(
-                    stored_names(self.passed_through.names, self.widths),
-                    conformed(table, self.passed_through).columns,
-                    strict=True,
-                )
-            ),
-        }
-        good = pa.array([row for row in range(len(table)) if row not in faults], pa.int64())
-        rejected = [
-            {
-                "key": keys[row] or None,
-                "file": unit.file,
-                "row": numbers[row],
-                "reason": fault.reason,
-                "detail": fault.what,
-            }
-            for row, fault in sorted(faults.items(), key=lambda item: item[0])
-        ]
-        shard = pa.table(columns, schema=schema).take(good)
+        rows = LookedAt(unit, table, self.columns, repeated)
+        if rows.faults and not skip_bad_rows:
+            raise self._bad_row(rows)
+        shard = rows.shard()
         if self.is_view:
-            places = {name: self._place(unit.file, name) for name in self.widths}
+            places = {name: self._place(unit.file, name) for name in self.columns.widths}
             shard = without_vectors(shard, places, unit.start, unit.start + len(table))  # type: ignore[arg-type]
-        mended = len(set(spoilt) - set(faults))
-        return VectorRows(unit, shard, pa.Table.from_pylist(rejected, schema=REJECTED), mended)
+        return VectorRows(unit, shard, rows.rejected(), rows.captions_not_utf8)
+
+    def _bad_row(self, rows: LookedAt) -> InputError:
+        """What is said of the first row that cannot be used."""
+        row, fault = min(rows.faults.items(), key=lambda item: item[0])
+        part = self._part(rows.unit.file, fault.column)
+        place = f"key {rows.keys[row]!r}" if joined_part(part) else f"row {rows.unit.start + row}"
+        return InputError(
+            f"{part.at.shown}, {place}: {fault.what}; mend the file, or give --skip-bad-rows to leave such rows out"
+        )
 
     def _is_heavy(self, field: pa.Field) -> bool:
         """Whether a column takes as many bytes as vectors do."""
@@ -354,12 +296,12 @@ class VectorFiles:
             more = f"; and so {len(uneven) - 1} more" * (len(uneven) > 1)
             raise InputError(f"{without_secrets(self.uri)}: {counts}, which belong together{more}; mend or remove them")
 
-    def _key(self, others: Mapping[str, pa.DataType], asked: str) -> str | None:
+    def _key(self, others: Mapping[str, pa.DataType], asked: str) -> str:
         fitting = [name for name, kind in others.items() if ROLES["key"][0](kind)]
         if not asked:
-            return usual_column(fitting, "key")
+            return usual_column(fitting, "key") or ""
         if asked == NO_KEY:
-            return None
+            return ""
         if asked not in fitting:
             raise InputError(
                 f"{without_secrets(self.uri)} has no column of keys {asked!r}; those of texts or integers are "
@@ -452,12 +394,3 @@ def _has_bytes(kind: pa.DataType) -> bool:
 def is_vector(kind: pa.DataType) -> bool:
     """Return whether a column of this type has a list of floats a row."""
     return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))
-
-
-def _texts(values: Iterable[bytes | None]) -> list[str]:
-    """Return bytes as texts; nothing is empty, and bytes that are no text become `_NO_LETTER`."""
-    return [(value or b"").decode("utf-8", "replace") for value in values]
-
-
-def _is_mended(value: bytes | None, text: str) -> bool:
-    return _NO_LETTER in text and text.encode() != value

@@ -195,9 +195,9 @@ def test_a_pair_of_files_is_named_with_a_comma(tmp_path: Path) -> None:
     assert (list(store.manifest.modalities), store.manifest.dtype) == (["image", "text"], "float32")
     np.testing.assert_array_equal(rows_of(columns(store), "text"), vectors(4, 1, "float64").astype(np.float32))
     files = open_vectors(f"{tmp_path}/images.npy,{tmp_path}/audio.npy", ("audio", "image"))
-    assert list(files.widths) == ["audio", "image"]
+    assert list(files.columns.widths) == ["audio", "image"]
     alone = open_vectors(f"{tmp_path}/images.npy")
-    assert list(alone.widths) == ["image"]
+    assert list(alone.columns.widths) == ["image"]
     assert alone.plan()[2].startswith("alone       one modality: `train --beta 0` and `apply` take it")
 
 
@@ -220,12 +220,12 @@ def test_arrays_of_other_lengths_are_named_and_modalities_choose_among_them(tmp_
     source = str(tmp_path / "v.npz")
     arrays = {"image": vectors(6, 0), "text": vectors(6, 1), "order": np.arange(9), "axes": vectors(9, 0)[:, :3]}
     np.savez(source, **arrays)
-    assert list(open_vectors(source).widths) == ["image", "text"]
+    assert list(open_vectors(source).columns.widths) == ["image", "text"]
     np.savez(source, **arrays, means=vectors(2, 2), scale=np.array(3.5))
     with pytest.raises(InputError, match=r"2 rows in means, which belong together; .* or --modalities that have as"):
         open_vectors(source)
     files = open_vectors(source, ("image", "text"))
-    assert list(files.widths) == ["image", "text"]
+    assert list(files.columns.widths) == ["image", "text"]
     left = [line for line in files.plan() if line.startswith("left out")]
     assert left == [
         "left out    order: <i8 of shape (9,), and there are 6 rows",
@@ -287,10 +287,10 @@ def test_a_list_that_is_no_embedding_is_taken_only_if_it_is_named(tmp_path: Path
     boxes = pa.array([[0.0, 0.5, 1.0, 1.0]] * 5, pa.list_(pa.float32()))
     pq.write_table(pa.table({**lists, "bbox": boxes}), tmp_path / "v.parquet")
     files = open_vectors(str(tmp_path / "v.parquet"))
-    assert list(files.widths) == ["a", "b"]
+    assert list(files.columns.widths) == ["a", "b"]
     assert "no modality bbox: 4 numbers a row, and fewer than 16 may be no embedding" in files.plan()
-    assert "bbox" in files.passed_through.names
-    assert open_vectors(str(tmp_path / "v.parquet"), ("a", "bbox")).widths == {"a": WIDTH, "bbox": 4}
+    assert "bbox" in files.columns.passed_through.names
+    assert open_vectors(str(tmp_path / "v.parquet"), ("a", "bbox")).columns.widths == {"a": WIDTH, "bbox": 4}
 
 
 def test_a_password_in_a_url_is_never_told(web: str, tmp_path: Path) -> None:

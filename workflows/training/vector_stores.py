@@ -147,7 +147,7 @@ class VectorCopy:
             return lines
         if sum(self._files.rows.values()) > _ROWS_OF_THE_DRIVER:
             keys = ["keys        are read before anything is copied: none may stand twice, or lack its fellow"]
-            return [*lines, *(keys if self._files.key else [])]
+            return [*lines, *(keys if self._files.columns.key else [])]
         ending = "they are left out" if self._skip_bad_rows else "they end the import"
         return [*lines, *(f"bad keys    {fault}: {ending}" for fault in self._bad_keys)]
 
@@ -171,7 +171,8 @@ class VectorCopy:
             _LOG.warning("vectors: %d rows of a file that is joined by key are left out: %s", count, first)
         if mended:
             _LOG.warning("vectors: %d captions are not UTF-8; what is no letter in them is stored as \ufffd", mended)
-        if self._files.key and len(self._missing) < len(self._units):  # what was there may be of other files' time
+        # What was there already may be of another time's files.
+        if self._files.columns.key and len(self._missing) < len(self._units):
             _require_different_keys(store)
         summary = {"rows": store.rows_in, "rejected": store.rejected, "unplaced": [f for _, f in self._unplaced]}
         self._writer.write_summary(json.dumps(summary))  # now it is known to be sound
