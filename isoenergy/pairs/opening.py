@@ -19,9 +19,10 @@ from isoenergy.pairs.formats.folder import FolderPairs, has_sidecars
 from isoenergy.pairs.formats.json_rows import parsed
 from isoenergy.pairs.formats.listed import Fetch
 from isoenergy.pairs.formats.named import is_url
-from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, bytes_of, text_of
 from isoenergy.pairs.formats.parquet import SUFFIXES as PARQUET_SUFFIXES
+from isoenergy.pairs.formats.parquet import ParquetPairs
 from isoenergy.pairs.formats.paths import PathPairs
+from isoenergy.pairs.formats.row_groups import SPOILT, bytes_of, text_of
 from isoenergy.pairs.formats.schemas import ROLES, plain_schema
 from isoenergy.pairs.formats.table import SUFFIXES as TABLE_SUFFIXES
 from isoenergy.pairs.formats.table import TablePairs, is_of_its_folder, tables_among

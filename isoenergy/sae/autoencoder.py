@@ -1,18 +1,14 @@
 """The sparse autoencoder: a dictionary and the encoder that chooses its atoms; save, load, share."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args, overload
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -26,13 +22,21 @@ from isoenergy.sae.layouts import saelens
 from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.layouts.reading import read_foreign
 from isoenergy.sae.layouts.weights import ForeignWeights
-from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE, SaeConfig
+from isoenergy.sae.sae_config import CONFIG_FILE, SaeConfig
 from isoenergy.sae.sharing import upload, write_card
+from isoenergy.sae.weights_file import (
+    UNREADABLE,
+    assign_weights,
+    load_weights,
+    not_a_checkpoint,
+    require_shapes,
+    require_unit_atoms,
+    save_weights,
+    weights_digest,
+)
 from isoenergy.settings.float_arrays import as_float_array
 from isoenergy.sparse_encoders import MatchingPursuit
 
-UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
-"""What reading an autoencoder raises that is none."""
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -41,8 +45,6 @@ if TYPE_CHECKING:
 Layout = Literal["isoenergy", "saelens"]
 Rows = TypeVar("Rows", Tensor, np.ndarray)
 _NORM_FLOOR = 1e-8
-_UNIT_TOLERANCE = 0.01
-"""Half precision rounds a norm by up to 1e-3."""
 
 
 class SparseAutoencoder(nn.Module):
@@ -297,7 +299,7 @@ class SparseAutoencoder(nn.Module):
             assign_weights(sae, weights.tensors, str(source))
         except RuntimeError as error:
             raise InputError(f"{source} has weights of shapes that do not fit together ({error})") from error
-        require_unit_atoms(sae)
+        require_unit_atoms(sae.dictionary, sae.config)
         return sae
 
     @classmethod
@@ -310,7 +312,7 @@ class SparseAutoencoder(nn.Module):
             with torch.device("meta"):
                 sae = cls(config)
             load_weights(sae, folder)
-            require_unit_atoms(sae)
+            require_unit_atoms(sae.dictionary, sae.config)
         except UNREADABLE as error:
             raise not_a_checkpoint(uri, error) from error
         return sae
@@ -335,68 +337,3 @@ def _require_norms(rows: Tensor) -> None:
     first = (beyond & rows.isfinite().all(dim=1)).nonzero()[:5, 0].tolist()
     if first:
         raise ValueError(f"embeddings are too large to be normalised in rows {first}{' …' * (len(first) == 5)}")
-
-
-def weights_digest(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's weights, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        # as bytes: numpy has no bfloat16
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def save_weights(module: nn.Module, config: SaeConfig, folder: Path) -> None:
-    """Write a module's weights and its configuration into `folder`, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n")
-
-
-def require_shapes(folder: Path, shapes: Mapping[str, list[int]]) -> None:
-    """Raise InputError unless the weights have these shapes: before memory for what a config says is asked for."""
-    with safe_open(folder / WEIGHTS_FILE, framework="pt") as weights:
-        for name, expected in shapes.items():
-            shape = list(weights.get_slice(name).get_shape())
-            if shape != expected:
-                raise InputError(f"{WEIGHTS_FILE} has a {name} of {shape}, {CONFIG_FILE} says otherwise")
-
-
-def load_weights(module: nn.Module, folder: Path) -> None:
-    """Give a module on the meta device its weights, float32, ready to be used; `requires_grad_()` to train on.
-
-    Raises InputError if a weight is not finite.
-    """
-    assign_weights(module, load_file(folder / WEIGHTS_FILE), WEIGHTS_FILE)
-
-
-def assign_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Do what `load_weights` does with tensors that were read from `where`."""
-    module.load_state_dict(tensors, assign=True)
-    module.requires_grad_(False)
-    module.float().eval()
-    for name, tensor in module.state_dict().items():
-        if not tensor.isfinite().all():
-            raise InputError(f"{name} in {where} has NaN or infinity: its training diverged, or it is damaged")
-
-
-def require_unit_atoms(sae: SparseAutoencoder) -> None:
-    """Raise InputError if atoms that are to have unit norm do not."""
-    norms = sae.dictionary.norm(dim=1)
-    furthest = int((norms - 1).abs().argmax())
-    if sae.config.atom_norm == "unit" and abs(float(norms[furthest]) - 1) > _UNIT_TOLERANCE:
-        raise InputError(
-            f"atom {furthest} has norm {float(norms[furthest]):.4g}, and {CONFIG_FILE} says atom_norm unit; if its "
-            f"atoms are free, write atom_norm free there"
-        )
-
-
-def not_a_checkpoint(uri: str, error: Exception) -> InputError:
-    """Return the error to raise for one that reading an autoencoder raised."""
-    what = " ".join(str(error).split())
-    return InputError(
-        f"{uri} is not a checkpoint ({what}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
-        f"as `isoenergy train` writes"
-    )

@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError
-from isoenergy.sae.autoencoder import (
+from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.sae.fetching import local_copy
+from isoenergy.sae.layouts.foreign_source import ForeignSource
+from isoenergy.sae.sae_config import CONFIG_FILE, SaeConfig
+from isoenergy.sae.weights_file import (
     UNREADABLE,
-    SparseAutoencoder,
     load_weights,
     not_a_checkpoint,
     require_shapes,
@@ -29,9 +32,6 @@ from isoenergy.sae.autoencoder import (
     save_weights,
     weights_digest,
 )
-from isoenergy.sae.fetching import local_copy
-from isoenergy.sae.layouts.foreign_source import ForeignSource
-from isoenergy.sae.sae_config import CONFIG_FILE, SaeConfig
 
 _NORM_FLOOR = 1e-8
 
@@ -109,7 +109,7 @@ class JointAutoencoder(nn.Module):
             sae = cls(config)
         load_weights(sae, folder)
         for part in sae.dictionaries:
-            require_unit_atoms(part)
+            require_unit_atoms(part.dictionary, part.config)
         return sae
 
 

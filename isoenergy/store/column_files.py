@@ -16,7 +16,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.formats.arrow import open_arrow, require_sound
 from isoenergy.pairs.formats.delimited import delimited_rows
 from isoenergy.pairs.formats.json_rows import json_rows
-from isoenergy.pairs.formats.parquet import open_parquet
+from isoenergy.pairs.formats.row_groups import open_parquet
 from isoenergy.pairs.formats.schemas import plain_schema
 from isoenergy.pairs.formats.table import JSON_SUFFIXES, decoded_table
 from isoenergy.pairs.reach import open_file, unreachable

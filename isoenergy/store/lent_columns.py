@@ -18,7 +18,7 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW
-from isoenergy.pairs.formats.parquet import SPOILT
+from isoenergy.pairs.formats.row_groups import SPOILT
 from isoenergy.pairs.splits import Pairs
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store.array_files import StoredArray

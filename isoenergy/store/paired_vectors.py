@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, usual_column
-from isoenergy.pairs.formats.parquet import SPOILT, bytes_of
+from isoenergy.pairs.formats.row_groups import SPOILT, bytes_of
 from isoenergy.pairs.formats.schemas import ROLES, common_schema
 from isoenergy.pairs.places import absolute_source
 from isoenergy.pairs.source import PairUnit, cut

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from isoenergy.pairs.formats.parquet import bytes_of
+from isoenergy.pairs.formats.row_groups import bytes_of
 from isoenergy.pairs.formats.schemas import conformed
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, place_key

@@ -9,7 +9,8 @@ import pyarrow as pa
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, USUAL_NAMES, usual_column
 from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW
-from isoenergy.pairs.formats.parquet import SPOILT, SUFFIXES
+from isoenergy.pairs.formats.parquet import SUFFIXES
+from isoenergy.pairs.formats.row_groups import SPOILT
 from isoenergy.pairs.formats.schemas import ROLES
 from isoenergy.pairs.formats.table import SUFFIXES as TABLES
 from isoenergy.pairs.places import Place, ending, is_folder, place_of, require_utf8

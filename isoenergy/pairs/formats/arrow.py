@@ -12,7 +12,8 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from isoenergy.pairs.formats.parquet import SPOILT, ParquetPairs, Part, counts_of_captions, read_group
+from isoenergy.pairs.formats.parquet import ParquetPairs
+from isoenergy.pairs.formats.row_groups import SPOILT, Part, counts_of_captions, read_group
 from isoenergy.pairs.formats.schemas import of_bytes, plain_schema
 from isoenergy.pairs.reach import Unreachable, open_file
 from isoenergy.pairs.source import Format

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.formats.listed import Fetch
-from isoenergy.pairs.formats.parquet import ParquetPairs, text_of
+from isoenergy.pairs.formats.parquet import ParquetPairs
+from isoenergy.pairs.formats.row_groups import text_of
 from isoenergy.pairs.formats.urls import UrlPairs
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import is_inline

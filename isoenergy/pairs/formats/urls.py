@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
 from isoenergy.pairs.formats.listed import Fetch, fetched, with_images
 from isoenergy.pairs.formats.named import each_as_it_is
-from isoenergy.pairs.formats.parquet import ParquetPairs, Part, bytes_of, text_of
+from isoenergy.pairs.formats.parquet import ParquetPairs
+from isoenergy.pairs.formats.row_groups import Part, bytes_of, text_of
 from isoenergy.pairs.inline import is_inline
 from isoenergy.pairs.rejection import Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs
