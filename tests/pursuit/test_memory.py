@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 LARGE_FORWARD = """
 import torch
 from pathlib import Path
@@ -14,6 +16,7 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 """
 
 
+@pytest.mark.slow
 def test_a_large_forward_stays_under_2_5_gb() -> None:
     """24,576 rows × 16,384 atoms: dense correlations alone would be 1.6 GB, and the Gram matrix is 1.1.
 

@@ -35,7 +35,7 @@ def work(rank: int, workers: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_it_is_the_gram_matrix_and_leaves_no_descriptor_behind(workers: int, tmp_path: Path) -> None:
     run_processes(work, (workers, str(tmp_path)), workers)
 

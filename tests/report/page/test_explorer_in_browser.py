@@ -335,8 +335,15 @@ def test_captions_are_text_whatever_they_hold(opened: Opened) -> None:
     assert HOSTILE in labels
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (390, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.slow),
+        pytest.param(390, "light", marks=pytest.mark.slow),
+    ],
+)
 def test_it_is_accessible_and_fits(
     opened: Opened, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:

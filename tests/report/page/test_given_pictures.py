@@ -170,18 +170,11 @@ def test_a_page_shows_those_of_a_folder(
         (folder / f"{number}.png").write_bytes(picture(number % 200))
     caplog.set_level(logging.INFO)
     evaluation = str(tmp_path / "out" / "evaluation.json")
-    without, *_ = write_report(evaluation, str(tmp_path / "without.html"))
     page, *_ = write_report(evaluation, str(tmp_path / "page.html"), images=str(folder))
-    assert [
-        bool(re.search(r"background-image: url\(data:image/avif;base64,\w", Path(each).read_text()))
-        for each in (without, page)
-    ] == [
-        False,
-        True,
-    ]
-    bare, pictured = (explorer_data(Path(each).read_text())["saes"][0]["image_cells"] for each in (without, page))
-    assert {cell for atom in bare for cell in atom} == {-1}
-    assert sum(cell >= 0 for atom in pictured for cell in atom) > 20
+    html = Path(page).read_text()
+    assert re.search(r"background-image: url\(data:image/avif;base64,\w", html)
+    cells = [cell for atom in explorer_data(html)["saes"][0]["image_cells"] for cell in atom]
+    assert sum(cell >= 0 for cell in cells) > 20
     assert re.search(r"pictures of \d+ of the \d+ pairs shown", caplog.text)
     with pytest.raises(InputError, match="gives a picture of none of the"):
         write_report(evaluation, str(tmp_path / "none.html"), images=str(tmp_path / "pairs"))

@@ -69,13 +69,14 @@ def test_a_single_seed_or_a_missing_number_has_no_verdict(values: list[float]) -
     assert row["verdict"] == "no verdict"
 
 
+@pytest.mark.slow
 def test_at_a_half_a_large_beta_makes_bimodal_energy_out_of_nothing_and_a_small_one_does_not(tmp_path: Path) -> None:
     data = SyntheticConfig(dim=64, instances=20, atoms_per_row=4, pairs=2000, instance_cosine=0.5, pair_cosine=0.3)
     seeds = [
         measure_recovery(
             RecoveryConfig(data, seed, (0.0, 1e-4, 2e-2), 28, 4, 40, 100, learning_rate=3e-3), {}, tmp_path / str(seed)
         )
-        for seed in range(2)
+        for seed in range(3)
     ]
     trained = SeedResults(0.5, "matching-pursuit", "masked-cosine", seeds)
     small, large = neutrality(trained, [trained])
