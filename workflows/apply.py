@@ -89,7 +89,7 @@ def run(
     if begun is None:
         fitted.keep(output)
     writer.begin(manifest, StoreWriter(store.uri).known_files())
-    with alone_in(output), mlflow_runs.stage("apply", config, config.output, parent) as stage:
+    with alone_in(output), mlflow_runs.stage("apply", config, config.output, parent, is_done=not tasks) as stage:
         if layouts is not None:
             layouts.begin()
         stage.tags({"store_fingerprint": store.fingerprint, "sae_digest": sae.digest})

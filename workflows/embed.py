@@ -84,7 +84,7 @@ def run(
         for writer, manifest in zip(writers, manifests, strict=True):
             writer.begin(manifest, files)
         called = run_name("embed", ", ".join(manifest.encoder for manifest in manifests))
-        with mlflow_runs.stage("embed", config, config.output, parent, called) as stage:
+        with mlflow_runs.stage("embed", config, config.output, parent, called, is_done=not tasks) as stage:
             measures = ExtractionMeasures()
             if tasks:
                 if duplicates is None:

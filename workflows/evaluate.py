@@ -80,11 +80,12 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
     of = store.manifest.encoder or last_part(store.uri)
     called = run_name("evaluate", of, counted(len(saes), "SAE"))
-    with mlflow_runs.stage("evaluate", config, config.output, parent, called) as stage:
+    is_due = any(item.due for item in planned)
+    with mlflow_runs.stage("evaluate", config, config.output, parent, called, is_done=not is_due) as stage:
         stage.dataset(store.uri, store.fingerprint, "evaluation")
         if isinstance(fit_on, EmbeddingStore):
             stage.dataset(fit_on.uri, fit_on.fingerprint, "fit")
-        if any(item.due for item in planned):
+        if is_due:
             patience = 60 * config.patience
             engine.connect(patience=patience)
             run_on_ray(planned, root, "evaluate", patience, spoken)

@@ -26,7 +26,8 @@ def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> Embeddin
     print("\n".join(copy.plan()))
     if config.dry_run:
         return None
-    with alone_in(config.output), mlflow_runs.stage("import", config, config.output, parent) as stage:
+    tracked = mlflow_runs.stage("import", config, config.output, parent, is_done=copy.is_done)
+    with alone_in(config.output), tracked as stage:
         store = EmbeddingStore.open(copy.store) if copy.is_done else copy.run()
         stage.metrics({"rows": store.rows_in, "rows_stored": len(store), "rows_left_out": store.rows_in - len(store)})
         stage.tags({"store_fingerprint": store.fingerprint})

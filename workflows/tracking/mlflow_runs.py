@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class Run:
     uri: str
     experiment: str
     id: str
+    ended: int | None = None
+    """When it had FINISHED before it was gone on with, in milliseconds since 1970."""
+    is_kept: bool = False
+    """Whether it stays as it FINISHED: nothing was left to do."""
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers at a step."""
@@ -58,6 +62,8 @@ class Run:
         """Log `(name, value, milliseconds since 1970, step)`, in batches; MLflow keeps one of points that are equal."""
         from mlflow.entities import Metric
 
+        if self.is_kept:
+            return
         metrics = [Metric(allowed_name(name), value, moment, step) for name, value, moment, step in points]
         for start in range(0, len(metrics), _BATCH):
             client(self.uri).log_batch(self.id, metrics=metrics[start : start + _BATCH])
@@ -135,16 +141,22 @@ class Run:
 
 
 @contextmanager
-def stage(name: str, config: Any, output: str, parent: Run | None = None, run_name: str = "") -> Iterator[Run]:
+def stage(
+    name: str, config: Any, output: str, parent: Run | None = None, run_name: str = "", is_done: bool = False
+) -> Iterator[Run]:
     """Open the run of a stage, below `parent` if given, and end it FINISHED, FAILED or KILLED as the body ends.
 
     config: a dataclass, logged as parameters; those that its class names in `HOW_IT_IS_RUN` (workers, memory) are of
     how the stage is run, not of what the run is, and those that its property `without_effect` names are left out.
-    run_name: the run's name in MLflow, if it is not the stage's.
+    run_name: the run's name in MLflow, if it is not the stage's. is_done: all that the stage makes is there already.
     The last run of the same stage, config and output is continued rather than another started, unless it was finished
-    by other code. Runs whose process is gone become KILLED.
+    by other code. One that had FINISHED keeps its end, and if all `is_done` its status and numbers too. Runs whose
+    process is gone become KILLED.
     """
-    run = _begin(name, config, output, parent, run_name or name)
+    run = _begin(name, config, output, parent, run_name or name, is_done)
+    if run.is_kept:
+        yield run
+        return
     with heartbeat.beating(run.uri, run.id):
         try:
             yield run
@@ -199,10 +211,10 @@ def source_tags(program: str) -> dict[str, str]:
 
 
 def _end(run: Run, status: str) -> None:
-    client(run.uri).set_terminated(run.id, status)
+    client(run.uri).set_terminated(run.id, status, run.ended if status == "FINISHED" else None)
 
 
-def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: str) -> Run:
+def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: str, is_done: bool) -> Run:
     uri = parent.uri if parent else tracking_uri()
     unused = getattr(config, "without_effect", ())
     parameters = flat_parameters({name: value for name, value in _plain(config).items() if name not in unused})
@@ -211,16 +223,17 @@ def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: st
     chosen = {name: value for name, value in what.items() if value != _defaults(config).get(name)}
     identity = hashlib.sha256(json.dumps([name, output, what], sort_keys=True).encode()).hexdigest()
     tags = {"isoenergy_identity": identity, "isoenergy_output": without_secrets(output), "mlflow.runName": run_name}
-    tags |= {"isoenergy_how": json.dumps(how), **heartbeat.tag(), **source_tags(sys.argv[0])}
+    tags |= {"isoenergy_how": json.dumps(how), **heartbeat.tags(), **source_tags(sys.argv[0])}
     if parent:
         tags["mlflow.parentRunId"] = parent.id
     try:
         experiment = parent.experiment if parent else experiment_id(uri)
         before = client(uri).search_runs([experiment], f"tags.isoenergy_identity = '{identity}'", max_results=1)
         if before and _is_continued(before[0], tags):
-            run = Run(uri, experiment, before[0].info.run_id)
-            client(uri).update_run(run.id, status="RUNNING")
-            run.tags(tags)
+            run = _gone_on_with(Run(uri, experiment, before[0].info.run_id), before[0].info, is_done)
+            if not run.is_kept:
+                client(uri).update_run(run.id, status="RUNNING")
+                run.tags(tags)
         else:
             before = []
             run = Run(uri, experiment, client(uri).create_run(experiment, tags=tags).info.run_id)
@@ -235,6 +248,12 @@ def _begin(name: str, config: Any, output: str, parent: Run | None, run_name: st
             raise
         raise cannot_be_used(uri, error) from error
     return run
+
+
+def _gone_on_with(run: Run, before: Any, is_done: bool) -> Run:
+    if before.status != "FINISHED":
+        return run
+    return replace(run, ended=before.end_time, is_kept=is_done)
 
 
 def _plain(config: Any) -> Any:

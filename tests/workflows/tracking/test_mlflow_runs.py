@@ -1,5 +1,6 @@
 import importlib
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -134,6 +135,52 @@ def test_a_run_whose_process_is_gone_becomes_killed_and_what_lives_does_not(monk
             if api.get_run(beats.id).data.tags[heartbeat.TAG] != "0":
                 break
         assert api.get_run(beats.id).data.tags[heartbeat.TAG] != "0"
+
+
+def test_a_run_of_a_process_of_this_machine_that_is_gone_becomes_killed_at_once() -> None:
+    script = "from workflows.tracking import heartbeat; print(*heartbeat.tags().values(), sep='\\n')"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    here, _, its_number = ended[1].rpartition(" ")[0].rpartition(" ")
+    processes = {
+        "ended": ended[1],
+        "number given again": f"{here} {os.getpid()} 1.0",
+        "another machine": f"0{here} {its_number} 1.0",
+        "lives": heartbeat.tags()[heartbeat.PROCESS_TAG],
+    }
+    with mlflow_runs.stage("train", Settings(), "processes") as lives:
+        api = client()
+        made = {
+            name: api.create_run(lives.experiment, tags={heartbeat.TAG: ended[0], heartbeat.PROCESS_TAG: process})
+            for name, process in processes.items()
+        }
+        with mlflow_runs.stage("report", Settings(), "next of them"):
+            pass
+        found = {name: api.get_run(run.info.run_id).info.status for name, run in made.items()}
+        for name in ("another machine", "lives"):
+            api.set_terminated(made[name].info.run_id)
+    killed = dict.fromkeys(("ended", "number given again"), "KILLED")
+    assert found == killed | dict.fromkeys(("another machine", "lives"), "RUNNING")
+
+
+def test_a_finished_run_keeps_its_end_and_all_of_it_if_nothing_was_left_to_do() -> None:
+    def ran(value: float, is_done: bool = False) -> None:
+        with mlflow_runs.stage("embed", Settings(), "kept", is_done=is_done) as run:
+            status.append(client().get_run(run.id).info.status)
+            run.metrics({"pairs": value})
+
+    status: list[str] = []
+    ran(1.0)
+    (first,) = runs_of("kept")
+    ran(2.0, is_done=True)
+    (second,) = runs_of("kept")
+    assert (second.info.end_time, second.data.metrics) == (first.info.end_time, {"pairs": 1.0})
+    ran(3.0)
+    (third,) = runs_of("kept")
+    assert (third.info.status, third.info.end_time) == ("FINISHED", first.info.end_time)
+    assert third.data.metrics == {"pairs": 3.0}
+    assert status == ["RUNNING", "FINISHED", "RUNNING"]
 
 
 def test_a_run_goes_on_with_the_parameters_that_its_last_life_did_not_log(monkeypatch: pytest.MonkeyPatch) -> None:
