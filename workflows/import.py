@@ -9,6 +9,7 @@ from workflows.cluster.lock import alone_in
 from workflows.command import run_command
 from workflows.settings.import_settings import ImportConfig, parse
 from workflows.tracking import mlflow_runs
+from workflows.tracking.run_files import require_writable
 from workflows.training.vector_stores import VectorCopy, modality_names, require_outside
 
 
@@ -23,6 +24,8 @@ def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> Embeddin
     require_outside(config.source, config.output)
     files = open_vectors(config.source, modality_names(config.modalities), config.key, config.captions)
     copy = VectorCopy(files.viewed() if config.view else files, absolute_uri(config.output), config.skip_bad_rows)
+    if not config.dry_run:
+        require_writable(config.output)
     print("\n".join(copy.plan()))
     if config.dry_run:
         return None

@@ -49,7 +49,7 @@ def run(config: SubmitConfig, stage: str = "", arguments: Sequence[str] = (), co
     client = open_client(address)
     with understood(address):
         try:
-            name, before = find_or_submit(client, request, metadata(command), config.again, config.patience)
+            name, before = find_or_submit(client, request, metadata(command), config.again, 60 * config.patience)
         except KeyboardInterrupt as interrupt:
             say("interrupted while the job was sent; the same command finds it if the cluster has taken it")
             return 128 + (SIGTERM if isinstance(interrupt, Terminated) else SIGINT)
@@ -86,7 +86,7 @@ def _followed(client: JobSubmissionClient, name: str, config: SubmitConfig) -> i
     try:
         try:
             with understood(client.get_address()):
-                job = follow(client, name, config.patience, log)
+                job = follow(client, name, 60 * config.patience, log)
         except Terminated:
             raise
         except KeyboardInterrupt:
@@ -95,7 +95,7 @@ def _followed(client: JobSubmissionClient, name: str, config: SubmitConfig) -> i
             with understood(client.get_address()):
                 client.stop_job(name)
                 say(f"job {name} is told to stop")
-                job = follow(client, name, config.patience, log)
+                job = follow(client, name, 60 * config.patience, log)
     except Terminated:
         return _detached(client, name, 128 + SIGTERM)
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ def test_it_imports_once_and_tells_mlflow(tmp_path: Path, capsys: pytest.Capture
     client = MlflowClient(mlflow_runs.tracking_uri())
     experiment = mlflow_runs.experiment_id(mlflow_runs.tracking_uri())
     runs = client.search_runs([experiment], f"tags.store_fingerprint = '{store.fingerprint}'")
-    ours = [run for run in runs if run.info.run_name == "import"]
+    ours = [run for run in runs if run.data.params.get("source") == source]
     assert [run.info.status for run in ours] == ["FINISHED"]
     assert (ours[0].data.metrics["rows"], ours[0].data.params["source"]) == (50, source)
 
@@ -58,6 +58,15 @@ def test_a_store_does_not_lie_among_the_files_that_it_is_made_of(tmp_path: Path)
     with pytest.raises(InputError, match=r"store lies in .*, and the next run would take what is written there"):
         stage.run(ImportConfig(str(source), str(tmp_path / "store")))
     assert not (tmp_path / "store").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = str(write_clip_retrieval(tmp_path, [9]))
+    with pytest.raises(InputError, match="/proc/x cannot be written"):
+        stage.run(ImportConfig(source, "/proc/x"))
+    assert capsys.readouterr().out == ""
 
 
 def test_training_takes_the_same_source(tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ def connect(dashboard: bool = False, patience: float = 60 * PATIENCE_MINUTES) ->
             if address := os.environ.get("RAY_ADDRESS"):
                 _require_answer(address)
                 with on_the_loopback() if _is_on_the_loopback_alone(address) else nullcontext(), _without_chatter():
-                    ray.init(**quiet)
+                    _join(address, **quiet)
             else:
-                _require_short_sockets()
+                _require_usable_folder()
                 for name, value in _WORKERS.items():
                     os.environ.setdefault(name, value)
                 os.environ.setdefault(s3_patience.VARIABLE, f"{patience / 60:g}")
@@ -80,6 +80,17 @@ def connect(dashboard: bool = False, patience: float = 60 * PATIENCE_MINUTES) ->
     return dict(ray.cluster_resources())
 
 
+def _join(address: str, **options: Any) -> None:
+    try:
+        ray.init(**options)
+    except ConnectionError as error:
+        raise InputError(
+            f"the Ray at RAY_ADDRESS={address} answers, but does not take this process ({_in_one_line(error)}); if it "
+            f"was started with a token, export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token into "
+            f"~/.ray/auth_token; else see that its version of Ray is {ray.__version__}, as here"
+        ) from error
+
+
 def _start(**options: Any) -> None:
     """Start Ray here, and again if this machine has too much to do; Ray waits for half a minute each time."""
     for attempt in range(1, _STARTS + 1):
@@ -87,7 +98,7 @@ def _start(**options: Any) -> None:
             with on_the_loopback(), _without_chatter():
                 ray.init("local", **options)
         except Exception as error:  # Ray raises bare ones
-            said = " ".join(str(error).split())[:200]
+            said = _in_one_line(error)
             load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
             if attempt == _STARTS:
                 raise InputError(
@@ -101,8 +112,13 @@ def _start(**options: Any) -> None:
             return
 
 
-def _require_short_sockets() -> None:
-    """Raise InputError where the paths of Ray's sockets would be longer than the system takes."""
+def _in_one_line(error: Exception) -> str:
+    """Return the beginning of what an error says."""
+    return " ".join(str(error).split())[:200]
+
+
+def _require_usable_folder() -> None:
+    """Raise InputError where Ray's folder cannot be written, or its sockets' paths are longer than the system takes."""
     variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
     if variable is None:
         return
@@ -114,22 +130,34 @@ def _require_short_sockets() -> None:
             f"may have paths of {_LONGEST_SOCKET_PATH} bytes: set RAY_TMPDIR to a folder of at most {room} bytes, such "
             f"as /tmp"
         )
+    if variable == "RAY_TMPDIR":  # where TMPDIR cannot be written, another folder is taken
+        try:
+            os.makedirs(folder, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise InputError(f"RAY_TMPDIR is {folder}, which cannot be written ({error}); give one that can") from error
 
 
 @contextmanager
 def _without_chatter() -> Iterator[None]:
-    """Leave out the line in which Ray's C++ says that it is quiet, which nothing else silences; pass on all others."""
-    here = os.dup(2)
+    """Leave out the line in which Ray's C++ says that it is quiet, which nothing else silences; pass on all others.
+
+    Where Ray fails, all that its parts say on the way is logged for those who ask: the error that is raised says it.
+    """
+    here, failed = os.dup(2), True
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
             yield
+            failed = False
         finally:
             os.dup2(here, 2)
             os.close(here)
             said.seek(0)
             for line in said:
-                if _CHATTER not in line:
+                if failed:
+                    _LOG.debug("%s", line.decode(errors="replace").rstrip())
+                elif _CHATTER not in line:
                     os.write(2, line)
 
 

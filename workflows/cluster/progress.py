@@ -1,7 +1,9 @@
 """A progress bar on the driver for work that goes on in Ray workers."""
 
+import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from tqdm import tqdm
 from workflows.cluster.beside_driver import beside_driver
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,14 @@ def remote_progress(what: str, unit: str) -> Iterator[RemoteBar]:
                 shown.set(done, total, text)
 
         def watch() -> None:
+            began, lines = time.monotonic(), 1
             while not ended.wait(_SECONDS_BETWEEN_LOOKS):
                 look()
+                waited = time.monotonic() - began
+                if bar.total is None and waited > lines * _SECONDS_BETWEEN_LINES:
+                    lines += 1
+                    load = f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs"
+                    shown.say(f"workers are still starting after {waited:.0f} s ({load} here)")
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

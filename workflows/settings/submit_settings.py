@@ -48,8 +48,8 @@ class SubmitConfig:
     env: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """NAME or NAME=VALUE of a variable that the job gets, once for each, beside MLFLOW_TRACKING_URI,
     AWS_ENDPOINT_URL[_S3], AWS_REGION and AWS_DEFAULT_REGION. Never keys or tokens."""
-    patience: float = 600.0
-    """Seconds to try again for: while the dashboard does not answer as a job is followed, or a cluster that was just
+    patience: float = 10.0
+    """Minutes to try again for: while the dashboard does not answer as a job is followed, or a cluster that was just
     started takes no jobs yet."""
     attach: Annotated[str, tyro.conf.arg(metavar="ID")] = ""
     """Follow a job that was submitted before, instead of a stage."""

@@ -107,6 +107,7 @@ class _Runner:
                     self._take(task)
                 self._show()
                 self._waiting.look()
+            self._bar.set_postfix_str(self._count())
         finally:
             self._cancel_running()
         if self._by_other_code:
@@ -153,7 +154,10 @@ class _Runner:
             nodes: dict[str, str] = ray.get(self._at_work.nodes.remote())
             self._working = sorted(name for name, node in nodes.items() if node in alive)
             at_work = _in_brief(list(map(self._spoken, self._working)))
-            self._bar.set_postfix_str(f"{self._ended} of {len(self._due)} steps{'; ' * bool(at_work)}{at_work}")
+            self._bar.set_postfix_str(f"{self._count()}{'; ' * bool(at_work)}{at_work}")
+
+    def _count(self) -> str:
+        return f"{self._ended} of {len(self._due)} steps"
 
     def _waits(self) -> str:
         """Return what the first step in line asks for, if none is at work."""

@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from isoenergy.counts import counted
 from isoenergy.errors import InputError
 
 SCHEME = "sqlite:///"
 _CUT_SHORT = "duplicate column name", "already exists", "no such index"
+_NO_DATABASE = "file is not a database"
 _opened: set[Path] = set()
 
 
@@ -22,7 +24,7 @@ def opened_alone(file: Path, open_file: Callable[[Path], Any]) -> None:
     changed without transactions): it is made under another name, and gets its own when it is whole. The lock is a file
     beside the database; it is waited for, and free as soon as its holder is gone. open_file: makes or migrates a file.
 
-    Raises InputError if the file has been broken in this way before.
+    Raises InputError if the file has been broken in this way before, or is none of sqlite's.
     """
     if file in _opened and file.exists():
         return
@@ -37,6 +39,11 @@ def opened_alone(file: Path, open_file: Callable[[Path], Any]) -> None:
         try:
             open_file(file)
         except Exception as error:  # SQLAlchemy's and alembic's own kinds
+            if _NO_DATABASE in str(error):
+                raise InputError(
+                    f"{file} is no sqlite database, so MLflow cannot keep runs there; give another file in "
+                    f"MLFLOW_TRACKING_URI, or move it aside"
+                ) from error
             if _is_half_made(file, error):
                 raise InputError(_half_made(file)) from error
             raise
@@ -51,10 +58,14 @@ def _is_half_made(file: Path, error: Exception) -> bool:
 
 def _half_made(file: Path) -> str:
     runs = _rows(file, "SELECT count(*) FROM runs")
-    kept = f"the {runs[0][0]} runs in it stay in the copy" if runs and runs[0][0] else "no run is in it"
+    kept = "no run is in it"
+    if runs and runs[0][0]:
+        kept = (
+            f"{counted(runs[0][0], 'run')} stay in the copy, where `sqlite3 {file}.broken .dump` shows what they hold"
+        )
     return (
         f"{file} is broken: it was half made, and MLflow cannot go on with it. Move it aside "
-        f"(mv {file} {file}.broken; {kept}, artifacts are in files of their own) and run the same command again: a new "
+        f"(mv {file} {file}.broken; {kept}; artifacts are in files of their own) and run the same command again: a new "
         f"one is made"
     )
 

@@ -1,6 +1,9 @@
 """A Ray that does not start on this machine: tried again, and then in words that help."""
 
+import logging
 import os
+import socket
+import tempfile
 from typing import Any
 
 import pytest
@@ -81,3 +84,42 @@ def test_what_ray_says_of_its_log_level_is_left_out_and_nothing_else(
     monkeypatch.setattr(ray, "init", init)
     engine.connect()
     assert capfd.readouterr().err == "before\nafter\n"
+
+
+def test_what_ray_says_of_a_start_that_fails_is_logged_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def init(*_: str, **__: Any) -> None:
+        os.write(2, b"services.py:1431 -- Failed to start the dashboard\n")
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(InputError, match="in 3 attempts"):
+        engine.connect()
+    assert "Failed to start the dashboard" not in capfd.readouterr().err
+    assert sum("Failed to start the dashboard" in record.message for record in caplog.records) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_ray_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = starts(monkeypatch, failures=0)
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/x")
+    with pytest.raises(InputError, match=r"RAY_TMPDIR is /proc/x, which cannot be written .*; give one that can"):
+        engine.connect()
+    assert not asked
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", f"{folder}/new")
+        engine.connect()
+    assert len(asked) == 1
+
+
+def test_a_cluster_that_does_not_take_this_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr(ray, "init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=rf"RAY_ADDRESS={address} answers, .*export RAY_AUTH_MODE=token"):
+            engine.connect()

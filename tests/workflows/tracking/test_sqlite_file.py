@@ -36,11 +36,22 @@ def test_a_file_that_was_half_made_says_how_to_go_on(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE runs (run_uuid VARCHAR(32) NOT NULL)")
         connection.execute("INSERT INTO runs VALUES ('a'), ('b')")
     connection.close()
-    with pytest.raises(InputError, match=rf"{file} is broken: .*mv {file} {file}.broken; the 2 runs in it stay"):
+    with pytest.raises(
+        InputError, match=rf"{file} is broken: .*mv {file} {file}.broken; 2 runs stay .*sqlite3 {file}.broken"
+    ):
         client(f"sqlite:///{file}")
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (2,)
     connection.close()
+
+
+def test_a_file_that_is_no_database_is_one_sentence_and_stays(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    file.write_text("notes of mine " * 100)
+    with pytest.raises(InputError, match=rf"^{file} is no sqlite database, .*MLFLOW_TRACKING_URI") as refused:
+        client(f"sqlite:///{file}")
+    assert "sqlalche" not in str(refused.value)
+    assert file.read_text().startswith("notes of mine")
 
 
 def test_making_a_file_that_is_stopped_leaves_none(tmp_path: Path) -> None:
@@ -69,12 +80,6 @@ def test_a_file_whose_making_was_cut_short_says_how_to_go_on(statement: str, tmp
     migrate(file)
     with pytest.raises(InputError, match=rf"{file} is broken: .*mv {file} {file}.broken; no run is in it"):
         opened_alone(file, migrate)
-
-
-def test_what_is_no_database_is_not_called_half_made(tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_text("a text")
-    with pytest.raises(Exception, match="not a database"):
-        client(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 def test_an_experiment_that_was_deleted_is_named(tmp_path: Path) -> None:
