@@ -3,7 +3,7 @@
 import glob
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -66,8 +66,8 @@ class Place:
     """Files that were named themselves, relative to `root`."""
     found: list[str]
     """Files that lie in the folders that were named, or that a glob matched."""
-    has_globs: bool = False
-    """Whether a glob has matched files, of folders that may hold others."""
+    matched: Collection[str] = ()
+    """Those of `found` that a glob matched themselves, of folders that may hold others."""
 
 
 def place_of(uri: str) -> Place:
@@ -115,7 +115,8 @@ class _Gathered:
         """The folders that what was added lies in."""
         self._named: list[str] = []
         self._found: list[str] = []
-        self._has_globs = False
+        self._matched: set[str] = set()
+        """Those that a glob has matched themselves."""
 
     def add(self, name: str, path: str) -> None:
         """Add the file, the folder or the files of the glob that is called `name` and lies at `path`."""
@@ -144,15 +145,16 @@ class _Gathered:
         matched = set(_matched(self._filesystem, pattern))
         folders = [path for path in matched if self._filesystem.isdir(path)]
         files = sorted(matched.difference(folders))
-        self._has_globs |= bool(files)
+        self._matched.update(files)
         files += [file for folder in sorted(folders) for file in self._below(folder)]
         return [file for file in files if is_shown(file[len(fixed) :].lstrip("/"))]
 
     def place(self) -> Place:
         """Return all of it; what was named itself is not found too."""
         root = _common(self._bases)
-        named, found = ({path[len(root) :].lstrip("/") for path in paths} for paths in (self._named, self._found))
-        return Place(self._filesystem, root, sorted(named), sorted(found - named), self._has_globs)
+        gathered = (self._named, self._found, self._matched)
+        named, found, matched = ({path[len(root) :].lstrip("/") for path in paths} for paths in gathered)
+        return Place(self._filesystem, root, sorted(named), sorted(found - named), frozenset(matched & found - named))
 
 
 def absolute_source(uri: str) -> str:
@@ -214,22 +216,6 @@ def _nowhere(uri: str, name: str) -> InputError:
 def ending(files: Sequence[str], suffixes: Sequence[str], wanted: bool = True) -> list[str]:
     """Return the files whose names end in one of `suffixes`, in any case; those that do not, if not `wanted`."""
     return [file for file in files if file.lower().endswith(tuple(suffixes)) == wanted]
-
-
-def source_files(uri: str, suffixes: Sequence[str]) -> tuple[AbstractFileSystem, str, list[str], list[str]]:
-    """Return the filesystem, the folder, the files with one of `suffixes` in it, and the others.
-
-    A file that is named itself is taken whatever its suffix. Raises InputError if there are none, or if a name is not
-    UTF-8.
-    """
-    place = place_of(uri)
-    files = sorted([*place.named, *ending(place.found, suffixes)])
-    others = ending(place.found, suffixes, False)
-    if not files:
-        also = f" (nor {', '.join(suffixes[1:])})" * (len(suffixes) > 1)
-        raise InputError(f"{uri} holds no {suffixes[0]} files{also}; give such a file or a folder of them")
-    require_utf8(uri, files)
-    return place.filesystem, place.root, files, others
 
 
 def listed_tags(filesystem: AbstractFileSystem, root: str) -> dict[str, str]:

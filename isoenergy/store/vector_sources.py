@@ -9,11 +9,13 @@ import pyarrow as pa
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, USUAL_NAMES, usual_column
 from isoenergy.pairs.formats.arrow import SUFFIXES as ARROW
+from isoenergy.pairs.formats.arrow import is_kept_computation
 from isoenergy.pairs.formats.parquet import SUFFIXES
 from isoenergy.pairs.formats.row_groups import SPOILT
 from isoenergy.pairs.formats.schemas import ROLES
 from isoenergy.pairs.formats.table import SUFFIXES as TABLES
 from isoenergy.pairs.places import Place, ending, is_folder, place_of, require_utf8
+from isoenergy.pairs.source_files import expected_files, without_count
 from isoenergy.pairs.source_names import is_pattern, listed_places
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.storage.files import open_filesystem, without_secrets
@@ -74,9 +76,10 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
         return VectorFiles(uri, _captioned(_of_lance(uri, place, datasets), captions, key), modalities, key)
     files = sorted({*place.named, *(ending(place.found, _READ) or ending(place.found, (tar_columns.SUFFIX,)))})
     require_utf8(uri, files)
+    files = expected_files(uri, place, files)
+    files = [file for file in files if not is_kept_computation(file)] or files
     arrays, tables = ending(files, (NPY,)), ending(files, SUFFIXES)
-    in_one = ending(files, (NPZ, SAFETENSORS))
-    arrow = [file for file in ending(files, ARROW) if not file.rpartition("/")[2].startswith("cache-")]
+    in_one, arrow = ending(files, (NPZ, SAFETENSORS)), ending(files, ARROW)
     if sum(map(bool, (arrays, in_one, arrow))) > 1 or (tables and (in_one or arrow)):
         raise InputError(
             f"{without_secrets(uri)} holds files of several formats, such as "
@@ -316,7 +319,7 @@ def _metadata(uri: str, tables: Sequence[str]) -> dict[str, str]:
 def _taken_apart(file: str, of_folders: bool) -> tuple[str, str]:
     """Return what a file's name says that it holds, and the number behind it, without zeros before it."""
     folder, _, name = file.rpartition("/")
-    found = _NUMBERED.fullmatch(name.rpartition(".")[0])
+    found = _NUMBERED.fullmatch(without_count(name.rpartition(".")[0]))
     assert found is not None
     what, number = found.groups()
     return (folder.rpartition("/")[2] if of_folders or not what else what), number.lstrip("0") or number[:1]

@@ -37,8 +37,7 @@ class ArrowPairs(ParquetPairs):
     _suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     def _is_wanted(self, file: str) -> bool:
-        """Whether it is no file of a computation that `datasets` has kept."""
-        return not posixpath.basename(file).startswith(_OF_A_CACHE)
+        return not is_kept_computation(file)
 
     def _footer(self, file: str) -> tuple[int, pa.Schema] | Exception:
         rows = 0
@@ -67,6 +66,11 @@ class ArrowPairs(ParquetPairs):
         with open_arrow(self._filesystem, self._path(file)) as (schema, batches):
             there = [name for name in columns if name in schema.names]
             yield from read_group(_cut(batches, there, rows_at_once), 0, wanted)
+
+
+def is_kept_computation(file: str) -> bool:
+    """Return whether it is an Arrow file that `datasets` has kept of a computation, beside those of the dataset."""
+    return file.lower().endswith(SUFFIXES) and posixpath.basename(file).startswith(_OF_A_CACHE)
 
 
 def _cut(batches: Iterator[pa.RecordBatch], columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:

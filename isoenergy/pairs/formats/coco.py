@@ -13,8 +13,9 @@ from isoenergy.pairs.beside import Beside
 from isoenergy.pairs.formats.json_rows import parsed
 from isoenergy.pairs.formats.listed import Listing, among, fetched, printable, raw_text, read_listed
 from isoenergy.pairs.image_files import ImageFolder
-from isoenergy.pairs.places import absolute_source, source_files
+from isoenergy.pairs.places import absolute_source
 from isoenergy.pairs.source import Format, PairUnit, RawPairs, cut
+from isoenergy.pairs.source_files import source_files
 from isoenergy.storage.files import file_digest
 
 SUFFIX = ".json"

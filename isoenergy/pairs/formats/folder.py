@@ -51,7 +51,7 @@ class FolderPairs:
         names: dict[str, list[str]] = {}
         for path in found:
             names.setdefault(posixpath.dirname(path) or ".", []).append(posixpath.basename(path))
-        if place.named or place.has_globs:
+        if place.named or place.matched:
             pairs = {file: self._chosen(file, frozenset(some)) for file, some in names.items()}
         else:
             pairs = {file: self._paired(file, some) for file, some in names.items()}

@@ -33,10 +33,11 @@ from isoenergy.pairs.formats.schemas import ROLES, common_schema, conformed, pla
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import LOOKED_AT, decoded, is_inline
 from isoenergy.pairs.kinds import HEAD_BYTES, OTHER_HEAD_BYTES, image_kind, other_kind
-from isoenergy.pairs.places import absolute_source, listed_tags, source_files
+from isoenergy.pairs.places import absolute_source, listed_tags
 from isoenergy.pairs.reach import Unreachable, open_file
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, full_batches, place_key
+from isoenergy.pairs.source_files import source_files
 from isoenergy.storage.files import tagged_digest
 
 SUFFIX = ".parquet"

@@ -21,9 +21,10 @@ from isoenergy.pairs.formats.named import each_as_it_is, is_path
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.inline import is_inline
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES, other_kind
-from isoenergy.pairs.places import absolute_source, ending, source_files
+from isoenergy.pairs.places import absolute_source, ending
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairColumns, PairUnit, RawPairs, cut, place_key
+from isoenergy.pairs.source_files import source_files
 from isoenergy.storage.files import file_digest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")

@@ -19,10 +19,11 @@ from isoenergy.pairs.formats.listed import raw_text
 from isoenergy.pairs.formats.samples import WINDOW_BYTES, WINDOW_SAMPLES, LateNotes, Sample, captions_in, grouped
 from isoenergy.pairs.formats.tar import Damage, Member, read_tar
 from isoenergy.pairs.kinds import Role, image_kind, role_of
-from isoenergy.pairs.places import absolute_source, listed_tags, source_files
+from isoenergy.pairs.places import absolute_source, listed_tags
 from isoenergy.pairs.reach import open_file
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.pairs.source import Format, PairUnit, RawPairs
+from isoenergy.pairs.source_files import source_files
 from isoenergy.storage.files import tagged_digest
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz")
