@@ -44,7 +44,8 @@ This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` 
 
 `summary.json`
     What the store holds and what the last run took; it informs. Of vectors that were joined by key, `unplaced` has a
-    sentence for each file with rows whose keys the first file lacks; they are in no unit.
+    sentence for each file with rows whose keys the first file lacks; they are in no unit. Of a
+    table of captions it has how many rows have none there, and how many of its own are captions of no row.
 
 A store that was made of vectors (`isoenergy.store.vector_sources`) has, in place of `image` and `text`, a column for
 each modality under the name that it has in the source, as the manifest's `widths` say; a `split` that the source gave

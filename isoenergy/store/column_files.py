@@ -213,8 +213,8 @@ class JoinedColumns:
     """Its column of keys, which is none of the columns here."""
     order: ColumnFile
     order_key: str
-    needs_all: bool
-    """Whether a row that the other file has no key for is a bad one."""
+    caption: str = ""
+    """Its column of captions, of a table of these, which may have too many and too few."""
 
     @property
     def at(self) -> FilePlace:
@@ -233,12 +233,12 @@ class JoinedColumns:
 
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows."""
-        own, wanted = _keys(self.of, self.key), _keys(self.order, self.order_key)
+        own, wanted = keys_of(self.of, self.key), keys_of(self.order, self.order_key)
         if own.equals(wanted):
             yield from self.of.tables(ranges, columns)
             return
         places = pc.index_in(wanted, value_set=own, skip_nulls=True)
-        whole = _whole(self.of, columns)
+        whole = whole_columns(self.of, columns)
         if whole.nbytes > _MOST_HELD:
             raise InputError(
                 f"{self.at.shown} has its rows in another order than {self.order.at.shown}, and {whole.nbytes:,} bytes "
@@ -249,13 +249,13 @@ class JoinedColumns:
 
     def unplaced(self) -> tuple[int, str]:
         """Return how many of the file's rows find no place among the other's, and where the first stands, and why."""
-        own, wanted = _keys(self.of, self.key), _keys(self.order, self.order_key)
+        own, wanted = keys_of(self.of, self.key), keys_of(self.order, self.order_key)
         if own.equals(wanted):
             return 0, ""
         lacking = own.is_null().to_numpy(zero_copy_only=False)
         alone = pc.index_in(own, value_set=wanted, skip_nulls=True).is_null().to_numpy(zero_copy_only=False)
         again = (pc.index_in(own, value_set=own).to_numpy() != np.arange(len(own))) & ~lacking
-        bad = np.flatnonzero(again | alone if self.needs_all else again)
+        bad = np.flatnonzero(again if self.caption else again | alone)
         if not len(bad):
             return 0, ""
         row = int(bad[0])
@@ -304,12 +304,14 @@ def _raw(value: str | bytes | None) -> bytes | None:
         return value.encode("utf-8", "surrogatepass")
 
 
-def _keys(file: ColumnFile, name: str) -> pa.Array:
-    keys = _whole(file, [name])[name].combine_chunks()
+def keys_of(file: ColumnFile, name: str) -> pa.Array:
+    """Return a file's column of keys, binary."""
+    keys = whole_columns(file, [name])[name].combine_chunks()
     return (keys.cast(pa.string()) if pa.types.is_integer(keys.type) else keys).cast(pa.binary())
 
 
-def _whole(file: ColumnFile, columns: Sequence[str]) -> pa.Table:
+def whole_columns(file: ColumnFile, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of a file, all rows."""
     if not file.rows:
         return pa.schema([file.schema.field(name) for name in columns]).empty_table()
     (whole,) = file.tables([(0, file.rows)], columns)

@@ -31,6 +31,7 @@ from isoenergy.pairs.source import PairUnit, cut
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import file_digest, without_secrets
 from isoenergy.store.column_files import ArrayColumns, ColumnFile, Ranges, joined_part
+from isoenergy.store.joined_captions import JoinedCaptions
 from isoenergy.store.lance_columns import LanceColumns
 from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
@@ -220,6 +221,21 @@ class VectorFiles:
         except SPOILT as error:
             raise InputError(f"the keys beside {file} cannot be read ({error}); mend the files") from error
         return [(count, first) for count, first in found if count]
+
+    @property
+    def has_captions_by_key(self) -> bool:
+        """Whether captions of a table are joined by key."""
+        joined = (part for together in self.parts.values() for part in map(joined_part, together) if part)
+        return any(part.caption for part in joined)
+
+    def joined_captions(self) -> JoinedCaptions | None:
+        """Return how a table of captions that is joined by key fits; None if there is none."""
+        try:
+            return JoinedCaptions.of(self.parts.values())
+        except SPOILT as error:
+            raise InputError(
+                f"the keys of {without_secrets(self.uri)} cannot be read ({error}); mend the files"
+            ) from error
 
     def read(
         self, file: str, units: Sequence[PairUnit], skip_bad_rows: bool, repeated: Sequence[int] = ()

@@ -232,7 +232,7 @@ def _joined_by_key(uri: str, files: Sequence[ColumnFile], key: str) -> dict[str,
         together: list[ColumnFile] = [RenamedColumns(first, {called[names[0]]: names[0]})]
         for name in names[1:]:
             file = by_modality[name][number]
-            joined = JoinedColumns(file, _key_of(file, key), first, first_key, needs_all=True)
+            joined = JoinedColumns(file, _key_of(file, key), first, first_key)
             others = [column for column in joined.schema.names if column in taken and column != called[name]]
             renamed = {column: f"{column}_of_{name}" for column in others}
             together.append(RenamedColumns(joined, {**renamed, called[name]: name}))
@@ -279,7 +279,7 @@ def _captioned(parts: Mapping[str, Sequence[ColumnFile]], uri: str, key: str) ->
         own = _key_among((field for part in together for field in part.schema), key)
         beside = table
         if own and table_key and key != NO_KEY:
-            beside = JoinedColumns(table, table_key, holder[own], own, needs_all=False)
+            beside = JoinedColumns(table, table_key, holder[own], own, caption)
         elif len(parts) > 1:
             raise InputError(f"{without_secrets(uri)}: captions of {len(parts)} files go by key, and there is none")
         taken = {name for part in together for name in part.schema.names}

@@ -1,5 +1,6 @@
 """Vectors in files that belong together: joined by key, keys that stand twice, captions beside them."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,58 @@ def test_captions_stand_beside_row_by_row_or_by_key(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("name,year\nx,1\n")
     with pytest.raises(InputError, match=r"c\.csv has no column of captions"):
         open_vectors(str(tmp_path / "v.npz"), (), "", str(tmp_path / "c.csv"))
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Path:
+    np.savez(
+        tmp_path / "v.npz",
+        image=vectors(3, 0),
+        text=vectors(3, 1),
+        id=np.array(["k 0 \u00e9", "k 1 \u00e9", "k 2 \u00e9"]),
+    )
+    return tmp_path / "v.npz"
+
+
+def test_rows_and_captions_without_a_fellow_are_counted(
+    keyed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "c.csv"
+    table.write_text("id,caption\nk 0 \u00e9,zero\nx,x\nk 2 \u00e9,\ny,y\n")
+    copy = VectorCopy(open_vectors(str(keyed), (), "", str(table)), str(tmp_path / "store"))
+    said = [
+        f"2 of 3 rows have no caption in {table}",
+        f"2 of 4 rows of {table} are captions of no row, such as row 1, key 'x'",
+    ]
+    assert [line for line in copy.plan() if line.startswith("captions")] == [f"captions    {line}" for line in said]
+    assert columns(copy.run())["caption"].to_pylist() == ["zero", "k 1 \u00e9", "k 2 \u00e9"]
+    assert all(line in caplog.text for line in said)
+    assert json.loads((tmp_path / "store/summary.json").read_text())["unplaced"] == said
+    table.write_text("id,caption\nk 2 \u00e9,two\nk 1 \u00e9,one\nk 0 \u00e9,zero\n")
+    captions = VectorCopy(open_vectors(str(keyed), (), "", str(table)), str(tmp_path / "whole"))
+    assert not [line for line in captions.plan() if line.startswith("captions")]
+
+
+def test_captions_of_several_files_are_counted_once(tmp_path: Path) -> None:
+    parquet(tmp_path / "v/a.parquet", [0, 1], image=fixed(vectors(2, 0)), text=fixed(vectors(2, 1)))
+    parquet(tmp_path / "v/b.parquet", [2, 3], image=fixed(vectors(2, 2)), text=fixed(vectors(2, 3)))
+    (tmp_path / "c.csv").write_text("key,caption\nk0,a\nk3,b\nk9,c\n")
+    files = open_vectors(str(tmp_path / "v"), (), "", str(tmp_path / "c.csv"))
+    found = files.joined_captions()
+    assert found is not None
+    assert (found.rows, found.captioned, found.table_rows, found.placed) == (4, 2, 3, 2)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_captions_of_which_no_key_is_known_are_refused(encoding: str, keyed: Path, tmp_path: Path) -> None:
+    keys = ["0", "1"] if encoding == "utf-8" else ["k 0 \u00e9", "k 1 \u00e9"]
+    table = "id,caption\n" + "".join(f"{key},one\n" for key in keys)
+    (tmp_path / "c.csv").write_text(table, encoding=encoding)
+    copy = VectorCopy(open_vectors(str(keyed), (), "", str(tmp_path / "c.csv")), str(tmp_path / "store"), True)
+    why = "" if encoding == "utf-8" else r" \(2 keys of it not UTF-8: save it as UTF-8\)"
+    with pytest.raises(InputError, match=rf"c\.csv has the key of no row .* such as 'k 0 \u00e9'{why}; give"):
+        copy.run()
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "c.csv").write_bytes(b"id,caption\nk 1 \xe9,one\n" + "k 2 \u00e9,two\n".encode())
+    copy = VectorCopy(open_vectors(str(keyed), (), "", str(tmp_path / "c.csv")), str(tmp_path / "store"))
+    assert any("such as row 0, key 'k 1 \ufffd' (1 key of it not UTF-8" in line for line in copy.plan())

@@ -20,6 +20,7 @@ from isoenergy.pairs.places import is_shown
 from isoenergy.pairs.source import PairUnit
 from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
+from isoenergy.store.joined_captions import JoinedCaptions
 from isoenergy.store.paired_vectors import VectorFiles
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from workflows.cluster import engine
@@ -149,10 +150,13 @@ class VectorCopy:
             keys = ["keys        are read before anything is copied: none may stand twice, or lack its fellow"]
             return [*lines, *(keys if self._files.columns.key else [])]
         ending = "they are left out" if self._skip_bad_rows else "they end the import"
-        return [*lines, *(f"bad keys    {fault}: {ending}" for fault in self._bad_keys)]
+        captions = [f"captions    {line}" for line in self._told_of_captions]
+        return [*lines, *captions, *(f"bad keys    {fault}: {ending}" for fault in self._bad_keys)]
 
     def run(self) -> EmbeddingStore:
         """Take what is missing. Raises InputError, naming file, row and column, for what cannot be used."""
+        if self._captions and self._captions.why_useless:
+            raise InputError(self._captions.why_useless)
         if self._bad_keys and not self._skip_bad_rows:
             rowwise = (
                 "" if self._unplaced else ", or run `isoenergy import --key none`: files and rows are the keys then"
@@ -169,12 +173,15 @@ class VectorCopy:
             _LOG.warning("vectors: %d bad rows are left out; %s/rejected names them", left_out, self.store)
         for count, first in self._unplaced:
             _LOG.warning("vectors: %d rows of a file that is joined by key are left out: %s", count, first)
+        for line in self._told_of_captions:
+            _LOG.warning("vectors: %s", line)
         if mended:
             _LOG.warning("vectors: %d captions are not UTF-8; what is no letter in them is stored as \ufffd", mended)
         # What was there already may be of another time's files.
         if self._files.columns.key and len(self._missing) < len(self._units):
             _require_different_keys(store)
-        summary = {"rows": store.rows_in, "rejected": store.rejected, "unplaced": [f for _, f in self._unplaced]}
+        unplaced = [first for _, first in self._unplaced] + self._told_of_captions
+        summary = {"rows": store.rows_in, "rejected": store.rejected, "unplaced": unplaced}
         self._writer.write_summary(json.dumps(summary))  # now it is known to be sound
         return store
 
@@ -199,6 +206,21 @@ class VectorCopy:
             reference = ray.put(self._files)
             found = ray.get([look.remote(reference, file) for file in joined])
         return [each for of_file in found for each in of_file]
+
+    @cached_property
+    def _captions(self) -> JoinedCaptions | None:
+        if not self._files.has_captions_by_key:
+            return None
+        if sum(self._files.rows.values()) <= _ROWS_OF_THE_DRIVER:
+            return self._files.joined_captions()
+        engine.connect()
+        look: Any = ray.remote(num_cpus=1, max_retries=3)(VectorFiles.joined_captions)
+        found: JoinedCaptions | None = ray.get(look.remote(ray.put(self._files)))
+        return found
+
+    @property
+    def _told_of_captions(self) -> list[str]:
+        return self._captions.told() if self._captions else []
 
     @cached_property
     def _bad_keys(self) -> list[str]:
