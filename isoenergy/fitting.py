@@ -82,7 +82,7 @@ class Fit:
         return table_of_sums(self.statistics, self.agreement)
 
     def top_atoms(
-        self, text_or_image: "str | Image.Image", encoder: "DualEncoder", count: int = 10
+        self, text_or_image: "str | Image.Image", encoder: "DualEncoder | str", count: int = 10
     ) -> list[tuple[int, float]]:
         """Return the strongest atoms of a text or a picture; see `SparseAutoencoder.top_atoms`."""
         return self.sae.top_atoms(text_or_image, encoder, count)

@@ -1,5 +1,6 @@
 """`isoenergy.fit`: arrays or a store in, autoencoders out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import torch
 
 import isoenergy
 from isoenergy.codes.numpy_codes import NumpyCodes
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.encoders import load_encoder
 from isoenergy.errors import InputError
 from isoenergy.fitting import Fit
+from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.store import PairBatches
 from isoenergy.training import Trainer, TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
+from tests.workflows.embedding_stores import SMALL_ENCODER
 
 SETTINGS = {"k": 4, "expansion": 2, "epochs": 2, "learning_rate": 5e-3, "progress": False}
 
@@ -167,6 +172,44 @@ def test_atoms_are_taken_out_of_codes_and_added_to_rows(pairs: tuple[np.ndarray,
     for mask in (np.ones(32), np.ones((1, 32), bool), np.ones(int(arrays.indices.max()), bool)):
         with pytest.raises(ValueError, match="atom_mask"):
             arrays.keep(mask)
+
+
+def test_codes_of_prepared_arrays_are_arrays_too(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    rows = fit.sae.prepare(pairs[0][:20], "image")
+    codes, of_raw = fit.sae.encode(rows.numpy()), fit.encode(pairs[0][:20], "image")
+    assert isinstance(codes, NumpyCodes)
+    np.testing.assert_array_equal(codes.values, of_raw.values)
+    assert isinstance(fit.sae.encode(rows), SparseCodes)
+
+
+def test_what_is_no_atom_strength_or_encoder_is_one_sentence(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    rows, codes = pairs[0][:20], fit.encode(pairs[0][:20], "image")
+    wrong: dict[str, Callable[[], Any]] = {
+        "strength must be finite, got nan": lambda: fit.steer(rows, 3, float("nan")),
+        "strength must be finite, got -inf": lambda: fit.steer(rows, 3, -np.inf),
+        "numbered from 0 to 31, got True; codes.keep takes a mask": lambda: fit.steer(rows, True, 1.0),
+        "numbered from 0 to 31, got 1.7": lambda: fit.steer(rows, 1.7, 1.0),  # type: ignore[arg-type]
+        r"numbers of atoms, such as \[3\], got 3": lambda: fit.without(codes, 3),  # type: ignore[call-overload]
+        "numbered from 0 to 31, got 2.0": lambda: fit.without(codes, [1, 2.0]),  # type: ignore[list-item]
+        "got .*False.*; codes.keep takes a mask": lambda: fit.without(codes, [np.False_]),  # type: ignore[list-item]
+        "numbered from 0 to 31, got tensor": lambda: fit.without(codes, torch.tensor([2.5])),  # type: ignore[arg-type]
+        "encoder must be .* such as 'clip', got a int": lambda: fit.top_atoms("a", 3),  # type: ignore[arg-type]
+    }
+    for message, call in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+    for atoms in (np.array([3]), torch.tensor([3])):
+        np.testing.assert_array_equal(fit.without(codes, atoms).values, fit.without(codes, [3]).values)  # type: ignore[arg-type]
+
+
+def test_an_encoder_may_be_named(fit: Fit) -> None:
+    encoder = load_encoder(SMALL_ENCODER)
+    sae = isoenergy.SparseAutoencoder(SaeConfig(dim=encoder.dim, atoms=16, k=3, beta=0.0))
+    found = sae.top_atoms("a red heart", SMALL_ENCODER)
+    assert len(found) == 3
+    assert found == sae.top_atoms("a red heart", encoder)
+    with pytest.raises(InputError, match="unknown encoder 'crayon'"):
+        fit.top_atoms("a red heart", "crayon")
 
 
 def test_atoms_are_a_table(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:

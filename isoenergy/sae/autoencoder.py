@@ -1,11 +1,13 @@
 """The sparse autoencoder: a dictionary and the encoder that chooses its atoms; save, load, share."""
 
 import json
+import math
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -155,25 +157,22 @@ class SparseAutoencoder(nn.Module):
     def encode(self, x: Tensor, modality: str | None = None, *, gram: Tensor | None = None) -> SparseCodes: ...
 
     @overload
-    def encode(self, x: np.ndarray, modality: None = None, *, gram: Tensor | None = None) -> SparseCodes: ...
-
-    @overload
-    def encode(self, x: np.ndarray, modality: str, *, gram: Tensor | None = None) -> NumpyCodes: ...
+    def encode(self, x: np.ndarray, modality: str | None = None, *, gram: Tensor | None = None) -> NumpyCodes: ...
 
     def encode(
         self, x: Tensor | np.ndarray, modality: str | None = None, *, gram: Tensor | None = None
     ) -> SparseCodes | NumpyCodes:
-        """Encode `(batch, dim)` rows.
+        """Encode `(batch, dim)` rows; codes of an array are arrays, without gradient, and those of a tensor tensors.
 
-        modality: what raw embeddings are of: they are prepared, and codes of an array are arrays, without gradient.
-        None: the rows are as `prepare` returns them, or in any precision.
+        modality: what raw embeddings are of: they are prepared. None: the rows are as `prepare` returns them, or in any
+        precision.
         gram: that of `gram_of_frozen`, which many batches may share.
         Raises ValueError, naming argument and rows, for another width, for what is not finite, or for a stale `gram`.
         """
         rows = self._as_rows(x, "x") if modality is None else self.prepare(x, modality)
         if self.training:  # the encoder takes rows of training as looked at
             check_finite(rows, "x")
-        as_arrays = modality is not None and not isinstance(x, Tensor)
+        as_arrays = not isinstance(x, Tensor)
         with torch.no_grad() if as_arrays else nullcontext():
             codes: Codes = self(rows, gram)
             found = codes.to_sparse()
@@ -212,12 +211,14 @@ class SparseAutoencoder(nn.Module):
 
     @torch.no_grad()
     def top_atoms(
-        self, text_or_image: "str | Image.Image", encoder: "DualEncoder", count: int = 10
+        self, text_or_image: "str | Image.Image", encoder: "DualEncoder | str", count: int = 10
     ) -> list[tuple[int, float]]:
         """Return the strongest atoms of a text or a picture, with their coefficients, the largest first.
 
-        encoder: of the model whose embeddings it was trained on, as `isoenergy.encoders.load_encoder` returns it.
+        encoder: of the model whose embeddings it was trained on, as `isoenergy.encoders.load_encoder` returns it, or a
+        name, by which it is loaded at each call. Raises ValueError for anything else.
         """
+        encoder = _encoder(encoder)
         if isinstance(text_or_image, str):
             modality, rows = "text", encoder.encode_texts([text_or_image])
         else:
@@ -235,8 +236,10 @@ class SparseAutoencoder(nn.Module):
     def without(self, codes: SparseCodes | NumpyCodes, atoms: Sequence[int]) -> SparseCodes | NumpyCodes:
         """Return the codes, of tensors or of arrays, with the coefficients of some atoms set to 0.
 
-        Raises ValueError for one that is not there.
+        Raises ValueError for one that is not there, and for what is no list of numbers.
         """
+        if not isinstance(atoms, Iterable):
+            raise ValueError(f"atoms must be numbers of atoms, such as [{atoms!r}], got {atoms!r}")
         keep = np.ones(self.config.atoms, bool)
         keep[[self._atom(atom) for atom in atoms]] = False
         return codes.keep(keep)
@@ -245,17 +248,23 @@ class SparseAutoencoder(nn.Module):
         """Return `(batch, dim)` rows moved along an atom's direction: `strength` is what its coefficient gains.
 
         rows: as `prepare` returns them, or rebuilt; an array of an array. Raises ValueError for an atom that is not
-        there.
+        there, and for a strength that is not finite.
         """
+        if not math.isfinite(strength):
+            raise ValueError(f"strength must be finite, got {strength}")
         direction = self.dictionary[self._atom(atom)].detach()
         if isinstance(rows, Tensor):
             return rows + strength * direction.to(rows)
         return rows + strength * direction.cpu().numpy().astype(rows.dtype)
 
-    def _atom(self, atom: int) -> int:
-        if not 0 <= atom < self.config.atoms:
-            raise ValueError(f"atoms are numbered from 0 to {self.config.atoms - 1}, got {atom}")
-        return atom
+    def _atom(self, atom: Any) -> int:
+        is_truth = getattr(atom, "dtype", type(atom)) in (bool, np.bool_, torch.bool)
+        is_number = hasattr(atom, "__index__") and not is_truth
+        with suppress(TypeError):  # a float in a tensor or an array
+            if is_number and 0 <= index(atom) < self.config.atoms:
+                return index(atom)
+        mask = "; codes.keep takes a mask" if is_truth else ""
+        raise ValueError(f"atoms are numbered from 0 to {self.config.atoms - 1}, got {atom!r}{mask}")
 
     @property
     def digest(self) -> str:
@@ -328,6 +337,19 @@ class SparseAutoencoder(nn.Module):
             self.save(Path(temporary))
             write_card(self.config, card, name, Path(temporary))
             return upload(Path(temporary), name, private)
+
+
+def _encoder(given: "DualEncoder | str") -> "DualEncoder":
+    if isinstance(given, str):
+        from isoenergy.encoders import load_encoder  # with models that take seconds to import
+
+        return load_encoder(given)
+    if not hasattr(given, "encode_texts"):
+        raise ValueError(
+            f"encoder must be what isoenergy.encoders.load_encoder returns, or a name that it takes, such as 'clip', "
+            f"got a {type(given).__name__}"
+        )
+    return given
 
 
 def _require_norms(rows: Tensor) -> None:

@@ -20,6 +20,7 @@ from isoenergy.codes.numpy_codes import NumpyCodes
 rows = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
 fit = isoenergy.fit(rows, rows, k=4, expansion=2, epochs=1, progress=False)
 numpy_codes: NumpyCodes = fit.encode(rows, "image")
+prepared: NumpyCodes = fit.sae.encode(rows)
 codes: isoenergy.SparseCodes = fit.encode(torch.from_numpy(rows), "text")
 rebuilt: torch.Tensor = fit.decode(codes)
 array: np.ndarray = fit.decode(numpy_codes)
