@@ -170,8 +170,8 @@ def _require_possible(config: ApplyConfig, sae: Autoencoder, store: Manifest, wr
     """
     if LANCE in config.laid_out:
         require_lance(writer.uri)
-    require_classes(config, sae)
     begun = writer.manifest()
+    require_classes(config, sae, store, begun is not None)
     if begun is None:
         writer.require_vacant()
     of = {name: begun.applied.get(name) for name in ("fitted", "fitted_on")} if begun else {}

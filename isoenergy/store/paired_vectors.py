@@ -59,7 +59,10 @@ class VectorRows:
     """Rows whose caption has a replacement character for bytes that are no text."""
 
 
-ALONE = "one modality: `train --beta 0` and `apply` take it; alignment, and all that compares modalities, need a second"
+ALONE = (
+    "one modality: `train --beta 0` takes it, and `apply` for codes and what they rebuild; alignment, and all that "
+    "compares modalities, need a second"
+)
 """What there is to say of a store of one."""
 
 

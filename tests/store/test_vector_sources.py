@@ -198,7 +198,7 @@ def test_a_pair_of_files_is_named_with_a_comma(tmp_path: Path) -> None:
     assert list(files.columns.widths) == ["audio", "image"]
     alone = open_vectors(f"{tmp_path}/images.npy")
     assert list(alone.columns.widths) == ["image"]
-    assert alone.plan()[2].startswith("alone       one modality: `train --beta 0` and `apply` take it")
+    assert alone.plan()[2].startswith("alone       one modality: `train --beta 0` takes it, and `apply` for codes")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

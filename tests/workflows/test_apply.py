@@ -257,6 +257,27 @@ def test_what_is_refused_leaves_nothing_behind(config: ApplyConfig, store: Embed
     assert len(apply.run(dataclasses.replace(given, output=str(tmp_path / "new")), engine=ApplyingHere())) == len(store)
 
 
+def test_one_modality_has_what_was_fitted_on_two_or_says_what_it_lacks(
+    config: ApplyConfig, store: EmbeddingStore, sae: SparseAutoencoder, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "text_emb.npy", store.to_arrays().texts)
+    alone = dataclasses.replace(
+        config, store=str(tmp_path / "text_emb.npy"), modalities="text", output=str(tmp_path / "alone")
+    )
+    with pytest.raises(InputError, match=r"bimodal, centred come of .*text_emb\.npy holds text alone; give --eval"):
+        apply.run(alone, engine=FitsNothing())
+    SparseAutoencoder(dataclasses.replace(sae.config, modalities=("text",))).save(tmp_path / "of-texts")
+    with pytest.raises(InputError, match="of-texts is of text alone; write codes, reconstructed and original"):
+        apply.run(dataclasses.replace(alone, sae=str(tmp_path / "of-texts")), engine=FitsNothing())
+    assert not Path(alone.output).exists()
+    write_carried(store, {tmp_path / "sae": sae_reference(config.sae, sae)})
+    apply.run(alone, engine=ApplyingHere())
+    both = apply.run(config, engine=ApplyingHere())
+    for column in ("text_bimodal", "text_centred", "text_atoms"):
+        found = sorted(row[column] for row in rows_of(alone.output))
+        assert found == sorted(row[column] for row in rows_of(both.uri))
+
+
 def test_an_sae_of_another_library_comes_to_what_ours_comes_to(config: ApplyConfig, tmp_path: Path) -> None:
     ours = SparseAutoencoder(SaeConfig(DIM, ATOMS, K, 0.0, sparse_encoder=TopK()), torch.Generator().manual_seed(1))
     ours.save(tmp_path / "ours")

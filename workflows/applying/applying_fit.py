@@ -19,7 +19,7 @@ from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_moments import PairMoments
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets, write_atomically
-from isoenergy.store import EmbeddingStore
+from isoenergy.store import EmbeddingStore, Manifest
 from workflows.applying.applying_engines import ApplyingEngine
 from workflows.evaluation.evaluated_saes import sae_reference
 from workflows.settings.apply_settings import ApplyConfig
@@ -68,12 +68,29 @@ class FittedFiles:
             write_atomically(filesystem, f"{root}/{_FOLDER}/{name}", data)
 
 
-def require_classes(config: ApplyConfig, sae: Autoencoder) -> None:
-    """Raise InputError if something is to be written that is fitted in one space of both modalities, and none is."""
-    if _wanted(config) and isinstance(sae, JointAutoencoder):
+def require_classes(config: ApplyConfig, sae: Autoencoder, store: Manifest, begun: bool) -> None:
+    """Raise InputError if something is to be written that is fitted in one space of two modalities, and none is.
+
+    begun: whether an output has been begun, which holds what was fitted.
+    """
+    fitted = [write for write in config.writes if needs_classes(write) or is_linear(write)]
+    if not fitted:
+        return
+    instead = "write codes, reconstructed and original"
+    if isinstance(sae, JointAutoencoder):
         raise InputError(
-            f"{config.sae} has a dictionary for each modality, and no one space in which there would be a gap; write "
-            f"codes, reconstructed and original"
+            f"{config.sae} has a dictionary for each modality, and no one space in which there would be a gap; "
+            f"{instead}"
+        )
+    there, what = store.modalities, f"{', '.join(fitted)} come of what two modalities of one width share"
+    if len(sae.config.modalities) < 2:
+        raise InputError(f"{what}, and {config.sae} is of {sae.config.modalities[0]} alone; {instead}")
+    is_paired = len(there) == 2 and len(set(there.values())) == 1
+    if not (is_paired or config.evaluation or begun or carried_by(config.sae)):
+        shown = f"{', '.join(there)}{' alone' * (len(there) == 1)}"
+        raise InputError(
+            f"{what}, and {without_secrets(config.store)} holds {shown}; give --evaluation of this SAE on both, an SAE "
+            f"that carries them as `isoenergy train` leaves it, or {instead}"
         )
 
 
