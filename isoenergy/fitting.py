@@ -34,6 +34,10 @@ SameRows = TypeVar("SameRows", Tensor, np.ndarray)
 _LARGEST_BATCH = 512
 LEAST_PAIRS = 2
 """One alone has nothing to differ from."""
+_ONE_ALONE = (
+    "one modality alone, which has nothing to align, is for `isoenergy train --beta 0`, or "
+    "isoenergy.sklearn.AlignedSAE().fit(images)"
+)
 _NOT_IN_A_NOTEBOOK = ("null", "checkpoint_every")
 
 
@@ -151,7 +155,9 @@ def fit(
     """
     given = isinstance(images, EmbeddingStore | str | Path)
     if given == (texts is not None):
-        raise InputError("give images and texts as two arrays, or an embedding store, or its path, in place of both")
+        raise InputError(
+            f"give images and texts as two arrays, or an embedding store, or its path, in place of both; {_ONE_ALONE}"
+        )
     known = {each.name for each in fields(TrainingConfig)} - set(_NOT_IN_A_NOTEBOOK)
     if unknown := sorted(set(settings) - known):
         raise InputError(f"fit has no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
@@ -212,6 +218,8 @@ def _device(given: str | torch.device | None) -> torch.device:
 
 
 def _require_one_space(config: TrainingConfig, widths: Sequence[int]) -> None:
+    if len(widths) == 1:
+        raise InputError(f"fit trains on pairs, and the store holds one modality; {_ONE_ALONE}")
     if len(set(widths)) > 1 or config.dictionaries == "own":
         raise InputError(
             f"fit trains one dictionary for images and texts of one width, and widths are "

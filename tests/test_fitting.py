@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.store import PairBatches
 from isoenergy.training import Trainer, TrainingConfig
 from tests.benchmarks.planted_store import planted_pairs, write_planted_store
+from tests.store.given_vectors import stored
 from tests.workflows.embedding_stores import SMALL_ENCODER
 
 SETTINGS = {"k": 4, "expansion": 2, "epochs": 2, "learning_rate": 5e-3, "progress": False}
@@ -172,6 +174,31 @@ def test_atoms_are_taken_out_of_codes_and_added_to_rows(pairs: tuple[np.ndarray,
     for mask in (np.ones(32), np.ones((1, 32), bool), np.ones(int(arrays.indices.max()), bool)):
         with pytest.raises(ValueError, match="atom_mask"):
             arrays.keep(mask)
+
+
+def test_the_folder_of_several_names_those_in_it(fit: Fit, tmp_path: Path) -> None:
+    fit.save(tmp_path / "saes")
+    first, second = (str(tmp_path / "saes" / name) for name in fit.saes)
+    with pytest.raises(InputError, match=f"lacks config.json; .* It holds 2 of them: give {first} or {second}$"):
+        isoenergy.SparseAutoencoder.load(tmp_path / "saes")
+    for name in fit.saes:
+        fs = fsspec.filesystem("memory")
+        fs.put(str(tmp_path / "saes" / name), f"/{tmp_path.name}/{name}", recursive=True)
+    with pytest.raises(
+        InputError, match=f"It holds 2 of them: give memory://{tmp_path.name}/{next(iter(fit.saes))} or"
+    ):
+        isoenergy.SparseAutoencoder.load(f"memory://{tmp_path.name}")
+    with pytest.raises(InputError, match="the name of the autoencoder is empty; give a folder"):
+        isoenergy.SparseAutoencoder.load("")
+
+
+def test_one_modality_is_told_where_it_is_trained(pairs: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"in place of both; one modality alone, .*\.AlignedSAE\(\)\.fit\(images\)"):
+        isoenergy.fit(pairs[0], None, beta=0.0, **SETTINGS)
+    np.save(tmp_path / "text_emb.npy", pairs[1][:64])
+    store = stored(tmp_path / "text_emb.npy", tmp_path)
+    with pytest.raises(InputError, match=r"the store holds one modality; one modality alone, .* train --beta 0"):
+        isoenergy.fit(store, beta=0.0, **SETTINGS)
 
 
 def test_codes_of_prepared_arrays_are_arrays_too(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:

@@ -8,11 +8,12 @@ from fsspec import AbstractFileSystem
 from isoenergy.errors import InputError, in_brief
 from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
-from isoenergy.storage.files import open_filesystem, without_secrets
+from isoenergy.storage.files import last_part, open_filesystem, without_secrets
 
 HUB = "hf:"
 HUB_FILES = (CONFIG_FILE, WEIGHTS_FILE, FITTED_FILE)
 _LARGEST_TEXT = 2**20
+_SHOWN = 4
 _OF_OTHERS = {"sae_weights.safetensors": "saelens", "ae.pt": "dictionary-learning", "cfg.json": "sparsify"}
 """Files by which a library's folder is known, in the order in which they decide."""
 
@@ -37,8 +38,11 @@ def local_copy(uri: str, temporary: Path) -> Path:
     """Return a local folder with the files of the autoencoder at `uri`: a folder, an fsspec URL, or `hf:ORG/NAME`.
 
     temporary: an empty folder, for what has to be fetched from an object store; the hub's client has its own cache.
-    Raises InputError if it cannot be had, lacks a file, or has a configuration too large to be one.
+    Raises InputError if it cannot be had, lacks a file, or has a configuration too large to be one; it names the
+    autoencoders that are in a folder which is none itself.
     """
+    if not uri.strip():
+        raise InputError("the name of the autoencoder is empty; give a folder, an fsspec URL, or hf:ORG/NAME")
     if uri.startswith(HUB):
         from isoenergy.storage.hub import snapshot  # the hub's client takes a second to import
 
@@ -52,7 +56,7 @@ def local_copy(uri: str, temporary: Path) -> Path:
     try:
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
-                raise InputError(_lacks(uri, file) + _whose(folder, uri))
+                raise InputError(_lacks(uri, file) + (_whose(folder, uri) or _those_below(uri)))
         if (folder / CONFIG_FILE).stat().st_size > _LARGEST_TEXT:
             raise InputError(_too_large(uri, CONFIG_FILE))
     except OSError as error:
@@ -90,7 +94,7 @@ def _fetched(uri: str, temporary: Path) -> Path:
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(_lacks(uri, wanted)) from error
+        raise InputError(_lacks(uri, wanted) + _those_below(uri)) from error
     except Exception as error:  # an unknown scheme, a package that it needs, the server's refusal: many kinds
         raise InputError(f"{without_secrets(uri)} cannot be read ({in_brief(error)})") from error
     return temporary
@@ -114,6 +118,17 @@ def _lacks(uri: str, name: str) -> str:
 def _whose(folder: Path, uri: str) -> str:
     layout = next((layout for file, layout in _OF_OTHERS.items() if (folder / file).is_file()), "")
     return f". Its files are those of another library: give {layout}:{uri}" if layout else ""
+
+
+def _those_below(uri: str) -> str:
+    """Return which autoencoders are in a folder, as a training of several leaves them; nothing if none is seen."""
+    found: list[str] = []
+    with suppress(Exception):  # a server that lists nothing: the error is of what lacks
+        filesystem, root = open_filesystem(uri)
+        children = sorted(last_part(path) for path in filesystem.ls(root, detail=False))
+        found = [name for name in children if filesystem.isfile(f"{root.rstrip('/')}/{name}/{WEIGHTS_FILE}")]
+    shown = [without_secrets(f"{uri.rstrip('/')}/{name}") for name in found[:_SHOWN]]
+    return f". It holds {len(found)} of them: give {' or '.join(shown)}{' …' * (len(found) > _SHOWN)}" if found else ""
 
 
 def _too_large(uri: str, name: str) -> str:

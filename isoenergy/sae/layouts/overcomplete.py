@@ -28,9 +28,11 @@ def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
     source.require_options("kind", "k", "threshold", "input")
     kind, k = source.options.get("kind"), source.options.get("k", "")
     if kind not in _KINDS or not k.isdecimal():
+        name = "k" if kind in _KINDS else "kind"
+        told = f"{name} is {source.options[name]!r}" if name in source.options else f"{name} is not given"
         raise InputError(
-            f"{source} does not say what it is: add ?kind=KIND&k=K, where KIND is {', '.join(_KINDS)} and K the atoms "
-            f"of a row"
+            f"{source} does not say what it is: add ?kind=KIND&k=K, where KIND is one of {', '.join(_KINDS)} and K how "
+            f"many atoms a row has; {told}"
         )
     if kind != "batch-top-k":
         source.require_options("kind", "k", "input", kind=kind)

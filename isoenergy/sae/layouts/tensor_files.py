@@ -20,11 +20,14 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     found: Any
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler's refusal, a file that is none: many kinds
+    except OSError as error:
+        raise InputError(f"{file.name} cannot be read ({in_brief(error)})") from error
+    except Exception:  # the unpickler's refusal, a file that is none: many kinds
+        # None of their text, nor their traceback: torch advises to unpickle it all the same.
         raise InputError(
-            f"{file.name} holds more than tensors, or is none ({in_brief(error)}); save its state dict alone: "
-            f"torch.save(sae.state_dict(), FILE)"
-        ) from error
+            f"{file.name} holds more than tensors, or is none, and nothing else is read of it, as it may run code; "
+            f"save its state dict alone: torch.save(sae.state_dict(), FILE)"
+        ) from None
     if not isinstance(found, dict) or not all(isinstance(x, Tensor) for x in found.values()):
         raise InputError(f"{file.name} must hold a state dict, tensors by name, got {type(found).__name__}")
     return found

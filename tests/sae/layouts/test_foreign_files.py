@@ -1,6 +1,7 @@
 """Files as other libraries write them, made here; codes against a plain implementation of what those libraries do."""
 
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -288,6 +289,9 @@ def test_overcomplete(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ("kind=foo&k=4", r"\?kind=KIND&k=K, where .*mp, top-k, batch-top-k and K .*; kind is 'foo'$"),
+        ("kind=mp&k=four", "K how many atoms a row has; k is 'four'$"),
+        ("kind=mp", "; k is not given$"),
         ("kind=mp&k=3&atoms=9", "no option atoms, given as '9'; overcomplete has kind, k, threshold, input$"),
         (
             "kind=mp&k=3&threshold=1",
@@ -329,8 +333,11 @@ class Harmful:
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     place = dictionary_learning(tmp_path, "AutoEncoderTopK", {**LINEAR, "b_dec": Harmful(tmp_path / "harm")})
-    with pytest.raises(InputError, match="more than tensors"):
+    with pytest.raises(InputError, match="more than tensors") as refusal:
         SparseAutoencoder.load(place)
+    told = "".join(traceback.format_exception(refusal.value))
+    assert "weights_only=False" not in told  # torch's advice, which would run it
+    assert "WeightsUnpickler" not in told
     assert not (tmp_path / "harm").exists()
 
 
