@@ -65,6 +65,11 @@ class StoredArray:
         return math.prod(self.shape[1:]) * (2 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize)
 
     @property
+    def number(self) -> str:
+        """What a number is called, in whatever order its bytes lie."""
+        return self.dtype if self.dtype == _BFLOAT16 else np.dtype(self.dtype).name
+
+    @property
     def is_vectors(self) -> bool:
         """Whether it has a vector of floats a row."""
         return len(self.shape) == 2 and 0 < self.shape[1] <= WIDEST and self._kind == "f"

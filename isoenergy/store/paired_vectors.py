@@ -11,6 +11,7 @@ Which files they are: `isoenergy.store.vector_sources`.
 
 import hashlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -144,7 +145,6 @@ class VectorFiles:
     def plan(self) -> list[str]:
         """Return lines that say what is taken for what."""
         rows, files = sum(self.rows.values()), {part.at.shown for together in self.parts.values() for part in together}
-        size = rows * sum(self.columns.widths.values()) * np.dtype(self.columns.dtype).itemsize
         lines = [f"source      {without_secrets(self.uri)}: {counted(rows, 'row')} in {counted(len(files), 'file')}"]
         for name, width in self.columns.widths.items():
             lines.append(f"modality    {name}: {width} numbers a row, of {self._origin(name)}")
@@ -161,8 +161,11 @@ class VectorFiles:
         lines.append(f"passes      {', '.join(f'{f.name} {f.type}' for f in taken.passed_through) or 'nothing'}")
         if not self.is_view and (why := self.why_copied):
             lines.append(f"copied      no view of them can be made: {why}")
-        kept = f"lent        {self.columns.dtype}, {size:,} bytes of vectors stay where they are"
-        return [*lines, kept if self.is_view else f"stored      {self.columns.dtype}, {size:,} bytes of vectors"]
+        if self.is_view:
+            lent = ", ".join(map(self._lent, taken.widths))
+            return [*lines, f"lent        {lent} stay where they are, and are read as {taken.dtype}"]
+        size = rows * sum(taken.widths.values()) * np.dtype(taken.dtype).itemsize
+        return [*lines, f"stored      {taken.dtype}, {size:,} bytes of vectors"]
 
     def manifest(self) -> Manifest:
         """Return the manifest of the store that is made of them."""
@@ -294,6 +297,19 @@ class VectorFiles:
     def _place(self, file: str, name: str) -> ColumnPlace | str:
         """Where a modality's vectors lie, or why they cannot be lent."""
         return ColumnPlace.of(self._part(file, name), name)
+
+    def _lent(self, name: str) -> str:
+        """What of a modality lies in the files, for people."""
+        sizes: Counter[str] = Counter()
+        for file in filter(self.rows.get, self.files):
+            place = self._place(file, name)
+            assert isinstance(place, ColumnPlace)  # it is a view
+            number = self._part(file, name).schema.field(name).type.value_type
+            kind, row_bytes = str(np.dtype(number.to_pandas_dtype())), self.columns.widths[name] * number.bit_width // 8
+            if place.array is not None:  # bfloat16 is in no schema
+                kind, row_bytes = place.array.number, place.array.row_bytes
+            sizes[kind] += self.rows[file] * row_bytes
+        return f"{name} ({' and '.join(f'{size:,} bytes of {kind}' for kind, size in sizes.items())})"
 
     def _part(self, file: str, column: str) -> ColumnFile:
         """The one of the files that belong together that has a column."""

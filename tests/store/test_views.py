@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
+import torch
 from safetensors.numpy import save_file
 
 from isoenergy.errors import InputError
@@ -255,3 +257,18 @@ def test_rows_that_were_deleted_of_a_lance_dataset_are_none(tmp_path: Path) -> N
     np.testing.assert_array_equal(view.to_arrays().images, arrays()["image"][7:40])
     with pytest.raises(InputError, match=r"holds 2 Lance datasets; give one"):
         open_vectors(str(tmp_path))
+
+
+def test_the_plan_says_what_lies_where_it_stays(tmp_path: Path) -> None:
+    images = torch.from_numpy(vectors(6, 0, "float32")).to(torch.bfloat16)
+    texts = torch.from_numpy(vectors(6, 1, "float64"))
+    safetensors.torch.save_file({"image": images, "text": texts}, tmp_path / "v.safetensors")
+    plan = open_vectors(str(tmp_path / "v.safetensors")).viewed().plan()
+    lent = "image (192 bytes of bfloat16), text (768 bytes of float64) stay where they are, and are read as float32"
+    assert plan[-1] == f"lent        {lent}"
+    for number, dtype in enumerate(("float16", "float32")):
+        rows = {name: vectors(3 + number, 0, dtype) for name in ("image", "text")}
+        columns = {name: pa.FixedSizeListArray.from_arrays(x.ravel(), WIDTH) for name, x in rows.items()}
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+    plan = open_vectors(f"{tmp_path}/*.parquet").viewed().plan()
+    assert plan[-1].startswith("lent        image (96 bytes of float16 and 256 bytes of float32), text (96 bytes")
