@@ -46,7 +46,7 @@ RENAMED = "source_"
 """Before the name of a column that a modality has too."""
 _ROWS_LOOKED_AT = 1000
 _SHARE_OF_ONE_LENGTH = 0.9
-_NO_LETTER = "\ufffd"
+_APART = "import them apart"
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,10 @@ class VectorFiles:
             )
         for together in self.parts.values():
             _require_different_names(together)
-        together_reversed = reversed(self.parts.values())
-        schema = common_schema({part.schema: part.at.file for parts in together_reversed for part in parts})
+        schemas: dict[pa.Schema, str] = {}
+        for part in (part for together in self.parts.values() for part in together):
+            schemas.setdefault(part.schema, part.at.file)
+        schema = common_schema(schemas, _APART)
         widths, self.left = self._chosen(schema, modalities)
         self.left |= {name: why for together in self.parts.values() for part in together for name, why in _left(part)}
         others = {field.name: field.type for field in schema if field.name not in widths}
@@ -153,9 +155,7 @@ class VectorFiles:
         stays = {name: "no modality" for name in self.left if name in self.columns.passed_through.names}
         lines += [f"{stays.get(name, 'left out'):<11} {name}: {why}" for name, why in self.left.items()]
         taken = self.columns
-        lines.append(
-            f"key         {f'column {taken.key}' if taken.key else 'file and row: there is no column of keys'}"
-        )
+        lines.append(f"key         {f'column {taken.key}' if taken.key else f'file and row: {self._no_key}'}")
         lines.append(f"caption     {f'column {taken.caption}' if taken.caption else 'the key: there are no captions'}")
         lines.append(f"split       {'column split' if taken.splits_given else 'from the key'}")
         lines.append(f"passes      {', '.join(f'{f.name} {f.type}' for f in taken.passed_through) or 'nothing'}")
@@ -322,7 +322,7 @@ class VectorFiles:
             for part in alike:
                 if lacking := sorted(set(having).difference(part.schema.names)):
                     both = f"{having[lacking[0]].at.file} and {part.at.file}"
-                    raise InputError(f"{both} do not both have {', '.join(lacking)}; import them apart")
+                    raise InputError(f"{both} do not both have {', '.join(lacking)}; {_APART}")
 
     def _require_equal_counts(self) -> None:
         uneven = [together for together in self.parts.values() if len({part.rows for part in together}) > 1]
@@ -331,6 +331,13 @@ class VectorFiles:
             more = f"; and so {len(uneven) - 1} more" * (len(uneven) > 1)
             raise InputError(f"{without_secrets(self.uri)}: {counts}, which belong together{more}; mend or remove them")
 
+    @property
+    def _no_key(self) -> str:
+        """Why no column is the key."""
+        kinds = {field.name: field.type for field in self.columns.passed_through}
+        called = usual_column([name for name, kind in kinds.items() if not ROLES["key"][0](kind)], "key")
+        return f"{called} is of {kinds[called]}, no texts or integers" if called else "there is no column of keys"
+
     def _key(self, others: Mapping[str, pa.DataType], asked: str) -> str:
         fitting = [name for name, kind in others.items() if ROLES["key"][0](kind)]
         if not asked:
@@ -338,8 +345,9 @@ class VectorFiles:
         if asked == NO_KEY:
             return ""
         if asked not in fitting:
+            what = f", which is of {others[asked]}" if asked in others else ""
             raise InputError(
-                f"{without_secrets(self.uri)} has no column of keys {asked!r}; those of texts or integers are "
+                f"{without_secrets(self.uri)} has no column of keys {asked!r}{what}; those of texts or integers are "
                 f"{', '.join(fitting) or 'none'}; give one of them, or {NO_KEY}"
             )
         return asked
@@ -348,6 +356,8 @@ class VectorFiles:
         """Return the width of each modality, and why other columns of vectors are none."""
         kinds = {field.name: field.type for field in schema if is_vector(field.type)}
         uri, there = without_secrets(self.uri), ", ".join(kinds) or "none"
+        if twice := [name for name in asked if asked.count(name) > 1]:
+            raise InputError(f"--modalities names {twice[0]} more than once, in {','.join(asked)}; name each once")
         if missing := [name for name in asked if name not in kinds]:
             raise InputError(
                 f"{uri} has no column of vectors {missing[0]!r}; those it has are {there} among "

@@ -37,12 +37,14 @@ class TarColumns:
 
     @classmethod
     def of(cls, at: FilePlace) -> "TarColumns":
-        """Read the tar once; its columns are what any of the first rows has.
+        """Read the tar once; its columns are what any of the first rows has, and none of an empty one.
 
         Raises InputError for one that is spoilt, or whose first rows have no vector.
         """
         samples = _samples(at, range(_LOOKED_AT))
         first = list(islice(samples, _LOOKED_AT))
+        if not first:
+            return cls(at, 0, pa.schema([]))
         there = {name: x for sample in reversed(first) for name, x in sample.items()}
         arrays = {name: there[name] for name in sorted(there) if isinstance(there[name], np.ndarray)}
         if not arrays:
@@ -69,13 +71,14 @@ class TarColumns:
             yield pa.Table.from_arrays([_column(field, found) for field in schema], schema=schema)
 
 
-def holds_arrays(at: FilePlace) -> bool:
-    """Return whether a tar begins with `.npy` members and no image: else it is one of pairs."""
+def holds_arrays(at: FilePlace) -> bool | None:
+    """Return whether a tar begins with `.npy` members and no image: else it is one of pairs; None of an empty one."""
     with open_file(at.filesystem, at.path) as stream:
         buffered = io.BufferedReader(stream, _BUFFER_BYTES)
-        members = islice(read_tar(buffered, lambda _name, _head: 0), _LOOKED_AT)
-        names = [member.name.lower() for member in members if isinstance(member, Member)]
-    return any(name.endswith(_NPY) for name in names) and not any(name.endswith(IMAGE_SUFFIXES) for name in names)
+        members = list(islice(read_tar(buffered, lambda _name, _head: 0), _LOOKED_AT))
+    names = [member.name.lower() for member in members if isinstance(member, Member)]
+    is_of_arrays = any(name.endswith(_NPY) for name in names)
+    return is_of_arrays and not any(name.endswith(IMAGE_SUFFIXES) for name in names) if members else None
 
 
 def _column(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:

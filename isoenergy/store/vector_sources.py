@@ -55,9 +55,8 @@ def holds_vectors(uri: str) -> bool:
     place = place_of(uri)
     files = place.named + place.found
     tars = ending(files, (tar_columns.SUFFIX,))
-    there = ending(files, (*_READ, lance_columns.SUFFIX)) or (
-        tars and tar_columns.holds_arrays(FilePlace(place.filesystem, place.root, tars[0]))
-    )
+    kinds = (tar_columns.holds_arrays(FilePlace(place.filesystem, place.root, tar)) for tar in tars)
+    there = ending(files, (*_READ, lance_columns.SUFFIX)) or next((kind for kind in kinds if kind is not None), False)
     return bool(there) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
 
 
@@ -89,7 +88,8 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
         parts = _shards(uri, place, arrays, tables)
         key = key or _usual_key(parts)
     else:
-        opened = _opened(place, in_one or arrow or tables or files, modalities)
+        all_of_them = _opened(place, in_one or arrow or tables or files, modalities)
+        opened = [file for file in all_of_them if file.schema.names] or all_of_them  # an empty tar has no columns
         parts = _joined_by_key(uri, opened, key) or {part.at.file: [part] for part in opened}
     return VectorFiles(uri, _captioned(parts, captions, key), modalities, key)
 
@@ -265,6 +265,8 @@ def _captioned(parts: Mapping[str, Sequence[ColumnFile]], uri: str, key: str) ->
     if len(place.named) != 1:
         raise InputError(f"{without_secrets(uri)}: captions are in one file; give a CSV, TSV, JSONL or Parquet")
     table = _open(FilePlace(place.filesystem, place.root, place.named[0]))
+    if not table.schema.names:
+        raise InputError(f"{without_secrets(uri)} is empty; give a table with a column of captions")
     texts = {field.name for field in table.schema if ROLES["caption"][0](field.type)}
     caption = usual_column(sorted(texts), "caption")
     if caption is None:
@@ -299,6 +301,7 @@ def _numbered(uri: str, files: Sequence[str]) -> dict[str, dict[str, str]]:
             found.setdefault(called(name), {}).setdefault(number, file)
         if sum(map(len, found.values())) == len(files):
             return found
+    _require_different_numbers(uri, files)
     raise InputError(
         f"{without_secrets(uri)}: {', '.join(files[:4])}: it cannot be told which modality they are of; name files, or "
         f"their folders, after modalities, and shards by a number behind: img_emb/img_emb_0.npy and "
@@ -307,13 +310,25 @@ def _numbered(uri: str, files: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def _metadata(uri: str, tables: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for file in tables:
-        number = _taken_apart(file, of_folders=False)[1]
-        if number in found:
-            raise InputError(f"{without_secrets(uri)}: {found[number]} and {file} are of one number; leave one out")
-        found[number] = file
-    return found
+    _require_different_numbers(uri, tables, of_one_kind=True)
+    return {_taken_apart(file, of_folders=False)[1]: file for file in tables}
+
+
+def _require_different_numbers(uri: str, files: Sequence[str], of_one_kind: bool = False) -> None:
+    """Raise InputError if two files of one name have one number, as `_7` and `_007`.
+
+    of_one_kind: whatever their names are.
+    """
+    found: dict[tuple[str, str, str], str] = {}
+    for file in files:
+        what, number = _taken_apart(file, of_folders=False)
+        shard = ("", "", number) if of_one_kind else (file.rpartition("/")[0], what, number)
+        if shard in found:
+            raise InputError(
+                f"{without_secrets(uri)}: {found[shard]} and {file} are of one number, {number or 'none'}; leave one "
+                f"out, or give it another"
+            )
+        found[shard] = file
 
 
 def _taken_apart(file: str, of_folders: bool) -> tuple[str, str]:

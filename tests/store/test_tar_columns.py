@@ -104,6 +104,16 @@ def test_tars_of_pictures_are_no_vectors(tmp_path: Path) -> None:
     assert not holds_vectors(str(write_tar(tmp_path / "a.tar", pictures)))
 
 
+def test_an_empty_tar_costs_the_others_nothing(tmp_path: Path) -> None:
+    write_tar(tmp_path / "tars/0.tar", [])
+    with pytest.raises(InputError, match="holds no rows in 1 file"):
+        open_vectors(str(tmp_path / "tars"))
+    write_tar(tmp_path / "tars/1.tar", members(0, vectors(ROWS, 0), vectors(ROWS, 1)))
+    write_tar(tmp_path / "tars/2.tar", [])
+    assert holds_vectors(str(tmp_path / "tars"))
+    assert len(stored(tmp_path / "tars", tmp_path)) == ROWS
+
+
 @pytest.mark.parametrize("harm", ["objects", "cut"])
 def test_harm_is_named(harm: str, tmp_path: Path) -> None:
     images, texts = vectors(ROWS, 0), vectors(ROWS, 1)

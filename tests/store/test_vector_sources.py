@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import socket
 import threading
 import zipfile
@@ -100,7 +101,9 @@ def test_keys_that_stand_twice_can_be_left_to_files_and_rows(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"3 rows of .* have a key that stands before.*import --key none"):
         stored(folder, tmp_path / "one")
     assert len(stored(folder, tmp_path / "two", key="none")) == 7
-    with pytest.raises(InputError, match=r"no column of keys 'similarity'; those .* are image_path, caption, url"):
+    with pytest.raises(
+        InputError, match=r"no column of keys 'similarity', which is of double; those .* are image_path, caption, url"
+    ):
         open_vectors(str(folder), (), "similarity")
 
 
@@ -364,3 +367,43 @@ def test_a_server_that_does_not_answer_is_named() -> None:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InputError, match=rf"{place}/\S*_0.npy cannot be reached"):
             open_vectors(f"http://{place}/{{img_emb,text_emb}}_0.npy")
+
+
+def test_what_cannot_be_told_apart_or_put_together_is_named(tmp_path: Path) -> None:
+    folder = write_clip_retrieval(tmp_path / "theirs", [4, 3])
+    for name, suffix in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet")):
+        shutil.copy(folder / f"{name}/{name}_1.{suffix}", folder / f"{name}/{name}_001.{suffix}")
+    with pytest.raises(
+        InputError, match=r"img_emb_001\.npy and img_emb/img_emb_1\.npy are of one number, 1; leave one"
+    ):
+        open_vectors(str(folder))
+    folder = write_clip_retrieval(tmp_path / "wide", [4, 3])
+    np.save(folder / "img_emb/img_emb_1.npy", np.ones((3, 2 * WIDTH), np.float16))
+    with pytest.raises(InputError, match=r"img_emb_0\.npy and .* in img_emb/img_emb_1\.npy; import them apart"):
+        open_vectors(str(folder))
+    with pytest.raises(InputError, match="--modalities names image more than once, in image,text,image; name each"):
+        open_vectors(str(write_clip_retrieval(tmp_path / "good", [3])), ("image", "text", "image"))
+
+
+def test_the_first_files_columns_are_in_their_order(tmp_path: Path) -> None:
+    image, text = (pa.FixedSizeListArray.from_arrays(vectors(3, seed).ravel(), WIDTH) for seed in range(2))
+    pq.write_table(pa.table({"image": image, "text": text}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"text": text, "image": image}), tmp_path / "1.parquet")
+    assert list(open_vectors(str(tmp_path)).columns.widths) == ["image", "text"]
+
+
+def test_a_key_of_floats_is_none(tmp_path: Path) -> None:
+    image, text = (pa.FixedSizeListArray.from_arrays(vectors(3, seed).ravel(), WIDTH) for seed in range(2))
+    pq.write_table(pa.table({"key": [0.5, 1.5, 2.5], "image": image, "text": text}), tmp_path / "v.parquet")
+    place = str(tmp_path / "v.parquet")
+    for key in ("", "none"):
+        assert "key         file and row: key is of double, no texts or integers" in open_vectors(place, (), key).plan()
+    with pytest.raises(InputError, match=r"no column of keys 'key', which is of double; those .* are none; give one"):
+        open_vectors(place, (), "key")
+
+
+def test_a_table_of_captions_that_is_empty_is_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", vectors(3, 0))
+    (tmp_path / "c.csv").write_text("")
+    with pytest.raises(InputError, match=r"c\.csv is empty; give a table with a column of captions"):
+        open_vectors(str(tmp_path / "image.npy"), (), "", str(tmp_path / "c.csv"))

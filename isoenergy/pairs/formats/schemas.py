@@ -35,12 +35,12 @@ def has_lengths(kind: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_list(kind)) or any(has_lengths(field.type) for field in fields)
 
 
-def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
+def common_schema(schemas: Mapping[pa.Schema, str], apart: str = "embed them apart") -> pa.Schema:
     """Return the schema that `plain_schema`s share, in the order of the first: all columns, of the widest types.
 
     Numbers may differ in their width and kind, timestamps in their unit; numbers beside texts become texts; a column of
     nulls alone, or none at all, fits any type.
-    schemas: each with the name of a file that has it.
+    schemas: each with the name of a file that has it. apart: what to do with files of types that differ otherwise.
     Raises InputError, saying how, if they have types that differ otherwise, or one has a column twice.
     """
     merged: dict[str, pa.DataType] = {}
@@ -53,8 +53,7 @@ def common_schema(schemas: Mapping[pa.Schema, str]) -> pa.Schema:
             wider = _wider(known, field.type)
             if wider is None:
                 raise InputError(
-                    f"column {field.name!r} holds {known} in {holders[field.name]} and {field.type} in {file}; embed "
-                    f"them apart"
+                    f"column {field.name!r} holds {known} in {holders[field.name]} and {field.type} in {file}; {apart}"
                 )
             merged[field.name] = wider
             holders.setdefault(field.name, file)
