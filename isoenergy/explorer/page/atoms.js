@@ -1,6 +1,6 @@
 /** All atoms: searched, filtered and sorted by the server, which sends those that are near; the page holds no others. */
 
-import { around, brief, chip, className, complain, el, fixed, hashOf, interval, marked, nameOf, state, strip, whole } from "./parts.js";
+import { agreement, around, brief, chip, className, complain, el, fixed, hashOf, interval, marked, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const A_PAGE = 60;
@@ -16,11 +16,12 @@ export function showAtoms(view) {
   const count = el("p", { class: "quiet", id: "atom-count", role: "status", "aria-live": "polite" });
   const list = el("ul", { class: "cards", "aria-label": "atoms" });
   const field = (/** @type {string} */ text, /** @type {HTMLElement} */ control) => el("label", { text }, control);
-  const select = (/** @type {"class" | "sort"} */ name, /** @type {[string, string][]} */ options) =>
-    el("select", { id: `atoms-${name}`, onchange: (/** @type {any} */ event) => { chosen[name] = event.target.value; renew(); } },
+  const select = (/** @type {"class" | "sort"} */ name, /** @type {[string, string][]} */ options, title = "") =>
+    el("select", { id: `atoms-${name}`, title, onchange: (/** @type {any} */ event) => { chosen[name] = event.target.value; renew(); } },
       ...options.map(([value, text]) => el("option", { value, text, selected: chosen[name] === value })));
   const box = (/** @type {"shared" | "noted"} */ name, /** @type {string} */ text, /** @type {string} */ title) =>
     el("label", { class: "box", title }, el("input", { type: "checkbox", id: `atoms-${name}`, checked: chosen[name], onchange: (/** @type {any} */ event) => { chosen[name] = event.target.checked; renew(); } }), ` ${text}`);
+  const sortHelp = `agreement: ${agreement()}; by the lower end of its interval`;
   let timer = 0;
   view.append(
     el("h2", { class: "hidden", text: "Atoms" }),
@@ -30,7 +31,8 @@ export function showAtoms(view) {
           oninput: (/** @type {any} */ event) => { chosen.query = event.target.value; clearTimeout(timer); timer = setTimeout(renew, 60); },
           onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "ArrowDown") { event.preventDefault(); focusOn(0); } } })),
       field("Class", select("class", [["", "all"], ["bimodal", "bimodal"], ["image_only", className("image_only")], ["text_only", className("text_only")]])),
-      field("Sort by", select("sort", [["agreement", "agreement"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]])),
+      field("Sort by", select("sort", [["agreement", "agreement"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]],
+        sortHelp)),
       el("button", { type: "button", id: "atoms-falling", "aria-pressed": String(chosen.falling), "aria-label": "largest first", text: chosen.falling ? "↓" : "↑",
         onclick: (/** @type {any} */ event) => {
           chosen.falling = !chosen.falling;
@@ -56,10 +58,10 @@ export function showAtoms(view) {
 
   async function renew() {
     turn += 1;
-    for (const id of ["atoms-sort", "atoms-falling"]) {
+    for (const [id, help] of [["atoms-sort", sortHelp], ["atoms-falling", ""]]) {
       const control = /** @type {HTMLSelectElement | HTMLButtonElement} */ (document.getElementById(id));
       control.disabled = chosen.query.trim() !== "";
-      control.title = control.disabled ? "what a search finds is sorted by how well it fits" : "";
+      control.title = control.disabled ? "what a search finds is sorted by how well it fits" : help;
     }
     rows = new Map();
     asked = new Set();
@@ -128,7 +130,7 @@ export function showAtoms(view) {
     return el("li", { class: `card ${row.class}`, "data-place": place, "aria-posinset": place + 1, "aria-setsize": total },
       el("h3", {}, el("a", { href: hashOf(state.sae, row.atom) }, ...marked(nameOf(row), row.label ? chosen.query : "")), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
       el("p", { class: "numbers" }, chip(row.class),
-        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: `correlation of its coefficients in image and caption, over pairs; ✓: beyond shuffled pairs${row.correlation === null ? "" : `; 95% interval ${interval(row)}`}` })),
+        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: `${agreement()}; ✓: beyond shuffled pairs${row.correlation === null ? "" : `; 95% interval ${interval(row)}`}` })),
       el("p", { class: "numbers" }, el("span", { text: `energy ${brief(row.energy)}` }), el("span", { text: `μ ${fixed(row.modality_score)}` })),
       el("span", { class: "scale", vars: { "--score": row.modality_score ?? 0.5 }, title: `modality score ${fixed(row.modality_score)}: 0 captions, 1 images` }),
       strip(row.top, row.captions),

@@ -38,6 +38,8 @@ export const fixed = (value) => (value === null || value === undefined ? "–" :
 /** @param {{correlation_low: number | null, correlation_high: number | null}} row @returns {string} Of its agreement; empty if none is known. */
 export const interval = (row) =>
   row.correlation_low === null || row.correlation_high === null ? "" : `[${fixed(row.correlation_low)}, ${fixed(row.correlation_high)}]`;
+/** @returns {string} What agreement is: of which pairs too, since a report has that of others. */
+export const agreement = () => `correlation of its coefficients in ${rowsOf(0, 1)} and ${rowsOf(1, 1)}, over pairs: ${state.about.fitted.which}`;
 /** @param {number} value */
 export const whole = (value) => value.toLocaleString("en");
 /** @param {number} value */

@@ -63,7 +63,9 @@ class Explorer:
     style: Markup
 
     @classmethod
-    def of(cls, saes: Sequence[Sae], labels: Mapping[str, str], table: Callable[[str], pa.Table]) -> Self:
+    def of(
+        cls, saes: Sequence[Sae], labels: Mapping[str, str], measured_on: str, table: Callable[[str], pa.Table]
+    ) -> Self:
         """Gather what evaluations hold of `saes`; `table` reads a Parquet file of the evaluation."""
         tables = [table(f"{sae['explorer']}/{EXPLORER_FILE}").sort_by([("energy", "descending")]) for sae in saes]
         captions = _Captions(table(f"{sae['explorer']}/{CAPTIONS_FILE}") for sae in saes)
@@ -75,6 +77,7 @@ class Explorer:
             "bins_an_octave": BINS_AN_OCTAVE,
             "least_octave": LEAST_OCTAVE,
             "atoms_a_block": _ATOMS_A_BLOCK,
+            "measured_on": measured_on,
             "captions": captions.texts,
             "saes": [
                 {

@@ -35,6 +35,7 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable, given: GivenPicture
         raise KeyError(*sorted(lacking))
     saes, store, original = summary["saes"], summary["store"], summary["original"]
     names, naming = labels(saes), Naming(tuple(store["modalities"]))
+    measured_on = "all pairs" if summary["split"] == "all" else f"the {summary['split']} split"
     found = _headline(summary, names)
     real = sorted(real_saes(saes), key=lambda sae: found is None or sae["name"] != found.sae["name"])
     atoms = {sae["name"]: table(f"{sae['exemplars']}/{ATOMS_FILE}") for sae in saes}
@@ -65,7 +66,8 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable, given: GivenPicture
             "stability": sae_tables.stability(summary["stability"]),
         },
         "saes": list(shown.values()),
-        "explorer": Explorer.of(real, names, table),
+        "measured_on": measured_on,
+        "explorer": Explorer.of(real, names, measured_on, table),
         "steps": step_rows(summary["graph"]),
     }
     if given is not None:

@@ -45,6 +45,7 @@
  * @property {number} bins_an_octave
  * @property {number} least_octave
  * @property {number} atoms_a_block
+ * @property {string} measured_on Which pairs numbers are of, but for `agrees`.
  * @property {string[]} captions
  * @property {Sae[]} saes
  *
@@ -58,8 +59,8 @@
  * @property {Int32Array} rows Their places in `rows`.
  * @property {Float64Array} values The coefficients of these pairs.
  *
- * @typedef {object} Vocabulary What stands between white space in captions, in lower case, each once: a search passes over these
- *     few, and not over all captions.
+ * @typedef {object} Vocabulary The words of captions and what stands between them, in lower case, each once: a search passes over
+ *     these few, and not over all captions.
  * @property {string[]} terms
  * @property {string} text All of them, a line each.
  * @property {Int32Array} lines Where each begins in it, and where one more would.
@@ -67,8 +68,8 @@
  * @property {Int32Array} captions in this.
  *
  * @typedef {object} Matches How well each atom's captions answer a search.
- * @property {Uint8Array} rank 2: all words stand in one of its captions; 1: parts of words do; 0: neither. 3 is for atoms that
- *     are asked for by number.
+ * @property {Uint8Array} rank 2: all words stand in one of its captions; 1: parts of its words are, each of a word of its own;
+ *     0: neither. 3 is for atoms that are asked for by number.
  * @property {Float64Array} value The largest coefficient of a pair with such a caption.
  */
 (() => {
@@ -115,6 +116,8 @@
   let holders;
   /** @type {string[]} What is searched for, in lower case. */
   let words = [];
+  /** @type {Uint8Array} How well each caption answers it. */
+  let ranks = new Uint8Array();
   /** @type {Row[]} What the controls leave, in order. */
   let found = [];
   let page = 0;
@@ -177,6 +180,16 @@
     return made;
   }
 
+  /** @param {string} text @returns {string[]} Its words and what stands between them, in lower case. */
+  const termsOf = (text) => text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+|[^\s\p{L}\p{M}\p{N}]+/gu) ?? [];
+
+  /** @param {string} text @returns {string[]} The different words that it searches for: without punctuation, if it has any other. */
+  function wordsOf(text) {
+    const terms = [...new Set(termsOf(text))];
+    const withLetters = terms.filter((term) => /[\p{L}\p{N}]/u.test(term));
+    return withLetters.length ? withLetters : terms;
+  }
+
   /** @param {string[]} captions @returns {Vocabulary} */
   function vocabularyOf(captions) {
     /** @type {Map<string, number>} */
@@ -184,7 +197,7 @@
     /** @type {number[]} */
     const inOrder = []; // the terms of all captions, one caption after the other
     const ends = captions.map((caption) => {
-      for (const term of caption.toLowerCase().split(/\s+/)) {
+      for (const term of termsOf(caption)) {
         const number = numbers.get(term) ?? numbers.size;
         if (number === numbers.size) numbers.set(term, number);
         inOrder.push(number);
@@ -242,38 +255,41 @@
   /** @param {Row} row Whether its image and its text side mean one thing: it is bimodal, and they go together in pairs. */
   const sharesMeaning = ({ sae, at }) => data.classes[sae.class[at]] === "bimodal" && sae.agrees[at] === 1;
 
-  /** @returns {Uint8Array} How well each caption answers: 2, all words stand in it; 1, parts of words do; 0, neither. */
+  /** @returns {Uint8Array} How well each caption answers: 2, all words stand in it; 1, parts of its words are; 0, neither. */
   function ranksOfCaptions() {
     const { terms, text, lines, starts, captions } = vocabulary;
-    const ranks = new Uint8Array(data.captions.length).fill(2);
+    const found = new Uint8Array(data.captions.length).fill(2);
     for (const word of words) {
-      const own = new Uint8Array(ranks.length);
+      const own = new Uint8Array(found.length);
       let number = 0; // of the first term behind what was found
       for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, lines[number])) {
         while (lines[number] <= at) number++;
-        const rank = hasWhole(terms[number - 1], word) ? 2 : 1;
+        const rank = terms[number - 1] === word ? 2 : 1;
         for (let place = starts[number - 1]; place < starts[number]; place++) {
           own[captions[place]] = Math.max(own[captions[place]], rank);
         }
       }
-      for (let caption = 0; caption < ranks.length; caption++) ranks[caption] = Math.min(ranks[caption], own[caption]);
+      for (let caption = 0; caption < found.length; caption++) found[caption] = Math.min(found[caption], own[caption]);
     }
-    return ranks;
+    if (words.length < 2) return found;
+    return found.map((rank, caption) => (rank === 1 && !hasOneForEach(termsOf(data.captions[caption])) ? 0 : rank));
   }
 
-  /** @param {string} term @param {string} word Whether it stands there with neither letter nor digit beside it. */
-  function hasWhole(term, word) {
-    for (let at = term.indexOf(word); at >= 0; at = term.indexOf(word, at + 1)) {
-      if (!isInWord(term, at - 1) && !isInWord(term, at + word.length)) return true;
-    }
-    return false;
-  }
-
-  /** @param {string} text @param {number} at Whether a letter or digit is there; regular expressions are slow. */
-  function isInWord(text, at) {
-    const code = text.charCodeAt(at);
-    if (code < 128) return (code >= 97 && code <= 122) || (code >= 48 && code <= 57);
-    return code >= 128 && /[\p{L}\p{N}]/u.test(text[at]);
+  /** @param {string[]} terms @returns {boolean} Whether each word that is searched for is a part of a term of its own. */
+  function hasOneForEach(terms) {
+    /** @type {Map<number, string>} The word that has a term, by the term's place. */
+    const holders = new Map();
+    /** @param {string} word @param {Set<number>} tried @returns {boolean} Whether it gets one; those that have one may move. */
+    const gets = (word, tried) =>
+      terms.some((term, place) => {
+        if (tried.has(place) || !term.includes(word)) return false;
+        tried.add(place);
+        const holder = holders.get(place);
+        if (holder !== undefined && !gets(holder, tried)) return false;
+        holders.set(place, word);
+        return true;
+      });
+    return words.every((word) => gets(word, new Set()));
   }
 
   /** @param {string} text */
@@ -283,7 +299,7 @@
   function matches() {
     const rank = new Uint8Array(rows.length);
     const value = new Float64Array(rows.length);
-    ranksOfCaptions().forEach((own, caption) => {
+    ranks.forEach((own, caption) => {
       if (!own) return;
       for (let place = holders.starts[caption]; place < holders.starts[caption + 1]; place++) {
         const row = holders.rows[place];
@@ -297,7 +313,8 @@
 
   function search() {
     if (!data) return; // it searches once they are there
-    words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
+    words = wordsOf(query.value);
+    ranks = words.length ? ranksOfCaptions() : new Uint8Array();
     const [sae, kind, meaning, test, key] = ["sae", "class", "meaning", "test", "sort"].map(chosen);
     const asked = isAskedFor();
     const keeps = (/** @type {Row} */ row) =>
@@ -408,7 +425,7 @@
       `agreement ${fixed(sae.correlation[at])} · energy ${brief(sae.energy[at])} · μ ${fixed(sae.modality_score[at])}`,
     );
     const span = interval(sae, at, "correlation");
-    if (span) numbers.title = `95% interval of the agreement: ${span}`;
+    numbers.title = `agreement: ${agreement()}${span && `; 95% interval ${span}`}`;
     item.append(title, numbers, scale(sae.modality_score[at]));
     item.append(
       sae.image_captions[at].length
@@ -423,6 +440,8 @@
     rowOf.set(item, row);
     return item;
   }
+
+  const agreement = () => inTheirWords(`correlation of its coefficients in image and caption, over pairs: ${data.measured_on}`);
 
   /** @param {number} score @returns {HTMLElement} Where an atom stands between captions and images. */
   function scale(score) {
@@ -484,11 +503,7 @@
   /** @param {Row} row @returns {HTMLElement} The strongest captions, each once; first those that are searched for. */
   function firstCaptions({ sae, at }) {
     const items = element("ol", "explorer-captions");
-    const isSought = (/** @type {number} */ caption) => {
-      const lower = data.captions[caption].toLowerCase();
-      return words.every((word) => lower.includes(word));
-    };
-    const sought = words.length ? [...sae.text_captions[at], ...sae.image_captions[at]].filter(isSought) : [];
+    const sought = [...sae.text_captions[at], ...sae.image_captions[at]].filter((caption) => ranks[caption]);
     const different = [...new Set([...sought, ...sae.text_captions[at]])].slice(0, CAPTIONS_A_CARD);
     items.append(...different.map((caption) => element("li", "", marked(data.captions[caption]))));
     return items;
@@ -618,18 +633,19 @@
   function facts(sae, at) {
     const terms = element("dl", "explorer-facts");
     const lift = sae.lift[at];
-    for (const [name, value, span] of [
+    for (const [name, value, span, why] of [
       ["energy", brief(sae.energy[at])],
       [inTheirWords("energy in images"), brief(sae.image_energy[at])],
       [inTheirWords("energy in captions"), brief(sae.text_energy[at])],
       [inTheirWords("μ, share of images"), fixed(sae.modality_score[at])],
       ["fires in", `${brief(100 * sae.frequency[at])}% of all rows`],
       ["smaller over larger energy", fixed(sae.sharedness[at]), interval(sae, at, "sharedness")],
-      ["agreement", fixed(sae.correlation[at]), interval(sae, at, "correlation")],
+      [`agreement, of ${data.measured_on}`, fixed(sae.correlation[at]), interval(sae, at, "correlation"), agreement()],
       ["both fire", lift === null ? "–" : `${brief(lift)} times chance`],
-      ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
+      ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs", "", "in the pairs that classes are fitted on"],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));
+      if (why) pair.title = why;
       const told = element("dd", "", value);
       if (span) {
         const bounds = element("span", "bounds", ` ${span}`);

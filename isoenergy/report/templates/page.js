@@ -35,7 +35,7 @@
   follow();
 
   function reveal() {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(location.hash.slice(1)); // ids of ours have no letters that an address encodes
     for (let at = target; at; at = at.parentElement) if (at instanceof HTMLDetailsElement) at.open = true;
     const own = target?.nextElementSibling;
     if (own instanceof HTMLDetailsElement) own.open = true;

@@ -165,6 +165,25 @@ def test_whole_words_come_before_parts_of_words(opened: Opened) -> None:
     assert opened.shown() == [opened.atoms[1]["atom"]]
 
 
+@pytest.mark.parametrize("query", ['"cat"', "cat.", "(Cat) cat", "a cat, mat"])
+def test_punctuation_is_not_searched_for_beside_words(opened: Opened, query: str) -> None:
+    opened.page.fill("#explorer-query", query)
+    assert opened.shown()[0] == opened.atoms[2]["atom"]
+    assert "cat" in opened.page.locator("#explorer-list li").first.locator("mark").all_inner_texts()
+
+
+def test_punctuation_alone_is(opened: Opened) -> None:
+    opened.page.fill("#explorer-query", "><")
+    assert len(opened.shown()) == 1
+
+
+def test_each_word_is_found_in_a_word_of_its_own(opened: Opened) -> None:
+    opened.page.fill("#explorer-query", "cat education")  # both in one word of one caption
+    assert opened.shown() == []
+    opened.page.fill("#explorer-query", "o educ")  # `o` leaves `education` to the other, and takes `for`
+    assert opened.shown() == [opened.atoms[1]["atom"]]
+
+
 @pytest.mark.parametrize("query", ["77", "atom 77", "#77"])
 def test_an_atom_is_found_by_its_number(opened: Opened, query: str) -> None:
     opened.page.fill("#explorer-query", query)
@@ -264,6 +283,16 @@ def test_a_link_into_a_page_that_is_not_open_yet(opened: Opened) -> None:
     page.close()
 
 
+def test_a_link_that_somebody_broke_is_no_trouble(opened: Opened) -> None:
+    page = opened.browser.new_page()
+    watched = Watched(page)
+    page.goto(f"{opened.url}#%E0%A4%A")
+    page.goto(f"{opened.url}#%E0%A4%A/atom-77")
+    page.locator("#explorer-dialog[open]", has_text="This report has no autoencoder %E0%A4%A").wait_for()
+    assert watched.troubles == []
+    page.close()
+
+
 def test_a_link_with_the_name_of_another_report_s_sae_shows_what_there_is(opened: Opened) -> None:
     page, dialog = opened.page, opened.dialog()
     page.goto(f"{opened.url}#nope/atom-77")
@@ -279,11 +308,13 @@ def test_numbers_have_two_digits_and_intervals_stand_small_beside_them(opened: O
     row = next(row for row in opened.atoms if row["atom"] == opened.shown()[0])
     span = f"[{row['correlation_low']:.2f}, {row['correlation_high']:.2f}]".replace("-", "−")
     numbers = opened.page.locator("#explorer-list .explorer-numbers").first
-    assert numbers.get_attribute("title") == f"95% interval of the agreement: {span}"
+    title = numbers.get_attribute("title") or ""
+    assert "over pairs: the test split" in title
+    assert title.endswith(f"95% interval {span}")
     assert float(re.search(r"energy (\S+)", numbers.inner_text())[1]) == float(f"{row['energy']:.2g}")  # type: ignore[index]
     opened.page.locator(".explorer-open").first.click()
     facts = opened.dialog().locator(".explorer-facts > div")
-    agreement = next(fact for fact in facts.all() if fact.locator("dt").inner_text() == "agreement")
+    agreement = next(fact for fact in facts.all() if fact.locator("dt").inner_text() == "agreement, of the test split")
     assert agreement.locator(".bounds").inner_text().strip() == span
     energies = [fact.locator("dd").inner_text() for fact in facts.all()[:3]]
     expected = [row["energy"], row["image_energy"], row["text_energy"]]
