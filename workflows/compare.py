@@ -34,8 +34,11 @@ def run(config: CompareConfig) -> str:
     runs = find_runs(config.runs)
     metrics = _chosen(runs, config.metrics)
     lines = [*_blocks(_rows(runs, metrics), shutil.get_terminal_size((120, 24)).columns)]
-    lines += [f"{_BEST} the best: the lowest of {', '.join(sorted(_LOWEST_IS_BEST))}, the highest of other marked ones"]
-    lines += [f"{_TIED} as good as another: a tie"]
+    if any(best(name, _known(runs, name)) is not None for name in metrics):
+        lines += [
+            f"{_BEST} the best: the lowest of {', '.join(sorted(_LOWEST_IS_BEST))}, the highest of other marked ones",
+            f"{_TIED} as good as another: a tie",
+        ]
     if some := _of_some(runs):
         lines += [f"{len(some)} parameters that only some of these runs have are equal where they are"]
     if left_out := len(_names(runs)) - len(metrics):
@@ -46,12 +49,19 @@ def run(config: CompareConfig) -> str:
 
 
 def best(metric: str, values: Sequence[float]) -> float | None:
-    """Return the best of a metric's values; None if it is not known what is better, or if none is a number."""
-    words = set(re.split(r"[_\W]+", metric.rpartition("/")[2]))
+    """Return the best of a metric's values; None if it is not known what is better, or if all are alike."""
     numbers = [value for value in values if not math.isnan(value)]
-    if not numbers or not words & (_LOWEST_IS_BEST | _HIGHEST_IS_BEST):
+    if len(set(numbers)) < 2 or not _words(metric) & (_LOWEST_IS_BEST | _HIGHEST_IS_BEST):
         return None
-    return min(numbers) if words & _LOWEST_IS_BEST else max(numbers)
+    return min(numbers) if _words(metric) & _LOWEST_IS_BEST else max(numbers)
+
+
+def _words(metric: str) -> set[str]:
+    return set(re.split(r"[_\W]+", metric.rpartition("/")[2]))
+
+
+def _known(runs: Sequence[ComparedRun], metric: str) -> list[float]:
+    return [run.metrics[metric] for run in runs if metric in run.metrics]
 
 
 def _names(runs: Sequence[ComparedRun]) -> list[str]:
@@ -68,8 +78,9 @@ def _chosen(runs: Sequence[ComparedRun], patterns: Sequence[str]) -> list[str]:
         return chosen
 
     def rank(name: str) -> tuple[bool, int, bool, str]:
-        values = [run.metrics[name] for run in runs if name in run.metrics]
-        return len(values) == len(runs) > 1 == len(set(values)), -len(values), best(name, values) is None, name
+        values = _known(runs, name)
+        unordered = not _words(name) & (_LOWEST_IS_BEST | _HIGHEST_IS_BEST)
+        return len(values) == len(runs) > 1 == len(set(values)), -len(values), unordered, name
 
     return sorted(_names(runs), key=rank)[:_METRICS]
 
@@ -83,7 +94,7 @@ def _rows(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> Iterator[list[
     for name in _differing(runs):
         yield [name, *(run.parameters.get(name, "–") for run in runs)]
     for name in metrics:
-        values = [run.metrics[name] for run in runs if name in run.metrics]
+        values = _known(runs, name)
         top = best(name, values)
         yield [name, *(_number(run.metrics.get(name), top, top is not None and values.count(top) > 1) for run in runs)]
 

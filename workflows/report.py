@@ -1,7 +1,7 @@
 """`isoenergy report`: one offline HTML page from an evaluation."""
 
 from isoenergy.counts import counted
-from isoenergy.report.evaluation_file import read_evaluation
+from isoenergy.report.evaluation_file import evaluation_uri, read_evaluation
 from isoenergy.report.page.page import write_report
 from isoenergy.storage.files import last_part, without_secrets
 from workflows.command import run_command
@@ -17,16 +17,17 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
 
     Raises InputError, before there is a run in MLflow, if there is no such evaluation.
     """
-    summary = read_evaluation(config.evaluation)
+    evaluation = evaluation_uri(config.evaluation)
+    summary = read_evaluation(evaluation)
     store = summary["store"]
-    output = config.output or f"{''.join(config.evaluation.rpartition('/')[:2])}report.html"
+    output = config.output or f"{''.join(evaluation.rpartition('/')[:2])}report.html"
     measured = sum(1 + len(sae.get("repeats", ())) for sae in summary["saes"])
     called = run_name(
         "report", store.get("encoder") or last_part(without_secrets(store["uri"])), counted(measured, "SAE")
     )
     with mlflow_runs.stage("report", config, output, parent, called) as stage:
         stage.dataset(store["uri"], store["fingerprint"], "evaluation")
-        page, *files = write_report(config.evaluation, output, config.images)
+        page, *files = write_report(evaluation, output, config.images)
         log_file(stage, page)
         for file in files:
             log_file(stage, file, file.split("/")[-2])  # figures, tables
@@ -36,7 +37,7 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
 def start(config: ReportConfig) -> None:
     """Write the report and print what it says first, and its place."""
     page = run(config)
-    print(evaluation_ending(config.evaluation, page))
+    print(evaluation_ending(evaluation_uri(config.evaluation), page))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from isoenergy.report.intervals import Interval, number, over_trainings, told
 from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.modalities_page import KIND
 from isoenergy.report.page.task_sections import task_line
-from isoenergy.report.page.verdict import drawn, gap_closed, recall_kept, verdict
+from isoenergy.report.page.verdict import drawn, gap_closed, original_recall, recall_kept, verdict
 from isoenergy.report.saes import Sae, is_null, labels, trainings
 
 WIDTH = 100
@@ -36,7 +36,7 @@ def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> lis
     if found:
         lines += [
             line
-            for finding in verdict(found.sae, saes, chance)
+            for finding in verdict(found.sae, saes, chance, original_recall(evaluation))
             for line in _wrapped(finding.claim, f"{finding.mark} ", "  ")
         ]
         lines += ["", *_wrapped(_how_to_read(found.sae))]
@@ -61,8 +61,7 @@ def aligned(heading: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -
 
 
 def _headline(evaluation: Mapping[str, Any], names: Mapping[str, str]) -> Headline | None:
-    r10 = evaluation["original"]["retrieval"]["original"]["r10"]["value"]
-    return headline(evaluation["saes"], names, evaluation["pairs"]["chance_r10"], r10)
+    return headline(evaluation["saes"], names, evaluation["pairs"]["chance_r10"], original_recall(evaluation))
 
 
 def _rows(saes: Sequence[Sae], names: Mapping[str, str]) -> list[tuple[str, Sequence[str]]]:
@@ -96,8 +95,10 @@ def _of_modalities(results: Results) -> Sequence[str]:
 def _how_to_read(sae: Sae) -> str:
     count = len(trainings(sae))
     several = f", as far as those of {count} trainings reach, of which the middle one is told" if count > 1 else ""
+    differing = "; ≠: trainings differ" * (count > 1)
     return (
-        f"(in brackets: 95% intervals by a bootstrap over pairs{several}; gap closed and R@10 kept: by removing the "
+        f"(✓, ✗: holds, or not, with all of its interval; ?: cannot be told{differing}. "
+        f"In brackets: 95% intervals by a bootstrap over pairs{several}; gap closed and R@10 kept: by removing the "
         f"unimodal atoms, of the reconstruction's)"
     )
 
@@ -137,7 +138,8 @@ def _details(evaluation: Mapping[str, Any], names: Mapping[str, str]) -> Iterato
             f"tested atoms (false discovery rate {UNEQUAL_Q:g})"
         )
         if not is_null(sae):
-            findings = verdict(sae, evaluation["saes"], evaluation["pairs"]["chance_r10"])
+            chance = evaluation["pairs"]["chance_r10"]
+            findings = verdict(sae, evaluation["saes"], chance, original_recall(evaluation))
             yield from (f"  {finding.mark} {finding.text}" for finding in findings)
     yield from (task_line(task, evaluation["saes"], names) for task in evaluation["tasks"])
 

@@ -6,6 +6,13 @@ from isoenergy.errors import InputError
 from isoenergy.storage import strict_json
 from isoenergy.storage.files import open_filesystem, without_secrets
 
+EVALUATION_FILE = "evaluation.json"
+
+
+def evaluation_uri(given: str) -> str:
+    """Return where the `evaluation.json` is that is given: itself, or the folder that it lies in."""
+    return given if given.endswith(".json") else f"{given.rstrip('/')}/{EVALUATION_FILE}"
+
 
 def read_evaluation(evaluation: str) -> dict[str, Any]:
     """Return what an `evaluation.json` holds, a path or an fsspec URL.

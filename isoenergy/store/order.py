@@ -24,10 +24,13 @@ def require_batches(pairs: int, batch_pairs: int, workers: int) -> None:
     if not 0 < batch_pairs <= pairs:
         raise InputError(
             f"a batch of {batch_pairs} pairs cannot be drawn from the {pairs} of the split; "
-            f"embed more pairs or give a smaller batch"
+            f"embed more pairs or give a smaller --batch-pairs"
         )
     if batch_pairs < workers:
-        raise InputError(f"a batch of {batch_pairs} pairs cannot be shared by {workers} workers")
+        raise InputError(
+            f"a batch of {batch_pairs} pairs cannot be shared by {workers} workers; give fewer --workers or more "
+            f"--batch-pairs"
+        )
 
 
 def numbers_along(starts: Positions, shards: Positions, line: Positions) -> Positions:

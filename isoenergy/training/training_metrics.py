@@ -112,8 +112,8 @@ def notices(metrics: Metrics, names: list[str], atoms: int, baseline: str | None
                     name,
                     "always-on",
                     f"{of('always_on_atoms'):.0f} atoms fire on more than {ALWAYS_ON_FREQUENCY:.0%} of all inputs and "
-                    f"hold {of('always_on_energy'):.0%} of the energy: beta is past the point at which codes collapse; "
-                    f"give a smaller one, or --beta auto",
+                    f"hold {of('always_on_energy'):.0%} of the energy: β is past the point at which codes collapse; "
+                    f"give a smaller --beta, or --beta auto",
                 )
             )
         if of("dead_atoms") > _MANY_DEAD * atoms and not warming_up:

@@ -193,6 +193,18 @@ def test_a_server_s_runs_are_compared_and_one_that_is_away_is_one_line(
 def test_what_is_best_follows_from_the_name(metric: str, expected: float | None) -> None:
     assert best(metric, [2.0, 1.0, math.nan, 3.0]) == expected
     assert best(metric, [math.nan]) is None
+    assert best(metric, [1.0, 1.0, math.nan]) is None
+
+
+def test_what_has_nothing_to_be_compared_with_is_not_the_best() -> None:
+    search({"one": [0.5]})
+    alone = compare.run(CompareConfig(("one",)))
+    assert (rows(alone)["loss"], rows(alone)["r2"]) == (["0.5"], ["0.5"])
+    with mlflow_runs.stage("other", {"k": 1}, "out") as run:
+        run.metrics({"l0": 20.0})
+    for text in (alone, compare.run(CompareConfig(("one", "other")))):
+        assert "*" not in text.replace("--metrics '*'", "")
+        assert "the best" not in text
 
 
 def test_a_tie_is_said_as_a_tie_and_what_differs_comes_first() -> None:

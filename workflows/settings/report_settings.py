@@ -14,7 +14,7 @@ class ReportConfig:
     """Draw an evaluation as one HTML page that needs no network, with its figures and tables beside it."""
 
     evaluation: str
-    """The `evaluation.json` that `isoenergy evaluate` wrote, a path or an fsspec URL."""
+    """The `evaluation.json` that `isoenergy evaluate` wrote, or its folder, a path or an fsspec URL."""
     output: str = ""
     """HTML file to write, a path or an fsspec URL. Default: report.html beside the evaluation."""
     images: Annotated[str, tyro.conf.arg(metavar="COLUMN|FOLDER")] = ""

@@ -20,6 +20,7 @@ from isoenergy.report.page.verdict import (
     in_points,
     negated,
     recall_kept,
+    recall_of_original,
     strictest,
 )
 from isoenergy.report.saes import Sae, nulls_of, real_saes, trainings
@@ -100,11 +101,9 @@ def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10:
 
 
 def _keeping(runs: Sequence[Mapping[str, Any]], variant: str, original_r10: float) -> str:
-    r10 = over_trainings([results["retrieval"][variant]["r10"] for results in runs])["value"]
-    of_original = r10 / original_r10 if original_r10 > 0 else math.nan
     return (
         f" and keeps {told([recall_kept(results, variant) for results in runs], '.0%')} of the reconstruction's R@10, "
-        f"{number(of_original, '.0%')} of the original embeddings'"
+        f"{recall_of_original(runs, variant, original_r10)}"
     )
 
 

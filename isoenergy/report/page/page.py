@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isoenergy.errors import InputError
-from isoenergy.report.evaluation_file import read_evaluation
+from isoenergy.report.evaluation_file import evaluation_uri, read_evaluation
 from isoenergy.report.page.modalities_page import KIND, modalities_page
 from isoenergy.report.page.pairs_page import pairs_page
 from isoenergy.report.page.rendering import Page
@@ -20,12 +20,13 @@ _LOG = logging.getLogger(__name__)
 def write_report(evaluation: str, output: str, images: str = "") -> list[str]:
     """Write `output` (one HTML file), `figures/` and `tables/` beside it; return all files, page first.
 
-    evaluation, output: paths or fsspec URLs, of `evaluation.json` and of the page. images: where pictures are if the
-    store was not embedded from pairs: see `isoenergy.report.page.shown_pictures.GivenPictures`; how many
-    of them there are is logged.
+    evaluation, output: paths or fsspec URLs, of `evaluation.json`, or its folder, and of the page. images: where
+    pictures are if the store was not embedded from pairs: see `isoenergy.report.page.shown_pictures.GivenPictures`;
+    how many of them there are is logged.
 
     Raises InputError if there is no evaluation, one of its steps is gone, or `images` has none of the pictures.
     """
+    evaluation = evaluation_uri(evaluation)
     summary = read_evaluation(evaluation)
     try:
         page = _page_of(summary, evaluation, images)

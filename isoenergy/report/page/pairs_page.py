@@ -15,6 +15,7 @@ from isoenergy.report.page.sae_drawings import ReadTable
 from isoenergy.report.page.sae_section import SaeSection
 from isoenergy.report.page.shown_pictures import GivenPictures
 from isoenergy.report.page.task_sections import TaskReport
+from isoenergy.report.page.verdict import original_recall
 from isoenergy.report.saes import Sae, is_null, labels, real_saes, trainings
 from isoenergy.report.tables import paper_table, rivals, sae_tables
 from isoenergy.report.tables.evaluation_steps import step_rows
@@ -81,8 +82,7 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable, given: GivenPicture
 
 
 def _headline(summary: Mapping[str, Any], names: Mapping[str, str]) -> Headline | None:
-    original_r10 = summary["original"]["retrieval"]["original"]["r10"]["value"]
-    return headline(summary["saes"], names, summary["pairs"]["chance_r10"], original_r10)
+    return headline(summary["saes"], names, summary["pairs"]["chance_r10"], original_recall(summary))
 
 
 def _verdict(found: Headline | None, shown: Mapping[str, SaeSection]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from isoenergy.report.page.sae_drawings import (
     sweeps_drawing,
 )
 from isoenergy.report.page.shown_pictures import GivenPictures
-from isoenergy.report.page.verdict import Finding, verdict
+from isoenergy.report.page.verdict import Finding, original_recall, verdict
 from isoenergy.report.saes import Sae
 from isoenergy.report.sharedness import SharednessCounts
 from isoenergy.report.tables.rivals import rival_sentences
@@ -61,7 +61,7 @@ class SaeSection:
         return cls(
             label=label,
             results=sae["results"],
-            verdict=verdict(sae, summary["saes"], summary["pairs"]["chance_r10"]),
+            verdict=verdict(sae, summary["saes"], summary["pairs"]["chance_r10"], original_recall(summary)),
             rivals=rival_sentences(original, sae),
             rival=rival_drawing(original, sae, label).named(naming),
             sweeps=sweeps_drawing(original, sae, label).named(naming),

@@ -41,13 +41,14 @@ class Finding:
         return MARKS[self.state]
 
 
-def verdict(sae: Sae, saes: Sequence[Sae], chance_r10: float) -> list[Finding]:
+def verdict(sae: Sae, saes: Sequence[Sae], chance_r10: float, original_r10: float) -> list[Finding]:
     """Return what the hypothesis predicts of an SAE, and whether the intervals of all its trainings bear it out.
 
-    saes: all of the evaluation; its null models are among them. chance_r10: R@10 of a gallery in random order.
+    saes: all of the evaluation; its null models are among them. chance_r10: R@10 of a gallery in random order;
+    original_r10: that of the embeddings as they are.
     """
     runs = trainings(sae)
-    found = [_gap(runs), *_retrieval(runs, chance_r10), _always_on(runs), _against_centring(runs)]
+    found = [_gap(runs), *_retrieval(runs, chance_r10, original_r10), _always_on(runs), _against_centring(runs)]
     if all("agreement" in results for results in runs):  # evaluations of before have none
         found.append(_agreement(runs))
     return found + ([_null(sae, nulls_of(sae, saes))] if sae["config"]["beta"] else [])
@@ -89,6 +90,17 @@ def recall_kept(results: Results, variant: str) -> Interval:
     return found
 
 
+def original_recall(summary: Mapping[str, Any]) -> float:
+    """Return R@10 of the embeddings of an evaluation as they are."""
+    return float(summary["original"]["retrieval"]["original"]["r10"]["value"])
+
+
+def recall_of_original(runs: Sequence[Results], variant: str, original_r10: float) -> str:
+    """Return which share of the original embeddings' R@10 a variant has."""
+    r10 = over_trainings([results["retrieval"][variant]["r10"] for results in runs])["value"]
+    return f"{number(r10 / original_r10 if original_r10 > 0 else math.nan, '.0%')} of the original embeddings'"
+
+
 def at_chance(results: Results, chance_r10: float) -> str:
     """Return how the reconstruction retrieves no better than chance does; nothing to say if it does."""
     r10 = results["retrieval"]["reconstructed"]["r10"]
@@ -127,8 +139,8 @@ def _gap(runs: Sequence[Results]) -> Finding:
     )
 
 
-def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
-    """Shares of the reconstruction's R@10, of the same draws of queries."""
+def _retrieval(runs: Sequence[Results], chance_r10: float, original_r10: float) -> list[Finding]:
+    """Shares of the reconstruction's R@10, of the same draws of queries; beside the first, that of the original's."""
     if nothing := at_chance(runs[0], chance_r10):
         lost = f"The reconstruction {nothing}: there is nothing that atoms could keep."
         return [Finding("undecided", lost, "the reconstruction retrieves no better than a random order")]
@@ -136,6 +148,7 @@ def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
     kept, alone = ([recall_kept(results, name) for results in runs] for name in ("bimodal", "unimodal"))
     r10 = {name: told([results["retrieval"][name]["r10"] for results in runs]) for name in ("bimodal", "unimodal")}
     keeping, retrieving = told(kept, ".0%", KEPT_RETRIEVAL), told(alone, ".0%", UNIMODAL_RETRIEVAL)
+    of_original = recall_of_original(runs, "bimodal", original_r10)
     known = [not at_chance(results, chance_r10) for results in runs]
 
     def state(decided: Iterable[State]) -> State:
@@ -145,14 +158,15 @@ def _retrieval(runs: Sequence[Results], chance_r10: float) -> list[Finding]:
         Finding(
             state(above(each, KEPT_RETRIEVAL) for each in kept),
             f"Bimodal atoms alone keep {keeping} of the reconstruction's retrieval: "
-            f"R@10 {r10['bimodal']} of {whole}. Asked: above {KEPT_RETRIEVAL:.0%}.",
-            f"bimodal atoms alone keep {keeping} of R@10 (asked: above {KEPT_RETRIEVAL:.0%})",
+            f"R@10 {r10['bimodal']} of {whole}, {of_original}. Asked: above {KEPT_RETRIEVAL:.0%}.",
+            f"bimodal atoms alone keep {keeping} of the reconstruction's R@10 (asked: above {KEPT_RETRIEVAL:.0%})",
         ),
         Finding(
             state(below(each, UNIMODAL_RETRIEVAL) for each in alone),
             f"Unimodal atoms alone retrieve {retrieving} of it: R@10 {r10['unimodal']}. "
             f"Asked: below {UNIMODAL_RETRIEVAL:.0%}.",
-            f"unimodal atoms alone retrieve {retrieving} of it (asked: below {UNIMODAL_RETRIEVAL:.0%})",
+            f"unimodal atoms alone retrieve {retrieving} of the reconstruction's R@10 "
+            f"(asked: below {UNIMODAL_RETRIEVAL:.0%})",
         ),
     ]
 

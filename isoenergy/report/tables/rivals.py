@@ -155,15 +155,16 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
     ranked = list(ahead)
     ranked.insert(place - 1, BIMODAL)
     winner, second = ranked[:2]
+    close = found["lead"]["low"] <= 0
     text = (
-        f"{title}: {_called(winner)} wins with {with_bounds(values[winner])}, {with_bounds(found['lead'])} ahead of "
-        f"{_called(second)}{': too close to call' if found['lead']['low'] <= 0 else ''}."
+        f"{title}: {_called(winner)} {'comes first' if close else 'wins'} with {with_bounds(values[winner])}, "
+        f"{with_bounds(found['lead'])} ahead of {_called(second)}{': too close to call a winner' * close}."
     )
     if winner == BIMODAL:
         return text
     text += (
         f" Removing the unimodal atoms is number {place} of {found['rivals']} ways, "
-        f"{with_bounds(ahead[winner])} behind the winner; "
+        f"{with_bounds(ahead[winner])} behind {'the first' if close else 'the winner'}; "
     )
     same = next(name for name in ahead if "/" not in name)
     best = VARIANTS[same][0]

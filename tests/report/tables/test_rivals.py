@@ -73,7 +73,11 @@ def test_the_sentences_say_who_wins_by_how_much_and_where_the_bimodal_atoms_stan
 
 def test_a_lead_within_its_interval_is_too_close_to_call() -> None:
     of_original = {"centred": 0.5, "coral": 0.495}
-    assert "too close to call" in rival_sentences(original(of_original), sae(of_original=of_original))[0]
+    first = rival_sentences(original(of_original), sae(of_original=of_original))[0]
+    assert "centring (embeddings) comes first with 0.500" in first
+    assert "too close to call a winner" in first
+    assert "behind the first" in first
+    assert "wins" not in first
 
 
 def test_gaps_are_apart_only_if_their_intervals_are() -> None:
