@@ -77,25 +77,6 @@ class Stages:
         _LOG.info("%d/%d %s, %s", self._number, self._count, name, duration(monotonic() - started))
 
 
-def training_table(last: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Sequence[str]]]:
-    """Return the rows of a training's table: each SAE's last measures, by its name."""
-    return [(name, [_measured(measures, key, form) for key, _, form in TRAINED]) for name, measures in last.items()]
-
-
-TRAINED: Sequence[tuple[str, str, str]] = (
-    ("validation_r2", "R²", ".3f"),
-    ("bimodal_energy", "bimodal energy", ".1%"),
-    ("always_on_energy", "always-on energy", ".1%"),
-    ("l0", "l0", ".1f"),
-    ("dead_atoms", "dead atoms", ",.0f"),
-)
-"""Measures of a training: MLflow's name, the column's and the format."""
-
-
-def _measured(measures: Mapping[str, float], key: str, form: str) -> str:
-    return format(measures[key], form) if key in measures else "–"
-
-
 def explored(summary: Mapping[str, Any], saes: Sequence[str]) -> list[str]:
     """Return how to look around in the first and the last of the SAEs, given by their URIs, that a report shows."""
     names = {sae["name"] for sae in summary["saes"] if sae.get("explorer")}

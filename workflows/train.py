@@ -15,14 +15,14 @@ from fsspec import AbstractFileSystem
 from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import write_carried
 from isoenergy.evaluation.measured_rows import SaeReference
-from isoenergy.report.console import aligned
 from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.figures.training_curves_figure import training_curves
+from isoenergy.report.told_training import MEASURES, told_training
 from isoenergy.sae.given_saes import DONE_FILE
 from isoenergy.sae.model_card import model_card
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
 from isoenergy.settings.differences import differing_fields
-from isoenergy.storage.files import absolute_uri, open_filesystem, write_atomically
+from isoenergy.storage.files import absolute_uri, last_part, open_filesystem, write_atomically
 from isoenergy.store import EmbeddingStore, PairIndex
 from isoenergy.store.order import require_batches
 from isoenergy.training.beta_search import AutomaticBeta
@@ -31,7 +31,7 @@ from isoenergy.training.trainer import Metrics, TrainingConfig
 from isoenergy.training.training_config import beta_text, with_defaults
 from workflows.cluster.lock import alone_in
 from workflows.command import run_command
-from workflows.endings import TRAINED, training_ending, training_table
+from workflows.endings import training_ending
 from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.training.training_data import first_shards, prepare_indices, widths_of
@@ -236,7 +236,7 @@ def _publish(config: TrainConfig, output: str, stores: list[EmbeddingStore], sta
             (folder / CURVE_FILE).write_bytes(filesystem.cat_file(f"{root}/{CURVE_FILE}"))
             stage.artifact(folder / CURVE_FILE)
     last = {name: _last(points, name) for name in training.names}
-    measures = {name: {key: last[name][key] for key, _, _ in TRAINED if key in last[name]} for name in last}
+    measures = {name: {key: last[name][key] for key, _, _ in MEASURES if key in last[name]} for name in last}
     done = {"saes": training.names, "steps": record.step, "mlflow_run": stage.id, "measures": measures}
     write_atomically(filesystem, f"{root}/{DONE_FILE}", (json.dumps(done, indent=2) + "\n").encode())
     return [f"{output}/{name}" for name in training.names]
@@ -284,14 +284,18 @@ def start(config: TrainConfig) -> None:
     """Train and print what it came to, and the SAEs' URIs."""
     uris = run(config)
     if uris:
-        print(training_ending(config.store, uris, _told(absolute_uri(config.output))))
+        print(training_ending(config.store, uris, _told(absolute_uri(config.output), uris)))
 
 
-def _told(output: str) -> list[str]:
-    """Return the last measures of a training that has ended as a table; nothing of one of an earlier version."""
+def _told(output: str, uris: Sequence[str]) -> list[str]:
+    """Return what a training that has ended comes to; nothing of one of an earlier version."""
     filesystem, root = open_filesystem(output)
     measures = json.loads(filesystem.cat_file(f"{root}/{DONE_FILE}")).get("measures", {})
-    return [*aligned(("", *(heading for _, heading, _ in TRAINED)), training_table(measures))] if measures else []
+    saes = [
+        {"name": name, "config": json.loads(filesystem.cat_file(f"{root}/{name}/{CONFIG_FILE}"))}
+        for name in map(last_part, uris)
+    ]
+    return told_training(saes, measures) if measures else []
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -31,15 +31,15 @@ def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> lis
     lines = []
     if found:
         for sentence in found.sentences:
-            lines += [*_wrapped(sentence), ""]
+            lines += [*wrapped(sentence), ""]
     lines += [*aligned(("", *_COLUMNS), [("original", _of_original(original)), *_rows(saes, names)]), ""]
     if found:
         lines += [
             line
             for finding in verdict(found.sae, saes, chance, original_recall(evaluation))
-            for line in _wrapped(finding.claim, f"{finding.mark} ", "  ")
+            for line in wrapped(finding.claim, f"{finding.mark} ", "  ")
         ]
-        lines += ["", *_wrapped(_how_to_read(found.sae))]
+        lines += ["", *wrapped(_how_to_read(found.sae))]
     return lines + (["", *_details(evaluation, names)] if verbose else [])
 
 
@@ -103,7 +103,8 @@ def _how_to_read(sae: Sae) -> str:
     )
 
 
-def _wrapped(text: str, first: str = "", others: str = "") -> list[str]:
+def wrapped(text: str, first: str = "", others: str = "") -> list[str]:
+    """Return a paragraph's lines, which begin with `first` and `others`."""
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
     )

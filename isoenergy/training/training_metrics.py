@@ -17,10 +17,12 @@ from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY, EPSILON
 
 Metrics = dict[str, float]
 
+MANY_DEAD = 0.15
+"""Share of the atoms from which on a training says that they are dead."""
+R2_LOSS = 0.05
+"""What alignment may cost of R² before a training says so."""
 _UNSTABLE_SQUARED_NORM = 2.0
-_MANY_DEAD = 0.15
 _MUCH_ALWAYS_ON = 0.05
-_R2_LOSS = 0.05
 
 
 class StepSums:
@@ -116,7 +118,7 @@ def notices(metrics: Metrics, names: list[str], atoms: int, baseline: str | None
                     f"give a smaller --beta, or --beta auto",
                 )
             )
-        if of("dead_atoms") > _MANY_DEAD * atoms and not warming_up:
+        if of("dead_atoms") > MANY_DEAD * atoms and not warming_up:
             found.append(
                 Notice(
                     name,
@@ -137,13 +139,13 @@ def notices(metrics: Metrics, names: list[str], atoms: int, baseline: str | None
             )
         if baseline is not None and baseline != name and not warming_up:
             best = mean_r2(metrics, baseline)
-            if best - r2 > _R2_LOSS:
+            if best - r2 > R2_LOSS:
                 found.append(
                     Notice(
                         name,
                         "r2",
                         f"R² is {r2:.3f}, and {best:.3f} with beta = 0: alignment is bought with reconstruction; give "
-                        f"a smaller beta, or --beta auto",
+                        f"a smaller --beta, or --beta auto",
                     )
                 )
     return found

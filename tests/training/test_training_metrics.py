@@ -163,7 +163,7 @@ def noticed(changes: Metrics, warming_up: bool = False, baseline: str | None = "
             {"beta-0.01/r2_image": 0.76},
             {"beta-0.01/r2_image": 0.76, "beta-0.01/r2_text": 0.79},
             "r2",
-            "R² is 0.775, and 0.830 with beta = 0.*smaller beta",
+            "R² is 0.775, and 0.830 with beta = 0.*smaller --beta",
             True,
         ),
     ],
