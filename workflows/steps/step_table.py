@@ -1,11 +1,18 @@
 """A plan of steps for people: a table before it is run, a graph for the report afterwards."""
 
-from collections.abc import Sequence
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from workflows.steps.step import PlannedStep, Step, grouped
 from workflows.steps.step_storage import records, storage_at
+
+
+_WIDTH = 120
+_WAITS_FOR, _SECONDS = 2, 3
+_LEAST_ROOM = 20
 
 
 @dataclass(frozen=True)
@@ -47,15 +54,25 @@ def describe(planned: Sequence[PlannedStep]) -> str:
                 "done" if len(done) == len(items) else f"{len(done)} of {len(items)} done" if done else "run",
             )
         )
+    return "\n".join(_fitting(rows, shutil.get_terminal_size((_WIDTH, 24)).columns))
+
+
+def _fitting(rows: Sequence[Sequence[str]], most: int) -> Iterator[str]:
+    """Yield a table's lines, in `most` columns as far as that goes: what a step waits for goes on below it."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if number == 3 else cell.ljust(width)
+    others = sum(width + 2 for number, width in enumerate(widths) if width and number != _WAITS_FOR)
+    room = max(most - others, _LEAST_ROOM)
+    for row in rows:
+        after, *more = textwrap.wrap(row[_WAITS_FOR], room, break_long_words=False, break_on_hyphens=False) or [""]
+        widest = min(widths[_WAITS_FOR], room)
+        cells = [
+            cell.rjust(width) if number == _SECONDS else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-            if width
-        ).rstrip()
-        for row in rows
-    )
+        ]
+        cells[_WAITS_FOR] = after.ljust(widest)
+        yield "  ".join(cell for cell, width in zip(cells, widths, strict=True) if width).rstrip()
+        indent = " " * (widths[0] + widths[1] + 4)
+        yield from (f"{indent}{line}" for line in more)
 
 
 def graph(planned: Sequence[PlannedStep], root: str | Path) -> list[GraphNode]:

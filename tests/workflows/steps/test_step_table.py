@@ -39,6 +39,16 @@ def test_the_columns_of_a_table_are_aligned(tmp_path: Path) -> None:
     assert not any(line.endswith(" ") for line in lines)
 
 
+def test_a_table_fits_its_terminal_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    needed = {f"input-{number}": Step(f"a-step/number-{number}-x", read, Number(number)) for number in range(12)}
+    lines = step_plan.describe(step_plan.plan([Step("last", read, Number(1), needed)], tmp_path)).splitlines()
+    assert max(map(len, lines)) <= 70
+    whole = " ".join(" ".join(lines).split())
+    assert all(f"a-step/number-{number}-x" in whole.partition("after ")[2] for number in range(12))
+    assert sum(line.endswith(" run") for line in lines) == 13
+
+
 def test_a_forced_step_is_to_be_run_and_what_it_took_is_not_told(tmp_path: Path) -> None:
     run(sum_of_two(), tmp_path)
     table = cells(step_plan.describe(step_plan.plan([sum_of_two()], tmp_path, force=("sum",))))

@@ -209,6 +209,18 @@ def test_a_run_that_was_killed_after_its_work_is_finished_in_mlflow_by_the_same_
     assert logged_in(tmp_path).info.status == "FINISHED"
 
 
+def test_it_ends_with_what_came_of_it_and_the_command_that_measures_the_rest(
+    store: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.start(TrainConfig(store=str(store), output=str(finished), training=TRAINING))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("SAE-A (β = 0.001) rebuilds the validation pairs at R² ")
+    rows = [line.split("  ")[0] for line in lines]
+    assert rows.index("SAE (β = 0)") + 1 == rows.index("SAE-A (β = 0.001)")  # two seeds, a row
+    assert sum(line.startswith(("✓", "✗", "?", "≠")) for line in lines) == 4
+    assert f"measure    isoenergy evaluate --store {store} --saes {finished}" in lines
+
+
 def test_a_run_leaves_its_metrics_and_curves_in_mlflow(finished: Path) -> None:
     done = json.loads((finished / "done.json").read_text())
     assert done["saes"] == ["beta-0-seed-0", "beta-0.001-seed-0", "beta-0-seed-1", "beta-0.001-seed-1"]
