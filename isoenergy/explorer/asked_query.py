@@ -1,5 +1,6 @@
 """What is asked, as a sum of texts, images and pairs whose coefficients may be set anew; and what answers it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy.explorer.coded_pairs import CodedPairs
-from isoenergy.explorer.way_scores import Point, WayScores, decoded_code
+from isoenergy.explorer.way_scores import LEAST_NORM, Point, WayScores, decoded_code
 
 MIXED = 50
 """Nearest rows among which images and texts are counted: where there is no gap both are there as they are in all."""
@@ -79,12 +80,16 @@ def contributions(query: Query, coded: CodedPairs) -> tuple[list[dict[str, Any]]
     """Return the atoms that make up a query, the largest coefficient first, and how well they do.
 
     An atom's `share` is c · (d · x) / ‖x‖², x being the query before it is steered: those of all add up to the part of
-    x that its reconstruction covers. Of the whole: `error`, the squared norm of what is left over that of x.
+    x that its reconstruction covers. Of the whole: `error`, the squared norm of what is left over that of x, and
+    `cosine`, that of both, NaN of terms that cancel out; `scale`, the unit of coefficients: those of a row of unit norm
+    times it.
     """
     dictionary, found, steered = coded.dictionary, query.code, query.steered
     scale = query.terms[0].scale
     rows: Tensor = sum(term.weight * _prepared(coded, term) for term in query.terms)  # type: ignore[assignment]
-    square = max(float(rows @ rows), 1e-12)
+    square = float(rows @ rows)
+    cancelled = square < LEAST_NORM**2
+    square = max(square, LEAST_NORM**2)
     rebuilt = decoded_code(found / scale, dictionary)
     atoms = torch.nonzero((found != 0) | (steered != 0))[:, 0]
     share = found[atoms] / scale * (dictionary[atoms] @ rows) / square
@@ -102,8 +107,9 @@ def contributions(query: Query, coded: CodedPairs) -> tuple[list[dict[str, Any]]
     ]
     left = rows - rebuilt
     whole = {
-        "error": float(left @ left) / square,
-        "cosine": float(torch.nn.functional.cosine_similarity(rows, rebuilt, dim=0)),
+        "error": math.nan if cancelled else float(left @ left) / square,
+        "cosine": math.nan if cancelled else float(torch.nn.functional.cosine_similarity(rows, rebuilt, dim=0)),
+        "scale": scale,
     }
     return listed, whole
 

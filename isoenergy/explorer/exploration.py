@@ -24,7 +24,7 @@ from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.compared_dictionaries import compared
 from isoenergy.explorer.dictionary_map import DictionaryMap
 from isoenergy.explorer.gallery import Gallery
-from isoenergy.explorer.notes import Notes, require_unicode
+from isoenergy.explorer.notes import LONGEST_NOTE, Notes, require_unicode
 from isoenergy.explorer.pictures import Pictures
 from isoenergy.explorer.way_scores import WayScores
 from isoenergy.pairs.decoding import decode_image
@@ -97,6 +97,12 @@ class Exploration:
             "encoder": self.encoder.name if self.encoder else "",
             "trouble": self.encoder.trouble if self.encoder else NO_ENCODER,
             "pictures": self.pictures.there,
+            "limits": {
+                "terms": MOST_TERMS,
+                "letters": MOST_LETTERS,
+                "note": LONGEST_NOTE,
+                "coefficient": _LARGEST,
+            },
             "saes": [self._about(parts) for parts in self._parts.values()],
         }
 

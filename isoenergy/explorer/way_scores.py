@@ -26,7 +26,8 @@ from isoenergy.interventions.gap_closing import Affine
 
 ORIGINAL = "original"
 _ROWS_AT_ONCE = 4096
-_LEAST_NORM = 1e-6
+LEAST_NORM = 1e-6
+"""Of less, nothing is left of what was asked."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class WayScores:
             if side.weights is not None:
                 decoded = decoded_code(side.weights * point.code, self.coded.dictionary)
             total = total + factor * side(point.unit[None], decoded[None])[0]
-        return normalize(total, dim=0) if total.norm() > _LEAST_NORM else torch.zeros_like(total)
+        return normalize(total, dim=0) if total.norm() > LEAST_NORM else torch.zeros_like(total)
 
     @torch.no_grad()
     def cosines(self, queries: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.float32]]:
@@ -184,7 +185,7 @@ class WayScores:
                 values = part.values * map_.weights[part.indices.long()] / scales[some, None]
                 decoded = embedding_bag(part.indices, self.coded.dictionary, per_sample_weights=values, mode="sum")
             norms[some] = map_(units, decoded).norm(dim=1)
-        norms = norms.clamp(min=_LEAST_NORM)
+        norms = norms.clamp(min=LEAST_NORM)
         np.save(file, norms.numpy())
         return norms
 

@@ -188,13 +188,13 @@ def test_atoms_are_searched_opened_noted_and_linked(watched: Watched, served: Se
     expect(dialog.locator(".facts .bounds").first).to_have_text(re.compile(r"^ ?\[\S+, \S+\]$"))
     expect(page.locator(".card [title*='95% interval [']").first).to_be_attached()
     address = page.url
-    assert re.search(r"#atoms/second/\d+$", address)
+    assert re.search(r"#atoms/second/\d+\?sort=energy$", address)
     page.fill("#note", f"seen {HOSTILE}")
     dialog.get_by_text("keep the note").click()
     expect(dialog).to_contain_text("kept in notes.json")
     page.keyboard.press("Escape")
     expect(page.locator("#atom[open]")).to_have_count(0)
-    assert page.url.endswith("#atoms")
+    assert page.url.endswith("#atoms/second?sort=energy")
     page.check("#atoms-noted")
     expect(page.locator("#atom-count")).to_have_text("1 atom")
     expect(page.locator(".card .note")).to_contain_text("seen <img")
@@ -228,14 +228,8 @@ def test_what_is_typed_and_ticked_fast_is_not_lost(watched: Watched) -> None:
     from playwright.sync_api import expect
 
     page = watched.page
-    page.evaluate("location.hash = '#atoms/first/3'")
-    page.fill("#note", "half a thought")
-    page.keyboard.press("Escape")
-    expect(page).to_have_url(re.compile("#atoms$"))
-    page.evaluate("location.hash = '#atoms/first/3'")
-    expect(page.locator("#note")).to_have_value("half a thought")
-    expect(page.locator("#atom[open]")).to_contain_text("not kept yet")
-    page.keyboard.press("Escape")
+    show(page, "atoms")
+    page.locator(".card").first.wait_for()
     page.fill("#atoms-query", "zebra")
     expect(page.locator("#atoms-sort")).to_be_disabled()
     page.fill("#atoms-query", "")
@@ -247,6 +241,106 @@ def test_what_is_typed_and_ticked_fast_is_not_lost(watched: Watched) -> None:
     assert ways > ticked + 1
     page.evaluate("for (const box of document.querySelectorAll('.ways input:not(:checked)')) box.click()")
     expect(page.locator(".way")).to_have_count(ways, timeout=30_000)
+
+
+def test_a_note_is_kept_as_its_box_is_left_and_one_that_cannot_be_is_not_lost(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page, dialog, note = watched.page, watched.page.locator("#atom[open]"), watched.page.locator("#note")
+    page.evaluate("location.hash = '#atoms/first/3'")
+    note.fill("half a thought")
+    expect(dialog).to_contain_text("not kept yet")
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(re.compile("#atoms/first$"))
+    page.evaluate("location.hash = '#atoms/first/3'")
+    expect(note).to_have_value("half a thought")
+    page.reload()
+    expect(note).to_have_value("half a thought")
+    note.fill("another")
+    page.focus("#atom-title")
+    expect(dialog).to_contain_text("kept in notes.json")
+    note.fill("x" * 4100)
+    expect(dialog).to_contain_text("4,100 of at most 4,000 letters")
+    page.keyboard.press("Escape")
+    expect(page.locator("#trouble")).to_have_text("a note has at most 4,000 letters, this one 4,100")
+    page.evaluate("location.hash = '#atoms/first/3'")
+    expect(note).to_have_value("x" * 4100)
+    page.once("dialog", lambda shown: shown.accept())
+    page.reload()
+    expect(note).to_have_value("another")
+    assert [line for line in watched.troubles if "422" not in line] == ["dialog: "], "it asks before the page is left"
+    watched.troubles.clear()
+
+
+def test_what_is_chosen_in_any_view_is_in_its_address(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    page.select_option("#sae", "first")
+    show(page, "atoms")
+    page.select_option("#atoms-sort", "energy")
+    page.click("#atoms-falling")
+    page.check("#atoms-shared")
+    page.fill("#atoms-query", "zebra cat")
+    expect(page).to_have_url(re.compile(r"#atoms/first\?query=zebra\+cat&shared=1&sort=energy&rising=1$"))
+    page.reload()
+    expect(page.locator("#sae")).to_have_value("first")
+    expect(page.locator("#atoms-query")).to_have_value("zebra cat")
+    expect(page.locator("#atoms-sort")).to_have_value("energy")
+    expect(page.locator("#atoms-falling")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#atoms-shared")).to_be_checked()
+    show(page, "map")
+    page.select_option("#map-by", "pca")
+    page.uncheck("#map-bimodal")
+    expect(page).to_have_url(re.compile(r"#map/first\?by=pca&hidden=bimodal$"))
+    page.reload()
+    expect(page.locator("#map-by")).to_have_value("pca")
+    expect(page.locator("#map-bimodal")).not_to_be_checked()
+    page.go_back()
+    expect(page.locator("#atoms-query")).to_have_value("zebra cat")
+    for nowhere in ("constructor", "nowhere/first"):
+        page.evaluate(f"location.hash = '#{nowhere}'")
+        expect(page).to_have_url(re.compile("#ask/first$"))
+        expect(page.locator("#ask-text")).to_be_visible()
+    page.evaluate("location.hash = '#atoms/first?class=nope'")
+    expect(page.locator("#trouble")).to_have_text(
+        "There is no class nope here; there are bimodal, image_only, text_only."
+    )
+
+
+def test_adding_an_atom_adds_and_steering_outlives_a_subtraction(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page, value = watched.page, watched.page.locator(".contribution .value").first
+    ask(page, caption_of(12))
+    before = float(value.inner_text())
+    page.locator(".contribution .name a").first.click()
+    page.get_by_text("add to what is asked").click()
+    expect(page.locator(".contribution.steered")).to_have_count(1)
+    assert float(value.inner_text()) == pytest.approx(1.5 * before, abs=0.02)
+    steered = page.url
+    page.fill("input[placeholder='subtract a text']", caption_of(13))
+    page.press("input[placeholder='subtract a text']", "Enter")
+    expect(page.locator(".term")).to_have_count(2)
+    expect(page.locator(".contribution.steered")).to_have_count(1)
+    page.locator(".term [aria-label^=without]").click()
+    expect(page.locator(".term")).to_have_count(1)
+    expect(page).to_have_url(steered)
+
+
+def test_what_cancels_says_so_and_an_atom_can_be_added_to_it(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    ask(page, caption_of(12))
+    page.fill("input[placeholder='subtract a text']", caption_of(12))
+    page.press("input[placeholder='subtract a text']", "Enter")
+    expect(page.locator(".made-of")).to_contain_text("Nothing is left: what is asked cancels out.")
+    expect(page.locator(".way").first).to_contain_text("Nothing is left of what was asked.")
+    page.fill("#add-atom", "5")
+    page.press("#add-atom", "Enter")
+    expect(page).to_have_url(re.compile("&atoms=5:0.5$"))
+    page.locator(".way .tile").first.wait_for()
 
 
 def test_a_question_is_in_its_address(watched: Watched) -> None:
@@ -348,6 +442,22 @@ def test_a_question_of_what_there_is_not_says_so(watched: Watched) -> None:
     expect(lost).to_have_text("There is no autoencoder nope here; there are first, second.")
     expect(page.locator(".term q")).to_have_text(["b"])
     expect(page.locator(".contribution.steered")).to_have_count(0)
+    for query, said, terms in (
+        ("text=", "The address has a text without words.", []),
+        ("less=a", "There is nothing that “a” could be subtracted from.", []),
+        ("pair=abc&text=c", "There is no pair abc here: an address has a number from 0 to 149, and .0", ["c"]),
+        ("pair=150.1", "There is no pair 150.1 here", []),
+        ("&".join(f"text={word}" for word in "defghi"), "At most 4 texts, images and pairs", ["d", "e", "f", "g"]),
+        (f"text={'j' * 2001}", "A text has at most 2,000 letters, and this one 2,001; it is not asked.", []),
+        ("text=k&atoms=5:-Infinity,40:1", "Atoms are not set as the address says (5:-Infinity, 40:1)", ["k"]),
+    ):
+        page.evaluate("(query) => location.hash = `#ask/first?${query}`", query)
+        expect(lost).to_contain_text(said)
+        expect(page.locator(".term q")).to_have_text(terms)
+        expect(page.locator("#trouble")).to_be_hidden()
+    assert page.url.endswith("#ask/first?text=k"), "what cannot be asked does not stay in the address"
+    page.evaluate("location.hash = '#ask/first?less=m&text=l'")
+    expect(page.locator(".term")).to_contain_text(["l", "− m"])
 
 
 def test_the_map_shows_an_atom_and_opens_it(watched: Watched) -> None:
@@ -383,6 +493,41 @@ def test_the_first_aligned_autoencoder_is_shown_first_and_compared_with_the_firs
     page.goto(f"{served.url}#compare")
     expect(page.locator("#sae")).to_have_value("aligned")
     expect(page.locator("#compare-with")).to_have_value("plain")
+    page.select_option("#compare-with", "later")
+    expect(page).to_have_url(re.compile(r"#compare/aligned\?beside=later$"))
+    page.locator(".matched td:nth-child(2) a").first.click()
+    page.locator("#atom[open]").wait_for()
+    expect(page).to_have_url(re.compile(r"#compare/aligned/\d+\?beside=later&of=later$"))
+    expect(page.locator("#atom .beside")).to_contain_text("of later")
+    page.reload()
+    expect(page.locator("#atom[open] .beside")).to_contain_text("of later")
+    page.keyboard.press("Escape")
+    expect(page.locator("#compare-summary")).to_contain_text("atoms of aligned are in later too")
+    expect(page.locator("#sae")).to_have_value("aligned")
+    page.go_back()
+    page.go_back()
+    page.go_back()
+    expect(page.locator("#compare-with")).to_have_value("plain")
+    expect(page.locator("#compare-summary")).to_contain_text("atoms of aligned are in plain too")
+    page.close()
+    served.close()
+
+
+def test_without_an_encoder_pairs_alone_are_asked(browser: "Browser", tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    store = EmbeddingStore.open(str(make_store(tmp_path)))
+    exploration = open_exploration({"one": make_sae()}, store, tmp_path / "output")
+    exploration.encoder = None
+    access = Access("secret")
+    served = ServedPage(web_page(exploration, access), access).start()
+    page = browser.new_page()
+    page.goto(served.url)
+    expect(page.locator(".hint")).to_contain_text("Ask by one of the pairs below.")
+    for control in ("#ask-text", ".asking button", "#ask-file"):
+        expect(page.locator(control)).to_be_disabled()
+    page.locator(".start .said").first.click()
+    page.locator(".way .tile").first.wait_for()
     page.close()
     served.close()
 

@@ -102,6 +102,7 @@ def test_its_files_are_all_there_and_ask_nothing_elsewhere(client: TestClient):
     assert page == client.get("/index.html").text
     for name in (
         "main.js",
+        "address.js",
         "ask.js",
         "atoms.js",
         "atom.js",
@@ -139,6 +140,17 @@ def test_a_text_an_image_and_a_pair_are_asked(client: TestClient):
     atoms = [{row["atom"] for row in each["atoms"]} for each in (by_image, by_pair)]
     assert atoms[0] == atoms[1]
     assert by_pair["ways"]["original"]["partner"] is not None
+
+
+def test_what_cancels_is_nothing_that_could_be_rebuilt(client: TestClient):
+    one, other = {"text": caption_of(12)}, {"text": caption_of(12), "weight": -1}
+    found = client.post("/api/ask", json={"terms": [one, other], "ways": ["original"]}).json()
+    assert found["whole"] == {"error": None, "cosine": None, "scale": 1}
+    assert found["ways"]["original"]["neighbours"] == []
+    added = client.post("/api/ask", json={"terms": [one, other], "coefficients": {"5": 0.5}}).json()
+    assert added["ways"]["original"]["neighbours"]
+    left = client.post("/api/ask", json={"terms": [one]}).json()["whole"]
+    assert 0 < left["error"] < 1
 
 
 def test_a_text_that_the_encoder_does_not_read_to_its_end_says_how_much_it_reads(client: TestClient):

@@ -4,12 +4,15 @@
  * until the page is left.
  */
 
-import { className, complain, content, copyLink, el, fixed, hashOf, named, nameOf, percent, rowsOf, saeNow, state, thumbnail, whole } from "./parts.js";
+import { hashNow, hashOf, rewrite } from "./address.js";
+import { className, complain, content, copyLink, el, fixed, nameOf, percent, rowsOf, saeNow, state, thumbnail, whole } from "./parts.js";
 import { call, query, send } from "./server.js";
 
 /**
  * @typedef {{text?: string, pair?: number, side?: number, row?: string, weight: number, said: string, preview?: string, image?: string}} Term
  */
+
+export const ask = { show, written: () => (asked.terms.length ? queryOf(current()) : ""), take };
 
 /** What is asked now; it stays while other views are shown. */
 const asked = {
@@ -34,21 +37,22 @@ let answer = null;
 let places = {};
 
 /** @param {HTMLElement} view */
-export function showAsk(view) {
+function show(view) {
   const sae = saeNow();
+  const why = state.about.trouble;
   const known = new Set(sae.ways.map((/** @type {any} */ way) => way.name));
   asked.ways = (asked.ways ?? sae.first_ways).filter((/** @type {string} */ way) => known.has(way));
   if (asked.sae !== state.sae) asked.coefficients = {};
   asked.sae = state.sae;
   answer = null;
-  const words = el("input", { type: "search", id: "ask-text", placeholder: "a dog on the beach", autocomplete: "off", maxlength: 2000 });
-  const file = el("input", { type: "file", id: "ask-file", accept: "image/*", class: "hidden", onchange: () => file.files[0] && askImage(file.files[0]) });
+  const words = el("input", { type: "search", id: "ask-text", placeholder: "a dog on the beach", autocomplete: "off", disabled: Boolean(why) });
+  const file = el("input", { type: "file", id: "ask-file", accept: "image/*", class: "hidden", disabled: Boolean(why), onchange: () => file.files[0] && askImage(file.files[0]) });
   const form = el(
     "form",
     { class: "asking", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); askText(words.value); } },
     el("label", { class: "grow", text: "Words" }, words),
-    el("button", { type: "submit", class: "main", text: "Ask" }),
-    el("label", { class: "button", for: "ask-file", text: "Choose an image …" }),
+    el("button", { type: "submit", class: "main", text: "Ask", disabled: Boolean(why) }),
+    el("label", { class: `button${why ? " off" : ""}`, for: "ask-file", text: "Choose an image …" }),
     file,
   );
   places = {
@@ -56,7 +60,6 @@ export function showAsk(view) {
     start: el("section", { class: "start" }),
     answer: el("div", { class: "answer", hidden: true }),
   };
-  const why = state.about.trouble;
   view.append(
     form,
     el("p", { class: "trouble", id: "ask-lost", role: "status", hidden: !asked.lost.length, text: asked.lost.join(" ") }),
@@ -66,13 +69,22 @@ export function showAsk(view) {
     places.start,
   );
   showStart();
-  if (asked.terms.length) ask();
+  if (asked.terms.length) answerIt();
 }
 
-/** @param {string} text */
-function askText(text) {
-  if (!text.trim()) return;
-  begin([{ text: text.trim(), weight: 1, said: text.trim() }]);
+/** @param {string} words @param {Term[]} [others] Those that it is subtracted from. */
+function askText(words, others = []) {
+  const text = words.trim();
+  if (!text) return;
+  const trouble = troubleOf(text);
+  if (trouble) complain(trouble);
+  else begin([...others, { text, weight: others.length ? -1 : 1, said: text }], others.length ? asked.coefficients : {});
+}
+
+/** @param {string} text @returns {string} Why it cannot be asked; empty if it can. */
+function troubleOf(text) {
+  const [letters, most] = [[...text].length, state.about.limits.letters];
+  return letters > most ? `A text has at most ${whole(most)} letters, and this one ${whole(letters)}; it is not asked.` : "";
 }
 
 /** @param {Blob} file */
@@ -102,17 +114,20 @@ function forget(image) {
   images.delete(image);
 }
 
-/** @param {Term[]} terms Another question: "back" leads to the one before. */
-function begin(terms) {
-  Object.assign(asked, { terms, coefficients: {}, all: false, lost: [] });
-  location.hash = askHash();
-  ask();
+/** @param {Term[]} terms Another question: "back" leads to the one before. @param {Record<string, number>} [coefficients] Set already. */
+function begin(terms, coefficients = {}) {
+  Object.assign(asked, { terms, coefficients, all: false, lost: [] });
+  location.hash = hashNow("ask");
+  answerIt();
 }
 
 // ------------------------------------------------------------------ the address
 
+/** What is asked, as the autoencoder of now can be: coefficients are those of one. */
+const current = () => (asked.sae === state.sae ? asked : { ...asked, coefficients: {} });
+
 /** @param {{terms: Term[], coefficients: Record<string, number>, ways: string[] | null}} question */
-function written({ terms, coefficients, ways }) {
+function queryOf({ terms, coefficients, ways }) {
   const values = new URLSearchParams();
   for (const term of terms) {
     if (term.image) values.append("image", term.image);
@@ -125,77 +140,107 @@ function written({ terms, coefficients, ways }) {
   return String(values).replaceAll("%3A", ":").replaceAll("%2C", ",");
 }
 
-/** @param {string} [atom] One that is opened. @returns {string} The hash of what is asked. */
-export function askHash(atom) {
-  const path = ["#ask", encodeURIComponent(state.sae), ...(atom ? [encodeURIComponent(atom)] : [])].join("/");
-  if (asked.terms.length) return `${path}?${written(asked)}`;
-  return atom ? path : "#ask";
-}
-
-/** Write what is asked into the address. @param {"pushState" | "replaceState"} how @param {string} [atom] One that is opened. */
-export function address(how, atom) {
-  const hash = askHash(atom);
-  if (hash !== (location.hash || "#ask")) history[how](null, "", hash);
-  document.querySelector("#views a[data-view=ask]")?.setAttribute("href", askHash());
-}
-
 /** @param {string} text The question of an address. @param {string} why What else is wrong there. @returns {boolean} Whether it is another. */
-export function takeQuestion(text, why) {
+function take(text, why) {
   const values = new URLSearchParams(text);
+  /** @type {string[]} */
   const lost = why && text ? [why] : [];
   const known = saeNow().ways.map((/** @type {any} */ way) => way.name);
   const ways = (values.get("ways") ?? "").split(",").filter(Boolean);
   const strange = ways.filter((way) => !known.includes(way));
   if (strange.length) lost.push(`There is no way ${strange.join(", ")} here.`);
-  const terms = [...values].map(([name, value]) => termOf(name, value)).filter((term) => term !== null);
-  const isGone = terms.includes(undefined);
-  if (isGone) lost.push("The image that was asked is not in the address; choose it again.");
-  const set = isGone || why ? [] : (values.get("atoms") ?? "").split(",").filter(Boolean).map((each) => each.split(":"));
+  const terms = termsOf(values, lost);
   const given = {
-    terms: /** @type {Term[]} */ (isGone ? [] : terms),
-    coefficients: Object.fromEntries(set.map(([atom, value]) => [atom, Number(value)])),
+    terms,
+    coefficients: terms.length && !why ? coefficientsOf(values.get("atoms") ?? "", lost) : {},
     ways: text ? (ways.length > strange.length ? ways : null) : asked.ways,
   };
-  if (written(given) === written(asked) && !lost.length) return false;
+  if (queryOf(given) === queryOf(current()) && !lost.length) return false;
   Object.assign(asked, given, { all: false, sae: state.sae, lost });
   return true;
 }
 
-/** @param {string} name @param {string} value @returns {Term | null | undefined} null: it is none; undefined: it is gone. */
-function termOf(name, value) {
-  if (name === "image") return images.get(value);
-  if (name === "text" || name === "less") return { text: value, weight: name === "text" ? 1 : -1, said: value };
-  if (name !== "pair") return null;
-  const [pair, side] = value.split(".").map(Number);
-  return { pair, side, weight: 1, said: "" };
+/** @param {URLSearchParams} values @param {string[]} lost What cannot be asked is said there. @returns {Term[]} What is subtracted last. */
+function termsOf(values, lost) {
+  const most = state.about.limits.terms;
+  const found = [...values].map(([name, value]) => termOf(name, value)).filter((term) => term !== null);
+  lost.push(...found.filter((term) => typeof term === "string"));
+  const terms = /** @type {Term[]} */ (found.filter((term) => typeof term !== "string")).sort((a, b) => b.weight - a.weight);
+  if (terms.length > most) lost.push(`At most ${most} texts, images and pairs are asked together; these are the first ${most}.`);
+  if (!terms.length || terms[0].weight > 0) return terms.slice(0, most);
+  lost.push(`There is nothing that “${terms[0].said}” could be subtracted from.`);
+  return [];
 }
 
-/** Steer by an atom from elsewhere on the page. @param {number} atom @param {number} value */
-export function addAtom(atom, value) {
-  asked.coefficients[atom] = value;
-  ask();
+/** @param {string} name @param {string} given @returns {Term | string | null} null: it is none; a string: why it cannot be asked. */
+function termOf(name, given) {
+  const value = given.trim();
+  if (name === "image") return images.get(value) ?? "The image that was asked is not in the address; choose it again.";
+  if (name === "pair") return pairOf(value);
+  if (name !== "text" && name !== "less") return null;
+  if (!value) return "The address has a text without words.";
+  return troubleOf(value) || { text: value, weight: name === "text" ? 1 : -1, said: value };
 }
+
+/** @param {string} value @returns {Term | string} */
+function pairOf(value) {
+  const [pair, side] = value.split(".").map(Number);
+  if (/^\d{1,9}\.[01]$/.test(value) && pair < state.about.pairs) return { pair, side, weight: 1, said: "" };
+  return `There is no pair ${value} here: an address has a number from 0 to ${state.about.pairs - 1}, and .0 behind it for the ${rowsOf(0, 1)} or .1 for the ${rowsOf(1, 1)}.`;
+}
+
+/** @param {string} text @param {string[]} lost @returns {Record<string, number>} By atom. */
+function coefficientsOf(text, lost) {
+  const { atoms } = saeNow();
+  const most = state.about.limits.coefficient;
+  const set = text.split(",").filter(Boolean);
+  const fits = (/** @type {string} */ each) => /^\d{1,9}:[-+\d.e]+$/.test(each) && Number(each.split(":")[0]) < atoms && Math.abs(Number(each.split(":")[1])) <= most;
+  const strange = set.filter((each) => !fits(each));
+  if (strange.length) lost.push(`Atoms are not set as the address says (${strange.join(", ")}): it has a number from 0 to ${atoms - 1}, a colon, and a coefficient of at most ±${most}.`);
+  return Object.fromEntries(set.filter(fits).map((each) => [each.split(":")[0], Number(each.split(":")[1])]));
+}
+
+/** Add an atom to what is asked, from anywhere on the page: half of the largest coefficient there. @param {number} atom */
+export async function addAtom(atom) {
+  if (asked.sae !== state.sae) Object.assign(asked, { coefficients: {}, sae: state.sae });
+  try {
+    const { atoms, whole: { scale } } = isAnswered() ? answer : await askServer(["original"], 1);
+    const most = Math.max(0, ...atoms.map((/** @type {any} */ row) => Math.abs(row.found)));
+    const before = asked.coefficients[atom] ?? atoms.find((/** @type {any} */ row) => row.atom === atom)?.found ?? 0;
+    asked.coefficients[atom] = before + (most || scale) / 2;
+  } catch (error) {
+    complain(error);
+  }
+  answerIt();
+}
+
+/** Whether there is an answer to what is asked; coefficients may have been set since. */
+const isAnswered = () => answer?.terms === asked.terms && answer.sae === state.sae;
+
+/** @param {string[] | null} ways @param {number} count @param {AbortSignal} [signal] */
+const askServer = (ways, count, signal) =>
+  send("ask", { sae: state.sae, terms: asked.terms.map(({ said, preview, ...term }) => term), coefficients: asked.coefficients, ways, count }, "POST", signal);
 
 export const isAsking = () => asked.terms.length > 0;
 
 /** Ask for the latest; what was asked before and has not been answered is left. */
-async function ask() {
+async function answerIt() {
   if (!places.terms?.isConnected) return;
-  if (!sliding) address("replaceState", named().atom);
+  if (!sliding) rewrite();
   showTerms();
   if (running) {
     wanted = true;
     return;
   }
   running = new AbortController();
-  const { terms, coefficients, ways } = asked;
+  const { terms } = asked;
+  const { sae } = state;
   try {
-    const body = { sae: state.sae, terms: terms.map(({ said, preview, ...term }) => term), coefficients, ways, count: 24 };
-    const found = await send("ask", body, "POST", running.signal);
+    const now = await askServer(asked.ways, 24, running.signal);
     content();
     if (terms === asked.terms) {
-      answer = found;
-      for (const term of terms) if (term.pair !== undefined) term.said = found.captions[term.pair];
+      answer = { ...now, terms, sae };
+      for (const term of terms) if (term.pair !== undefined) term.said = now.captions[term.pair];
       showTerms();
       showAnswer();
     }
@@ -205,7 +250,7 @@ async function ask() {
   running = null;
   if (wanted) {
     wanted = false;
-    ask();
+    answerIt();
   }
 }
 
@@ -219,31 +264,26 @@ function showTerms() {
       el(
         "span",
         { class: `term side-${term.side ?? 1}` },
-        number ? "− " : "",
+        number ? (term.weight < 0 ? "− " : "+ ") : "",
         looks || "",
         looks && term.preview ? "" : el("q", { text: term.said }),
         el("button", {
-          type: "button", "aria-label": number ? `do not subtract ${term.said}` : "ask something else", text: "×",
-          onclick: () => {
-            if (number) {
-              begin(asked.terms.filter((each) => each !== term));
-            } else clear();
-          },
+          type: "button", "aria-label": number ? `without ${term.said}` : "ask something else", text: "×",
+          onclick: () => (number ? begin(asked.terms.filter((each) => each !== term), asked.coefficients) : clear()),
         }),
       ),
     );
   }
   places.terms.append(copyLink());
   if (asked.terms.some(({ image }) => image)) places.terms.append(el("span", { class: "quiet", text: "The link has no image of your own in it." }));
-  if (!state.about.trouble && asked.terms.length < 4) {
-    const less = el("input", { type: "text", placeholder: "subtract a text", "aria-label": "subtract a text", maxlength: 2000 });
+  if (!state.about.trouble && asked.terms.length < state.about.limits.terms) {
+    const less = el("input", { type: "text", placeholder: "subtract a text", "aria-label": "subtract a text" });
     places.terms.append(
       el("form", {
         class: "less",
         onsubmit: (/** @type {Event} */ event) => {
           event.preventDefault();
-          if (!less.value.trim()) return;
-          begin([...asked.terms, { text: less.value.trim(), weight: -1, said: less.value.trim() }]);
+          askText(less.value, asked.terms);
         },
       }, less, el("button", { type: "submit", text: "− subtract" })),
     );
@@ -253,7 +293,7 @@ function showTerms() {
 function clear() {
   asked.terms = [];
   asked.coefficients = {};
-  location.hash = askHash();
+  location.hash = hashNow("ask");
   places.terms.replaceChildren();
   places.answer.hidden = true;
   places.start.hidden = false;
@@ -321,7 +361,7 @@ function beginMadeOf() {
     sum: el("p", { class: "quiet" }),
     list: el("ol", { class: "contributions" }),
     all: el("button", { type: "button", id: "all-atoms", onclick: () => { asked.all = !asked.all; showMadeOf(); } }),
-    reset: el("button", { type: "button", id: "reset", text: "as it was", onclick: () => { asked.coefficients = {}; ask(); } }),
+    reset: el("button", { type: "button", id: "reset", text: "as it was", onclick: () => { asked.coefficients = {}; answerIt(); } }),
   });
   places.atoms.replaceChildren(
     el("h2", { id: "made-of", text: "What it is made of" }),
@@ -334,13 +374,13 @@ function beginMadeOf() {
       "div", { class: "row" },
       el("button", { type: "button", id: "off-unimodal", text: "switch off what is not bimodal", onclick: () => {
         for (const row of answer.atoms) if (row.class !== "bimodal") asked.coefficients[row.atom] = 0;
-        ask();
+        answerIt();
       } }),
       places.reset,
       el("form", { class: "less", onsubmit: (/** @type {Event} */ event) => {
         event.preventDefault();
         if (add.value === "") return;
-        addAtom(Number(add.value), Math.max(...answer.atoms.map((/** @type {any} */ row) => Math.abs(row.found))) / 2);
+        addAtom(Number(add.value));
         add.value = "";
       } }, add, el("button", { type: "submit", text: "+ add an atom" })),
     ),
@@ -354,8 +394,9 @@ function showMadeOf() {
   places.cut.hidden = !answer.cut.length;
   places.cut.textContent = answer.cut.map((/** @type {any} */ cut) => `The encoder reads ${whole(cut.read)} of ${whole(cut.of)} letters, to “… ${[...cut.text].slice(0, cut.read).join("").slice(-30)}”; the rest is not asked.`).join(" ");
   const some = asked.all ? atoms : atoms.slice(0, CUT);
-  places.sum.textContent = `${atoms.length} atoms rebuild ${percent(1 - whole_.error)} of it; ${percent(whole_.error)} is left over (cosine ${fixed(whole_.cosine)}). ` +
-    "A bar is the share of it that an atom explains, the slider its coefficient: switch one off or move it, and the neighbours follow.";
+  const rebuilt = whole_.error === null ? "Nothing is left: what is asked cancels out. Add an atom to look for that alone. "
+    : `${atoms.length} atoms rebuild ${percent(1 - whole_.error)} of it; ${percent(whole_.error)} is left over (cosine ${fixed(whole_.cosine)}). `;
+  places.sum.textContent = rebuilt + "A bar is the share of it that an atom explains, the slider its coefficient: switch one off or move it, and the neighbours follow.";
   places.list.replaceChildren(...some.map((/** @type {any} */ row) => contribution(row, most, largest)));
   places.all.hidden = atoms.length <= CUT;
   places.all.textContent = asked.all ? "show fewer" : `show all ${atoms.length}`;
@@ -378,7 +419,7 @@ function contribution(row, most, largest) {
       if (!on.checked) asked.coefficients[row.atom] = 0;
       else if (row.found === 0) asked.coefficients[row.atom] = most / 2;
       else delete asked.coefficients[row.atom];
-      ask();
+      answerIt();
     },
   });
   return el(
@@ -397,7 +438,7 @@ function contribution(row, most, largest) {
 let soon = 0;
 function askSoon() {
   cancelAnimationFrame(soon);
-  soon = requestAnimationFrame(ask);
+  soon = requestAnimationFrame(answerIt);
 }
 
 function showNear() {
@@ -412,7 +453,7 @@ function showNear() {
         el("input", { type: "checkbox", id: `way-${way.name}`, checked: chosen.includes(way.name), onchange: (/** @type {any} */ event) => {
           asked.ways = sae.ways.map((/** @type {any} */ each) => each.name).filter((/** @type {string} */ name) => (name === way.name ? event.target.checked : asked.ways?.includes(name)));
           if (!asked.ways.length) asked.ways = ["original"];
-          ask();
+          answerIt();
         } }),
         ` ${way.title}`),
     );
@@ -433,7 +474,7 @@ function showNear() {
 function wayColumn(way, found) {
   const column = el("article", { class: "way", "aria-label": way.title }, el("h3", { text: way.title }), el("p", { class: "definition quiet", text: way.definition, title: way.definition }));
   if (!found.neighbours.length) {
-    column.append(el("p", { class: "quiet", text: "Nothing is left of what was asked: no atom that this way keeps is in it." }));
+    column.append(el("p", { class: "quiet", text: `Nothing is left of what was asked${answer.whole.error === null ? "." : ": no atom that this way keeps is in it."}` }));
     return column;
   }
   const [images, texts] = found.mixed;

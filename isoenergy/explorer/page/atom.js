@@ -1,18 +1,21 @@
 /** One atom: what fires it over all of its range, in which modality, what it is bound to, and what people note. */
 
-import { addAtom, askHash, isAsking } from "./ask.js";
-import { agreement, brief, chip, complain, copyLink, el, fixed, hashOf, interval, nameOf, percent, rowsOf, shape, state, strip, thumbnail, whole } from "./parts.js";
+import { hashNow, hashOf } from "./address.js";
+import { addAtom, isAsking } from "./ask.js";
+import { agreement, brief, chip, complain, copyLink, el, fixed, interval, nameOf, percent, rowsOf, shape, state, strip, thumbnail, whole } from "./parts.js";
 import { query, send } from "./server.js";
 
 let turn = 0;
-/** @type {Map<string, string>} What is typed and not kept yet, by autoencoder and atom: a note is not lost as its dialog closes. */
+/** @type {Map<string, Draft>} What is typed and not kept yet, by autoencoder and atom. @typedef {{sae: string, atom: number, text: string}} Draft */
 const drafts = new Map();
+window.addEventListener("beforeunload", (event) => drafts.size && event.preventDefault());
 
 /** @param {HTMLDialogElement} dialog @param {string} sae @param {string} atom As the address has it. */
 export async function showAtom(dialog, sae, atom) {
   turn += 1;
   const mine = turn;
   try {
+    await keepDrafts();
     const found = await query(`atoms/${encodeURIComponent(atom)}`, { sae });
     if (mine !== turn) return;
     dialog.replaceChildren(page(found, dialog));
@@ -22,6 +25,12 @@ export async function showAtom(dialog, sae, atom) {
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   document.getElementById("atom-title")?.focus();
+}
+
+/** @param {HTMLDialogElement} dialog Also of an atom that is still on its way. */
+export function closeAtom(dialog) {
+  turn += 1;
+  if (dialog.open) dialog.close();
 }
 
 /** @param {HTMLDialogElement} dialog @param {string} title @param {...any} more */
@@ -35,7 +44,10 @@ function head(dialog, title, ...more) {
 /** @param {any} found @param {HTMLDialogElement} dialog */
 function page(found, dialog) {
   const { numbers, captions } = found;
-  const steer = isAsking() && el("button", { type: "button", text: "add to what is asked", onclick: () => { addAtom(numbers.atom, 0.3); location.hash = askHash(); } });
+  const steer = isAsking() && found.sae === state.sae && el("button", { type: "button", text: "add to what is asked", onclick: async () => {
+    await addAtom(numbers.atom);
+    location.hash = hashNow("ask");
+  } });
   return el("div", { class: "inside" },
     head(dialog, numbers.label || `Atom ${numbers.atom}`, numbers.label ? el("span", { class: "quiet", text: `atom ${numbers.atom} of ${found.sae}` }) : "", chip(numbers.class), copyLink(), steer),
     facts(numbers),
@@ -43,9 +55,9 @@ function page(found, dialog) {
     ...[0, 1].map((side) => examples(found, side)),
     el("h3", { text: "How strongly" }),
     histogram(found.histogram, dialog),
-    others("Partners across pairs", `atoms that the other half of its pairs fires. How strongly is the mean product of both coefficients, times the atoms' cosine: below 0, the two point away from each other`, found.partners, captions,
+    others("Partners across pairs", `atoms that the other half of its pairs fires. How strongly is the mean product of both coefficients, times the atoms' cosine: below 0, the two point away from each other`, found, "partners",
       (row) => `${rowsOf(row.side, 1)} fires this, ${rowsOf(1 - row.side, 1)} fires that; ${percent(row.weight / Math.abs(found.partners[0].weight))} of the strongest`),
-    others("Similar atoms", "those of the same dictionary whose directions are nearest; 1 would be the same, 0 is at right angles", found.similar, captions, (row) => `cosine ${fixed(row.cosine)}`),
+    others("Similar atoms", "those of the same dictionary whose directions are nearest; 1 would be the same, 0 is at right angles", found, "similar", (row) => `cosine ${fixed(row.cosine)}`),
   );
 }
 
@@ -66,31 +78,48 @@ function facts(numbers) {
 
 /** @param {any} found */
 function noteOf(found) {
-  const { sae, numbers } = found;
+  const { sae, numbers: { atom } } = found;
   if (!state.about.may_write) return found.note ? el("p", { class: "note", text: `✎ ${found.note}` }) : "";
   const said = el("span", { class: "quiet", role: "status" });
-  const draft = `${numbers.atom} ${sae}`;
-  const words = el("textarea", { id: "note", rows: 2, maxlength: 4000, placeholder: "What does it mean?", oninput: () => {
-    drafts.set(draft, words.value);
-    said.textContent = "not kept yet";
+  const name = `${atom} ${sae}`;
+  const words = el("textarea", { id: "note", rows: 2, placeholder: "What does it mean?", oninput: () => {
+    drafts.set(name, { sae, atom, text: words.value });
+    said.textContent = notKept(words.value);
   } });
-  words.value = drafts.get(draft) ?? found.note;
-  if (words.value !== found.note) said.textContent = "not kept yet";
+  words.value = drafts.get(name)?.text ?? found.note;
+  if (drafts.has(name)) said.textContent = notKept(words.value);
   const keep = async () => {
-    const text = words.value;
-    try {
-      await send(`atoms/${numbers.atom}/note?sae=${encodeURIComponent(sae)}`, { text }, "PUT");
-      if (words.value !== text) return;
-      drafts.delete(draft);
-      said.textContent = "kept in notes.json";
-    } catch (error) {
-      said.textContent = error instanceof Error ? error.message : "it could not be kept";
-    }
+    const trouble = await keepDrafts();
+    said.textContent = drafts.has(name) ? trouble || notKept(words.value) : "kept in notes.json";
   };
+  words.addEventListener("blur", () => drafts.has(name) && keep());
   return el("form", { class: "noting", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); keep(); } },
     el("label", { for: "note", text: "Note" }), words,
     el("div", { class: "row" }, el("button", { type: "submit", text: "keep the note" }),
       el("button", { type: "button", text: "export all notes", onclick: exportNotes }), said));
+}
+
+/** @param {string} text @returns {string} What is said of a note while it is typed. */
+function notKept(text) {
+  const [letters, most] = [[...text.trim()].length, state.about.limits.note];
+  return letters > most ? `${whole(letters)} of at most ${whole(most)} letters: too long to be kept` : "not kept yet";
+}
+
+let keeping = Promise.resolve("");
+/** Keep what is typed, however its box is left. @returns {Promise<string>} Why some of it could not be kept; empty if all is. */
+export const keepDrafts = () => (keeping = keeping.then(sendDrafts));
+
+async function sendDrafts() {
+  let trouble = "";
+  for (const [name, draft] of drafts) {
+    try {
+      await send(`atoms/${draft.atom}/note?sae=${encodeURIComponent(draft.sae)}`, { text: draft.text }, "PUT");
+      if (drafts.get(name) === draft) drafts.delete(name);
+    } catch (error) {
+      trouble = error instanceof Error ? error.message : "it could not be kept";
+    }
+  }
+  return trouble;
 }
 
 async function exportNotes() {
@@ -148,13 +177,14 @@ function histogram({ edges, counts }, dialog) {
     "across: coefficient; up and down: how many, logarithmic"));
 }
 
-/** @param {string} title @param {string} why @param {any[]} rows @param {Record<string, string>} captions @param {(row: any) => string} said */
-function others(title, why, rows, captions, said) {
+/** @param {string} title @param {string} why @param {any} found @param {"partners" | "similar"} kind @param {(row: any) => string} said */
+function others(title, why, found, kind, said) {
+  const rows = found[kind];
   const list = el("ul", { class: "others" });
   for (const row of rows) {
     list.append(el("li", { class: row.class },
-      strip(row.top, captions),
-      el("span", {}, el("a", { href: hashOf(state.sae, row.atom), text: nameOf(row) }), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : "",
+      strip(row.top, found.captions),
+      el("span", {}, el("a", { href: hashOf(found.sae, row.atom), text: nameOf(row) }), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : "",
         el("br"), el("span", { class: "quiet", text: said(row) }))));
   }
   return el("section", {}, el("h3", { text: title }), el("p", { class: "quiet", text: rows.length ? `${why}.`.replace(/^./, (letter) => letter.toUpperCase()) : "None." }), list);

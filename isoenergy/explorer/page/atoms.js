@@ -1,6 +1,7 @@
 /** All atoms: searched, filtered and sorted by the server, which sends those that are near; the page holds no others. */
 
-import { agreement, around, brief, chip, className, complain, el, fixed, hashOf, interval, marked, nameOf, state, strip, whole } from "./parts.js";
+import { choices, hashOf, rewrite } from "./address.js";
+import { agreement, around, brief, chip, className, complain, el, fixed, interval, marked, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const A_PAGE = 60;
@@ -8,11 +9,14 @@ const CARD_WIDTH = 296;
 const CARD_HEIGHT = 182;
 const GAP = 12;
 
-/** What is chosen; it stays while other views are shown. */
-const chosen = { query: "", class: "", shared: false, noted: false, sort: "agreement", falling: true };
+const { now: chosen, written, take } = choices(
+  { query: "", class: "", shared: "", noted: "", sort: "agreement", rising: "" },
+  { class: ["", "bimodal", "image_only", "text_only"], sort: ["agreement", "energy", "modality_score", "frequency", "atom"] },
+);
+export const atoms = { show, written, take };
 
 /** @param {HTMLElement} view */
-export function showAtoms(view) {
+function show(view) {
   const count = el("p", { class: "quiet", id: "atom-count", role: "status", "aria-live": "polite" });
   const list = el("ul", { class: "cards", "aria-label": "atoms" });
   const field = (/** @type {string} */ text, /** @type {HTMLElement} */ control) => el("label", { text }, control);
@@ -20,24 +24,24 @@ export function showAtoms(view) {
     el("select", { id: `atoms-${name}`, title, onchange: (/** @type {any} */ event) => { chosen[name] = event.target.value; renew(); } },
       ...options.map(([value, text]) => el("option", { value, text, selected: chosen[name] === value })));
   const box = (/** @type {"shared" | "noted"} */ name, /** @type {string} */ text, /** @type {string} */ title) =>
-    el("label", { class: "box", title }, el("input", { type: "checkbox", id: `atoms-${name}`, checked: chosen[name], onchange: (/** @type {any} */ event) => { chosen[name] = event.target.checked; renew(); } }), ` ${text}`);
+    el("label", { class: "box", title }, el("input", { type: "checkbox", id: `atoms-${name}`, checked: chosen[name] === "1", onchange: (/** @type {any} */ event) => { chosen[name] = event.target.checked ? "1" : ""; renew(); } }), ` ${text}`);
   const sortHelp = `agreement: ${agreement()}; by the lower end of its interval`;
   let timer = 0;
   view.append(
     el("h2", { class: "hidden", text: "Atoms" }),
     el("form", { class: "choosing", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); openFirst(); } },
       el("label", { class: "grow", text: "Words of captions, or a number" },
-        el("input", { type: "search", id: "atoms-query", value: chosen.query, autocomplete: "off", maxlength: 200, spellcheck: "false",
+        el("input", { type: "search", id: "atoms-query", value: chosen.query, autocomplete: "off", spellcheck: "false",
           oninput: (/** @type {any} */ event) => { chosen.query = event.target.value; clearTimeout(timer); timer = setTimeout(renew, 60); },
           onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "ArrowDown") { event.preventDefault(); focusOn(0); } } })),
       field("Class", select("class", [["", "all"], ["bimodal", "bimodal"], ["image_only", className("image_only")], ["text_only", className("text_only")]])),
       field("Sort by", select("sort", [["agreement", "agreement"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]],
         sortHelp)),
-      el("button", { type: "button", id: "atoms-falling", "aria-pressed": String(chosen.falling), "aria-label": "largest first", text: chosen.falling ? "↓" : "↑",
+      el("button", { type: "button", id: "atoms-falling", "aria-pressed": String(!chosen.rising), "aria-label": "largest first", text: chosen.rising ? "↑" : "↓",
         onclick: (/** @type {any} */ event) => {
-          chosen.falling = !chosen.falling;
-          event.target.textContent = chosen.falling ? "↓" : "↑";
-          event.target.setAttribute("aria-pressed", String(chosen.falling));
+          chosen.rising = chosen.rising ? "" : "1";
+          event.target.textContent = chosen.rising ? "↑" : "↓";
+          event.target.setAttribute("aria-pressed", String(!chosen.rising));
           renew();
         } }),
       box("shared", "shared in meaning", "only bimodal atoms that images and captions of the same pairs fire together, beyond chance"),
@@ -58,6 +62,7 @@ export function showAtoms(view) {
 
   async function renew() {
     turn += 1;
+    rewrite();
     for (const [id, help] of [["atoms-sort", sortHelp], ["atoms-falling", ""]]) {
       const control = /** @type {HTMLSelectElement | HTMLButtonElement} */ (document.getElementById(id));
       control.disabled = chosen.query.trim() !== "";
@@ -77,8 +82,8 @@ export function showAtoms(view) {
     const mine = turn;
     try {
       const found = await query("atoms", {
-        sae: state.sae, query: chosen.query, class: chosen.class, shared: Number(chosen.shared), noted: Number(chosen.noted),
-        sort: chosen.sort, falling: Number(chosen.falling), first: page * A_PAGE, count: A_PAGE,
+        sae: state.sae, query: chosen.query, class: chosen.class, shared: chosen.shared, noted: chosen.noted,
+        sort: chosen.sort, falling: chosen.rising ? 0 : 1, first: page * A_PAGE, count: A_PAGE,
       });
       if (mine !== turn || !list.isConnected) return;
       total = found.count;

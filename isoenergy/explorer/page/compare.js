@@ -1,31 +1,34 @@
 /** Two dictionaries side by side: atoms matched one to one, and what one splits and the other joins. */
 
-import { className, complain, el, fixed, hashOf, nameOf, state, whole } from "./parts.js";
+import { choices, goOn, hashOf, rewrite } from "./address.js";
+import { className, complain, el, fixed, nameOf, state, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const AT_ONCE = 60;
-let other = "";
-let alikeFirst = true;
+const { now: chosen, written, take } = choices({ beside: "", order: "alike" }, { order: ["alike", "unlike"] });
+export const compare = { show, written, take };
 
 /** @param {HTMLElement} view */
-export function showCompare(view) {
-  const others = state.about.saes.map((/** @type {any} */ sae) => sae.name).filter((/** @type {string} */ name) => name !== state.sae);
+function show(view) {
+  const served = state.about.saes.map((/** @type {any} */ sae) => sae.name);
+  const others = served.filter((/** @type {string} */ name) => name !== state.sae);
   view.append(el("h2", { text: `${state.sae}, beside another` }));
   if (!others.length) {
     view.append(el("p", { text: "There is one autoencoder here. Start with several to compare them: isoenergy explore SAE SAE --store STORE" }));
     return;
   }
-  if (!others.includes(other)) other = others[0];
+  if (chosen.beside && !served.includes(chosen.beside)) complain(`There is no autoencoder ${chosen.beside} here; there are ${served.join(", ")}.`);
+  if (!others.includes(chosen.beside)) chosen.beside = others[0];
   const body = el("div", { class: "compared" });
-  const select = el("select", { id: "compare-with", onchange: () => { other = select.value; load(); } }, ...others.map((/** @type {string} */ name) => el("option", { value: name, text: name, selected: name === other })));
+  const select = el("select", { id: "compare-with", onchange: () => { chosen.beside = select.value; goOn(); load(); } }, ...others.map((/** @type {string} */ name) => el("option", { value: name, text: name, selected: name === chosen.beside })));
   view.append(el("div", { class: "choosing" }, el("label", { text: "Beside" }, select)), body);
 
   async function load() {
     body.replaceChildren(el("p", { class: "quiet", role: "status", text: "Matching atoms …" }));
     try {
-      const found = await query("compare", { first: state.sae, second: other });
-      if (found.second !== other || !body.isConnected) return;
-      show(found);
+      const found = await query("compare", { first: state.sae, second: chosen.beside });
+      if (found.second !== chosen.beside || !body.isConnected) return;
+      tell(found);
     } catch (error) {
       body.replaceChildren();
       complain(error);
@@ -33,7 +36,7 @@ export function showCompare(view) {
   }
 
   /** @param {any} found */
-  function show(found) {
+  function tell(found) {
     const cut = found.left_out.some((/** @type {number} */ n) => n > 0) && found.atoms.some((/** @type {number} */ n) => n >= 4096);
     body.replaceChildren(
       el("p", { id: "compare-summary", text: `${whole(found.same)} of ${whole(found.atoms[0])} atoms of ${found.first} are in ${found.second} too (cosine 0.7 and more, matched one to one among all live atoms); ` +
@@ -43,7 +46,11 @@ export function showCompare(view) {
       el("h3", { text: `What ${found.second} joins` }),
       groups(found.joins, found.second, found.first, `An atom of ${found.second}, and those of ${found.first} that are nearest to it`),
       el("div", { class: "row" }, el("h3", { text: "Matched atoms" }),
-        el("button", { type: "button", id: "compare-order", text: alikeFirst ? "least alike first" : "most alike first", onclick: () => { alikeFirst = !alikeFirst; show(found); } })),
+        el("button", { type: "button", id: "compare-order", text: chosen.order === "alike" ? "least alike first" : "most alike first", onclick: () => {
+          chosen.order = chosen.order === "alike" ? "unlike" : "alike";
+          rewrite();
+          tell(found);
+        } })),
       matched(found),
     );
   }
@@ -66,7 +73,7 @@ function matched(found) {
   const rows = el("tbody");
   const table = el("table", { class: "matched" },
     el("thead", {}, el("tr", {}, el("th", { scope: "col", text: found.first }), el("th", { scope: "col", text: found.second }), el("th", { scope: "col", class: "number", text: "cosine" }))), rows);
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "matched atoms" }, table, more(rows, alikeFirst ? found.pairs : [...found.pairs].reverse(), AT_ONCE, (pair) =>
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "matched atoms" }, table, more(rows, chosen.order === "alike" ? found.pairs : [...found.pairs].reverse(), AT_ONCE, (pair) =>
     el("tr", {}, el("td", {}, link(found.first, pair.first)), el("td", {}, link(found.second, pair.second)), el("td", { class: "number", text: fixed(pair.cosine) }))));
 }
 

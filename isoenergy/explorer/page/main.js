@@ -1,15 +1,15 @@
-/** The page: what is shown follows from the hash, `#VIEW`, `#VIEW/SAE/ATOM` or `#ask/SAE?QUESTION`, so that links and "back" work. */
+/** The page: what is shown follows from the address. */
 
-import { address, askHash, showAsk, takeQuestion } from "./ask.js";
-import { showAtom } from "./atom.js";
-import { showAtoms } from "./atoms.js";
-import { showCompare } from "./compare.js";
-import { showMap } from "./map.js";
-import { complain, content, el, named, rowsOf, saeNow, state, whole } from "./parts.js";
+import { goOn, named, rewrite, views } from "./address.js";
+import { ask } from "./ask.js";
+import { closeAtom, keepDrafts, showAtom } from "./atom.js";
+import { atoms } from "./atoms.js";
+import { compare } from "./compare.js";
+import { map } from "./map.js";
+import { complain, content, el, rowsOf, saeNow, state, whole } from "./parts.js";
 import { call } from "./server.js";
 
-/** @type {Record<string, (view: HTMLElement) => void>} */
-const VIEWS = { ask: showAsk, atoms: showAtoms, map: showMap, compare: showCompare };
+Object.assign(views, { ask, atoms, map, compare });
 
 const view = /** @type {HTMLElement} */ (document.getElementById("view"));
 const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("atom"));
@@ -17,28 +17,27 @@ const chosen = /** @type {HTMLSelectElement} */ (document.getElementById("sae"))
 let shown = "";
 
 function follow() {
-  const { view: name, sae, atom, question } = named();
-  const next = name in VIEWS ? name : "ask";
+  const { view: name, sae, atom, of, chosen: text } = named();
   content();
   const served = state.about.saes.map((/** @type {any} */ each) => each.name);
-  const missing = Boolean(sae) && !served.includes(sae);
-  const why = missing ? `There is no autoencoder ${sae} here; there are ${served.join(", ")}.` : "";
+  const missing = [sae, of].find((each) => each && !served.includes(each));
+  const why = missing ? `There is no autoencoder ${missing} here; there are ${served.join(", ")}.` : "";
   if (why) complain(why);
   else if (sae && sae !== state.sae) choose(sae);
-  const another = next === "ask" && (question !== undefined || !atom) && takeQuestion(question ?? "", why);
-  if (another || shown !== `${next} ${state.sae}`) {
-    shown = `${next} ${state.sae}`;
+  const another = (text || !atom) && views[name].take(text, why);
+  if (another || shown !== `${name} ${state.sae}`) {
+    shown = `${name} ${state.sae}`;
     for (const link of document.querySelectorAll("#views a")) {
-      if (link.getAttribute("data-view") === next) link.setAttribute("aria-current", "page");
+      if (link.getAttribute("data-view") === name) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    document.title = `${next} – isoenergy explorer`;
+    document.title = `${name} – isoenergy explorer`;
     view.replaceChildren();
-    VIEWS[next](view);
+    views[name].show(view);
   }
-  if (next === "ask") address("replaceState", missing ? "" : atom);
-  if (atom && !missing) showAtom(dialog, state.sae, atom);
-  else if (dialog.open) dialog.close();
+  rewrite(why ? {} : { atom, of });
+  if (atom && !why) showAtom(dialog, of || state.sae, atom);
+  else closeAtom(dialog);
 }
 
 /** @param {string} name */
@@ -75,18 +74,16 @@ async function start() {
   choose((aligned ?? state.about.saes[0]).name);
   chosen.addEventListener("change", () => {
     choose(chosen.value);
-    location.hash = shown.startsWith("ask ") ? askHash() : `#${named().view}`;
+    goOn();
     follow();
   });
-  dialog.addEventListener("close", () => {
-    const { view: name, atom } = named();
-    if (atom === undefined) return;
-    if (name === "ask") address("pushState");
-    else history.pushState(null, "", `#${name}`);
+  dialog.addEventListener("close", async () => {
+    if (named().atom) goOn();
+    const trouble = await keepDrafts();
+    if (trouble) complain(trouble);
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  window.addEventListener("hashchange", follow);
-  window.addEventListener("popstate", follow);
+  window.addEventListener("hashchange", follow); // addresses differ in their hashes alone, so "back" is one too
   follow();
 }
 

@@ -1,26 +1,31 @@
 /** The map of the dictionary, as the server knows it. */
 
+import { choices, hashOf, rewrite } from "./address.js";
 import { atomMap } from "./atom_map.js";
-import { complain, el, className, hashOf, nameOf, state, strip, whole } from "./parts.js";
+import { complain, el, className, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const CLASSES = ["bimodal", "image_only", "text_only"];
-const shownBy = { by: "umap", hidden: new Set() };
+const { now: chosen, written, take } = choices({ by: "umap", hidden: "" }, { by: ["umap", "pca"] });
+export const map = { show, written, take };
 
 /** @param {HTMLElement} view */
-export function showMap(view) {
+function show(view) {
+  const hidden = new Set(chosen.hidden.split(","));
   const canvas = el("canvas", { class: "map", tabindex: 0, role: "application", "aria-roledescription": "map of atoms", "aria-label": "map of atoms: arrow keys go to the next atom that way, Enter opens it" });
   const tip = el("div", { class: "tip", role: "status", "aria-live": "polite", hidden: true });
   const said = el("p", { class: "quiet", role: "status" });
-  const by = el("select", { id: "map-by", onchange: () => { shownBy.by = by.value; load(); } },
-    ...[["umap", "neighbourhood (UMAP)"], ["pca", "principal axes"]].map(([value, text]) => el("option", { value, text, selected: shownBy.by === value })));
+  const by = el("select", { id: "map-by", onchange: () => { chosen.by = by.value; rewrite(); load(); } },
+    ...[["umap", "neighbourhood (UMAP)"], ["pca", "principal axes"]].map(([value, text]) => el("option", { value, text, selected: chosen.by === value })));
   view.append(
     el("h2", { class: "hidden", text: "Map" }),
     el("div", { class: "choosing" }, el("label", { text: "Placed by" }, by),
-      ...CLASSES.map((kind) => el("label", { class: "box" }, el("input", { type: "checkbox", id: `map-${kind}`, checked: !shownBy.hidden.has(kind), onchange: (/** @type {any} */ event) => {
-        if (event.target.checked) shownBy.hidden.delete(kind);
-        else shownBy.hidden.add(kind);
-        map.draw();
+      ...CLASSES.map((kind) => el("label", { class: "box" }, el("input", { type: "checkbox", id: `map-${kind}`, checked: !hidden.has(kind), onchange: (/** @type {any} */ event) => {
+        if (event.target.checked) hidden.delete(kind);
+        else hidden.add(kind);
+        chosen.hidden = CLASSES.filter((each) => hidden.has(each)).join(",");
+        rewrite();
+        drawn.draw();
       } }), " ", el("span", { class: `key ${kind}`, text: className(kind) })))),
     el("p", { class: "quiet", text: "A dot is an atom, its area the energy; near ones point the same way. Point at or tap one to see what fires it, and by lines what it is bound to in pairs; click it to open it." }),
     said,
@@ -31,7 +36,7 @@ export function showMap(view) {
   let found = null;
   /** @type {Map<number, number>} */
   let placeOf = new Map();
-  const map = atomMap(canvas, tip, shownBy.hidden, tell, (place) => (location.hash = hashOf(state.sae, found.atoms[place])));
+  const drawn = atomMap(canvas, tip, hidden, tell, (place) => (location.hash = hashOf(state.sae, found.atoms[place])));
 
   async function load() {
     const mine = by.value;
@@ -60,7 +65,7 @@ export function showMap(view) {
   function place(now) {
     found = now;
     placeOf = new Map(found.atoms.map((/** @type {number} */ atom, /** @type {number} */ number) => [atom, number]));
-    map.show(found);
+    drawn.show(found);
   }
 
   /** @param {number} place */

@@ -63,25 +63,6 @@ export function className(kind) {
 /** @param {{atom: number, label: string}} row */
 export const nameOf = (row) => row.label || `atom ${row.atom}`;
 
-/** @returns {{view: string, sae?: string, atom?: string, question?: string}} What the address names. */
-export function named() {
-  const [path, question] = location.hash.slice(1).split("?");
-  const [view, sae, atom] = path.split("/").map(decoded);
-  return { view: view || "ask", sae, atom, question };
-}
-
-/** @param {string} text */
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
-
-/** @param {string} sae @param {number} atom */
-export const hashOf = (sae, atom) => `#${named().view}/${encodeURIComponent(sae)}/${atom}`;
-
 /** A button that copies the address. */
 export function copyLink() {
   const copy = el("button", { type: "button", text: "copy link", onclick: async () => {
