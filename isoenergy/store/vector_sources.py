@@ -56,8 +56,8 @@ def holds_vectors(uri: str) -> bool:
     files = place.named + place.found
     tars = ending(files, (tar_columns.SUFFIX,))
     kinds = (tar_columns.holds_arrays(FilePlace(place.filesystem, place.root, tar)) for tar in tars)
-    there = ending(files, (*_READ, lance_columns.SUFFIX)) or next((kind for kind in kinds if kind is not None), False)
-    return bool(there) and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
+    there = bool(ending(files, (*_READ, lance_columns.SUFFIX))) or next((it for it in kinds if it is not None), False)
+    return there and not any(file.rpartition("/")[2] == "manifest.json" for file in files)
 
 
 def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captions: str = "") -> VectorFiles:

@@ -9,7 +9,6 @@ from pathlib import Path
 from workflows.steps.step import PlannedStep, Step, grouped
 from workflows.steps.step_storage import records, storage_at
 
-
 _WIDTH = 120
 _WAITS_FOR, _SECONDS = 2, 3
 _LEAST_ROOM = 20
