@@ -11,10 +11,11 @@ from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.places import Place, ending, place_of, require_utf8
+from isoenergy.pairs.reach import unreachable
 from isoenergy.storage.files import without_secrets
 
 _COUNTED = re.compile(r"(.*?)(\d{1,9})([-_.]of[-_.])(\d{1,9})(-[0-9a-f]+)?(\.[^/]*)?", re.DOTALL)
-_STATE, _SPLITS = "state.json", "dataset_dict.json"
+_STATE, _SPLITS, _OF_DATASETS = "state.json", "dataset_dict.json", ".arrow"
 _MOST_JSON = 2**26
 _SHOWN = 3
 
@@ -43,24 +44,25 @@ def expected_files(uri: str, place: Place, files: Sequence[str]) -> list[str]:
     for a dataset whose rows an index chooses.
     """
     chosen = {*place.named, *place.matched}
-    by_folder: dict[str, set[str]] = {}
-    for file in files:
+    there = {*place.found}
+    arrow: dict[str, set[str]] = {}
+    for file in ending(files, (_OF_DATASETS,)):
         if file not in chosen:
-            by_folder.setdefault(posixpath.dirname(file), set()).add(file)
+            arrow.setdefault(posixpath.dirname(file), set()).add(file)
     lacking: list[str] = []
     unread: set[str] = set()
     for file in place.found:
         folder, name = posixpath.split(file)
-        if name == _SPLITS:
+        if name == _SPLITS and arrow:
             lacking += _without_files(folder, _content(place, file), place.found)
-        elif name == _STATE and folder in by_folder:
+        elif name == _STATE and folder in arrow:
             content = _content(place, file)
             _require_no_index(uri, folder, content)
             if listed := {posixpath.join(folder, each) for each in _names(content, "_data_files")}:
-                lacking += sorted(listed.difference(place.found))
-                unread |= by_folder[folder] - listed
+                lacking += sorted(listed - there)
+                unread |= arrow[folder] - listed
     read = [file for file in files if file not in unread]
-    lacking += _uncounted({*read} - chosen, {*files, *place.found})
+    lacking += _uncounted({*read} - chosen, {*files} | there)
     if lacking:
         names = list(dict.fromkeys(lacking))
         others = " and others" * (len(names) > _SHOWN)
@@ -94,8 +96,13 @@ def _uncounted(files: Iterable[str], there: Iterable[str]) -> list[str]:
 
 def _content(place: Place, file: str) -> Mapping[str, Any]:
     """Return what a dataset's JSON says; nothing, of a file of that name that is none."""
+    path = f"{place.root}/{file}"
     try:
-        content = json.loads(place.filesystem.cat_file(f"{place.root}/{file}", start=0, end=_MOST_JSON))
+        data = place.filesystem.cat_file(path, start=0, end=_MOST_JSON)
+    except Exception as error:  # each filesystem has exceptions of its own
+        raise unreachable(path, error) from error
+    try:
+        content = json.loads(data)
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

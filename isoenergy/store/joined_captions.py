@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from isoenergy.counts import counted
+from isoenergy.pairs.formats.row_groups import bytes_of
 from isoenergy.store.column_files import ColumnFile, JoinedColumns, joined_part, keys_of, whole_columns
 
 _FILES_AT_ONCE = 32
@@ -49,8 +50,8 @@ class JoinedCaptions:
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             wanted = pa.chunked_array(list(pool.map(_wanted, joined)), pa.binary())
         own = keys_of(table, key)
-        texts = whole_columns(table, [caption])[caption].combine_chunks().cast(pa.binary())
-        with_text = own.filter(pc.greater(pc.binary_length(texts).fill_null(0), 0))
+        texts = bytes_of(whole_columns(table, [caption])[caption])
+        with_text = own.filter(pa.array([bool(text) for text in texts], pa.bool_()))
         placed = _are_in(own, wanted)
         first = int(np.argmin(placed)) if len(placed) and not placed.all() else -1
         return cls(

@@ -63,6 +63,9 @@ def test_a_saved_dataset_is_what_it_lists(tmp_path: Path) -> None:
     write_dataset(folder, 1)
     assert open_vectors(str(folder)).rows == {"data-00000-of-00001.arrow": 2}
     assert open_source(SourceConfig(str(folder)), no_fetch).files == ["data-00000-of-00001.arrow"]
+    pq.write_table(pa.table({"image": [b"\xff\xd8\xff"], "caption": ["c"]}), folder / "x.parquet")
+    assert source_files(str(folder), (".parquet",))[2] == ["x.parquet"]
+    (folder / "x.parquet").unlink()
     (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     write_dataset(folder / "train", 1)
     with pytest.raises(InputError, match="saved lacks test, which"):

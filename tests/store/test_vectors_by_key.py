@@ -190,8 +190,9 @@ def test_rows_and_captions_without_a_fellow_are_counted(
 def test_captions_of_several_files_are_counted_once(tmp_path: Path) -> None:
     parquet(tmp_path / "v/a.parquet", [0, 1], image=fixed(vectors(2, 0)), text=fixed(vectors(2, 1)))
     parquet(tmp_path / "v/b.parquet", [2, 3], image=fixed(vectors(2, 2)), text=fixed(vectors(2, 3)))
-    (tmp_path / "c.csv").write_text("key,caption\nk0,a\nk3,b\nk9,c\n")
-    files = open_vectors(str(tmp_path / "v"), (), "", str(tmp_path / "c.csv"))
+    table = pa.table({"key": ["k0", "k3", "k9"], "caption": pa.array(["a", "b", "c"]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "c.parquet")
+    files = open_vectors(str(tmp_path / "v"), (), "", str(tmp_path / "c.parquet"))
     found = files.joined_captions()
     assert found is not None
     assert (found.rows, found.captioned, found.table_rows, found.placed) == (4, 2, 3, 2)
