@@ -68,7 +68,7 @@ def expected_files(uri: str, place: Place, files: Sequence[str]) -> list[str]:
         others = " and others" * (len(names) > _SHOWN)
         raise InputError(
             f"{without_secrets(uri)} lacks {', '.join(names[:_SHOWN])}{others}, which belong to what is there; add "
-            f"them, or give the files to do with by name or by a glob, as FOLDER/*{posixpath.splitext(names[0])[1]}"
+            f"them, or take what there is, by names or a glob as FOLDER/*{posixpath.splitext(names[0])[1]}"
         )
     return read
 

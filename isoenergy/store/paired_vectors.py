@@ -301,14 +301,16 @@ class VectorFiles:
     def _lent(self, name: str) -> str:
         """What of a modality lies in the files, for people."""
         sizes: Counter[str] = Counter()
-        for file in filter(self.rows.get, self.files):
+        for file, rows in self.rows.items():
+            if not rows:
+                continue
             place = self._place(file, name)
             assert isinstance(place, ColumnPlace)  # it is a view
             number = self._part(file, name).schema.field(name).type.value_type
             kind, row_bytes = str(np.dtype(number.to_pandas_dtype())), self.columns.widths[name] * number.bit_width // 8
             if place.array is not None:  # bfloat16 is in no schema
                 kind, row_bytes = place.array.number, place.array.row_bytes
-            sizes[kind] += self.rows[file] * row_bytes
+            sizes[kind] += rows * row_bytes
         return f"{name} ({' and '.join(f'{size:,} bytes of {kind}' for kind, size in sizes.items())})"
 
     def _part(self, file: str, column: str) -> ColumnFile:
