@@ -29,23 +29,18 @@ from isoenergy.pairs.formats.row_groups import SPOILT, bytes_of
 from isoenergy.pairs.formats.schemas import ROLES, common_schema
 from isoenergy.pairs.places import absolute_source
 from isoenergy.pairs.source import PairUnit, cut
-from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.storage.files import file_digest, without_secrets
 from isoenergy.store.column_files import ArrayColumns, ColumnFile, Ranges, joined_part
 from isoenergy.store.joined_captions import JoinedCaptions
 from isoenergy.store.lance_columns import LanceColumns
 from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
-from isoenergy.store.schema import OWN_COLUMNS
+from isoenergy.store.modality_columns import LEAST_WIDTH, ROWS_LOOKED_AT, Width, chosen_columns, is_vector
 from isoenergy.store.vector_rows import LookedAt, VectorColumns
 
 ROWS_A_UNIT = 8192
-LEAST_WIDTH = 16
-"""Of a column that is taken for a modality without being named: a box or a date has fewer numbers."""
 RENAMED = "source_"
 """Before the name of a column that a modality has too."""
-_ROWS_LOOKED_AT = 1000
-_SHARE_OF_ONE_LENGTH = 0.9
 _APART = "import them apart"
 
 
@@ -105,7 +100,7 @@ class VectorFiles:
         for part in (part for together in self.parts.values() for part in together):
             schemas.setdefault(part.schema, part.at.file)
         schema = common_schema(schemas, _APART)
-        widths, self.left = self._chosen(schema, modalities)
+        widths, self.left = chosen_columns(without_secrets(self.uri), schema, modalities, self._width)
         self.left |= {name: why for together in self.parts.values() for part in together for name, why in _left(part)}
         others = {field.name: field.type for field in schema if field.name not in widths}
         own_key = self._key(others, key)
@@ -354,53 +349,12 @@ class VectorFiles:
             )
         return asked
 
-    def _chosen(self, schema: pa.Schema, asked: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
-        """Return the width of each modality, and why other columns of vectors are none."""
-        kinds = {field.name: field.type for field in schema if is_vector(field.type)}
-        uri, there = without_secrets(self.uri), ", ".join(kinds) or "none"
-        if twice := [name for name in asked if asked.count(name) > 1]:
-            raise InputError(f"--modalities names {twice[0]} more than once, in {','.join(asked)}; name each once")
-        if missing := [name for name in asked if name not in kinds]:
-            raise InputError(
-                f"{uri} has no column of vectors {missing[0]!r}; those it has are {there} among "
-                f"{', '.join(schema.names)}"
-            )
-        widths, left = {}, {}
-        for name in asked or kinds:
-            width, share = self._width(kinds[name], name)
-            if asked and not width:
-                raise InputError(f"{uri} has no {name} vector in its first {_ROWS_LOOKED_AT} rows; mend the files")
-            if not asked and share < _SHARE_OF_ONE_LENGTH:
-                none = f"none of its first {_ROWS_LOOKED_AT} rows has one"
-                left[name] = "its lists have no one length" if width else none
-            elif not asked and width < LEAST_WIDTH:
-                left[name] = f"{width} numbers a row, and fewer than {LEAST_WIDTH} may be no embedding"
-            else:
-                widths[name] = width
-        left |= {name: "--modalities does not name it" for name in kinds if asked and name not in widths}
-        doubtful = len(widths) == 1 and left and not asked
-        if not widths or doubtful or len(widths) < len(asked):
-            why = "".join(f"; {name} is left out: {reason}; --modalities takes it" for name, reason in left.items())
-            raise InputError(
-                f"{uri} has the columns {', '.join(schema.names)}, of vectors: {there}{why if not asked else ''}; "
-                f"vectors are columns of lists of float16, float32 or float64, a column a modality, of one alone by "
-                f"--modalities; images and texts are embedded first, by `isoenergy embed`"
-            )
-        for name in widths:
-            if name in OWN_COLUMNS or not MODALITY_NAME.fullmatch(name):
-                raise InputError(
-                    f"{uri}: a modality cannot be called {name!r}; rename the column: letters, digits, _ and -, none "
-                    f"of {', '.join(OWN_COLUMNS)}"
-                )
-        return widths, left
-
-    def _width(self, kind: pa.DataType, name: str) -> tuple[int, float]:
-        """The usual length of a column's lists, and the share of the first rows that have it."""
+    def _width(self, kind: pa.DataType, name: str) -> Width:
         if pa.types.is_fixed_size_list(kind):
             return kind.list_size, 1.0
         parts = [part for together in self.parts.values() for part in together if name in part.schema.names]
         part = next((part for part in parts if part.rows), parts[0])
-        (first,) = self._tables(part, [(0, min(part.rows, _ROWS_LOOKED_AT))], [name])
+        (first,) = self._tables(part, [(0, min(part.rows, ROWS_LOOKED_AT))], [name])
         lengths = pc.list_value_length(first[name]).drop_null().to_numpy(zero_copy_only=False)
         lengths = lengths[lengths > 0]
         if not len(lengths):
@@ -436,8 +390,3 @@ def _has_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return True
     return any(_has_bytes(kind.field(number).type) for number in range(kind.num_fields))
-
-
-def is_vector(kind: pa.DataType) -> bool:
-    """Return whether a column of this type has a list of floats a row."""
-    return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))

@@ -31,7 +31,8 @@ from isoenergy.store.column_files import (
     RenamedColumns,
     TextColumns,
 )
-from isoenergy.store.paired_vectors import LEAST_WIDTH, RENAMED, VectorFiles, is_vector
+from isoenergy.store.modality_columns import LEAST_WIDTH, is_vector
+from isoenergy.store.paired_vectors import RENAMED, VectorFiles
 
 _ARRAYS = (NPY, NPZ, SAFETENSORS)
 _READ = (*_ARRAYS, *SUFFIXES, *ARROW)
