@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Self
+
+import tyro
 
 from isoenergy.errors import InputError
 from isoenergy.training.beta_search import AutomaticBeta
@@ -36,9 +38,9 @@ class SearchConfig:
     searcher: Searcher = "optuna"
     """optuna: TPE on all objectives. random. grid: every combination."""
     passes: int = 16
-    """Passes over the data, each of which trains --betas SAEs of one expansion and k together; a grid makes all."""
-    betas: int = 4
-    """Betas in a pass: they share batches, which costs less than trainings of their own."""
+    """Passes over the data, each of which trains --trials SAEs of one expansion and k together; a grid makes all."""
+    betas: Annotated[int, tyro.conf.arg(name="trials")] = 4
+    """SAEs in a pass, of a beta each: they share batches, which costs less than trainings of their own."""
     grid_points: int = 4
     """Values that a grid takes of each LOW..HIGH."""
     objectives: tuple[Objective, ...] = ("r2", "bimodal-energy")
@@ -77,11 +79,14 @@ class SearchConfig:
     dry_run: bool = False
     """Print the plan and stop."""
 
+    RENAMED: ClassVar = {"--betas": "--trials"}
+
     def __post_init__(self) -> None:
         require_patience(self.patience)
         for name in ("passes", "betas", "grid_points", "workers", "cpus"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+                called = "trials" if name == "betas" else name
+                raise InputError(f"{called} must be at least 1, got {getattr(self, name)}")
         for name, least in (("reduction", 2), ("rungs", 1), ("retries", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be {least} or more, got {getattr(self, name)}")
@@ -94,9 +99,7 @@ class SearchConfig:
         if not self.name or not self.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise InputError(f"name must be letters, digits, -, _ and ., got {self.name!r}")
         if self.training.null or isinstance(self.training.beta, AutomaticBeta):
-            raise InputError(
-                "a search trains on true pairs and finds beta itself; leave --training.null and beta alone"
-            )
+            raise InputError("a search trains on true pairs and finds beta itself; leave out --null and --beta auto")
         Objectives(self.objectives)
 
     @property

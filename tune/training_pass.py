@@ -108,7 +108,10 @@ def _fail(task: PassTask, data: PassData, reason: str) -> None:
 def _reason(error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
-    return f"out of memory ({str(error).splitlines()[0]}); give a smaller expansion, batch or number of betas"
+    return (
+        f"out of memory ({str(error).splitlines()[0]}); give a smaller --space.expansion or --space.batch-pairs, or "
+        f"fewer --trials"
+    )
 
 
 class _Attempt:

@@ -3,12 +3,13 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from isoenergy.errors import InputError
 from isoenergy.settings.variants import Variant
 from isoenergy.training.training_config import Beta, beta_text, parse_beta
 from workflows.command import VERBOSITY, take_verbosity
@@ -33,10 +34,18 @@ def parse_options(kind: type[Config], default: Config | None, words: Sequence[st
     if any(word in ("-h", "--help") for word in words):
         _print(help_text(kind, default, prog, about))
         sys.exit(0)
+    _refuse_old_names(getattr(kind, "RENAMED", {}), words)
     names = full_names(options_of(kind, default), words)
     if default is None:
         return tyro.cli(kind, args=names, prog=prog, description=about, registry=REGISTRY)
     return tyro.cli(kind, default=default, args=names, prog=prog, description=about, registry=REGISTRY)
+
+
+def _refuse_old_names(renamed: Mapping[str, str], words: Sequence[str]) -> None:
+    """Raise InputError for an option that had another name in an earlier version."""
+    for word in words:
+        if new := renamed.get(word.partition("=")[0]):
+            raise InputError(f"{word.partition('=')[0]} is called {new}, as in the other stages")
 
 
 def one_word(

@@ -92,11 +92,17 @@ def _rows(runs: Sequence[ComparedRun], metrics: Sequence[str]) -> Iterator[list[
     yield ["status", *(run.status for run in runs)]
     yield ["dataset", *(run.datasets or "–" for run in runs)]
     for name in _differing(runs):
-        yield [name, *(run.parameters.get(name, "–") for run in runs)]
+        yield [_as_typed(name, runs), *(run.parameters.get(name, "–") for run in runs)]
     for name in metrics:
         values = _known(runs, name)
         top = best(name, values)
         yield [name, *(_number(run.metrics.get(name), top, top is not None and values.count(top) > 1) for run in runs)]
+
+
+def _as_typed(parameter: str, runs: Sequence[ComparedRun]) -> str:
+    """Return a training's parameter as its option is called: `epochs` for `training.epochs`."""
+    short = parameter.removeprefix("training.")
+    return parameter if any(short in run.parameters for run in runs) else short
 
 
 def _differing(runs: Sequence[ComparedRun]) -> list[str]:

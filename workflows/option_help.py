@@ -1,15 +1,14 @@
 """What `isoenergy STAGE --help` prints: common options first, the rest under headings, in at most 100 columns.
 
 Options come from the fields of a stage's settings, as tyro takes them: their names, types, defaults and docstrings.
-Those of a training, such as `--training.epochs`, may be given by their last word, as `isoenergy train` has them,
-wherever no other option of the stage ends so.
+Those of a training, such as `--training.epochs`, are called by their last word, as `isoenergy train` has them, but for
+those whose name is another option of the stage; their whole name does too.
 """
 
 import dataclasses
 import shutil
 import textwrap
 import types
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -40,8 +39,18 @@ _HEADINGS: Mapping[str, Sequence[str]] = {
 }
 _MORE = "More"
 _METAVARS = {
-    **{"store": "STORE", "texts": "STORE", "fit_store": "STORE", "saes": "SAE", "sae": "SAE", "runs": "RUN"},
-    **{"output": "PLACE", "pairs": "PAIRS", "encoder": "ENCODER", "images": "FOLDER", "evaluation": "EVALUATION"},
+    **dict.fromkeys(("store", "texts", "fit_store", "reference"), "STORE"),
+    **dict.fromkeys(("saes", "sae"), "SAE"),
+    **dict.fromkeys(("modalities", "columns"), "COLUMN,…"),
+    **dict.fromkeys(("key", "image", "caption", "labels", "relevance", "zero_shot", "probe"), "COLUMN"),
+    **dict.fromkeys(("images", "imagenet", "fashioniq"), "FOLDER"),
+    **dict.fromkeys(("name", "resume", "methods"), "NAME"),
+    **dict.fromkeys(("imagenet_names", "coco"), "FILE"),
+    **{"runs": "RUN", "output": "PLACE", "pairs": "PAIRS", "encoder": "ENCODER", "evaluation": "FOLDER|FILE"},
+    **{"templates": "NAME|FILE", "composed": "bundled|FILE", "coco_images": "FOLDER|ZIP", "separator": "CHARACTER"},
+    **{"force": "STEP", "only": "STEP", "metrics": "METRIC", "write": "KIND,…", "layouts": "LAYOUT,…"},
+    **{"host": "ADDRESS", "hosts": "NAME,…", "token": "WORD|none", "address": "URL"},
+    **{"code": "auto|FOLDER|image", "env": "NAME[=VALUE]"},
 }
 _OF_TYPES = {int: "N", float: "X", str: "TEXT", Workers: "N|FEWEST,MOST|auto"}
 _OF_ONE_WORD = "LOW..HIGH|A,B,C"
@@ -147,7 +156,7 @@ def _default(item: "dataclasses.Field[Any]") -> Any:
 
 
 def _metavar(name: str, hint: Any) -> str:
-    if name in _METAVARS and hint not in (bool, int):
+    if name in _METAVARS and hint not in (bool, int, float):
         return _METAVARS[name] + (" …" if get_origin(hint) is tuple else "")
     return _of_type(hint)
 
@@ -170,7 +179,7 @@ def _of_type(hint: Any) -> str:
 
 
 def _has_short(option: Option, options: Sequence[Option]) -> bool:
-    return option.path[0] == _SHORT_PART and Counter(each.field for each in options)[option.field] == 1
+    return option.path[0] == _SHORT_PART and all(each.path != option.path[-1:] for each in options)
 
 
 def _grouped(options: Sequence[Option]) -> dict[str, list[Option]]:

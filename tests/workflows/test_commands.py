@@ -1,5 +1,6 @@
 """What the user can mend is one line and exit code 2, before anything is started."""
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from isoenergy import SparseAutoencoder
+from isoenergy.errors import InputError
 from isoenergy.sae.sae_config import SaeConfig
 from tests.pairs.made_up_pairs import RowsWriter, bad_rows
 from tests.store.small_store import MANIFEST
@@ -19,6 +21,7 @@ from workflows.settings import (
     explore_settings,
     import_settings,
     report_settings,
+    synthetic_settings,
     train_settings,
     tune_settings,
 )
@@ -163,14 +166,36 @@ def test_options_of_a_training_are_called_alike_in_all_stages(capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "  --epochs N" in said
     assert "--space.k LOW..HIGH|A,B,C" in said
-    assert "--training.k N" in said  # `--k` could be the space's
+    assert "  --k N" in said
+    assert "  --beta BETA,…" in said
+    assert "--training.seed N" in said  # `--seed` is the search's own
+    config = tune_settings.parse(["--store", "s", "--k", "7", "--space.k", "3,4", "--seed", "5"])
+    assert (config.training.k, config.space.k.values, config.seed, config.training.seed) == (7, (3, 4), 5, 0)
+
+
+def test_an_option_of_before_is_refused_with_its_name_of_now() -> None:
+    assert tune_settings.parse(["--store", "s", "--trials", "3"]).betas == 3
+    assert synthetic_settings.parse(["--beta", "0,1e-3"]).betas == (0.0, 1e-3)
+    with pytest.raises(InputError, match="--betas is called --trials"):
+        tune_settings.parse(["--store", "s", "--betas=3"])
+    with pytest.raises(InputError, match="--betas is called --beta, with commas between"):
+        synthetic_settings.parse(["--betas", "0", "1e-3"])
+
+
+@pytest.mark.parametrize("stage", cli.STAGES)
+def test_help_gives_kinds_where_it_can(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"workflows.settings.{stage}_settings").parse(["--help"])
+    said = capsys.readouterr().out
+    own = {"--download.user-agent", "--vlm.image-prompt", "--vlm.caption-prompt"}
+    assert {line.split()[0] for line in said.splitlines() if line.split()[1:2] == ["TEXT"]} <= own
 
 
 def test_help_says_what_is_taken_and_what_the_default_is(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         evaluate_settings.parse(["--help"])
     said = capsys.readouterr().out
-    for words in ("--store STORE", "--saes SAE …", "(required)", "(default: 20000)", "--tasks.zero-shot TEXT …"):
+    for words in ("--store STORE", "--saes SAE …", "(required)", "(default: 20000)", "--tasks.zero-shot COLUMN …"):
         assert words in said
     headings = [line for line in said.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings[0] == "options:"

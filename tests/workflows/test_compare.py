@@ -150,6 +150,16 @@ def test_runs_of_several_stages_differ_in_what_has_several_values(tmp_path: Path
     assert (embedded["parameter.only.embed.7"], one["parameter.only.embed.7"], one["parameter.k"]) == ("7", "", "20")
 
 
+def test_settings_of_a_training_are_called_as_they_are_typed(tmp_path: Path) -> None:
+    for number, name in enumerate(("one", "two")):
+        parameters = {"seed": number, "training": {"epochs": 5 + number, "seed": 8 + number}}
+        with mlflow_runs.stage(name, parameters, "out"):
+            pass
+    table = rows(compare.run(CompareConfig(("one", "two"), output=str(tmp_path / "out"))))
+    assert (table["epochs"], table["seed"], table["training.seed"]) == (["5", "6"], ["0", "1"], ["8", "9"])
+    assert "parameter.training.epochs" in (tmp_path / "out" / "runs.csv").read_text()  # MLflow's own name
+
+
 def test_a_run_is_found_by_the_first_part_of_its_name() -> None:
     for name in ("embed · clip", "embed · clip · more", "embedding · clip", "train_a · clip", "trainxa · clip"):
         with mlflow_runs.stage(name, {"k": 1}, "out"):

@@ -133,7 +133,7 @@ def test_a_seed_in_a_ray_task_is_the_seed_here(table: Path, tmp_path: Path) -> N
 @pytest.mark.ray
 def test_a_table_that_was_killed_goes_on_from_what_is_done(tmp_path: Path) -> None:
     settings = "--seeds 3 --epochs 3 --pairs 300 --dim 60 --instances 20 --atoms 30 --k 4 --batch-pairs 50"
-    arguments = ["synthetic", *settings.split(), "--betas", "0", "0.01", "--output", str(tmp_path)]
+    arguments = ["synthetic", *settings.split(), "--beta", "0,0.01", "--output", str(tmp_path)]
     run_until(arguments, lambda: bool(files_in(tmp_path, "steps/*/step.json")))
     before = {path: path.stat().st_mtime_ns for path in files_in(tmp_path, "steps/*/step.json")}
     assert not (tmp_path / "synthetic.json").exists()
@@ -227,7 +227,7 @@ def test_alignments_without_a_beta_above_zero_are_one_run() -> None:
 @pytest.mark.ray
 def test_a_grid_has_a_phase_diagram(on_ray: None, tmp_path: Path) -> None:  # noqa: ARG001
     arguments = "phase --seeds 1 --epochs 1 --pairs 100 --dim 60 --instances 20 --atoms 30 --k 4 --batch-pairs 50"
-    betas = "--instance-cosines 0.5 0.7 1 --betas 0 0.001 0.01"
+    betas = "--instance-cosines 0.5 0.7 1 --beta 0,0.001,0.01"
     synthetic.main([*arguments.split(), *betas.split(), "--output", str(tmp_path)])
     assert {path.name for path in tmp_path.glob("phases.*")} == {"phases.png", "phases.svg"}
 

@@ -97,9 +97,9 @@ def test_a_search_is_on_record_and_in_mlflow_and_is_not_run_again(store: Path, t
 def test_a_search_whose_driver_was_killed_runs_nothing_twice(store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "search"
     arguments = [
-        "tune", "--store", str(store), "--output", str(tmp_path), "--passes", "4", "--betas", "2", "--concurrent", "1",
+        "tune", "--store", str(store), "--output", str(tmp_path), "--passes", "4", "--trials", "2", "--concurrent", "1",
         "--no-early-stopping", "--space.beta", "1e-4..1e-2", "--space.expansion", "2,4", "--space.k", "3,5",
-        "--space.learning-rate", "5e-3", "--space.batch-pairs", "64", "--training.epochs", "60",
+        "--space.learning-rate", "5e-3", "--space.batch-pairs", "64", "--epochs", "60",
     ]  # fmt: skip
 
     def in_mid_pass() -> bool:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import tyro
 
 from isoenergy.alignments import Alignment, Cosine, GroupSparse, IsoEnergy, MaskedCosine
 from isoenergy.errors import InputError
@@ -13,7 +15,9 @@ from isoenergy.settings.variants import number_text
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, ReLU, SparseEncoder, TopK
 from isoenergy.store.order import require_batches
 from isoenergy.synthetic.experiment_config import CurvesConfig, RecoveryConfig, SyntheticConfig
+from isoenergy.training.training_config import beta_text, parse_beta
 from workflows import presets
+from workflows.arguments import one_word
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,15 @@ class Sweep:
     sparse_encoder: SparseEncoder
     alignment: Alignment
     betas: tuple[float, ...]
+
+
+def _weights(text: str) -> tuple[float, ...]:
+    found = parse_beta(text)
+    if not isinstance(found, tuple):
+        raise InputError(
+            f"beta must be numbers with commas between, got {text!r}: none is looked for on pairs like these"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,10 @@ class SyntheticRun:
     instance_cosines: tuple[float, ...] = (0.99, 0.5)
     """τ₁: cosines between the image and the text instance of a concept. Near 1 Iso-Energy holds; at 0.5 a concept is
     two atoms, and an atom that fires in both modalities is made up."""
-    betas: tuple[float, ...] = (0.0, 5e-5)
+    betas: Annotated[tuple[float, ...], one_word("BETA,…", _weights, tuple, beta_text), tyro.conf.arg(name="beta")] = (
+        0.0,
+        5e-5,
+    )
     """Weights of the alignment term, an SAE each; those of a seed share pairs, order and initialisation. A table with
     three or more, and as many τ₁, has a phase diagram: phases.png and phases.svg."""
     pair_cosine: float = 0.4
@@ -68,6 +84,7 @@ class SyntheticRun:
 
     SWEPT: ClassVar[tuple[str, ...]] = ("instance_cosines", "betas")
     HOW_IT_IS_RUN: ClassVar = ("force", "dry_run")
+    RENAMED: ClassVar = {"--betas": "--beta, with commas between"}
 
     def __post_init__(self) -> None:
         if self.seeds < 1:

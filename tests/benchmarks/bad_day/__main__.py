@@ -202,8 +202,8 @@ def stages(one: Pass, pairs: str) -> dict[str, list[str]]:
         ],
         "tune": [
             "tune", *store, "--output", f"{place}/searches", "--searcher", "random", "--passes", f"{_PASSES}",
-            "--betas", f"{_BETAS}", "--no-early-stopping", "--space.beta", "1e-4..1e-2", "--space.expansion", "2,4",
-            "--space.k", "3,4", "--space.learning-rate", "5e-3", "--space.batch-pairs", "60", "--training.epochs", "10",
+            "--trials", f"{_BETAS}", "--no-early-stopping", "--space.beta", "1e-4..1e-2", "--space.expansion", "2,4",
+            "--space.k", "3,4", "--space.learning-rate", "5e-3", "--space.batch-pairs", "60", "--epochs", "10",
         ],
         "evaluate": [
             "evaluate", *store, "--saes", f"{place}/saes/{_SAES[-1]}", "--output",
