@@ -37,7 +37,7 @@ class Recorder(ray.tune.Callback):
         """total: passes of the search. parts: of each."""
         self._folder, self._proposals = folder, proposals
         self._parts, self._widths = parts, store.manifest.modalities
-        self._tracking = SearchTracking(run, folder.uri, store.uri, store.fingerprint)
+        self._tracking = SearchTracking(run, folder.uri, store.uri, store.fingerprint, store.manifest.source)
         self._running: dict[str, PassRecord] = {}
         self._ended: set[str] = set()
         self._bar = tqdm(total=total * parts, desc="search", unit=" parts", bar_format=_BAR)

@@ -114,7 +114,7 @@ def search(config: SearchConfig, store: EmbeddingStore, parent: mlflow_runs.Run 
         left = total - len(known) + len(pending)
         _LOG.info("tune: %d of %d passes to run; %s; to %s", left, total, placement, config.folder)
         run.tags({"store_fingerprint": store.fingerprint, "search": name})
-        run.dataset(store.uri, store.fingerprint, "training")
+        run.dataset(store.uri, store.fingerprint, "training", store.manifest.source)
         with Recorder(folder, run, store, proposals, total, config.parts) as recorder:
             recorder.replay(known)
             if left:

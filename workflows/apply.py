@@ -93,7 +93,7 @@ def run(
         if layouts is not None:
             layouts.begin()
         stage.tags({"store_fingerprint": store.fingerprint, "sae_digest": sae.digest})
-        stage.dataset(store.uri, store.fingerprint, "application")
+        stage.dataset(store.uri, store.fingerprint, "application", store.manifest.source)
         measures = _Measures()
         if tasks:
             measures = _apply_all(engine, work, tasks, placement.most, stage)
@@ -106,7 +106,7 @@ def run(
             writer.write_summary(_summary(made, measures))
         stage.metrics(measures.metrics(), step=measures.pairs)
         stage.tags({"applied_fingerprint": made.fingerprint})
-        stage.dataset(made.uri, made.fingerprint, "output")
+        stage.dataset(made.uri, made.fingerprint, "output", made.manifest.source)
     print(_ended(made, measures))
     return made
 

@@ -99,7 +99,7 @@ def run(
             stage.metrics(measures.metrics(), step=measures.pairs)
             stage.tags({f"store_fingerprint{n or ''}": store.fingerprint for n, store in enumerate(opened)})
             for store in opened:
-                stage.dataset(store.uri, store.fingerprint, "output")
+                stage.dataset(store.uri, store.fingerprint, "output", store.manifest.source)
     print(table(opened, measures))
     return opened
 

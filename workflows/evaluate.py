@@ -41,7 +41,7 @@ from workflows.steps.step_plan import Step
 from workflows.tracking import mlflow_runs
 from workflows.tracking.code_version import git_commit
 from workflows.tracking.run_files import log_file, require_writable
-from workflows.tracking.run_names import run_name
+from workflows.tracking.run_names import run_name, store_name
 from workflows.training.vector_stores import store_of
 
 _LOG = logging.getLogger("workflows.evaluate")  # `python -m` calls the module otherwise
@@ -78,13 +78,13 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
         return None
     require_writable(output)
     print(f"evaluate: {sum(item.due for item in planned)} of {len(planned)} steps to run, in {config.output}")
-    of = store.manifest.encoder or last_part(store.uri)
+    of = store.manifest.encoder or store_name(store.uri, store.manifest.source)
     called = run_name("evaluate", of, counted(len(saes), "SAE"))
     is_due = any(item.due for item in planned)
     with mlflow_runs.stage("evaluate", config, config.output, parent, called, is_done=not is_due) as stage:
-        stage.dataset(store.uri, store.fingerprint, "evaluation")
+        stage.dataset(store.uri, store.fingerprint, "evaluation", store.manifest.source)
         if isinstance(fit_on, EmbeddingStore):
-            stage.dataset(fit_on.uri, fit_on.fingerprint, "fit")
+            stage.dataset(fit_on.uri, fit_on.fingerprint, "fit", fit_on.manifest.source)
         if is_due:
             patience = 60 * config.patience
             engine.connect(patience=patience)

@@ -34,7 +34,7 @@ def run(config: ImportConfig, parent: mlflow_runs.Run | None = None) -> Embeddin
         store = EmbeddingStore.open(copy.store) if copy.is_done else copy.run()
         stage.metrics({"rows": store.rows_in, "rows_stored": len(store), "rows_left_out": store.rows_in - len(store)})
         stage.tags({"store_fingerprint": store.fingerprint})
-        stage.dataset(store.uri, store.fingerprint, "output")
+        stage.dataset(store.uri, store.fingerprint, "output", store.manifest.source)
     splits = ", ".join(f"{store.pairs_in(split):,} {split}" for split in ("train", "validation", "test"))
     print(f"imported    {len(store):,} of {store.rows_in:,} rows: {splits}")
     return store

@@ -57,7 +57,8 @@ def run(config: PipelineConfig) -> None:
 def _describe(run: mlflow_runs.Run, summary: Mapping[str, Any]) -> None:
     """Say in the run what was found, with the picture that it has of it, and of which store."""
     run.describe(told_in_brief(summary), "gaps.png")
-    run.dataset(summary["store"]["uri"], summary["store"]["fingerprint"], "evaluation")
+    store = summary["store"]
+    run.dataset(store["uri"], store["fingerprint"], "evaluation", store["source"])
 
 
 def _betas(config: PipelineConfig, saes: Sequence[str]) -> Sequence[float]:

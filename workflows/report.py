@@ -3,13 +3,12 @@
 from isoenergy.counts import counted
 from isoenergy.report.evaluation_file import evaluation_uri, read_evaluation
 from isoenergy.report.page.page import write_report
-from isoenergy.storage.files import last_part, without_secrets
 from workflows.command import run_command
 from workflows.endings import evaluation_ending
 from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
-from workflows.tracking.run_names import run_name
+from workflows.tracking.run_names import run_name, store_name
 
 
 def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
@@ -22,11 +21,10 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
     store = summary["store"]
     output = config.output or f"{''.join(evaluation.rpartition('/')[:2])}report.html"
     measured = sum(1 + len(sae.get("repeats", ())) for sae in summary["saes"])
-    called = run_name(
-        "report", store.get("encoder") or last_part(without_secrets(store["uri"])), counted(measured, "SAE")
-    )
+    of = store.get("encoder") or store_name(store["uri"], store.get("source", ""))
+    called = run_name("report", of, counted(measured, "SAE"))
     with mlflow_runs.stage("report", config, output, parent, called) as stage:
-        stage.dataset(store["uri"], store["fingerprint"], "evaluation")
+        stage.dataset(store["uri"], store["fingerprint"], "evaluation", store.get("source", ""))
         page, *files = write_report(evaluation, output, config.images)
         log_file(stage, page)
         for file in files:

@@ -34,6 +34,7 @@ from workflows.command import run_command
 from workflows.endings import training_ending
 from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
+from workflows.tracking.run_names import store_name
 from workflows.training.training_data import first_shards, prepare_indices, widths_of
 from workflows.training.training_engine import TrainingEngine, WorkersLostError
 from workflows.training.training_placement import TrainingPlacement
@@ -90,7 +91,7 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
     with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent, called) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})
         for store in stores:
-            stage.dataset(store.uri, store.fingerprint, "training")
+            stage.dataset(store.uri, store.fingerprint, "training", store.manifest.source)
         if config.training.null:
             stage.tags({"null": "true"})
         with engine.progress("train", "steps") as progress:
@@ -115,13 +116,16 @@ def _stage_name(config: TrainConfig) -> str:
 
 
 def _run_name(config: TrainConfig, stores: list[EmbeddingStore]) -> str:
-    """Return what MLflow calls the run: `clip · β 0, 0.0004 · 4,096 atoms · seed 0`."""
-    training = config.training
+    """Return what MLflow calls the run: `clip · β 0, 0.0004 · 4,096 atoms · seed 0`, and what else is unusual of it."""
+    training, usual = config.training, TrainingConfig()
+    manifest = stores[0].manifest
     seeds = [training.seed + number for number in range(training.seeds)]
     parts = [
-        stores[0].manifest.encoder or Path(stores[0].uri).name,
+        manifest.encoder or store_name(stores[0].uri, manifest.source),
+        *([str(training.sparse_encoder)] if training.sparse_encoder != usual.sparse_encoder else []),
+        *([str(training.alignment)] if training.alignment != usual.alignment else []),
         f"β {beta_text(training.beta).replace(',', ', ')}",
-        f"{training.atoms_for(stores[0].manifest.modalities):,} atoms",
+        f"{training.atoms_for(manifest.modalities):,} atoms",
         f"seeds {seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}",
     ]
     return " · ".join(parts + ["shuffled pairs"] * training.null)

@@ -18,9 +18,11 @@ Point = tuple[str, float, int, int]
 class CandidateRuns:
     """Finds, makes and fills them. Every method raises what MLflow raises if the server is not there."""
 
-    def __init__(self, parent: Run, search: str, store_uri: str, store_fingerprint: str) -> None:
+    def __init__(
+        self, parent: Run, search: str, store_uri: str, store_fingerprint: str, store_source: str = ""
+    ) -> None:
         self._parent, self._search = parent, search
-        self._store_uri, self._fingerprint = store_uri, store_fingerprint
+        self._store_uri, self._fingerprint, self._store_source = store_uri, store_fingerprint, store_source
         self._source: dict[str, str] = {}
         self._known: dict[str, Run] = {}
         self._made: set[str] = set()
@@ -52,7 +54,7 @@ class CandidateRuns:
             found.tags(own)
         there = self._client.get_run(found.id).data.params
         found.parameters({name: value for name, value in flat_parameters(parameters).items() if name not in there})
-        found.dataset(self._store_uri, self._fingerprint, "training")
+        found.dataset(self._store_uri, self._fingerprint, "training", self._store_source)
         self._known[candidate] = found
 
     def metrics(self, candidate: str, points: list[Point]) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from isoenergy.errors import InputError
-from isoenergy.storage.files import last_part, without_secrets
+from isoenergy.storage.files import without_secrets
 from workflows.cluster.ray_internals import job_metadata
 from workflows.tracking import heartbeat
 from workflows.tracking.code_version import DIRTY, git_commit
 from workflows.tracking.outbox import Message, Outbox
+from workflows.tracking.run_names import store_name
 from workflows.tracking.tracking_client import (
     EXPERIMENT,
     allowed_name,
@@ -98,18 +99,19 @@ class Run:
         shown = f"\n\n![{picture}](get-artifact?{query})" if picture else ""
         self.tags({"mlflow.note.content": text + shown})
 
-    def dataset(self, store_uri: str, fingerprint: str, context: str) -> None:
+    def dataset(self, store_uri: str, fingerprint: str, context: str, source: str = "") -> None:
         """Say which store the run reads or makes; saying it again changes nothing.
 
         fingerprint: the store's; MLflow's digest is as much of it as MLflow takes, and the dataset's profile has it in
-        full. context: what the store is to the run, such as `training` or `output`.
+        full. context: what the store is to the run, such as `training` or `output`. source: what the store was made of,
+        by which one is called that has no name of its own.
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         uri = without_secrets(store_uri)
         scheme, separator, _ = uri.partition("://")
         data = Dataset(
-            name=last_part(uri),
+            name=store_name(uri, source),
             digest=fingerprint[:_LONGEST_DIGEST],
             source_type=scheme if separator and scheme != "file" else "local",
             source=json.dumps({"uri": uri}),

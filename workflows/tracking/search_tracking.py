@@ -25,13 +25,16 @@ class SearchTracking:
     no point twice.
     """
 
-    def __init__(self, parent: Run, search: str, store_uri: str, store_fingerprint: str) -> None:
+    def __init__(
+        self, parent: Run, search: str, store_uri: str, store_fingerprint: str, store_source: str = ""
+    ) -> None:
         """Start the thread.
 
         parent: the run of the search. search: what names this search and no other, such as its output folder: with a
-        candidate's name it finds the candidate's run again. store_uri, store_fingerprint: the store that all read.
+        candidate's name it finds the candidate's run again. store_uri, store_fingerprint: the store that all read;
+        store_source: what it was made of.
         """
-        self._runs = CandidateRuns(parent, search, store_uri, store_fingerprint)
+        self._runs = CandidateRuns(parent, search, store_uri, store_fingerprint, store_source)
         self._outbox = Outbox(parent.uri, parent.experiment, "{} of the search's reports")
 
     def begin(self, candidate: str, parameters: Mapping[str, object], tags: Mapping[str, str] = _NO_TAGS) -> None:

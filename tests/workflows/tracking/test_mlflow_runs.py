@@ -216,6 +216,10 @@ def test_a_run_names_what_it_reads_once_and_mlflow_finds_it_there() -> None:
     assert json.loads(local.dataset.profile) == {"fingerprint": fingerprint}
     assert mlflow.data.get_source(local.dataset).uri == "/data/stores/clip"
     assert mlflow.data.get_source(remote.dataset).uri == "s3://bucket/other"
+    with mlflow_runs.stage("train", Settings(), "made") as run:
+        run.dataset("/runs/saes/store", fingerprint, "training", "s3://user:secret@bucket/vectors/")
+    (made,) = client().get_run(run.id).inputs.dataset_inputs
+    assert made.dataset.name == "vectors"  # not `store`, as in any other output
     assert [tag.value for used in (local, remote) for tag in used.tags] == ["training", "evaluation"]
 
 

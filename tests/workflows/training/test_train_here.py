@@ -17,6 +17,8 @@ from isoenergy.alignments import IsoEnergy
 from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import Carried, carried_by
 from isoenergy.sae.sae_config import FITTED_FILE
+from isoenergy.sparse_encoders import SparseEncoder
+from isoenergy.storage.files import last_part
 from isoenergy.store import EmbeddingStore
 from isoenergy.training.checkpoints import CheckpointFolder
 from isoenergy.training.trainer import TrainingConfig
@@ -219,6 +221,16 @@ def test_it_ends_with_what_came_of_it_and_the_command_that_measures_the_rest(
     assert rows.index("SAE (β = 0)") + 1 == rows.index("SAE-A (β = 0.001)")  # two seeds, a row
     assert sum(line.startswith(("✓", "✗", "?", "≠")) for line in lines) == 4
     assert f"measure    isoenergy evaluate --store {store} --saes {finished}" in lines
+
+
+def test_its_run_says_what_it_is_of_and_what_is_unusual_of_it(store: Path, tmp_path: Path) -> None:
+    odd = dataclasses.replace(
+        TRAINING, beta=(0.0,), seeds=1, epochs=1, sparse_encoder=SparseEncoder.parse("batch-top-k")
+    )
+    run(store, tmp_path / "out", odd)
+    manifest = EmbeddingStore.open(str(store)).manifest
+    called = logged_in(tmp_path / "out").info.run_name
+    assert called == f"{manifest.encoder or last_part(manifest.source)} · batch-top-k · β 0 · 48 atoms · seed 0"
 
 
 def test_a_run_leaves_its_metrics_and_curves_in_mlflow(finished: Path) -> None:
