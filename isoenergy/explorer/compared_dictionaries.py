@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isoenergy.explorer.atom_page import strip
 from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.metrics.gram_panels import unit_rows
 from isoenergy.metrics.stability import match_atoms
@@ -17,10 +18,14 @@ SAME = 0.7
 PART = 0.5
 """From this cosine on an atom counts as part of one of the other dictionary that it is nearest to."""
 
+_PICTURES = 2
+"""Pairs that stand for an atom: the strongest of each modality, if they are two."""
+
 
 def compared(first: CodedPairs, second: CodedPairs) -> dict[str, Any]:
     """Match the live atoms of two dictionaries one to one (Hungarian, by cosine), and find splits.
 
+    Each atom has its number, label and class, and `top`, the pairs that stand for it.
     `pairs`: the matched, the most alike first. `splits`: atoms of the first that are nearest to two or more of the
     second, each at a cosine of `PART` or more; `joins`: the same the other way round. `alone`: how many atoms of each
     have no match of `SAME` or more.
@@ -88,4 +93,5 @@ def _strongest(coded: CodedPairs) -> npt.NDArray[np.int64]:
 
 def _atom(coded: CodedPairs, atom: np.integer[Any]) -> dict[str, Any]:
     number = int(atom)
-    return {"atom": number, "label": coded.labels[number], "class": coded.classes[number]}
+    top = strip(coded, number, _PICTURES)
+    return {"atom": number, "label": coded.labels[number], "class": coded.classes[number], "top": top}

@@ -224,7 +224,12 @@ class Exploration:
             if key not in self._comparisons:
                 self._comparisons[key] = compared(*both)
             found = self._comparisons[key]
-        return found | {"first": key[0], "second": key[1]}
+        rows = [row for pair in found["pairs"] for row in (pair["first"], pair["second"])]
+        rows += [
+            row for kind in ("splits", "joins") for group in found[kind] for row in (group["atom"], *group["parts"])
+        ]
+        captions = self.captions(each["pair"] for row in rows for each in row["top"])
+        return found | {"first": key[0], "second": key[1], "captions": captions}
 
     def pairs(self, query: str, count: int) -> dict[str, Any]:
         """Return pairs whose captions have all words of a query; without one, pairs from all over the gallery."""

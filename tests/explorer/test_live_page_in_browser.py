@@ -22,6 +22,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SERIOUS = ("serious", "critical")
 VIEWS = ("ask", "atoms", "map", "compare")
+TOO_SMALL = """() => [...document.querySelectorAll("button, input, a, select, summary")].filter((each) => {
+    const { width, height } = each.getBoundingClientRect();  // a card is one link's, all of it
+    return width > 1 && (width < 24 || height < 24) && !each.closest(".card");
+}).map((each) => each.outerHTML)"""
 
 
 @pytest.fixture(scope="module")
@@ -545,6 +549,10 @@ def test_two_autoencoders_are_compared(watched: Watched) -> None:
     page.click("#compare-order")
     unlike = [float(each) for each in page.locator(".matched td.number").all_inner_texts()]
     assert unlike == alike[::-1]
+    expect(page.locator(".matched td:nth-child(2) img").first).to_have_attribute("src", re.compile("^data:image/webp"))
+    page.set_viewport_size({"width": 390, "height": 844})
+    within = "({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth"
+    assert page.locator(".scroll").evaluate(within), "no column is cut"
     page.locator(".matched a").first.click()
     page.locator("#atom[open]").wait_for()
 
@@ -581,6 +589,7 @@ def test_people_can_use_it_on_any_screen(watched: Watched, tmp_path: Path, width
             ask(page, caption_of(12))
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+        assert width > 390 or page.evaluate(TOO_SMALL) == [], view
         found = [each["id"] for each in axe.run(page).response["violations"] if each["impact"] in SERIOUS]
         assert found == [], view
         watched.screenshot(f"explore-{view}-{width}-{scheme}", tmp_path)

@@ -1,7 +1,7 @@
 /** Two dictionaries side by side: atoms matched one to one, and what one splits and the other joins. */
 
 import { choices, goOn, hashOf, rewrite } from "./address.js";
-import { className, complain, el, fixed, nameOf, state, whole } from "./parts.js";
+import { className, complain, el, fixed, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const AT_ONCE = 60;
@@ -42,9 +42,9 @@ function show(view) {
       el("p", { id: "compare-summary", text: `${whole(found.same)} of ${whole(found.atoms[0])} atoms of ${found.first} are in ${found.second} too (cosine 0.7 and more, matched one to one among all live atoms); ` +
         `${whole(found.alone[0])} are in ${found.first} alone and ${whole(found.alone[1])} in ${found.second} alone. The mean cosine of matched atoms is ${fixed(found.mean)}.` + (cut ? " The 4,096 strongest of each are matched." : "") }),
       el("h3", { text: `What ${found.second} splits` }),
-      groups(found.splits, found.first, found.second, `An atom of ${found.first}, and those of ${found.second} that are nearest to it`),
+      groups(found, found.splits, found.first, found.second, `An atom of ${found.first}, and those of ${found.second} that are nearest to it`),
       el("h3", { text: `What ${found.second} joins` }),
-      groups(found.joins, found.second, found.first, `An atom of ${found.second}, and those of ${found.first} that are nearest to it`),
+      groups(found, found.joins, found.second, found.first, `An atom of ${found.second}, and those of ${found.first} that are nearest to it`),
       el("div", { class: "row" }, el("h3", { text: "Matched atoms" }),
         el("button", { type: "button", id: "compare-order", text: chosen.order === "alike" ? "least alike first" : "most alike first", onclick: () => {
           chosen.order = chosen.order === "alike" ? "unlike" : "alike";
@@ -57,15 +57,15 @@ function show(view) {
   load();
 }
 
-/** @param {string} sae @param {any} row */
-const link = (sae, row) => el("span", { class: `one ${row.class}` }, el("a", { href: hashOf(sae, row.atom), text: nameOf(row) }), el("span", { class: "quiet", text: ` ${row.label ? `atom ${row.atom}, ` : ""}${className(row.class)}${row.cosine === undefined ? "" : `, cosine ${fixed(row.cosine)}`}` }));
+/** @param {any} found @param {string} sae @param {any} row */
+const link = (found, sae, row) => el("span", { class: `one ${row.class}` }, strip(row.top, found.captions), el("a", { href: hashOf(sae, row.atom), text: nameOf(row) }), el("span", { class: "quiet", text: ` ${row.label ? `atom ${row.atom}, ` : ""}${className(row.class)}${row.cosine === undefined ? "" : `, cosine ${fixed(row.cosine)}`}` }));
 
-/** @param {any[]} rows @param {string} whole_ @param {string} parts @param {string} why */
-function groups(rows, whole_, parts, why) {
+/** @param {any} found @param {any[]} rows @param {string} whole_ @param {string} parts @param {string} why */
+function groups(found, rows, whole_, parts, why) {
   if (!rows.length) return el("p", { class: "quiet", text: "Nothing." });
   const list = el("ul", { class: "groups" });
   return el("div", {}, el("p", { class: "quiet", text: `${why}: ${whole(rows.length)} in all.` }), list, more(list, rows, 12, (group) =>
-    el("li", {}, link(whole_, group.atom), el("ul", {}, ...group.parts.map((/** @type {any} */ part) => el("li", {}, link(parts, part)))))));
+    el("li", {}, link(found, whole_, group.atom), el("ul", {}, ...group.parts.map((/** @type {any} */ part) => el("li", {}, link(found, parts, part)))))));
 }
 
 /** @param {any} found */
@@ -74,7 +74,7 @@ function matched(found) {
   const table = el("table", { class: "matched" },
     el("thead", {}, el("tr", {}, el("th", { scope: "col", text: found.first }), el("th", { scope: "col", text: found.second }), el("th", { scope: "col", class: "number", text: "cosine" }))), rows);
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "matched atoms" }, table, more(rows, chosen.order === "alike" ? found.pairs : [...found.pairs].reverse(), AT_ONCE, (pair) =>
-    el("tr", {}, el("td", {}, link(found.first, pair.first)), el("td", {}, link(found.second, pair.second)), el("td", { class: "number", text: fixed(pair.cosine) }))));
+    el("tr", {}, el("td", {}, link(found, found.first, pair.first)), el("td", {}, link(found, found.second, pair.second)), el("td", { class: "number", text: fixed(pair.cosine) }))));
 }
 
 /** @param {HTMLElement} list @param {any[]} rows @param {number} step @param {(row: any) => HTMLElement} made */
