@@ -12,6 +12,20 @@ _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+\d{0,3}(?![^\W_])")
 """Letters, and a number behind them at most (`mp3`, `covid19`): what has more digits is a file's name or hash."""
 _ADDRESS = re.compile(r"\w*\(0x[0-9a-f]+\)")
 """What Perl prints of a thing without a name, as in captions of Openclipart: `HASH(0x8a3cd28)`."""
+NAMING = "2"
+"""Another one for another way to name: atoms that were named otherwise are named anew."""
+_FUNCTION_WORDS = """
+a about above across after against all along also although am among an and another any are around as at away be
+because been before behind being below beneath beside between beyond both but by could did do does doing down during
+each either every few for from had has have having he her here hers herself him himself his how if in into is it its
+itself just like me more most must my myself near no nor not of off on one onto or other our ours out over own per
+shall she should since so some such than that the their theirs them themselves then there these they this those
+through to too toward towards under until up upon us very was we were what when where which while who whom whose why
+with within without would you your yours
+"""
+"""Articles, prepositions, conjunctions, pronouns and auxiliary verbs of English. Libraries' lists have words that name
+something in a picture too: scikit-learn's has "fire", "front", "mill", "side" and "thin"."""
+_NAMING_NOTHING = frozenset(_FUNCTION_WORDS.split())
 _WORDS_A_LABEL = 3
 _LEAST_SHARE = 0.2
 """Of the captions: a word of fewer names something else."""
@@ -20,8 +34,12 @@ _COMMON = 0.15
 
 
 def words_of(caption: str) -> list[str]:
-    """Return the different words of a caption, in lower case, of two letters or more; names of files are none."""
-    return [word for word in dict.fromkeys(_WORD.findall(_ADDRESS.sub(" ", caption.lower()))) if len(word) > 1]
+    """Return the words of a caption that can name something, once each and in lower case.
+
+    They have two letters or more; names of files and function words are none.
+    """
+    words = dict.fromkeys(_WORD.findall(_ADDRESS.sub(" ", caption.lower())))
+    return [word for word in words if len(word) > 1 and word not in _NAMING_NOTHING]
 
 
 def atom_labels(

@@ -1,6 +1,7 @@
 """An autoencoder on a gallery: the codes of all pairs, made once, and what is known of each atom from them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from fsspec.implementations.local import LocalFileSystem
 from scipy import sparse
 from torch import Tensor
 from tqdm import tqdm
@@ -18,13 +20,14 @@ from tqdm import tqdm
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.errors import InputError
 from isoenergy.explorer.atom_entries import AtomEntries
-from isoenergy.explorer.atom_labels import atom_labels
+from isoenergy.explorer.atom_labels import NAMING, atom_labels
 from isoenergy.explorer.gallery import SIDES, Gallery, written_once
 from isoenergy.metrics.agreement import agreement
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics, ModalityStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
+from isoenergy.storage.files import write_atomically
 from isoenergy.store import EmbeddingStore
 
 TOPS = 12
@@ -103,7 +106,8 @@ class CodedPairs:
             written_once(place, lambda partial: _encode(f"{step}encode by {name}", sae, gallery, store, partial))
         parts = [[_mapped(place, side, part) for part in ("atoms", "values")] for side in SIDES]
         codes = [SparseCodes(indices, values, torch.empty(len(indices), 0)) for indices, values in parts]
-        entries = tuple(AtomEntries.load(place, side) for side in SIDES)
+        entries = [AtomEntries.load(place, side) for side in SIDES]
+        atoms = _named(place / _ATOMS_FILE, entries, gallery, sae.config.modalities)
         statistics = ConceptStatistics.load(place / _STATISTICS_FILE)
         return cls(
             name,
@@ -111,8 +115,23 @@ class CodedPairs:
             (codes[0], codes[1]),
             (entries[0], entries[1]),
             statistics,
-            pq.read_table(place / _ATOMS_FILE).combine_chunks(),
+            atoms.combine_chunks(),
         )
+
+
+def _named(file: Path, sides: list[AtomEntries], gallery: Gallery, modalities: Sequence[str]) -> pa.Table:
+    """Return the atoms that a file keeps, which are named anew if that was done otherwise."""
+    atoms = pq.read_table(file)
+    if (atoms.schema.metadata or {}).get(b"naming") == NAMING.encode():
+        return atoms
+    labels = _labels(len(atoms), sides, gallery, modalities)
+    place = atoms.schema.get_field_index("label")
+    atoms = atoms.set_column(place, "label", pa.array(labels)).replace_schema_metadata({"naming": NAMING})
+    sink = pa.BufferOutputStream()
+    pq.write_table(atoms, sink)
+    with suppress(OSError):  # where nothing can be written they are named at each start
+        write_atomically(LocalFileSystem(), str(file), sink.getvalue().to_pybytes())
+    return atoms
 
 
 def _mapped(place: Path, side: str, part: str) -> Tensor:
@@ -182,7 +201,8 @@ def _atoms_table(
             "correlation_high": pa.array(agreed.correlation_high, from_pandas=True),
             "lift": pa.array(agreed.lift, from_pandas=True),
             "agrees": agreed.agrees,
-        }
+        },
+        metadata={"naming": NAMING},
     )
 
 

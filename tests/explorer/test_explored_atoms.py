@@ -1,9 +1,12 @@
 """Lists, pages, labels and comparisons of atoms, against plain computations."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -26,7 +29,7 @@ from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.store import EmbeddingStore
 from tests.evaluation.evaluations import write_pairs
-from tests.explorer.small_exploration import ATOMS, DIM, PAIRS, KnowingEncoder, arrays, explored, make_sae
+from tests.explorer.small_exploration import ATOMS, DIM, PAIRS, KnowingEncoder, arrays, explored, make_sae, make_store
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +223,27 @@ def test_labels_are_words_that_set_captions_apart():
     usual = ["a dog on the beach", "a red bus", "a blue bus in the street", "the cat on a mat", *["a thing"] * 16]
     captions = ["a red teapot", "the red teapot on a table", "a dog"]
     assert atom_labels(np.array([0, 0, 2]), np.array([0, 1, 2]), captions, usual, 3) == ["teapot · red", "", "dog"]
+
+
+def test_function_words_name_nothing():
+    captions = ["man with a can in the fire", "man with the can near fire"]
+    labels = atom_labels(np.array([0, 0]), np.array([0, 1]), captions, ["a dog", "a cat", "a bird", "a tree"], 1)
+    assert labels == ["man · can · fire"]
+
+
+def test_atoms_that_were_named_otherwise_are_named_anew_without_their_shards(tmp_path: Path):
+    store = EmbeddingStore.open(str(make_store(tmp_path)))
+    gallery, sae = Gallery.of(store, tmp_path / "cache"), make_sae()
+    before = CodedPairs.of("sae", sae, gallery, store, tmp_path / "cache")
+    (file,) = tmp_path.glob("cache/codes-*/atoms.parquet")
+    named = pq.read_table(file)
+    place = named.schema.get_field_index("label")
+    otherwise = named.set_column(place, "label", pa.array(["with · in"] * len(named))).replace_schema_metadata(None)
+    pq.write_table(otherwise, file)
+    shutil.rmtree(tmp_path / "store" / "shards")
+    after = CodedPairs.of("sae", sae, gallery, store, tmp_path / "cache")
+    assert after.labels == before.labels
+    assert pq.read_table(file).equals(named, check_metadata=True)
 
 
 def test_an_atom_of_nearly_all_is_called_so(tmp_path: Path):
