@@ -59,7 +59,7 @@ def take_verbosity(arguments: Sequence[str] | None) -> list[str]:
         from tqdm import tqdm
 
         tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
-    return [word for word in words if word != option]
+    return [word for word in words if word not in asked]
 
 
 class Terminated(KeyboardInterrupt):

@@ -35,6 +35,7 @@ FIRST_WAYS = ("original", "bimodal", "less_unimodal", "centred")
 """Shown until others are chosen."""
 MOST_TERMS, MOST_LETTERS, MOST_SHOWN = 4, 2_000, 200
 NO_ENCODER = "the store does not say which encoder made it; start with --encoder NAME"
+_UNREADABLE = {Reason.EMPTY_IMAGE: "it is empty", Reason.TRUNCATED_IMAGE: "it is cut short"}
 _LARGEST = 1e3
 _MOST_DIGITS = 12
 _IN_A_ROW = 4
@@ -150,7 +151,7 @@ class Exploration:
         try:
             image = decode_image(raw, self.reading)
         except Rejected as error:
-            why = "it is empty" if error.reason == Reason.EMPTY_IMAGE else error.detail or error.reason
+            why = _UNREADABLE.get(error.reason) or error.detail or error.reason
             raise InputError(f"the image cannot be read: {why}") from error
         row = self.encoder.image(image)
         return {"row": base64.b64encode(row.float().numpy().astype("<f4").tobytes()).decode(), "side": 0}

@@ -1,5 +1,6 @@
 """An exploration from places, and its page on a port: for the command line and for notebooks."""
 
+import errno
 import secrets
 import socket
 import tempfile
@@ -170,6 +171,10 @@ def bound(host: str, port: int) -> socket.socket:
         made.listen(128)  # who comes before it is served waits
     except OSError as error:
         made.close()
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(
+                f"{host!r} is no address of this machine ({error.strerror}); give another --host"
+            ) from error
         raise InputError(f"port {port} of {host} is not to be had ({error.strerror}); give another --port") from error
     return made
 

@@ -54,6 +54,8 @@ def local_copy(uri: str, temporary: Path) -> Path:
     else:
         folder = Path(uri)
     try:
+        if not folder.exists():
+            raise InputError(_no_checkpoint(uri, "there is no such folder"))
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
                 raise InputError(_lacks(uri, file) + (_whose(folder, uri) or _those_below(uri)))
@@ -109,8 +111,12 @@ def _short_file(filesystem: AbstractFileSystem, root: str, uri: str, name: str) 
 
 
 def _lacks(uri: str, name: str) -> str:
+    return _no_checkpoint(uri, f"it lacks {name}")
+
+
+def _no_checkpoint(uri: str, why: str) -> str:
     return (
-        f"{without_secrets(uri)} is not a checkpoint: it lacks {name}; expected {WEIGHTS_FILE} and {CONFIG_FILE}, as "
+        f"{without_secrets(uri)} is not a checkpoint: {why}; expected {WEIGHTS_FILE} and {CONFIG_FILE}, as "
         f"`isoenergy train` writes"
     )
 

@@ -20,7 +20,7 @@ from isoenergy.errors import InputError
 from isoenergy.explorer import web_page as module
 from isoenergy.explorer.exploration import Exploration
 from isoenergy.explorer.notes import Notes
-from isoenergy.explorer.serving import explore, named_saes, open_exploration
+from isoenergy.explorer.serving import bound, explore, named_saes, open_exploration
 from isoenergy.explorer.web_page import LOOPBACK, TOKEN_HEADER, Access, web_page
 from isoenergy.fitting import Fit
 from isoenergy.store import EmbeddingStore
@@ -222,6 +222,10 @@ def test_uploads_have_limits(client: TestClient, monkeypatch: pytest.MonkeyPatch
     assert "pixels" in huge.json()["error"]
     assert client.post("/api/image", content=b"not an image").status_code == 422
     assert client.post("/api/image", content=b"").json() == {"error": "the image cannot be read: it is empty"}
+    jpeg = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(jpeg, "JPEG")
+    cut = client.post("/api/image", content=jpeg.getvalue()[:1500]).json()
+    assert cut == {"error": "the image cannot be read: it is cut short"}
     bomb = client.post("/api/image", content=claiming(png(1), 30_000)).json()
     assert "50,000,000 are decoded" in bomb["error"]
     assert "bomb" not in bomb["error"]
@@ -339,7 +343,7 @@ def test_a_folder_stands_for_the_saes_in_it(tmp_path: Path):
         make_sae().save(tmp_path / "saes" / name)
     assert list(named_saes(str(tmp_path / "saes"))) == ["beta-0", "beta-0.001"]
     assert list(named_saes([tmp_path / "saes/beta-0", tmp_path / "saes/beta-0"])) == ["beta-0", "beta-0-2"]
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="nothing is not a checkpoint: there is no such folder; expected"):
         named_saes(str(tmp_path / "nothing"))
 
 
@@ -356,8 +360,27 @@ def test_hosts_of_the_command_line():
     assert public.hosts == ("a.example", "b.example")
     assert not public.token
     assert not public.may_write
-    with pytest.raises(InputError):
-        ExploreConfig((), "store")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "give at least one SAE: isoenergy explore SAE"),
+        (("sae", "--most-pairs", "0"), "most_pairs must be at least 1, got 0$"),
+        (("sae", "--seed", "-1"), "seed must be 0 or more, got -1$"),
+    ],
+)
+def test_a_command_line_that_is_refused_says_what_is_wrong_alone(words: tuple[str, ...], said: str):
+    from workflows.settings.explore_settings import parse
+
+    with pytest.raises(InputError, match=said):
+        parse([*words, "--store", "store"])
+
+
+@pytest.mark.parametrize("host", ["nohost.example", "192.0.2.1"])
+def test_a_host_that_is_not_ours_is_no_fault_of_the_port(host: str):
+    with pytest.raises(InputError, match=f"^'{host}' is no address of this machine .*; give another --host$"):
+        bound(host, 0)
 
 
 def test_an_encoder_that_is_named_and_cannot_be_had_is_an_error(tmp_path: Path):

@@ -87,7 +87,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_command_says_as_much_on_the_way_as_it_is_asked_to(
     option: list[str], shown: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert take_verbosity(["--output", "x", *option, "--k", "3"]) == ["--output", "x", "--k", "3"]
+    assert take_verbosity(["--output", "x", *option, "--token", ""]) == ["--output", "x", "--token", ""]
     text = said(capsys)
     assert {words for words in ("a detail", "news", "a warning", "a bar") if words in text} == shown
 

@@ -112,7 +112,7 @@ def test_what_the_user_can_mend_is_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert "is not a checkpoint: it lacks config.json" in refused("share", tmp_path / "nowhere", "lab/sae")
+    assert "is not a checkpoint: there is no such folder" in refused("share", tmp_path / "nowhere", "lab/sae")
     assert "expected ORG/NAME" in refused("share", trained, "sae")
     assert "nolab must be your user name" in refused("share", trained, "nolab/sae")
     monkeypatch.setenv("HF_TOKEN", READER)

@@ -50,11 +50,13 @@ class ExploreConfig:
 
     def __post_init__(self) -> None:
         if not self.saes:
-            raise InputError("give at least one SAE")
+            raise InputError("give at least one SAE: isoenergy explore SAE [SAE …] --store STORE")
         if not 0 <= self.port <= 65535:
             raise InputError(f"port must be from 0 to 65535, got {self.port}")
-        if self.most_pairs < 1 or self.seed < 0:
-            raise InputError(f"most_pairs must be at least 1 and seed 0 or more, got {self.most_pairs}, {self.seed}")
+        if self.most_pairs < 1:
+            raise InputError(f"most_pairs must be at least 1, got {self.most_pairs}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, got {self.seed}")
         if "://" in self.output:
             raise InputError(f"output must be a local folder, got {self.output}")
 

@@ -130,7 +130,7 @@ def test_what_is_refused_for_good_is_said_and_counted_and_holds_up_nothing_else(
     said = " ".join(caplog.messages)
     assert "refused metrics of never begun: never begun has no run in MLflow" in said
     assert "refused the model of one:" in said
-    assert "lacks config.json" in said
+    assert "is not a checkpoint: there is no such folder" in said
     assert "refused the registration of one: one has no logged model" in said
     assert "did not take 3 of the search's reports" in said
 
