@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -14,7 +14,41 @@ from workflows.settings.explore_settings import parse
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "space/Dockerfile").read_text()
+PATTERNS = [line for line in (ROOT / "space/Dockerfile.dockerignore").read_text().splitlines() if line[:1] != "#"]
 HEADING = yaml.safe_load((ROOT / "space/README.md").read_text().split("---")[1])
+
+
+def is_copied(path: str) -> bool:
+    """Whether a path is in the image, by the patterns' last that it or a folder of it fits, as Docker has it."""
+    places = [path, *map(str, PurePosixPath(path).parents)][:-1]
+    copied = True
+    for pattern in PATTERNS:
+        own = pattern.removeprefix("!")
+        if any(
+            PurePosixPath(place).match(own.removeprefix("**/")) for place in places if "**" in own or "/" not in place
+        ):
+            copied = pattern.startswith("!")
+    return copied
+
+
+def test_it_copies_what_is_installed_and_served_and_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = {each.removesuffix("*") for each in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    files = {project["project"]["readme"], *project["project"]["license-files"], "pyproject.toml", "constraints.txt"}
+    wanted = {f"{package}/__init__.py" for package in packages} | files
+    assert all((ROOT / path).is_file() for path in wanted)
+    served = {"saes/beta-0.001/config.json", "store/shards/a.parquet", "isoenergy/explorer/page/main.js"}
+    assert {path for path in wanted | served if not is_copied(path)} == set()
+    others = {
+        ".venv/bin/python",
+        ".git/HEAD",
+        ".env",
+        "runs/first/saes/a",
+        "tests/store/a.py",
+        "docs/isoenergy",
+        "a.pem",
+    }
+    assert {path for path in others | {"isoenergy/__pycache__/a.pyc"} if is_copied(path)} == set()
 
 
 def command() -> list[str]:
