@@ -16,11 +16,11 @@ NAMING = "2"
 """Another one for another way to name: atoms that were named otherwise are named anew."""
 _FUNCTION_WORDS = """
 a about above across after against all along also although am among an and another any are around as at away be
-because been before behind being below beneath beside between beyond both but by could did do does doing down during
+because been before behind being below beneath beside between beyond both but by could did do does doing during
 each either every few for from had has have having he her here hers herself him himself his how if in into is it its
 itself just like me more most must my myself near no nor not of off on one onto or other our ours out over own per
 shall she should since so some such than that the their theirs them themselves then there these they this those
-through to too toward towards under until up upon us very was we were what when where which while who whom whose why
+through to too toward towards under until upon us very was we were what when where which while who whom whose why
 with within without would you your yours
 """
 """Articles, prepositions, conjunctions, pronouns and auxiliary verbs of English. Libraries' lists have words that name
