@@ -152,7 +152,7 @@ def _in_browser(browser: "Browser", url: str, config: LiveExplorer) -> dict[str,
     page.locator(".way").first.wait_for()
     asks = [page.evaluate(_ASK, f"{_TEXTS[turn % len(_TEXTS)]}, {turn}") for turn in range(config.turns)]
     steers = [page.evaluate(_STEER, (turn + 1) / (config.turns + 1)) for turn in range(config.turns)]
-    page.click("#views a[href='#atoms']")
+    page.click("#views a[data-view='atoms']")
     page.locator(".card").first.wait_for()
     opened = [link.get_attribute("href") for link in page.locator(".card a").all()][: config.turns]
     searches = [_of(page, _SEARCH, f"kind {turn * 53}") for turn in range(config.turns)]

@@ -20,6 +20,7 @@ export async function showAtom(dialog, sae, atom) {
     if (mine !== turn) return;
     dialog.replaceChildren(page(found, dialog));
   } catch (error) {
+    if (mine !== turn) return;
     dialog.replaceChildren(el("div", { class: "inside" }, head(dialog, `atom ${atom}`), el("p", { text: error instanceof Error ? error.message : "" })));
   }
   if (!dialog.open) dialog.showModal();
