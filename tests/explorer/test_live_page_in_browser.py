@@ -198,7 +198,7 @@ def test_atoms_are_searched_opened_noted_and_linked(watched: Watched, served: Se
     expect(dialog).to_contain_text("kept in notes.json")
     page.keyboard.press("Escape")
     expect(page.locator("#atom[open]")).to_have_count(0)
-    assert page.url.endswith("#atoms/second?sort=energy")
+    expect(page).to_have_url(re.compile(r"#atoms/second\?sort=energy$"))
     page.check("#atoms-noted")
     expect(page.locator("#atom-count")).to_have_text("1 atom")
     expect(page.locator(".card .note")).to_contain_text("seen <img")
