@@ -88,7 +88,14 @@ class Fit:
     def top_atoms(
         self, text_or_image: "str | Image.Image", encoder: "DualEncoder | str", count: int = 10
     ) -> list[tuple[int, float]]:
-        """Return the strongest atoms of a text or a picture; see `SparseAutoencoder.top_atoms`."""
+        """Return the strongest atoms of a text or a picture; see `SparseAutoencoder.top_atoms`.
+
+        encoder: or a name that `isoenergy.encoders.load_encoder` takes; it is loaded at each call.
+        """
+        if isinstance(encoder, str):
+            from isoenergy.encoders import load_encoder  # with models that take seconds to import
+
+            encoder = load_encoder(encoder)
         return self.sae.top_atoms(text_or_image, encoder, count)
 
     @overload

@@ -1,6 +1,7 @@
 """`isoenergy.fit`: arrays or a store in, autoencoders out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_what_is_no_atom_strength_or_encoder_is_one_sentence(pairs: tuple[np.nda
         "numbered from 0 to 31, got 2.0": lambda: fit.without(codes, [1, 2.0]),  # type: ignore[list-item]
         "got .*False.*; codes.keep takes a mask": lambda: fit.without(codes, [np.False_]),  # type: ignore[list-item]
         "numbered from 0 to 31, got tensor": lambda: fit.without(codes, torch.tensor([2.5])),  # type: ignore[arg-type]
-        "encoder must be .* such as 'clip', got a int": lambda: fit.top_atoms("a", 3),  # type: ignore[arg-type]
+        "encoder must be what .*load_encoder returns, got 3": lambda: fit.top_atoms("a", 3),  # type: ignore[arg-type]
     }
     for message, call in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -232,9 +233,12 @@ def test_what_is_no_atom_strength_or_encoder_is_one_sentence(pairs: tuple[np.nda
 def test_an_encoder_may_be_named(fit: Fit) -> None:
     encoder = load_encoder(SMALL_ENCODER)
     sae = isoenergy.SparseAutoencoder(SaeConfig(dim=encoder.dim, atoms=16, k=3, beta=0.0))
-    found = sae.top_atoms("a red heart", SMALL_ENCODER)
+    named = replace(fit, saes={"one": sae})
+    found = named.top_atoms("a red heart", SMALL_ENCODER)
     assert len(found) == 3
     assert found == sae.top_atoms("a red heart", encoder)
+    with pytest.raises(ValueError, match=r"load_encoder returns, got 'crayon'"):
+        sae.top_atoms("a red heart", "crayon")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="unknown encoder 'crayon'"):
         fit.top_atoms("a red heart", "crayon")
 

@@ -211,14 +211,15 @@ class SparseAutoencoder(nn.Module):
 
     @torch.no_grad()
     def top_atoms(
-        self, text_or_image: "str | Image.Image", encoder: "DualEncoder | str", count: int = 10
+        self, text_or_image: "str | Image.Image", encoder: "DualEncoder", count: int = 10
     ) -> list[tuple[int, float]]:
         """Return the strongest atoms of a text or a picture, with their coefficients, the largest first.
 
-        encoder: of the model whose embeddings it was trained on, as `isoenergy.encoders.load_encoder` returns it, or a
-        name, by which it is loaded at each call. Raises ValueError for anything else.
+        encoder: of the model whose embeddings it was trained on, as `isoenergy.encoders.load_encoder` returns it.
+        Raises ValueError for anything else.
         """
-        encoder = _encoder(encoder)
+        if not hasattr(encoder, "encode_texts"):
+            raise ValueError(f"encoder must be what isoenergy.encoders.load_encoder returns, got {encoder!r:.100}")
         if isinstance(text_or_image, str):
             modality, rows = "text", encoder.encode_texts([text_or_image])
         else:
@@ -337,19 +338,6 @@ class SparseAutoencoder(nn.Module):
             self.save(Path(temporary))
             write_card(self.config, card, name, Path(temporary))
             return upload(Path(temporary), name, private)
-
-
-def _encoder(given: "DualEncoder | str") -> "DualEncoder":
-    if isinstance(given, str):
-        from isoenergy.encoders import load_encoder  # with models that take seconds to import
-
-        return load_encoder(given)
-    if not hasattr(given, "encode_texts"):
-        raise ValueError(
-            f"encoder must be what isoenergy.encoders.load_encoder returns, or a name that it takes, such as 'clip', "
-            f"got a {type(given).__name__}"
-        )
-    return given
 
 
 def _require_norms(rows: Tensor) -> None:

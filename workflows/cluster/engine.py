@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
 from typing import Any
 
 import ray
@@ -87,7 +88,7 @@ def _join(address: str, **options: Any) -> None:
         raise InputError(
             f"the Ray at RAY_ADDRESS={address} answers, but does not take this process ({_in_one_line(error)}); if it "
             f"was started with a token, export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token into "
-            f"~/.ray/auth_token; else see that its version of Ray is {ray.__version__}, as here"
+            f"~/.ray/auth_token; else see that its version of Ray is {version('ray')}, as here"
         ) from error
 
 
