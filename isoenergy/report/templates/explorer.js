@@ -66,6 +66,8 @@
  * @property {Int32Array} lines Where each begins in it, and where one more would.
  * @property {Int32Array} starts Those that have term t stand from `starts[t]` to `starts[t + 1]`
  * @property {Int32Array} captions in this.
+ * @property {Int32Array} sequence The terms of all captions, one caption after the other.
+ * @property {number[]} ends Where each caption ends in it.
  *
  * @typedef {object} Matches How well each atom's captions answer a search.
  * @property {Uint8Array} rank 2: all words stand in one of its captions; 1: parts of its words are, each of a word of its own;
@@ -77,6 +79,7 @@
   const ROWS_AT_ONCE = 6;
   const PAUSE = 60; // ms
   const CAPTIONS_A_CARD = 3;
+  const MOST_WORDS = 31; // a bit each
   const SVG = "http://www.w3.org/2000/svg";
   const MODALITIES = /** @type {Modality[]} */ (["image", "text"]);
 
@@ -183,11 +186,15 @@
   /** @param {string} text @returns {string[]} Its words and what stands between them, in lower case. */
   const termsOf = (text) => text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+|[^\s\p{L}\p{M}\p{N}]+/gu) ?? [];
 
-  /** @param {string} text @returns {string[]} The different words that it searches for: without punctuation, if it has any other. */
+  /**
+   * @param {string} text @returns {string[]} The different words that it searches for, the longest first, which are in the
+   *     fewest terms: without punctuation, if it has any other.
+   */
   function wordsOf(text) {
     const terms = [...new Set(termsOf(text))];
     const withLetters = terms.filter((term) => /[\p{L}\p{N}]/u.test(term));
-    return withLetters.length ? withLetters : terms;
+    const chosen = withLetters.length ? withLetters : terms;
+    return chosen.sort((a, b) => b.length - a.length).slice(0, MOST_WORDS);
   }
 
   /** @param {string[]} captions @returns {Vocabulary} */
@@ -219,7 +226,7 @@
       while (ends[caption] <= place) caption++;
       made[next[number]++] = caption;
     });
-    return { terms, text: terms.join("\n"), lines, starts, captions: made };
+    return { terms, text: terms.join("\n"), lines, starts, captions: made, sequence: Int32Array.from(inOrder), ends };
   }
 
   /** @param {Row} row @returns {string} An AVIF in base64; empty if there is none. */
@@ -259,11 +266,13 @@
   function ranksOfCaptions() {
     const { terms, text, lines, starts, captions } = vocabulary;
     const found = new Uint8Array(data.captions.length).fill(2);
-    for (const word of words) {
+    const held = new Int32Array(terms.length); // which words stand in a term: a bit each
+    for (const [bit, word] of words.entries()) {
       const own = new Uint8Array(found.length);
       let number = 0; // of the first term behind what was found
       for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, lines[number])) {
         while (lines[number] <= at) number++;
+        held[number - 1] |= 1 << bit;
         const rank = terms[number - 1] === word ? 2 : 1;
         for (let place = starts[number - 1]; place < starts[number]; place++) {
           own[captions[place]] = Math.max(own[captions[place]], rank);
@@ -271,25 +280,41 @@
       }
       for (let caption = 0; caption < found.length; caption++) found[caption] = Math.min(found[caption], own[caption]);
     }
-    if (words.length < 2) return found;
-    return found.map((rank, caption) => (rank === 1 && !hasOneForEach(termsOf(data.captions[caption])) ? 0 : rank));
+    if (words.length > 1) {
+      for (let caption = 0; caption < found.length; caption++) {
+        if (found[caption] === 1 && !hasOneForEach(caption, held)) found[caption] = 0;
+      }
+    }
+    return found;
   }
 
-  /** @param {string[]} terms @returns {boolean} Whether each word that is searched for is a part of a term of its own. */
-  function hasOneForEach(terms) {
-    /** @type {Map<number, string>} The word that has a term, by the term's place. */
-    const holders = new Map();
-    /** @param {string} word @param {Set<number>} tried @returns {boolean} Whether it gets one; those that have one may move. */
-    const gets = (word, tried) =>
-      terms.some((term, place) => {
-        if (tried.has(place) || !term.includes(word)) return false;
-        tried.add(place);
-        const holder = holders.get(place);
-        if (holder !== undefined && !gets(holder, tried)) return false;
-        holders.set(place, word);
-        return true;
-      });
-    return words.every((word) => gets(word, new Set()));
+  /** @param {number} caption @param {Int32Array} held @returns {boolean} Whether each word has a term of its own there. */
+  function hasOneForEach(caption, held) {
+    const { sequence, ends } = vocabulary;
+    /** @type {number[]} */
+    const own = [];
+    let alone = 0; // words that stand in a term without another
+    for (let place = caption ? ends[caption - 1] : 0; place < ends[caption]; place++) {
+      const bits = held[sequence[place]];
+      if (!bits) continue;
+      own.push(bits);
+      if (!(bits & (bits - 1))) alone |= bits;
+    }
+    return alone === 2 ** words.length - 1 || (own.length >= words.length && areShared(own, 0));
+  }
+
+  /** @param {number[]} own The words of each term. @param {number} word From which on each gets one. @returns {boolean} */
+  function areShared(own, word) {
+    if (word === words.length) return true;
+    for (let place = 0; place < own.length; place++) {
+      const bits = own[place];
+      if (!(bits & (1 << word))) continue;
+      own[place] = 0;
+      const found = areShared(own, word + 1);
+      own[place] = bits;
+      if (found) return true;
+    }
+    return false;
   }
 
   /** @param {string} text */
