@@ -93,13 +93,9 @@ class SparseCodes:
         rows = len(self) // count
         return [self.rows(slice(rows * number, rows * (number + 1))) for number in range(count)]
 
-    def rows(self, chosen: slice) -> "SparseCodes":
-        """Return some of the rows."""
+    def rows(self, chosen: slice | Tensor) -> "SparseCodes":
+        """Return some of the rows, by place or by number."""
         return SparseCodes(self.indices[chosen], self.values[chosen], self.residual[chosen])
-
-    def moved_on(self) -> "SparseCodes":
-        """Return the rows, each in the place of the one before it, and the first in that of the last."""
-        return SparseCodes(*(part.roll(-1, 0) for part in (self.indices, self.values, self.residual)))
 
     def to_dense(self, atoms: int) -> Tensor:
         """Return the codes as a dense `(batch, atoms)` array. For small cases and tests: it is batch × atoms."""

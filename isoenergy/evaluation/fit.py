@@ -1,12 +1,15 @@
 """What is fitted, on pairs of the train split: an intervention is then measured on pairs that it has not seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.measured_rows import (
     READ_ROWS,
     Inputs,
@@ -57,14 +60,14 @@ def spread_fit(store: EmbeddingStore, split: Pairs, pairs: int) -> FitConfig:
 def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
     """Sum the moments that the baselines are made from and, of an SAE, what decides its atoms' classes and agreement.
 
-    Agreement is summed once more with the texts moved on by one pair: what the test finds there is what it finds in
-    nothing.
+    Agreement is summed once more of `StrangerPairs`: what the test finds there is what it finds in nothing.
     """
     del inputs
     shards = config.store.shards
     sae = None if config.sae is None else SparseAutoencoder.load(config.sae.uri)
     statistics = None if sae is None else ConceptStatistics.zeros(sae.config.atoms)
     agreement, shuffled = (PairAgreement.zeros(0 if sae is None else sae.config.atoms) for _ in range(2))
+    strangers = StrangerPairs(shuffled)
     moments = PairMoments.zeros(config.store.dim)
     gram = None if sae is None else sae.gram_of_frozen(rows=2 * config.most_pairs)
     for unit in config.units:
@@ -81,13 +84,58 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
                 moments.update(sae.decode(codes[0]), sae.decode(codes[1]))
             statistics.update(codes[0], codes[1])
             agreement.update(codes[0], codes[1])
-            shuffled.update(codes[0], codes[1].moved_on())
+            strangers.update(codes[0], codes[1])
     moments.save(output / MOMENTS_FILE)
     if statistics is not None:
         statistics.save(output / STATISTICS_FILE)
         agreement.save(output / AGREEMENT_FILE)
+        strangers.finish()
         shuffled.save(output / SHUFFLED_FILE)
     return {"pairs": moments.pairs, "split": config.store.split}
+
+
+@dataclass
+class StrangerPairs:
+    """Pairs that are none, of a stream of pairs: texts are dealt out at random among some thousands that come together.
+
+    So captions of one image, which stand together (COCO has five), are dispersed, whatever the size of a shard. An
+    image never gets its own text; another caption of its own, d of which are among n pairs, with a chance of d / n.
+    """
+
+    sums: PairAgreement
+    """Where they are added."""
+    least: int = READ_ROWS
+    """Pairs among which texts are dealt out, or all if there are fewer; less than three times as many are kept."""
+    _waiting: list[tuple[SparseCodes, SparseCodes]] = field(default_factory=list)
+    _waiting_pairs: int = 0
+    _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def update(self, image_codes: SparseCodes, text_codes: SparseCodes) -> None:
+        """Take up pairs: row i of both codes belong together; any number of them, up to `least`."""
+        self._waiting.append((concatenate([image_codes], 0), concatenate([text_codes], 0)))  # without residuals
+        self._waiting_pairs += len(image_codes)
+        if self._waiting_pairs >= 2 * self.least:
+            self._deal(self.least)
+
+    def finish(self) -> None:
+        """Deal out what is left, after the last pairs."""
+        if self._waiting:
+            self._deal(self._waiting_pairs)
+
+    def _deal(self, pairs: int) -> None:
+        both = [concatenate(codes, 0).split(pairs) for codes in zip(*self._waiting, strict=True)]
+        (images, images_left), (texts, texts_left) = both
+        self._waiting, self._waiting_pairs = [(images_left, texts_left)], len(images_left)
+        self.sums.update(images, texts.rows(torch.from_numpy(_others(len(texts), self._random))))
+
+
+def _others(pairs: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """`(pairs,)`: the numbers of all pairs in random order, none in its own place but a single one."""
+    own = np.arange(pairs)
+    others = random.permutation(own)
+    while pairs > 1 and (others == own).any():
+        others = random.permutation(own)
+    return others
 
 
 @dataclass(frozen=True)

@@ -217,13 +217,16 @@ def _fda_interval(value: float, replicates: list[float]) -> Interval:
 
 
 def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int) -> Result:
-    """Return the mean cosine of the codes of a pair, and of an image and the text of the next pair."""
+    """Return the mean cosine of the codes of a pair, and of an image and the text of the pair half of them away.
+
+    The next pair may be another caption of the same image.
+    """
     image, text = (
         SparseCodes(part.indices[:sample], part.merged_values()[:sample], part.residual[:sample]) for part in codes
     )
     norms = [part.values.double().norm(dim=1) for part in (image, text)]
     count = len(image)
-    order = np.roll(np.arange(count), 1)
+    order = np.roll(np.arange(count), count // 2)
     other = SparseCodes(text.indices[order], text.values[order], text.residual[order])
     real = image.inner(text).double() / (norms[0] * norms[1]).clamp(min=1e-12)
     shuffled = image.inner(other).double() / (norms[0] * norms[1][order]).clamp(min=1e-12)

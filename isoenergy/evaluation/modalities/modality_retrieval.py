@@ -94,7 +94,7 @@ def retrieve_by_codes(config: CodeRetrievalConfig, inputs: Inputs, output: Path)
     """Return recall by the cosine of codes for every two modalities, from all atoms, those both share, and the rest.
 
     Which atoms they share is decided on the fitted pairs. Beside it the mean cosine of the codes of a pair, and of
-    those of a pair and the next.
+    those of a pair and the one half of them away: the next may be of the same image.
     """
     del output
     sae = load_autoencoder(config.sae.uri)
@@ -107,12 +107,12 @@ def retrieve_by_codes(config: CodeRetrievalConfig, inputs: Inputs, output: Path)
         both = shared_by[modalities.index(one)] & shared_by[modalities.index(other)]
         cosines = _unit_codes(codes, np.ones(atoms, bool), (one, other))
         own = np.asarray(cosines[one].multiply(cosines[other]).sum(axis=1)).ravel()
-        following = cosines[other][np.roll(np.arange(len(own)), -1)]
-        next_ones = np.asarray(cosines[one].multiply(following).sum(axis=1)).ravel()
+        strangers = cosines[other][np.roll(np.arange(len(own)), len(own) // 2)]
+        shuffled = np.asarray(cosines[one].multiply(strangers).sum(axis=1)).ravel()
         found[f"{one}~{other}"] = {
             "shared_atoms": int(both.sum()),
             "pair_code_cosine": _mean(own, weights),
-            "shuffled_code_cosine": _mean(next_ones, weights),
+            "shuffled_code_cosine": _mean(shuffled, weights),
             **{
                 name: _recalls(_unit_codes(codes, kept, (one, other)), (one, other), weights, config.draw.queries)
                 for name, kept in (("all", np.ones(atoms, bool)), ("shared", both), ("unshared", ~both))

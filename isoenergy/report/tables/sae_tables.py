@@ -105,7 +105,7 @@ GROUPS = {
         Measure("bridges.fda", "FDA", "Γ-bridge: the same odds over those of the energy", ".2f"),
         _control("bridges.fda_shuffled_classes", "classes shuffled", "as above", ".2f"),
         Measure("bridges.pair_code_cosine", "cosine of a pair’s codes", "image and text of one pair"),
-        _control("bridges.shuffled_code_cosine", "pairs shuffled", "an image and the text of the next pair"),
+        _control("bridges.shuffled_code_cosine", "pairs shuffled", "an image and the text of another pair"),
         Measure(
             "agreement.bimodal_energy_share",
             "bimodal energy that agrees",

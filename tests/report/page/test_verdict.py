@@ -79,6 +79,21 @@ def test_bimodal_atoms_are_asked_whether_their_sides_agree(share: float, mark: s
     assert "0.40 [0.39, 0.41]" in found.text
 
 
+@pytest.mark.parametrize(("share", "mark"), [(1.0, "?"), (0.5, "✗")])
+def test_agreement_that_is_found_in_shuffled_pairs_too_shows_nothing(share: float, mark: str) -> None:
+    one = sae()
+    one["results"]["agreement"] = {
+        "bimodal_energy_share": interval(share),
+        "shuffled_pairs": 1.0,
+        "correlation": interval(0.4),
+    }
+    found = verdict(one, [], 0.0, 0.5)[5]
+    assert found.mark == mark
+    assert "where the same test finds 100.0%" in found.text
+    assert "it decides nothing" in found.text
+    assert found.claim.endswith("(asked: above 90%), and 100.0% in shuffled ones")
+
+
 @pytest.mark.parametrize(
     ("there", "said"), [(0.9, "no difference beyond the intervals"), (0.8, "higher than there"), (1.0, "lower")]
 )
