@@ -1,5 +1,6 @@
 """The SAEs of an evaluation: what they are called, and which is the null of which."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,3 +52,13 @@ def nulls_of(sae: Sae, saes: Sequence[Sae]) -> list[Sae]:
     """Return the null models whose configuration is that of a real SAE."""
     wanted = {**sae["config"], "null": True}
     return [other for other in saes if other["config"] == wanted]
+
+
+def nothing_left(part: Mapping[str, Any], variant: str) -> str:
+    """Return `nothing is left of N of M rows` where that is most of what is measured; else nothing to say.
+
+    part: the results of an SAE, or of the embeddings. A gap between rows that are zero is closed by taking all away.
+    """
+    zero = sum(part["retrieval"][variant].get("zero_rows", {}).values())  # of before there are none
+    rows = 2 * part.get("pairs", math.inf)
+    return f"nothing is left of {zero:,} of {rows:,} rows" if zero > rows / 2 else ""

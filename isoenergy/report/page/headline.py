@@ -16,6 +16,7 @@ from isoenergy.report.page.verdict import (
     at_chance,
     closing,
     drawn,
+    emptied,
     gap_closed,
     in_points,
     negated,
@@ -92,7 +93,7 @@ def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10:
     )
     nothing = at_chance(results, chance_r10)
     removal, centring = (
-        f"{closing([gap_closed(each, variant) for each in runs])}{moved}"
+        f"{closing([gap_closed(each, variant) for each in runs])}{moved}{emptied(runs, variant)}"
         f"{'' if nothing else _keeping(runs, variant, original_r10)}"
         for variant, moved in (("bimodal", f" (difference in means {before:.3f} → {after:.3f})"), ("centred", ""))
     )

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Literal
 
 from isoenergy.report.intervals import Interval, number, over_trainings, ranging, told, with_bounds
-from isoenergy.report.saes import Sae, nulls_of, trainings
+from isoenergy.report.saes import Sae, nothing_left, nulls_of, trainings
 from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 
 KEPT_RETRIEVAL = 0.9
@@ -118,6 +118,13 @@ def closing(closed: Sequence[Interval], asked: float = math.nan) -> str:
     return f"widens the gap by {told([*map(negated, closed)], '.0%')}"
 
 
+def emptied(runs: Sequence[Results], variant: str) -> str:
+    """Return `, but nothing is left of …` where a variant is emptied of most rows, in the first such training."""
+    said = [nothing for results in runs if (nothing := nothing_left(results, variant))]
+    where = f" in {len(said)} of {len(runs)} trainings" * (len(runs) > 1)
+    return f", but {said[0]}{where}" if said else ""
+
+
 def negated(interval: Interval) -> Interval:
     """Return a number and its interval with the other sign."""
     return {"value": -interval["value"], "low": -interval["high"], "high": -interval["low"]}
@@ -132,9 +139,13 @@ def _gap(runs: Sequence[Results]) -> Finding:
     if math.isnan(closed[0]["value"]):
         nothing = "There is no gap between the reconstructed modalities that could be closed."
         return Finding("undecided", nothing, "there is no gap to close")
-    removed = closing(closed, MOST_OF_THE_GAP)
+    empty = emptied(runs, "bimodal")
+    removed = f"{closing(closed, MOST_OF_THE_GAP)}{empty}"
     return Finding(
-        agreed(above(each, MOST_OF_THE_GAP) for each in closed),
+        agreed(
+            "undecided" if nothing_left(results, "bimodal") else above(each, MOST_OF_THE_GAP)
+            for results, each in zip(runs, closed, strict=True)
+        ),
         f"Removing the unimodal atoms {removed}: the difference in means goes from {before} to {after}. "
         f"Asked: above {MOST_OF_THE_GAP:.0%}.",
         f"removing the unimodal atoms {removed} (asked: above {MOST_OF_THE_GAP:.0%})",

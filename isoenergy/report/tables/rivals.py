@@ -8,7 +8,7 @@ from typing import Any
 from isoenergy.evaluation.ways import CONTROLS, WAYS
 from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.report.intervals import Interval, bounds, number, with_bounds
-from isoenergy.report.saes import Sae
+from isoenergy.report.saes import Sae, nothing_left
 
 BIMODAL, CENTRED = "bimodal", "centred"
 _FORM = ".3f"
@@ -90,12 +90,12 @@ class RivalGroup:
 def rival_table(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mapping[str, str]) -> list[RivalGroup]:
     """Return all variants, first of the embeddings themselves, then what each SAE rebuilds, controls apart.
 
-    Controls do not compete. Numbers that are shown alike win together.
+    Controls do not compete, nor in gaps what `nothing_left` tells of. Numbers that are shown alike win together.
     """
     parts = {"The embeddings themselves": original}
     parts |= {f"Rebuilt by {labels[sae['name']]}": sae["results"] for sae in saes}
     best = {
-        heading: {m.name: m.best(m.of(part, name)["value"] for name in rivals_of(part)) for m in MEASURES}
+        heading: {m.name: m.best(m.of(part, name)["value"] for name in ranked_of(part, m)) for m in MEASURES}
         for heading, part in parts.items()
     }
     overall = {m.name: m.best(values[m.name] for values in best.values()) for m in MEASURES}
@@ -114,8 +114,8 @@ def rival_sentences(original: Mapping[str, Any], sae: Sae) -> list[str]:
     results = sae["results"]
     values = {
         measure.name: {
-            **{f"original/{name}": measure.of(original, name) for name in rivals_of(original)},
-            **{name: measure.of(results, name) for name in rivals_of(results)},
+            **{f"original/{name}": measure.of(original, name) for name in ranked_of(original, measure)},
+            **{name: measure.of(results, name) for name in ranked_of(results, measure)},
         }
         for measure in MEASURES
     }
@@ -123,11 +123,13 @@ def rival_sentences(original: Mapping[str, Any], sae: Sae) -> list[str]:
         _of_recall("R@1 in the full gallery", results["rivals"]["r1"], values[R1.name]),
         _of_recall(IN_BATCHES.name, results["rivals"]["in_batches_r1"], values[IN_BATCHES.name]),
         *(
-            _of_gap(title, measure, values[measure.name])
+            _of_gap(title, measure, values[measure.name], nothing_left(results, BIMODAL))
             for title, measure in zip(("Difference in means", "Optimal transport", "Relative gap"), GAPS, strict=True)
         ),
     ]
     gap, recall = values[RELATIVE_GAP.name], values[R1.name]
+    if BIMODAL not in gap:
+        return sentences
     better = [
         name
         for name in gap
@@ -174,7 +176,9 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
     return f"{text}among what the same SAE rebuilds it is best, {with_bounds(behind)} ahead of {best}."
 
 
-def _of_gap(title: str, measure: RivalMeasure, values: Mapping[str, Interval]) -> str:
+def _of_gap(title: str, measure: RivalMeasure, values: Mapping[str, Interval], nothing: str) -> str:
+    if nothing:
+        return f"{title}: removing the unimodal atoms has no place in it: {nothing}."
     if not math.isfinite(values[BIMODAL]["value"]):
         return f"{title}: not measured on so few pairs."
     winner, second, *_ = ranked = measure.ranked(values)
@@ -197,13 +201,20 @@ def rivals_of(part: Mapping[str, Any]) -> list[str]:
     return [name for name in VARIANTS if name in measured and name not in CONTROLS]
 
 
+def ranked_of(part: Mapping[str, Any], measure: RivalMeasure) -> list[str]:
+    """Return the variants that compete on a measure: in a gap, none that leaves most rows with nothing."""
+    competing = rivals_of(part)
+    return competing if measure.highest_wins else [name for name in competing if not nothing_left(part, name)]
+
+
 def _row(part: Mapping[str, Any], name: str, best: Mapping[str, tuple[float, float]]) -> RivalRow:
     """best: of its group and of all, by measure; none for a control."""
     cells = []
     for measure in MEASURES:
         interval = measure.of(part, name)
         text = number(interval["value"], _FORM)
-        of_group, of_all = (number(value, _FORM) == text != "–" for value in best.get(measure.name, (math.nan,) * 2))
+        wanted = best.get(measure.name, (math.nan,) * 2) if name in ranked_of(part, measure) else (math.nan,) * 2
+        of_group, of_all = (number(value, _FORM) == text != "–" for value in wanted)
         cells.append(RivalCell(text, bounds(interval) if text != "–" else "", of_group, of_all))
     change = part["retrieval"][name]["change_r1"]
     nothing = change["low"] == change["high"] == 0

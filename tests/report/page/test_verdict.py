@@ -56,6 +56,21 @@ def test_the_gap_that_is_closed_has_the_interval_of_its_draws() -> None:
     assert found.state == "fails"
 
 
+def test_a_gap_is_not_closed_by_rows_of_which_nothing_is_left() -> None:
+    one, other = sae(gap=CLOSED), sae(gap=CLOSED)
+    for each, zeros in ((one, 151), (other, 150)):
+        each["results"]["pairs"] = 150
+        each["results"]["retrieval"]["bimodal"]["zero_rows"] = {"image": zeros, "text": 0}
+    finding = verdict(one, [], 0.0, 0.5)[0]
+    assert finding.mark == "?"
+    assert "nothing is left of 151 of 300 rows" in finding.text
+    assert "nothing is left of 151 of 300 rows" in finding.claim
+    assert verdict(other, [], 0.0, 0.5)[0].mark == "✓"
+    both = verdict(seeds(other, one), [], 0.0, 0.5)[0]
+    assert both.mark == "≠"
+    assert "nothing is left of 151 of 300 rows in 1 of 2 trainings" in both.text
+
+
 def test_a_bound_that_is_just_above_what_is_asked_reads_as_above_it() -> None:
     one = sae(gap={"reconstructed": 0.5, "bimodal": 0.04})
     one["results"]["geometry"]["bimodal"]["gap_closed_interval"] = {"value": 0.905, "low": 0.903, "high": 0.999}

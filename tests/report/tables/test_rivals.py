@@ -46,6 +46,22 @@ def test_the_winner_is_the_highest_recall_and_the_smallest_gap_and_no_control() 
     assert [row.title for row in groups[-1].rows] == ["bimodal atoms removed", "matched atoms removed"]
 
 
+def test_ways_that_leave_nothing_have_no_place_among_the_gaps() -> None:
+    one = sae({"bimodal": 0.0}, {"bimodal": 0.0, "centred": 0.1})
+    one["results"]["pairs"] = 10
+    one["results"]["retrieval"]["bimodal"]["zero_rows"] = {"image": 10, "text": 9}
+    for column in range(2, len(MEASURES)):
+        groups = rival_table(original(), [one], {one["name"]: "A"})
+        assert titles(groups, column, "winner") == [("Rebuilt by A", "centring")]
+    sentences = rival_sentences(original(), one)
+    assert "Difference in means: removing the unimodal atoms has no place in it: nothing is left of 19 of 20 rows." in (
+        sentences
+    )
+    assert not any(sentence.startswith("Both a smaller") for sentence in sentences)
+    one["results"]["retrieval"]["bimodal"]["zero_rows"] = {"image": 0, "text": 0}
+    assert "smallest for unimodal atoms removed" in " ".join(rival_sentences(original(), one))
+
+
 def test_what_is_shown_alike_wins_together() -> None:
     one = sae({"centred": 0.50001, "coral": 0.50002})
     groups = rival_table(original(), [one], {one["name"]: "A"})
