@@ -3,10 +3,11 @@
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from isoenergy.evaluation.results import UNEQUAL_Q
-from isoenergy.report.intervals import Interval, number, over_trainings, told
+from isoenergy.report.intervals import Interval, middle, number, over_trainings, told
 from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.modalities_page import KIND
 from isoenergy.report.page.task_sections import task_line
@@ -75,16 +76,16 @@ def _of_original(original: Results) -> Sequence[str]:
 
 
 def _of_sae(runs: Sequence[Results]) -> Sequence[str]:
-    def middle(of: Callable[[Results], Interval], form: str) -> str:
+    def shown(of: Callable[[Results], Interval], form: str) -> str:
         return number(over_trainings([of(results) for results in runs])["value"], form)
 
     agree = all("agreement" in results for results in runs)  # evaluations of before have none
     return (
-        middle(lambda results: drawn(results, "r2"), ".3f"),
-        middle(lambda results: drawn(results, "bimodal_energy_share"), ".1%"),
-        middle(lambda results: results["agreement"]["bimodal_energy_share"], ".1%") if agree else "–",
-        middle(lambda results: gap_closed(results, "bimodal"), ".0%"),
-        middle(lambda results: recall_kept(results, "bimodal"), ".0%"),
+        shown(lambda results: drawn(results, "r2"), ".3f"),
+        shown(lambda results: drawn(results, "bimodal_energy_share"), ".1%"),
+        shown(lambda results: results["agreement"]["bimodal_energy_share"], ".1%") if agree else "–",
+        shown(lambda results: gap_closed(results, "bimodal"), ".0%"),
+        shown(lambda results: recall_kept(results, "bimodal"), ".0%"),
     )
 
 
@@ -94,7 +95,7 @@ def _of_modalities(results: Results) -> Sequence[str]:
 
 def _how_to_read(sae: Sae) -> str:
     count = len(trainings(sae))
-    several = f", as far as those of {count} trainings reach, of which the middle one is told" if count > 1 else ""
+    several = f", as far as those of {count} trainings reach, of which {middle(count)} is told" if count > 1 else ""
     differing = "; ≠: trainings differ" * (count > 1)
     return (
         f"(✓, ✗: holds, or not, with all of its interval; ?: cannot be told{differing}. "
@@ -122,10 +123,12 @@ def _details(evaluation: Mapping[str, Any], names: Mapping[str, str]) -> Iterato
         r2, share, p_acc = (
             told([drawn(each, name) for each in runs]) for name in ("r2", "bimodal_energy_share", "p_acc")
         )
+        centred = median(each.get("r2_centred", math.nan) for each in runs)
         yield (
-            f"{names[sae['name']]}: R² {r2} (centred {number(results.get('r2_centred', math.nan), '.3f')}), "
-            f"bimodal energy {share}, p_acc {p_acc}"
+            f"{names[sae['name']]}: R² {r2} (centred {number(centred, '.3f')}), bimodal energy {share}, p_acc {p_acc}"
         )
+        if len(runs) > 1:
+            yield f"  what has no brackets is of the first of {len(runs)} trainings:"
         for name in ("reconstructed", "bimodal", "less_unimodal", "unimodal"):
             gap, retrieval = results["geometry"][name], results["retrieval"][name]
             means = told([each["geometry"][name]["difference_in_means_interval"] for each in runs])

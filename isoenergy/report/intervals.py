@@ -89,6 +89,11 @@ def ranging(values: Sequence[float], form: str) -> str:
     return f" ({known[0]} to {known[1]})" if len(set(known)) > 1 else ""
 
 
+def middle(trainings: int) -> str:
+    """Return what the median of so many trainings, two or more, is called."""
+    return "the middle one" if trainings % 2 else "the mean" if trainings == 2 else "the mean of the middle two"
+
+
 def told(found: Sequence[Interval], form: str = ".3f", asked: float = math.nan) -> str:
     """Return a number and its interval, as `with_bounds`: of a single training, or of several by `over_trainings`."""
     return with_bounds(over_trainings(found), form, asked)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from isoenergy.report.console import aligned, wrapped
-from isoenergy.report.intervals import number, ranging
+from isoenergy.report.intervals import middle, number, ranging
 from isoenergy.report.page.verdict import ALWAYS_ON_SHARE, MARKS, State, agreed
 from isoenergy.report.saes import Sae, is_null, sae_label
 from isoenergy.training.training_metrics import MANY_DEAD, R2_LOSS
@@ -122,7 +122,7 @@ def _above(value: float, least: float) -> State:
 
 
 def _how_to_read(trainings: int) -> str:
-    differing = f"; ≠: trainings differ, of {trainings} the middle one is told" if trainings > 1 else ""
+    differing = f"; ≠: trainings differ, of {trainings} {middle(trainings)} is told" if trainings > 1 else ""
     return (
         f"(✓, ✗: holds, or not; ?: was not measured{differing}. There are no intervals: R² is of at most "
         f"--validation-pairs pairs, the rest of the last steps)"

@@ -48,6 +48,7 @@ def test_three_sentences_a_table_and_what_holds_of_sae_a() -> None:
 def test_of_several_trainings_it_says_what_brackets_are() -> None:
     reading = " ".join(told(seeds(sae(KEPT, CLOSED), sae(KEPT, CLOSED))))
     assert "those of 2 trainings reach" in reading
+    assert "reach, of which the mean is told" in reading
     assert "≠: trainings differ" in reading
 
 

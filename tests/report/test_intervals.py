@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from isoenergy.report.intervals import bounds, fitting, number, told, with_bounds
+from isoenergy.report.intervals import bounds, fitting, middle, number, told, with_bounds
 from tests.report.evaluations import NAN, interval
 
 
@@ -59,3 +59,11 @@ def test_several_trainings_are_told_by_their_median_and_the_reach_of_their_inter
 )
 def test_what_is_held_against_a_threshold_does_not_read_as_it(low: float, value: float, high: float, text: str) -> None:
     assert told([{"value": value, "low": low, "high": high}], ".0%", 0.9) == text
+
+
+def test_the_median_is_called_what_it_is() -> None:
+    assert [middle(trainings) for trainings in (2, 3, 4)] == [
+        "the mean",
+        "the middle one",
+        "the mean of the middle two",
+    ]

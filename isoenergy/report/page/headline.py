@@ -20,6 +20,7 @@ from isoenergy.report.page.verdict import (
     gap_closed,
     in_points,
     negated,
+    other_seeds,
     recall_kept,
     recall_of_original,
     strictest,
@@ -78,7 +79,8 @@ def _energy(sae: Sae, real: Sequence[Sae], labels: Mapping[str, str]) -> str:
     }[state]
     return (
         f"{found}; without alignment they hold {_told(plain[0], 'bimodal_energy_share', '.1%')}, and alignment "
-        f"{verb} {told([negated(each) for each in cost] if state == 'fails' else cost)} of R²."
+        f"{verb} {told([negated(each) for each in cost] if state == 'fails' else cost)} of R²"
+        f"{other_seeds(sae, plain[0])}."
     )
 
 
@@ -91,7 +93,7 @@ def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10:
         over_trainings([each["geometry"][name]["difference_in_means_interval"] for each in runs])["value"]
         for name in ("reconstructed", "bimodal")
     )
-    nothing = at_chance(results, chance_r10)
+    nothing = at_chance(results, chance_r10) if all(at_chance(each, chance_r10) for each in runs) else ""
     removal, centring = (
         f"{closing([gap_closed(each, variant) for each in runs])}{moved}{emptied(runs, variant)}"
         f"{'' if nothing else _keeping(runs, variant, original_r10)}"
@@ -132,7 +134,8 @@ def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:
     }[state]
     return (
         f"{claim}, against the null model: the same objective, given shuffled pairs, makes "
-        f"{_told(null, 'bimodal_energy_share', '.1%')} of the energy bimodal, at R² {_told(null, 'r2')}."
+        f"{_told(null, 'bimodal_energy_share', '.1%')} of the energy bimodal, at R² {_told(null, 'r2')}"
+        f"{other_seeds(sae, null)}."
     )
 
 

@@ -154,15 +154,15 @@ def _gap(runs: Sequence[Results]) -> Finding:
 
 def _retrieval(runs: Sequence[Results], chance_r10: float, original_r10: float) -> list[Finding]:
     """Shares of the reconstruction's R@10, of the same draws of queries; beside the first, that of the original's."""
-    if nothing := at_chance(runs[0], chance_r10):
-        lost = f"The reconstruction {nothing}: there is nothing that atoms could keep."
+    known = [not at_chance(results, chance_r10) for results in runs]
+    if not any(known):
+        lost = f"The reconstruction {at_chance(runs[0], chance_r10)}: there is nothing that atoms could keep."
         return [Finding("undecided", lost, "the reconstruction retrieves no better than a random order")]
-    whole = number(runs[0]["retrieval"]["reconstructed"]["r10"]["value"], ".3f")
+    whole = number(over_trainings([results["retrieval"]["reconstructed"]["r10"] for results in runs])["value"], ".3f")
     kept, alone = ([recall_kept(results, name) for results in runs] for name in ("bimodal", "unimodal"))
     r10 = {name: told([results["retrieval"][name]["r10"] for results in runs]) for name in ("bimodal", "unimodal")}
     keeping, retrieving = told(kept, ".0%", KEPT_RETRIEVAL), told(alone, ".0%", UNIMODAL_RETRIEVAL)
     of_original = recall_of_original(runs, "bimodal", original_r10)
-    known = [not at_chance(results, chance_r10) for results in runs]
 
     def state(decided: Iterable[State]) -> State:
         return agreed(each if can else "undecided" for each, can in zip(decided, known, strict=True))
@@ -249,6 +249,7 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
     null = strictest(nulls)
     ahead = ahead_of(sae, null, "bimodal_energy_share")
     points = told([in_points(each) for each in ahead], "+.1f")
+    unlike = other_seeds(sae, null)
     state = agreed(above(each, 0) for each in ahead)
     claim = {
         "holds": "Pairs that belong together add bimodal energy",
@@ -270,7 +271,7 @@ def _null(sae: Sae, nulls: Sequence[Sae]) -> Finding:
     return Finding(
         state,
         f"{claim}: it is {share[0]} at R² {r2[0]}, and {share[1]} at R² {r2[1]} where the same objective was given "
-        f"shuffled pairs{_NOT_AT_EQUAL_R2 * unequal}. p_acc: {p_acc[0]}, and {p_acc[1]} there: {by_probes}.",
+        f"shuffled pairs{unlike}{_NOT_AT_EQUAL_R2 * unequal}. p_acc: {p_acc[0]}, and {p_acc[1]} there: {by_probes}.",
         f"{claim[0].lower()}{claim[1:]}: {points} points over the null model",
     )
 
@@ -294,13 +295,22 @@ def drawn(results: Results, name: str) -> Interval:
 def ahead_of(sae: Sae, other: Sae, name: str) -> list[Interval]:
     """Return how far each training of an SAE is above that of another with the same seed, in the same draws of pairs.
 
-    Evaluations of before have no such difference: it is then between the worst ends of both intervals.
+    Trainings that the other has not are set against its first: see `other_seeds`. Evaluations of before have no such
+    difference: it is then between the worst ends of both intervals.
     """
     found = []
     for results in trainings(sae):
         paired: Interval | None = results.get("against", {}).get(other["name"], {}).get(name)
         found.append(paired or _between_worst_ends(drawn(results, name), drawn(other["results"], name)))
     return found
+
+
+def other_seeds(sae: Sae, other: Sae) -> str:
+    """Return how many trainings `ahead_of` sets against one of another seed; nothing to say of none."""
+    trained, there = len(trainings(sae)), len(trainings(other))
+    if trained <= there:
+        return ""
+    return f" ({trained - there} of {trained} trainings are set against one of another seed: theirs is not beside it)"
 
 
 def _between_worst_ends(first: Interval, second: Interval) -> Interval:

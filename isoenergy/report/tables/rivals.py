@@ -8,7 +8,7 @@ from typing import Any
 from isoenergy.evaluation.ways import CONTROLS, WAYS
 from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.report.intervals import Interval, bounds, number, with_bounds
-from isoenergy.report.saes import Sae, nothing_left
+from isoenergy.report.saes import Sae, nothing_left, trainings
 
 BIMODAL, CENTRED = "bimodal", "centred"
 _FORM = ".3f"
@@ -110,8 +110,17 @@ def rival_table(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mappin
 
 
 def rival_sentences(original: Mapping[str, Any], sae: Sae) -> list[str]:
-    """Return, a sentence or two a measure, who wins, by how much, and where removing the unimodal atoms stands."""
-    results = sae["results"]
+    """Return, a sentence or two a measure, who wins, by how much, and where removing the unimodal atoms stands.
+
+    Of several trainings only the first is set against rivals: the first sentence says so.
+    """
+    first, *others = _rival_sentences(original, sae["results"])
+    count = len(trainings(sae))
+    said = f"All numbers of rivals are of the first of {count} trainings. " * (count > 1)
+    return [f"{said}{first}", *others]
+
+
+def _rival_sentences(original: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
     values = {
         measure.name: {
             **{f"original/{name}": measure.of(original, name) for name in ranked_of(original, measure)},

@@ -183,6 +183,24 @@ def test_a_training_that_retrieves_at_chance_agrees_with_none() -> None:
     assert states(verdict(seeds(sae(GOOD, CLOSED), sae(nothing, CLOSED)), [], 0.02, 0.5))[1] == "≠"
 
 
+def test_what_the_reconstruction_retrieves_is_of_the_same_trainings_as_what_is_kept() -> None:
+    several = seeds(sae({"reconstructed": 0.5}), sae({"reconstructed": 0.6}), sae({"reconstructed": 0.7}))
+    assert "of 0.600," in verdict(several, [], 0.0, 0.5)[1].text
+
+
+def test_a_first_training_that_retrieves_at_chance_does_not_decide_for_the_others() -> None:
+    several = seeds(sae(dict.fromkeys(GOOD, 0.01), CLOSED), sae(GOOD, CLOSED))
+    assert states(verdict(several, [], 0.02, 0.5))[1] == "≠"
+
+
+def test_trainings_without_a_null_of_their_seed_are_said_to_be_set_against_another() -> None:
+    real, null = seeds(sae(share=0.8), sae(share=0.81), sae(share=0.8)), sae(share=0.3, null=True)
+    said = "(2 of 3 trainings are set against one of another seed: theirs is not beside it)"
+    assert said in verdict(real, [real, null], 0.0, 0.5)[-1].text
+    nulls = seeds(null, null, null)
+    assert "another seed" not in verdict(real, [real, nulls], 0.0, 0.5)[-1].text
+
+
 def test_trainings_are_set_against_the_null_of_their_seed_in_the_same_draws() -> None:
     real, null = seeds(sae(share=0.8), sae(share=0.81)), {**sae(share=0.795, null=True), "name": "null"}
     assert verdict(real, [real, null], 0.0, 0.5)[-1].mark == "?"

@@ -7,7 +7,7 @@ from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_moments import PairMoments
-from tests.report.evaluations import NAN, original, sae
+from tests.report.evaluations import NAN, original, sae, seeds
 
 
 def test_every_variant_of_an_evaluation_has_a_title_and_a_definition() -> None:
@@ -60,6 +60,12 @@ def test_ways_that_leave_nothing_have_no_place_among_the_gaps() -> None:
     assert not any(sentence.startswith("Both a smaller") for sentence in sentences)
     one["results"]["retrieval"]["bimodal"]["zero_rows"] = {"image": 0, "text": 0}
     assert "smallest for unimodal atoms removed" in " ".join(rival_sentences(original(), one))
+
+
+def test_sentences_of_several_trainings_say_that_they_are_of_the_first() -> None:
+    said = "All numbers of rivals are of the first of 3 trainings. R@1 in the full gallery"
+    assert rival_sentences(original(), seeds(sae(), sae(), sae()))[0].startswith(said)
+    assert rival_sentences(original(), sae())[0].startswith("R@1 in the full gallery")
 
 
 def test_what_is_shown_alike_wins_together() -> None:
