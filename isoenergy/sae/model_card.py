@@ -12,12 +12,12 @@ PLACEHOLDER = "hf:ORG/NAME"
 
 _MEASURES = {
     "validation_r2": "R² against the mean of all entries, on held-out pairs (validation split)",
-    "l0": "atoms a row",
+    "l0": "atoms a row, last training steps",
     "dead_atoms": "dead atoms",
     "unfired_atoms": "atoms that never fired in the last epoch",
-    "always_on_energy": "share of the energy in always-on atoms (f > 0.9)",
-    "bimodal_energy": "share of the energy in bimodal atoms",
-    "alignment": "alignment term",
+    "always_on_energy": "share of the energy in always-on atoms (f > 0.9), last training steps",
+    "bimodal_energy": "share of the energy in bimodal atoms, last training steps",
+    "alignment": "alignment term, last training steps",
 }
 _SPLITS = """It is meant to split what
 a vision-language model encodes into atoms that both modalities share and atoms of one modality alone (the Iso-Energy
@@ -48,7 +48,10 @@ def model_card(config: SaeConfig, encoder: str, training: Mapping[str, object], 
     left_out = ("sparse_encoder", "alignment", "modalities", "widths")
     what = {key: value for key, value in asdict(config).items() if key not in left_out}
     settings = {**what, "alignment": config.alignment, "sparse_encoder": config.sparse_encoder, **training}
-    of_each = {f"r2_{modality}": f"R², {modality}, last training steps" for modality in config.modalities}
+    of_each = {
+        f"r2_{modality}": f"R² against the mean of all entries of {modality}, last training steps"
+        for modality in config.modalities
+    }
     texts = {**of_each, **_MEASURES}
     measured = {text: f"{measures[key]:.4g}" for key, text in texts.items() if key in measures}
     tables = "\n\n".join(_table(title, rows) for title, rows in (("measure", measured), ("setting", settings)) if rows)

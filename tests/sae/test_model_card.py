@@ -78,12 +78,17 @@ def test_front_matter_says_what_is_known_and_no_licence() -> None:
     }
 
 
+MEASURES = {"r2_image": 0.91234, "bimodal_energy": 0.8, "validation_r2": 0.9, "other": 1.0}
+
+
 def test_settings_measures_and_fingerprints_are_rows() -> None:
     config = SaeConfig(512, 4096, 20, 0.0, JumpReLU(l0=0.3))
-    page = Page(model_card(config, "hf:openai/clip-vit-base-patch32", TRAINING, {"r2_image": 0.91234, "other": 1.0}))
+    page = Page(model_card(config, "hf:openai/clip-vit-base-patch32", TRAINING, MEASURES))
     assert page.texts == ["A sparse autoencoder for hf:openai/clip-vit-base-patch32"]
     rows = {row[0]: row[1:] for row in page.rows}
-    assert rows["R², image, last training steps"] == ["0.9123"]
+    assert rows["R² against the mean of all entries of image, last training steps"] == ["0.9123"]
+    assert rows["share of the energy in bimodal atoms, last training steps"] == ["0.8"]
+    assert rows["R² against the mean of all entries, on held-out pairs (validation split)"] == ["0.9"]
     assert rows["atom_norm"] == ["unit"]
     assert rows["sparse_encoder"] == ["jump-relu:l0=0.3,threshold=0.05,bandwidth=0.05"]
     assert rows["store fingerprint"] == [TRAINING["store fingerprint"]]
