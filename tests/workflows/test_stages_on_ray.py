@@ -147,7 +147,7 @@ def test_a_pipeline_is_a_run_with_a_child_a_stage_and_a_second_one_does_nothing_
     assert len(trained) == 2
     assert trained[1].endswith(" · shuffled pairs")
     assert parent.data.tags["mlflow.note.content"].startswith("Bimodal atoms of SAE-A")
-    assert [used.dataset.name for used in parent.inputs.dataset_inputs] == ["store"]
+    assert [used.dataset.name for used in parent.inputs.dataset_inputs] == ["pairs.parquet"]
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
 
     parts = ("store/*/*", "saes/beta-*/*", "null-saes/null-*/*", "evaluation/steps/*/*")

@@ -94,10 +94,11 @@ def test_what_ray_says_of_a_start_that_fails_is_logged_alone(
         raise Exception("The current node timed out during startup.")
 
     monkeypatch.setattr(ray, "init", init)
-    caplog.set_level(logging.DEBUG, engine.__name__)
-    with pytest.raises(InputError, match="in 3 attempts"):
-        engine.connect()
-    assert "Failed to start the dashboard" not in capfd.readouterr().err
+    for level in (logging.INFO, logging.DEBUG):
+        assert "Failed to start the dashboard" not in capfd.readouterr().err
+        caplog.set_level(level, engine.__name__)
+        with pytest.raises(InputError, match="in 3 attempts"):
+            engine.connect()
     assert sum("Failed to start the dashboard" in record.message for record in caplog.records) == 3
 
 
