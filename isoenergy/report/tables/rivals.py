@@ -132,7 +132,7 @@ def _rival_sentences(original: Mapping[str, Any], results: Mapping[str, Any]) ->
         _of_recall("R@1 in the full gallery", results["rivals"]["r1"], values[R1.name]),
         _of_recall(IN_BATCHES.name, results["rivals"]["in_batches_r1"], values[IN_BATCHES.name]),
         *(
-            _of_gap(title, measure, values[measure.name], nothing_left(results, BIMODAL))
+            _of_gap(title, measure, measure.of(results, BIMODAL), values[measure.name], nothing_left(results, BIMODAL))
             for title, measure in zip(("Difference in means", "Optimal transport", "Relative gap"), GAPS, strict=True)
         ),
     ]
@@ -185,11 +185,11 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
     return f"{text}among what the same SAE rebuilds it is best, {with_bounds(behind)} ahead of {best}."
 
 
-def _of_gap(title: str, measure: RivalMeasure, values: Mapping[str, Interval], nothing: str) -> str:
+def _of_gap(title: str, measure: RivalMeasure, own: Interval, values: Mapping[str, Interval], nothing: str) -> str:
+    if not math.isfinite(own["value"]):
+        return f"{title}: not measured on so few pairs."
     if nothing:
         return f"{title}: removing the unimodal atoms has no place in it: {nothing}."
-    if not math.isfinite(values[BIMODAL]["value"]):
-        return f"{title}: not measured on so few pairs."
     winner, second, *_ = ranked = measure.ranked(values)
     apart = values[winner]["high"] < values[second]["low"]
     return (
