@@ -13,7 +13,12 @@ class InputError(Exception):
     """
 
 
+def one_line(said: object, longest: int | None = None) -> str:
+    """Return a text, or what an error says, on one line; of one that is longer than `longest` letters the beginning."""
+    return " ".join(str(said).split())[:longest]
+
+
 def in_brief(error: BaseException) -> str:
     """Return the error's type and text on one line of bearable length, without tokens and passwords."""
-    text = _SECRET.sub("…", " ".join(str(error).split()))
+    text = _SECRET.sub("…", one_line(error))
     return f"{type(error).__name__}: {text if len(text) <= _LONGEST else text[:_LONGEST] + ' …'}"

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, one_line
 from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE, SaeConfig
 
 UNREADABLE = (OSError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError, InputError)
@@ -78,8 +78,7 @@ def require_unit_atoms(dictionary: Tensor, config: SaeConfig) -> None:
 
 def not_a_checkpoint(uri: str, error: Exception) -> InputError:
     """Return the error to raise for one that reading an autoencoder raised."""
-    what = " ".join(str(error).split())
     return InputError(
-        f"{uri} is not a checkpoint ({what}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
+        f"{uri} is not a checkpoint ({one_line(error)}); expected a folder with {WEIGHTS_FILE} and {CONFIG_FILE}, "
         f"as `isoenergy train` writes"
     )

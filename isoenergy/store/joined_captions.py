@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from isoenergy.counts import counted
-from isoenergy.pairs.formats.row_groups import bytes_of
+from isoenergy.pairs.formats.row_groups import NO_LETTER, bytes_of, readable
 from isoenergy.store.column_files import ColumnFile, JoinedColumns, joined_part, keys_of, whole_columns
 
 _FILES_AT_ONCE = 32
-_NO_LETTER = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class JoinedCaptions:
             captioned=int(_are_in(wanted, with_text).sum()),
             table_rows=len(own),
             placed=int(placed.sum()),
-            first="" if first < 0 else f"row {first}, key {_text(own[first].as_py())!r}",
-            wanted=_text(wanted[0].as_py()) if len(wanted) else "",
+            first="" if first < 0 else f"row {first}, key {readable(own[first].as_py())!r}",
+            wanted=readable(wanted[0].as_py()) if len(wanted) else "",
             not_utf8=_not_utf8(own),
         )
 
@@ -106,9 +105,5 @@ def _not_utf8(keys: pa.Array) -> int:
     try:
         keys.view(pa.string()).validate(full=True)
     except pa.ArrowInvalid:
-        return sum(_NO_LETTER in _text(key) for key in keys.to_pylist())
+        return sum(NO_LETTER in readable(key) for key in keys.to_pylist())
     return 0
-
-
-def _text(key: bytes | None) -> str:
-    return (key or b"").decode("utf-8", "replace")

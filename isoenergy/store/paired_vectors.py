@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from isoenergy.counts import counted
 from isoenergy.errors import InputError
 from isoenergy.pairs.columns import NO_KEY, usual_column
-from isoenergy.pairs.formats.row_groups import SPOILT, bytes_of
+from isoenergy.pairs.formats.row_groups import SPOILT, bytes_of, readable
 from isoenergy.pairs.formats.schemas import ROLES, common_schema
 from isoenergy.pairs.places import absolute_source
 from isoenergy.pairs.source import PairUnit, cut
@@ -208,7 +208,7 @@ class VectorFiles:
 
     def named(self, file: str, row: int) -> str:
         """Return where a row of a file stands and which key it has, for people."""
-        key = (self.keys(file)[row].as_py() or b"").decode("utf-8", "replace")
+        key = readable(self.keys(file)[row].as_py())
         return f"{self._part(file, self.columns.key).at.shown}, row {row}, key {key!r}"
 
     def is_joined(self, file: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from isoenergy.pairs.formats.row_groups import bytes_of
+from isoenergy.pairs.formats.row_groups import NO_LETTER, bytes_of, readable
 from isoenergy.pairs.formats.schemas import conformed
 from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, place_key
@@ -17,8 +17,6 @@ from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.store.arrays import checked_rows
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.schema import REJECTED, stored_names, vectors_schema
-
-_NO_LETTER = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class LookedAt:
     def keys(self) -> list[str]:
         """Of each row."""
         if self.columns.key:
-            return _texts(bytes_of(self.table[self.columns.key]))
+            return list(map(readable, bytes_of(self.table[self.columns.key])))
         return [place_key(self.unit.file, number).decode() for number in self._numbers]
 
     @cached_property
@@ -146,7 +144,7 @@ class LookedAt:
             return {}
         missing = {row: Fault(column, "there is no key") for row, key in enumerate(self.keys) if not key}
         unlike = Fault(column, "the key is not UTF-8")
-        return missing | {row: unlike for row, key in enumerate(self.keys) if _NO_LETTER in key}
+        return missing | {row: unlike for row, key in enumerate(self.keys) if NO_LETTER in key}
 
     def _faults_of_splits(self) -> dict[int, Fault]:
         """Of splits that are given: what follows from a key is one."""
@@ -159,18 +157,13 @@ class LookedAt:
     @cached_property
     def _splits(self) -> list[str]:
         if self.columns.splits_given:
-            return _texts(bytes_of(self.table["split"]))
+            return list(map(readable, bytes_of(self.table["split"])))
         return [split_of(key) for key in self.keys]
 
     @cached_property
     def _captions(self) -> list[str]:
-        return _texts(bytes_of(self.table[self.columns.caption])) if self.columns.caption else self.keys
-
-
-def _texts(values: Iterable[bytes | None]) -> list[str]:
-    """Return bytes as texts; nothing is empty, and bytes that are no text become `_NO_LETTER`."""
-    return [(value or b"").decode("utf-8", "replace") for value in values]
+        return list(map(readable, bytes_of(self.table[self.columns.caption]))) if self.columns.caption else self.keys
 
 
 def _is_mended(value: bytes | None, text: str) -> bool:
-    return _NO_LETTER in text and text.encode() != value
+    return NO_LETTER in text and text.encode() != value

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, one_line
 from isoenergy.storage import s3_patience
 from workflows.cluster.patience import PATIENCE_MINUTES
 from workflows.cluster.ray_internals import on_the_loopback
@@ -44,6 +44,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _LOG = logging.getLogger(__name__)
 _STARTS = 3
 _SECONDS_BETWEEN_STARTS = 5.0
+_LONGEST_REASON = 200
 _LONGEST_SOCKET_PATH = 107
 _SOCKET_BELOW_TMPDIR = "/ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _CHATTER = b"Set ray log level from environment variable"
@@ -85,9 +86,10 @@ def _join(address: str, **options: Any) -> None:
     try:
         ray.init(**options)
     except ConnectionError as error:
+        said = one_line(error, _LONGEST_REASON)
         raise InputError(
-            f"the Ray at RAY_ADDRESS={address} answers, but does not take this process ({_in_one_line(error)}); if it "
-            f"was started with a token, export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token into "
+            f"the Ray at RAY_ADDRESS={address} answers, but does not take this process ({said}); if it was started "
+            f"with a token, export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token into "
             f"~/.ray/auth_token; else see that its version of Ray is {version('ray')}, as here"
         ) from error
 
@@ -99,7 +101,7 @@ def _start(**options: Any) -> None:
             with on_the_loopback(), _without_chatter():
                 ray.init("local", **options)
         except Exception as error:  # Ray raises bare ones
-            said = _in_one_line(error)
+            said = one_line(error, _LONGEST_REASON)
             load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
             if attempt == _STARTS:
                 raise InputError(
@@ -111,11 +113,6 @@ def _start(**options: Any) -> None:
             time.sleep(_SECONDS_BETWEEN_STARTS * attempt)
         else:
             return
-
-
-def _in_one_line(error: Exception) -> str:
-    """Return the beginning of what an error says."""
-    return " ".join(str(error).split())[:200]
 
 
 def _require_usable_folder() -> None:

@@ -10,6 +10,8 @@ from signal import SIGTERM, Signals
 import aiohttp
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from isoenergy.errors import one_line
+
 _SECONDS_OF_SILENCE = 10.0
 _SECONDS_BETWEEN_TRIES = 2.0
 _BROKEN = (OSError, RuntimeError, aiohttp.ClientError)
@@ -130,7 +132,7 @@ def outcome(name: str, job: JobDetails) -> str:
         return f"job {name} was stopped"
     code = exit_code(job)
     if job.driver_exit_code is None:
-        reason = " ".join((job.message or "no reason given").split())[:_LONGEST_REASON]
+        reason = one_line(job.message or "no reason given", _LONGEST_REASON)
         return f"job {name} failed before its program ended: {reason}"
     if code > 128:
         with suppress(ValueError):

@@ -12,7 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 
-from isoenergy.errors import InputError
+from isoenergy.errors import InputError, one_line
 from workflows.cluster import engine
 from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.patience import PATIENCE_MINUTES
@@ -124,4 +124,4 @@ def _in_a_worker(settings: dict[str, Any]) -> None:
 
 def _in_brief(error: BaseException) -> str:
     failures = list(getattr(error, "worker_failures", {}).values()) or [error]
-    return " ".join(str(failures[0]).split())[:_LONGEST_REASON]
+    return one_line(failures[0], _LONGEST_REASON)

@@ -19,6 +19,9 @@ SPOILT = (pa.ArrowException, OSError, ValueError)
 """What reading a spoilt file raises; ValueError: a column's name is not UTF-8."""
 _BUFFER_BYTES = 8 * 2**20  # of a column, so that a row group of any size is read in bounded memory
 
+NO_LETTER = "\ufffd"
+"""Stands for bytes that are no letter."""
+
 Part: TypeAlias = pa.Table | str  # some rows, or why they cannot be read
 
 
@@ -110,6 +113,11 @@ def bytes_of(column: pa.ChunkedArray) -> list[bytes | None]:
         column = column.cast(pa.string())
     each: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
     return each
+
+
+def readable(value: bytes | None) -> str:
+    """Return bytes as a text for people; nothing is empty, and bytes that are no UTF-8 become `NO_LETTER`."""
+    return (value or b"").decode("utf-8", "replace")
 
 
 def text_of(name: bytes | None) -> str | None:
