@@ -98,6 +98,14 @@ def write_rows() -> RowsWriter:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report's figures are made and not drawn, which takes seconds: what its page says is what is asked."""
+    from isoenergy.report.figures import drawing
+
+    monkeypatch.setattr(drawing, "as_bytes", lambda _figure, _kind: b"<svg/>")
+
+
+@pytest.fixture
 def server() -> Iterator["Server"]:
     """A web server that answers as the test says."""
     from tests.pairs.download.server import Server

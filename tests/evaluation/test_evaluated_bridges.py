@@ -48,7 +48,6 @@ def bridges(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mapping[str, Any]
     folder = tmp_path_factory.mktemp("bridges")
     with pytest.MonkeyPatch.context() as patch:
         run_steps_here(patch)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         store = write_pairs(folder / "store", *concepts(600, 0), rows_a_unit=150)
         sae = write_true_sae(folder / "sae")
         found = evaluated(store, [sae], folder / "out", sample=100, part_pairs=150)

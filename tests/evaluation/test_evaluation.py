@@ -117,6 +117,7 @@ def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_pa
     assert gap["difference_in_means_interval"]["value"] == pytest.approx(gap["difference_in_means"], rel=1e-4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rows_that_removal_makes_zero_are_counted_and_never_found(tmp_path: Path) -> None:
     """Of some texts an atom that fires for texts alone is all there is."""
     generator = np.random.default_rng(0)
@@ -218,6 +219,7 @@ def test_the_report_escapes_captions_and_does_without_pictures(reported: tuple[s
     assert all(file.read_bytes().rstrip().endswith(b"</svg>") for file in files if file.suffix == ".svg")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_shows_a_null_beside_the_sae_whose_null_it_is(store: Path, tmp_path: Path) -> None:
     page, files = report(store, [ALIGNED, replace(ALIGNED, null=True)], tmp_path)
     assert page.count('<div class="card">') == page.count('<div class="headline">') == 1
@@ -232,6 +234,7 @@ def test_the_report_of_an_sae_without_its_null_says_how_one_is_trained(reported:
     assert "null of" not in alone
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_shows_a_null_whose_sae_is_not_there(store: Path, tmp_path: Path) -> None:
     page, _ = report(store, [replace(ALIGNED, null=True)], tmp_path)
     assert '<div class="card">' not in page

@@ -130,6 +130,7 @@ def test_where_all_captions_are_of_hundreds_of_images_only_images_are_looked_up(
 
 
 @pytest.mark.parametrize("pairs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("undrawn")
 def test_a_pair_or_two_are_evaluated_and_shown(tmp_path: Path, pairs: int) -> None:
     store = write_pairs(tmp_path / "store", *shifted_pairs(pairs, DIM))
     sae = write_sae(tmp_path / "sae", SaeConfig(dim=DIM, atoms=24, k=4, beta=0.0))

@@ -39,6 +39,7 @@ def sae(tmp_path: Path) -> Path:
     return write_sae(tmp_path / "sae", SaeConfig(dim=DIM, atoms=16, k=4, beta=0.0))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_mean_of_another_store_closes_another_gap(here: Path, there: Path, sae: Path, tmp_path: Path) -> None:
     found = evaluated(here, [sae], tmp_path / "out", fit_store=str(there), **SMALL)
     rows = {(row["sae"], row["embeddings"]): row for row in found["transfer"]}

@@ -105,6 +105,7 @@ def test_a_change_of_concept_leads_to_the_image_of_it_in_the_same_style(found: T
     assert ("sae", "bimodal_sum") in shown
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_evaluation_holds_the_tasks_and_so_do_its_report_and_mlflow(
     place: Path, tasks: TasksConfig, found: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.workflows.embedding_stores import settings_of
 from tests.workflows.tracking.mlflow_server import MlflowServer
 from workflows import cli, embed
 from workflows.embed import EmbedConfig
+from workflows.tracking.tracking_client import client
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +48,21 @@ def undisturbed(on_ray: None, four_files: Path) -> EmbeddingStore:  # noqa: ARG0
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> MlflowServer:
     """One MLflow server for all tests that ask for it; whoever kills it starts it again."""
     return SERVICES.enter_context(MlflowServer(tmp_path_factory.mktemp("mlflow")).running())
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without runs: MLflow takes seconds to make one."""
+    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    client(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def own_tracking(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs are tracked to a database of the test's own, which is returned."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return Path(shutil.copyfile(empty_database, tmp_path / "mlflow.db"))
 
 
 @pytest.fixture

@@ -17,10 +17,12 @@ from workflows.tracking import mlflow_runs
 FINGERPRINT = "feedbeef" * 8
 
 
+pytestmark = pytest.mark.usefixtures("own_tracking")
+
+
 @pytest.fixture(autouse=True)
-def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
 
 
 def search(losses: dict[str, list[float]]) -> mlflow_runs.Run:
@@ -100,10 +102,11 @@ def test_metrics_are_chosen_by_pattern() -> None:
         compare.run(CompareConfig(("one",), metrics=("nothing",)))
 
 
-def test_what_is_not_there_is_refused_with_what_is_near() -> None:
+def test_what_is_not_there_is_refused_with_what_is_near(own_tracking: Path) -> None:
+    own_tracking.unlink()
     with pytest.raises(InputError, match=r"there are no runs at sqlite:.*set MLFLOW_TRACKING_URI"):
         compare.run(CompareConfig(("one",)))
-    assert not Path(mlflow_runs.tracking_uri().removeprefix("sqlite:///")).exists()
+    assert not own_tracking.exists()
     parent = search({"candidate-one": [0.5], "candidate-two": [0.5], "it's": [0.5]})
     with pytest.raises(InputError, match="has no run 'canddate-one'; the nearest are candidate-one, candidate-two"):
         compare.run(CompareConfig(("candidate-two", "canddate-one")))

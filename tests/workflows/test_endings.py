@@ -26,8 +26,8 @@ def test_a_training_ends_with_its_measures_its_saes_and_what_comes_next() -> Non
     assert "measure    isoenergy evaluate --store 'my store' --saes /runs/saes" in lines
 
 
-def test_mlflow_is_opened_at_the_table_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+@pytest.mark.usefixtures("own_tracking")
+def test_mlflow_is_opened_at_the_table_of_runs(tmp_path: Path) -> None:
     lines = mlflow_lines()
     assert lines[0] == f"MLflow     sqlite:///{tmp_path}/mlflow.db"
     assert lines[1].endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db")

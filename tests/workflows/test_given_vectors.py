@@ -52,6 +52,7 @@ def trained(vectors: Path, output: Path, modalities: str, **settings: object) ->
     return train.run(config)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_columns_of_one_width_have_the_papers_evaluation_under_their_names(
     vectors: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,9 +15,7 @@ from workflows.tracking import mlflow_runs
 STORE = {"uri": "/data/clip", "fingerprint": "feedbeef" * 8, "encoder": "vit"}
 
 
-@pytest.fixture(autouse=True)
-def own_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+pytestmark = pytest.mark.usefixtures("own_tracking")
 
 
 def runs() -> list[Run]:

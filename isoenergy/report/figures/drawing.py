@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.naming import Naming
 
-KINDS = ("svg", "png")
-
 
 @dataclass(frozen=True)
 class Drawing:
@@ -47,14 +45,19 @@ class Drawing:
         return replace(self, alt=naming(self.alt), caption=naming(self.caption), figure=figure, narrow=narrow)
 
     @cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG."""
+        return as_bytes(self.figure, "svg")
+
+    @property
     def files(self) -> Mapping[str, bytes]:
         """The figure by kind, `svg` and `png`."""
-        return {kind: as_bytes(self.figure, kind) for kind in KINDS}
+        return {"svg": self.svg, "png": as_bytes(self.figure, "png")}
 
     @property
     def url(self) -> str:
         """The figure as a data URL."""
-        return _url(self.files["svg"])
+        return _url(self.svg)
 
     @cached_property
     def narrow_url(self) -> str:

@@ -16,6 +16,7 @@ Box = tuple[float, float, float, float]
 _DISTANCES = (10.0, 16.0, 24.0, 34.0, 46.0, 60.0)
 """Points, from the label's middle."""
 _DIRECTIONS = np.deg2rad(np.arange(45, 405, 22.5))
+_OFFSETS = np.concatenate([r * np.stack([np.cos(_DIRECTIONS), np.sin(_DIRECTIONS)], axis=1) for r in _DISTANCES])
 _MARKER = 6.0
 
 
@@ -60,15 +61,9 @@ def label_points(
 
 def _free(place: Floats, extent: Floats, taken: Sequence[tuple[Floats, Floats]], box: Floats) -> Floats:
     """The nearest offset at which nothing is hit; if there is none, that which hits least."""
-    found, fewest = np.zeros(2), np.inf
-    for distance in _DISTANCES:
-        for direction in _DIRECTIONS:
-            offset = distance * np.array([np.cos(direction), np.sin(direction)])
-            middle = place + offset
-            hits = sum(bool((np.abs(middle - other) < extent + its).all()) for other, its in taken)
-            outside = bool((middle - extent < box[:2]).any() or (middle + extent > box[2:]).any())
-            if hits + outside < fewest:
-                found, fewest = offset, hits + outside
-            if fewest == 0:
-                return found
-    return found
+    others, extents = (np.array(part) for part in zip(*taken, strict=True))
+    middles = place + _OFFSETS
+    hits = (np.abs(middles[:, None] - others) < extent + extents).all(2).sum(1)
+    outside = ((middles - extent < box[:2]) | (middles + extent > box[2:])).any(1)
+    nearest: Floats = _OFFSETS[np.argmin(hits + outside)]
+    return nearest

@@ -5,6 +5,7 @@ from typing import Any
 
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.figures.gap_figure import gaps_of_variants
+from isoenergy.report.figures.shared import as_bytes
 from isoenergy.report.naming import Naming
 from isoenergy.report.saes import Sae, labels, real_saes
 
@@ -12,8 +13,8 @@ from isoenergy.report.saes import Sae, labels, real_saes
 def gap_picture(summary: Mapping[str, Any]) -> bytes:
     """Return the figure of an evaluation of pairs (`evaluation.json`) as PNG."""
     saes = summary["saes"]
-    drawn = gap_drawing(summary["original"], real_saes(saes), labels(saes))
-    return drawn.named(Naming(tuple(summary["store"]["modalities"]))).files["png"]
+    figure = gaps_of_variants(summary["original"], real_saes(saes), labels(saes))
+    return as_bytes(Naming(tuple(summary["store"]["modalities"])).in_figure(figure), "png")
 
 
 def gap_drawing(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping[str, str]) -> Drawing:

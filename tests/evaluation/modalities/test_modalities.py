@@ -105,6 +105,7 @@ def test_the_page_names_the_modalities_and_what_is_not_defined(evaluation: Any) 
     assert any(file.endswith("ternary.svg") for file in beside) == (len(widths) == 3)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_its_tables_have_the_numbers_with_their_bounds(evaluation: Any) -> None:
     widths, sets, folder, summary = evaluation
     write_report(str(folder / "evaluation" / "evaluation.json"), str(folder / "report.html"))

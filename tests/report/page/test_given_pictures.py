@@ -157,6 +157,7 @@ def test_paths_of_a_store_are_not_opened(store: str) -> None:
         given_pictures("note", store, shown(0))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_shows_those_of_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
