@@ -4,7 +4,6 @@ import json
 from itertools import islice
 from pathlib import Path
 
-import open_clip
 import pyarrow.parquet as pq
 import sentencepiece
 import torch
@@ -34,6 +33,8 @@ def captions(count: int) -> list[str]:
 
 def save_clip_both_ways(open_clip_folder: Path, transformers_folder: Path, quick_gelu: bool) -> None:
     """Write one CLIP in open_clip's format and in transformers'."""
+    from open_clip.model import CLIP  # some seconds, which few tests are about
+
     tower = {"width": WIDTH, "layers": LAYERS}
     config = {
         "embed_dim": DIM,
@@ -42,7 +43,7 @@ def save_clip_both_ways(open_clip_folder: Path, transformers_folder: Path, quick
         "text_cfg": {**tower, "context_length": CONTEXT, "vocab_size": VOCABULARY, "heads": HEADS},
     }
     torch.manual_seed(0)
-    model = open_clip.model.CLIP(**config)
+    model = CLIP(**config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1:  # biases of 0 and gains of 1 would hide a tensor that is put in another's place
@@ -108,7 +109,9 @@ def _to_transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def clip_tokenizer() -> CLIPTokenizer:
     """Return CLIP's tokenizer, with the vocabulary that comes with open_clip."""
-    simple = open_clip.SimpleTokenizer()
+    from open_clip import SimpleTokenizer
+
+    simple = SimpleTokenizer()
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {names.get(token, token): number for token, number in simple.encoder.items()}
     return CLIPTokenizer(vocab=vocabulary, merges=list(simple.bpe_ranks), model_max_length=CONTEXT)

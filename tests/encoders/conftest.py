@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import ModuleType
 
 import huggingface_hub.constants
 import pytest
@@ -12,6 +13,14 @@ def an_empty_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     hub.snapshot.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def open_clip() -> ModuleType:
+    """The library, whose import takes seconds that a process without these tests does not spend."""
+    import open_clip
+
+    return open_clip
 
 
 @pytest.fixture(scope="session")

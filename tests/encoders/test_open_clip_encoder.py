@@ -4,8 +4,8 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -27,7 +27,9 @@ def images() -> list[Image.Image]:
 
 
 @pytest.fixture
-def tiny_architecture(other_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def tiny_architecture(
+    open_clip: ModuleType, other_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """An architecture of open_clip, with the weights of `other_encoder` as its checkpoint `model.safetensors`."""
     for registry in ("_MODEL_CONFIGS", "_MODEL_CONFIG_PATHS"):
         monkeypatch.setattr(open_clip.factory, registry, copy.copy(getattr(open_clip.factory, registry)))
@@ -38,7 +40,7 @@ def tiny_architecture(other_encoder: Path, tmp_path: Path, monkeypatch: pytest.M
     return TINY
 
 
-def test_encoding_is_open_clip_s_own(other_encoder: Path, images: list[Image.Image]) -> None:
+def test_encoding_is_open_clip_s_own(open_clip: ModuleType, other_encoder: Path, images: list[Image.Image]) -> None:
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{other_encoder}")
     encoder = load_encoder(f"open_clip:{other_encoder}")
     texts = ["a cat", "Six o’clock &amp; all is well", "word " * 100]
@@ -67,7 +69,7 @@ def test_a_relative_path_becomes_a_name_for_any_working_directory(
 
 
 def test_a_tag_s_weights_come_from_the_hub_as_safetensors_and_with_their_activation(
-    tiny_architecture: str, other_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_clip: ModuleType, tiny_architecture: str, other_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
@@ -92,7 +94,7 @@ class Exploit:
 
 
 def test_a_tag_without_safetensors_is_read_as_plain_tensors_or_not_at_all(
-    tiny_architecture: str, other_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_clip: ModuleType, tiny_architecture: str, other_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     for folder in (good, bad):

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, CLIPConfig, CLIPImageProcessor, SiglipConfig, SiglipImageProcessor
 
 from isoenergy.encoders import load_encoder, load_preprocessor
 from isoenergy.encoders.dual_encoder import FastPreprocessor
-from isoenergy.encoders.open_clip_encoder import load_preprocessor as load_open_clip
 from isoenergy.encoders.torch_encoder import SplitPreprocessor
 from isoenergy.pairs.decoding import decode_image
 from isoenergy.pairs.rejection import Reason, Rejected
@@ -52,6 +50,8 @@ def transformers_own(name: str) -> Callable[[Image.Image], Tensor]:
 
 
 def open_clip_own(name: str) -> Callable[[Image.Image], Tensor]:
+    from open_clip.transform import PreprocessCfg, image_transform_v2  # some seconds
+
     settings = json.loads((Path(name.removeprefix("open_clip:")) / "open_clip_config.json").read_text())
     config = PreprocessCfg(**settings["preprocess_cfg"] | {"size": settings["model_cfg"]["vision_cfg"]["image_size"]})
     transform = image_transform_v2(config, is_train=False)
@@ -118,6 +118,8 @@ def test_pixels_by_torch_are_next_to_the_model_s_own_where_pictures_are_nothing_
 
 
 def test_embeddings_of_both_decoders_are_one_direction() -> None:
+    from isoenergy.encoders.open_clip_encoder import load_preprocessor as load_open_clip
+
     encoder, preprocessor = load_encoder("bundled"), load_open_clip(str(BUNDLED_ENCODER), None)
     images = [photo(size) for size in SIZES]
     own, fast = (

@@ -34,3 +34,25 @@ def test_no_two_test_modules_have_one_name() -> None:
     """pytest collects none of the second."""
     counts = Counter(file.name for file in FILES if file.name.startswith("test_"))
     assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_collecting_imports_no_open_clip() -> None:
+    """It costs each process of a run some seconds: tests import it where they need it."""
+    heavy = {"open_clip", "isoenergy.encoders.open_clip_encoder"}
+    collected = [file for file in FILES if "benchmarks" not in file.parts]
+    found = {str(file): taken for file in collected if (taken := imported_at_once(file.read_text()) & heavy)}
+    assert found == {}
+    assert imported_at_once("from open_clip.transform import a\ndef f():\n    import b") == {
+        "open_clip.transform",
+        "open_clip",
+    }
+
+
+def imported_at_once(source: str) -> set[str]:
+    """The modules that importing a module imports, and the packages that they are of."""
+    modules = imported("\n".join(ast.unparse(node) for node in ast.parse(source).body if _is_import(node)))
+    return modules | {module.partition(".")[0] for module in modules}
+
+
+def _is_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
