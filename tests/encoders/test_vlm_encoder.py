@@ -18,6 +18,7 @@ from isoenergy.encoders.whole_images import MOST_PIXELS, gathered
 from isoenergy.errors import InputError
 from isoenergy.pairs.rejection import Reason, Rejected
 from tests.encoders.vlm_checkpoints import IMAGE, KINDS, LAYERS, PATCH, WIDTH, save_vlm
+from tests.tiers import each_with_one
 
 CAPTIONS = ["a cat", "a long caption of a naïve dog, née 猫, on the wet grass of a garden", "x", "two boats"]
 SIZES = [(40, 90), (120, 60), (100, 100), (56, 56), (31, 200)]
@@ -58,8 +59,7 @@ def hooked(folder: Path, layer: int, image: Image.Image | None, text: str) -> tu
     return torch.as_tensor(given["input_ids"])[0], kept[0][0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.parametrize(("kind", "layer"), each_with_one([*KINDS], [0, 2]))
 def test_rows_are_what_a_hook_sees_of_each_alone(saved: Callable[[str], Path], kind: str, layer: int) -> None:
     folder = saved(kind)
     settings = {pooling: f"vlm:{folder}@{layer}?pooling={pooling}" for pooling in ("mean", "last", "all")}

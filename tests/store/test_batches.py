@@ -14,6 +14,7 @@ from isoenergy.store.batches import UnpairedBatches
 from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import DeviceRows, PairRows, ShardRows, open_rows
 from tests.store.stores import numbers, train_numbers, write_store
+from tests.tiers import each_with_one
 
 CPU = torch.device("cpu")
 BATCH, SEED, WINDOW = 20, 3, 60
@@ -214,8 +215,7 @@ def shuffled_sequence(
     return [torch.cat(parts, dim=1) for parts in zip(*shares, strict=True)]
 
 
-@pytest.mark.parametrize("residence", ["memory", "stream", "device", "auto"])
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize(("workers", "residence"), each_with_one(WORKERS, ["memory", "stream", "device", "auto"]))
 def test_shuffled_pairs_are_the_same_for_any_number_of_workers_and_residence(
     index: PairIndex, workers: int, residence: Residence
 ) -> None:

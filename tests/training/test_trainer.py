@@ -21,11 +21,14 @@ from isoenergy.store.row_sources import ArrayRows
 from isoenergy.training.beta_search import AutomaticBeta
 from isoenergy.training.trainer import DivergedError, Metrics, SaveCheckpoint, Trainer, TrainingConfig
 from isoenergy.training.training_config import beta_text, parse_beta, sae_name
+from tests.tiers import each_with_one
 from tests.training.planted_pairs import planted
 
 CONFIG = TrainingConfig(
     beta=(0.0, 1e-2), expansion=3, k=3, epochs=3, batch_pairs=20, learning_rate=2e-2, log_every=2, checkpoint_every=4
 )
+ENCODERS = [member() for member in SparseEncoder.members().values()]
+ALIGNMENTS = [member() for member in Alignment.members().values()]
 MEANS = {"image": torch.linspace(-0.1, 0.1, 8), "text": torch.linspace(0.2, -0.1, 8)}
 EVERYTHING = dataclasses.replace(
     CONFIG, seeds=2, revival=0.1, dead_after=2, atom_norm="free", input="centred", learning_rate=5e-3
@@ -71,8 +74,7 @@ def require_same(one: SparseAutoencoder, other: SparseAutoencoder) -> None:
         assert torch.equal(tensor, states[1][name]), name
 
 
-@pytest.mark.parametrize("encoder", [member() for member in SparseEncoder.members().values()], ids=str)
-@pytest.mark.parametrize("alignment", [member() for member in Alignment.members().values()], ids=str)
+@pytest.mark.parametrize(("encoder", "alignment"), each_with_one(ENCODERS, ALIGNMENTS))
 def test_a_resumed_run_equals_an_uninterrupted_one(
     pairs: PairArrays, tmp_path: Path, encoder: SparseEncoder, alignment: Alignment
 ) -> None:
@@ -99,8 +101,9 @@ def test_several_saes_in_a_pass_are_each_what_it_is_alone(pairs: PairArrays, enc
         require_same(sae, alone.saes[0])
 
 
-@pytest.mark.parametrize("encoder", [MatchingPursuit(), JumpReLU(), BatchTopK()], ids=str)
-@pytest.mark.parametrize("alignment", [member() for member in Alignment.members().values()], ids=str)
+@pytest.mark.parametrize(
+    ("encoder", "alignment"), each_with_one([MatchingPursuit(), JumpReLU(), BatchTopK()], ALIGNMENTS)
+)
 @pytest.mark.parametrize("revival", [0.0, 0.1])
 def test_a_run_without_reports_ends_with_the_same_weights(
     pairs: PairArrays, encoder: SparseEncoder, alignment: Alignment, revival: float
