@@ -14,6 +14,7 @@ import torch
 from isoenergy import SparseAutoencoder
 from isoenergy.pairs.source import PairUnit
 from isoenergy.pairs.splits import Split, split_of
+from isoenergy.report.page import gap_drawing
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.storage import strict_json
 from isoenergy.store import StoreWriter
@@ -85,14 +86,19 @@ def write_sae(folder: Path, config: SaeConfig, seed: int = 0) -> Path:
     return folder
 
 
-def run_steps_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps run one after the other in this process: what they compute does not depend on who runs them."""
+def run_steps_here(monkeypatch: pytest.MonkeyPatch, drawn: bool = False) -> None:
+    """Steps run one after the other in this process: what they compute does not depend on who runs them.
+
+    drawn: MLflow gets the figure that takes a good part of a small evaluation's time, and not an empty file.
+    """
 
     def run(planned: list[PlannedStep], root: str | Path, _what: str, *_: Any) -> None:
         step_plan.run_here(planned, root)
 
     monkeypatch.setattr(evaluate, "run_on_ray", run)
     monkeypatch.setattr(evaluate.engine, "connect", lambda **_: {})
+    if not drawn:
+        monkeypatch.setattr(gap_drawing, "as_bytes", lambda *_: b"")
 
 
 def evaluated(store: Path, saes: Sequence[Path], output: Path, **options: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_the_table_has_every_number_of_every_training() -> None:
 
 
 def test_a_run_has_them_and_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_steps_here(monkeypatch)
+    run_steps_here(monkeypatch, drawn=True)
     store = write_pairs(tmp_path / "store", *shifted_pairs(80, 6), rows_a_unit=80)
     saes = [write_sae(tmp_path / f"beta-{n}", SaeConfig(6, 12, 2, beta=n / 1000), seed=n) for n in range(2)]
     summary = evaluated(store, saes, tmp_path / "out", sample=40)
@@ -56,3 +56,4 @@ def test_a_run_has_them_and_the_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {"evaluation.json", "measures.json", "gaps.png"} <= logged
     assert "measures.json" in run.data.tags["mlflow.loggedArtifacts"]
     assert "path=gaps.png" in run.data.tags["mlflow.note.content"]
+    assert Path(client.download_artifacts(run.info.run_id, "gaps.png", str(tmp_path))).read_bytes()[:4] == b"\x89PNG"
