@@ -10,7 +10,7 @@ from torch import Tensor
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import Rows, tensor
-from isoenergy.evaluation.ways import ORIGINAL, WAYS
+from isoenergy.evaluation.ways import ORIGINAL, RECONSTRUCTED, WAYS
 from isoenergy.interventions.gap_closing import Affine, GapClosing, midpoint_shift, without_gap_dimensions
 from isoenergy.interventions.removal import AtomSubspace, equalising_gains, kept_atoms, matched_atoms
 from isoenergy.sae.autoencoder import SparseAutoencoder
@@ -23,9 +23,7 @@ GAP_DIMENSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Of Schrodi's sweep."""
 _AS_THEY_ARE = GapClosing(Affine(), Affine())
 
-RECONSTRUCTED = "reconstructed"
 LESS_UNIMODAL = "less_unimodal"
-"""The variants that the verdict is about."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,6 @@ class VariantSet:
         kept = tuple(each for each in self.variants if each.name in names and not each.sweep)
         bases = {each.base for each in kept}
         return VariantSet(kept, {base: weights for base, weights in self.atoms.items() if base in bases})
-
-    @property
-    def reference(self) -> str:
-        """The variant that the others are compared with."""
-        return self.variants[0].name
 
     def each(
         self, rows: Callable[[str], tuple[Tensor, Tensor]], full_gallery: bool = False

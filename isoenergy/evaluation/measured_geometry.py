@@ -1,7 +1,7 @@
 """Where the modalities lie under each variant, and the atoms as probes of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from isoenergy.evaluation.embedding_variants import (
 from isoenergy.evaluation.embeddings import HeldPairs, load_means
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, Result, tensor, unit_rows
-from isoenergy.evaluation.ways import HEADLINE
+from isoenergy.evaluation.ways import HEADLINE, ORIGINAL, beginning
 from isoenergy.interventions.gap_closing import Affine
 from isoenergy.metrics.gap import cone_statistics, l2i, relative_modality_gap
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
@@ -35,7 +35,7 @@ Means = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
-    """Measure the gap under each variant and, of an SAE, p_acc.
+    """Measure the gap under each variant, the share of it that is closed (see `gap_closed`) and, of an SAE, p_acc.
 
     Classes of atoms, and where they are probed, are those fitted. The difference in means is of all pairs; relative
     gap, distances and cones of those drawn for batches; optimal transport of the sample. For the headline alone, the
@@ -43,12 +43,11 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     """
     held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
     size = {"sample": min(config.draw.sample, config.drawn), "in_batches": min(config.draw.in_batches, config.drawn)}
-    seed = config.draw.seed
+    seed, as_they_are = config.draw.seed, load_means(inputs["pairs"]).means
     if config.sae is None:
         variants = original_variants(fitted, seed)
         unit = unit_rows(held.images), unit_rows(held.texts)
-        sums = load_means(inputs["pairs"])
-        return size | _by_variant(variants, lambda _: unit, lambda _: sums.means, size, config)
+        return size | _by_variant(variants, lambda _: unit, {ORIGINAL: as_they_are}, size, config)
     sae = SparseAutoencoder.load(config.sae.uri)
     variants = sae_variants(fitted, sae, seed, HEADLINE if config.headline else None)
     bootstrap = load_bootstrap(inputs["statistics"])
@@ -59,14 +58,14 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     p_acc = _probing_accuracy(held, sae, fitted, bootstrap, weights)
     np.save(output / _P_ACC_FILE, p_acc)
     probing = Interval.of_share(p_acc)
-    means: dict[str, Means] = {}
+    means: dict[str, Means] = {ORIGINAL: as_they_are}
     for base, by_atom in variants.atoms.items():
         rebuilt = bootstrap.rebuilt_means(dictionary, np.stack([by_atom.image.numpy(), by_atom.text.numpy()]))
-        means[base] = _means_less(sae, load_means(inputs["pairs"]).means, rebuilt) if by_atom.subtracted else rebuilt
+        means[base] = _means_less(sae, as_they_are, rebuilt) if by_atom.subtracted else rebuilt
     return (
         size
         | {"p_acc": probing.value, "p_acc_interval": asdict(probing)}
-        | _by_variant(variants, rows, means.__getitem__, size, config)
+        | _by_variant(variants, rows, means, size, config)
     )
 
 
@@ -82,23 +81,26 @@ def _means_less(sae: SparseAutoencoder, unit: Means, away: Means) -> Means:
 def _by_variant(
     variants: VariantSet,
     rows: Callable[[str], tuple[torch.Tensor, torch.Tensor]],
-    means: Callable[[str], Means],
+    means: Mapping[str, Means],
     size: dict[str, int],
     config: DrawnConfig,
 ) -> Result:
-    """Return the gap of each variant, and the sweeps' differences in means, by step, with intervals."""
+    """Return the gap of each variant, and the sweeps' differences in means, by step, with intervals.
+
+    rows: of the bases of variants. means: of all pairs, of these bases and of what variants begin with.
+    """
     drawn = max(size.values())
-    before = difference_in_means(*means(variants.reference))
     weights = poisson_weights(size["in_batches"], REPLICATES, config.draw.seed, 0)
     found: Result = {}
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):
-        gaps = difference_in_means(*_mapped(variant, means(variant.base)))
+        gaps = difference_in_means(*_mapped(variant, means[variant.base]))
         gap_interval = asdict(Interval.of_norm(gaps))
         if variant.sweep:
             name, strength = variant.sweep
             sweeps.setdefault(name, {})[f"{strength:g}"] = gap_interval
             continue
+        before = difference_in_means(*means[beginning(variant.name, config.sae is not None)])
         found[variant.name] = {
             "difference_in_means": float(gaps[0]),
             "difference_in_means_interval": gap_interval,
@@ -137,6 +139,7 @@ def load_p_acc(folder: Path) -> npt.NDArray[np.float64]:
 def gap_closed(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Interval:
     """Return which share of a difference in means is closed: 1 - after / before, below 0 if it is widened.
 
+    What it is a share of is what the way begins with: see `isoenergy.evaluation.ways.beginning`.
     before, after: `(1 + replicates,)` each, of the same draws of pairs: the ratio is that of each draw. NaN of no gap.
     """
     value = 1 - after[0] / before[0] if before[0] > 0 else math.nan

@@ -18,7 +18,7 @@ from isoenergy.evaluation.embedding_variants import VariantSet, original_variant
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, unit_rows
-from isoenergy.evaluation.ways import HEADLINE
+from isoenergy.evaluation.ways import HEADLINE, beginning
 from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.metrics.retrieval import (
     TIE,
@@ -89,8 +89,10 @@ def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Resul
 def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """Return each variant's recall in the full gallery and in the paper's batches, with intervals over pairs.
 
-    A direction without queries, as each caption is that of hundreds of images, has none: the mean is of the other.
-    `zero_rows`: how many images, and texts, of all pairs are zero under a variant; they are never hits.
+    `change` and `kept` are against what the variant begins with, see `beginning`; of an SAE that may be the embeddings,
+    whose results are the input `original`. A direction without queries, as each caption is that of hundreds of images,
+    has none: the mean is of the other. `zero_rows`: how many images, and texts, of all pairs are zero under a variant;
+    they are never hits.
     Writes the recalls under every bootstrap weight, so that those of other SAEs, on the same pairs, can be compared.
     """
     setup = _Setup.of(config, inputs)
@@ -100,10 +102,10 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     in_batches, sweeps = _in_batches(setup, config.draw.in_batches, weights)
     recalls |= in_batches
     save_file(recalls, output / _REPLICATES_FILE)
-    reference = setup.variants.reference
+    begun = recalls if config.sae is None else load_file(inputs["original"] / _REPLICATES_FILE) | recalls
     for name, values in recalls.items():
         shown, measure = name.split(".")
-        before = recalls[f"{reference}.{measure}"]
+        before = begun[f"{beginning(shown, config.sae is not None)}.{measure}"]
         change = values - before
         found[shown][measure] = asdict(Interval.of_share(values))
         found[shown][f"change_{measure}"] = asdict(Interval.of(change[0], change[1:]))
@@ -158,7 +160,7 @@ def _in_batches(
 
 
 def recall_kept(before: Floats, after: Floats) -> Interval:
-    """Return which share of a recall is kept: after / before; NaN of none.
+    """Return which share of a recall is kept, of what the way begins with: after / before; NaN of none.
 
     before, after: `(1 + replicates,)` each, of the same draws of queries: the ratio is that of each draw.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from isoenergy.evaluation.ways import CONTROLS
+from isoenergy.evaluation.ways import CONTROLS, ORIGINAL, RECONSTRUCTED, beginning
 
 Measured = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Geometry and retrieval of each variant, see `measure_geometry` and `merge_search`."""
@@ -14,15 +14,16 @@ def transfer_rows(sae: str | None, carried: Measured, refitted: Measured) -> lis
 
     sae: name of the SAE; None for the embeddings themselves. carried: fitted on the train split of the fit store;
     refitted: on that of the measured store, which is adaptation. The gap is the difference in means; the share closed
-    is of that of what the variant begins with: the reconstruction, or the embeddings.
+    is of that of what the variant begins with, `of`: see `beginning`.
     """
-    base = "original" if sae is None else "reconstructed"
     fits = {"carried": carried, "refitted": refitted}
-    variants = [name for name in carried[0] if _is_variant(carried[0][name]) and name not in (base, *CONTROLS)]
+    left_out = (ORIGINAL, RECONSTRUCTED, *CONTROLS)
+    variants = [name for name in carried[0] if _is_variant(carried[0][name]) and name not in left_out]
     return [
         {
             "sae": sae,
             "embeddings": name,
+            "of": beginning(name, sae is not None),
             "gap_closed": {where: geometry[name]["gap_closed_interval"] for where, (geometry, _) in fits.items()},
             "r10": {where: retrieval[name]["r10"] for where, (_, retrieval) in fits.items()},
         }

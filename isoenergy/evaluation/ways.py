@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from isoenergy.interventions.gap_closing import GapClosing
     from isoenergy.statistics.pair_moments import PairMoments
 
-ORIGINAL = "original"
+ORIGINAL, RECONSTRUCTED = "original", "reconstructed"
 _HEADLINE_DIMENSIONS = 8
 
 
@@ -36,6 +36,9 @@ class Way:
     headline: bool = False
     """Whether it is in the overview of the tasks and the lines printed at the end."""
     in_gap_figure: bool = False
+    takes_from_embeddings: bool = False
+    """Of an SAE, it takes a part of what that rebuilds away from the embeddings themselves; others alter what it
+    rebuilds."""
 
 
 def _without_gap_dimensions(moments: PairMoments, _seed: int) -> GapClosing:
@@ -44,7 +47,7 @@ def _without_gap_dimensions(moments: PairMoments, _seed: int) -> GapClosing:
 
 WAYS: dict[str, Way] = {
     ORIGINAL: Way("as they are", "the embeddings, of unit norm", task="as they are", headline=True, in_gap_figure=True),
-    "reconstructed": Way(
+    RECONSTRUCTED: Way(
         "all atoms",
         "what the SAE rebuilds of them: reconstruction alone",
         task="all atoms",
@@ -64,6 +67,7 @@ WAYS: dict[str, Way] = {
         task="unimodal part subtracted",
         headline=True,
         in_gap_figure=True,
+        takes_from_embeddings=True,
     ),
     "equalised": Way(
         "energies equalised",
@@ -77,6 +81,7 @@ WAYS: dict[str, Way] = {
         "the embeddings less what equalising the energies takes away of their reconstruction",
         task="unequal part subtracted",
         in_gap_figure=True,
+        takes_from_embeddings=True,
     ),
     "bimodal_subspace": Way(
         "inside the bimodal subspace",
@@ -165,3 +170,14 @@ WAYS: dict[str, Way] = {
 
 CONTROLS = tuple(name for name, way in WAYS.items() if way.control)
 HEADLINE = tuple(name for name, way in WAYS.items() if way.headline and name != ORIGINAL)
+FROM_EMBEDDINGS = tuple(way.title for way in WAYS.values() if way.takes_from_embeddings)
+"""Titles of the ways of an SAE that begin with the embeddings."""
+
+
+def beginning(name: str, of_sae: bool) -> str:
+    """Return what a way begins with: the gap that it closes, and the recall that it keeps, are that variant's.
+
+    of_sae: it is measured among what an SAE rebuilds; else, on the embeddings. What takes from the embeddings begins
+    with these as they are also where the SAE's input is centred: the centring is then a part of it.
+    """
+    return RECONSTRUCTED if of_sae and not WAYS[name].takes_from_embeddings else ORIGINAL

@@ -18,7 +18,7 @@ from isoenergy.bundled.preset import DEMO_TRAINING
 from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import Rows, unit_rows
-from isoenergy.evaluation.ways import WAYS
+from isoenergy.evaluation.ways import ORIGINAL, RECONSTRUCTED, WAYS, beginning
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import full_gallery_recall
 from isoenergy.report.figures.shared import SHADES, plain
@@ -88,7 +88,7 @@ def variants_of(sae: SparseAutoencoder | None, fitted_on: Pairs) -> VariantSet:
 
 @torch.no_grad()
 def measured(sae: SparseAutoencoder | None, fitted_on: Pairs, held: Pairs) -> dict[str, tuple[float, float]]:
-    """The difference in means and R@10 of each way that is shown, and of what it begins with."""
+    """The difference in means and R@10 of each way that is shown, and of the embeddings, or the reconstruction."""
     variants = variants_of(sae, fitted_on)
     unit = unit_rows(held[0]), unit_rows(held[1])
 
@@ -99,7 +99,9 @@ def measured(sae: SparseAutoencoder | None, fitted_on: Pairs, held: Pairs) -> di
     if sae is not None:
         codes = sae.encode(unit[0]), sae.encode(unit[1])
         rows = rebuilding(sae, codes, variants, held)
-    wanted = replace(variants, variants=tuple(v for v in variants.variants if v.name in (variants.reference, *SHOWN)))
+    wanted = replace(
+        variants, variants=tuple(v for v in variants.variants if v.name in (ORIGINAL, RECONSTRUCTED, *SHOWN))
+    )
     return {
         variant.name: (
             float(difference_in_means(image.mean(0).numpy(), text.mean(0).numpy())),
@@ -119,7 +121,7 @@ class Found:
     way: str
     closed: tuple[float, float]
     before: float
-    """R@10 before."""
+    """R@10 of what it begins with."""
     recall: tuple[float, float]
 
     def __str__(self) -> str:
@@ -133,10 +135,12 @@ def found_on(style: str, by_style: dict[tuple[str, bool], Pairs]) -> list[Found]
     others = joined([pairs for (source, train), pairs in by_style.items() if train and source != style])
     own, held = by_style[style, True], by_style[style, False]
     rows = []
+    untouched: dict[str, tuple[float, float]] = {}
     for of, sae in (("embeddings", None), ("SAE-A", trained(others))):
         elsewhere, here = (measured(sae, fitted_on, held) for fitted_on in (others, own))
-        gap, before = elsewhere["original" if sae is None else "reconstructed"]
+        untouched |= {name: elsewhere[name] for name in (ORIGINAL, RECONSTRUCTED) if name in elsewhere}
         for name in (name for name in SHOWN if name in elsewhere):
+            gap, before = untouched[beginning(name, sae is not None)]
             closed = 1 - elsewhere[name][0] / gap, 1 - here[name][0] / gap
             recall = elsewhere[name][1], here[name][1]
             rows.append(Found(style, len(held[0]), of, WAYS[name].title, closed, before, recall))

@@ -107,6 +107,21 @@ def test_results_are_those_of_a_plain_computation(store: Path, sae: Path, tmp_pa
         assert part[0]["text_to_image_r1"] == pytest.approx(recall_at(text, image, RANKS)[1])
         gap = difference_in_means(image.mean(0).numpy(), text.mean(0).numpy())
         assert part[1]["difference_in_means"] == pytest.approx(gap, rel=1e-4)
+    for name, begins_with in (
+        ("bimodal", measured),
+        ("centred", measured),
+        ("less_unimodal", found["original"]),
+        ("less_unequal", found["original"]),
+    ):
+        before = "original" if begins_with is found["original"] else "reconstructed"
+        gaps = (part["geometry"][way] for part, way in ((measured, name), (begins_with, before)))
+        after, whole = (gap["difference_in_means"] for gap in gaps)
+        closed = measured["geometry"][name]["gap_closed_interval"]
+        assert closed["value"] == pytest.approx(1 - after / whole)
+        recalls = measured["retrieval"][name], begins_with["retrieval"][before]
+        after, whole = (part["r10"]["value"] for part in recalls)
+        assert recalls[0]["kept_r10"]["value"] == pytest.approx(after / whole)
+        assert recalls[0]["change_r1"]["value"] == pytest.approx(recalls[0]["r1"]["value"] - recalls[1]["r1"]["value"])
     errors = torch.cat([code.residual for code in codes]).square().sum(1)
     assert measured["mse"] == pytest.approx(float(errors.mean()), rel=1e-5)
     for name, interval in measured["intervals"].items():

@@ -46,7 +46,10 @@ def test_a_mean_of_another_store_closes_another_gap(here: Path, there: Path, sae
     centred = rows[None, "centred"]["gap_closed"]
     assert abs(centred["carried"]["value"]) < 0.5
     assert centred["refitted"]["low"] > 0.8
-    assert ("sae", "bimodal") in rows
+    begins_with = {name: row["of"] for (of, name), row in rows.items() if of == "sae"}
+    assert {begins_with.pop(name) for name in ("less_unimodal", "less_unequal")} == {"original"}
+    assert set(begins_with.values()) == {"reconstructed"}
+    assert rows[None, "centred"]["of"] == "original"
     alone = evaluated(here, [sae], tmp_path / "alone", **SMALL)
     assert alone["transfer"] == []
     for where, summary in (("carried", found), ("refitted", alone)):
@@ -55,7 +58,9 @@ def test_a_mean_of_another_store_closes_another_gap(here: Path, there: Path, sae
         assert row["gap_closed"][where] == results["geometry"]["bimodal"]["gap_closed_interval"]
         assert row["r10"][where] == results["retrieval"]["bimodal"]["r10"]
     (page, *_) = write_report(str(tmp_path / "out/evaluation.json"), str(tmp_path / "report.html"))
-    assert "Does it carry over to these pairs?" in Path(page).read_text()
+    html = Path(page).read_text()
+    assert "Does it carry over to these pairs?" in html
+    assert "“unimodal part subtracted” and “unequal part subtracted” against the embeddings as they are" in html
 
 
 def test_all_pairs_of_a_store_are_measured_with_what_another_was_fitted_on(

@@ -37,7 +37,9 @@ def test_three_sentences_a_table_and_what_holds_of_sae_a() -> None:
     assert rows[2][-5:] == ["0.800", "80.0%", "95.0%", "97%", "96%"]
     assert rows[3][:3] == ["null", "of", "SAE-A"]
     marks = [line for line in lines[heading + 5 :] if line.startswith(("✓", "✗", "?"))]
-    assert marks[0] == "✓ removing the unimodal atoms closes the gap by 97% [94%, 99%] (asked: above 90%)"
+    assert (
+        marks[0] == "✓ removing the unimodal atoms closes the reconstruction's gap by 97% [94%, 99%] (asked: above 90%)"
+    )
     assert len(marks) == 7
     assert marks[1] == "✓ bimodal atoms alone keep 96% [94%, 98%] of the reconstruction's R@10 (asked: above 90%)"
     reading = " ".join(lines[lines.index("") :])

@@ -175,7 +175,9 @@ def test_the_report_opens_in_a_browser(
     assert len(pictures) > 10
     assert [alt for alt, drawn in pictures if not drawn] == []
     assert overflow <= 0
-    assert text.index("Bimodal atoms of SAE-A") < text.index("Removing the unimodal atoms closes the gap by")
+    assert text.index("Bimodal atoms of SAE-A") < text.index(
+        "Removing the unimodal atoms closes the reconstruction's gap by"
+    )
     assert "Shared in meaning: the same thing in image and caption" in text
     assert "Removing the unimodal atoms is number" in text
     assert "against the null model: the same objective" in text.replace("\N{NO-BREAK SPACE}", " ")

@@ -130,11 +130,12 @@ class HeadlineSteps:
         self._pairs, self._statistics = {"pairs": embeddings.pairs}, {"statistics": self.statistics, **self._fitted}
         self._held = {"held": make.one("held", encode_held, HeldConfig(sae, measured.drawn), self._pairs)}
         self._rows = {**self._pairs, **self._fitted, **self._held}
+        self._original = {"original": embeddings.retrieval}
 
         search = make.each("search", search_part, self._of_search, self._rows, self._codes, memory=some)
-        self.retrieval = make.one("retrieval", merge_search, self._drawn, {**self._rows, **search})
-        against = {"retrieval": self.retrieval, "original": embeddings.retrieval}
-        self.rivals = make.one("rivals", compare_rivals, None, against)
+        merged = {**self._rows, **self._original, **search}
+        self.retrieval = make.one("retrieval", merge_search, self._drawn, merged)
+        self.rivals = make.one("rivals", compare_rivals, None, {"retrieval": self.retrieval, **self._original})
         inputs = {**self._rows, **self._statistics}
         self.geometry = make.one("geometry", measure_geometry, self._drawn, inputs, memory=some)
 
@@ -188,7 +189,7 @@ class SaeSteps(HeadlineSteps):
             search = make.each("refitted-search", search_part, self._of_search, rows, codes, memory=some)
             self.refitted = RefittedSteps(
                 make.one("refitted-geometry", measure_geometry, self._drawn, {**statistics, **rows}, memory=some),
-                make.one("refitted-retrieval", merge_search, self._drawn, {**rows, **search}),
+                make.one("refitted-retrieval", merge_search, self._drawn, {**rows, **self._original, **search}),
             )
 
 

@@ -35,7 +35,7 @@ def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str, narrow
     figure = Figure(figsize=(4.5, 5.6) if narrow else (10.4, 5.4), layout="constrained")
     figure.suptitle(f"{label}: what closing the gap does to retrieval", fontsize=10 if narrow else 11)
     axes = figure.subplots()
-    parts = {"the embeddings themselves": (original, _ORIGINAL), "rebuilt by the SAE": (sae["results"], _REBUILT)}
+    parts = {"the embeddings themselves": (original, _ORIGINAL), "with the SAE": (sae["results"], _REBUILT)}
     winner = max(
         ((R1.of(part, name)["value"], kind, name) for kind, (part, _) in parts.items() for name in rivals_of(part)),
         key=lambda each: -math.inf if math.isnan(each[0]) else each[0],

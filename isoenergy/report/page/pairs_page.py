@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isoenergy.evaluation.results import ATOMS_FILE, CURVES_FILE
+from isoenergy.evaluation.ways import FROM_EMBEDDINGS
 from isoenergy.report.figures.beta_figure import has_betas, measures_by_beta
 from isoenergy.report.figures.drawing import Drawing
 from isoenergy.report.naming import Naming
@@ -61,6 +62,7 @@ def pairs_page(summary: Mapping[str, Any], table: ReadTable, given: GivenPicture
             "groups": rivals.rival_table(original, real, names),
             "measures": rivals.MEASURES,
             "variants": rivals.VARIANTS,
+            "from_embeddings": FROM_EMBEDDINGS,
         },
         "measures": {
             "groups": sae_tables.side_by_side(saes),

@@ -115,7 +115,7 @@ def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
         columns=[f"{MEASURES[m][0]}{f', {group}' if group != _ALL else ''}" for m, group in columns],
         groups=[
             Group(
-                _AS_THEY_ARE if sae is None else f"Rebuilt by {names[sae]}",
+                _AS_THEY_ARE if sae is None else f"With {names[sae]}",
                 [
                     Row(
                         EMBEDDINGS[name], "", [_cell(_runs(by_group[group], m), MEASURES[m][1]) for m, group in columns]

@@ -75,8 +75,9 @@ def agreed(states: Iterable[State]) -> State:
 
 
 def gap_closed(results: Results, variant: str) -> Interval:
-    """Return which share of the reconstruction's difference in means a variant closes; below 0 if it widens it.
+    """Return which share of the difference in means of what it begins with a variant closes; below 0 if it widens it.
 
+    `isoenergy.evaluation.ways.beginning` says what that is: in all sentences, the reconstruction.
     The ratio is that of each draw of pairs; NaN without a gap.
     """
     found: Interval = results["geometry"][variant]["gap_closed_interval"]
@@ -84,7 +85,7 @@ def gap_closed(results: Results, variant: str) -> Interval:
 
 
 def recall_kept(results: Results, variant: str) -> Interval:
-    """Return which share of the reconstruction's R@10 a variant keeps; NaN of none.
+    """Return which share of R@10 a variant keeps, of that of what it begins with, as `gap_closed`; NaN of none.
 
     The ratio is that of each draw of queries.
     """
@@ -112,10 +113,13 @@ def at_chance(results: Results, chance_r10: float) -> str:
 
 
 def closing(closed: Sequence[Interval], asked: float = math.nan) -> str:
-    """Return `closes the gap by …`, or that it widens it; closed: of each training; asked: as `told` takes it."""
+    """Return `closes the reconstruction's gap by …`, or that it widens it.
+
+    closed: of each training; asked: as `told` takes it.
+    """
     if not over_trainings(closed)["value"] < 0:
-        return f"closes the gap by {told(closed, '.0%', asked)}"
-    return f"widens the gap by {told([*map(negated, closed)], '.0%')}"
+        return f"closes the reconstruction's gap by {told(closed, '.0%', asked)}"
+    return f"widens the reconstruction's gap by {told([*map(negated, closed)], '.0%')}"
 
 
 def emptied(runs: Sequence[Results], variant: str) -> str:

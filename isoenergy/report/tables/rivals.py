@@ -88,12 +88,12 @@ class RivalGroup:
 
 
 def rival_table(original: Mapping[str, Any], saes: Sequence[Sae], labels: Mapping[str, str]) -> list[RivalGroup]:
-    """Return all variants, first of the embeddings themselves, then what each SAE rebuilds, controls apart.
+    """Return all variants, first of the embeddings themselves, then those with each SAE, controls apart.
 
     Controls do not compete, nor in gaps what `nothing_left` tells of. Numbers that are shown alike win together.
     """
     parts = {"The embeddings themselves": original}
-    parts |= {f"Rebuilt by {labels[sae['name']]}": sae["results"] for sae in saes}
+    parts |= {f"With {labels[sae['name']]}": sae["results"] for sae in saes}
     best = {
         heading: {m.name: m.best(m.of(part, name)["value"] for name in ranked_of(part, m)) for m in MEASURES}
         for heading, part in parts.items()
@@ -148,7 +148,7 @@ def _rival_sentences(original: Mapping[str, Any], results: Mapping[str, Any]) ->
         f"{kind} {', '.join(VARIANTS[name.rpartition('/')[2]][0] for name in names)}"
         for kind, names in (
             ("of the embeddings", [name for name in better if "/" in name]),
-            ("rebuilt", [name for name in better if "/" not in name]),
+            ("with the SAE", [name for name in better if "/" not in name]),
         )
         if names
     ]
@@ -180,9 +180,9 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
     same = next(name for name in ahead if "/" not in name)
     best = VARIANTS[same][0]
     if ahead[same]["value"] > 0:
-        return f"{text}among what the same SAE rebuilds {best} is best, {with_bounds(ahead[same])} ahead of it."
+        return f"{text}of the ways with the same SAE {best} is best, {with_bounds(ahead[same])} ahead of it."
     behind = {"value": -ahead[same]["value"], "low": -ahead[same]["high"], "high": -ahead[same]["low"]}
-    return f"{text}among what the same SAE rebuilds it is best, {with_bounds(behind)} ahead of {best}."
+    return f"{text}of the ways with the same SAE it is best, {with_bounds(behind)} ahead of {best}."
 
 
 def _of_gap(title: str, measure: RivalMeasure, own: Interval, values: Mapping[str, Interval], nothing: str) -> str:
@@ -201,6 +201,8 @@ def _of_gap(title: str, measure: RivalMeasure, own: Interval, values: Mapping[st
 
 def _called(name: str) -> str:
     kind, _, variant = name.rpartition("/")
+    if WAYS[variant].takes_from_embeddings:
+        return VARIANTS[variant][0]
     return f"{VARIANTS[variant][0]} ({'embeddings' if kind else 'rebuilt'})"
 
 

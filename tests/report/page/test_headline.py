@@ -36,9 +36,9 @@ def test_three_sentences_say_what_went_well_with_numbers() -> None:
         "(centred 0.700; the means alone 0.200); without alignment they hold 50.0% [49.0%, 51.0%], and "
         "alignment costs 0.100 [0.080, 0.120] of R²."
     )
-    assert "closes the gap by 67% [64%, 69%] (difference in means 0.600 → 0.200)" in removal
+    assert "closes the reconstruction's gap by 67% [64%, 69%] (difference in means 0.600 → 0.200)" in removal
     assert "keeps 96% [94%, 98%] of the reconstruction's R@10" in removal
-    assert "centring the same reconstruction closes the gap by 98%" in removal
+    assert "centring the same reconstruction closes the reconstruction's gap by 98%" in removal
     assert "keeps 120% [118%, 122%] of the reconstruction's R@10, 100% of the original embeddings'" in removal
     assert null.startswith("Pairs that belong together add 20.0 [18.0, 22.0] points of bimodal energy")
 
@@ -51,7 +51,7 @@ def test_they_say_what_went_badly_as_plainly() -> None:
     ]
     energy, removal, null = of(*bad).sentences
     assert "alignment gains 0.100 [0.080, 0.120] of R²" in energy
-    assert "widens the gap by 100% [" in removal
+    assert "widens the reconstruction's gap by 100% [" in removal
     assert "keeps 20% [" in removal
     assert "take 30.0 [28.0, 32.0] points of bimodal energy away" in null
 
@@ -110,6 +110,6 @@ def test_with_several_trainings_the_middle_one_is_told_with_all_that_their_inter
     other["results"]["intervals"]["r2"] = interval(0.82)
     energy, removal, against = of(plain, seeds(aligned, other), null).sentences
     assert "75% [69%, 81%] of the energy at R² 0.810 [0.790, 0.830]" in energy
-    assert "closes the gap by 75% [64%, 86%] (difference in means 0.600 → 0.150)" in removal
+    assert "closes the reconstruction's gap by 75% [64%, 86%] (difference in means 0.600 → 0.150)" in removal
     assert "keeps 98% [94%, 102%]" in removal
     assert "add 15 [8, 22] points" in against

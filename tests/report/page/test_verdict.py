@@ -32,7 +32,7 @@ def test_all_fails_where_every_interval_says_so() -> None:
     real["results"]["always_on_energy_share"] = 0.5
     findings = verdict(real, [null, real], 0.0, 0.5)
     assert states(findings) == "✗✗✗✗✗✗"
-    assert findings[0].text.startswith("Removing the unimodal atoms widens the gap by 200% [")
+    assert findings[0].text.startswith("Removing the unimodal atoms widens the reconstruction's gap by 200% [")
 
 
 def test_nothing_is_decided_where_the_intervals_have_both_sides() -> None:
@@ -51,7 +51,7 @@ def test_the_gap_that_is_closed_has_the_interval_of_its_draws() -> None:
     one = sae(gap={"reconstructed": 0.5, "bimodal": 0.2})
     one["results"]["geometry"]["bimodal"]["gap_closed_interval"] = interval(0.6, 0.01)
     found = verdict(one, [], 0.0, 0.5)[0]
-    assert "closes the gap by 60% [59%, 61%]" in found.text
+    assert "closes the reconstruction's gap by 60% [59%, 61%]" in found.text
     assert "Asked: above 90%" in found.text
     assert found.state == "fails"
 
@@ -76,7 +76,10 @@ def test_a_bound_that_is_just_above_what_is_asked_reads_as_above_it() -> None:
     one["results"]["geometry"]["bimodal"]["gap_closed_interval"] = {"value": 0.905, "low": 0.903, "high": 0.999}
     found = verdict(one, [], 0.0, 0.5)[0]
     assert found.state == "holds"
-    assert found.claim == "removing the unimodal atoms closes the gap by 90.5% [90.3%, 99.9%] (asked: above 90%)"
+    assert (
+        found.claim
+        == "removing the unimodal atoms closes the reconstruction's gap by 90.5% [90.3%, 99.9%] (asked: above 90%)"
+    )
 
 
 @pytest.mark.parametrize(("share", "mark"), [(0.95, "✓"), (0.9, "?"), (0.5, "✗")])
@@ -163,7 +166,7 @@ def test_a_sign_says_whether_all_trainings_agree() -> None:
     differing["repeats"][1]["results"]["always_on_energy_share"] = 0.5
     findings = verdict(differing, [differing], 0.0, 0.5)
     assert states(findings)[:5] == "≠≠≠≠≠"
-    assert "closes the gap by 97% [48%, 99%]" in findings[0].text
+    assert "closes the reconstruction's gap by 97% [48%, 99%]" in findings[0].text
     assert "keep 100% [78%, 102%]" in findings[1].text
     assert "trainings differ in whether removing the unimodal atoms beats centring" in findings[4].text
 
@@ -171,7 +174,9 @@ def test_a_sign_says_whether_all_trainings_agree() -> None:
 def test_each_finding_is_told_on_one_line_too() -> None:
     real, null = sae(GOOD, CLOSED), sae(share=0.3, null=True)
     claims = [finding.claim for finding in verdict(real, [real, null], 0.0, 0.5)]
-    assert claims[0] == "removing the unimodal atoms closes the gap by 97% [94%, 99%] (asked: above 90%)"
+    assert (
+        claims[0] == "removing the unimodal atoms closes the reconstruction's gap by 97% [94%, 99%] (asked: above 90%)"
+    )
     assert (
         claims[-1] == "pairs that belong together add bimodal energy: +50.0 [+48.0, +52.0] points over the null model"
     )

@@ -38,11 +38,11 @@ def test_the_winner_is_the_highest_recall_and_the_smallest_gap_and_no_control() 
     gaps = {"bimodal": 0.05, "unimodal": 0.01}
     one = sae(of_sae, gaps, of_original)
     groups = rival_table(original(of_original), [one], {one["name"]: "A"})
-    assert titles(groups, 0, "winner") == [("Rebuilt by A", "CORAL")]
-    assert titles(groups, 0, "best") == [("The embeddings themselves", "centring"), ("Rebuilt by A", "CORAL")]
+    assert titles(groups, 0, "winner") == [("With A", "CORAL")]
+    assert titles(groups, 0, "best") == [("The embeddings themselves", "centring"), ("With A", "CORAL")]
     for column in range(2, len(MEASURES)):
-        assert titles(groups, column, "winner") == [("Rebuilt by A", "unimodal atoms removed")]
-    assert groups[-1].heading == "Rebuilt by A: controls"
+        assert titles(groups, column, "winner") == [("With A", "unimodal atoms removed")]
+    assert groups[-1].heading == "With A: controls"
     assert [row.title for row in groups[-1].rows] == ["bimodal atoms removed", "matched atoms removed"]
 
 
@@ -52,7 +52,7 @@ def test_ways_that_leave_nothing_have_no_place_among_the_gaps() -> None:
     one["results"]["retrieval"]["bimodal"]["zero_rows"] = {"image": 10, "text": 9}
     for column in range(2, len(MEASURES)):
         groups = rival_table(original(), [one], {one["name"]: "A"})
-        assert titles(groups, column, "winner") == [("Rebuilt by A", "centring")]
+        assert titles(groups, column, "winner") == [("With A", "centring")]
     sentences = rival_sentences(original(), one)
     assert "Difference in means: removing the unimodal atoms has no place in it: nothing is left of 19 of 20 rows." in (
         sentences
@@ -71,7 +71,7 @@ def test_sentences_of_several_trainings_say_that_they_are_of_the_first() -> None
 def test_what_is_shown_alike_wins_together() -> None:
     one = sae({"centred": 0.50001, "coral": 0.50002})
     groups = rival_table(original(), [one], {one["name"]: "A"})
-    assert titles(groups, 0, "winner") == [("Rebuilt by A", "centring"), ("Rebuilt by A", "CORAL")]
+    assert titles(groups, 0, "winner") == [("With A", "centring"), ("With A", "CORAL")]
 
 
 def test_the_change_is_empty_for_what_it_is_measured_against() -> None:
@@ -90,7 +90,7 @@ def test_the_sentences_say_who_wins_by_how_much_and_where_the_bimodal_atoms_stan
     assert "too close" not in first
     assert "number 4 of 28" in first
     assert "0.200 [0.190, 0.210] behind the winner" in first
-    assert "among what the same SAE rebuilds whitening is best, 0.050 [0.040, 0.060] ahead of it" in first
+    assert "of the ways with the same SAE whitening is best, 0.050 [0.040, 0.060] ahead of it" in first
 
 
 def test_a_lead_within_its_interval_is_too_close_to_call() -> None:
@@ -121,13 +121,13 @@ def test_bimodal_atoms_can_win() -> None:
 def test_bimodal_atoms_can_be_best_of_what_the_sae_rebuilds_and_lose_to_the_embeddings() -> None:
     of_original = {"centred": 0.9}
     first = rival_sentences(original(of_original), sae({"bimodal": 0.5, "coral": 0.4}, of_original=of_original))[0]
-    assert "among what the same SAE rebuilds it is best, 0.100 [0.090, 0.110] ahead of CORAL" in first
+    assert "of the ways with the same SAE it is best, 0.100 [0.090, 0.110] ahead of CORAL" in first
 
 
 def test_rivals_that_are_better_at_both_are_named() -> None:
     recall, gap = {"centred": 0.5, "coral": 0.5}, {"centred": 0.1}
     last = rival_sentences(original(recall, gap), sae(recall, gap, recall))[-1]
-    assert last.endswith("2 of 27 rivals: of the embeddings centring; rebuilt centring.")
+    assert last.endswith("2 of 27 rivals: of the embeddings centring; with the SAE centring.")
 
 
 def test_recall_on_too_few_pairs_for_a_batch_is_not_measured() -> None:
@@ -141,3 +141,9 @@ def test_recall_on_too_few_pairs_for_a_batch_is_not_measured() -> None:
         ("–", "", False, False)
     }
     assert "not measured" in rival_sentences(all_of, one)[1]
+
+
+def test_what_takes_from_the_embeddings_is_not_called_rebuilt() -> None:
+    first = rival_sentences(original(), sae({"less_unimodal": 0.5, "centred": 0.4}))[0]
+    assert "unimodal part subtracted wins with 0.500" in first
+    assert "ahead of centring (rebuilt)" in first
