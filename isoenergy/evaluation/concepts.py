@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
-from isoenergy.evaluation.embeddings import HeldPairs
+from isoenergy.evaluation.embeddings import HeldPairs, row_labels
 from isoenergy.evaluation.fit import Fitted, load_agreement
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Result, Rows, SaeReference, tensor
 from isoenergy.evaluation.results import CLASSES, UNEQUAL_Q
@@ -25,7 +25,7 @@ from isoenergy.metrics.energy import (
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_of_means, r2_paper
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, Places, poisson_weights, repeats_of, shared_weights
 from isoenergy.statistics.concept_statistics import (
     AtomClasses,
     ConceptStatistics,
@@ -40,6 +40,7 @@ from isoenergy.statistics.weighted_sums import BootstrapSums
 _BIAS_EPSILON = 1e-3
 _CODES_FILE = "codes.safetensors"
 _STARTS_FILE = "starts.npy"
+_REPEATS_FILE = "repeats.npy"
 _STATISTICS_FILE = "statistics.safetensors"
 _SUMS_FILE = "reconstruction.safetensors"
 _PAIRED_FILE = "paired-energy.safetensors"
@@ -82,6 +83,7 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
     together = PairAgreement.zeros(sae.config.atoms)
     found: list[PairCodes] = []
     starts: list[int] = []
+    repeats: list[Places] = []
     gram = None
     for first, *rows in config.part.read():
         gram = sae.gram_of_frozen(rows=2 * READ_ROWS) if gram is None else gram
@@ -90,12 +92,16 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
             sums[modality].update(x, codes.residual)
         found.append(both)
         starts.append(first - config.part.first_pair)
+        again = repeats_of(row_labels(rows[0]))
+        repeats.append(again + starts[-1])
         statistics.update(*both)
         paired.update(*both)
         together.update(*both)
-        bootstrap.update(both, prepared, poisson_weights(len(both[0]), REPLICATES, config.part.seed, first))
+        weights = shared_weights(poisson_weights(len(both[0]), REPLICATES, config.part.seed, first), again)
+        bootstrap.update(both, prepared, weights)
     _save_codes(found, sae.config.k, output)
     np.save(output / _STARTS_FILE, np.array(starts, np.int64))
+    np.save(output / _REPEATS_FILE, np.concatenate(repeats, axis=1))
     statistics.save(output / _STATISTICS_FILE)
     paired.save(output / _PAIRED_FILE)
     together.save(output / _AGREEMENT_FILE)
@@ -123,7 +129,9 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     paired.save(output / _PAIRED_FILE)
     together.save(output / _AGREEMENT_FILE)
     bootstrap.save(output / _BOOTSTRAP_FILE)
-    np.save(output / _STARTS_FILE, _all_starts(folders, statistics.image.rows))
+    starts, repeats = _all_blocks(folders)
+    np.save(output / _STARTS_FILE, starts)
+    np.save(output / _REPEATS_FILE, repeats)
     dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
     tests, biased = equal_energy_tests(paired), known.classes(_BIAS_EPSILON)
     image, text = sums["image"], sums["text"]
@@ -251,7 +259,7 @@ def part_weights(folder: Path, pairs: int, first_pair: int, seed: int) -> npt.ND
         poisson_weights(end - start, REPLICATES, seed, first_pair + start)
         for start, end in pairwise([*map(int, starts), pairs])
     ]
-    return np.concatenate(drawn)
+    return shared_weights(np.concatenate(drawn), np.load(folder / _REPEATS_FILE))
 
 
 def drawn_weights(folder: Path, pairs: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
@@ -259,7 +267,7 @@ def drawn_weights(folder: Path, pairs: npt.NDArray[np.int64], seed: int) -> npt.
 
     folder: what `merge_parts` wrote. Time grows with the pairs of the split, memory with those asked for.
     """
-    starts = np.load(folder / _STARTS_FILE)
+    starts, pairs = np.load(folder / _STARTS_FILE), _firsts(np.load(folder / _REPEATS_FILE), pairs)
     found = np.ones((len(pairs), 1 + REPLICATES))
     blocks = np.searchsorted(starts, pairs, side="right") - 1
     for block in np.unique(blocks):
@@ -269,11 +277,24 @@ def drawn_weights(folder: Path, pairs: npt.NDArray[np.int64], seed: int) -> npt.
     return found
 
 
-def _all_starts(folders: Sequence[Path], pairs: int) -> npt.NDArray[np.int64]:
-    """Return where each block of pairs that was weighted as one begins, all parts together, and `pairs`, the end."""
+def _firsts(repeats: Places, pairs: Places) -> Places:
+    """Return pairs, by number, and of those that are repeats the first pairs of their images."""
+    if not repeats.size:
+        return pairs
+    places = np.searchsorted(repeats[0], pairs).clip(max=repeats.shape[1] - 1)
+    return np.where(repeats[0, places] == pairs, repeats[1, places], pairs)
+
+
+def _all_blocks(folders: Sequence[Path]) -> tuple[Places, Places]:
+    """Return what the parts wrote of their weights, all together.
+
+    Where each block of pairs that was weighted as one begins, and the end; which pairs have the weights of others.
+    """
     firsts = np.cumsum([0, *(load_statistics(folder).image.rows for folder in folders)])
-    starts = [first + np.load(folder / _STARTS_FILE) for first, folder in zip(firsts, folders, strict=False)]
-    return np.concatenate([*starts, [pairs]]).astype(np.int64)
+    parts = list(zip(firsts, folders, strict=False))
+    starts = [first + np.load(folder / _STARTS_FILE) for first, folder in parts]
+    repeats = [first + np.load(folder / _REPEATS_FILE) for first, folder in parts]
+    return np.concatenate([*starts, firsts[-1:]]).astype(np.int64), np.concatenate(repeats, axis=1).astype(np.int64)
 
 
 def _loaded(part: Mapping[str, torch.Tensor], modality: str) -> SparseCodes:

@@ -24,7 +24,7 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.metrics.retrieval import chance_of_hit
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, image_weights
 from isoenergy.statistics.weighted_sums import MeanSums
 
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -72,7 +72,7 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
         for modality in (0, 1):
             kept[modality].append(rows[modality][chosen])
             labels[modality].append(row_labels(rows[modality]))
-        weights = poisson_weights(len(rows[0]), REPLICATES, config.part.seed, first)
+        weights = image_weights(labels[0][-1], REPLICATES, config.part.seed, first)
         means.update(unit_rows(rows[0]), unit_rows(rows[1]), weights)
     means.save(output / _MEANS_FILE)
     save_file({m: np.concatenate(part) for m, part in zip(MODALITIES, kept, strict=True)}, output / _DRAWN_FILE)

@@ -17,7 +17,7 @@ from isoenergy.evaluation.embedding_variants import (
     rebuilding,
     sae_variants,
 )
-from isoenergy.evaluation.embeddings import HeldPairs, load_means
+from isoenergy.evaluation.embeddings import HeldPairs, load_means, row_labels
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, Result, tensor, unit_rows
 from isoenergy.evaluation.ways import HEADLINE, ORIGINAL, beginning
@@ -26,7 +26,7 @@ from isoenergy.metrics.gap import cone_statistics, l2i, relative_modality_gap
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.transport import transport_gap
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights, unbiased
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, image_weights, unbiased
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
 _P_ACC_FILE = "p-acc.npy"
@@ -44,10 +44,11 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
     size = {"sample": min(config.draw.sample, config.drawn), "in_batches": min(config.draw.in_batches, config.drawn)}
     seed, as_they_are = config.draw.seed, load_means(inputs["pairs"]).means
+    in_clouds = image_weights(row_labels(held.images[: size["in_batches"]]), REPLICATES, seed, 0)
     if config.sae is None:
         variants = original_variants(fitted, seed)
         unit = unit_rows(held.images), unit_rows(held.texts)
-        return size | _by_variant(variants, lambda _: unit, {ORIGINAL: as_they_are}, size, config)
+        return size | _by_variant(variants, lambda _: unit, {ORIGINAL: as_they_are}, size, in_clouds, config)
     sae = SparseAutoencoder.load(config.sae.uri)
     variants = sae_variants(fitted, sae, seed, HEADLINE if config.headline else None)
     bootstrap = load_bootstrap(inputs["statistics"])
@@ -65,7 +66,7 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     return (
         size
         | {"p_acc": probing.value, "p_acc_interval": asdict(probing)}
-        | _by_variant(variants, rows, means, size, config)
+        | _by_variant(variants, rows, means, size, in_clouds, config)
     )
 
 
@@ -83,14 +84,15 @@ def _by_variant(
     rows: Callable[[str], tuple[torch.Tensor, torch.Tensor]],
     means: Mapping[str, Means],
     size: dict[str, int],
+    weights: npt.NDArray[np.float64],
     config: DrawnConfig,
 ) -> Result:
     """Return the gap of each variant, and the sweeps' differences in means, by step, with intervals.
 
-    rows: of the bases of variants. means: of all pairs, of these bases and of what variants begin with.
+    rows: of the bases of variants. means: of all pairs, of these bases and of what variants begin with. weights: of
+    the pairs drawn for batches.
     """
     drawn = max(size.values())
-    weights = poisson_weights(size["in_batches"], REPLICATES, config.draw.seed, 0)
     found: Result = {}
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
     for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):

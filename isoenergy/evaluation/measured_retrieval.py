@@ -15,7 +15,7 @@ from torch import Tensor
 from isoenergy.compiling.products import product
 from isoenergy.evaluation.concepts import PairCodes, load_codes
 from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
-from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows
+from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows, row_labels
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, unit_rows
 from isoenergy.evaluation.ways import HEADLINE, beginning
@@ -29,7 +29,7 @@ from isoenergy.metrics.retrieval import (
 )
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, image_weights
 from isoenergy.statistics.weighted_sums import weighted_mean
 
 RANKS = (1, 5, 10)
@@ -97,7 +97,7 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """
     setup = _Setup.of(config, inputs)
     counts = _summed([load_file(folder / _COUNTS_FILE) for name, folder in inputs.items() if name.startswith("part")])
-    weights = poisson_weights(config.drawn, REPLICATES, config.draw.seed, 2)
+    weights = image_weights(row_labels(setup.held.images[: config.drawn]), REPLICATES, config.draw.seed, 2)
     found, recalls = _in_full_gallery(setup, counts, weights)
     in_batches, sweeps = _in_batches(setup, config.draw.in_batches, weights)
     recalls |= in_batches

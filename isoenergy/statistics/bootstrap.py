@@ -1,7 +1,8 @@
-"""Intervals for what is measured: a bootstrap over pairs.
+"""Intervals for what is measured: a bootstrap over pairs, or over images that several pairs share.
 
 Each replicate gives every pair a Poisson(1) weight, which follows from the seed and the pair's part and place: so parts
-are summed apart and added, and the memory is that of `isoenergy.statistics.weighted_sums`, not of the rows.
+are summed apart and added, and the memory is that of `isoenergy.statistics.weighted_sums`, not of the rows. Captions of
+one image are not independent: they are drawn together, as clusters are (Davison & Hinkley 1997, 3.8).
 """
 
 import math
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 REPLICATES = 200
 
@@ -106,3 +108,28 @@ def poisson_weights(rows: int, replicates: int, seed: int, part: int) -> Floats:
     """
     drawn = np.random.default_rng((seed, part)).poisson(1.0, (rows, replicates))
     return np.concatenate([np.ones((rows, 1)), drawn], axis=1)
+
+
+def image_weights(images: npt.NDArray[np.uint64], replicates: int, seed: int, part: int) -> Floats:
+    """Return `poisson_weights` of pairs of which those of one image have the weights of the first of them.
+
+    images: `(rows,)` labels, equal where the image is. Where each occurs once, they are `poisson_weights`.
+    """
+    return shared_weights(poisson_weights(len(images), replicates, seed, part), repeats_of(images))
+
+
+def repeats_of(images: npt.NDArray[np.uint64]) -> Places:
+    """Return `(2, repeats)`: the places, ascending, of pairs whose image has been before, and of its first pair.
+
+    images: `(rows,)` labels, equal where the image is.
+    """
+    _, first, image = np.unique(images, return_index=True, return_inverse=True)
+    firsts = first[image]
+    repeats = np.flatnonzero(firsts != np.arange(len(images)))
+    return np.stack([repeats, firsts[repeats]])
+
+
+def shared_weights(weights: Floats, repeats: Places) -> Floats:
+    """Return `(rows, 1 + replicates)` weights, changed in place: each repeat has those of its first pair."""
+    weights[repeats[0]] = weights[repeats[1]]
+    return weights

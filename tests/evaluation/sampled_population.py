@@ -19,7 +19,7 @@ from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.gram_panels import gram_at
 from isoenergy.metrics.retrieval import TIE, chance_of_hit, nearer_and_as_near
 from isoenergy.sae.sae_config import SaeConfig
-from isoenergy.statistics.bootstrap import Interval, poisson_weights
+from isoenergy.statistics.bootstrap import Interval, image_weights
 from isoenergy.statistics.concept_statistics import ConceptStatistics, merged_code_matrix
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.statistics.weighted_sums import BootstrapSums, weighted_mean
@@ -34,10 +34,11 @@ Pair = tuple[SparseCodes, SparseCodes]
 
 @dataclass(frozen=True)
 class Sample:
-    """Some pairs: their codes, and the rows that were encoded."""
+    """Some pairs: their codes, the rows that were encoded, and which image each is of."""
 
     codes: Pair
     rows: tuple[Tensor, Tensor]
+    images: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows[0])
@@ -45,7 +46,7 @@ class Sample:
     def take(self, places: np.ndarray) -> "Sample":
         index = torch.from_numpy(places)
         image, text = (SparseCodes(c.indices[index], c.values[index], c.residual[index]) for c in self.codes)
-        return Sample((image, text), (self.rows[0][index], self.rows[1][index]))
+        return Sample((image, text), (self.rows[0][index], self.rows[1][index]), self.images[places])
 
     @cached_property
     def statistics(self) -> ConceptStatistics:
@@ -77,8 +78,11 @@ class Population:
         return [self.sae.decode(codes).detach().double().mean(0).numpy() for codes in self.fitted.codes]
 
 
-def population(pairs: int, fitted: int, seed: int = 1) -> Population:
-    """Pairs of concepts of which some are rare, some of one modality, some all but so; and two directions of bias."""
+def population(pairs: int, fitted: int, seed: int = 1, captions: int = 1) -> Population:
+    """Pairs of concepts of which some are rare, some of one modality, some all but so; and two directions of bias.
+
+    captions: of each image; they stand together, and each says what its image shows in its own way.
+    """
     fixed, generator = np.random.default_rng(0), np.random.default_rng(seed)
     atoms = fixed.normal(size=(ATOMS, DIM))
     atoms[1] = 0.4 * atoms[0] + 0.9 * atoms[1]
@@ -86,18 +90,21 @@ def population(pairs: int, fitted: int, seed: int = 1) -> Population:
     concepts = ATOMS - 2
     frequency = np.minimum(0.25, 1.2 / (fixed.permutation(concepts) + 1) ** 0.9)
     kind, leak = fixed.random(concepts), 0.12 * fixed.random(concepts) ** 3
-    shared = generator.random((pairs + fitted, concepts)) < frequency
+    shown = generator.random(((pairs + fitted) // captions, concepts)) < frequency
     rows = []
     for side, one_modality in enumerate(((kind >= 0.5) & (kind < 0.75), kind >= 0.75)):
         rate = np.where(kind < 0.5, fixed.uniform(0.3, 1, concepts), np.where(one_modality, 1.0, leak))
+        shared = np.repeat(shown, captions, axis=0) if side else shown
         codes = shared * (generator.random(shared.shape) < rate) * generator.gamma(6, 1 / 6, shared.shape)
         noise = 0.12 * generator.normal(size=(len(shared), DIM))
         rows.append(codes @ atoms[2:] + 0.55 * atoms[side] + noise)
+    rows[0] = np.repeat(rows[0], captions, axis=0)
     sae = SparseAutoencoder(SaeConfig(DIM, ATOMS, K, 0.0))
     with torch.no_grad():
         sae.dictionary.copy_(torch.from_numpy(atoms))
         image, text = (sae.prepare(x.astype(np.float32), m) for x, m in zip(rows, ("image", "text"), strict=True))
-        everything = Sample((sae.encode(image), sae.encode(text)), (image, text))
+        numbers = np.arange(pairs + fitted, dtype=np.uint64) // np.uint64(captions)
+        everything = Sample((sae.encode(image), sae.encode(text)), (image, text), numbers)
     places = np.arange(pairs + fitted)
     return Population(sae, everything.take(places[:fitted]), everything.take(places[fitted:]))
 
@@ -106,7 +113,7 @@ def measured(
     all_pairs: Population, sample: Sample, seed: int, replicates: int = REPLICATES, probed: int = PROBED
 ) -> dict[str, Interval]:
     """What an evaluation says of a sample, by the functions that its steps call, on the sums that they have."""
-    weights = poisson_weights(len(sample), replicates, seed, 0)
+    weights = image_weights(sample.images, replicates, seed, 0)
     sums = BootstrapSums.zeros(ATOMS, replicates)
     sums.update(sample.codes, sample.rows, weights)
     fitted = all_pairs.fitted.statistics
@@ -156,7 +163,7 @@ def _rho(all_pairs: Population, sample: Sample, weights: Floats) -> Interval:
 
 def retrieved(all_pairs: Population, sample: Sample, seed: int) -> dict[str, Interval]:
     """R@10 in the gallery that a sample is, and what is kept of it."""
-    weights = poisson_weights(len(sample), REPLICATES, seed, 2)
+    weights = image_weights(sample.images, REPLICATES, seed, 2)
     bimodal = torch.from_numpy(all_pairs.fitted.statistics.classes().bimodal)
     whole = [all_pairs.sae.decode(codes).detach() for codes in sample.codes]
     recalls = {

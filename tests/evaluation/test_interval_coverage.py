@@ -10,6 +10,7 @@ from tests.evaluation.sampled_population import Population, measured, population
 pytestmark = pytest.mark.slow
 
 PAIRS, FITTED, SAMPLES = 40_000, 8_000, 300
+CAPTIONS = 5
 LEAST, MOST = 0.92, 0.97
 CONSERVATIVE = ("difference_in_means.centred", "gap_closed.centred", "gap_closed.bimodal")
 """A gap that is all but closed looks wider than it is, and the interval is widened to hold what it looks like; that of
@@ -52,3 +53,21 @@ def test_intervals_hold_the_truth_as_often_as_they_say(pairs: int) -> None:
     assert {name: share for name, share in judged.items() if not LEAST <= round(share, 2) <= MOST} == {}
     assert all(found[name] >= LEAST for name in CONSERVATIVE)
     assert all(found[name] >= least for name, least in NOT_HELD.items())
+
+
+def test_intervals_of_images_with_five_captions_hold_the_truth_too() -> None:
+    """600 images of 8,000, all captions of each: with pairs drawn one by one, intervals are half as wide."""
+    whole = population(PAIRS, FITTED, captions=CAPTIONS)
+    found = []
+    for number in range(SAMPLES):
+        images = np.random.default_rng((6, number)).choice(PAIRS // CAPTIONS, 600, replace=False)
+        sample = whole.whole.take((CAPTIONS * images[:, None] + np.arange(CAPTIONS)).ravel())
+        found.append(measured(whole, sample, number))
+    truth = {name: each.value for name, each in measured(whole, whole.whole, 0, replicates=1, probed=PAIRS).items()}
+    shares = {
+        name: float(np.mean([each[name].low <= value <= each[name].high for each in found]))
+        for name, value in truth.items()
+    }
+    print("captions", {name: round(share, 3) for name, share in shares.items()})
+    judged = {name: share for name, share in shares.items() if name not in (*CONSERVATIVE, *NOT_HELD)}
+    assert {name: share for name, share in judged.items() if not LEAST <= round(share, 2) <= MOST} == {}

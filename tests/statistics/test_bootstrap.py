@@ -1,12 +1,26 @@
 import numpy as np
 
-from isoenergy.statistics.bootstrap import Interval, poisson_weights
+from isoenergy.statistics.bootstrap import Interval, image_weights, poisson_weights
 
 
 def test_weights_follow_from_seed_and_part() -> None:
     assert np.array_equal(poisson_weights(50, 10, 3, 7), poisson_weights(50, 10, 3, 7))
     assert not np.array_equal(poisson_weights(50, 10, 3, 7), poisson_weights(50, 10, 3, 8))
     assert (poisson_weights(50, 10, 3, 7)[:, 0] == 1).all()
+
+
+def test_pairs_of_one_image_are_drawn_together_and_all_others_as_ever() -> None:
+    images = np.arange(50, dtype=np.uint64) + 2**63
+    alone = poisson_weights(50, 10, 3, 7)
+    assert np.array_equal(image_weights(images, 10, 3, 7), alone)
+    images[[8, 9, 40]] = images[4]
+    images[20] = images[19]
+    together = image_weights(images, 10, 3, 7)
+    for first, again in ((4, [8, 9, 40]), (19, [20])):
+        assert (together[again] == alone[first]).all()
+        assert not (together[again] == alone[again]).all()
+    others = np.setdiff1d(np.arange(50), [8, 9, 40, 20])
+    assert np.array_equal(together[others], alone[others])
 
 
 def test_infinite_replicates_count_and_those_that_are_unknown_do_not() -> None:
