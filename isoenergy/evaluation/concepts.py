@@ -155,7 +155,7 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
         "frequency_matched": _frequency_matched(statistics, known),
         "tested_atoms": int(np.isfinite(tests.p_value).sum()),
         "unequal_atoms": int((tests.q_value < UNEQUAL_Q).sum()),
-        "agreement": _agreement(bootstrap, classes, inputs["fit"]),
+        "agreement": _agreement(bootstrap, classes, inputs["fit"], together),
         "modality_bias": {
             "image": asdict(modality_bias(statistics, dictionary, biased.image_only)),
             "text": asdict(modality_bias(statistics, dictionary, biased.text_only)),
@@ -209,15 +209,19 @@ def _frequency_matched(statistics: ConceptStatistics, fitted: ConceptStatistics)
     }
 
 
-def _agreement(sums: BootstrapSums, classes: AtomClasses, fit: Path) -> Result:
+def _agreement(sums: BootstrapSums, classes: AtomClasses, fit: Path, together: PairAgreement) -> Result:
     """Return how much of the bimodal energy is in atoms that mean the same on both sides.
 
-    Which atoms agree is decided on the fitted pairs, as their classes are, and once more on these with shuffled texts.
+    Which atoms agree is decided on the fitted pairs, as their classes are, on these with shuffled texts, and on the
+    measured pairs, `together`: `measured_pairs` is the share in atoms that agree there. Fewer pairs find fewer atoms.
     """
     agrees, by_chance = (agreement(fitted).agrees for fitted in load_agreement(fit))
+    shares = (agreeing_share(sums.energy, classes.bimodal, found) for found in (agrees, agreement(together).agrees))
+    fitted, measured = (asdict(Interval.of_share(share)) for share in shares)
     return {
         "agreeing_atoms": int((classes.bimodal & agrees).sum()),
-        "bimodal_energy_share": asdict(Interval.of_share(agreeing_share(sums.energy, classes.bimodal, agrees))),
+        "bimodal_energy_share": fitted,
+        "measured_pairs": measured,
         "shuffled_pairs": float(agreeing_share(sums.energy[:, 0], classes.bimodal, by_chance)),
         "correlation": asdict(
             Interval.of_weighted(mean_correlation(sums.energy, sums.correlation, classes.bimodal), least=-1.0, most=1.0)

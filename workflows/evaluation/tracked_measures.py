@@ -14,6 +14,7 @@ _OF_AN_SAE = {
     "r2_centred": "r2_centred",
     "bimodal_energy": "bimodal_energy_share",
     "agreement": "agreement.bimodal_energy_share.value",
+    "agreement_in_measured_pairs": "agreement.measured_pairs.value",
     "p_acc": "geometry.p_acc",
     "gap_bimodal": "geometry.bimodal.difference_in_means",
     "gap_closed": "geometry.bimodal.gap_closed_interval.value",

@@ -107,13 +107,19 @@ GROUPS = {
         Measure("bridges.pair_code_cosine", "cosine of a pair’s codes", "image and text of one pair"),
         _control("bridges.shuffled_code_cosine", "pairs shuffled", "an image and the text of another pair"),
         Measure(
-            "agreement.bimodal_energy_share",
+            "agreement.measured_pairs",
             "bimodal energy that agrees",
-            "share in atoms whose two coefficients go together in pairs beyond shuffled ones (q < 0.05)",
+            "share in atoms whose two coefficients go together in the measured pairs beyond shuffled ones (q < 0.05)",
             ".1%",
         ),
-        _control("agreement.shuffled_pairs", "pairs shuffled", "what the same test calls agreeing there", ".1%"),
-        Measure("agreement.agreeing_atoms", "bimodal atoms that agree", "their number", ",d"),
+        Measure(
+            "agreement.bimodal_energy_share",
+            "… in the fitted pairs",
+            "share in atoms that pass the same test there: more pairs find more",
+            ".1%",
+        ),
+        _control("agreement.shuffled_pairs", "fitted pairs shuffled", "what the same test calls agreeing there", ".1%"),
+        Measure("agreement.agreeing_atoms", "bimodal atoms that agree", "in the fitted pairs", ",d"),
         Measure(
             "agreement.correlation", "correlation of an atom’s sides", "over pairs; of bimodal atoms, by their energy"
         ),

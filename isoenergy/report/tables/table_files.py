@@ -25,6 +25,7 @@ _OF_TRAININGS = (
     "bimodal_energy_share",
     "geometry.p_acc",
     "agreement.bimodal_energy_share",
+    "agreement.measured_pairs",
     *(f"geometry.{name}.{measure}" for name in HEADLINE for measure in ("difference_in_means", "gap_closed_interval")),
     *(f"retrieval.{name}.{measure}" for name in HEADLINE for measure in ("r1", "r10", "kept_r10")),
 )

@@ -93,8 +93,28 @@ def test_bimodal_atoms_are_asked_whether_their_sides_agree(share: float, mark: s
     found = verdict(one, [], 0.0, 0.5)[5]
     assert found.mark == mark
     assert f"{share:.1%} [" in found.text
-    assert "the same test finds 0.2%" in found.text
+    assert "In the fitted pairs shuffled the same test finds 0.2%" in found.text
     assert "0.40 [0.39, 0.41]" in found.text
+
+
+@pytest.mark.parametrize(
+    ("measured", "fitted", "mark"),
+    [(0.94, 0.98, "✓"), (0.7, 0.98, "?"), (0.9, 0.98, "?"), (0.7, 0.8, "✗"), (0.94, 0.8, "✓")],
+)
+def test_agreement_is_decided_by_the_measured_pairs_and_says_so(measured: float, fitted: float, mark: str) -> None:
+    """Fewer pairs find fewer atoms that agree: where more find enough, that is no finding."""
+    one = sae()
+    one["results"]["agreement"] = {
+        "measured_pairs": interval(measured),
+        "bimodal_energy_share": interval(fitted, 0.002),
+        "shuffled_pairs": 0.0,
+        "correlation": interval(0.4),
+    }
+    found = verdict(one, [], 0.0, 0.5)[5]
+    assert found.mark == mark
+    assert found.claim.startswith(f"{measured:.1%} [")
+    assert f"] of the bimodal energy agrees in the measured pairs, {fitted:.1%} [" in found.claim
+    assert "] in the fitted ones (asked: above 90%)" in found.claim
 
 
 @pytest.mark.parametrize(("share", "mark"), [(1.0, "?"), (0.5, "✗")])
@@ -107,7 +127,7 @@ def test_agreement_that_is_found_in_shuffled_pairs_too_shows_nothing(share: floa
     }
     found = verdict(one, [], 0.0, 0.5)[5]
     assert found.mark == mark
-    assert "where the same test finds 100.0%" in found.text
+    assert "shuffled the same test finds 100.0%" in found.text
     assert "it decides nothing" in found.text
     assert found.claim.endswith("(asked: above 90%), and 100.0% in shuffled ones")
 
