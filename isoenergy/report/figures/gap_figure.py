@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from isoenergy.evaluation.ways import WAYS
 from isoenergy.report.figures.shared import COLOURS, SHADES, error_bars, plain
 from isoenergy.report.saes import Sae
-from isoenergy.report.tables.rivals import BIMODAL, GAPS, R10, VARIANTS, RivalMeasure
+from isoenergy.report.tables.rivals import BIMODAL, GAPS, R10, VARIANTS, RivalMeasure, emptied_of
 
 SHOWN = tuple(name for name, way in WAYS.items() if way.in_gap_figure)
 _MOVED = ("reconstructed", BIMODAL)
@@ -25,7 +25,8 @@ def gaps_of_variants(
 ) -> Figure:
     """Draw gap and R@10 of each variant, with intervals: of the embeddings, and as each SAE rebuilds them.
 
-    A line leads from all atoms of an SAE to its bimodal ones. narrow: for a phone, one panel below the other.
+    A line leads from all atoms of an SAE to its bimodal ones. What leaves most rows with nothing is left out. narrow:
+    for a phone, one panel below the other.
     """
     parts = [("the embeddings themselves", original), *((labels[sae["name"]], sae["results"]) for sae in saes)]
     shown = [name for name in SHOWN if any(name in part["geometry"] for _, part in parts)]
@@ -56,7 +57,8 @@ def gaps_of_variants(
 def _points(
     axes: Axes, measure: RivalMeasure, part: Mapping[str, Any], shown: Sequence[str], offset: float, **style: Any
 ) -> None:
-    found = {name: measure.of(part, name) for name in shown if name in part["geometry"]}
+    empty = emptied_of(part)
+    found = {name: measure.of(part, name) for name in shown if name in part["geometry"] and name not in empty}
     row = {name: shown.index(name) + offset for name in found}
     values = [interval["value"] for interval in found.values()]
     lengths = error_bars(list(found.values()))

@@ -11,7 +11,17 @@ from isoenergy.report.figures.label_placement import Box, label_points
 from isoenergy.report.figures.shared import COLOURS, SHADES, error_bars, plain
 from isoenergy.report.intervals import Interval, is_known
 from isoenergy.report.saes import Sae
-from isoenergy.report.tables.rivals import BIMODAL, CENTRED, GAPS, IN_BATCHES, R1, RELATIVE_GAP, VARIANTS, rivals_of
+from isoenergy.report.tables.rivals import (
+    BIMODAL,
+    CENTRED,
+    GAPS,
+    IN_BATCHES,
+    R1,
+    RELATIVE_GAP,
+    VARIANTS,
+    emptied_of,
+    rivals_of,
+)
 
 _ORIGINAL, _REBUILT = SHADES[0], SHADES[1]
 _STYLES = {
@@ -28,9 +38,9 @@ _SWEEPS = {
 def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str, narrow: bool = False) -> Figure:
     """Draw the relative gap against R@1, a point a variant, with the intervals of both; some are named.
 
-    What retrieves next to nothing, the control of unimodal atoms alone, would squeeze the others and is left out.
-    Named: nothing done, whoever has the highest R@1, centring, and the removal of the unimodal atoms. narrow: for a
-    phone.
+    What retrieves next to nothing, the control of unimodal atoms alone, would squeeze the others and is left out; so is
+    what leaves most rows with nothing. Named: nothing done, whoever has the highest R@1, centring, and the removal of
+    the unimodal atoms. narrow: for a phone.
     """
     figure = Figure(figsize=(4.5, 5.6) if narrow else (10.4, 5.4), layout="constrained")
     figure.suptitle(f"{label}: what closing the gap does to retrieval", fontsize=10 if narrow else 11)
@@ -42,15 +52,18 @@ def gap_against_recall(original: Mapping[str, Any], sae: Sae, label: str, narrow
     )[1:]
     points, titles, bars = [], [], []
     for kind, (part, colour) in parts.items():
-        for name in (name for name in VARIANTS if name != "unimodal" and name in part["retrieval"]):
+        left_out = ("unimodal", *emptied_of(part))
+        for name in (name for name in VARIANTS if name in part["retrieval"] and name not in left_out):
             x, y = RELATIVE_GAP.of(part, name), R1.of(part, name)
             bars += _point(axes, x, y, *_STYLES.get(name, ("o", colour)))
             if name in (*_NOTHING_DONE, BIMODAL, CENTRED) or (kind, name) == winner:
                 points.append((x["value"], y["value"]))
                 titles.append(f"{VARIANTS[name][0]}{' (the winner)' * ((kind, name) == winner)}")
         axes.plot([], [], "o", color=colour, label=kind)
-    axes.plot([], [], _STYLES[BIMODAL][0], color=_STYLES[BIMODAL][1], label=f"rebuilt, {VARIANTS[BIMODAL][0]}")
-    axes.plot([], [], _STYLES["matched_removal"][0], color=_STYLES["matched_removal"][1], label="control")
+    empty = emptied_of(sae["results"])
+    for name, title in ((BIMODAL, f"rebuilt, {VARIANTS[BIMODAL][0]}"), ("matched_removal", "control")):
+        if name not in empty:
+            axes.plot([], [], _STYLES[name][0], color=_STYLES[name][1], label=title)
     axes.margins(0.14)
     axes.set(xlabel="relative modality gap, RMG (left is better)", ylabel="R@1, full gallery (up is better)")
     plain(axes)
@@ -102,9 +115,10 @@ def _sweep(
             bars += _point(axes, *gap_and_recall, "o", colour)
         points += curve
         steps += ["0", *x]
-    marker, colour = _STYLES[BIMODAL]
-    bars += _point(axes, gap.of(results, BIMODAL), IN_BATCHES.of(results, BIMODAL), marker, colour)
-    axes.plot([], [], marker, color=colour, label=f"rebuilt, {VARIANTS[BIMODAL][0]}")
+    if BIMODAL not in emptied_of(results):
+        marker, colour = _STYLES[BIMODAL]
+        bars += _point(axes, gap.of(results, BIMODAL), IN_BATCHES.of(results, BIMODAL), marker, colour)
+        axes.plot([], [], marker, color=colour, label=f"rebuilt, {VARIANTS[BIMODAL][0]}")
     return points, steps, bars
 
 

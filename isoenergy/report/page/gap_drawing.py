@@ -28,5 +28,5 @@ def gap_drawing(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping
         narrow=gaps_of_variants(original, saes, names, narrow=True),
         caption="Lines lead from all atoms of an SAE to its bimodal ones. Bars: 95% intervals, some smaller than the "
         "marks. The difference in means vanishes under centring by construction; the gap by optimal transport, which "
-        "sees the clouds’ shapes too, is in the table of all measures.",
+        "sees the clouds’ shapes too, is in the table of all measures. What leaves most rows with nothing has no mark.",
     )

@@ -23,6 +23,7 @@ from isoenergy.report.figures.shared import LABELS
 from isoenergy.report.figures.sharedness_figure import sharedness_of_atoms
 from isoenergy.report.intervals import number, with_bounds
 from isoenergy.report.saes import Sae
+from isoenergy.report.tables.rivals import VARIANTS, emptied_of
 
 ReadTable = Callable[[str], pa.Table]
 _BANDS = "Bands and bars: 95% intervals of the bootstrap over pairs."
@@ -120,7 +121,7 @@ def rival_drawing(original: Mapping[str, Any], sae: Sae, label: str) -> Drawing:
         wide=True,
         narrow=gap_against_recall(original, sae, label, narrow=True),
         caption="Upper left is better: a smaller gap and more of the pairs found. Named: nothing done, the winner, "
-        "centring, and the removal of unimodal atoms. Bars: 95% intervals.",
+        f"centring, and the removal of unimodal atoms. Bars: 95% intervals.{_left_out(original, sae)}",
     )
 
 
@@ -133,5 +134,11 @@ def sweeps_drawing(original: Mapping[str, Any], sae: Sae, label: str) -> Drawing
         wide=True,
         narrow=recall_along_sweeps(original, sae, label, narrow=True),
         caption="Each curve starts at 0, nothing moved. The diamond is the removal of the unimodal atoms; a curve "
-        "that passes above or left of it does better. Bars: 95% intervals.",
+        f"that passes above or left of it does better. Bars: 95% intervals.{_left_out(original, sae)}",
     )
+
+
+def _left_out(original: Mapping[str, Any], sae: Sae) -> str:
+    """Say which ways have no point as they leave most rows with nothing; nothing of none."""
+    titles = dict.fromkeys(VARIANTS[name][0] for part in (original, sae["results"]) for name in emptied_of(part))
+    return f" Without a point, since most rows are left with nothing: {', '.join(titles)}." if titles else ""

@@ -218,6 +218,11 @@ def ranked_of(part: Mapping[str, Any], measure: RivalMeasure) -> list[str]:
     return competing if measure.highest_wins else [name for name in competing if not nothing_left(part, name)]
 
 
+def emptied_of(part: Mapping[str, Any]) -> list[str]:
+    """Return the variants that leave most rows with nothing: a gap between such rows is no point in a figure."""
+    return [name for name in VARIANTS if name in part["retrieval"] and nothing_left(part, name)]
+
+
 def _row(part: Mapping[str, Any], name: str, best: Mapping[str, tuple[float, float]]) -> RivalRow:
     """best: of its group and of all, by measure; none for a control."""
     cells = []

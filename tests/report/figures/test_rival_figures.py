@@ -1,7 +1,9 @@
 import numpy as np
 
+from isoenergy.report.figures.gap_figure import gaps_of_variants
 from isoenergy.report.figures.rival_figures import gap_against_recall, recall_along_sweeps
 from isoenergy.report.figures.shared import as_bytes
+from isoenergy.report.page.sae_drawings import rival_drawing, sweeps_drawing
 from isoenergy.report.tables.rivals import VARIANTS
 from tests.report.evaluations import NAN, ORIGINAL, REBUILT, interval, original, sae
 
@@ -10,6 +12,25 @@ def test_every_variant_is_a_point_but_the_unimodal_control() -> None:
     axes = gap_against_recall(original(), sae(), "SAE").axes[0]
     points = [line for line in axes.lines if len(line.get_xdata()) == 1]
     assert len(points) == len(ORIGINAL) + len(REBUILT) - 1
+
+
+def test_what_leaves_nothing_is_no_point_and_the_caption_says_so() -> None:
+    one, whole = sae(gap={"bimodal": 0.0}), original()
+    one["results"]["pairs"] = 10
+    full = rival_drawing(whole, one, "SAE").caption
+    one["results"]["retrieval"]["bimodal"]["zero_rows"] = {"image": 10, "text": 10}
+    figure = gap_against_recall(whole, one, "SAE")
+    points = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert len(points) == len(ORIGINAL) + len(REBUILT) - 2
+    assert min(line.get_xdata()[0] for line in points) > 0
+    title = VARIANTS["bimodal"][0]
+    assert not any(title in text.get_text() for text in [*figure.axes[0].texts, *figure.legends[0].get_texts()])
+    said = f" Without a point, since most rows are left with nothing: {title}."
+    for drawing in (rival_drawing(whole, one, "SAE"), sweeps_drawing(whole, one, "SAE")):
+        assert drawing.caption.endswith(said)
+    assert "most rows" not in full
+    marks = gaps_of_variants(whole, [one], {one["name"]: "SAE"}).axes[0].lines
+    assert len(marks[-1].get_xdata()) != 2  # no line leads from all atoms to none
 
 
 def test_the_winner_centring_and_the_removal_are_named() -> None:
