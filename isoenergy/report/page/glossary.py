@@ -6,7 +6,8 @@ GLOSSARY = {
     "μ": "The modality score of an atom: images’ share of its energy. 1: images alone; 0: captions alone.",
     "bimodal": "An atom with μ between 0.05 and 0.95: it has energy in images and in captions. Others are unimodal.",
     "energy": "The mean squared coefficient of an atom over images, or over captions: what it rebuilds.",
-    "gap": "The distance between the mean image and the mean caption (difference in means), or by optimal transport.",
+    "gap": "The distance between the mean image and the mean caption (difference in means; it depends on the rows’ "
+    "norms), or by optimal transport.",
     "R²": "The share of variance that the codes rebuild, about the mean of all entries; the means alone have some.",
     "agreement": "How an atom’s coefficients in image and caption correlate over pairs, and whether beyond chance.",
     "p_acc": "Each atom’s direction is a linear probe for the modality. An atom of one modality scores the probe’s "
