@@ -24,7 +24,7 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.metrics.retrieval import chance_of_hit
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, image_weights
+from isoenergy.statistics.bootstrap import REPLICATES, image_weights, repeats_of
 from isoenergy.statistics.weighted_sums import MeanSums
 
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -83,7 +83,8 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
 def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Result:
     """Merge the parts: means, the drawn pairs in the order of their draw, the queries and their partners.
 
-    Holds 16 bytes a pair for as long as it looks for equal rows, and the drawn pairs.
+    Holds 16 bytes a pair for as long as it looks for equal rows, and the drawn pairs. `images_apart`: how many pairs
+    are not read together with the first one of their image, so that the bootstrap draws them on their own.
     """
     folders = list(inputs.values())
     means = MeanSums.load(folders[0] / _MEANS_FILE)
@@ -119,6 +120,7 @@ def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Resul
         "in_batches": int(min(config.draw.in_batches, config.pairs)),
         "queries": {name: len(part["queries"]) for name, part in directions.items()},
         "gallery": gallery,
+        "images_apart": _apart(labels[0], [start for part in config.parts for start in part.blocks()]),
         "chance_r10": float(np.mean(asked)) if asked else 0.0,
     }
 
@@ -189,6 +191,13 @@ def _first_of_each(labels: Labels) -> npt.NDArray[np.bool_]:
     first = np.zeros(len(labels), bool)
     first[np.unique(labels, return_index=True)[1]] = True
     return first
+
+
+def _apart(images: Labels, starts: Sequence[int]) -> int:
+    """Return how many pairs are in another block than the first pair of their image; starts: of the blocks."""
+    repeats = repeats_of(images)
+    blocks = np.searchsorted(starts, repeats, side="right")
+    return int((blocks[0] != blocks[1]).sum())
 
 
 def _chance_r10(right: npt.NDArray[np.int64], gallery: int) -> float:

@@ -11,12 +11,13 @@ from isoenergy.report.intervals import Interval, middle, number, over_trainings,
 from isoenergy.report.page.headline import Headline, headline
 from isoenergy.report.page.modalities_page import KIND
 from isoenergy.report.page.task_sections import task_line
-from isoenergy.report.page.verdict import drawn, gap_closed, original_recall, recall_kept, verdict
+from isoenergy.report.page.verdict import agreeing, drawn, gap_closed, original_recall, recall_kept, verdict
 from isoenergy.report.saes import Sae, is_null, labels, trainings
 
 WIDTH = 100
 _COLUMNS = ("R²", "bimodal energy", "agreement", "gap closed", "R@10 kept")
 _OF_MODALITIES = ("R²", "shared energy")
+_DETAILED = ("reconstructed", "bimodal", "less_unimodal", "unimodal")
 
 Results = Mapping[str, Any]
 
@@ -40,7 +41,7 @@ def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> lis
             for finding in verdict(found.sae, saes, chance, original_recall(evaluation))
             for line in wrapped(finding.claim, f"{finding.mark} ", "  ")
         ]
-        lines += ["", *wrapped(_how_to_read(found.sae))]
+        lines += ["", *wrapped(_how_to_read(found.sae, evaluation["pairs"].get("images_apart", 0)))]
     return lines + (["", *_details(evaluation, names)] if verbose else [])
 
 
@@ -83,7 +84,7 @@ def _of_sae(runs: Sequence[Results]) -> Sequence[str]:
     return (
         shown(lambda results: drawn(results, "r2"), ".3f"),
         shown(lambda results: drawn(results, "bimodal_energy_share"), ".1%"),
-        shown(lambda results: results["agreement"]["bimodal_energy_share"], ".1%") if agree else "–",
+        shown(agreeing, ".1%") if agree else "–",
         shown(lambda results: gap_closed(results, "bimodal"), ".0%"),
         shown(lambda results: recall_kept(results, "bimodal"), ".0%"),
     )
@@ -93,14 +94,17 @@ def _of_modalities(results: Results) -> Sequence[str]:
     return number(results["r2"]["value"], ".3f"), number(results["shared_energy_share"]["value"], ".1%")
 
 
-def _how_to_read(sae: Sae) -> str:
+def _how_to_read(sae: Sae, apart: int) -> str:
     count = len(trainings(sae))
     several = f", as far as those of {count} trainings reach, of which {middle(count)} is told" if count > 1 else ""
     differing = "; ≠: trainings differ" * (count > 1)
+    measured = all("measured_pairs" in results.get("agreement", ()) for results in trainings(sae))  # of before, none
+    agreement = "; agreement: in the measured pairs" * measured
+    alone = f"; {apart:,} pairs stand far from others of their image, and are drawn as if of another" * bool(apart)
     return (
         f"(✓, ✗: holds, or not, with all of its interval; ?: cannot be told{differing}. "
-        f"In brackets: 95% intervals by a bootstrap over pairs{several}; gap closed and R@10 kept: by removing the "
-        f"unimodal atoms, of the reconstruction's)"
+        f"In brackets: 95% intervals by a bootstrap over pairs{several}{alone}; gap closed and R@10 kept: by removing "
+        f"the unimodal atoms, of the reconstruction's{agreement})"
     )
 
 
@@ -129,7 +133,7 @@ def _details(evaluation: Mapping[str, Any], names: Mapping[str, str]) -> Iterato
         )
         if len(runs) > 1:
             yield f"  what has no brackets is of the first of {len(runs)} trainings:"
-        for name in ("reconstructed", "bimodal", "less_unimodal", "unimodal"):
+        for name in (each for each in _DETAILED if each in results["geometry"]):  # of raw rows nothing subtracts
             gap, retrieval = results["geometry"][name], results["retrieval"][name]
             means = told([each["geometry"][name]["difference_in_means_interval"] for each in runs])
             yield (

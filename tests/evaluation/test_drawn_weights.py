@@ -13,16 +13,18 @@ from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, 
 def test_pairs_have_the_weights_of_their_blocks_in_every_part(tmp_path: Path) -> None:
     images, texts = shifted_pairs(150, 8)
     images[[61, 62, 149]] = images[[60, 60, 148]]
+    images[[130, 131]] = images[0]  # in another block than the first: weights of their own, but one
     store = write_pairs(tmp_path / "store", images, texts, rows_a_unit=60)
     sae = write_sae(tmp_path / "sae", SaeConfig(dim=8, atoms=24, k=3, beta=0.0))
     options = {"sample": 30, "in_batches": 40, "queries": 20, "part_pairs": 100}
-    evaluated(store, [sae], tmp_path / "evaluation", **options)
+    found = evaluated(store, [sae], tmp_path / "evaluation", **options)
+    assert found["pairs"]["images_apart"] == 2
     (folder,) = (tmp_path / "evaluation/steps").glob("sae-*-statistics-*")
     (statistics,) = (found.parent for found in folder.rglob("starts.npy"))
     blocks = [(0, 60), (60, 60), (120, 30)]  # a unit each; the first two are one part
     whole = np.concatenate([poisson_weights(pairs, REPLICATES, 3, first) for first, pairs in blocks])
-    whole[[61, 62, 149]] = whole[[60, 60, 148]]
-    pairs = np.array([149, 3, 59, 60, 62, 121, 0, 61, 63, 120])
+    whole[[61, 62, 149, 131]] = whole[[60, 60, 148, 130]]
+    pairs = np.array([149, 3, 59, 60, 62, 121, 0, 61, 131, 63, 130, 120])
     np.testing.assert_array_equal(drawn_weights(statistics, pairs, 3), whole[pairs])
 
 

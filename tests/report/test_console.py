@@ -1,6 +1,7 @@
 from isoenergy.report.console import WIDTH, aligned, told_evaluation
 from tests.report.evaluations import interval, original, sae, seeds
 
+DIRECTIONS = ("image_to_text", "text_to_image")
 KEPT = {"reconstructed": 0.5, "bimodal": 0.48, "unimodal": 0.01, "centred": 0.6}
 CLOSED = {"reconstructed": 0.6, "bimodal": 0.02, "centred": 0.01}
 
@@ -18,7 +19,8 @@ def told(*saes: dict) -> list[str]:
 def all_kinds() -> list[dict]:
     plain, aligned, null = sae(KEPT, CLOSED, beta=0.0), sae(KEPT, CLOSED), sae(KEPT, CLOSED, null=True)
     aligned["results"]["agreement"] = {
-        "bimodal_energy_share": interval(0.95),
+        "measured_pairs": interval(0.95),
+        "bimodal_energy_share": interval(0.99),
         "shuffled_pairs": 0.0,
         "correlation": interval(0.4),
     }
@@ -44,6 +46,7 @@ def test_three_sentences_a_table_and_what_holds_of_sae_a() -> None:
     assert marks[1] == "✓ bimodal atoms alone keep 96% [94%, 98%] of the reconstruction's R@10 (asked: above 90%)"
     reading = " ".join(lines[lines.index("") :])
     assert "In brackets: 95% intervals" in reading
+    assert "agreement: in the measured pairs" in reading
     assert "?: cannot be told. In" in reading
 
 
@@ -54,10 +57,32 @@ def test_of_several_trainings_it_says_what_brackets_are() -> None:
     assert "≠: trainings differ" in reading
 
 
+def test_captions_that_stand_far_from_those_of_their_image_are_told() -> None:
+    one = evaluation(sae(KEPT, CLOSED))
+    assert "of their image" not in " ".join(told_evaluation(one))
+    one["pairs"]["images_apart"] = 1200
+    assert "1,200 pairs stand far from others of their image" in " ".join(told_evaluation(one))
+
+
 def test_null_models_alone_have_a_table_and_no_sentence() -> None:
     lines = told(sae(null=True))
     assert [line.split("  ")[0] for line in lines[1:3]] == ["original", "null of SAE-A (β = 0.001)"]
     assert len([line for line in lines if line]) == 3
+
+
+def test_of_raw_rows_all_is_told_that_there_is() -> None:
+    """Nothing is subtracted from rows that are not of unit norm."""
+    one = sae(KEPT, CLOSED)
+    results = one["results"]
+    results |= {"unequal_atoms": 1, "tested_atoms": 2}
+    for name in ("reconstructed", "bimodal", "unimodal"):
+        results["geometry"][name]["optimal_transport"] = 0.1
+        results["retrieval"][name] |= {f"{way}_r{rank}": 0.2 for way in DIRECTIONS for rank in (1, 5, 10)}
+    for part in ("geometry", "retrieval"):
+        del results[part]["less_unimodal"], results[part]["less_unequal"]
+    store = {"pairs_in": 2, "embedded": 2, "rejected": {}}
+    lines = told_evaluation({**evaluation(one), "store": store}, verbose=True)
+    assert [line.split()[0] for line in lines if "R@1/5/10" in line] == ["reconstructed", "bimodal", "unimodal"]
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:

@@ -95,9 +95,12 @@ def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10:
     )
     nothing = at_chance(results, chance_r10) if all(at_chance(each, chance_r10) for each in runs) else ""
     removal, centring = (
-        f"{closing([gap_closed(each, variant) for each in runs])}{moved}{emptied(runs, variant)}"
+        f"{closing([gap_closed(each, variant) for each in runs], whose=whose)}{moved}{emptied(runs, variant)}"
         f"{'' if nothing else _keeping(runs, variant, original_r10)}"
-        for variant, moved in (("bimodal", f" (difference in means {before:.3f} → {after:.3f})"), ("centred", ""))
+        for variant, whose, moved in (
+            ("bimodal", "the reconstruction's", f" (difference in means {before:.3f} → {after:.3f})"),
+            ("centred", "its", ""),
+        )
     )
     found = f"Removing the unimodal atoms {removal}; centring the same reconstruction {centring}."
     return f"{found} The reconstruction {nothing}." if nothing else found

@@ -125,14 +125,14 @@ def at_chance(results: Results, chance_r10: float) -> str:
     return f"retrieves no better than a random order does (R@10 {with_bounds(r10)}; by chance {chance_r10:.3f})"
 
 
-def closing(closed: Sequence[Interval], asked: float = math.nan) -> str:
+def closing(closed: Sequence[Interval], asked: float = math.nan, whose: str = "the reconstruction's") -> str:
     """Return `closes the reconstruction's gap by …`, or that it widens it.
 
-    closed: of each training; asked: as `told` takes it.
+    closed: of each training; asked: as `told` takes it; whose: the gap is.
     """
     if not over_trainings(closed)["value"] < 0:
-        return f"closes the reconstruction's gap by {told(closed, '.0%', asked)}"
-    return f"widens the reconstruction's gap by {told([*map(negated, closed)], '.0%')}"
+        return f"closes {whose} gap by {told(closed, '.0%', asked)}"
+    return f"widens {whose} gap by {told([*map(negated, closed)], '.0%')}"
 
 
 def emptied(runs: Sequence[Results], variant: str) -> str:
@@ -247,7 +247,7 @@ def _agreement(runs: Sequence[Results]) -> Finding:
         ),
         f"Of the bimodal energy, {share} is in atoms whose sides agree: their two coefficients go together in the "
         f"{pairs} beyond chance, at a false discovery rate of 5%"
-        + f"; in atoms that agree in the fitted pairs, where the test finds more as these are more, {more}"
+        + f"; in atoms that agree in the fitted pairs, {more}: the more pairs, the more the test finds"
         * measured
         + f". In the fitted pairs shuffled the same test finds {found}. The mean "
         f"correlation of all bimodal atoms, weighted by energy, is {correlation}. Asked: above {AGREEING_ENERGY:.0%}, "
