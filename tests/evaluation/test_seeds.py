@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from isoenergy.evaluation.ways import HEADLINE
+from isoenergy.report.console import told_evaluation
+from isoenergy.report.evaluation_file import read_evaluation
+from isoenergy.report.intervals import told
 from isoenergy.report.saes import trainings
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
@@ -51,6 +54,25 @@ def test_each_further_seed_has_the_numbers_that_it_has_alone(store: Path, tmp_pa
     assert repeat["geometry"]["p_acc_interval"] == alone["geometry"]["p_acc_interval"]
     centred = [each["rivals"]["r1"]["ahead_of_bimodal"]["centred"] for each in (repeat, alone)]
     assert centred[0] == centred[1]
+    assert_every_number_is_told(tmp_path / "all/evaluation.json", trainings(sae))
+
+
+def assert_every_number_is_told(evaluation: Path, runs: list[dict[str, Any]]) -> None:
+    """What `--verbose` adds at the end: the middle of all trainings where all were measured by it, else the first's."""
+    brief, lines = (told_evaluation(read_evaluation(str(evaluation)), verbose) for verbose in (False, True))
+    assert lines[: len(brief)] == brief
+    added = lines[len(brief) :]
+    assert any("what has no brackets is of the first of 3 trainings" in line for line in added)
+    (found,) = (line for line in added if line.startswith("SAE-A (β = 0.01): R² "))
+    r2 = told([run["intervals"]["r2"] for run in runs])
+    assert found.startswith(f"SAE-A (β = 0.01): R² {r2} (centred ")
+    for name in ("reconstructed", "bimodal", "less_unimodal", "unimodal"):
+        (line,) = (line for line in added if line.split()[:1] == [name])
+        gaps = [run["geometry"][name]["difference_in_means_interval"] for run in runs]
+        assert f"gap {told(gaps)} (OT {runs[0]['geometry'][name]['optimal_transport']:.3f})" in line
+        assert "text→image" in line
+    findings = [line for line in added if line.startswith(("  ✓", "  ✗", "  ?", "  ≠"))]
+    assert len(findings) == len([line for line in brief if line.startswith(("✓", "✗", "?", "≠"))])
 
 
 def test_seeds_are_set_against_the_same_seed_in_the_same_draws(store: Path, tmp_path: Path) -> None:
