@@ -83,8 +83,9 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
 def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Result:
     """Merge the parts: means, the drawn pairs in the order of their draw, the queries and their partners.
 
-    Holds 16 bytes a pair for as long as it looks for equal rows, and the drawn pairs. `images_apart`: how many pairs
-    are not read together with the first one of their image, so that the bootstrap draws them on their own.
+    Holds 16 bytes a pair for as long as it looks for equal rows, some 50 where images repeat, and the drawn pairs.
+    `images_apart`: how many pairs are not read together with the first one of their image, so that the bootstrap draws
+    them on their own.
     """
     folders = list(inputs.values())
     means = MeanSums.load(folders[0] / _MEANS_FILE)
@@ -120,7 +121,7 @@ def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Resul
         "in_batches": int(min(config.draw.in_batches, config.pairs)),
         "queries": {name: len(part["queries"]) for name, part in directions.items()},
         "gallery": gallery,
-        "images_apart": _apart(labels[0], [start for part in config.parts for start in part.blocks()]),
+        "images_apart": 0 if in_gallery[0].all() else _apart(labels[0], config.parts),
         "chance_r10": float(np.mean(asked)) if asked else 0.0,
     }
 
@@ -193,10 +194,10 @@ def _first_of_each(labels: Labels) -> npt.NDArray[np.bool_]:
     return first
 
 
-def _apart(images: Labels, starts: Sequence[int]) -> int:
-    """Return how many pairs are in another block than the first pair of their image; starts: of the blocks."""
-    repeats = repeats_of(images)
-    blocks = np.searchsorted(starts, repeats, side="right")
+def _apart(images: Labels, parts: Sequence[PartConfig]) -> int:
+    """Return how many pairs are not read together with the first pair of their image."""
+    starts = [start for part in parts for start in part.blocks()]
+    blocks = np.searchsorted(starts, repeats_of(images), side="right")
     return int((blocks[0] != blocks[1]).sum())
 
 

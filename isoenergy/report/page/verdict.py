@@ -98,7 +98,8 @@ def agreeing(results: Results) -> Interval:
 
     In the fitted ones, of an evaluation of before.
     """
-    return results["agreement"].get("measured_pairs") or _agreeing_in_fitted(results)
+    found: Interval = results["agreement"].get("measured_pairs") or _agreeing_in_fitted(results)
+    return found
 
 
 def _agreeing_in_fitted(results: Results) -> Interval:
@@ -230,7 +231,7 @@ def _against_centring(runs: Sequence[Results]) -> Finding:
 
 
 def _agreement(runs: Sequence[Results]) -> Finding:
-    """Whether sides agree in the measured pairs, by the test there; in the fitted ones, which are more, beside it."""
+    """Whether sides agree in the measured pairs, by the test there, beside what it finds in the fitted ones."""
     shares, fitted = [agreeing(results) for results in runs], [_agreeing_in_fitted(results) for results in runs]
     share, more = (told(found, ".1%", AGREEING_ENERGY) for found in (shares, fitted))
     shuffled = [results["agreement"]["shuffled_pairs"] for results in runs]
