@@ -91,13 +91,13 @@ def atoms_table(measured: Path, fit: Path) -> pa.Table:
     says (see `isoenergy.statistics.equal_energy.EnergyTests`), the score that it would have at equal frequencies, how
     far its two coefficients go together in pairs (see `isoenergy.metrics.agreement.Agreement`), and whether they agree.
 
-    measured, fit: what the steps of the statistics and of the fit have written. Class and agreement are decided on the
-    fitted pairs: `dead` are atoms that fire in none of these, and the p- and q-value of agreement are theirs too.
+    measured, fit: what the steps of the statistics and of the fit have written. Classes are decided on the fitted
+    pairs: `dead` are atoms that fire in none of these. All else is of the measured pairs but `agrees_in_fitted`: by the
+    same test on those, which are more as a rule and find more.
     """
     statistics, classes = load_statistics(measured), Fitted.load(fit).classes
     tests = vars(equal_energy_tests(load_paired(measured)))
     here, fitted = agreement(load_together(measured)), agreement(load_agreement(fit)[0])
-    decided = {name: vars(fitted)[name] for name in ("agreement_p_value", "agreement_q_value")}
     return pa.table(
         {
             "atom": np.arange(statistics.atoms),
@@ -111,8 +111,9 @@ def atoms_table(measured: Path, fit: Path) -> pa.Table:
             "frequency_matched_score": pa.array(
                 modality_score(*frequency_matched_energies(statistics)), from_pandas=True
             ),
-            **{name: pa.array(values, from_pandas=True) for name, values in (vars(here) | decided).items()},
-            "agrees": fitted.agrees,
+            **{name: pa.array(values, from_pandas=True) for name, values in vars(here).items()},
+            "agrees": here.agrees,
+            "agrees_in_fitted": fitted.agrees,
         }
     )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -186,6 +187,17 @@ def test_the_same_weights_with_another_k_are_another_sae(store: Path, sae: Path,
     results(store, sae, tmp_path / "evaluation")
     write_sae(sae, replace(CONFIGS[0], k=1))
     assert results(store, sae, tmp_path / "evaluation")["saes"][0]["results"]["l0"] == 1
+
+
+def test_atoms_agree_in_the_pairs_that_are_measured_whatever_they_do_in_the_fitted_ones(tmp_path: Path) -> None:
+    images, texts = shifted_pairs(600, DIM)
+    texts[300:] = np.roll(texts[300:], 7, axis=0)
+    store = write_pairs(tmp_path / "store", images, texts, train=300)
+    evaluated(store, [write_sae(tmp_path / "sae", CONFIGS[0])], tmp_path / "out", sample=50)
+    (file,) = (tmp_path / "out").rglob("atoms.parquet")
+    atoms = pq.read_table(file).to_pydict()
+    assert sum(atoms["agrees_in_fitted"]) >= 5
+    assert sum(atoms["agrees"]) == 0 == sum(q < 0.05 for q in atoms["agreement_q_value"])
 
 
 def test_a_store_with_rows_that_are_not_finite_is_refused(sae: Path, tmp_path: Path) -> None:

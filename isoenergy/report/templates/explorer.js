@@ -667,7 +667,7 @@
       ["smaller over larger energy", fixed(sae.sharedness[at]), interval(sae, at, "sharedness")],
       [`agreement, of ${data.measured_on}`, fixed(sae.correlation[at]), interval(sae, at, "correlation"), agreement()],
       ["both fire", lift === null ? "–" : `${brief(lift)} times chance`],
-      ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs", "", "in the pairs that classes are fitted on"],
+      ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));
       if (why) pair.title = why;
