@@ -15,7 +15,6 @@ from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.evaluation.embedding_variants import (
-    RECONSTRUCTED,
     VariantSet,
     original_variants,
     rebuilding,
@@ -24,7 +23,7 @@ from isoenergy.evaluation.embedding_variants import (
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, Result, Rows, SaeReference, tensor, unit_rows
 from isoenergy.evaluation.tasks.task_sets import ComposedSet, MixedSet, ProbeSet, ZeroShotSet
-from isoenergy.evaluation.ways import ORIGINAL, WAYS
+from isoenergy.evaluation.ways import ORIGINAL, RECONSTRUCTED, WAYS
 from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
