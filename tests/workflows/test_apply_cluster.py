@@ -13,7 +13,7 @@ from workflows.applying.applying_engines import ApplyingHere, ApplyingOnRay, Bun
 from workflows.applying.applying_units import UnitWork
 from workflows.settings.apply_settings import ApplyConfig
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("on_ray")]
 
 
 class WithDeaths(ApplyingOnRay):

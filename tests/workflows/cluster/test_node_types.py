@@ -39,6 +39,7 @@ def told(on_ray: None, tmp_path: Path) -> Iterator[subprocess.CompletedProcess]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_stages_plan_for_what_a_cluster_was_told_it_may_grow_to(told: subprocess.CompletedProcess) -> None:
     assert (told.returncode, told.stdout) == (0, "gpu: at most 4, cpu: at most 6, any: at most 6\n"), told.stderr
     assert ClusterSize.of_this_one().later == [
