@@ -1,12 +1,14 @@
 """Each method finds a dictionary that it can find, and fails where it must; losses against plain computations."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from isoenergy.arena.budget import Budget
+from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.methods.baselines import fit_canonical, fit_centred, fit_components
 from isoenergy.arena.methods.configured import fit_configured
 from isoenergy.arena.methods.cosae import CoSae, fit_cosae, sliced_distance
@@ -16,6 +18,7 @@ from isoenergy.arena.methods.matryoshka import Matryoshka, fit_matryoshka
 from isoenergy.arena.methods.sparc import Sparc, fit_sparc
 from isoenergy.arena.methods.vl_sae import VlSae, fit_vl_sae
 from isoenergy.arena.pair_training import top_k
+from isoenergy.arena.pairs import Rows
 from isoenergy.arena.roster import METHODS
 from isoenergy.errors import InputError
 from tests.arena.planted_rows import joined, orthogonal, planted_rows, recovered
@@ -28,6 +31,12 @@ TWO = orthogonal(2 * CONCEPTS, DIM)
 SHARED = planted_rows(SAME, SAME, 512, active=2)
 APART = planted_rows(TWO[:CONCEPTS], TWO[CONCEPTS:], 512, active=2)
 """Every concept has two orthogonal directions, one a modality: no one direction is near both."""
+
+
+def overlap(fitted: FittedMethod, rows: Rows) -> float:
+    """Of the atoms that fire in a pair's image or in its text, the share that fire in both."""
+    image, text = (fitted.encode(rows.of(name), name) > 0 for name in ("image", "text"))
+    return float((image & text).sum() / (image | text).sum())
 
 
 @pytest.mark.parametrize("name", ["sae", "group-masked", "matryoshka", "matched", "matched-centred"])
@@ -48,6 +57,13 @@ def test_one_dictionary_cannot_join_directions_that_are_apart_and_matching_can()
     assert joined(apart.dictionaries["image"], apart.dictionaries["text"], *true) >= 0.7
 
 
+@pytest.mark.parametrize("name", ["sae", "sae-batch-top-k", "group-masked", "matryoshka", "matryoshka-dictionaries"])
+def test_one_dictionary_gives_partners_no_code_in_common_where_directions_are_apart(name: str) -> None:
+    method = METHODS[name]
+    fitted = method.fit(APART, replace(LONG, atoms=2 * CONCEPTS), method.strengths[0], 0)
+    assert overlap(fitted, APART) < 0.2
+
+
 def test_matching_fails_on_pairs_that_are_no_pairs() -> None:
     dealt = planted_rows(TWO[:CONCEPTS], TWO[CONCEPTS:], 512, active=2)
     order = torch.randperm(len(dealt), generator=torch.Generator().manual_seed(1))
@@ -60,14 +76,9 @@ def test_matching_fails_on_pairs_that_are_no_pairs() -> None:
 @pytest.mark.parametrize("fit", [fit_sparc, fit_cosae])
 def test_streams_that_are_coupled_give_partners_one_code(fit) -> None:  # type: ignore[no-untyped-def]
     coupled, alone = (fit(APART, LONG, strength, 0) for strength in (1.0, 0.0))
-
-    def overlap(fitted) -> float:  # type: ignore[no-untyped-def]
-        image, text = fitted.encode(APART.image, "image") > 0, fitted.encode(APART.text, "text") > 0
-        return float((image & text).sum() / (image | text).sum())
-
-    assert overlap(coupled) > 0.8
+    assert overlap(coupled, APART) > 0.8
     if fit is fit_cosae:  # SPARC chooses one set of atoms for a pair at any strength
-        assert overlap(alone) < 0.4
+        assert overlap(alone, APART) < 0.4
     rebuilt = coupled.decode(coupled.encode(APART.image, "image"), "text")
     assert float((APART.text - rebuilt).square().sum(1).mean()) < 0.25
 
