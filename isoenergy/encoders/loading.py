@@ -114,7 +114,10 @@ def _transformers() -> _Family:
 
 
 def _open_clip() -> _Family:
-    from isoenergy.encoders import open_clip_encoder
+    from isoenergy.encoders.uncompiled_imports import without_the_compiler
+
+    with without_the_compiler():
+        from isoenergy.encoders import open_clip_encoder
 
     return open_clip_encoder
 

@@ -53,6 +53,16 @@ import numpy as np, isoenergy
 rows = np.random.default_rng(0).normal(size=(64, 8)).astype("f4")
 isoenergy.fit(rows, rows, k=2, expansion=2, beta=1e-3, epochs=1, batch_pairs=32, progress=False)
 """
+ENCODING = """
+from isoenergy.encoders import load_encoder
+assert load_encoder("bundled").encode_texts(["a duck"]).isfinite().all()
+"""
+COMPILING = """
+import torch
+from torchvision.ops.roi_align import is_compile_supported
+assert is_compile_supported("cpu") == torch._dynamo.is_dynamo_supported()
+assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
+"""
 CASES = {
     "the package": "import isoenergy, isoenergy.store, isoenergy.encoders, isoenergy.sae, isoenergy.training",
     "a store's manifest": "from isoenergy.store import EmbeddingStore, Manifest, PairIndex",
@@ -92,6 +102,11 @@ def test_what_is_used_is_seen(tmp_path: Path) -> None:
 
 def test_training_does_without_the_compiler(tmp_path: Path) -> None:
     assert {"torch", COMPILER}.intersection(imported(FIT, tmp_path)) == {"torch"}
+
+
+def test_the_bundled_encoder_does_without_the_compiler_until_something_is_compiled(tmp_path: Path) -> None:
+    assert COMPILER not in imported(ENCODING, tmp_path)
+    assert COMPILER in imported(f"{ENCODING}{COMPILING}", tmp_path)
 
 
 @pytest.mark.parametrize("stage", STAGES)
