@@ -35,7 +35,8 @@ class EmbeddingVariant:
     """Which rows are mapped: the embeddings, or those rebuilt from one of a set's choices of atoms."""
     closing: GapClosing = field(default=_AS_THEY_ARE, repr=False)
     sweep: tuple[str, float] | None = None
-    """A point of a sweep: its name and strength. It is not looked for in the full gallery."""
+    """A point of a sweep: its name and strength. It is not looked for in the full gallery, and its clouds are
+    not measured."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,21 @@ class VariantSet:
         bases = {each.base for each in kept}
         return VariantSet(kept, {base: weights for base, weights in self.atoms.items() if base in bases})
 
-    def each(
-        self, rows: Callable[[str], tuple[Tensor, Tensor]], full_gallery: bool = False
-    ) -> Iterator[tuple[EmbeddingVariant, Tensor, Tensor]]:
-        """Yield each variant and its images and texts; those of one base follow each other.
+    @property
+    def by_base(self) -> list[EmbeddingVariant]:
+        """The variants, those of one base after each other."""
+        return sorted(self.variants, key=lambda variant: variant.base)
 
-        rows: returns a base's images and texts. full_gallery: leave the sweeps out.
+    def each(
+        self, rows: Callable[[str], tuple[Tensor, Tensor]], sweeps: bool = True
+    ) -> Iterator[tuple[EmbeddingVariant, Tensor, Tensor]]:
+        """Yield each variant, `by_base`, and its images and texts.
+
+        rows: returns a base's images and texts. sweeps: whether the points of sweeps are among them.
         """
         base, current = "", None
-        for variant in sorted(self.variants, key=lambda variant: variant.base):
-            if full_gallery and variant.sweep:
+        for variant in self.by_base:
+            if variant.sweep and not sweeps:
                 continue
             if current is None or variant.base != base:
                 base, current = variant.base, rows(variant.base)

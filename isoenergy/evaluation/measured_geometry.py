@@ -22,7 +22,7 @@ from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, Result, tensor, unit_rows
 from isoenergy.evaluation.ways import HEADLINE, ORIGINAL, beginning
 from isoenergy.interventions.gap_closing import Affine
-from isoenergy.metrics.gap import cone_statistics, l2i, relative_modality_gap
+from isoenergy.metrics.gap import paired_clouds
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.transport import transport_gap
 from isoenergy.sae.autoencoder import SparseAutoencoder
@@ -92,10 +92,9 @@ def _by_variant(
     rows: of the bases of variants. means: of all pairs, of these bases and of what variants begin with. weights: of
     the pairs drawn for batches.
     """
-    drawn = max(size.values())
     found: Result = {}
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
-    for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn)):
+    for variant in variants.by_base:
         gaps = difference_in_means(*_mapped(variant, means[variant.base]))
         gap_interval = asdict(Interval.of_norm(gaps))
         if variant.sweep:
@@ -108,7 +107,9 @@ def _by_variant(
             "difference_in_means_interval": gap_interval,
             "gap_closed_interval": asdict(gap_closed(before, gaps)),
         }
-        if not config.headline:
+    if not config.headline:
+        drawn = max(size.values())
+        for variant, images, texts in variants.each(lambda base: _first(rows(base), drawn), sweeps=False):
             found[variant.name] |= _clouds(images.numpy(), texts.numpy(), size, weights)
     return found | {"sweeps": sweeps}
 
@@ -120,15 +121,14 @@ def _clouds(
     weights: npt.NDArray[np.float64],
 ) -> Result:
     transport, error = transport_gap(image[: size["sample"]], text[: size["sample"]])
-    clouds = image[: size["in_batches"]], text[: size["in_batches"]]
-    relative = relative_modality_gap(*clouds, weights=weights)
+    clouds = paired_clouds(image[: size["in_batches"]], text[: size["in_batches"]], weights)
     return {
         "optimal_transport": transport,
         "optimal_transport_interval": asdict(Interval.normal(transport, error, least=0.0)),
-        "relative_modality_gap": float(relative[0]),
-        "relative_modality_gap_interval": asdict(Interval.of_share(relative)),
-        "l2i": l2i(*clouds),
-        "cones": asdict(cone_statistics(*clouds)),
+        "relative_modality_gap": float(clouds.relative[0]),
+        "relative_modality_gap_interval": asdict(Interval.of_share(clouds.relative)),
+        "l2i": clouds.l2i,
+        "cones": asdict(clouds.cones),
     }
 
 

@@ -74,7 +74,7 @@ def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Resul
     counts: dict[str, Counts] = {name: np.zeros((2, len(each.queries)), np.int64) for name, each in sought.items()}
     for first, rows, pairs in setup.gallery(config.part, inputs):
         inside = [torch.from_numpy(gallery_rows(inputs["pairs"], m, first, pairs)) for m in MODALITIES]
-        for variant, *both in setup.variants.each(rows, full_gallery=True):
+        for variant, *both in setup.variants.each(rows, sweeps=False):
             galleries = [directions(each) for each in both]
             known = [each.any(1) for each in galleries]
             for number, direction in enumerate(DIRECTIONS):
@@ -198,7 +198,7 @@ class _Setup:
     def sought(self) -> dict[str, _Sought]:
         """The queries by `variant.direction`."""
         found = {}
-        for variant, images, texts in self.variants.each(self._asked_rows, full_gallery=True):
+        for variant, images, texts in self.variants.each(self._asked_rows, sweeps=False):
             images, texts = directions(images), directions(texts)
             for name, queries, others in zip(DIRECTIONS, (images, texts), (texts, images), strict=True):
                 found[f"{variant.name}.{name}"] = _sought(self._among_asked(name), queries, others)

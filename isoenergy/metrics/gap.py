@@ -31,7 +31,10 @@ def l2i(images: Rows, texts: Rows, image_of_text: Indices | None = None) -> floa
     images: `(n, dim)`; texts: `(m, dim)`; image_of_text: `(m,)` rows of `images`, where an image has several captions;
     without it row i belongs to row i.
     """
-    unit_images, unit_texts = unit_rows(images), unit_rows(texts)
+    return _l2i(unit_rows(images), unit_rows(texts), image_of_text)
+
+
+def _l2i(unit_images: Floats, unit_texts: Floats, image_of_text: Indices | None = None) -> float:
     return float(np.linalg.norm(_of_texts(unit_images, unit_texts, image_of_text) - unit_texts, axis=1).mean())
 
 
@@ -59,13 +62,19 @@ def relative_modality_gap(
     """
     by_image = np.ones((len(images), 1)) if weights is None else weights
     by_text = by_image if image_of_text is None else by_image[image_of_text]
-    unit_images, unit_texts = unit_rows(images), unit_rows(texts)
+    values = _relative_gap(unit_rows(images), unit_rows(texts), by_image, by_text, image_of_text)
+    return float(values[0]) if weights is None else values
+
+
+def _relative_gap(
+    unit_images: Floats, unit_texts: Floats, by_image: Floats, by_text: Floats, image_of_text: Indices | None = None
+) -> Floats:
     dissimilarity = (1 - (_of_texts(unit_images, unit_texts, image_of_text) * unit_texts).sum(1)) / 2
     matching = dissimilarity @ by_text / np.maximum(by_text.sum(0), 1)
     within = (2 - _cosine_within(unit_images, by_image) - _cosine_within(unit_texts, by_text)) / 4
     total = matching + within
-    values = np.divide(matching, total, out=np.full_like(total, np.nan), where=total > 0)
-    return float(values[0]) if weights is None else values
+    values: Floats = np.divide(matching, total, out=np.full_like(total, np.nan), where=total > 0)
+    return values
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,10 @@ class ConeStatistics:
 
 def cone_statistics(images: Rows, texts: Rows) -> ConeStatistics:
     """Measure the cones of `(n, dim)` images and `(m, dim)` texts."""
-    unit_images, unit_texts = unit_rows(images), unit_rows(texts)
+    return _cones(unit_rows(images), unit_rows(texts))
+
+
+def _cones(unit_images: Floats, unit_texts: Floats) -> ConeStatistics:
     image_mean, text_mean = unit_images.mean(0), unit_texts.mean(0)
     return ConeStatistics(
         within_images=_mean_cosine(unit_images),
@@ -95,6 +107,25 @@ def cone_statistics(images: Rows, texts: Rows) -> ConeStatistics:
         image_mean_norm=float(np.linalg.norm(image_mean)),
         text_mean_norm=float(np.linalg.norm(text_mean)),
     )
+
+
+@dataclass(frozen=True)
+class PairedClouds:
+    """What is measured of the rows of pairs."""
+
+    relative: Floats
+    """`(columns,)`: see `relative_modality_gap`."""
+    l2i: float
+    cones: ConeStatistics
+
+
+def paired_clouds(images: Rows, texts: Rows, weights: Floats) -> PairedClouds:
+    """Return `relative_modality_gap`, `l2i` and `cone_statistics` of `(n, dim)` pairs, brought to norm 1 but once.
+
+    weights: `(n, columns)` of the pairs, for the relative gap.
+    """
+    unit = unit_rows(images), unit_rows(texts)
+    return PairedClouds(_relative_gap(*unit, weights, weights), _l2i(*unit), _cones(*unit))
 
 
 def mean_cosine_within(rows: Rows) -> float:

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from isoenergy.metrics.gap import cone_statistics, l2i, l2m, mean_cosine_within, relative_modality_gap
+from isoenergy.metrics.gap import (
+    cone_statistics,
+    l2i,
+    l2m,
+    mean_cosine_within,
+    paired_clouds,
+    relative_modality_gap,
+)
 from isoenergy.metrics.geometry import difference_in_means
 from tests.metrics.cases import unit
 
@@ -49,6 +56,14 @@ def test_l2i_and_rmg_are_the_formulas(captions: int | None) -> None:
     given = owner if captions else None
     assert l2i(images, texts, given) == pytest.approx(np.mean(distance), abs=1e-9)
     assert relative_modality_gap(images, texts, given) == pytest.approx(m / (m + (i + t) / 2), abs=1e-9)
+
+
+def test_paired_clouds_are_each_measure_to_the_bit() -> None:
+    images, texts = clouds(3, 40, 40)
+    weights = np.random.default_rng(3).poisson(1.0, (40, 6)).astype(float)
+    found = paired_clouds(images, texts, weights)
+    assert (found.relative == relative_modality_gap(images, texts, weights=weights)).all()
+    assert (found.l2i, found.cones) == (l2i(images, texts), cone_statistics(images, texts))
 
 
 def test_captions_in_any_order() -> None:
