@@ -63,6 +63,17 @@ from torchvision.ops.roi_align import is_compile_supported
 assert is_compile_supported("cpu") == torch._dynamo.is_dynamo_supported()
 assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
 """
+ASKED_FOR_MORE = """
+import inspect, torch
+from isoenergy.encoders.uncompiled_imports import without_the_compiler
+with without_the_compiler():
+    import torch._dynamo
+    inspect.getmodule(inspect.currentframe())
+    assert type(sys.modules["torch._dynamo"]).__name__ == "_StandIn"
+    import torch._dynamo.config
+    assert torch._dynamo.config.recompile_limit > 0 and torch._dynamo.is_dynamo_supported() in (True, False)
+assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
+"""
 CASES = {
     "the package": "import isoenergy, isoenergy.store, isoenergy.encoders, isoenergy.sae, isoenergy.training",
     "a store's manifest": "from isoenergy.store import EmbeddingStore, Manifest, PairIndex",
@@ -107,6 +118,10 @@ def test_training_does_without_the_compiler(tmp_path: Path) -> None:
 def test_the_bundled_encoder_does_without_the_compiler_until_something_is_compiled(tmp_path: Path) -> None:
     assert COMPILER not in imported(ENCODING, tmp_path)
     assert COMPILER in imported(f"{ENCODING}{COMPILING}", tmp_path)
+
+
+def test_whatever_else_is_asked_of_the_compiler_loads_it(tmp_path: Path) -> None:
+    assert COMPILER in imported(ASKED_FOR_MORE, tmp_path)
 
 
 @pytest.mark.parametrize("stage", STAGES)
