@@ -26,6 +26,7 @@ from isoenergy.metrics.retrieval import (
     directions,
     hits_in_batches,
     nearer_and_as_near,
+    not_zero,
 )
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
@@ -76,7 +77,7 @@ def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Resul
         inside = [torch.from_numpy(gallery_rows(inputs["pairs"], m, first, pairs)) for m in MODALITIES]
         for variant, *both in setup.variants.each(rows, sweeps=False):
             galleries = [directions(each) for each in both]
-            known = [each.any(1) for each in galleries]
+            known = [not_zero(each) for each in galleries]
             for number, direction in enumerate(DIRECTIONS):
                 name, other = f"{variant.name}.{direction}", 1 - number
                 _count(sought[name], galleries[other][inside[other] & known[other]], counts[name])
@@ -240,7 +241,7 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
     asking = queries[torch.from_numpy(direction.queries)]
     partners = direction.partners.tocoo()
     query, partner = (torch.from_numpy(np.asarray(index, np.int64)) for index in partners.coords)
-    known = asking.any(1)[query] & others.any(1)[partner]
+    known = not_zero(asking)[query] & not_zero(others)[partner]
     cosine = torch.where(known, (asking[query] * others[partner]).sum(1), -torch.inf)
     nearest = torch.full((len(asking),), -torch.inf).scatter_reduce(0, query, cosine, "amax")
     as_near = (known & (cosine >= nearest[query] - TIE)).long()

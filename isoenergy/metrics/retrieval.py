@@ -205,7 +205,14 @@ def recall_change(
 def directions(rows: Tensor) -> Tensor:
     """Return `(…, dim)` rows at norm 1, in their precision; those of norm `ZERO_NORM` or less are exactly zero."""
     norms = rows.norm(dim=-1, keepdim=True)
-    return torch.where(norms > ZERO_NORM, rows / norms.clamp(min=ZERO_NORM), 0)
+    unit, known = rows / norms.clamp(min=ZERO_NORM), norms > ZERO_NORM
+    return unit if known.all() else torch.where(known, unit, 0)
+
+
+def not_zero(rows: Tensor) -> Tensor:
+    """Return `(…,)` bool, whether `(…, dim)` rows have an entry other than zero; mostly the first decides for all."""
+    first = rows[..., 0] != 0
+    return first if first.all() else rows.any(-1)
 
 
 def cosines(queries: Tensor, gallery: Tensor) -> Tensor:
@@ -214,7 +221,7 @@ def cosines(queries: Tensor, gallery: Tensor) -> Tensor:
     queries: `(…, n, dim)`; gallery: `(…, m, dim)`.
     """
     similarity = product(queries, gallery) if queries.ndim == 2 else queries @ gallery.mT
-    return hide_zeros(similarity, queries.any(-1), gallery.any(-1))
+    return hide_zeros(similarity, not_zero(queries), not_zero(gallery))
 
 
 def hide_zeros(similarity: Tensor, queries: Tensor, gallery: Tensor) -> Tensor:

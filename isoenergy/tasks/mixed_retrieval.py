@@ -130,8 +130,12 @@ def mixed_retrieval(gallery: MixedGallery, images: Tensor, texts: Tensor, asked:
 
     images: `(n, dim)`; texts: `(m, dim)`. Exact; memory does not grow with queries · documents.
     """
-    documents = gallery.rows(images, texts)
-    asking = directions(images if asked.modality == "image" else texts)[torch.from_numpy(asked.queries)]
+    return among_documents(gallery, gallery.rows(images, texts), images if asked.modality == "image" else texts, asked)
+
+
+def among_documents(gallery: MixedGallery, documents: Tensor, rows: Tensor, asked: Asked) -> MixedResults:
+    """Return what `mixed_retrieval` does, of `gallery.rows` and of the rows, images or texts, that are asked."""
+    asking = directions(rows)[torch.from_numpy(asked.queries)]
     own_kind = gallery.kinds == KINDS.index(asked.modality)
     ndcg, own = [np.zeros(0)], [np.zeros(0)]
     block = max(1, BLOCK_ENTRIES // len(documents))

@@ -8,8 +8,10 @@ from scipy import sparse
 from isoenergy.metrics import retrieval
 from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.metrics.retrieval import (
+    directions,
     equal_rows,
     full_gallery_recall,
+    not_zero,
     recall_at,
     recall_change,
     recall_in_batches,
@@ -206,3 +208,11 @@ def test_rows_that_an_intervention_made_equal_score_chance() -> None:
     change = recall_change(before, (torch.eye(6)[[0] * 512], before[1]))
     assert change.full_gallery == pytest.approx(1 / 512 - full_gallery_recall(*before, (1,)).mean[1])
     assert change.in_batches == pytest.approx(1 / 256 - recall_in_batches(*before, (1,))[1])
+
+
+def test_rows_are_zero_only_where_every_entry_is() -> None:
+    rows = torch.tensor([[0.0, 2.0], [3.0, 0.0], [0.0, 0.0], [torch.nan, 0.0], [-1.0, 1.0]])
+    for some in (rows, rows[[1, 3, 4]], rows[:0], rows.view(5, 1, 2), rows.bfloat16()):
+        assert torch.equal(not_zero(some), some.any(-1))
+    assert torch.equal(directions(rows[:3]), torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]))
+    assert torch.equal(directions(rows[:2]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))

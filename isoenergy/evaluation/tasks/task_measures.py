@@ -31,7 +31,7 @@ from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
 from isoenergy.statistics.weighted_sums import weighted_mean
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 from isoenergy.tasks.linear_probe import probe
-from isoenergy.tasks.mixed_retrieval import Modality, mixed_retrieval
+from isoenergy.tasks.mixed_retrieval import Modality, among_documents
 from isoenergy.tasks.prompts import class_embeddings
 from isoenergy.tasks.zero_shot import zero_shot
 
@@ -90,8 +90,10 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     rows = []
     for name, images, texts in _embeddings(config, inputs, given.images, given.texts, _ALL):
         values = {}
+        documents = gallery.rows(images, texts)
         for asked in looked_up:
-            found, modality = mixed_retrieval(gallery, images, texts, asked), asked.modality
+            modality = asked.modality
+            found = among_documents(gallery, documents, images if modality == "image" else texts, asked)
             values[f"ndcg_{modality}"] = Interval.of_share(weighted_mean(found.ndcg, weights[modality]))
             finding = ~np.isnan(found.own_modality)
             own = weighted_mean(found.own_modality[finding], weights[modality][finding])
