@@ -51,7 +51,7 @@ def _disable(function: Callable[..., Any], recursive: bool = True, *, reason: st
     import torch
 
     del reason
-    disabled: Callable[..., Any] = torch._disable_dynamo(function, recursive)
+    disabled: Callable[..., Any] = torch._disable_dynamo(function, recursive)  # type: ignore[attr-defined]  # no stub
     return disabled
 
 
