@@ -20,7 +20,10 @@ _NO_TOKEN = "none"
 
 
 def run(config: ExploreConfig) -> "ServedPage":
-    """Read, encode what is not encoded yet, and take the port; return the page, which is not served yet."""
+    """Take the port, read, and encode what is not encoded yet; return the page, which is not served yet."""
+    from isoenergy.explorer.taken_port import bound
+
+    taken = bound(config.host, config.port)  # before the work, which would be lost without it
     _LOG.info("explore: opening %s", without_secrets(config.store))
     from isoenergy.explorer.serving import ServedPage, named_saes, open_exploration  # seconds, as torch comes along
     from isoenergy.explorer.web_page import web_page
@@ -44,7 +47,7 @@ def run(config: ExploreConfig) -> "ServedPage":
         config.seed,
     )
     access = access_of(config)
-    return ServedPage(web_page(exploration, access), access, config.host, config.port)
+    return ServedPage(web_page(exploration, access), access, taken)
 
 
 def access_of(config: ExploreConfig) -> "Access":
@@ -59,7 +62,10 @@ def access_of(config: ExploreConfig) -> "Access":
 def start(config: ExploreConfig) -> None:
     """Serve until the command is stopped."""
     page = run(config)
-    print(f"explorer   {page.url}", flush=True)
+    print("explorer   " + "\n           ".join(page.urls), flush=True)
+    if page.is_open:
+        who = "has the token of these addresses" if page.access.token else "reaches this machine"
+        _LOG.warning("it listens on all interfaces, over plain HTTP: whoever %s may look", who)
     _LOG.info("Ctrl+C ends it; notes and codes are kept in %s", config.output)
     with suppress(KeyboardInterrupt):  # a server that is told to end has done its work
         page.run()

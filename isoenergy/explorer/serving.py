@@ -1,6 +1,5 @@
 """An exploration from places, and its page on a port: for the command line and for notebooks."""
 
-import errno
 import secrets
 import socket
 import tempfile
@@ -23,6 +22,7 @@ from isoenergy.explorer.exploration import Exploration
 from isoenergy.explorer.gallery import MOST_PAIRS, Gallery
 from isoenergy.explorer.notes import Notes
 from isoenergy.explorer.pictures import ImageBytes, OfSource, OfStore, Pictures
+from isoenergy.explorer.taken_port import bound, reached_by
 from isoenergy.explorer.web_page import Access, web_page
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.given_saes import given_saes
@@ -123,14 +123,18 @@ def _loaded(sae: Sae) -> SparseAutoencoder:
 class ServedPage:
     """A page that is served from this process; in a notebook it shows itself."""
 
-    def __init__(self, app: Starlette, access: Access, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Take the port (0: a free one); raises InputError if it is not to be had."""
-        self._socket = bound(host, port)
-        shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+    def __init__(self, app: Starlette, access: Access, taken: socket.socket | None = None) -> None:
+        """Serve on a port that is `taken`; on a free one of the loopback if there is none."""
+        self._socket, self.access = taken or bound(), access
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/"
-        if access.token:
-            self.url += f"?token={quote(access.token)}"
+        token = f"?token={quote(access.token)}" if access.token else ""
+        hosts = reached_by(self._socket)
+        known = [host for host in hosts if access.knows(host)] or list(access.hosts[:1])
+        self.urls = [f"http://{f'[{host}]' if ':' in host else host}:{self.port}/{token}" for host in known]
+        """All addresses that are answered, `url` the first."""
+        self.url = self.urls[0]
+        self.is_open = len(hosts) > 1
+        """Whether it listens on all interfaces."""
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
@@ -161,24 +165,6 @@ class ServedPage:
         return f'<iframe src="{escape(self.url)}" width="100%" height="820" style="border:0"></iframe>'
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raises InputError if the port is taken or the host is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((host, port))
-        made.listen(128)  # who comes before it is served waits
-    except OSError as error:
-        made.close()
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            raise InputError(
-                f"{host!r} is no address of this machine ({error.strerror}); give another --host"
-            ) from error
-        raise InputError(f"port {port} of {host} is not to be had ({error.strerror}); give another --port") from error
-    return made
-
-
 def explore(
     saes: Sae | Sequence[Sae] | Mapping[str, Sae] | FittedSaes,
     store: EmbeddingStore | str | Path,
@@ -194,10 +180,15 @@ def explore(
     saes: an autoencoder, its place, several, a mapping from names, or what `fit` returned. output: where notes and
     codes are kept; a temporary folder if there is none. encoder, images, most_pairs, seed: see `open_exploration`. It
     listens on the loopback alone, and asks for the token that is in its `url`; `close()` ends it.
-    Raises InputError for what cannot be explored.
+    Raises InputError for what cannot be explored, and for a port that is taken.
     """
-    opened = store if isinstance(store, EmbeddingStore) else EmbeddingStore.open(str(store))
-    place = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="isoenergy-explorer-"))
-    exploration = open_exploration(named_saes(saes), opened, place, encoder, images, **settings)
+    taken = bound(port=port)  # before the work, which would be lost without it
+    try:
+        opened = store if isinstance(store, EmbeddingStore) else EmbeddingStore.open(str(store))
+        place = Path(output) if output is not None else Path(tempfile.mkdtemp(prefix="isoenergy-explorer-"))
+        exploration = open_exploration(named_saes(saes), opened, place, encoder, images, **settings)
+    except BaseException:
+        taken.close()
+        raise
     access = Access(secrets.token_urlsafe(24))
-    return ServedPage(web_page(exploration, access), access, port=port).start()
+    return ServedPage(web_page(exploration, access), access, taken).start()

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -20,7 +21,8 @@ from isoenergy.errors import InputError
 from isoenergy.explorer import web_page as module
 from isoenergy.explorer.exploration import Exploration
 from isoenergy.explorer.notes import Notes
-from isoenergy.explorer.serving import bound, explore, named_saes, open_exploration
+from isoenergy.explorer.serving import ServedPage, explore, named_saes, open_exploration
+from isoenergy.explorer.taken_port import bound
 from isoenergy.explorer.web_page import LOOPBACK, TOKEN_HEADER, Access, web_page
 from isoenergy.fitting import Fit
 from isoenergy.store import EmbeddingStore
@@ -381,6 +383,41 @@ def test_a_command_line_that_is_refused_says_what_is_wrong_alone(words: tuple[st
 def test_a_host_that_is_not_ours_is_no_fault_of_the_port(host: str):
     with pytest.raises(InputError, match=f"^'{host}' is no address of this machine .*; give another --host$"):
         bound(host, 0)
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_read(tmp_path: Path):
+    from workflows.explore import run
+    from workflows.settings.explore_settings import ExploreConfig
+
+    nowhere = str(tmp_path / "nowhere")
+    with bound() as taken:
+        port = taken.getsockname()[1]
+        said = f"^port {port} of 127.0.0.1 is not to be had .*; give another --port$"
+        with pytest.raises(InputError, match=said):
+            run(ExploreConfig((nowhere,), nowhere, output=nowhere, port=port))
+        with pytest.raises(InputError, match=said):
+            explore(nowhere, nowhere, port=port)
+    with pytest.raises(InputError, match="nowhere"):
+        explore(nowhere, nowhere, port=port)
+    bound(port=port).close()  # what cannot be explored leaves it free
+
+
+def test_a_page_for_all_interfaces_tells_the_addresses_that_it_answers(exploration: Exploration):
+    def told(host: str, **access: Any) -> ServedPage:
+        allowed = Access("secret", **access)
+        with bound(host) as taken:
+            return ServedPage(web_page(exploration, allowed), allowed, taken)
+
+    alone = told("127.0.0.1")
+    assert not alone.is_open
+    assert alone.urls == [f"http://127.0.0.1:{alone.port}/?token=secret"]
+    for host in ("0.0.0.0", "::"):
+        page = told(host, hosts=())
+        assert page.is_open
+        assert page.url.startswith("http://127.0.0.1:")
+        assert f"http://{socket.gethostname()}:{page.port}/?token=secret" in page.urls
+    named = told("0.0.0.0", hosts=("a.example",))
+    assert named.urls == [f"http://a.example:{named.port}/?token=secret"], "others are turned away"
 
 
 def test_an_encoder_that_is_named_and_cannot_be_had_is_an_error(tmp_path: Path):
