@@ -241,11 +241,14 @@ class Exploration:
             chosen = np.unique(np.linspace(0, len(self.gallery) - 1, count).astype(np.int64))
         return {"pairs": chosen.tolist(), "captions": self.captions(map(int, chosen))}
 
-    def write_note(self, sae: str | None, number: int, text: str) -> None:
-        """Keep a note on an atom; an empty one takes it away."""
+    def write_note(self, sae: str | None, number: int, text: str, read: str) -> None:
+        """Keep a note on an atom in place of the one that was `read`; an empty one takes it away.
+
+        Raises NoteChanged if there is another by now.
+        """
         parts = self.parts(sae)
         atom_page.require_atom(parts.coded, number)
-        self.notes.write(parts.coded.digest, parts.coded.name, number, text)
+        self.notes.write(parts.coded.digest, parts.coded.name, number, text, read)
 
     def captions(self, pairs: Any) -> dict[int, str]:
         """Return the captions of some pairs."""

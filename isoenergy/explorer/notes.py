@@ -16,6 +16,14 @@ MOST_NOTES = 100_000
 FILE = "notes.json"
 
 
+class NoteChanged(InputError):
+    """Somebody else has written the note since it was read: it is not overwritten."""
+
+    def __init__(self, name: str, atom: int, there: str) -> None:
+        super().__init__(f"the note on atom {atom} of {name} has been changed since you read it; yours is not kept")
+        self.there = there
+
+
 class Notes:
     """The notes of one output; what another process has written to the file since is read before it is written."""
 
@@ -42,11 +50,11 @@ class Notes:
         with self._lock:
             return {int(atom): note["text"] for atom, note in self._notes.get(digest, {}).items()}
 
-    def write(self, digest: str, name: str, atom: int, text: str) -> None:
-        """Keep a note on an atom; an empty one takes it away.
+    def write(self, digest: str, name: str, atom: int, text: str, read: str) -> None:
+        """Keep a note on an atom, in place of the one that was `read`; an empty one takes it away.
 
-        Raises InputError for one that is too long or no Unicode, or if there are too many or the file cannot be
-        written.
+        Raises NoteChanged if there is another by now, InputError for one that is too long or no Unicode, or if there
+        are too many or the file cannot be written.
         """
         text = text.strip()
         require_unicode(text, "a note")
@@ -55,6 +63,9 @@ class Notes:
         with self._lock:
             self._read()
             before = self._notes.get(digest, {})
+            there = before.get(str(atom), {"text": ""})["text"]
+            if there not in (read, text):
+                raise NoteChanged(name, atom, there)
             others = {key: note for key, note in before.items() if key != str(atom)}
             if text and sum(map(len, self._notes.values())) >= MOST_NOTES:
                 raise InputError(f"there are {MOST_NOTES:,} notes already; take some away")

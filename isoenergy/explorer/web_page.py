@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from isoenergy.errors import InputError
 from isoenergy.explorer.atom_list import AtomChoice
 from isoenergy.explorer.exploration import Exploration
+from isoenergy.explorer.notes import NoteChanged
 
 MAX_UPLOAD_BYTES = 16 * 2**20
 """Of an image; its pixels are limited as those of `isoenergy embed` are."""
@@ -40,6 +41,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _MOST_PICTURES = 200
+_NO_NOTE = "a note is an object with its text, and with the text that was read before it was written"
 
 Answer = Callable[[Request], Awaitable[Any]]
 
@@ -180,13 +182,17 @@ class _Api:
         if not self._access.may_write:
             return _json({"error": "this page is for reading only"}, 403)
         try:
-            text = json.loads(await _body(request, MAX_JSON_BYTES))["text"]
+            given = json.loads(await _body(request, MAX_JSON_BYTES))
+            text, read = given["text"], given["read"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError("a note is an object with a text") from error
-        if not isinstance(text, str):
-            raise InputError("a note is an object with a text")
+            raise InputError(_NO_NOTE) from error
+        if not isinstance(text, str) or not isinstance(read, str):
+            raise InputError(_NO_NOTE)
         sae, atom = _of_atom(request)
-        await run_in_threadpool(self._exploration.write_note, sae, atom, text)
+        try:
+            await run_in_threadpool(self._exploration.write_note, sae, atom, text, read)
+        except NoteChanged as error:
+            return _json({"error": str(error), "note": error.there}, 409)
         return {"note": text.strip()}
 
     async def _notes(self, _request: Request) -> Response:

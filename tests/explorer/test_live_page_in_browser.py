@@ -276,6 +276,37 @@ def test_a_note_is_kept_as_its_box_is_left_and_one_that_cannot_be_is_not_lost(wa
     watched.troubles.clear()
 
 
+def test_a_note_that_another_tab_has_changed_is_not_overwritten_unasked(watched: Watched, served: ServedPage) -> None:
+    from playwright.sync_api import expect
+
+    page, other = watched.page, watched.page.context.new_page()
+    mine, theirs = page.locator("#note"), other.locator("#note")
+    page.evaluate("location.hash = '#atoms/first/9'")
+    expect(mine).to_have_value("")
+    other.goto(f"{served.url}#atoms/first/9")
+    theirs.fill("theirs")
+    other.focus("#atom-title")
+    expect(other.locator("#atom")).to_contain_text("kept in notes.json")
+    mine.fill("mine")
+    page.focus("#atom-title")
+    expect(page.locator("#note-changed")).to_contain_text("Somebody else has written here since you read it: theirs.")
+    expect(mine).to_have_value("mine")
+    page.keyboard.press("Escape")
+    expect(page.locator("#trouble")).to_contain_text("atom 9 of first has another note by now")
+    page.evaluate("location.hash = '#atoms/first/9'")
+    expect(mine).to_have_value("mine")
+    page.get_by_text("keep mine in its place").click()
+    expect(page.locator("#atom")).to_contain_text("kept in notes.json")
+    expect(page.locator("#note-changed")).to_be_hidden()
+    theirs.fill("theirs again")
+    other.focus("#atom-title")
+    other.get_by_text("take that one").click()
+    expect(theirs).to_have_value("mine")
+    other.close()
+    assert [line for line in watched.troubles if "409" not in line] == []
+    watched.troubles.clear()
+
+
 def test_what_is_chosen_in_any_view_is_in_its_address(watched: Watched) -> None:
     from playwright.sync_api import expect
 

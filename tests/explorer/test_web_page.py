@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from isoenergy.errors import InputError
 from isoenergy.explorer import web_page as module
 from isoenergy.explorer.exploration import Exploration
-from isoenergy.explorer.notes import Notes
+from isoenergy.explorer.notes import NoteChanged, Notes
 from isoenergy.explorer.serving import ServedPage, explore, named_saes, open_exploration
 from isoenergy.explorer.taken_port import bound
 from isoenergy.explorer.web_page import LOOPBACK, TOKEN_HEADER, Access, web_page
@@ -256,7 +256,7 @@ def test_pictures_are_webp_and_those_that_are_not_there_are_null(client: TestCli
 
 def test_notes_are_written_kept_taken_away_and_exported(client: TestClient):
     path = "/api/atoms/4/note?sae=second"
-    assert client.put(path, json={"text": f" {HOSTILE} "}).json() == {"note": HOSTILE}
+    assert client.put(path, json={"text": f" {HOSTILE} ", "read": ""}).json() == {"note": HOSTILE}
     assert client.get("/api/atoms/4?sae=second").json()["note"] == HOSTILE
     assert client.get("/api/atoms/4?sae=first").json()["note"] == "", "a note is on an atom of one autoencoder"
     exported = client.get("/api/notes")
@@ -266,28 +266,46 @@ def test_notes_are_written_kept_taken_away_and_exported(client: TestClient):
     assert notes["4"]["sae"] == "second"
     listed = client.get("/api/atoms?sae=second&noted=1").json()
     assert [row["atom"] for row in listed["rows"]] == [4]
-    client.put(path, json={"text": ""})
+    client.put(path, json={"text": "", "read": HOSTILE})
     assert client.get("/api/atoms?sae=second&noted=1").json()["count"] == 0
-    assert client.put(path, json={"text": "x" * 4001}).status_code == 422
-    assert client.put(path, json={"txt": ""}).status_code == 422
-    assert "half of a surrogate pair" in client.put(path, content=json.dumps({"text": "a\ud800b"})).json()["error"]
-    assert client.put("/api/atoms/400/note", json={"text": "x"}).status_code == 422
+    assert client.put(path, json={"text": "x" * 4001, "read": ""}).status_code == 422
+    for wrong in ({"txt": "", "read": ""}, {"text": "x"}, {"text": "x", "read": None}, []):
+        assert client.put(path, json=wrong).status_code == 422
+    half = client.put(path, content=json.dumps({"text": "a\ud800b", "read": ""})).json()["error"]
+    assert "half of a surrogate pair" in half
+    assert client.put("/api/atoms/400/note", json={"text": "x", "read": ""}).status_code == 422
+
+
+def test_a_note_that_was_changed_since_it_was_read_is_not_overwritten(client: TestClient):
+    path = "/api/atoms/5/note?sae=second"
+    client.put(path, json={"text": "one", "read": ""})
+    late = client.put(path, json={"text": "two", "read": ""})
+    assert late.status_code == 409
+    assert late.json()["note"] == "one"
+    assert "atom 5 of second has been changed since you read it" in late.json()["error"]
+    assert client.put(path, json={"text": "", "read": "zero"}).status_code == 409, "nor is it taken away"
+    assert client.get("/api/atoms/5?sae=second").json()["note"] == "one"
+    assert client.put(path, json={"text": "one", "read": ""}).status_code == 200, "who says the same loses nothing"
+    assert client.put(path, json={"text": "", "read": "one"}).json() == {"note": ""}
 
 
 @pytest.mark.parametrize("access", [{"read_only": True}, {"token": ""}])
 def test_who_may_only_read_writes_no_note(exploration: Exploration, access: dict):
     client = client_of(exploration, **access)
     assert client.get("/api/about").json()["may_write"] is False
-    assert client.put("/api/atoms/4/note", json={"text": "x"}).status_code == 403
+    assert client.put("/api/atoms/4/note", json={"text": "x", "read": ""}).status_code == 403
     assert client.get("/api/atoms?noted=1").json()["count"] == 0
 
 
 def test_notes_of_two_pages_on_one_output_are_all_kept(tmp_path: Path):
     first, second = Notes(tmp_path), Notes(tmp_path)
-    first.write("a", "sae", 1, "one")
-    second.write("a", "sae", 2, "two")
-    first.write("a", "sae", 3, "three")
+    first.write("a", "sae", 1, "one", read="")
+    second.write("a", "sae", 2, "two", read="")
+    first.write("a", "sae", 3, "three", read="")
     assert Notes(tmp_path).of("a") == {1: "one", 2: "two", 3: "three"}
+    with pytest.raises(NoteChanged):
+        first.write("a", "sae", 2, "2", read="")
+    assert Notes(tmp_path).of("a")[2] == "two"
 
 
 def test_a_fit_shows_its_autoencoders(tmp_path: Path):

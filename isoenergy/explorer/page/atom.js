@@ -3,11 +3,15 @@
 import { hashNow, hashOf } from "./address.js";
 import { addAtom, isAsking } from "./ask.js";
 import { agreement, brief, chip, complain, copyLink, el, fixed, interval, nameOf, percent, rowsOf, shape, state, strip, thumbnail, whole } from "./parts.js";
-import { query, send } from "./server.js";
+import { query, Refused, send } from "./server.js";
 
 let turn = 0;
 /** @type {Map<string, Draft>} What is typed and not kept yet, by autoencoder and atom. @typedef {{sae: string, atom: number, text: string}} Draft */
 const drafts = new Map();
+/** @type {Map<string, string>} The note that was there when its box was filled: one that is not is not overwritten. */
+const read = new Map();
+/** @type {Map<string, string>} What somebody else has written meanwhile where there is a draft. */
+const changed = new Map();
 window.addEventListener("beforeunload", (event) => drafts.size && event.preventDefault());
 
 /** @param {HTMLDialogElement} dialog @param {string} sae @param {string} atom As the address has it. */
@@ -87,18 +91,47 @@ function noteOf(found) {
     drafts.set(name, { sae, atom, text: words.value });
     said.textContent = notKept(words.value);
   } });
+  if (!drafts.has(name)) read.set(name, found.note);
   words.value = drafts.get(name)?.text ?? found.note;
   if (drafts.has(name)) said.textContent = notKept(words.value);
+  const other = el("p", { class: "trouble", role: "alert", id: "note-changed" });
+  const tellOther = () => {
+    other.hidden = !changed.has(name);
+    if (!other.hidden) other.replaceChildren(...otherNote(changed.get(name) ?? "", decide));
+  };
   const keep = async () => {
     const trouble = await keepDrafts();
-    said.textContent = drafts.has(name) ? trouble || notKept(words.value) : "kept in notes.json";
+    said.textContent = !drafts.has(name) ? "kept in notes.json" : changed.has(name) ? "not kept" : trouble || notKept(words.value);
+    tellOther();
   };
+  const decide = (/** @type {boolean} */ mine) => {
+    const there = changed.get(name) ?? "";
+    changed.delete(name);
+    read.set(name, there);
+    if (!mine) {
+      drafts.delete(name);
+      words.value = there;
+    }
+    keep();
+  };
+  tellOther();
   words.addEventListener("blur", () => drafts.has(name) && keep());
   return el("form", { class: "noting", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); keep(); } },
-    el("label", { for: "note", text: "Note" }), words,
+    el("label", { for: "note", text: "Note" }), words, other,
     el("div", { class: "row" }, el("button", { type: "submit", text: "keep the note" }),
       el("button", { type: "button", text: "export all notes", onclick: exportNotes }), said));
 }
+
+/** @param {string} there @param {(mine: boolean) => void} decide What is said where somebody else has written a note meanwhile. */
+const otherNote = (there, decide) => [
+  there ? "Somebody else has written here since you read it: " : "Somebody else has taken the note away since you read it. ",
+  there && el("q", { text: there }),
+  there && ". ",
+  "Yours is not kept. ",
+  el("button", { type: "button", text: "keep mine in its place", onclick: () => decide(true) }),
+  " ",
+  el("button", { type: "button", text: there ? "take that one" : "leave it away", onclick: () => decide(false) }),
+];
 
 /** @param {string} text @returns {string} What is said of a note while it is typed. */
 function notKept(text) {
@@ -113,11 +146,17 @@ export const keepDrafts = () => (keeping = keeping.then(sendDrafts));
 async function sendDrafts() {
   let trouble = "";
   for (const [name, draft] of drafts) {
+    if (changed.has(name)) {
+      trouble = `atom ${draft.atom} of ${draft.sae} has another note by now; open it to decide which one is kept`;
+      continue;
+    }
     try {
-      await send(`atoms/${draft.atom}/note?sae=${encodeURIComponent(draft.sae)}`, { text: draft.text }, "PUT");
+      const { note } = await send(`atoms/${draft.atom}/note?sae=${encodeURIComponent(draft.sae)}`, { text: draft.text, read: read.get(name) }, "PUT");
+      read.set(name, note);
       if (drafts.get(name) === draft) drafts.delete(name);
     } catch (error) {
       trouble = error instanceof Error ? error.message : "it could not be kept";
+      if (error instanceof Refused && error.found.note !== undefined) changed.set(name, error.found.note);
     }
   }
   return trouble;

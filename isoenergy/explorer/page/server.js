@@ -2,8 +2,14 @@
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
 
-/** An answer that says what is wrong, for people. */
-export class Refused extends Error {}
+/** An answer that says what is wrong, for people, with all that it says. */
+export class Refused extends Error {
+  /** @param {string} message @param {any} [found] */
+  constructor(message, found = {}) {
+    super(message);
+    this.found = found;
+  }
+}
 
 /** @param {string} path @param {RequestInit} [options] @returns {Promise<any>} */
 export async function call(path, options = {}) {
@@ -15,7 +21,7 @@ export async function call(path, options = {}) {
     throw new Refused("The server does not answer; is `isoenergy explore` still running?");
   }
   const found = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(found.error ?? `The server answers ${response.status}.`);
+  if (!response.ok) throw new Refused(found.error ?? `The server answers ${response.status}.`, found);
   return found;
 }
 
