@@ -24,7 +24,7 @@ def projected_pairs(points: pa.Table, results: Mapping[str, Any], title: str, st
     """
     size, grid = ((4.5, 7.6), (2, 1)) if stacked else ((10.4, 4.6), (1, 2))
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=10 if stacked else 12)
     panels = figure.subplots(*grid, sharex=True, sharey=True)
     for axes, (name, heading) in zip(panels, PROJECTED.items(), strict=True):
         _clouds(axes, points.filter(pc.equal(points["embeddings"], name)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from isoenergy.report.intervals import Interval, number, over_trainings, told
+from isoenergy.report.intervals import Interval, number, told
 from isoenergy.report.page.verdict import (
     ALWAYS_ON_SHARE,
     NULL_COMMAND,
@@ -14,10 +14,12 @@ from isoenergy.report.page.verdict import (
     agreed,
     ahead_of,
     at_chance,
+    by_training,
     closing,
     drawn,
     emptied,
     gap_closed,
+    gap_left,
     in_points,
     negated,
     other_seeds,
@@ -80,7 +82,7 @@ def _energy(sae: Sae, real: Sequence[Sae], labels: Mapping[str, str]) -> str:
     return (
         f"{found}; without alignment they hold {_told(plain[0], 'bimodal_energy_share', '.1%')}, and alignment "
         f"{verb} {told([negated(each) for each in cost] if state == 'fails' else cost)} of R²"
-        f"{other_seeds(sae, plain[0])}."
+        f"{by_training(cost)}{other_seeds(sae, plain[0])}."
     )
 
 
@@ -89,10 +91,7 @@ def _removal(runs: Sequence[Mapping[str, Any]], chance_r10: float, original_r10:
     results = runs[0]
     if math.isnan(gap_closed(results, "bimodal")["value"]):
         return "There is no gap between the reconstructed modalities that removing unimodal atoms could close."
-    before, after = (
-        over_trainings([each["geometry"][name]["difference_in_means_interval"] for each in runs])["value"]
-        for name in ("reconstructed", "bimodal")
-    )
+    before, after = (gap_left(runs, name)["value"] for name in ("reconstructed", "bimodal"))
     nothing = at_chance(results, chance_r10) if all(at_chance(each, chance_r10) for each in runs) else ""
     removal, centring = (
         f"{closing([gap_closed(each, variant) for each in runs], whose=whose)}{moved}{emptied(runs, variant)}"
@@ -136,7 +135,7 @@ def _against_null(sae: Sae, saes: Sequence[Sae]) -> str:
         f"{told(points, '+.1f')} points",
     }[state]
     return (
-        f"{claim}, against the null model: the same objective, given shuffled pairs, makes "
+        f"{claim}{by_training(added)}, against the null model: the same objective, given shuffled pairs, makes "
         f"{_told(null, 'bimodal_energy_share', '.1%')} of the energy bimodal, at R² {_told(null, 'r2')}"
         f"{other_seeds(sae, null)}."
     )

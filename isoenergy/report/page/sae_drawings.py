@@ -22,7 +22,8 @@ from isoenergy.report.figures.rival_figures import gap_against_recall, recall_al
 from isoenergy.report.figures.shared import LABELS
 from isoenergy.report.figures.sharedness_figure import sharedness_of_atoms
 from isoenergy.report.intervals import number, with_bounds
-from isoenergy.report.saes import Sae
+from isoenergy.report.page.verdict import gap_left
+from isoenergy.report.saes import Sae, trainings
 from isoenergy.report.tables.rivals import VARIANTS, emptied_of
 
 ReadTable = Callable[[str], pa.Table]
@@ -99,17 +100,26 @@ def projection_drawing(sae: Sae, label: str, table: ReadTable) -> Drawing:
     """Return both modalities before and after the removal of the unimodal atoms."""
     points = table(f"{sae['projection']}/{PROJECTION_FILE}")
     gap = {name: sae["results"]["geometry"][name]["difference_in_means_interval"] for name in PROJECTED}
+    title = f"{label}{_of_trainings(sae)}"
     return Drawing.of(
         "projection",
         "images and captions as two clouds of points along the gap and across it: with all atoms the difference in "
         f"means is {with_bounds(gap['reconstructed'])}, without the unimodal atoms {with_bounds(gap['bimodal'])}",
-        projected_pairs(points, sae["results"], label),
+        projected_pairs(points, sae["results"], title),
         wide=True,
-        narrow=projected_pairs(points, sae["results"], label, stacked=True),
+        narrow=projected_pairs(points, sae["results"], title, stacked=True),
         caption="Test pairs rebuilt by the autoencoder, and the same without its unimodal atoms, in the same two axes: "
-        "the direction of the gap, and the principal one across it. Crosses: the means, whose distance is the gap. "
-        "Of one training.",
+        "the direction of the gap, and the principal one across it. Crosses: the means, whose distance is the gap.",
     )
+
+
+def _of_trainings(sae: Sae) -> str:
+    """Which training a picture is of, and the gap that the verdict tells of all of them; nothing of a single one."""
+    runs = trainings(sae)
+    if len(runs) == 1:
+        return ""
+    before, after = (number(gap_left(runs, name)["value"], ".3f") for name in ("reconstructed", "bimodal"))
+    return f", the first of {len(runs)} trainings\n(medians of all, as in the verdict: gap {before} → {after})"
 
 
 def rival_drawing(original: Mapping[str, Any], sae: Sae, label: str) -> Drawing:

@@ -74,6 +74,11 @@ def agreed(states: Iterable[State]) -> State:
     return first if all(other == first for other in others) else "differs"
 
 
+def gap_left(runs: Sequence[Results], variant: str) -> Interval:
+    """Return the difference in means of a variant, over trainings."""
+    return over_trainings([results["geometry"][variant]["difference_in_means_interval"] for results in runs])
+
+
 def gap_closed(results: Results, variant: str) -> Interval:
     """Return which share of the difference in means of what it begins with a variant closes; below 0 if it widens it.
 
@@ -149,10 +154,7 @@ def negated(interval: Interval) -> Interval:
 
 
 def _gap(runs: Sequence[Results]) -> Finding:
-    before, after = (
-        told([results["geometry"][name]["difference_in_means_interval"] for results in runs])
-        for name in ("reconstructed", "bimodal")
-    )
+    before, after = (with_bounds(gap_left(runs, name)) for name in ("reconstructed", "bimodal"))
     closed = [gap_closed(results, "bimodal") for results in runs]
     if math.isnan(closed[0]["value"]):
         nothing = "There is no gap between the reconstructed modalities that could be closed."
@@ -225,7 +227,8 @@ def _against_centring(runs: Sequence[Results]) -> Finding:
     bimodal, centred = (told([results["retrieval"][name]["r1"] for results in runs]) for name in ("bimodal", "centred"))
     return Finding(
         state,
-        f"At recall, {found}: R@1 {bimodal} against {centred}, a paired difference of {told(ahead, '+.3f')}.",
+        f"At recall, {found}: R@1 {bimodal} against {centred}, a paired difference of {told(ahead, '+.3f')}"
+        f"{by_training(ahead)}.",
         f"{found.replace(' the same reconstruction', '')} at R@1, {told(ahead, '+.3f')}",
     )
 
@@ -336,6 +339,11 @@ def ahead_of(sae: Sae, other: Sae, name: str) -> list[Interval]:
         paired: Interval | None = results.get("against", {}).get(other["name"], {}).get(name)
         found.append(paired or _between_worst_ends(drawn(results, name), drawn(other["results"], name)))
     return found
+
+
+def by_training(differences: Sequence[Interval]) -> str:
+    """Return how several trainings' differences are told: not as that of their medians; nothing to say of one."""
+    return " (median of the differences, training by training)" if len(differences) > 1 else ""
 
 
 def other_seeds(sae: Sae, other: Sae) -> str:

@@ -17,7 +17,8 @@ from isoenergy.report.figures.energy_figures import energy_densities, energy_sca
 from isoenergy.report.figures.gap_figure import SHOWN, gaps_of_variants
 from isoenergy.report.figures.projection_figure import projected_pairs
 from isoenergy.report.figures.rival_figures import gap_against_recall, recall_along_sweeps
-from tests.report.evaluations import NAN, interval, original, sae
+from isoenergy.report.page.sae_drawings import projection_drawing
+from tests.report.evaluations import NAN, interval, original, sae, seeds
 
 PNG = b"\x89PNG"
 
@@ -148,21 +149,38 @@ def test_the_sweep_has_a_point_an_sae_and_the_null_models_apart() -> None:
     np.testing.assert_allclose(means, [0.2, 0.6])
 
 
+PROJECTED_POINTS = pa.table(
+    {
+        "embeddings": ["reconstructed", "reconstructed", "bimodal", "bimodal"],
+        "modality": ["image", "text"] * 2,
+        "x": [0.3, -0.3, 0.1, -0.1],
+        "y": [0.0] * 4,
+    }
+)
+
+
 @pytest.mark.parametrize("stacked", [False, True])
 def test_the_projection_tells_the_gap_of_each_cloud(stacked: bool) -> None:
-    points = pa.table(
-        {
-            "embeddings": ["reconstructed", "reconstructed", "bimodal", "bimodal"],
-            "modality": ["image", "text"] * 2,
-            "x": [0.3, -0.3, 0.1, -0.1],
-            "y": [0.0] * 4,
-        }
-    )
     results = sae(gap={"reconstructed": 0.6, "bimodal": 0.2})["results"]
-    panels = projected_pairs(points, results, "one", stacked).axes
+    panels = projected_pairs(PROJECTED_POINTS, results, "one", stacked).axes
     titles = [axes.get_title() for axes in panels]
     assert titles == ["all atoms: gap 0.600 [0.590, 0.610]", "unimodal atoms removed: gap 0.200 [0.190, 0.210]"]
     assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["images", "captions"]
+
+
+def test_the_projection_of_one_of_several_trainings_says_so_and_what_the_verdict_tells() -> None:
+    gaps = [{"reconstructed": before, "bimodal": after} for before, after in ((0.6, 0.05), (0.61, 0.03), (0.58, 0.02))]
+    first, *others = ({**sae(gap=gap), "projection": "steps/projection"} for gap in gaps)
+    one, several = (
+        projection_drawing(each, "SAE-A", lambda _: PROJECTED_POINTS) for each in (first, seeds(first, *others))
+    )
+    assert one.figure.get_suptitle() == "SAE-A"
+    for figure in (several.figure, several.narrow):
+        assert figure is not None
+        assert figure.get_suptitle() == (
+            "SAE-A, the first of 3 trainings\n(medians of all, as in the verdict: gap 0.600 → 0.030)"
+        )
+        assert "gap 0.050 [" in figure.axes[1].get_title()
 
 
 def test_a_drawing_is_the_same_bytes_every_time() -> None:
