@@ -98,7 +98,11 @@ def _of_modalities(results: Results) -> Sequence[str]:
 
 def _how_to_read(sae: Sae, pairs: Mapping[str, Any]) -> str:
     count = len(trainings(sae))
-    several = f", as far as those of {count} trainings reach, of which {middle(count)} is told" if count > 1 else ""
+    several = (
+        f", as far as those of {count} trainings reach, of which {middle(count)} is told, of differences too"
+        if count > 1
+        else ""
+    )
     differing = "; ≠: trainings differ" * (count > 1)
     measured = all("measured_pairs" in results.get("agreement", ()) for results in trainings(sae))  # of before, none
     agreement = "; agreement: in the measured pairs" * measured

@@ -33,7 +33,8 @@ def test_twenty_sessions_get_their_own_answers(tmp_path: Path) -> None:
             assert call(f"api/atoms?first={turn}&count=20&sae=second")["first"] == turn
             assert call(f"api/atoms/{number}")["numbers"]["atom"] == number
             assert set(call(f"api/pictures?pairs={pair},{number}")) == {str(pair), str(number)}
-            call(f"api/atoms/{number}/note", {"text": f"{number} {turn}"}, "PUT")
+            note = {"text": f"{number} {turn}", "read": f"{number} {turn - 1}" if turn else ""}
+            call(f"api/atoms/{number}/note", note, "PUT")
             assert call(f"api/atoms/{number}")["note"] == f"{number} {turn}"
             assert call("api/compare?first=first&second=second")["pairs"]
 

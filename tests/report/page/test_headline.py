@@ -112,4 +112,6 @@ def test_with_several_trainings_the_middle_one_is_told_with_all_that_their_inter
     assert "75% [69%, 81%] of the energy at R² 0.810 [0.790, 0.830]" in energy
     assert "closes the reconstruction's gap by 75% [64%, 86%] (difference in means 0.600 → 0.150)" in removal
     assert "keeps 98% [94%, 102%]" in removal
-    assert "add 15 [8, 22] points" in against
+    assert "of R² (median of the differences, training by training)" in energy
+    assert "add 15 [8, 22] points of bimodal energy (median of the differences, training by training), a" in against
+    assert "median of the differences" not in " ".join(of(plain, aligned, null).sentences)
