@@ -125,6 +125,15 @@ class ComparableEncoder(DualEncoder, Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsWords(Protocol):
+    """What an encoder has that tells which words it knows."""
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that its vocabulary does not hold; none where that is not known."""
+        ...
+
+
 class LayerReader(Protocol):
     """A model that is read at some of its layers in one pass."""
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ import open_clip
 import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, ResizeKeepRatio, image_transform_v2, merge_preprocess_dict
 from open_clip.utils import to_2tuple
 from PIL import Image
@@ -23,7 +26,7 @@ from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.resizing import require_resizable
 from isoenergy.encoders.squashed_pixels import CONFIG_FILE, WEIGHTS_FILE
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
-from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
+from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary, unknown_words
 from isoenergy.errors import InputError, in_brief
 from isoenergy.storage import hub
 
@@ -220,6 +223,7 @@ def load_encoder(
         lambda pixels: network.encode_image(pixels, normalize=False),
         lambda tokens: network.encode_text(tokens, normalize=False),
         lambda texts: (tokenizer(texts),),
+        _unknown_words(tokenizer),
     )
     return TorchEncoder(model.name, towers, preprocessor, device, precision, compile)
 
@@ -235,6 +239,13 @@ def _tokenizer(model: OpenClipModel) -> Any:
     if model.folder:
         require_vocabulary(model.name, tokenizer.tokenizer, model.folder)
     return tokenizer
+
+
+def _unknown_words(tokenizer: Any) -> Callable[[str], list[str]] | None:
+    """open_clip's own tokenizer does not tell its pieces."""
+    if not isinstance(tokenizer, HFTokenizer):
+        return None
+    return partial(unknown_words, tokenizer.tokenizer)
 
 
 def _fetch_what_open_clip_will_ask_for(model: OpenClipModel) -> None:

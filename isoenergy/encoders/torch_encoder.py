@@ -43,6 +43,8 @@ class Towers:
     """What `tokenise` returns to `(n, dim)`, projected and not normalised."""
     tokenise: Callable[[list[str]], Tokens]
     """n texts to tensors whose first axis is n, padded to one length."""
+    unknown_words: Callable[[str], list[str]] | None = None
+    """The words of a text that the vocabulary does not hold; None: the tokenizer does not tell."""
 
 
 class TorchEncoder:
@@ -65,7 +67,7 @@ class TorchEncoder:
         self.name, self.preprocessor, self.device, self.precision = name, preprocessor, device, precision
         self._model = towers.model.eval().requires_grad_(False).to(device)
         self._eager = self._image_tower, self._text_tower = towers.encode_image, towers.encode_text
-        self._tokenise = towers.tokenise
+        self._tokenise, self._unknown_words = towers.tokenise, towers.unknown_words
         try:
             black = torch.zeros(1, *preprocessor.shape, dtype=torch.uint8, device=device)
             image = self._run(self._image_tower, preprocessor.normalise(black))
@@ -111,6 +113,10 @@ class TorchEncoder:
         if not texts:
             return torch.zeros(0, self.dim)
         return self.encode_tokens(self.tokenise(texts))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that the vocabulary does not hold; none where the tokenizer does not tell."""
+        return self._unknown_words(text) if self._unknown_words else []
 
     def tokenise(self, texts: Sequence[str]) -> Tokens:
         """Tokenise texts, padded to one length."""

@@ -18,7 +18,7 @@ from isoenergy.encoders.dual_encoder import Pixels, Precision
 from isoenergy.encoders.resizing import require_resizable
 from isoenergy.encoders.torch_encoder import TorchEncoder, Towers
 from isoenergy.encoders.transformers_files import CONFIG, PREPROCESSING, SAFELY, ModelFiles, absolute_folder_or_id
-from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary
+from isoenergy.encoders.vocabulary import require_tokens, require_vocabulary, unknown_words
 from isoenergy.errors import InputError, in_brief
 
 _SIGLIP = ("siglip", "siglip2")
@@ -198,7 +198,7 @@ def _towers(name: str, network: Any, tokenizer: Any, config: PreTrainedConfig) -
         embeddings: Tensor = features.pooler_output
         return embeddings
 
-    return Towers(network, encode_image, encode_text, tokenise)
+    return Towers(network, encode_image, encode_text, tokenise, lambda text: unknown_words(tokenizer, prepare(text)))
 
 
 def _preparation(config: PreTrainedConfig, tokenizer: Any) -> Callable[[str], str]:

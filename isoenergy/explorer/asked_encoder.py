@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from isoenergy.encoders import load_encoder
-from isoenergy.encoders.dual_encoder import DualEncoder
+from isoenergy.encoders.dual_encoder import DualEncoder, KnowsWords
 from isoenergy.errors import InputError, in_brief
 
 _KEPT_TEXTS = 4_096
@@ -69,6 +69,15 @@ class AskedEncoder:
         """
         with self._lock:
             return self._read(text)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words of a text that the encoder does not know; none where it does not tell.
+
+        Raises InputError if there is no encoder.
+        """
+        with self._lock:
+            encoder = self._encoder()
+            return encoder.unknown_words(text) if isinstance(encoder, KnowsWords) else []
 
     def image(self, image: Image.Image) -> Tensor:
         """Return the raw `(dim,)` row of an RGB image."""

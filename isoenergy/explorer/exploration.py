@@ -141,8 +141,14 @@ class Exploration:
         found = nearest(query, parts.scores, ways, count)
         pairs = {row["pair"] for way in found.values() for row in way["neighbours"]}
         pairs |= {term.pair for term in terms if term.pair is not None}
-        captions, cut = self.captions(pairs), self._cut(given)
-        return {"atoms": atoms, "whole": whole, "ways": found, "captions": captions, "cut": cut}
+        return {
+            "atoms": atoms,
+            "whole": whole,
+            "ways": found,
+            "captions": self.captions(pairs),
+            "cut": self._cut(given),
+            "unknown": self._unknown(given),
+        }
 
     def image(self, raw: bytes) -> dict[str, Any]:
         """Return the embedding of an image file, to be asked for; raises InputError for one that cannot be read."""
@@ -271,9 +277,12 @@ class Exploration:
 
     def _cut(self, given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the texts of a question that its encoder does not read to the end, and how many letters it reads."""
-        texts = [text.strip() for term in given if isinstance(text := term.get("text"), str)]
-        reads = [(text, self.encoder.letters_read(text)) for text in texts if self.encoder is not None]
+        reads = [(text, self.encoder.letters_read(text)) for text in _texts(given) if self.encoder is not None]
         return [{"text": text, "read": read, "of": len(text)} for text, read in reads if read < len(text)]
+
+    def _unknown(self, given: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the words of a question that its encoder does not know."""
+        return [word for text in _texts(given) if self.encoder is not None for word in self.encoder.unknown_words(text)]
 
     def _term(self, parts: _Parts, given: Any, number: int) -> Term:
         if not isinstance(given, Mapping):
@@ -294,6 +303,10 @@ class Exploration:
         if "pair" in given:
             return pair_term(parts.scores, _whole(given["pair"], "pair", 0, len(self.gallery) - 1), side, weight)
         return encoded_term(parts.coded, _row(given.get("row"), self.gallery.dim), side, weight)
+
+
+def _texts(given: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [text.strip() for term in given if isinstance(text := term.get("text"), str)]
 
 
 def _row(given: Any, dim: int) -> Tensor:

@@ -48,6 +48,10 @@ class KnowingEncoder:
             ),
         )
 
+    @staticmethod
+    def unknown_words(text: str) -> list[str]:
+        return [word for word in text.split() if not word.isascii()]
+
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         reds = [image.getpixel((0, 0))[0] for image in images]
         return torch.from_numpy(self._images[reds].astype(np.float32))

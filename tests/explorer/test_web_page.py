@@ -167,6 +167,12 @@ def test_a_text_that_the_encoder_does_not_read_to_its_end_says_how_much_it_reads
     assert client.post("/api/ask", json={"terms": [{"pair": 3, "side": 0}]}).json()["cut"] == []
 
 
+def test_words_that_the_encoder_does_not_know_are_told(client: TestClient):
+    for text, unknown in ((caption_of(3), []), ("a 猫 of 😀", ["猫", "😀"])):
+        assert client.post("/api/ask", json={"terms": [{"text": text}]}).json()["unknown"] == unknown
+    assert client.post("/api/ask", json={"terms": [{"pair": 3, "side": 0}]}).json()["unknown"] == []
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

@@ -352,6 +352,7 @@ function showAnswer() {
 }
 
 const CUT = 10;
+const MOST_UNKNOWN = 5;
 
 /** What stays while the list of atoms is drawn anew: what somebody types into it is not lost. */
 function beginMadeOf() {
@@ -391,8 +392,11 @@ function showMadeOf() {
   const { atoms, whole: whole_ } = answer;
   const most = Math.max(...atoms.map((/** @type {any} */ row) => Math.max(Math.abs(row.found), Math.abs(row.coefficient))), 1e-9);
   const largest = Math.max(...atoms.map((/** @type {any} */ row) => Math.abs(row.share)), 1e-9);
-  places.cut.hidden = !answer.cut.length;
-  places.cut.textContent = answer.cut.map((/** @type {any} */ cut) => `The encoder reads ${whole(cut.read)} of ${whole(cut.of)} letters, to “… ${[...cut.text].slice(0, cut.read).join("").slice(-30)}”; the rest is not asked.`).join(" ");
+  const parts = answer.cut.map((/** @type {any} */ cut) => `The encoder reads ${whole(cut.read)} of ${whole(cut.of)} letters, to “… ${[...cut.text].slice(0, cut.read).join("").slice(-30)}”; the rest is not asked.`);
+  const unknown = answer.unknown.slice(0, MOST_UNKNOWN).map((/** @type {string} */ word) => `“${[...word].slice(0, 30).join("")}”`).join(", ");
+  if (unknown) parts.push(`The encoder’s vocabulary does not hold ${unknown}${answer.unknown.length > MOST_UNKNOWN ? " and more" : ""}: it reads bytes there, and what is nearest says nothing of the word.`);
+  places.cut.hidden = !parts.length;
+  places.cut.textContent = parts.join(" ");
   const some = asked.all ? atoms : atoms.slice(0, CUT);
   const rebuilt = whole_.error === null ? "Nothing is left: what is asked cancels out. Add an atom to look for that alone. "
     : `${atoms.length} atoms rebuild ${percent(1 - whole_.error)} of it; ${percent(whole_.error)} is left over (cosine ${fixed(whole_.cosine)}). `;
