@@ -222,8 +222,43 @@ def test_an_address_of_what_there_is_not_says_so(watched: Watched) -> None:
     expect(page.locator("#trouble")).to_be_hidden()
     expect(page.locator("#sae")).to_have_value("first")
     expect(page.locator("#atom[open]")).to_have_count(0)
-    page.evaluate("location.hash = '#atoms/first/1.5'")
-    expect(page.locator("#atom[open]")).to_contain_text("there is no atom '1.5'")
+    views = "There is no view bogus here; there are ask, atoms, map, compare."
+    for hash, said, kept in (
+        ("#atoms/first/1.5", "there is no atom '1.5'; atoms are whole numbers from 0", "#atoms/first"),
+        ("#atoms/first/9999", "first has atoms 0 to 39, and none of number 9999", "#atoms/first"),
+        ("#bogus", views, "#ask/first"),
+        ("#bogus/x", f"{views} There is no autoencoder x here; there are first, second.", "#ask/first"),
+        ("#map/first?by=tsne", "There is no map by tsne here; there are umap, pca.", "#map/first"),
+        (
+            "#map/first?hidden=all,bimodal",
+            "There is no class all here; there are bimodal, image_only, text_only.",
+            "#map/first?hidden=bimodal",
+        ),
+        (
+            "#atoms/first?sort=size",
+            "There is no sorting by size here; there are agreement, energy, modality_score, frequency, atom.",
+            "#atoms/first",
+        ),
+        (
+            "#atoms/first?order=1",
+            "Nothing here is called order; an address may have query, class, shared, noted, sort, rising.",
+            "#atoms/first",
+        ),
+        (
+            "#compare/first?beside=first",
+            "first is not shown beside itself, but beside another.",
+            "#compare/first?beside=second",
+        ),
+    ):
+        page.evaluate("(hash) => location.hash = hash", hash)
+        expect(page.locator("#trouble")).to_have_text(said)
+        expect(page).to_have_url(re.compile(f"{re.escape(kept)}$"))
+        expect(page.locator("#atom[open]")).to_have_count(0)
+    page.evaluate("location.hash = '#ask/first?text='")
+    expect(page.locator("#ask-lost")).to_be_visible()
+    show(page, "ask")
+    expect(page.locator("#ask-lost")).to_be_hidden()
+    expect(page).to_have_url(re.compile("#ask/first$"))
     assert [line for line in watched.troubles if "422" not in line] == []
     watched.troubles.clear()
 

@@ -21,7 +21,8 @@ export function named() {
   const values = new URLSearchParams(query.join("?"));
   const of = values.get("of") ?? "";
   values.delete("of");
-  return { view: Object.hasOwn(views, view) ? view : "ask", sae, atom, of, chosen: String(values) };
+  const known = Object.hasOwn(views, view);
+  return { view: known ? view : "ask", strange: known ? "" : view, sae, atom, of, chosen: String(values) };
 }
 
 /** @param {string} text */
@@ -58,22 +59,31 @@ function put(how, hash) {
 
 /**
  * What is chosen in a view: words, of which those that are not as at first are in its address.
- * @template {Record<string, string>} Chosen @param {Chosen} first @param {Record<string, string[]>} [options] Of those that are not free.
+ * @template {Record<string, string>} Chosen @param {Chosen} first @param {Record<string, Options>} [options] Of those that are not free.
+ * @typedef {{called: string, of: string[], several?: boolean}} Options several: with commas between.
  */
 export function choices(first, options = {}) {
   const now = { ...first };
   const written = () => String(new URLSearchParams(Object.entries(now).filter(([name, value]) => value !== first[name]))).replaceAll("%2C", ",");
-  /** @param {string} text */
-  const take = (text) => {
+  /** @param {string} text @param {string} why */
+  const take = (text, why) => {
     const before = written();
     const values = new URLSearchParams(text);
+    const lost = [why, ...strangers(values, Object.keys(first))];
     for (const name of Object.keys(first)) {
       const value = values.get(name) ?? first[name];
-      const fits = !options[name] || options[name].includes(value);
-      if (!fits) complain(`There is no ${name} ${value} here; there are ${options[name].filter(Boolean).join(", ")}.`);
-      /** @type {Record<string, string>} */ (now)[name] = fits ? value : first[name];
+      const { called, of, several } = options[name] ?? { called: "", of: [value] };
+      const given = several && value ? value.split(",") : [value];
+      const fitting = given.filter((each) => of.includes(each));
+      if (fitting.length < given.length) lost.push(`There is no ${called} ${given.filter((each) => !of.includes(each)).join(", ")} here; there are ${of.filter(Boolean).join(", ")}.`);
+      /** @type {Record<string, string>} */ (now)[name] = fitting.length ? fitting.join(",") : first[name];
     }
+    if (lost.some(Boolean)) complain(lost.filter(Boolean).join(" "));
     return written() !== before;
   };
   return { now, written, take };
 }
+
+/** @param {URLSearchParams} values @param {string[]} known @returns {string[]} What is said of names that an address should not have. */
+export const strangers = (values, known) =>
+  [...new Set(values.keys())].filter((name) => !known.includes(name)).map((name) => `Nothing here is called ${name}; an address may have ${known.join(", ")}.`);

@@ -4,7 +4,7 @@
  * until the page is left.
  */
 
-import { hashNow, hashOf, rewrite } from "./address.js";
+import { hashNow, hashOf, rewrite, strangers } from "./address.js";
 import { className, complain, content, copyLink, el, fixed, nameOf, percent, rowsOf, saeNow, state, thumbnail, whole } from "./parts.js";
 import { call, query, send } from "./server.js";
 
@@ -26,6 +26,7 @@ const asked = {
 /** @type {Map<string, Term>} Images that were asked since the page was opened, the latest last. */
 const images = new Map();
 const MOST_IMAGES = 20;
+const IN_ADDRESS = ["text", "less", "pair", "image", "atoms", "ways"];
 /** A slider is under the hand: the list of atoms stays as it is, neighbours and the number change. */
 let sliding = false;
 /** @type {AbortController | null} */
@@ -144,7 +145,7 @@ function queryOf({ terms, coefficients, ways }) {
 function take(text, why) {
   const values = new URLSearchParams(text);
   /** @type {string[]} */
-  const lost = why && text ? [why] : [];
+  const lost = [...(why && text ? [why] : []), ...strangers(values, IN_ADDRESS)];
   const known = saeNow().ways.map((/** @type {any} */ way) => way.name);
   const ways = (values.get("ways") ?? "").split(",").filter(Boolean);
   const strange = ways.filter((way) => !known.includes(way));
@@ -155,7 +156,7 @@ function take(text, why) {
     coefficients: terms.length && !why ? coefficientsOf(values.get("atoms") ?? "", lost) : {},
     ways: text ? (ways.length > strange.length ? ways : null) : asked.ways,
   };
-  if (queryOf(given) === queryOf(current()) && !lost.length) return false;
+  if (queryOf(given) === queryOf(current()) && String(lost) === String(asked.lost)) return false;
   Object.assign(asked, given, { all: false, sae: state.sae, lost });
   return true;
 }

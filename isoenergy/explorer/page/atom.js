@@ -1,6 +1,6 @@
 /** One atom: what fires it over all of its range, in which modality, what it is bound to, and what people note. */
 
-import { hashNow, hashOf } from "./address.js";
+import { hashNow, hashOf, rewrite } from "./address.js";
 import { addAtom, isAsking } from "./ask.js";
 import { agreement, brief, chip, complain, copyLink, el, fixed, interval, nameOf, percent, rowsOf, shape, state, strip, thumbnail, whole } from "./parts.js";
 import { query, Refused, send } from "./server.js";
@@ -25,6 +25,12 @@ export async function showAtom(dialog, sae, atom) {
     dialog.replaceChildren(page(found, dialog));
   } catch (error) {
     if (mine !== turn) return;
+    if (error instanceof Refused && error.found.error) {
+      closeAtom(dialog);
+      complain(error);
+      rewrite({});
+      return;
+    }
     dialog.replaceChildren(el("div", { class: "inside" }, head(dialog, `atom ${atom}`), el("p", { text: error instanceof Error ? error.message : "" })));
   }
   if (!dialog.open) dialog.showModal();

@@ -11,7 +11,11 @@ const GAP = 12;
 
 const { now: chosen, written, take } = choices(
   { query: "", class: "", shared: "", noted: "", sort: "agreement", rising: "" },
-  { class: ["", "bimodal", "image_only", "text_only"], sort: ["agreement", "energy", "modality_score", "frequency", "atom"] },
+  {
+    class: { called: "class", of: ["", "bimodal", "image_only", "text_only"] },
+    sort: { called: "sorting by", of: ["agreement", "energy", "modality_score", "frequency", "atom"] },
+    ...Object.fromEntries(["shared", "noted", "rising"].map((name) => [name, { called: `${name} of`, of: ["", "1"] }])),
+  },
 );
 export const atoms = { show, written, take };
 

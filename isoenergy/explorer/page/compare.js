@@ -5,19 +5,28 @@ import { className, complain, el, fixed, nameOf, state, strip, whole } from "./p
 import { query } from "./server.js";
 
 const AT_ONCE = 60;
-const { now: chosen, written, take } = choices({ beside: "", order: "alike" }, { order: ["alike", "unlike"] });
+const { now: chosen, written, take: choose } = choices({ beside: "", order: "alike" }, { order: { called: "order", of: ["alike", "unlike"] } });
 export const compare = { show, written, take };
+
+const served = () => state.about.saes.map((/** @type {any} */ sae) => sae.name);
+
+/** @param {string} text @param {string} why */
+function take(text, why) {
+  const beside = new URLSearchParams(text).get("beside") ?? "";
+  let lost = "";
+  if (beside && !served().includes(beside)) lost = `There is no autoencoder ${beside} here; there are ${served().join(", ")}.`;
+  else if (beside === state.sae) lost = `${beside} is not shown beside itself, but beside another.`;
+  return choose(text, [why, lost].filter(Boolean).join(" "));
+}
 
 /** @param {HTMLElement} view */
 function show(view) {
-  const served = state.about.saes.map((/** @type {any} */ sae) => sae.name);
-  const others = served.filter((/** @type {string} */ name) => name !== state.sae);
+  const others = served().filter((/** @type {string} */ name) => name !== state.sae);
   view.append(el("h2", { text: `${state.sae}, beside another` }));
   if (!others.length) {
     view.append(el("p", { text: "There is one autoencoder here. Start with several to compare them: isoenergy explore SAE SAE --store STORE" }));
     return;
   }
-  if (chosen.beside && !served.includes(chosen.beside)) complain(`There is no autoencoder ${chosen.beside} here; there are ${served.join(", ")}.`);
   if (!others.includes(chosen.beside)) chosen.beside = others[0];
   const body = el("div", { class: "compared" });
   const select = el("select", { id: "compare-with", onchange: () => { chosen.beside = select.value; goOn(); load(); } }, ...others.map((/** @type {string} */ name) => el("option", { value: name, text: name, selected: name === chosen.beside })));

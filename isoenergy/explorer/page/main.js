@@ -17,13 +17,16 @@ const chosen = /** @type {HTMLSelectElement} */ (document.getElementById("sae"))
 let shown = "";
 
 function follow() {
-  const { view: name, sae, atom, of, chosen: text } = named();
+  const { view: name, strange, sae, atom, of, chosen: text } = named();
   content();
   const served = state.about.saes.map((/** @type {any} */ each) => each.name);
   const missing = [sae, of].find((each) => each && !served.includes(each));
-  const why = missing ? `There is no autoencoder ${missing} here; there are ${served.join(", ")}.` : "";
+  const why = [
+    strange && `There is no view ${strange} here; there are ${Object.keys(views).join(", ")}.`,
+    missing && `There is no autoencoder ${missing} here; there are ${served.join(", ")}.`,
+  ].filter(Boolean).join(" ");
   if (why) complain(why);
-  else if (sae && sae !== state.sae) choose(sae);
+  if (!missing && sae && sae !== state.sae) choose(sae);
   const another = (text || !atom) && views[name].take(text, why);
   if (another || shown !== `${name} ${state.sae}`) {
     shown = `${name} ${state.sae}`;
@@ -83,7 +86,7 @@ async function start() {
     if (trouble) complain(trouble);
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  window.addEventListener("hashchange", follow); // addresses differ in their hashes alone, so "back" is one too
+  window.addEventListener("popstate", follow); // of a link, "back" and an address that is typed, the one that is there too
   follow();
 }
 

@@ -6,7 +6,10 @@ import { complain, el, className, nameOf, state, strip, whole } from "./parts.js
 import { query } from "./server.js";
 
 const CLASSES = ["bimodal", "image_only", "text_only"];
-const { now: chosen, written, take } = choices({ by: "umap", hidden: "" }, { by: ["umap", "pca"] });
+const { now: chosen, written, take } = choices({ by: "umap", hidden: "" }, {
+  by: { called: "map by", of: ["umap", "pca"] },
+  hidden: { called: "class", of: ["", ...CLASSES], several: true },
+});
 export const map = { show, written, take };
 
 /** @param {HTMLElement} view */
