@@ -43,8 +43,8 @@ This page is the format, version 3. Any Parquet reader reads `shards/*.parquet` 
     looked at. It holds for as long as all its shards have these digests; shards that it lacks are looked at and added.
 
 `summary.json`
-    What the store holds and what the last run took; it informs. Of vectors that were joined by key, `unplaced` has a
-    sentence for each file with rows whose keys the first file lacks; they are in no unit. Of a
+    What the store holds and what the last run took; it informs. Of vectors that were joined by key, `unplaced` says
+    how many rows of further files have a key that the first lacks, or had before; they are in no unit. Of a
     table of captions it has how many rows have none there, and how many of its own are captions of no row.
 
 A store that was made of vectors (`isoenergy.store.vector_sources`) has, in place of `image` and `text`, a column for

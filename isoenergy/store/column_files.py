@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.formats.arrow import open_arrow, require_sound
 from isoenergy.pairs.formats.delimited import delimited_rows
 from isoenergy.pairs.formats.json_rows import json_rows
-from isoenergy.pairs.formats.row_groups import open_parquet
+from isoenergy.pairs.formats.row_groups import open_parquet, readable
 from isoenergy.pairs.formats.schemas import plain_schema
 from isoenergy.pairs.formats.table import JSON_SUFFIXES, decoded_table
 from isoenergy.pairs.reach import open_file, unreachable
@@ -233,7 +234,7 @@ class JoinedColumns:
 
     def tables(self, ranges: Ranges, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield rows."""
-        own, wanted = keys_of(self.of, self.key), keys_of(self.order, self.order_key)
+        own, wanted = self._keys()
         if own.equals(wanted):
             yield from self.of.tables(ranges, columns)
             return
@@ -249,19 +250,39 @@ class JoinedColumns:
 
     def unplaced(self) -> tuple[int, str]:
         """Return how many of the file's rows find no place among the other's, and where the first stands, and why."""
-        own, wanted = keys_of(self.of, self.key), keys_of(self.order, self.order_key)
+        own, wanted = self._keys()
         if own.equals(wanted):
             return 0, ""
         lacking = own.is_null().to_numpy(zero_copy_only=False)
-        alone = pc.index_in(own, value_set=wanted, skip_nulls=True).is_null().to_numpy(zero_copy_only=False)
+        alone = ~are_in(own, wanted)
         again = (pc.index_in(own, value_set=own).to_numpy() != np.arange(len(own))) & ~lacking
         bad = np.flatnonzero(again if self.caption else again | alone)
         if not len(bad):
             return 0, ""
         row = int(bad[0])
         why = f"{self.order.at.shown} has none of this key" if alone[row] else "the key stands before"
-        named = "there is no key" if lacking[row] else f"key {own[row].as_py().decode('utf-8', 'replace')!r}: {why}"
+        named = "there is no key" if lacking[row] else f"key {readable(own[row].as_py())!r}: {why}"
         return len(bad), f"{self.at.shown}, row {row}, {named}"
+
+    def without_fellow(self) -> dict[int, str]:
+        """Return the other file's rows whose key this one lacks, and what to say of each; none for captions."""
+        own, wanted = self._keys()
+        if self.caption or own.equals(wanted):
+            return {}
+        rows = np.flatnonzero(~are_in(wanted, own) & wanted.is_valid().to_numpy(zero_copy_only=False))
+        return {
+            row: f"{self.order.at.shown}, row {row}, key {readable(key)!r}: {self.at.shown} has none of this key"
+            for row, key in zip(rows.tolist(), wanted.take(pa.array(rows)).to_pylist(), strict=True)
+        }
+
+    def _keys(self) -> tuple[pa.Array, pa.Array]:
+        """Of its own rows, and of the other's."""
+        return keys_of(self.of, self.key), keys_of(self.order, self.order_key)
+
+
+def are_in(keys: pa.Array | pa.ChunkedArray, others: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Return which keys are among others; null is not."""
+    return np.asarray(pc.is_in(keys, value_set=others, skip_nulls=True))
 
 
 def joined_part(file: ColumnFile) -> JoinedColumns | None:

@@ -7,11 +7,10 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from isoenergy.counts import counted
 from isoenergy.pairs.formats.row_groups import NO_LETTER, bytes_of, readable
-from isoenergy.store.column_files import ColumnFile, JoinedColumns, joined_part, keys_of, whole_columns
+from isoenergy.store.column_files import ColumnFile, JoinedColumns, are_in, joined_part, keys_of, whole_columns
 
 _FILES_AT_ONCE = 32
 
@@ -51,12 +50,12 @@ class JoinedCaptions:
         own = keys_of(table, key)
         texts = bytes_of(whole_columns(table, [caption])[caption])
         with_text = own.filter(pa.array([bool(text) for text in texts], pa.bool_()))
-        placed = _are_in(own, wanted)
+        placed = are_in(own, wanted)
         first = int(np.argmin(placed)) if len(placed) and not placed.all() else -1
         return cls(
             table=table.at.shown,
             rows=len(wanted),
-            captioned=int(_are_in(wanted, with_text).sum()),
+            captioned=int(are_in(wanted, with_text).sum()),
             table_rows=len(own),
             placed=int(placed.sum()),
             first="" if first < 0 else f"row {first}, key {readable(own[first].as_py())!r}",
@@ -95,10 +94,6 @@ class JoinedCaptions:
 
 def _wanted(joined: JoinedColumns) -> pa.Array:
     return keys_of(joined.order, joined.order_key)
-
-
-def _are_in(keys: pa.Array | pa.ChunkedArray, others: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.is_in(keys, value_set=others, skip_nulls=True))
 
 
 def _not_utf8(keys: pa.Array) -> int:

@@ -32,6 +32,7 @@ from isoenergy.pairs.source import PairUnit, cut
 from isoenergy.storage.files import file_digest, without_secrets
 from isoenergy.store.column_files import ArrayColumns, ColumnFile, Ranges, joined_part
 from isoenergy.store.joined_captions import JoinedCaptions
+from isoenergy.store.key_faults import FaultyKeys, KeyFault, unusable_keys
 from isoenergy.store.lance_columns import LanceColumns
 from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
@@ -211,23 +212,33 @@ class VectorFiles:
         key = readable(self.keys(file)[row].as_py())
         return f"{self._part(file, self.columns.key).at.shown}, row {row}, key {key!r}"
 
-    def is_joined(self, file: str) -> bool:
-        """Whether rows of other files go to a file's rows by key."""
-        return any(map(joined_part, self.parts[file]))
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are keys that may have faults."""
+        return bool(self.columns.key) or any(joined_part(part) for part in self._all_parts)
 
-    def unplaced(self, file: str) -> list[tuple[int, str]]:
-        """Return of each file that is joined to one by key how many rows find no place there, and what of the first."""
+    def faulty_keys(self, file: str) -> list[FaultyKeys]:
+        """Return what is wrong with the keys of a file's rows, and with those of the files that are joined to it.
+
+        That a key stands in two rows is not looked for.
+        """
+        joined = [(part, own) for own in self.parts[file] if (part := joined_part(own))]
+        needed = [part for part, own in joined if not self.columns.widths.keys().isdisjoint(own.schema.names)]
         try:
-            found = [part.unplaced() for part in map(joined_part, self.parts[file]) if part]
+            faults = [FaultyKeys(KeyFault.UNPLACED, *part.unplaced()) for part, _ in joined]
+            alone = {row: why for part in reversed(needed) for row, why in part.without_fellow().items()}
         except SPOILT as error:
             raise InputError(f"the keys beside {file} cannot be read ({error}); mend the files") from error
-        return [(count, first) for count, first in found if count]
+        if alone:
+            faults.append(FaultyKeys(KeyFault.WITHOUT_FELLOW, len(alone), alone[min(alone)]))
+        if self.columns.key:
+            faults += unusable_keys(self.keys(file), self._part(file, self.columns.key).at.shown)
+        return [fault for fault in faults if fault.count]
 
     @property
     def has_captions_by_key(self) -> bool:
         """Whether captions of a table are joined by key."""
-        joined = (part for together in self.parts.values() for part in map(joined_part, together) if part)
-        return any(part.caption for part in joined)
+        return any(part.caption for part in map(joined_part, self._all_parts) if part)
 
     def joined_captions(self) -> JoinedCaptions | None:
         """Return how a table of captions that is joined by key fits; None if there is none."""
@@ -307,6 +318,10 @@ class VectorFiles:
                 kind, row_bytes = place.array.number, place.array.row_bytes
             sizes[kind] += rows * row_bytes
         return f"{name} ({' and '.join(f'{size:,} bytes of {kind}' for kind, size in sizes.items())})"
+
+    @property
+    def _all_parts(self) -> Iterator[ColumnFile]:
+        return (part for together in self.parts.values() for part in together)
 
     def _part(self, file: str, column: str) -> ColumnFile:
         """The one of the files that belong together that has a column."""

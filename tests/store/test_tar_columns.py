@@ -133,7 +133,7 @@ def test_a_text_that_is_not_utf8_is_counted(tmp_path: Path, caplog: pytest.LogCa
     row = [("a.image.npy", npy(vectors(1, 0)[0])), ("a.text.npy", npy(vectors(1, 1)[0])), ("a.txt", b"caf\xe9\n")]
     store = stored(write_tar(tmp_path / "v.tar", row), tmp_path)
     assert store.read_unit(store.commits[0].unit)["caption"].to_pylist() == ["caf\ufffd"]
-    assert "1 captions are not UTF-8" in caplog.text
+    assert "1 caption not UTF-8" in caplog.text
 
 
 def test_a_key_that_repeats_is_found_without_reading_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,5 +141,5 @@ def test_a_key_that_repeats_is_found_without_reading_arrays(tmp_path: Path, monk
     other = [(name.replace("a", "b", 1), content) for name, content in row]
     files = open_vectors(str(write_tar(tmp_path / "v.tar", [*row, *other, *row])))
     monkeypatch.setattr(tar_columns, "_value", None)
-    with pytest.raises(InputError, match=r"1 rows of .* a key that stands before, .*v\.tar, row 2, key 'a'"):
+    with pytest.raises(InputError, match=r"1 row with a key that stands before, .*v\.tar, row 2, key 'a'"):
         VectorCopy(files, str(tmp_path / "store")).run()

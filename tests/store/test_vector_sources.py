@@ -98,7 +98,7 @@ def test_keys_that_stand_twice_can_be_left_to_files_and_rows(tmp_path: Path) -> 
     folder = write_clip_retrieval(tmp_path / "theirs", [4, 3])
     metadata = pq.read_table(folder / "metadata/metadata_0.parquet").slice(0, 3)
     pq.write_table(metadata, folder / "metadata/metadata_1.parquet")
-    with pytest.raises(InputError, match=r"3 rows of .* have a key that stands before.*import --key none"):
+    with pytest.raises(InputError, match=r"3 rows with a key that stands before.*import --key none"):
         stored(folder, tmp_path / "one")
     assert len(stored(folder, tmp_path / "two", key="none")) == 7
     with pytest.raises(

@@ -46,16 +46,22 @@ def test_a_file_a_modality_is_joined_by_key(column: str, is_shuffled: bool, tmp_
 def test_rows_that_have_no_fellow_of_their_key_are_named(tmp_path: Path) -> None:
     parquet(tmp_path / "v/images.parquet", [0, 1, 2, 3], embedding=fixed(vectors(4, 0)))
     parquet(tmp_path / "v/texts.parquet", [3, 1, 0], embedding=fixed(vectors(3, 1)))
-    with pytest.raises(InputError, match=r"texts\.parquet, key 'k2': there is no text vector"):
+    with pytest.raises(
+        InputError, match=r"1 row without a fellow.*images\.parquet, row 2, key 'k2': .*texts\.parquet has none of"
+    ):
         stored(tmp_path / "v", tmp_path / "one")
     store = stored(tmp_path / "v", tmp_path / "two", skip_bad_rows=True)
     assert (len(store), store.rejected) == (3, {"unusable_row": 1})
     np.testing.assert_array_equal(rows_of(columns(store), "text"), vectors(3, 1)[[2, 1, 0]])
     parquet(tmp_path / "v/texts.parquet", [3, 1, 0, 9], embedding=fixed(vectors(4, 1)))
-    with pytest.raises(InputError, match=r"1 rows .*texts\.parquet, row 3, key 'k9': .*images\.parquet has none of"):
+    with pytest.raises(
+        InputError, match=r"1 row without a place.*texts\.parquet, row 3, key 'k9': .*images\.parquet has none of"
+    ):
         stored(tmp_path / "v", tmp_path / "three")
     parquet(tmp_path / "v/texts.parquet", [3, 1, 0, 3], embedding=fixed(vectors(4, 1)))
-    with pytest.raises(InputError, match=r"1 rows .*texts\.parquet, row 3, key 'k3': the key stands before"):
+    with pytest.raises(
+        InputError, match=r"1 row without a place.*texts\.parquet, row 3, key 'k3': the key stands before"
+    ):
         stored(tmp_path / "v", tmp_path / "four")
     pq.write_table(pa.table({"embedding": fixed(vectors(4, 1))}), tmp_path / "v/texts.parquet")
     with pytest.raises(InputError, match=r"texts\.parquet holds one modality and no key"):
@@ -72,13 +78,44 @@ def test_rows_of_any_file_that_find_no_fellow_are_left_out_and_counted(
     assert (len(store), store.rejected, store.rows_in) == (2, {"unusable_row": 2}, 4)
     assert columns(store)["key"].to_pylist() == ["k1", "k3"]
     np.testing.assert_array_equal(rows_of(columns(store), "text"), vectors(5, 1)[[2, 1]])
-    assert "3 rows of a file that is joined by key are left out" in caplog.text
+    assert "left out 3 rows without a place in the join by key" in caplog.text
     assert "texts.parquet, row 0, key 'k9'" in caplog.text
     pq.write_table(texts.slice(0, 0), tmp_path / "v/texts.parquet")
     with pytest.raises(InputError, match="text is left out: none of its first 1000 rows has one"):
         open_vectors(str(tmp_path / "v"))
     files = open_vectors(f"{tmp_path}/v/texts.parquet,{tmp_path}/v/images.parquet", ("image",))
-    assert files.unplaced("images.parquet") == []
+    assert files.faulty_keys("images.parquet") == []
+
+
+def test_all_that_is_wrong_with_keys_is_told_at_once(tmp_path: Path) -> None:
+    images = {"key": ["k0", "k1", None, "k2", "k1", "k7", "k8"], "embedding": fixed(vectors(7, 0))}
+    texts = {"key": ["k9", "k0", "k1", "k2"], "embedding": fixed(vectors(4, 1))}
+    (tmp_path / "v").mkdir()
+    pq.write_table(pa.table(images), tmp_path / "v/images.parquet")
+    pq.write_table(pa.table(texts), tmp_path / "v/texts.parquet")
+    copy = VectorCopy(open_vectors(str(tmp_path / "v")), str(tmp_path / "store"))
+    said = [
+        f"1 row without a place in the join by key, such as {tmp_path}/v/texts.parquet, row 0, key 'k9': "
+        f"{tmp_path}/v/images.parquet has none of this key",
+        f"2 rows without a fellow in the join by key, such as {tmp_path}/v/images.parquet, row 5, key 'k7': "
+        f"{tmp_path}/v/texts.parquet has none of this key",
+        f"1 row without a key, such as {tmp_path}/v/images.parquet, row 2",
+        f"1 row with a key that stands before, such as {tmp_path}/v/images.parquet, row 4, key 'k1'",
+    ]
+    assert [line for line in copy.plan() if "bad keys" in line] == [f"bad keys    {fault}: refused" for fault in said]
+    with pytest.raises(InputError, match=re.escape("; ".join(said))):
+        copy.run()
+    store = stored(tmp_path / "v", tmp_path, skip_bad_rows=True)
+    assert (len(store), store.rejected) == (3, {"unusable_row": 3, "duplicate_key": 1})
+
+
+def test_a_row_that_lacks_two_fellows_is_one_row(tmp_path: Path) -> None:
+    for name, keys in (("images", [0, 1, 2]), ("texts", [0, 2]), ("audio", [0, 1])):
+        parquet(tmp_path / f"v/{name}.parquet", keys, embedding=fixed(vectors(len(keys), 0)))
+    assert [str(fault) for fault in open_vectors(str(tmp_path / "v")).faulty_keys("images.parquet")] == [
+        f"2 rows without a fellow in the join by key, such as {tmp_path}/v/images.parquet, row 1, key 'k1': "
+        f"{tmp_path}/v/texts.parquet has none of this key"
+    ]
 
 
 def test_a_key_that_repeats_is_found_before_the_copy_or_left_out(tmp_path: Path) -> None:
@@ -86,7 +123,7 @@ def test_a_key_that_repeats_is_found_before_the_copy_or_left_out(tmp_path: Path)
     metadata = pq.read_table(folder / "metadata/metadata_0.parquet").slice(1, 3)
     pq.write_table(metadata, folder / "metadata/metadata_1.parquet")
     copy = VectorCopy(open_vectors(str(folder)), str(tmp_path / "store"))
-    said = r"3 rows of .* have a key that stands before, such as .*metadata/metadata_1\.parquet, row 0, key '000000001'"
+    said = r"3 rows with a key that stands before, such as .*metadata/metadata_1\.parquet, row 0, key '000000001'"
     assert any(re.search(f"bad keys .*{said}", line) for line in copy.plan())
     with pytest.raises(InputError, match=said):
         copy.run()
@@ -102,7 +139,7 @@ def test_a_fault_is_told_of_the_file_that_has_it(tmp_path: Path) -> None:
     metadata = pq.read_table(second)
     keys = pa.array(["a", None, "b"])
     pq.write_table(metadata.set_column(0, "image_path", keys), second)
-    with pytest.raises(InputError, match=r"metadata/metadata_1\.parquet, row 1: there is no key"):
+    with pytest.raises(InputError, match=r"1 row without a key, such as .*metadata/metadata_1\.parquet, row 1;"):
         stored(folder, tmp_path)
     pq.write_table(metadata.drop_columns(["caption"]), second)
     with pytest.raises(InputError, match=r"metadata_0\.parquet and metadata/\S*_1\.parquet do not both have caption"):
@@ -126,7 +163,7 @@ def test_captions_that_are_not_utf8_are_counted(kind: str, tmp_path: Path, caplo
         (tmp_path / kind).write_bytes(texts[kind == "c.jsonl"])
     table = with_captions(tmp_path / "v.npz", tmp_path / kind, tmp_path)
     assert table["caption"].to_pylist() == ["caf\ufffd", "\ufffd"]
-    assert "1 captions are not UTF-8" in caplog.text
+    assert "1 caption not UTF-8" in caplog.text
 
 
 def with_captions(source: str | Path, captions: Path, tmp_path: Path) -> pa.Table:

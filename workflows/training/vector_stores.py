@@ -21,6 +21,7 @@ from isoenergy.pairs.source import PairUnit
 from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.joined_captions import JoinedCaptions
+from isoenergy.store.key_faults import FaultyKeys, KeyFault, added
 from isoenergy.store.paired_vectors import VectorFiles
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from workflows.cluster import engine
@@ -33,6 +34,7 @@ _ROWS_OF_THE_DRIVER = 100_000
 STORE = "store"
 _FILE = "files.json"
 """One of those in a store."""
+_OF_A_JOIN = {KeyFault.UNPLACED, KeyFault.WITHOUT_FELLOW}
 
 
 def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False, dry_run: bool = False) -> str:
@@ -149,20 +151,21 @@ class VectorCopy:
         if sum(self._files.rows.values()) > _ROWS_OF_THE_DRIVER:
             keys = ["keys        are read before anything is copied: none may stand twice, or lack its fellow"]
             return [*lines, *(keys if self._files.columns.key else [])]
-        ending = "they are left out" if self._skip_bad_rows else "they end the import"
+        ending = "left out" if self._skip_bad_rows else "refused"
         captions = [f"captions    {line}" for line in self._told_of_captions]
-        return [*lines, *captions, *(f"bad keys    {fault}: {ending}" for fault in self._bad_keys)]
+        return [*lines, *captions, *(f"bad keys    {fault}: {ending}" for fault in self._faulty_keys)]
 
     def run(self) -> EmbeddingStore:
         """Take what is missing. Raises InputError, naming file, row and column, for what cannot be used."""
         if self._captions and self._captions.why_useless:
             raise InputError(self._captions.why_useless)
-        if self._bad_keys and not self._skip_bad_rows:
-            rowwise = (
-                "" if self._unplaced else ", or run `isoenergy import --key none`: files and rows are the keys then"
-            )
+        if self._faulty_keys and not self._skip_bad_rows:
+            kinds = {fault.fault for fault in self._faulty_keys}
+            rowwise = ", or run `isoenergy import --key none`: files and rows are the keys then"
             raise InputError(
-                f"{self._bad_keys[0]}; mend the files, or give --skip-bad-rows to leave such rows out{rowwise}"
+                f"{'; '.join(map(str, self._faulty_keys))}; mend the files, or "
+                f"give --skip-bad-rows to leave such rows out, of rows of one key all but the first"
+                f"{rowwise if kinds.isdisjoint(_OF_A_JOIN) else ''}"
             )
         self._writer.begin(self.manifest, self._in_order)
         mended = _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows, self._repeated)
@@ -170,18 +173,20 @@ class VectorCopy:
         store = EmbeddingStore.open(self.store)
         store.require_complete()
         if left_out := sum(store.rejected.values()):
-            _LOG.warning("vectors: %d bad rows are left out; %s/rejected names them", left_out, self.store)
-        for count, first in self._unplaced:
-            _LOG.warning("vectors: %d rows of a file that is joined by key are left out: %s", count, first)
+            _LOG.warning("vectors: %s left out; %s/rejected names them", counted(left_out, "bad row"), self.store)
+        unplaced = [str(fault) for fault in self._faulty_keys if fault.fault is KeyFault.UNPLACED]
+        for line in unplaced:
+            _LOG.warning("vectors: left out %s", line)
         for line in self._told_of_captions:
             _LOG.warning("vectors: %s", line)
         if mended:
-            _LOG.warning("vectors: %d captions are not UTF-8; what is no letter in them is stored as \ufffd", mended)
+            told = counted(mended, "caption")
+            _LOG.warning("vectors: %s not UTF-8: what is no letter there is stored as \ufffd", told)
         # What was there already may be of another time's files.
         if self._files.columns.key and len(self._missing) < len(self._units):
             _require_different_keys(store)
-        unplaced = [first for _, first in self._unplaced] + self._told_of_captions
-        summary = {"rows": store.rows_in, "rejected": store.rejected, "unplaced": unplaced}
+        told_of = [*unplaced, *self._told_of_captions]
+        summary = {"rows": store.rows_in, "rejected": store.rejected, "unplaced": told_of}
         self._writer.write_summary(json.dumps(summary))  # now it is known to be sound
         return store
 
@@ -194,18 +199,6 @@ class VectorCopy:
     def _repeated(self) -> dict[str, list[int]]:
         """Numbers of the rows whose key stands before, by file."""
         return duplicate_rows(self._files, self._units, self._in_order, (), ())
-
-    @cached_property
-    def _unplaced(self) -> list[tuple[int, str]]:
-        joined = [file for file in self._files.files if self._files.is_joined(file)]
-        if sum(self._files.rows[file] for file in joined) <= _ROWS_OF_THE_DRIVER:
-            found = [self._files.unplaced(file) for file in joined]
-        else:
-            engine.connect()
-            look: Any = ray.remote(num_cpus=1, max_retries=3)(VectorFiles.unplaced)
-            reference = ray.put(self._files)
-            found = ray.get([look.remote(reference, file) for file in joined])
-        return [each for of_file in found for each in of_file]
 
     @cached_property
     def _captions(self) -> JoinedCaptions | None:
@@ -223,17 +216,24 @@ class VectorCopy:
         return self._captions.told() if self._captions else []
 
     @cached_property
-    def _bad_keys(self) -> list[str]:
-        """What is wrong with keys, a sentence a kind."""
-        faults = [
-            f"{count:,} rows find no place in the join by key, such as {first}" for count, first in self._unplaced
-        ]
+    def _faulty_keys(self) -> list[FaultyKeys]:
+        if not self._files.has_keys:
+            return []
+        faults = [fault for of_file in self._looked_at_keys() for fault in of_file]
         if rows := sum(map(len, self._repeated.values())):
             file = next(file for file in self._in_order if file in self._repeated)
             first = self._files.named(file, self._repeated[file][0])
-            source = without_secrets(self._files.uri)
-            faults.append(f"{rows:,} rows of {source} have a key that stands before, such as {first}")
-        return faults
+            faults.append(FaultyKeys(KeyFault.REPEATED, rows, first))
+        return added(faults)
+
+    def _looked_at_keys(self) -> list[list[FaultyKeys]]:
+        if sum(self._files.rows.values()) <= _ROWS_OF_THE_DRIVER:
+            return [self._files.faulty_keys(file) for file in self._files.files]
+        engine.connect()
+        look: Any = ray.remote(num_cpus=1, max_retries=3)(VectorFiles.faulty_keys)
+        reference = ray.put(self._files)
+        found: list[list[FaultyKeys]] = ray.get([look.remote(reference, file) for file in self._files.files])
+        return found
 
 
 def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: bool) -> None:
@@ -248,7 +248,9 @@ def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: b
             f"{together} of {without_secrets(files.uri)} is not what {writer.uri} was made of; give another --output"
         )
     if not skip_bad_rows and (bad := sum(record.rejected for record in records)):
-        raise InputError(f"{writer.uri} was made without {bad} bad rows; give --skip-bad-rows, or another --output")
+        raise InputError(
+            f"{writer.uri} was made without {counted(bad, 'bad row')}; give --skip-bad-rows, or another --output"
+        )
 
 
 def _copy_all(
@@ -312,7 +314,7 @@ def _require_different_keys(store: EmbeddingStore) -> None:
         found = ray.get(ray.remote(num_cpus=1)(_first_repeated).remote(store))
     if found:
         raise InputError(
-            f"{found[1]} rows of {store.manifest.source} have a key that stands before, such as {found[0]!r}; mend "
+            f"{store.manifest.source} has {FaultyKeys(KeyFault.REPEATED, found[1], repr(found[0]))}; mend "
             f"them, or run `isoenergy import --key none` to another --output: files and rows are the keys then"
         )
 
