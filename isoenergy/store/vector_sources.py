@@ -65,7 +65,8 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
     """Open files of vectors.
 
     `.npy` files are a modality each, or one of its shards: `img_emb/img_emb_0.npy` belongs to `text_emb/text_emb_0.npy`
-    and to the metadata in `metadata/metadata_0.parquet`. Parquet, Arrow, `.npz` and safetensors have a modality a
+    and to the metadata in `metadata/metadata_0.parquet`; so are Parquet files of one column of vectors and without a
+    key. Other Parquet, Arrow, `.npz` and safetensors have a modality a
     column, or array; where each file of Parquet has one column of vectors, and files are of several modalities, rows
     belong together by their keys. A tar has a modality for each `.NAME.npy` of a key.
     modalities, key: see `VectorFiles`. captions: a table of them, by key if both have one, else row by row.
@@ -91,7 +92,11 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
     else:
         all_of_them = _opened(place, in_one or arrow or tables or files, modalities)
         opened = [file for file in all_of_them if file.schema.names] or all_of_them  # an empty tar has no columns
-        parts = _joined_by_key(uri, opened, key) or {part.at.file: [part] for part in opened}
+        parts = (
+            (_shards_of_parquet(uri, place, opened, key) if tables else {})
+            or _joined_by_key(uri, opened, key)
+            or {part.at.file: [part] for part in opened}
+        )
     return VectorFiles(uri, _captioned(parts, captions, key), modalities, key)
 
 
@@ -164,8 +169,46 @@ def _of_arrays(at: FilePlace, arrays: Sequence[StoredArray], modalities: Sequenc
     return ArrayColumns(at, rows, tuple(sorted(columns.items(), key=lambda item: _order(item[0]))), left)
 
 
-def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]) -> dict[str, Sequence[ColumnFile]]:
-    """Return the `.npy` shards of all modalities with their metadata, by that of the first modality."""
+def _shards_of_parquet(
+    uri: str, place: Place, files: Sequence[ColumnFile], key: str
+) -> dict[str, Sequence[ColumnFile]]:
+    """Return files of clip-retrieval's folders whose vectors are in Parquet; none, if these are no such.
+
+    They are where each file of vectors has one column of them, and there is metadata, or no file has a key to be joined
+    by and files or folders are called after images and texts.
+    """
+    of_vectors = [file.at.file for file in files if not _is_metadata(file)]
+    metadata = [file.at.file for file in files if _is_metadata(file)]
+    if not of_vectors or any(len(_vector_names(file)) != 1 for file in files if file.at.file in of_vectors):
+        return {}
+    called = {_modality(_taken_apart(file, of_folders)[0]) for file in of_vectors for of_folders in (False, True)}
+    if not metadata and (not called.issuperset(MODALITIES) or any(_key_among(file.schema, key) for file in files)):
+        return {}
+    opened = {file.at.file: file for file in files}
+    return _shards(uri, place, of_vectors, metadata, opened)
+
+
+def _is_metadata(file: ColumnFile) -> bool:
+    """Whether a file of Parquet has columns beside vectors: by its folder's or its own name, or as it has none."""
+    names = {_taken_apart(file.at.file, of_folders)[0] for of_folders in (False, True)}
+    return "metadata" in names or not _vector_names(file)
+
+
+def _vector_names(file: ColumnFile) -> list[str]:
+    return [field.name for field in file.schema if is_vector(field.type)]
+
+
+def _shards(
+    uri: str,
+    place: Place,
+    arrays: Sequence[str],
+    tables: Sequence[str],
+    known: Mapping[str, ColumnFile] | None = None,
+) -> dict[str, Sequence[ColumnFile]]:
+    """Return the shards of all modalities with their metadata, by that of the first modality.
+
+    arrays: files with one column of vectors. tables: of metadata. known: those of both that are opened already.
+    """
     by_modality = _numbered(uri, arrays)
     numbers = {number for shards in by_modality.values() for number in shards}
     metadata = _metadata(uri, tables)
@@ -183,21 +226,21 @@ def _shards(uri: str, place: Place, arrays: Sequence[str], tables: Sequence[str]
         more = f"; and so {len(lacking) - 1} more" * (len(lacking) > 1)
         raise InputError(f"{without_secrets(uri)}: {lacking[0]}{more}; add what lacks, or take out what it belongs to")
     names = [shards[number] for number in _sorted(numbers) for shards in groups.values()]
-    opened = dict(zip(names, _opened(place, names), strict=True))
+    opened = known or dict(zip(names, _opened(place, names), strict=True))
     parts: dict[str, Sequence[ColumnFile]] = {}
     for number in _sorted(numbers):
         together: list[ColumnFile] = []
         for name, shards in groups.items():
             part = opened[shards[number]]
             taken = {column: f"{RENAMED}{column}" for column in part.schema.names if column in by_modality}
-            together.append(RenamedColumns(part, {"": name} if name else taken))
+            together.append(RenamedColumns(part, {**taken, _vector_names(part)[0]: name} if name else taken))
         parts[together[0].at.file] = together
     return parts
 
 
 def _joined_by_key(uri: str, files: Sequence[ColumnFile], key: str) -> dict[str, Sequence[ColumnFile]]:
     """Return files that have one modality each, by that of the first; none, if there are no such."""
-    vectors = {file.at.file: [field.name for field in file.schema if is_vector(field.type)] for file in files}
+    vectors = {file.at.file: _vector_names(file) for file in files}
     kinds = {tuple(names) for names in vectors.values()}
     if any(len(names) != 1 for names in kinds) or len(files) < 2:
         return {}

@@ -23,7 +23,7 @@ from isoenergy.store import EmbeddingStore, StoreWriter, array_files
 from isoenergy.store.paired_vectors import ROWS_A_UNIT
 from isoenergy.store.vector_sources import holds_vectors, open_vectors
 from tests.store.given_vectors import WIDTH, columns, rows_of, stored, vectors, write_clip_retrieval
-from workflows.training.vector_stores import store_of
+from workflows.training.vector_stores import VectorCopy, store_of
 
 
 @pytest.mark.parametrize(("dtype", "digits"), [("float16", 0), ("float32", 4)])
@@ -81,6 +81,54 @@ def test_shards_of_which_one_lacks_or_has_other_rows_are_named(tmp_path: Path) -
         open_vectors(str(folder))
     (folder / "metadata/metadata_1.parquet").unlink()
     assert open_vectors(str(folder)).rows == {"img_emb/img_emb_0.npy": 4, "img_emb/img_emb_2.npy": 2}
+
+
+def vectors_in_parquet(folder: Path) -> Path:
+    """Put clip-retrieval's vectors into Parquet, a column `embedding` each; metadata has lists that are none."""
+    for file in folder.glob("*_emb/*.npy"):
+        pq.write_table(pa.table({"embedding": list(np.load(file))}), file.with_suffix(".parquet"))
+        file.unlink()
+    for file in folder.glob("metadata/*.parquet"):
+        table = pq.read_table(file)
+        pq.write_table(table.append_column("bbox", pa.array([[0.5] * 4] * len(table))), file)
+    return folder
+
+
+def test_shards_of_these_folders_may_be_parquet(tmp_path: Path) -> None:
+    counts = [5, 3, 1]
+    arrays = columns(stored(write_clip_retrieval(tmp_path / "arrays", counts), tmp_path / "one")).sort_by("key")
+    folder = vectors_in_parquet(write_clip_retrieval(tmp_path / "theirs", counts))
+    (folder / "img_emb/img_emb_1.parquet").rename(folder / "img_emb/img_emb_01.parquet")
+    table = columns(stored(folder, tmp_path / "two")).sort_by("key")
+    assert len(table) == 9
+    for name in ("key", "caption", "url", "image", "text"):
+        assert table[name].to_pylist() == arrays[name].to_pylist()
+    shutil.rmtree(folder / "metadata")
+    assert open_vectors(str(folder)).rows == dict(
+        zip([f"img_emb/img_emb_{number}.parquet" for number in ("0", "01", "2")], counts, strict=True)
+    )
+    short = {"embedding": list(vectors(2, 0))}
+    pq.write_table(pa.table(short), folder / "text_emb/text_emb_1.parquet")
+    with pytest.raises(InputError, match=r"3 rows in img_emb/img_emb_01\.parquet, 2 rows in text_emb/text_emb_1\.parq"):
+        open_vectors(str(folder))
+    (folder / "text_emb/text_emb_1.parquet").unlink()
+    with pytest.raises(InputError, match=r"img_emb_01\.parquet has no fellow in text, of which there is text_emb/text"):
+        open_vectors(str(folder))
+
+
+def test_one_modality_in_parquet_has_its_metadata_beside_it(tmp_path: Path) -> None:
+    folder = vectors_in_parquet(write_clip_retrieval(tmp_path / "theirs", [5, 3]))
+    shutil.rmtree(folder / "text_emb")
+    table = columns(VectorCopy(open_vectors(str(folder), ("image",)), str(tmp_path / "store")).run())
+    assert table["caption"].to_pylist() == [f"picture {row}" for row in range(8)]
+    np.testing.assert_array_equal(rows_of(table, "image"), np.concatenate([vectors(5, 0), vectors(3, 2)]))
+
+
+def test_files_of_vectors_that_nothing_calls_images_and_texts_are_not_put_side_by_side(tmp_path: Path) -> None:
+    for name, seed in (("part-a", 0), ("part-b", 1)):
+        pq.write_table(pa.table({"embedding": list(vectors(4, seed))}), tmp_path / f"{name}.parquet")
+    with pytest.raises(InputError, match=r"part-a\.parquet holds one modality and no key to join it"):
+        open_vectors(str(tmp_path))
 
 
 def test_a_bad_row_is_named_by_file_and_row_or_left_out(tmp_path: Path) -> None:
