@@ -5,11 +5,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import pyarrow as pa
 
 from isoenergy.errors import InputError
+from isoenergy.pairs.columns import usual_column
 from isoenergy.settings.modalities import MODALITY_NAME
 from isoenergy.store.schema import OWN_COLUMNS
 
 LEAST_WIDTH = 16
 """Of a column that is taken for a modality without being named: a box or a date has fewer numbers."""
+CLIP_RETRIEVAL_KEY = "image_path"
+"""Where no column has a usual name for keys, this one has them."""
 ROWS_LOOKED_AT = 1000
 _SHARE_OF_ONE_LENGTH = 0.9
 
@@ -20,6 +23,11 @@ Width = tuple[int, float]
 def is_vector(kind: pa.DataType) -> bool:
     """Return whether a column of this type has a list of floats a row."""
     return bool((pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type))
+
+
+def usual_key(names: Sequence[str]) -> str | None:
+    """Return the column of keys among some, by its name."""
+    return usual_column(names, "key") or (CLIP_RETRIEVAL_KEY if CLIP_RETRIEVAL_KEY in names else None)
 
 
 def chosen_columns(

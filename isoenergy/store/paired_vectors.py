@@ -36,7 +36,7 @@ from isoenergy.store.key_faults import FaultyKeys, KeyFault, unusable_keys
 from isoenergy.store.lance_columns import LanceColumns
 from isoenergy.store.lent_columns import ColumnPlace, without_vectors
 from isoenergy.store.manifest import VECTORS, Manifest, StoredDtype
-from isoenergy.store.modality_columns import LEAST_WIDTH, ROWS_LOOKED_AT, Width, chosen_columns, is_vector
+from isoenergy.store.modality_columns import LEAST_WIDTH, ROWS_LOOKED_AT, Width, chosen_columns, is_vector, usual_key
 from isoenergy.store.vector_rows import LookedAt, VectorColumns
 
 ROWS_A_UNIT = 8192
@@ -353,7 +353,7 @@ class VectorFiles:
     def _key(self, others: Mapping[str, pa.DataType], asked: str) -> str:
         fitting = [name for name, kind in others.items() if ROLES["key"][0](kind)]
         if not asked:
-            return usual_column(fitting, "key") or ""
+            return usual_key(fitting) or ""
         if asked == NO_KEY:
             return ""
         if asked not in fitting:

@@ -31,7 +31,7 @@ from isoenergy.store.column_files import (
     RenamedColumns,
     TextColumns,
 )
-from isoenergy.store.modality_columns import LEAST_WIDTH, is_vector
+from isoenergy.store.modality_columns import CLIP_RETRIEVAL_KEY, LEAST_WIDTH, is_vector, usual_key
 from isoenergy.store.paired_vectors import RENAMED, VectorFiles
 
 _ARRAYS = (NPY, NPZ, SAFETENSORS)
@@ -42,7 +42,6 @@ _USUAL = {
     "text": re.compile(r"(txt|text|caption|language)s?([_-].*|emb.*)?"),
 }
 _NUMBERED = re.compile(r"(.*?)[_.-]?(\d*)")
-_CLIP_RETRIEVAL_KEY = "image_path"
 
 
 def holds_vectors(uri: str) -> bool:
@@ -88,7 +87,6 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
         )
     if arrays:
         parts = _shards(uri, place, arrays, tables)
-        key = key or _usual_key(parts)
     else:
         all_of_them = _opened(place, in_one or arrow or tables or files, modalities)
         opened = [file for file in all_of_them if file.schema.names] or all_of_them  # an empty tar has no columns
@@ -288,15 +286,16 @@ def _joined_by_key(uri: str, files: Sequence[ColumnFile], key: str) -> dict[str,
 def _key_among(fields: Iterable[pa.Field], asked: str) -> str | None:
     """Return the column of keys: the one that is asked for, if it is there, or one of a usual name."""
     names = [field.name for field in fields if ROLES["key"][0](field.type)]
-    return asked if asked in names else usual_column(names, "key")
+    return asked if asked in names else usual_key(names)
 
 
 def _key_of(file: ColumnFile, asked: str) -> str:
     found = _key_among(file.schema, asked)
     if not found:
+        usual = ", ".join([*USUAL_NAMES["key"], CLIP_RETRIEVAL_KEY])
         raise InputError(
-            f"{file.at.shown} holds one modality and no key to join it to the others by: one of "
-            f"{', '.join(USUAL_NAMES['key'])} or --key NAME; it has {', '.join(file.schema.names)}"
+            f"{file.at.shown} holds one modality and no key to join it to the others by: one of {usual} or --key NAME; "
+            f"it has {', '.join(file.schema.names)}"
         )
     return found
 
@@ -400,10 +399,3 @@ def _plain(name: str) -> str:
 
 def _order(name: str) -> tuple[int, str]:
     return MODALITIES.index(name) if name in MODALITIES else len(MODALITIES), name
-
-
-def _usual_key(parts: dict[str, Sequence[ColumnFile]]) -> str:
-    """Return clip-retrieval's column of keys, if there is no other."""
-    names = {name for together in parts.values() for part in together for name in part.schema.names}
-    has_other = not {name.lower() for name in names}.isdisjoint(USUAL_NAMES["key"])
-    return _CLIP_RETRIEVAL_KEY if _CLIP_RETRIEVAL_KEY in names and not has_other else ""

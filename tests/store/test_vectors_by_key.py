@@ -43,6 +43,21 @@ def test_a_file_a_modality_is_joined_by_key(column: str, is_shuffled: bool, tmp_
         np.testing.assert_array_equal(rows_of(table, name), vectors(7, seed))
 
 
+@pytest.mark.parametrize("name", ["image_path", "id"])
+def test_clip_retrievals_key_is_one_in_any_file_that_has_no_other(name: str, tmp_path: Path) -> None:
+    named = {"image_path": ["x.jpg", "y.jpg"], name: ["x.jpg", "y.jpg"]}
+    (tmp_path / "v").mkdir()
+    pq.write_table(pa.table(named | {"image": fixed(vectors(2, 0))}), tmp_path / "v/images.parquet")
+    reverse = {column: list(reversed(keys)) for column, keys in named.items()}
+    pq.write_table(pa.table(reverse | {"text": fixed(vectors(2, 1))}), tmp_path / "v/texts.parquet")
+    table = columns(stored(tmp_path / "v", tmp_path / "joined"))
+    assert table["key"].to_pylist() == ["x.jpg", "y.jpg"]
+    np.testing.assert_array_equal(rows_of(table, "text"), vectors(2, 1)[::-1])
+    both = {"image": fixed(vectors(2, 0)), "text": fixed(vectors(2, 1))}
+    pq.write_table(pa.table(named | both), tmp_path / "plain.parquet")
+    assert f"key         column {name}" in open_vectors(str(tmp_path / "plain.parquet")).plan()
+
+
 def test_rows_that_have_no_fellow_of_their_key_are_named(tmp_path: Path) -> None:
     parquet(tmp_path / "v/images.parquet", [0, 1, 2, 3], embedding=fixed(vectors(4, 0)))
     parquet(tmp_path / "v/texts.parquet", [3, 1, 0], embedding=fixed(vectors(3, 1)))

@@ -24,8 +24,8 @@ class ImportConfig:
     """Columns of vectors to take, in this order, with commas between; default: all whose vectors have one width, of 16
     or more."""
     key: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
-    """Column that tells rows apart; none: a row's file and number do. Default: a column called key, id or the like, or
-    clip-retrieval's image_path."""
+    """Column that tells rows apart; none: a row's file and number do. Default: a column called key, id or the like,
+    else clip-retrieval's image_path, if there is one."""
     captions: Annotated[str, tyro.conf.arg(metavar="TABLE")] = ""
     """CSV, TSV, JSONL or Parquet with captions for vectors that have none: by key, if both have a column of keys, else
     row by row."""
