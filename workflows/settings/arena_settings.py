@@ -21,7 +21,8 @@ class ArenaConfig:
     no locks: one run at a time."""
     reference: str = ""
     """Store of the same pairs by another encoder, whose similarity judges what fires an atom (MMS); the store's own
-    judgement stands beside it. Default: that alone, which is said on the page, as it is no independent judge."""
+    judgement stands beside it. Centre its rows a modality first, if any image and any text are alike to it
+    (`similarity_of_any` in `arena.json`). Default: the store alone, which the page says is no independent judge."""
     labels: str = ""
     """Column of the store with a class of each pair, for the clusters; default: none."""
     methods: tuple[str, ...] = ()
