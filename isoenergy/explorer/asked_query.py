@@ -77,7 +77,9 @@ def pair_term(scores: WayScores, pair: int, side: int, weight: float = 1.0) -> T
 
 
 def contributions(query: Query, coded: CodedPairs) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Return the atoms that make up a query, the largest coefficient first, and how well they do.
+    """Return the atoms that make up a query, and how well they do.
+
+    Those that were added come first, then the largest share.
 
     An atom's `share` is c · (d · x) / ‖x‖², x being the query before it is steered: those of all add up to the part of
     x that its reconstruction covers. Of the whole: `error`, the squared norm of what is left over that of x, and
@@ -93,7 +95,7 @@ def contributions(query: Query, coded: CodedPairs) -> tuple[list[dict[str, Any]]
     rebuilt = decoded_code(found / scale, dictionary)
     atoms = torch.nonzero((found != 0) | (steered != 0))[:, 0]
     share = found[atoms] / scale * (dictionary[atoms] @ rows) / square
-    size = torch.maximum(found[atoms].abs(), steered[atoms].abs())
+    size = torch.where(found[atoms] == 0, torch.inf, share.abs())
     listed = [
         {
             "atom": (atom := int(atoms[place])),

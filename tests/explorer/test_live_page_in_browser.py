@@ -143,6 +143,10 @@ def test_a_pair_is_clicked_and_steered(watched: Watched) -> None:
     expect(page.locator(".contribution.steered")).to_have_count(1)
     assert page.evaluate("document.activeElement.type") == "range", "the slider keeps the focus"
     count = page.locator(".contribution").count()
+    shares = [float(share.strip("%").replace("−", "-")) for share in page.locator(".share").all_inner_texts()]
+    assert sorted(map(abs, shares), reverse=True) == [*map(abs, shares)]
+    for share, bar in zip(shares, page.locator(".contribution .bar").all(), strict=True):
+        assert ("points away" in str(bar.get_attribute("title"))) == (share < 0)
     page.fill("#add-atom", "33")
     page.press("#add-atom", "Enter")
     expect(page.locator("#atom-33-on")).to_be_checked()
@@ -172,13 +176,17 @@ def test_atoms_are_searched_opened_noted_and_linked(watched: Watched, served: Se
     show(page, "atoms")
     page.locator(".card").first.wait_for()
     whole = page.inner_text("#atom-count")
+    lows = [re.search(r", from (−?\d\.\d\d)$", text) for text in page.locator(".card .agreement").all_inner_texts()]
+    seen = [float(low[1].replace("−", "-")) for low in lows if low]
+    assert len(seen) > 8
+    assert seen == sorted(seen, reverse=True), "a card tells what it is sorted by"
     page.fill("#atoms-query", "zebra")
     expect(page.locator("#atom-count")).not_to_have_text(whole)
     expect(page.locator(".card .note mark").first).to_have_text("zebra")
     page.fill("#atoms-query", "")
     expect(page.locator("#atom-count")).to_have_text(whole)
     page.select_option("#atoms-sort", "energy")
-    page.locator(".card").first.wait_for()
+    expect(page.locator(".card .agreement").first).not_to_contain_text("from")
     page.focus("#atoms-query")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")

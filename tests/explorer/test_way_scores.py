@@ -71,8 +71,8 @@ def test_contributions_add_up_to_what_is_rebuilt(scores: WayScores):
     rebuilt = sae.decode(codes)[0]
     assert sum(row["share"] for row in listed) == pytest.approx(float(unit @ rebuilt), abs=2e-3)
     assert whole["error"] == pytest.approx(float(codes.residual[0].square().sum()), abs=2e-3)
-    sizes = [abs(row["coefficient"]) for row in listed]
-    assert sizes == sorted(sizes, reverse=True)
+    shares = [abs(row["share"]) for row in listed]
+    assert shares == sorted(shares, reverse=True)
     assert {row["class"] for row in listed} <= {"bimodal", "image_only", "text_only"}
 
 
@@ -89,6 +89,7 @@ def test_steering_moves_the_query_along_atoms_and_nowhere_else(scores: WayScores
     assert point.code[atom] == 0
     assert point.code[added] == 0.25
     listed, _ = contributions(steered, scores.coded)
+    assert listed[0]["atom"] == added, "what was added is seen, though it explains nothing"
     by_atom = {row["atom"]: row for row in listed}
     assert by_atom[atom]["coefficient"] == 0 < by_atom[atom]["found"]
     assert by_atom[added]["found"] == 0

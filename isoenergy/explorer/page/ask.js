@@ -408,6 +408,10 @@ function showMadeOf() {
   /** @type {HTMLButtonElement} */ (places.reset).disabled = !Object.keys(asked.coefficients).length;
 }
 
+/** @param {number} share */
+const saidShare = (share) =>
+  `${percent(share)} of what is asked${share < 0 ? ": below 0, as this atom points away from it, and takes back what others have too much" : ""}`;
+
 /** @param {any} row @param {number} most @param {number} largest */
 function contribution(row, most, largest) {
   const id = `atom-${row.atom}`;
@@ -433,8 +437,8 @@ function contribution(row, most, largest) {
     el("span", { class: "name" },
       el("a", { href: hashOf(state.sae, row.atom), id: `${id}-open`, text: nameOf(row) }),
       row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
-    el("span", { class: "bar", vars: { "--share": Math.abs(row.share) / largest }, title: `${percent(row.share)} of what is asked` }, el("span", { class: "filled" })),
-    el("span", { class: "quiet share", text: percent(row.share) }),
+    el("span", { class: "bar", vars: { "--share": Math.abs(row.share) / largest }, title: saidShare(row.share) }, el("span", { class: "filled" })),
+    el("span", { class: "quiet share", text: percent(row.share), title: saidShare(row.share) }),
     slider,
     value,
   );

@@ -29,7 +29,7 @@ function show(view) {
       ...options.map(([value, text]) => el("option", { value, text, selected: chosen[name] === value })));
   const box = (/** @type {"shared" | "noted"} */ name, /** @type {string} */ text, /** @type {string} */ title) =>
     el("label", { class: "box", title }, el("input", { type: "checkbox", id: `atoms-${name}`, checked: chosen[name] === "1", onchange: (/** @type {any} */ event) => { chosen[name] = event.target.checked ? "1" : ""; renew(); } }), ` ${text}`);
-  const sortHelp = `agreement: ${agreement()}; by the lower end of its interval`;
+  const sortHelp = `agreement: ${agreement()}; sorted by the lower end of its 95% interval, “from …” on a card, so that rare atoms do not lead by luck`;
   let timer = 0;
   view.append(
     el("h2", { class: "hidden", text: "Atoms" }),
@@ -39,7 +39,7 @@ function show(view) {
           oninput: (/** @type {any} */ event) => { chosen.query = event.target.value; clearTimeout(timer); timer = setTimeout(renew, 60); },
           onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "ArrowDown") { event.preventDefault(); focusOn(0); } } })),
       field("Class", select("class", [["", "all"], ["bimodal", "bimodal"], ["image_only", className("image_only")], ["text_only", className("text_only")]])),
-      field("Sort by", select("sort", [["agreement", "agreement"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]],
+      field("Sort by", select("sort", [["agreement", "agreement, lower end"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]],
         sortHelp)),
       el("button", { type: "button", id: "atoms-falling", "aria-pressed": String(!chosen.rising), "aria-label": "largest first", text: chosen.rising ? "↑" : "↓",
         onclick: (/** @type {any} */ event) => {
@@ -139,13 +139,16 @@ function show(view) {
     return el("li", { class: `card ${row.class}`, "data-place": place, "aria-posinset": place + 1, "aria-setsize": total },
       el("h3", {}, el("a", { href: hashOf(state.sae, row.atom) }, ...marked(nameOf(row), row.label ? chosen.query : "")), row.label ? el("span", { class: "quiet", text: ` ${row.atom}` }) : ""),
       el("p", { class: "numbers" }, chip(row.class),
-        el("span", { text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}`, title: `${agreement()}; ✓: beyond shuffled pairs${row.correlation === null ? "" : `; 95% interval ${interval(row)}`}` })),
+        el("span", { class: "agreement", text: `agreement ${fixed(row.correlation)}${row.agrees ? " ✓" : ""}${from(row)}`, title: `${agreement()}; ✓: beyond shuffled pairs${row.correlation === null ? "" : `; 95% interval ${interval(row)}`}` })),
       el("p", { class: "numbers" }, el("span", { text: `energy ${brief(row.energy)}` }), el("span", { text: `μ ${fixed(row.modality_score)}` })),
       el("span", { class: "scale", vars: { "--score": row.modality_score ?? 0.5 }, title: `modality score ${fixed(row.modality_score)}: 0 captions, 1 images` }),
       strip(row.top, row.captions),
       el("p", { class: "note quiet" }, ...said(row)),
     );
   }
+
+  /** @param {any} row What its place in the list is by, where that is not told already. */
+  const from = (row) => (chosen.sort === "agreement" && !chosen.query.trim() && row.correlation_low !== null ? `, from ${fixed(row.correlation_low)}` : "");
 
   /** @param {any} row What stands below its pictures: the caption that answers the search, the note, or a caption. */
   function said(row) {
