@@ -162,8 +162,10 @@ class Exploration:
         row = self.encoder.image(image)
         return {"row": base64.b64encode(row.float().numpy().astype("<f4").tobytes()).decode(), "side": 0}
 
-    def atoms(self, sae: str | None, choice: AtomChoice, first: int, count: int) -> dict[str, Any]:
-        """Return some of the atoms of a list, from its place `first` on, and how many it has."""
+    def atoms(
+        self, sae: str | None, choice: AtomChoice, first: int, count: int, looked_for: int | None = None
+    ) -> dict[str, Any]:
+        """Return some of the atoms of a list, from its place `first` on, how many it has, and the `place` of one."""
         parts = self.parts(sae)
         notes = self.notes.of(parts.coded.digest)
         chosen = parts.atoms.chosen(choice, frozenset(notes))
@@ -176,7 +178,8 @@ class Exploration:
             for atom in some
         ]
         pairs = {each["pair"] for row in rows for each in row["top"]} | set(answers.values())
-        return {"count": len(chosen), "first": first, "rows": rows, "captions": self.captions(pairs)}
+        place = next(iter(np.flatnonzero(chosen == looked_for).tolist()), None)
+        return {"count": len(chosen), "first": first, "rows": rows, "captions": self.captions(pairs), "place": place}
 
     def atom(self, sae: str | None, number: int) -> dict[str, Any]:
         """Return all about one atom."""

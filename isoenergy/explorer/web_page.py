@@ -167,7 +167,8 @@ class _Api:
             falling=given.get("falling", "1") == "1",
         )
         first, count = _count(request, "first", 0), _count(request, "count", 50)
-        return await run_in_threadpool(self._exploration.atoms, given.get("sae"), choice, first, count)
+        looked_for = _count(request, "place", 0) if "place" in given else None
+        return await run_in_threadpool(self._exploration.atoms, given.get("sae"), choice, first, count, looked_for)
 
     async def _atom(self, request: Request) -> Any:
         return await run_in_threadpool(self._exploration.atom, *_of_atom(request))

@@ -203,7 +203,9 @@ def has_whole_word(exploration: Exploration, atom: int, word: str) -> bool:
 
 def test_a_list_is_served_in_pages(exploration: Exploration):
     whole = exploration.atoms("first", AtomChoice(sort="atom", falling=False), 0, 100)
-    part = exploration.atoms("first", AtomChoice(sort="atom", falling=False), 5, 3)
+    part = exploration.atoms("first", AtomChoice(sort="atom", falling=False), 5, 3, whole["rows"][20]["atom"])
+    assert part["place"] == 20
+    assert exploration.atoms("first", AtomChoice(kind="bimodal"), 0, 0, 10**6)["place"] is None
     assert part["rows"] == whole["rows"][5:8]
     assert part["count"] == whole["count"] == len(whole["rows"])
     assert {each["pair"] for row in part["rows"] for each in row["top"]} == set(part["captions"])

@@ -271,6 +271,22 @@ def test_an_address_of_what_there_is_not_says_so(watched: Watched) -> None:
     watched.troubles.clear()
 
 
+def test_who_closes_an_atom_that_a_link_has_opened_stands_at_it(watched: Watched, served: ServedPage) -> None:
+    from playwright.sync_api import expect
+
+    page = watched.page
+    for hash, there in (
+        ("#atoms/first/9", ".card a[href='#atoms/first/9']"),
+        ("#map/first/9", "canvas.map"),
+        ("#compare/first/9", "#view"),
+    ):
+        page.goto("about:blank")
+        page.goto(f"{served.url}{hash}")
+        page.locator("#atom[open] .histogram").wait_for()
+        page.keyboard.press("Escape")
+        expect(page.locator(there)).to_be_focused()
+
+
 def test_what_is_typed_and_ticked_fast_is_not_lost(watched: Watched) -> None:
     from playwright.sync_api import expect
 
@@ -404,6 +420,24 @@ def test_adding_an_atom_adds_and_steering_outlives_a_subtraction(watched: Watche
     page.locator(".term [aria-label^=without]").click()
     expect(page.locator(".term")).to_have_count(1)
     expect(page).to_have_url(steered)
+
+
+def test_blanks_and_a_minus_are_not_passed_over(watched: Watched) -> None:
+    from playwright.sync_api import expect
+
+    page, count = watched.page, watched.page.locator("#atom-count")
+    page.fill("#ask-text", "  ")
+    page.press("#ask-text", "Enter")
+    expect(page.locator("#trouble")).to_have_text("There are no words to ask by; type some first.")
+    ask(page, caption_of(12))
+    expect(page.locator("#trouble")).to_be_hidden()
+    show(page, "atoms")
+    page.fill("#atoms-query", "zebra -cat")
+    expect(count).to_contain_text("A minus leaves nothing out here: “cat” is looked for as the other words are.")
+    page.fill("#atoms-query", "dog-cat")
+    expect(count).not_to_contain_text("minus")
+    page.fill("#atoms-query", "7")
+    expect(count).to_have_text("1 atom")
 
 
 def test_what_cancels_says_so_and_an_atom_can_be_added_to_it(watched: Watched) -> None:

@@ -7,6 +7,7 @@
  * @property {() => string} written What is chosen in it, as a query; empty: nothing.
  * @property {(text: string, why: string) => boolean} take Choose what a query says; whether that is another. why: what else is
  *   wrong with the address.
+ * @property {(atom: number) => void} [focus] Focus where an atom stands that was opened and is closed.
  */
 
 import { complain, state } from "./parts.js";

@@ -12,7 +12,9 @@ import { call, query, send } from "./server.js";
  * @typedef {{text?: string, pair?: number, side?: number, row?: string, weight: number, said: string, preview?: string, image?: string}} Term
  */
 
-export const ask = { show, written: () => (asked.terms.length ? queryOf(current()) : ""), take };
+export const ask = {
+  show, written: () => (asked.terms.length ? queryOf(current()) : ""), take, focus: (/** @type {number} */ atom) => document.getElementById(`atom-${atom}-open`)?.focus(),
+};
 
 /** What is asked now; it stays while other views are shown. */
 const asked = {
@@ -76,8 +78,8 @@ function show(view) {
 /** @param {string} words @param {Term[]} [others] Those that it is subtracted from. */
 function askText(words, others = []) {
   const text = words.trim();
-  if (!text) return;
-  const trouble = troubleOf(text);
+  const trouble = text ? troubleOf(text) : "There are no words to ask by; type some first.";
+  content();
   if (trouble) complain(trouble);
   else begin([...others, { text, weight: others.length ? -1 : 1, said: text }], others.length ? asked.coefficients : {});
 }

@@ -1,7 +1,7 @@
 /** All atoms: searched, filtered and sorted by the server, which sends those that are near; the page holds no others. */
 
 import { choices, hashOf, rewrite } from "./address.js";
-import { agreement, around, brief, chip, className, complain, el, fixed, interval, marked, nameOf, state, strip, whole } from "./parts.js";
+import { agreement, around, brief, chip, className, complain, el, fixed, interval, marked, minus, nameOf, state, strip, whole } from "./parts.js";
 import { query } from "./server.js";
 
 const A_PAGE = 60;
@@ -17,7 +17,9 @@ const { now: chosen, written, take } = choices(
     ...Object.fromEntries(["shared", "noted", "rising"].map((name) => [name, { called: `${name} of`, of: ["", "1"] }])),
   },
 );
-export const atoms = { show, written, take };
+export const atoms = { show, written, take, focus: (/** @type {number} */ atom) => focusCard(atom) };
+/** @type {(atom: number) => void} */
+let focusCard = () => {};
 
 /** @param {HTMLElement} view */
 function show(view) {
@@ -79,20 +81,33 @@ function show(view) {
     await load(0);
   }
 
+  const wanted = () => ({
+    sae: state.sae, query: chosen.query, class: chosen.class, shared: chosen.shared, noted: chosen.noted, sort: chosen.sort, falling: chosen.rising ? 0 : 1,
+  });
+
+  focusCard = async (atom) => {
+    try {
+      const { place } = await query("atoms", { ...wanted(), count: 0, place: atom });
+      if (place === null || !list.isConnected) return;
+      await load(Math.floor(place / A_PAGE));
+      focusOn(place);
+    } catch (error) {
+      complain(error);
+    }
+  };
+
   /** @param {number} page */
   async function load(page) {
     if (asked.has(page)) return;
     asked.add(page);
     const mine = turn;
     try {
-      const found = await query("atoms", {
-        sae: state.sae, query: chosen.query, class: chosen.class, shared: chosen.shared, noted: chosen.noted,
-        sort: chosen.sort, falling: chosen.rising ? 0 : 1, first: page * A_PAGE, count: A_PAGE,
-      });
+      const found = await query("atoms", { ...wanted(), first: page * A_PAGE, count: A_PAGE });
       if (mine !== turn || !list.isConnected) return;
       total = found.count;
       found.rows.forEach((/** @type {any} */ row, /** @type {number} */ place) => rows.set(found.first + place, { ...row, captions: found.captions }));
-      count.textContent = total ? `${whole(total)} ${total === 1 ? "atom" : "atoms"}${chosen.query.trim() ? ", the best match first" : ""}` : "No atom matches.";
+      const counted = total ? `${whole(total)} ${total === 1 ? "atom" : "atoms"}${total > 1 && chosen.query.trim() ? ", the best match first" : ""}` : "No atom matches.";
+      count.textContent = `${counted}${minus(chosen.query)}`;
       draw();
     } catch (error) {
       asked.delete(page);

@@ -81,7 +81,12 @@ async function start() {
     follow();
   });
   dialog.addEventListener("close", async () => {
-    if (named().atom) goOn();
+    const { view: name, atom } = named();
+    if (atom) goOn();
+    if (document.activeElement === document.body || dialog.contains(document.activeElement)) { // nothing was focused before: a link has led to the atom
+      view.focus({ preventScroll: true });
+      if (atom) views[name].focus?.(Number(atom));
+    }
     const trouble = await keepDrafts();
     if (trouble) complain(trouble);
   });

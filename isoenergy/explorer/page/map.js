@@ -10,7 +10,7 @@ const { now: chosen, written, take } = choices({ by: "umap", hidden: "" }, {
   by: { called: "map by", of: ["umap", "pca"] },
   hidden: { called: "class", of: ["", ...CLASSES], several: true },
 });
-export const map = { show, written, take };
+export const map = { show, written, take, focus: () => /** @type {HTMLElement | null} */ (document.querySelector("canvas.map"))?.focus() };
 
 /** @param {HTMLElement} view */
 function show(view) {

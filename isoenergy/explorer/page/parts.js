@@ -114,6 +114,12 @@ function wordsOf(query) {
   return words.length ? new RegExp(`(${words.join("|")})`, "giu") : null;
 }
 
+/** @param {string} query @returns {string} That a minus before a word leaves nothing out; nothing to say of a search without one. */
+export function minus(query) {
+  const word = query.match(/(?:^|\s)[-−]([\p{L}\p{N}_]+)/u)?.[1];
+  return word ? ` A minus leaves nothing out here: “${word}” is looked for as the other words are.` : "";
+}
+
 const SEEN = 24;
 
 /** @param {string} text @param {string} query @returns {string} A long text from a little before the first word of a search on. */
