@@ -1,24 +1,30 @@
 """What is known of each atom, in a table: how strong it is in each modality, whether it agrees, what fires it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from isoenergy.errors import InputError
+from isoenergy.codes.sparse_codes import SparseCodes
+from isoenergy.errors import InputError, in_brief
+from isoenergy.explorer.atom_labels import TOPS, labels_of_strongest
 from isoenergy.metrics.agreement import agreement
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.float_arrays import as_float_array
+from isoenergy.settings.modalities import MODALITIES
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
+from isoenergy.statistics.top_entries import TopPairs
 
 if TYPE_CHECKING:
     import pandas as pd
 
+EXAMPLES = 5
 _BATCH_PAIRS = 1024
 _SHOWN = 12
 
@@ -33,7 +39,8 @@ class AtomTable:
     """image_energy, text_energy: mean squared coefficients (paper 1.5). frequency: the share of rows that fire it.
     modality_score: μ, images' share of its energy. class: bimodal, image_only, text_only or dead. correlation, lift,
     agrees: whether its two coefficients go together in pairs, as `isoenergy.metrics.agreement` says. With captions
-    also examples: those of the pairs that fire it most, separated by ` | `."""
+    also label: words that those of its strongest pairs have more often than others; and examples: those of the pairs
+    that fire it most, separated by ` | `."""
 
     def __len__(self) -> int:
         return len(self.columns["class"])
@@ -54,17 +61,64 @@ class AtomTable:
 
     def __repr__(self) -> str:
         lines = [f"{len(self):,} atoms on {self.pairs:,} pairs; the strongest:"]
-        lines.append(f"{'atom':>6} {'image':>9} {'text':>9} {'μ':>5}  {'class':10} agrees")
+        labels = self.columns.get("label", np.full(len(self), ""))
+        header = f"{'atom':>6} {'image':>9} {'text':>9} {'μ':>5}  {'class':10} agrees"
+        lines.append(f"{header}  label" if "label" in self.columns else header)
         for atom in self.strongest(_SHOWN):
             image, text, score = (self[name][atom] for name in ("image_energy", "text_energy", "modality_score"))
             agrees = "yes" if self["agrees"][atom] else "no"
-            lines.append(f"{atom:6} {image:9.4g} {text:9.4g} {score:5.2f}  {self['class'][atom]:10} {agrees}")
+            line = (
+                f"{atom:6} {image:9.4g} {text:9.4g} {score:5.2f}  {self['class'][atom]:10} {agrees:6}  {labels[atom]}"
+            )
+            lines.append(line.rstrip())
         return "\n".join(lines)
 
 
-def table_of_sums(statistics: ConceptStatistics, sums: PairAgreement) -> AtomTable:
-    """Return the table that sums over codes of pairs come to."""
+@dataclass
+class StrongestPairs:
+    """The pairs that fire each atom most, in each modality."""
+
+    captions: pa.ChunkedArray
+    """Of all pairs."""
+    tops: list[TopPairs] = field(default_factory=lambda: [TopPairs.none(), TopPairs.none()])
+
+    def update(self, codes: Sequence[SparseCodes], first_pair: int) -> None:
+        """Take both codes of the pairs from `first_pair` on."""
+        both = zip(self.tops, codes, strict=True)
+        self.tops = [tops.merge(TopPairs.of(own, first_pair, TOPS), TOPS) for tops, own in both]
+
+    def columns(self, statistics: ConceptStatistics, modalities: Sequence[str], examples: int) -> dict[str, Any]:
+        """Return each atom's label, and captions: see `AtomTable`."""
+        fires = [statistics.image.fires, statistics.text.fires]
+        labels = labels_of_strongest([(top.atoms, top.pairs) for top in self.tops], fires, self.captions, modalities)
+        shown = [
+            " | ".join(filter(None, self.captions.take(pa.array(pairs)).to_pylist()))
+            for pairs in self._strongest(statistics.atoms, examples)
+        ]
+        return {"label": np.array(labels, dtype=object), "examples": np.array(shown, dtype=object)}
+
+    def _strongest(self, atoms: int, count: int) -> list[npt.NDArray[np.int64]]:
+        """Return the pairs of each atom, by the larger of their coefficients, the largest first."""
+        whole = {
+            name: np.concatenate([getattr(top, name) for top in self.tops]) for name in ("atoms", "pairs", "values")
+        }
+        order = np.lexsort((whole["pairs"], -whole["values"], whole["atoms"]))
+        numbers, pairs = whole["atoms"][order], whole["pairs"][order]
+        starts = np.searchsorted(numbers, np.arange(atoms + 1))
+        own = [pairs[starts[atom] : starts[atom + 1]] for atom in range(atoms)]
+        return [np.fromiter(dict.fromkeys(some.tolist()), np.int64)[:count] for some in own]
+
+
+def table_of_sums(
+    statistics: ConceptStatistics,
+    sums: PairAgreement,
+    strongest: StrongestPairs | None = None,
+    modalities: Sequence[str] = MODALITIES,
+    examples: int = EXAMPLES,
+) -> AtomTable:
+    """Return the table that sums over codes of pairs come to; with labels and examples if there are captions."""
     known = agreement(sums)
+    described = {} if strongest is None else strongest.columns(statistics, modalities, examples)
     return AtomTable(
         statistics.image.rows,
         {
@@ -76,6 +130,7 @@ def table_of_sums(statistics: ConceptStatistics, sums: PairAgreement) -> AtomTab
             "correlation": known.correlation,
             "lift": known.lift,
             "agrees": known.agrees,
+            **described,
         },
     )
 
@@ -86,12 +141,13 @@ def describe_atoms(
     images: Tensor | np.ndarray,
     texts: Tensor | np.ndarray,
     captions: Sequence[str] | None = None,
-    examples: int = 5,
+    examples: int = EXAMPLES,
 ) -> AtomTable:
     """Return the table of an autoencoder's atoms, as pairs show them.
 
     images, texts: `(pairs, dim)` raw embeddings, row i of one with row i of the other. captions: of the pairs; the
-    `examples` that fire an atom most, by the larger of the two coefficients, are given beside it.
+    `examples`, at most 12, that fire an atom most, by the larger of the two coefficients, are given beside it, and a
+    label as the live page has it.
     Raises InputError for lengths that differ, ValueError as `SparseAutoencoder.prepare` does.
     """
     sides = [x if isinstance(x, Tensor) else torch.from_numpy(as_float_array(x)) for x in (images, texts)]
@@ -100,8 +156,10 @@ def describe_atoms(
             f"images, texts and captions must be as many, got {len(sides[0])}, {len(sides[1])}"
             f"{'' if captions is None else f', {len(captions)}'}"
         )
+    if examples > TOPS:
+        raise InputError(f"examples must be {TOPS} or fewer, got {examples}")
     statistics, sums = ConceptStatistics.zeros(sae.config.atoms), PairAgreement.zeros(sae.config.atoms)
-    strongest = _Strongest(sae.config.atoms, examples)
+    strongest = None if captions is None else StrongestPairs(as_texts(captions))
     gram = sae.gram_of_frozen(2 * len(sides[0]))
     for start in range(0, len(sides[0]), _BATCH_PAIRS):
         both = [
@@ -110,30 +168,14 @@ def describe_atoms(
         ]
         statistics.update(both[0], both[1])
         sums.update(both[0], both[1])
-        if captions is not None:
-            strongest.update(torch.maximum(*(codes.to_dense(sae.config.atoms) for codes in both)), start)
-    table = table_of_sums(statistics, sums)
-    if captions is None:
-        return table
-    shown = [" | ".join(captions[pair] for pair in pairs) for pairs in strongest.pairs()]
-    return AtomTable(table.pairs, {**table.columns, "examples": np.array(shown, dtype=object)})
+        if strongest is not None:
+            strongest.update(both, start)
+    return table_of_sums(statistics, sums, strongest, sae.config.modalities, examples)
 
 
-class _Strongest:
-    """The pairs that fire each atom most."""
-
-    def __init__(self, atoms: int, count: int) -> None:
-        self._values, self._pairs = torch.zeros(atoms, count), torch.full((atoms, count), -1)
-
-    def update(self, values: Tensor, first_pair: int) -> None:
-        """Take `(pairs, atoms)` coefficients of the pairs from `first_pair` on."""
-        count = self._values.shape[1]
-        together = torch.cat([self._values, values.T], dim=1)
-        numbers = torch.arange(first_pair, first_pair + len(values)).expand(len(self._values), -1)
-        self._values, places = together.topk(count, dim=1)
-        self._pairs = torch.cat([self._pairs, numbers], dim=1).gather(1, places)
-
-    def pairs(self) -> list[list[int]]:
-        """Return the numbers of each atom's pairs, the strongest first; fewer where fewer fire it."""
-        rows = zip(self._pairs.tolist(), self._values.tolist(), strict=True)
-        return [[pair for pair, value in zip(*row, strict=True) if pair >= 0 and value > 0] for row in rows]
+def as_texts(captions: Sequence[str]) -> pa.ChunkedArray:
+    """Return captions as Arrow has them; raises InputError for what are no texts."""
+    try:
+        return pa.chunked_array([pa.array(list(captions), pa.string())], pa.string())
+    except (pa.ArrowException, TypeError) as error:
+        raise InputError(f"captions must be a list of texts ({in_brief(error)})") from error

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
-from isoenergy.atom_table import AtomTable, table_of_sums
+from isoenergy.atom_table import AtomTable, StrongestPairs, as_texts, table_of_sums
 from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError, in_brief
@@ -54,6 +55,8 @@ class Fit:
     """Of all training pairs, also those that fill no batch, coded by `sae` at the end: its atoms' energies, classes."""
     agreement: PairAgreement
     """Of the same: what an atom's two coefficients have to do with each other."""
+    strongest: StrongestPairs | None = None
+    """Of the same: which fire each atom most; None if there are no captions."""
 
     @property
     def sae(self) -> SparseAutoencoder:
@@ -82,8 +85,8 @@ class Fit:
 
     @property
     def atoms(self) -> AtomTable:
-        """What the training pairs show of each atom of `sae`."""
-        return table_of_sums(self.statistics, self.agreement)
+        """What the training pairs show of each atom of `sae`: with captions, a label and examples too."""
+        return table_of_sums(self.statistics, self.agreement, self.strongest, self.sae.config.modalities)
 
     def top_atoms(
         self, text_or_image: "str | Image.Image", encoder: "DualEncoder | str", count: int = 10
@@ -145,6 +148,7 @@ def fit(
     seed: int = 0,
     device: str | torch.device | None = None,
     start_from: SparseAutoencoder | Fit | None = None,
+    captions: Sequence[str] | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Fit:
@@ -155,8 +159,9 @@ def fit(
     multiples of the width. beta: the alignment's weight (0: a standard SAE), or several: an SAE each, on the same
     batches. batch_pairs: pairs a step; 512, or as many as there are; pairs that fill no batch are left out of an epoch,
     others in each. seed: of the start and the order of the data. device: the GPU, if torch finds one. start_from: an
-    autoencoder of the same width, atoms and kind, whose weights all begin with in place of a random start. settings:
-    others of `TrainingConfig`, such as `epochs`, `learning_rate`, `bias_atoms="means"`, `revival`.
+    autoencoder of the same width, atoms and kind, whose weights all begin with in place of a random start. captions: of
+    the pairs of two arrays, for what `Fit.atoms` says; a store has its own. settings: others of `TrainingConfig`, such
+    as `epochs`, `learning_rate`, `bias_atoms="means"`, `revival`.
 
     Raises InputError, naming argument, row and remedy, for what cannot be trained on.
     """
@@ -179,6 +184,7 @@ def fit(
             f"{'the train split' if given else 'images and texts'} must hold {LEAST_PAIRS} pairs or more to train on, "
             f"got {pairs}"
         )
+    texts_of_pairs = _captions(captions, store, pairs)
     if batch_pairs is None:
         batch_pairs = max(1, min(_LARGEST_BATCH, pairs))
     config = TrainingConfig(beta=_betas(beta), k=k, expansion=expansion, batch_pairs=batch_pairs, seed=seed, **settings)
@@ -204,7 +210,19 @@ def fit(
     for name, sae in zip(trainer.group.names, trainer.group.saes, strict=True):
         assert isinstance(sae, SparseAutoencoder)  # rows of one width
         saes[name] = sae.cpu().requires_grad_(False).eval()
-    return Fit(saes, history, config, *_sums(_most_aligned(saes), batches))
+    return Fit(saes, history, config, *_sums(_most_aligned(saes), batches, texts_of_pairs))
+
+
+def _captions(given: Sequence[str] | None, store: EmbeddingStore | None, pairs: int) -> pa.ChunkedArray | None:
+    if store is not None:
+        if given is not None:
+            raise InputError("a store has captions of its own; leave captions out")
+        return store.captions("train")
+    if given is None:
+        return None
+    if len(given) != pairs:
+        raise InputError(f"captions must be as many as the pairs, {pairs}, got {len(given)}")
+    return as_texts(given)
 
 
 def _betas(given: Any) -> tuple[float, ...]:
@@ -259,7 +277,10 @@ def _most_aligned(saes: Mapping[str, SparseAutoencoder]) -> SparseAutoencoder:
     return max(saes.values(), key=lambda sae: sae.config.beta)
 
 
-def _sums(sae: SparseAutoencoder, batches: PairBatches) -> tuple[ConceptStatistics, PairAgreement]:
+def _sums(
+    sae: SparseAutoencoder, batches: PairBatches, captions: pa.ChunkedArray | None
+) -> tuple[ConceptStatistics, PairAgreement, StrongestPairs | None]:
+    strongest = None if captions is None else StrongestPairs(captions)
     statistics, agreement = ConceptStatistics.zeros(sae.config.atoms), PairAgreement.zeros(sae.config.atoms)
     pairs = batches.order.pairs
     gram = sae.gram_of_frozen(2 * pairs)
@@ -269,7 +290,9 @@ def _sums(sae: SparseAutoencoder, batches: PairBatches) -> tuple[ConceptStatisti
         image_codes, text_codes = (sae.encode(sae.prepare(rows, modality), gram=gram) for rows, modality in both)
         statistics.update(image_codes, text_codes)
         agreement.update(image_codes, text_codes)
-    return statistics, agreement
+        if strongest is not None:
+            strongest.update((image_codes, text_codes), start)
+    return statistics, agreement, strongest
 
 
 def _means(config: TrainingConfig, batches: PairBatches) -> dict[str, Tensor] | None:

@@ -8,6 +8,8 @@ from typing import Any
 import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -266,6 +268,53 @@ def test_atoms_are_a_table(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> No
     assert all(described["examples"][atom] == "" for atom in dead)
     with pytest.raises(InputError, match="as many, got 600, 600, 599"):
         isoenergy.describe_atoms(fit.sae, *pairs, captions=captions[1:])
+
+
+def test_atoms_have_labels_and_examples_of_the_captions(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    directions = np.abs(np.concatenate(pairs, axis=1)).argmax(axis=1)
+    words = [f"shape {chr(ord('a') + number % 26)}{chr(ord('k') + number // 26)}x" for number in directions]
+    words[7] = ""
+    found = isoenergy.fit(*pairs, captions=words, beta=1e-3, batch_pairs=100, seed=3, **SETTINGS)
+    frame = found.atoms.frame()
+    described = isoenergy.describe_atoms(found.sae, *pairs, captions=words).frame()
+    assert list(frame["label"]) == list(described["label"])
+    assert list(frame["examples"]) == list(described["examples"])
+    named = frame[frame["label"] != ""]
+    assert len(named) > 3
+    assert all(label.split(" · ")[0] in " ".join(words) for label in named["label"])
+    assert "shape" not in " ".join(named["label"])
+    first = named.index[0]
+    assert named["label"][first].split(" · ")[0] in named["examples"][first]
+    assert "label" in repr(found.atoms).splitlines()[1]
+    assert "label" not in fit.atoms.columns
+    with pytest.raises(InputError, match="captions must be as many as the pairs, 600, got 599"):
+        isoenergy.fit(*pairs, captions=words[1:], **SETTINGS)
+    with pytest.raises(InputError, match="captions must be a list of texts"):
+        isoenergy.fit(*pairs, captions=[1.5] * 600, **SETTINGS)  # type: ignore[list-item]
+    with pytest.raises(AttributeError, match=r"isoenergy\.describe_atoms\(sae, images, texts, captions\)"):
+        _ = found.sae.atoms
+
+
+@pytest.mark.parametrize("has_captions", [True, False])
+def test_a_stores_captions_describe_atoms_by_their_own_pairs(has_captions: bool, tmp_path: Path) -> None:
+    images, texts = planted_pairs(300, 16)
+    columns = {"image": list(images), "text": list(texts), "key": [f"k{row}" for row in range(300)]}
+    captions = {"caption": [f"caption {row}" for row in range(300)]} if has_captions else {}
+    for part in range(2):
+        rows = slice(150 * part, 150 * (part + 1))
+        table = {name: values[rows] for name, values in (columns | captions).items()}
+        (tmp_path / "v").mkdir(exist_ok=True)
+        pq.write_table(pa.table(table), tmp_path / f"v/part-{part}.parquet")
+    store = stored(tmp_path / "v", tmp_path)
+    found = isoenergy.fit(store, beta=1e-3, batch_pairs=50, **SETTINGS)
+    if not has_captions:
+        assert "examples" not in found.atoms.columns
+        return
+    arrays = store.to_arrays("train")
+    named = [f"caption {key[1:]}" for key in arrays.keys]
+    expected = isoenergy.describe_atoms(found.sae, arrays.images, arrays.texts, named)
+    assert found.atoms["examples"].tolist() == expected["examples"].tolist()
+    assert any(found.atoms["examples"])
 
 
 def dense(codes: NumpyCodes, atoms: int) -> np.ndarray:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from scipy import sparse
+
+from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]+\d{0,3}(?![^\W_])")
 """Letters, and a number behind them at most (`mp3`, `covid19`): what has more digits is a file's name or hash."""
@@ -26,6 +29,11 @@ with within without would you your yours
 """Articles, prepositions, conjunctions, pronouns and auxiliary verbs of English. Libraries' lists have words that name
 something in a picture too: scikit-learn's has "fire", "front", "mill", "side" and "thin"."""
 _NAMING_NOTHING = frozenset(_FUNCTION_WORDS.split())
+TOPS = 12
+"""Strongest pairs of a modality that name an atom."""
+_USUAL_CAPTIONS = 20_000
+_MOST = 0.5
+"""An atom that so large a share of a modality fires has no words of its own."""
 _WORDS_A_LABEL = 3
 _LEAST_SHARE = 0.2
 """Of the captions: a word of fewer names something else."""
@@ -40,6 +48,31 @@ def words_of(caption: str) -> list[str]:
     """
     words = dict.fromkeys(_WORD.findall(_ADDRESS.sub(" ", caption.lower())))
     return [word for word in words if len(word) > 1 and word not in _NAMING_NOTHING]
+
+
+def labels_of_strongest(
+    tops: Sequence[tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]],
+    fires: Sequence[npt.NDArray[np.integer] | npt.NDArray[np.floating]],
+    captions: pa.ChunkedArray,
+    modalities: Sequence[str],
+) -> list[str]:
+    """Return a label for each atom, which those that fire on most rows of a modality get of that.
+
+    tops: a modality's entries, the atom and the pair of each, `TOPS` an atom. fires: `(atoms,)` pairs in which each
+    fires, a modality. captions: of all pairs.
+    """
+    numbers, pairs = (np.concatenate([top[part] for top in tops]) for part in (0, 1))
+    different, places = np.unique(pairs, return_inverse=True)
+    own = captions.take(pa.array(different)).to_pylist()
+    step = max(1, len(captions) // _USUAL_CAPTIONS)
+    usual = captions.take(pa.array(np.arange(0, len(captions), step))).to_pylist()
+    labels = atom_labels(numbers, places, own, usual, len(fires[0]))
+    for modality, rows in zip(modalities, fires, strict=True):
+        called = "caption" if modality == "text" else modality
+        for atom in np.flatnonzero(rows > _MOST * len(captions)):
+            every = rows[atom] > ALWAYS_ON_FREQUENCY * len(captions)
+            labels[atom] = f"nearly every {called}" if every else f"most {called}s"
+    return labels
 
 
 def atom_labels(

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from isoenergy.errors import InputError
-from isoenergy.explorer.coded_pairs import TOPS, CodedPairs
+from isoenergy.explorer.atom_labels import TOPS
+from isoenergy.explorer.coded_pairs import CodedPairs
 from isoenergy.explorer.gallery import Gallery
 
 SORTS = ("agreement", "energy", "modality_score", "frequency", "atom")

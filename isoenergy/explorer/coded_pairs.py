@@ -20,23 +20,17 @@ from tqdm import tqdm
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.errors import InputError
 from isoenergy.explorer.atom_entries import AtomEntries
-from isoenergy.explorer.atom_labels import NAMING, atom_labels
+from isoenergy.explorer.atom_labels import NAMING, TOPS, labels_of_strongest
 from isoenergy.explorer.gallery import SIDES, Gallery, written_once
 from isoenergy.metrics.agreement import agreement
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics, ModalityStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
-from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 from isoenergy.storage.files import write_atomically
 from isoenergy.store import EmbeddingStore
 
-TOPS = 12
-"""Strongest pairs of a modality that name an atom, and in which captions are searched."""
 _ATOMS_FILE, _STATISTICS_FILE = "atoms.parquet", "statistics.safetensors"
 _BATCH_ROWS = 4096
-_USUAL_CAPTIONS = 20_000
-_MOST = 0.5
-"""An atom that so large a share of a modality fires has no words of its own."""
 
 Codes = npt.NDArray[np.generic]
 
@@ -124,7 +118,7 @@ def _named(file: Path, sides: list[AtomEntries], gallery: Gallery, modalities: S
     atoms = pq.read_table(file)
     if (atoms.schema.metadata or {}).get(b"naming") == NAMING.encode():
         return atoms
-    labels = _labels(len(atoms), sides, gallery, modalities)
+    labels = _labels(sides, gallery, modalities)
     place = atoms.schema.get_field_index("label")
     atoms = atoms.set_column(place, "label", pa.array(labels)).replace_schema_metadata({"naming": NAMING})
     sink = pa.BufferOutputStream()
@@ -187,7 +181,7 @@ def _atoms_table(
     return pa.table(
         {
             "atom": np.arange(statistics.atoms),
-            "label": _labels(statistics.atoms, sides, gallery, modalities),
+            "label": _labels(sides, gallery, modalities),
             "class": pa.array(statistics.classes().names.tolist(), pa.string()),
             "energy": statistics.energy,
             "image_energy": statistics.image.energy,
@@ -206,17 +200,6 @@ def _atoms_table(
     )
 
 
-def _labels(atoms: int, sides: list[AtomEntries], gallery: Gallery, modalities: Sequence[str]) -> list[str]:
-    tops = [side.tops(TOPS) for side in sides]
-    numbers, pairs = (np.concatenate([top[part] for top in tops]) for part in (0, 1))
-    different, places = np.unique(pairs, return_inverse=True)
-    captions = gallery.pairs["caption"].take(different).to_pylist()
-    step = max(1, len(gallery) // _USUAL_CAPTIONS)
-    usual = gallery.pairs["caption"].take(np.arange(0, len(gallery), step)).to_pylist()
-    labels = atom_labels(numbers, places, captions, usual, atoms)
-    for modality, side in zip(modalities, sides, strict=True):
-        rows = "caption" if modality == "text" else modality
-        for atom in np.flatnonzero(side.fires > _MOST * len(gallery)):
-            every = side.fires[atom] > ALWAYS_ON_FREQUENCY * len(gallery)
-            labels[atom] = f"nearly every {rows}" if every else f"most {rows}s"
-    return labels
+def _labels(sides: Sequence[AtomEntries], gallery: Gallery, modalities: Sequence[str]) -> list[str]:
+    tops = [side.tops(TOPS)[:2] for side in sides]
+    return labels_of_strongest(tops, [side.fires for side in sides], gallery.pairs["caption"], modalities)

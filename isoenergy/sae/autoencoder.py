@@ -76,6 +76,14 @@ class SparseAutoencoder(nn.Module):
         norms = "" if config.atom_norm == "unit" else ", free norms"
         return f"SparseAutoencoder(dim {config.dim}, {config.atoms} atoms, k {config.k}, β {config.beta:g}{norms})"
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "atoms":
+            raise AttributeError(
+                "an autoencoder knows no pairs that its atoms could be described by: isoenergy.describe_atoms(sae, "
+                "images, texts, captions) returns their table; sae.config.atoms is how many there are"
+            )
+        return super().__getattr__(name)
+
     @property
     def dictionaries(self) -> "list[SparseAutoencoder]":
         """The parts that have one dictionary each, and the modalities that it serves in their config: itself alone."""

@@ -1,6 +1,7 @@
 """Reading a store."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -15,13 +16,14 @@ from isoenergy.store.arrays import PairArrays
 from isoenergy.store.commit_index import CommitIndex
 from isoenergy.store.contents import StoreContents
 from isoenergy.store.index import PairIndex
-from isoenergy.store.manifest import CommitRecord, Manifest
+from isoenergy.store.manifest import VECTORS, CommitRecord, Manifest
 from isoenergy.store.shards import Shards
 from isoenergy.store.writer import StoreWriter
 
 if TYPE_CHECKING:  # needs torch
     from isoenergy.store.batches import PairBatches
 
+_SHARDS_AT_ONCE = 8
 _SHOWN = 3
 
 
@@ -99,6 +101,14 @@ class EmbeddingStore(StoreContents):
         Raises InputError if there are more than two, or they differ in width.
         """
         return self.shards.pairs(self._records[unit].shard, split)
+
+    def captions(self, split: Split) -> pa.ChunkedArray | None:
+        """Return the captions of a split's pairs, in the order of units and rows; None if keys stand in for them."""
+        if self.manifest.source_format == VECTORS and not self.manifest.columns.get("caption"):
+            return None
+        with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
+            parts = pool.map(lambda record: self.read_unit(record.unit, ["caption"], split)["caption"], self.commits)
+            return pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string())
 
     def to_arrays(self, split: Split | None = None) -> PairArrays:
         """Return all pairs of a split (default: all), in the order of units and rows.
