@@ -20,6 +20,8 @@ from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.store import EmbeddingStore, PairBatches
+from isoenergy.store.given_pairs import GivenPairs
+from isoenergy.store.vector_sources import holds_vectors
 from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer
 from isoenergy.training.training_config import TrainingConfig
 
@@ -155,7 +157,8 @@ def fit(
     """Train sparse autoencoders on embeddings of images and texts, and return them.
 
     images, texts: `(pairs, dim)` raw embeddings, row i of one with row i of the other; or, in place of both, an
-    embedding store, its path or URL, whose train split is taken. k: rounds of Matching Pursuit. expansion: atoms, in
+    embedding store, or a path or URL of one or of what `isoenergy import` takes (`.npz`, clip-retrieval's folders, …),
+    whose train split is taken. k: rounds of Matching Pursuit. expansion: atoms, in
     multiples of the width. beta: the alignment's weight (0: a standard SAE), or several: an SAE each, on the same
     batches. batch_pairs: pairs a step; 512, or as many as there are; pairs that fill no batch are left out of an epoch,
     others in each. seed: of the start and the order of the data. device: the GPU, if torch finds one. start_from: an
@@ -168,23 +171,29 @@ def fit(
     given = isinstance(images, EmbeddingStore | str | Path)
     if given == (texts is not None):
         raise InputError(
-            f"give images and texts as two arrays, or an embedding store, or its path, in place of both; {_ONE_ALONE}"
+            f"give images and texts as two arrays, or an embedding store, or a path, in place of both; {_ONE_ALONE}"
         )
     known = {each.name for each in fields(TrainingConfig)} - set(_NOT_IN_A_NOTEBOOK)
     if unknown := sorted(set(settings) - known):
         raise InputError(f"fit has no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     store = None
+    texts_of_pairs = None
     if given:
-        store = images if isinstance(images, EmbeddingStore) else EmbeddingStore.open(str(images))
-        pairs = store.pairs_in("train")
-    else:
-        pairs = len(images)  # type: ignore[arg-type]  # no store
+        if captions is not None:
+            raise InputError("captions are of two arrays, and a store or files have their own; leave captions out")
+        if isinstance(images, str | Path) and holds_vectors(str(images)):
+            images, texts, texts_of_pairs = _of_files(images)
+        else:
+            store = images if isinstance(images, EmbeddingStore) else EmbeddingStore.open(str(images))
+            texts_of_pairs = store.captions("train")
+    elif captions is not None:
+        texts_of_pairs = _captions(captions, len(images))  # type: ignore[arg-type]  # no store
+    pairs = len(images) if store is None else store.pairs_in("train")  # type: ignore[arg-type]
     if pairs < LEAST_PAIRS:
         raise InputError(
             f"{'the train split' if given else 'images and texts'} must hold {LEAST_PAIRS} pairs or more to train on, "
             f"got {pairs}"
         )
-    texts_of_pairs = _captions(captions, store, pairs)
     if batch_pairs is None:
         batch_pairs = max(1, min(_LARGEST_BATCH, pairs))
     config = TrainingConfig(beta=_betas(beta), k=k, expansion=expansion, batch_pairs=batch_pairs, seed=seed, **settings)
@@ -213,13 +222,15 @@ def fit(
     return Fit(saes, history, config, *_sums(_most_aligned(saes), batches, texts_of_pairs))
 
 
-def _captions(given: Sequence[str] | None, store: EmbeddingStore | None, pairs: int) -> pa.ChunkedArray | None:
-    if store is not None:
-        if given is not None:
-            raise InputError("a store has captions of its own; leave captions out")
-        return store.captions("train")
-    if given is None:
-        return None
+def _of_files(place: str | Path) -> tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]:
+    """Return the images, texts and captions of files of vectors."""
+    found = GivenPairs.at(place, "train")
+    if len(found.arrays) == 1:
+        raise InputError(f"fit trains on pairs, and {place} holds one modality; {_ONE_ALONE}")
+    return *found.two("fit"), found.captions
+
+
+def _captions(given: Sequence[str], pairs: int) -> pa.ChunkedArray:
     if len(given) != pairs:
         raise InputError(f"captions must be as many as the pairs, {pairs}, got {len(given)}")
     return as_texts(given)

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,9 @@ from isoenergy.settings.numbers import whole_number
 from isoenergy.statistics.bootstrap import REPLICATES, Interval, image_weights
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 from isoenergy.statistics.weighted_sums import BootstrapSums, MeanSums, weighted_mean
+from isoenergy.store import EmbeddingStore
 from isoenergy.store.batches import usable_vectors
+from isoenergy.store.given_pairs import GivenPairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +83,8 @@ class Evaluation:
 
 def evaluate(
     sae: SparseAutoencoder | Fit,
-    images: Rows,
-    texts: Rows,
+    images: Rows | EmbeddingStore | str | Path,
+    texts: Rows | None = None,
     *,
     statistics: ConceptStatistics | None = None,
     queries: int = 1500,
@@ -89,11 +92,12 @@ def evaluate(
 ) -> Evaluation:
     """Measure an autoencoder on pairs that it was not trained on.
 
-    images, texts: `(pairs, dim)` raw embeddings, row i of one with row i of the other. statistics: of the pairs that
-    atoms' classes are cut on; default: those that `fit` trained on; of an autoencoder alone, these pairs themselves,
-    which makes rare atoms look unimodal. queries: pairs, drawn at random, whose image and text are looked for among
-    all, and on which atoms are probed. seed: of the draw and of the bootstrap, in which pairs of one image, whose rows
-    of `images` are equal, are drawn together if they stand within the same 4,096 pairs.
+    images, texts: `(pairs, dim)` raw embeddings, row i of one with row i of the other; or, in place of both, what `fit`
+    takes: an embedding store, or a path, whose test split is measured. statistics: of the pairs that atoms' classes are
+    cut on; default: those that `fit` trained on; of an autoencoder alone, these pairs themselves, which makes rare
+    atoms look unimodal. queries: pairs, drawn at random, whose image and text are looked for among all, and on which
+    atoms are probed. seed: of the draw and of the bootstrap, in which pairs of one image, whose rows of `images` are
+    equal, are drawn together if they stand within the same 4,096 pairs.
 
     r2, r2_centred (paper 1.6, and about each modality's mean); p_acc (1.7); the energy of bimodal, image and text atoms
     (1.5); the gap, a difference in means (1.11), of unit rows, of what is rebuilt and of its bimodal part, and how much
@@ -107,6 +111,11 @@ def evaluate(
         statistics = statistics or sae.statistics
         sae = sae.sae
     require_autoencoder("sae", sae)
+    given = isinstance(images, EmbeddingStore | str | Path)
+    if given == (texts is not None):
+        raise InputError("give images and texts as two arrays, or an embedding store, or a path, in place of both")
+    if given:
+        images, texts = GivenPairs.at(images, "test").two("evaluate")  # type: ignore[arg-type]  # it is given
     rows = _prepared(sae, images, texts)
     pairs = len(rows[0])
     unit = _unit(images, texts)

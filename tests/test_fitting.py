@@ -132,7 +132,7 @@ def test_what_cannot_be_trained_on_is_said(pairs: tuple[np.ndarray, np.ndarray],
     with pytest.raises(InputError, match=r"one dictionary .* widths are 16 and 8, dictionaries auto; .*Trainer"):
         isoenergy.fit(pairs[0], pairs[1][:, :8], **SETTINGS)
     np.savez(tmp_path / "all.npz", images=pairs[0])
-    with pytest.raises(InputError, match=r"all\.npz is not an embedding store: it is a file; .*`isoenergy import`"):
+    with pytest.raises(InputError, match=r"all\.npz holds one modality; one modality alone, .* train --beta 0"):
         isoenergy.fit(tmp_path / "all.npz")
     spoilt = pairs[0].copy()
     spoilt[7, 3] = np.nan
@@ -315,6 +315,41 @@ def test_a_stores_captions_describe_atoms_by_their_own_pairs(has_captions: bool,
     expected = isoenergy.describe_atoms(found.sae, arrays.images, arrays.texts, named)
     assert found.atoms["examples"].tolist() == expected["examples"].tolist()
     assert any(found.atoms["examples"])
+
+
+def test_files_of_vectors_are_trained_and_measured_on_as_their_store_is(
+    pairs: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    keys = np.array([f"k{row}" for row in range(600)])
+    captions = np.array([f"caption {row}" for row in range(600)])
+    np.savez(tmp_path / "v.npz", images=pairs[0], texts=pairs[1], key=keys, caption=captions)
+    store = stored(tmp_path / "v.npz", tmp_path)
+    train = store.to_arrays("train")
+    settings = SETTINGS | {"beta": 1e-3, "batch_pairs": 50}
+    found = isoenergy.fit(tmp_path / "v.npz", **settings)
+    of_arrays = isoenergy.fit(
+        train.images, train.texts, captions=[f"caption {key[1:]}" for key in train.keys], **settings
+    )
+    assert torch.equal(found.sae.dictionary, of_arrays.sae.dictionary)
+    assert found.atoms["examples"].tolist() == of_arrays.atoms["examples"].tolist()
+    test = store.to_arrays("test")
+    expected = isoenergy.evaluate(found, test.images, test.texts, queries=20).frame()
+    for place in (store, store.uri, tmp_path / "v.npz"):
+        pd.testing.assert_frame_equal(isoenergy.evaluate(found, place, queries=20).frame(), expected)
+    for wrong in ((pairs[0],), (store, pairs[1])):
+        with pytest.raises(InputError, match="two arrays, or an embedding store, or a path, in place of both"):
+            isoenergy.evaluate(found, *wrong)
+    with pytest.raises(InputError, match="leave captions out"):
+        isoenergy.fit(store, captions=captions.tolist(), **settings)
+    keys[5], keys[9] = "", "k1"
+    np.savez(tmp_path / "v.npz", images=pairs[0], texts=pairs[1], key=keys)
+    with pytest.raises(InputError, match=r"1 row without a key.*row 5; 1 row with a key that stands before.*row 9"):
+        isoenergy.fit(tmp_path / "v.npz", **settings)
+    spoilt = pairs[0].copy()
+    spoilt[3, 0] = np.nan
+    np.savez(tmp_path / "v.npz", images=spoilt, texts=pairs[1])
+    with pytest.raises(InputError, match=r"v\.npz, row 3: image is not finite.*`isoenergy import --skip-bad-rows`"):
+        isoenergy.evaluate(found, tmp_path / "v.npz")
 
 
 def dense(codes: NumpyCodes, atoms: int) -> np.ndarray:
