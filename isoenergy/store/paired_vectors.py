@@ -76,17 +76,20 @@ class VectorFiles:
         parts: Mapping[str, Sequence[ColumnFile]],
         modalities: Sequence[str] = (),
         key: str = "",
+        without: Sequence[str] = (),
     ) -> None:
         """Choose among the columns; no rows are read but the first of a file, if lists have no fixed length.
 
         parts: by the file that stands for them, files whose rows belong together one by one.
         modalities: the columns of vectors to take; none: those of one width, `LEAST_WIDTH` or more.
-        key: the column of keys; none: one of the usual names; `NO_KEY`: no column is.
+        key: the column of keys; none: one of the usual names; `NO_KEY`: no column is. without: what the plan is to say
+        of files that are not there.
         Raises InputError for files whose rows are not as many, that differ in these columns, the key, the split or the
         caption, or have types that no common one holds (what passes through may lack: see `common_schema`); for fewer
         than two columns of vectors, one that is not there, or a name that a modality cannot have.
         """
         self.uri = absolute_source(uri)
+        self.without = list(without)
         self.parts = dict(parts)
         self.files = list(self.parts)
         self._require_equal_counts()
@@ -144,6 +147,7 @@ class VectorFiles:
         """Return lines that say what is taken for what."""
         rows, files = sum(self.rows.values()), {part.at.shown for together in self.parts.values() for part in together}
         lines = [f"source      {without_secrets(self.uri)}: {counted(rows, 'row')} in {counted(len(files), 'file')}"]
+        lines += [f"lacks       {line}: was there one, its rows are left out" for line in self.without]
         for name, width in self.columns.widths.items():
             lines.append(f"modality    {name}: {width} numbers a row, of {self._origin(name)}")
         if len(self.columns.widths) == 1:

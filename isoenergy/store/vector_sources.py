@@ -37,6 +37,9 @@ from isoenergy.store.paired_vectors import RENAMED, VectorFiles
 _ARRAYS = (NPY, NPZ, SAFETENSORS)
 _READ = (*_ARRAYS, *SUFFIXES, *ARROW)
 _HEADERS_AT_ONCE = 32
+_SHOWN = 5
+_MOST_OFTEN = 100
+"""Times as many numbers as files are no numbers of shards: dates, say."""
 _USUAL = {
     "image": re.compile(r"(img|image|vision|visual|picture)s?([_-].*|emb.*)?"),
     "text": re.compile(r"(txt|text|caption|language)s?([_-].*|emb.*)?"),
@@ -95,7 +98,17 @@ def open_vectors(uri: str, modalities: Sequence[str] = (), key: str = "", captio
             or _joined_by_key(uri, opened, key)
             or {part.at.file: [part] for part in opened}
         )
-    return VectorFiles(uri, _captioned(parts, captions, key), modalities, key)
+    return VectorFiles(uri, _captioned(parts, captions, key), modalities, key, _without_a_shard(list(parts)))
+
+
+def _without_a_shard(files: Sequence[str]) -> list[str]:
+    """Return what the plan says of numbers that no file has, between those of the first and of the last."""
+    numbers = sorted({int(number) for file in files if (number := _taken_apart(file, of_folders=False)[1])})
+    if len(numbers) < len(files) or len(files) < 2 or numbers[-1] - numbers[0] > _MOST_OFTEN * len(numbers):
+        return []
+    lacking = sorted({*range(numbers[0], numbers[-1] + 1)}.difference(numbers))
+    shown = ", ".join(map(str, lacking[:_SHOWN])) + ", …" * (len(lacking) > _SHOWN)
+    return [f"no file of number {shown} among {numbers[0]} to {numbers[-1]}"] if lacking else []
 
 
 def _of_lance(uri: str, place: Place, datasets: Sequence[str]) -> dict[str, Sequence[ColumnFile]]:

@@ -83,6 +83,22 @@ def test_shards_of_which_one_lacks_or_has_other_rows_are_named(tmp_path: Path) -
     assert open_vectors(str(folder)).rows == {"img_emb/img_emb_0.npy": 4, "img_emb/img_emb_2.npy": 2}
 
 
+def test_a_number_that_no_shard_has_is_in_the_plan(tmp_path: Path) -> None:
+    folder = write_clip_retrieval(tmp_path / "theirs", [2] * 12, digits=3)
+    assert not [line for line in open_vectors(str(folder)).plan() if line.startswith("lacks")]
+    for number in (1, 7):
+        for file in folder.glob(f"*/*_{number:03}.*"):
+            file.unlink()
+    (line,) = [line for line in open_vectors(str(folder)).plan() if line.startswith("lacks")]
+    assert "no file of number 1, 7 among 0 to 11:" in line
+    for name in ("a_20200101", "b_20261231"):
+        pq.write_table(
+            pa.table({"image": list(vectors(2, 0)), "text": list(vectors(2, 1))}), tmp_path / f"{name}.parquet"
+        )
+    dated = f"{tmp_path}/a_20200101.parquet,{tmp_path}/b_20261231.parquet"
+    assert not [line for line in open_vectors(dated).plan() if line.startswith("lacks")]
+
+
 def vectors_in_parquet(folder: Path) -> Path:
     """Put clip-retrieval's vectors into Parquet, a column `embedding` each; metadata has lists that are none."""
     for file in folder.glob("*_emb/*.npy"):
