@@ -83,15 +83,28 @@ def connect(dashboard: bool = False, patience: float = 60 * PATIENCE_MINUTES) ->
 
 
 def _join(address: str, **options: Any) -> None:
-    try:
-        ray.init(**options)
-    except ConnectionError as error:
-        said = one_line(error, _LONGEST_REASON)
-        raise InputError(
-            f"the Ray at RAY_ADDRESS={address} answers, but does not take this process ({said}); if it was started "
-            f"with a token, export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token into "
-            f"~/.ray/auth_token; else see that its version of Ray is {version('ray')}, as here"
-        ) from error
+    """Join a Ray, and try again if this machine has too much to do; Ray waits for a minute or two each time."""
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            said, load = one_line(error, _LONGEST_REASON), _load()
+            if attempt == _STARTS or os.getloadavg()[0] <= (os.cpu_count() or 1):
+                raise InputError(
+                    f"the Ray at RAY_ADDRESS={address} answers, but does not take this process ({said}; {load}); where "
+                    f"much else runs, here or there, run the same command again later; if it was started with a token, "
+                    f"export RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or put the token into ~/.ray/auth_token; else see "
+                    f"that its version of Ray is {version('ray')}, as here"
+                ) from error
+            _LOG.warning("the Ray at RAY_ADDRESS does not take this process (%s; %s); trying again", said, load)
+            ray.shutdown()
+            time.sleep(_SECONDS_BETWEEN_STARTS * attempt)
+        else:
+            return
+
+
+def _load() -> str:
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
 
 
 def _start(**options: Any) -> None:
@@ -102,7 +115,7 @@ def _start(**options: Any) -> None:
                 ray.init("local", **options)
         except Exception as error:  # Ray raises bare ones
             said = one_line(error, _LONGEST_REASON)
-            load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
+            load = _load()
             if attempt == _STARTS:
                 raise InputError(
                     f"Ray did not start on this machine in {_STARTS} attempts ({said}; {load}); end what else runs "

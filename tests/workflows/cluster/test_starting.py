@@ -114,13 +114,24 @@ def test_a_folder_that_cannot_be_written_is_said_before_ray_is_asked(monkeypatch
     assert len(asked) == 1
 
 
-def test_a_cluster_that_does_not_take_this_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_take_this_process_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
     def init(**_: Any) -> None:
+        asked.append(1)
         raise ConnectionError("Failed to connect to Ray cluster")
 
     monkeypatch.setattr(ray, "init", init)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
-        with pytest.raises(InputError, match=rf"RAY_ADDRESS={address} answers, .*export RAY_AUTH_MODE=token"):
-            engine.connect()
+        said = rf"RAY_ADDRESS={address} answers, .*; load \d.* on \d+ CPUs\); where much else runs.*RAY_AUTH_MODE=token"
+        for load, attempts in ((0.0, 1), (1e3, 3)):
+            asked.clear()
+            monkeypatch.setattr(os, "getloadavg", lambda load=load: (load,) * 3)
+            with pytest.raises(InputError, match=said):
+                engine.connect()
+            assert len(asked) == attempts
+        assert sum("does not take this process (Failed" in record.message for record in caplog.records) == 2
