@@ -1,5 +1,6 @@
 """`isoenergy.fit`: arrays or a store in, autoencoders out."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +233,22 @@ def test_what_is_no_atom_strength_or_encoder_is_one_sentence(pairs: tuple[np.nda
         np.testing.assert_array_equal(fit.without(codes, atoms).values, fit.without(codes, [3]).values)  # type: ignore[arg-type]
 
 
+def test_rows_of_zeros_are_spoken_of_and_a_file_is_no_folder(fit: Fit, tmp_path: Path) -> None:
+    rows = np.zeros((3, 16), np.float32)
+    rows[0] = 1
+    with pytest.warns(UserWarning, match=r"zero in rows \[1, 2\]"):
+        assert not fit.encode(rows, "image").values[1:].any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit.encode(rows[:1], "image")
+    (tmp_path / "a.npy").write_bytes(b"")
+    for layout in ("isoenergy", "saelens"):
+        with pytest.raises(InputError, match=r"a\.npy is a file, or lies in one .*; give a folder"):
+            fit.sae.save(tmp_path / "a.npy", layout=layout)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"of 70 pairs cannot be drawn .* smaller batch_pairs \(--batch-pairs\)"):
+        isoenergy.fit(np.ones((60, 16)), np.ones((60, 16)), batch_pairs=70, **SETTINGS)
+
+
 def test_an_encoder_may_be_named(fit: Fit) -> None:
     encoder = load_encoder(SMALL_ENCODER)
     sae = isoenergy.SparseAutoencoder(SaeConfig(dim=encoder.dim, atoms=16, k=3, beta=0.0))
@@ -239,7 +256,7 @@ def test_an_encoder_may_be_named(fit: Fit) -> None:
     found = named.top_atoms("a red heart", SMALL_ENCODER)
     assert len(found) == 3
     assert found == sae.top_atoms("a red heart", encoder)
-    with pytest.raises(ValueError, match=r"load_encoder returns, got 'crayon'"):
+    with pytest.raises(ValueError, match=r"load_encoder returns, got 'crayon'; give load_encoder\('crayon'\)"):
         sae.top_atoms("a red heart", "crayon")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="unknown encoder 'crayon'"):
         fit.top_atoms("a red heart", "crayon")

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from operator import index
@@ -126,8 +127,8 @@ class SparseAutoencoder(nn.Module):
         """Return `(batch, dim)` raw embeddings of one modality as the rows that `encode` expects: see `Input`.
 
         embeddings: floats of any precision, an array as well as a tensor; the rows have the dictionary's.
-        Raises ValueError for another width or type, for rows too large to be normalised, or for a modality that the
-        autoencoder was not trained on.
+        Rows of zeros stay such, with a warning: they have no direction. Raises ValueError for another width or type,
+        for rows too large to be normalised, or for a modality that the autoencoder was not trained on.
         """
         if modality not in self.config.modalities:
             raise ValueError(f"modality must be {' or '.join(self.config.modalities)}, got {modality!r}")
@@ -227,7 +228,10 @@ class SparseAutoencoder(nn.Module):
         Raises ValueError for anything else.
         """
         if not hasattr(encoder, "encode_texts"):
-            raise ValueError(f"encoder must be what isoenergy.encoders.load_encoder returns, got {encoder!r:.100}")
+            raise ValueError(
+                f"encoder must be what isoenergy.encoders.load_encoder returns, got {encoder!r:.100}"
+                f"{f'; give load_encoder({encoder!r:.100})' if isinstance(encoder, str) else ''}"
+            )
         if isinstance(text_or_image, str):
             modality, rows = "text", encoder.encode_texts([text_or_image])
         else:
@@ -349,8 +353,16 @@ class SparseAutoencoder(nn.Module):
 
 
 def _require_norms(rows: Tensor) -> None:
-    """Raise ValueError, naming the first, if rows of numbers have a norm that the precision cannot hold."""
-    if rows.is_meta or not (beyond := rows.norm(dim=1).isinf()).any():
+    """Raise ValueError, naming the first, if rows have a norm that the precision cannot hold; warn of zeros."""
+    if rows.is_meta:
+        return
+    norms = rows.norm(dim=1)
+    if (zero := norms == 0).any():
+        first = zero.nonzero()[:5, 0].tolist()
+        warnings.warn(
+            f"embeddings are zero in rows {first}{' …' * (len(first) == 5)}: so are their codes", stacklevel=3
+        )
+    if not (beyond := norms.isinf()).any():
         return
     first = (beyond & rows.isfinite().all(dim=1)).nonzero()[:5, 0].tolist()
     if first:

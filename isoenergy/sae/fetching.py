@@ -1,12 +1,13 @@
 """Autoencoders from elsewhere: object stores and the Hugging Face hub."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from fsspec import AbstractFileSystem
 
 from isoenergy.errors import InputError, in_brief
-from isoenergy.sae.layouts.foreign_source import ForeignSource
+from isoenergy.sae.layouts.foreign_source import LAYOUTS, ForeignSource, known_layout
 from isoenergy.sae.sae_config import CARD_FILE, CONFIG_FILE, FITTED_FILE, WEIGHTS_FILE
 from isoenergy.storage.files import last_part, open_filesystem, without_secrets
 
@@ -14,8 +15,7 @@ HUB = "hf:"
 HUB_FILES = (CONFIG_FILE, WEIGHTS_FILE, FITTED_FILE)
 _LARGEST_TEXT = 2**20
 _SHOWN = 4
-_OF_OTHERS = {"sae_weights.safetensors": "saelens", "ae.pt": "dictionary-learning", "cfg.json": "sparsify"}
-"""Files by which a library's folder is known, in the order in which they decide."""
+_PREFIX = re.compile(r"[A-Za-z][\w-]+:")
 
 
 def hub_name(name: str) -> str:
@@ -55,7 +55,8 @@ def local_copy(uri: str, temporary: Path) -> Path:
         folder = Path(uri)
     try:
         if not folder.exists():
-            raise InputError(_no_checkpoint(uri, "there is no such folder"))
+            libraries = f". Those of other libraries are {', '.join(f'{layout}:PLACE' for layout in LAYOUTS)}"
+            raise InputError(_no_checkpoint(uri, "there is no such folder") + libraries * bool(_PREFIX.match(uri)))
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
                 raise InputError(_lacks(uri, file) + (_whose(folder, uri) or _those_below(uri)))
@@ -122,7 +123,7 @@ def _no_checkpoint(uri: str, why: str) -> str:
 
 
 def _whose(folder: Path, uri: str) -> str:
-    layout = next((layout for file, layout in _OF_OTHERS.items() if (folder / file).is_file()), "")
+    layout = known_layout(folder)
     return f". Its files are those of another library: give {layout}:{uri}" if layout else ""
 
 

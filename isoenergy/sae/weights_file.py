@@ -30,9 +30,17 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that an autoencoder goes into, if need be; raises InputError for what is a file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{folder} is a file, or lies in one ({one_line(error)}); give a folder") from error
+
+
 def save_weights(module: nn.Module, config: SaeConfig, folder: Path) -> None:
     """Write a module's weights and its configuration into `folder`, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     save_file(weights, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n")

@@ -120,7 +120,7 @@ class PairIndex:
         kept = [shard for shard in shards if shard.pairs > len(shard.bad)]
         counts = tuple(shard.pairs - len(shard.bad) for shard in kept)
         if not kept:
-            raise InputError(f"{store.uri} has no pairs in its {split} split that can be used; embed more pairs")
+            raise InputError(f"{store.uri} has no pairs in its {split} split that can be used; it takes more pairs")
         return cls(
             store=store.uri,
             fingerprint=store.fingerprint,

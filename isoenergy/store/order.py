@@ -24,7 +24,7 @@ def require_batches(pairs: int, batch_pairs: int, workers: int) -> None:
     if not 0 < batch_pairs <= pairs:
         raise InputError(
             f"a batch of {batch_pairs} pairs cannot be drawn from the {pairs} of the split; "
-            f"embed more pairs or give a smaller --batch-pairs"
+            f"it takes more pairs, or a smaller batch_pairs (--batch-pairs)"
         )
     if batch_pairs < workers:
         raise InputError(

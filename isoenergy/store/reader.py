@@ -119,7 +119,7 @@ class EmbeddingStore(StoreContents):
             raise InputError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
         parts = [self.read_unit_arrays(record.unit, split or "all") for record in self.commits]
         if not sum(len(part) for part in parts):
-            raise InputError(f"{self.uri} has no pairs in its {split or 'whole'} split; embed more pairs")
+            raise InputError(f"{self.uri} has no pairs in its {split or 'whole'} split; it takes more pairs")
         return PairArrays(
             np.concatenate([part.keys for part in parts]),
             np.concatenate([part.images for part in parts]),

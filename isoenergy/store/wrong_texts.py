@@ -35,7 +35,7 @@ class WrongTextOrder(PairOrder):
         if min(int(self.starts[-1]), self.block_pairs) < 2:
             raise InputError(
                 f"a single pair cannot be shuffled, got {self.starts[-1]} pairs in blocks of {self.block_pairs}; "
-                f"embed more pairs"
+                f"it takes more"
             )
 
     def window(self, epoch: int, number: int, first: int, last: int) -> Positions:

@@ -10,6 +10,12 @@ from isoenergy.errors import InputError, in_brief
 from isoenergy.storage.files import open_filesystem, without_secrets
 
 LAYOUTS = ("saelens", "overcomplete", "dictionary-learning", "sparsify")
+_KNOWN_BY = {
+    "saelens": ("sae_weights.safetensors",),
+    "dictionary-learning": ("ae.pt",),
+    "sparsify": ("cfg.json", "sae.safetensors"),
+}
+"""Files by which a library's folder is known, in the order in which they decide."""
 _HUB = "hf:"
 
 
@@ -79,7 +85,15 @@ class ForeignSource:
         return temporary
 
     def _lacks(self, names: tuple[str, ...]) -> str:
-        return f"{self} is not one: expected {' and '.join(names)} there"
+        wanted = f"{self} is no SAE that {self.layout} wrote: expected {' and '.join(names)} there"
+        whose = known_layout(Path(self.uri))
+        return wanted if whose in ("", self.layout) else f"{wanted}; its files are those of {whose}: give {whose}:PLACE"
+
+
+def known_layout(folder: Path) -> str:
+    """Return which library's files lie in a local folder, by their names; empty if it cannot be told."""
+    there = (layout for layout, files in _KNOWN_BY.items() if all((folder / file).is_file() for file in files))
+    return next(there, "")
 
 
 def _options(query: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from isoenergy.errors import InputError
 from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.layouts.weights import ForeignWeights, Scores, input_of, part, weights_of
 from isoenergy.sae.sae_config import Input, SaeConfig
+from isoenergy.sae.weights_file import make_folder
 from isoenergy.sparse_encoders import BatchTopK, JumpReLU, MatchingPursuit, ReLU, SparseEncoder, TopK
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"
@@ -66,7 +67,7 @@ def write(config: SaeConfig, tensors: Mapping[str, Tensor], folder: Path) -> Non
         weights["threshold"] = torch.nextafter(threshold, torch.tensor(-1.0)).expand(config.atoms)
     their_config |= {"dtype": "float32", "device": "cpu"}
     their_config["metadata"] = {"sae_lens_version": _VERSION, _OURS: asdict(config)}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     own = {name: tensor.detach().cpu().float().contiguous().clone() for name, tensor in weights.items()}
     save_file(own, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(their_config, indent=2) + "\n")

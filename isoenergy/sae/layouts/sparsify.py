@@ -18,8 +18,12 @@ def read(source: ForeignSource, temporary: Path) -> ForeignWeights:
     source.require_options("input")
     folder = source.files((CONFIG_FILE, WEIGHTS_FILE), temporary)
     config = json.loads((folder / CONFIG_FILE).read_text())
-    if config.get("transcode") or config.get("skip_connection") or config.get("activation", "topk") != "topk":
-        raise InputError("it must be a TopK autoencoder, and is a transcoder, has a skip connection or takes groups")
+    others = {name: config.get(name) for name in ("transcode", "skip_connection") if config.get(name)}
+    if config.get("activation", "topk") != "topk":
+        others["activation"] = config["activation"]
+    if others:
+        said = " and ".join(f"{name} {json.dumps(value)}" for name, value in others.items())
+        raise InputError(f"it must be a TopK autoencoder, and {CONFIG_FILE} says {said}")
     tensors = load_file(folder / WEIGHTS_FILE)
     dictionary = part(tensors, "W_dec", None, None)
     atoms, dim = dictionary.shape

@@ -8,7 +8,7 @@ from torch import Tensor
 from isoenergy.errors import InputError
 from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import AtomNorm, Input, SaeConfig
-from isoenergy.sparse_encoders import JumpReLU, SparseEncoder
+from isoenergy.sparse_encoders import JumpReLU, SparseEncoder, TopK
 
 _UNIT = 1e-3
 """How far a norm may be from 1 and count as it."""
@@ -60,6 +60,8 @@ def weights_of(
     atom_norm: AtomNorm = "unit" if bool(((norms - 1).abs() <= _UNIT).all()) else "free"
     bias = None if decoder_bias is None or not decoder_bias.any() else decoder_bias.float()
     atoms, dim = dictionary.shape
+    if isinstance(encoder, TopK) and k is not None and k > atoms:
+        raise InputError(f"it says k {k}, and has {atoms} atoms to choose among")
     config = SaeConfig(
         dim=dim,
         atoms=atoms,

@@ -196,8 +196,18 @@ def test_sparsify(tmp_path: Path) -> None:
     (tmp_path / "cfg.json").write_text(json.dumps(config))
     require_codes(f"sparsify:{tmp_path}", plain.top_k(scores(ROWS - BIAS), K), UNIT, BIAS)
     (tmp_path / "cfg.json").write_text(json.dumps(config | {"skip_connection": True}))
-    with pytest.raises(InputError, match="skip connection"):
+    with pytest.raises(InputError, match=r"cfg\.json says skip_connection true$"):
         SparseAutoencoder.load(f"sparsify:{tmp_path}")
+    (tmp_path / "cfg.json").write_text(json.dumps(config | {"activation": "groupmax"}))
+    with pytest.raises(InputError, match=r'cfg\.json says activation "groupmax"$'):
+        SparseAutoencoder.load(f"sparsify:{tmp_path}")
+    (tmp_path / "cfg.json").write_text(json.dumps(config | {"k": 999}))
+    with pytest.raises(InputError, match=rf"it says k 999, and has {ATOMS} atoms"):
+        SparseAutoencoder.load(f"sparsify:{tmp_path}")
+    with pytest.raises(
+        InputError, match=r"no SAE that saelens wrote: expected .* those of sparsify: give sparsify:PLACE"
+    ):
+        SparseAutoencoder.load(f"saelens:{tmp_path}")
 
 
 def dictionary_learning(folder: Path, name: str, tensors: dict[str, Any]) -> str:
@@ -349,6 +359,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         ("saelens:hf:ORG", "expected saelens:hf:ORG/NAME"),
         ("sparsify:memory://nowhere", "expected cfg.json and sae.safetensors"),
         ("overcomplete:/nowhere/sae.pt?kind=mp&k=3", "expected sae.pt"),
+        ("foo:PLACE", "no such folder.*other libraries are saelens:PLACE, overcomplete:PLACE"),
     ],
 )
 def test_a_place_without_one_is_named(place: str, said: str) -> None:
