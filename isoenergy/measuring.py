@@ -111,11 +111,7 @@ def evaluate(
         statistics = statistics or sae.statistics
         sae = sae.sae
     require_autoencoder("sae", sae)
-    given = isinstance(images, EmbeddingStore | str | Path)
-    if given == (texts is not None):
-        raise InputError("give images and texts as two arrays, or an embedding store, or a path, in place of both")
-    if given:
-        images, texts = GivenPairs.at(images, "test").two("evaluate")  # type: ignore[arg-type]  # it is given
+    images, texts = _both(images, texts)
     rows = _prepared(sae, images, texts)
     pairs = len(rows[0])
     unit = _unit(images, texts)
@@ -218,6 +214,15 @@ def _recalls(
             recalls[f"r@{rank}{shown}"] = weighted_mean(both, weights)
     found = {measure: Interval.of_share(recall) for measure, recall in recalls.items()}
     return found | {"r@10_kept": recall_kept(recalls["r@10_reconstructed"], recalls["r@10_bimodal"])}
+
+
+def _both(images: Rows | EmbeddingStore | str | Path, texts: Rows | None) -> tuple[Rows, Rows]:
+    """Return both modalities' rows: those given, or those of the test split of what is given in place of both."""
+    if isinstance(images, EmbeddingStore | str | Path) and texts is None:
+        return GivenPairs.at(images, "test").two("evaluate")
+    if isinstance(images, EmbeddingStore | str | Path) or texts is None:
+        raise InputError("give images and texts as two arrays, or an embedding store, or a path, in place of both")
+    return images, texts
 
 
 def _prepared(sae: SparseAutoencoder, images: Rows, texts: Rows) -> Pair:
