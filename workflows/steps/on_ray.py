@@ -32,7 +32,7 @@ _IN_FLIGHT = 1000
 """Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_TO_END = 10.0
-_NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 40
+_NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 48
 _BAR = "{desc}: {percentage:3.0f}% of the work |{bar}| {elapsed}<{remaining}{postfix}"
 
 
@@ -254,12 +254,15 @@ def _failure(name: str, error: Exception) -> Exception:
 
 def _in_brief(names: Iterable[str]) -> str:
     groups = [
-        f"{_end_of(group)} ×{len(parts)}" if len(parts) > 1 else _end_of(parts[0])
+        f"{_fitting(group)} ×{len(parts)}" if len(parts) > 1 else _fitting(parts[0])
         for group, parts in grouped(names).items()
     ]
     more = len(groups) - _NAMES_IN_BAR
     return ", ".join(groups[:_NAMES_IN_BAR]) + (f" and {more} more" if more > 0 else "")
 
 
-def _end_of(name: str) -> str:
-    return name if len(name) <= _LETTERS_IN_BAR else f"…{name[1 - _LETTERS_IN_BAR :]}"
+def _fitting(name: str) -> str:
+    """Cut a name that is too long: words end in what a step is of, a path in what it does."""
+    if len(name) <= _LETTERS_IN_BAR:
+        return name
+    return f"{name[: _LETTERS_IN_BAR - 1].rstrip()}…" if " " in name else f"…{name[1 - _LETTERS_IN_BAR :]}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from isoenergy.distributed import NodeGroup
 from isoenergy.sae.group import SaeGroup
+from isoenergy.sae.spoken_names import spoken_sae
 from isoenergy.settings.residence import Residence
 from isoenergy.storage.files import open_filesystem, write_atomically
 from isoenergy.store.batches import Batches
@@ -249,9 +250,10 @@ def progress_text(metrics: Metrics, names: Sequence[str]) -> str:
     def of(key: str) -> float:
         return metrics[f"{name}/{key}"]
 
-    r2 = "/".join(f"{value:.3f}" for value in r2_by_modality(metrics, name).values())
+    r2 = ", ".join(f"{modality} {value:.3f}" for modality, value in r2_by_modality(metrics, name).items())
+    alignment = f"{of('alignment'):+.3f}".replace("-", "−")
     return (
-        f"{name}: loss {of('reconstruction_loss'):.3g} R² {r2} l0 {of('l0'):.1f} "
-        f"dead {of('dead_atoms'):.0f} align {of('alignment'):+.3f}, {metrics['rows_per_second']:,.0f} rows/s, "
-        f"waiting {metrics['waiting_for_data']:.0%}"
+        f"{spoken_sae(name)}: R² of {r2}; {of('l0'):.1f} atoms a row, {of('dead_atoms'):,.0f} dead, alignment "
+        f"{alignment}; {metrics['rows_per_second']:,.0f} rows/s, "
+        f"{metrics['waiting_for_data']:.0%} of the time waiting for data"
     )

@@ -1,6 +1,7 @@
 import pytest
 
 from workflows.evaluation.spoken_steps import spoken
+from workflows.steps.on_ray import _in_brief
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,11 @@ from workflows.evaluation.spoken_steps import spoken
 )
 def test_steps_by_names_that_a_person_reads(step: str, said: str) -> None:
     assert spoken(step) == said
+
+
+def test_a_long_name_keeps_what_is_done() -> None:
+    steps = ["null-beta-0.001-seed-1-39cb7b/search/00002", "beta-0-39cb7b/fit"]
+    assert (
+        _in_brief(map(spoken, steps)) == "nearest neighbours of the null of SAE-A β 0.001…, classes of the atoms of SAE"
+    )
+    assert _in_brief([f"{'a' * 60}-1a2b3c/waits"]).endswith("a-1a2b3c/waits")
