@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from fsspec import AbstractFileSystem
 
+from isoenergy.errors import InputError
 from isoenergy.sae.fetching import HUB
 from isoenergy.sae.layouts.foreign_source import ForeignSource
 from isoenergy.sae.sae_config import CONFIG_FILE, WEIGHTS_FILE
@@ -20,6 +21,16 @@ def given_saes(uris: Sequence[str]) -> tuple[str, ...]:
     In the order of their names, if `isoenergy train` did not make them together.
     """
     return tuple(dict.fromkeys(sae for uri in uris for sae in _given(uri)))
+
+
+def require_no_saes(uri: str) -> None:
+    """Raise InputError if SAEs lie where a store, or vectors, should."""
+    saes = [last_part(sae) for sae in given_saes([uri]) if _is_sae(*open_filesystem(sae))]
+    if saes:
+        raise InputError(
+            f"{uri} holds SAEs ({', '.join(saes[:3])}{' …' * (len(saes) > 3)}) and no store; give the store that "
+            "`isoenergy embed` or `isoenergy import` has made as --store"
+        )
 
 
 def _given(uri: str) -> list[str]:

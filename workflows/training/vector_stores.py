@@ -18,6 +18,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.duplicates import key_places, repeated
 from isoenergy.pairs.places import is_shown
 from isoenergy.pairs.source import PairUnit
+from isoenergy.sae.given_saes import require_no_saes
 from isoenergy.storage.files import absolute_uri, without_secrets
 from isoenergy.store import EmbeddingStore, Manifest, StoreWriter
 from isoenergy.store.joined_captions import JoinedCaptions
@@ -62,6 +63,7 @@ class GivenStore:
         """Look at what is given, and make nothing yet; raises InputError as `store_of` does."""
         names = modality_names(modalities)
         if holds_vectors(uri):
+            require_no_saes(uri)
             store = f"{absolute_uri(output)}/{STORE}"
             require_outside(uri, store)
             return cls(store, VectorCopy(_viewed_or_copied(open_vectors(uri, names), store), store, skip_bad_rows))

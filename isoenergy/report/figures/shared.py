@@ -13,7 +13,7 @@ from isoenergy.report.intervals import Interval, is_known
 
 COLOURS = {"bimodal": "#6a4c93", "image_only": "#d9822b", "text_only": "#2a6fbb", "image": "#d9822b", "text": "#2a6fbb"}
 """Of the classes of atoms, and of the modalities."""
-LABELS = {"bimodal": "bimodal", "image_only": "image only", "text_only": "text only"}
+LABELS = {"bimodal": "bimodal", "image_only": "images only", "text_only": "captions only"}
 """Of the classes of atoms."""
 SHADES = ("#1c1c22", "#7b7b86", "#b0a99a", "#4f6b66", "#9c7c7c")
 """Of the embeddings themselves, then of each SAE: colours are of modalities and classes alone."""

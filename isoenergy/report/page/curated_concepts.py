@@ -20,8 +20,8 @@ _STRONGEST = 60
 _PICTURES, _CAPTIONS = 5, 2
 _HEADINGS = {
     "bimodal": "Shared in meaning: the same thing in image and caption",
-    "image_only": "In images alone",
-    "text_only": "In captions alone",
+    "image_only": "Images only",
+    "text_only": "Captions only",
 }
 
 

@@ -38,7 +38,8 @@ def atom_drawings(sae: Sae, label: str, atoms: pa.Table, table: ReadTable) -> li
     results = sae["results"]
     places, edges = (table(f"{sae['atom_map']}/{file}") for file in (PLACES_FILE, EDGES_FILE))
     counts = ", ".join(
-        f"{results[f'{name}_atoms']:,} {kind} atoms with {number(results[f'{name}_energy_share'], '.0%')} of the energy"
+        f"{results[f'{name}_atoms']:,} atoms ({kind}) with "
+        f"{number(results[f'{name}_energy_share'], '.0%')} of the energy"
         for name, kind in LABELS.items()
     )
     return [

@@ -101,8 +101,8 @@
   };
   const CLASS_NAMES = {
     bimodal: "bimodal",
-    image_only: inTheirWords("image only"),
-    text_only: inTheirWords("text only"),
+    image_only: inTheirWords("images only"),
+    text_only: inTheirWords("captions only"),
     dead: "of no class", // fires in none of the pairs that classes are fitted on
   };
   const turns = /** @type {HTMLButtonElement[]} */ ([...section.querySelectorAll("[data-step]")]);
@@ -181,6 +181,12 @@
       made.values[place] = value;
     });
     return made;
+  }
+
+  /** @param {string} text @returns {string} That a minus before a word leaves nothing out; nothing to say of a search without one. */
+  function minus(text) {
+    const word = text.match(/(?:^|\s)[-−]([\p{L}\p{N}_]+)/u)?.[1];
+    return word ? ` A minus leaves nothing out here: “${word}” is looked for as the other words are.` : "";
   }
 
   /** @param {string} text @returns {string[]} Its words and what stands between them, in lower case. */
@@ -402,7 +408,7 @@
     list.setAttribute("aria-busy", "true");
     clearTimeout(timer);
     timer = setTimeout(advance, PAUSE);
-    count.textContent = found.length ? counted(first, shown.length) : "No atom matches.";
+    count.textContent = `${found.length ? counted(first, shown.length) : "No atom matches."}${minus(query.value)}`;
     for (const button of turns) button.disabled = !hasPage(page + Number(button.dataset.step));
   }
 
@@ -430,7 +436,7 @@
     const all = rows.filter((row) => !sae || row.sae.name === sae).length;
     const atoms = found.length < all ? `${whole(found.length)} of ${whole(all)} atoms` : `${whole(all)} atoms`;
     const some = shown < found.length ? `, ${whole(first + 1)}–${whole(first + shown)} shown` : "";
-    return `${atoms}${some}${words.length ? ", the best match first" : ""}`;
+    return `${atoms}${some}${words.length && found.length > 1 ? ", the best match first" : ""}`;
   }
 
   /** @param {number} number */

@@ -67,7 +67,7 @@ def test_a_dictionary_that_never_fires_is_drawn_all_the_same() -> None:
     (axes,) = energy_scatter(atoms(live=False), "none").axes
     assert sum(len(group.get_offsets()) for group in axes.collections if isinstance(group, PathCollection)) == 0
     said = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert said == ["bimodal (0)", "image only (0)", "text only (0)"]
+    assert said == ["bimodal (0)", "images only (0)", "captions only (0)"]
     places = pa.table({n: column([]) for n in ("energy", "modality_score", "pca_x", "pca_y", "umap_x", "umap_y")})
     edges = pa.table({name: pa.array([], pa.int64()) for name in ("image_atom", "text_atom", "weight")})
     figure = atom_map(places.append_column("atom", pa.array([], pa.int64())), edges, "none")

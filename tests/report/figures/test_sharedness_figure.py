@@ -55,7 +55,7 @@ def test_each_tested_atom_is_drawn_once_and_rejection_is_seen() -> None:
     assert shown == {
         "bimodal, equal energy not rejected (1)": 1,
         "bimodal, equal energy rejected (1)": 1,
-        "image only, equal energy rejected (2)": 2,
-        "text only, equal energy rejected (1)": 1,
+        "images only, equal energy rejected (2)": 2,
+        "captions only, equal energy rejected (1)": 1,
     }
     assert sum(patch.get_width() for patch in bars.patches if patch.get_height() < 0.1) == 5

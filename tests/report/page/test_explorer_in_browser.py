@@ -163,6 +163,9 @@ def test_whole_words_come_before_parts_of_words(opened: Opened) -> None:
     assert opened.shown() == [opened.atoms[2]["atom"], opened.atoms[1]["atom"]]
     opened.page.fill("#explorer-query", "cat all")  # each stands in a caption, both in one alone
     assert opened.shown() == [opened.atoms[1]["atom"]]
+    opened.page.fill("#explorer-query", "cat -all")
+    assert opened.shown() == [opened.atoms[1]["atom"]]
+    assert opened.count() == ("1 atom A minus leaves nothing out here: “all” is looked for as the other words are.")
 
 
 @pytest.mark.parametrize("query", ['"cat"', "cat.", "(Cat) cat", "a cat, mat"])
