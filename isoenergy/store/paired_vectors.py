@@ -54,6 +54,8 @@ class VectorRows:
     rejected: pa.Table
     captions_not_utf8: int
     """Rows whose caption has a replacement character for bytes that are no text."""
+    captions_blank: int
+    """Rows whose caption is nothing, or white space, though there is a column of them."""
 
 
 ALONE = (
@@ -287,7 +289,7 @@ class VectorFiles:
         if self.is_view:
             places = {name: self._place(unit.file, name) for name in self.columns.widths}
             shard = without_vectors(shard, places, unit.start, unit.start + len(table))  # type: ignore[arg-type]
-        return VectorRows(unit, shard, rows.rejected(), rows.captions_not_utf8)
+        return VectorRows(unit, shard, rows.rejected(), rows.captions_not_utf8, rows.captions_blank)
 
     def _bad_row(self, rows: LookedAt) -> InputError:
         """What is said of the first row that cannot be used."""

@@ -93,6 +93,13 @@ class LookedAt:
         given = enumerate(zip(bytes_of(self.table[self.columns.caption]), self._captions, strict=True))
         return sum(_is_mended(raw, text) for row, (raw, text) in given if row not in self.faults)
 
+    @property
+    def captions_blank(self) -> int:
+        """Usable rows whose caption is nothing, or white space."""
+        if not self.columns.caption:
+            return 0
+        return sum(not text.strip() for row, text in enumerate(self._captions) if row not in self.faults)
+
     def shard(self) -> pa.Table:
         """Return the usable rows as the store has them."""
         passed = self.columns.passed_through

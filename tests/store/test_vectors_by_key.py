@@ -181,6 +181,17 @@ def test_captions_that_are_not_utf8_are_counted(kind: str, tmp_path: Path, caplo
     assert "1 caption not UTF-8" in caplog.text
 
 
+def test_captions_that_are_blank_are_counted_row_by_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.savez(tmp_path / "v.npz", image=vectors(4, 0), text=vectors(4, 1))
+    (tmp_path / "c.csv").write_text('caption,year\n"",1\nthree,2\n"  ",3\nfour,4\n')
+    with_captions(tmp_path / "v.npz", tmp_path / "c.csv", tmp_path / "some")
+    assert "2 rows without a caption: it is blank" in caplog.text
+    caplog.clear()
+    np.savez(tmp_path / "w.npz", image=vectors(4, 0), text=vectors(4, 1))
+    stored(tmp_path / "w.npz", tmp_path / "none")
+    assert "blank" not in caplog.text
+
+
 def with_captions(source: str | Path, captions: Path, tmp_path: Path) -> pa.Table:
     return columns(VectorCopy(open_vectors(str(source), (), "", str(captions)), str(tmp_path / "store")).run())
 

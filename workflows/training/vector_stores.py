@@ -170,7 +170,7 @@ class VectorCopy:
                 f"{rowwise if kinds.isdisjoint(_OF_A_JOIN) else ''}"
             )
         self._writer.begin(self.manifest, self._in_order)
-        mended = _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows, self._repeated)
+        captions = _copy_all(self._files, self._writer, self._missing, self._skip_bad_rows, self._repeated)
         self._writer.settle(self.manifest.units)
         store = EmbeddingStore.open(self.store)
         store.require_complete()
@@ -181,9 +181,11 @@ class VectorCopy:
             _LOG.warning("vectors: left out %s", line)
         for line in self._told_of_captions:
             _LOG.warning("vectors: %s", line)
-        if mended:
-            told = counted(mended, "caption")
+        if captions.not_utf8:
+            told = counted(captions.not_utf8, "caption")
             _LOG.warning("vectors: %s not UTF-8: what is no letter there is stored as \ufffd", told)
+        if captions.blank and not self._captions:
+            _LOG.warning("vectors: %s without a caption: it is blank", counted(captions.blank, "row"))
         # What was there already may be of another time's files.
         if self._files.columns.key and len(self._missing) < len(self._units):
             _require_different_keys(store)
@@ -238,6 +240,17 @@ class VectorCopy:
         return found
 
 
+@dataclass(frozen=True)
+class _Captions:
+    """How many of those that were copied are something to speak of."""
+
+    not_utf8: int
+    blank: int
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.not_utf8 + other.not_utf8, self.blank + other.blank)
+
+
 def _require_unchanged(files: VectorFiles, writer: StoreWriter, skip_bad_rows: bool) -> None:
     records = list(writer.committed().values())
     digests = {record.file: record.file_digest for record in records}
@@ -261,18 +274,18 @@ def _copy_all(
     units: Sequence[PairUnit],
     skip_bad_rows: bool,
     repeated: Mapping[str, Sequence[int]],
-) -> int:
-    """Copy what is missing, a file a task; few rows are copied by this process. Return `captions_not_utf8`."""
+) -> _Captions:
+    """Copy what is missing, a file a task; few rows are copied by this process."""
     by_file: dict[str, list[PairUnit]] = {}
-    mended = 0
+    found = _Captions(0, 0)
     for unit in units:
         by_file.setdefault(unit.file, []).append(unit)
     with tqdm(total=len(by_file), desc="copy vectors", unit=" files", leave=False, delay=2) as bar:
         if sum(files.rows[file] for file in by_file) <= _ROWS_OF_THE_DRIVER:
             for file, some in by_file.items():
-                mended += _copy(files, writer, some, skip_bad_rows, repeated.get(file, ()))
+                found += _copy(files, writer, some, skip_bad_rows, repeated.get(file, ()))
                 bar.update()
-            return mended
+            return found
         engine.connect()
         run: Any = ray.remote(num_cpus=1, max_retries=3)(_copy)
         reference = ray.put(files)
@@ -280,9 +293,9 @@ def _copy_all(
             run.remote(reference, writer, some, skip_bad_rows, repeated.get(file, ())) for file, some in by_file.items()
         ]
         for task in pending:
-            mended += ray.get(task)
+            found += ray.get(task)
             bar.update()
-    return mended
+    return found
 
 
 def _copy(
@@ -291,20 +304,20 @@ def _copy(
     units: Sequence[PairUnit],
     skip_bad_rows: bool,
     repeated: Sequence[int],
-) -> int:
-    """Commit some units of one file; return how many captions are not UTF-8."""
-    mended = 0
+) -> _Captions:
+    """Commit some units of one file."""
+    found = _Captions(0, 0)
     try:
         digest = files.file_digest(units[0].file)
         for rows in files.read(units[0].file, units, skip_bad_rows, repeated):
             writer.commit(rows.unit, digest, rows.shard, rows.rejected)
-            mended += rows.captions_not_utf8
+            found += _Captions(rows.captions_not_utf8, rows.captions_blank)
     except OSError as error:
         raise InputError(
             f"{units[0].file} cannot be copied to {writer.uri} ({error}); make room or give another --output: the same "
             f"command goes on from what is copied"
         ) from error
-    return mended
+    return found
 
 
 def _require_different_keys(store: EmbeddingStore) -> None:
