@@ -1,6 +1,6 @@
 """Bounds on what a resize may make of a hostile image."""
 
-from isoenergy.pairs.decoding import MAX_IMAGE_PIXELS
+from isoenergy.pairs.bounds import MAX_IMAGE_PIXELS
 from isoenergy.pairs.rejection import Reason, Rejected
 
 

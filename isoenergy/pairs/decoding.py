@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from isoenergy.pairs.bounds import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from isoenergy.pairs.image_reading import as_rgb
 from isoenergy.pairs.jpeg_xl import jpeg_xl_size
 from isoenergy.pairs.kinds import HEAD_BYTES, image_kind, other_kind
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.settings.image_choices import AS_SEEN, ImageReading
 
-MAX_CAPTION_BYTES = 2**16
-MAX_IMAGE_BYTES = 64 * 2**20
-MAX_IMAGE_PIXELS = 50_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
 _JPEG_2000_END = b"\xff\xd9"
 _PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif"), "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin")}

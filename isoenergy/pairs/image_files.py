@@ -13,7 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
+from isoenergy.pairs.bounds import MAX_IMAGE_BYTES
 from isoenergy.pairs.kinds import IMAGE_SUFFIXES
 from isoenergy.pairs.reach import Unreachable, open_file, unreachable
 from isoenergy.pairs.rejection import Reason, Rejected

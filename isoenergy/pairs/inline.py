@@ -5,7 +5,7 @@ import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
-from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
+from isoenergy.pairs.bounds import MAX_IMAGE_BYTES
 from isoenergy.pairs.kinds import HEAD_BYTES, image_kind
 from isoenergy.pairs.rejection import Reason, Rejected
 

@@ -24,7 +24,9 @@ def given_saes(uris: Sequence[str]) -> tuple[str, ...]:
 
 
 def require_no_saes(uri: str) -> None:
-    """Raise InputError if SAEs lie where a store, or vectors, should."""
+    """Raise InputError if SAEs lie where a store, or vectors, should; files of a URL are not listed for it."""
+    if "://" in uri and uri.startswith("http"):
+        return
     saes = [last_part(sae) for sae in given_saes([uri]) if _is_sae(*open_filesystem(sae))]
     if saes:
         raise InputError(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from isoenergy.pairs.decoding import MAX_IMAGE_PIXELS
+from isoenergy.pairs.bounds import MAX_IMAGE_PIXELS
 from isoenergy.pairs.fast_decoding import decode_picture
 from isoenergy.pairs.rejection import Reason, Rejected
 from isoenergy.settings.image_choices import ImageReading

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
-from isoenergy.pairs.decoding import MAX_CAPTION_BYTES
+from isoenergy.pairs.bounds import MAX_CAPTION_BYTES
 from isoenergy.pairs.formats.listed import among, fetched, printable, require_same_length, with_images
 from isoenergy.pairs.image_files import ImageFolder
 from isoenergy.pairs.kinds import HEAD_BYTES, IMAGE_SUFFIXES, image_kind, role_of, stem_of

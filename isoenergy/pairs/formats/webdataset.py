@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.beside import Beside
+from isoenergy.pairs.bounds import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
 from isoenergy.pairs.captions import EACH_CAPTION, Captions
-from isoenergy.pairs.decoding import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
 from isoenergy.pairs.formats.listed import raw_text
 from isoenergy.pairs.formats.samples import WINDOW_BYTES, WINDOW_SAMPLES, LateNotes, Sample, captions_in, grouped
 from isoenergy.pairs.formats.tar import Damage, Member, read_tar

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isoenergy.errors import InputError
-from isoenergy.pairs.decoding import MAX_IMAGE_BYTES
+from isoenergy.pairs.bounds import MAX_IMAGE_BYTES
 from isoenergy.pairs.formats.samples import grouped
 from isoenergy.pairs.formats.tar import Member
 from isoenergy.pairs.formats.webdataset import WebDatasetPairs
