@@ -41,7 +41,7 @@ function show(view) {
           oninput: (/** @type {any} */ event) => { chosen.query = event.target.value; clearTimeout(timer); timer = setTimeout(renew, 60); },
           onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "ArrowDown") { event.preventDefault(); focusOn(0); } } })),
       field("Class", select("class", [["", "all"], ["bimodal", "bimodal"], ["image_only", className("image_only")], ["text_only", className("text_only")]])),
-      field("Sort by", select("sort", [["agreement", "agreement, lower end"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]],
+      field("Sort by", select("sort", [["agreement", "agreement, from"], ["energy", "energy"], ["modality_score", "modality score μ"], ["frequency", "frequency"], ["atom", "number"]],
         sortHelp)),
       el("button", { type: "button", id: "atoms-falling", "aria-pressed": String(!chosen.rising), "aria-label": "largest first", text: chosen.rising ? "↑" : "↓",
         onclick: (/** @type {any} */ event) => {

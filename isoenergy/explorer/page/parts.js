@@ -117,7 +117,7 @@ function wordsOf(query) {
 /** @param {string} query @returns {string} That a minus before a word leaves nothing out; nothing to say of a search without one. */
 export function minus(query) {
   const word = query.match(/(?:^|\s)[-−]([\p{L}\p{N}_]+)/u)?.[1];
-  return word ? ` A minus leaves nothing out here: “${word}” is looked for as the other words are.` : "";
+  return word ? ` (a minus leaves nothing out here: “${word}” is looked for as the other words are)` : "";
 }
 
 const SEEN = 24;

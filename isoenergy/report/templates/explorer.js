@@ -186,7 +186,7 @@
   /** @param {string} text @returns {string} That a minus before a word leaves nothing out; nothing to say of a search without one. */
   function minus(text) {
     const word = text.match(/(?:^|\s)[-−]([\p{L}\p{N}_]+)/u)?.[1];
-    return word ? ` A minus leaves nothing out here: “${word}” is looked for as the other words are.` : "";
+    return word ? ` (a minus leaves nothing out here: “${word}” is looked for as the other words are)` : "";
   }
 
   /** @param {string} text @returns {string[]} Its words and what stands between them, in lower case. */
