@@ -20,6 +20,7 @@ from workflows.settings.report_settings import ReportConfig
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
 from workflows.tracking.run_names import run_name
+from workflows.training.ray_training import RayTraining
 
 _ALL_STAGES = 5
 
@@ -31,16 +32,18 @@ def run(config: PipelineConfig) -> None:
     with mlflow_runs.stage("pipeline", config, config.output, run_name=called) as parent:
         with stages.stage("embed"):
             embed.run(config.embedding(), parent)
-        with stages.stage("tune" if config.tune else "train"):
-            if config.tune:
-                saes, config = _tuned(config, parent)
-            else:
-                saes = train.run(config.train_stage(), parent)
-        nulls: list[str] = []
-        if config.may_have_null:
-            with stages.stage("train on shuffled pairs"):
-                null = config.null_stage(_betas(config, saes))
-                nulls = train.run(null, parent) if null is not None else []
+        training = RayTraining(60 * config.patience)
+        with training.keeping_workers():
+            with stages.stage("tune" if config.tune else "train"):
+                if config.tune:
+                    saes, config = _tuned(config, parent)
+                else:
+                    saes = train.run(config.train_stage(), parent, training)
+            nulls: list[str] = []
+            if config.may_have_null:
+                with stages.stage("train on shuffled pairs"):
+                    null = config.null_stage(_betas(config, saes))
+                    nulls = train.run(null, parent, training) if null is not None else []
         with stages.stage("evaluate"):
             evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
             assert evaluation is not None  # only a dry run has none

@@ -6,6 +6,7 @@ What a stage makes of its input is tested in one process, and more of it on Ray 
 import json
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tests.workflows.killed_pass import REPORTS, KillingFolder
 from tests.workflows.killed_workers import kill_a_worker_once
 from tests.workflows.processes import files_in
 from tests.workflows.searches import SEARCH, child_runs
-from tests.workflows.training.ended_training import EndedAt, kill_this_process
+from tests.workflows.training.ended_training import EndedAt, note_and_kill_this_process, note_this_process
 from tests.workflows.training.standing_training import STANDS_AT, config_of
 from tests.workflows.waiting_pairs import WaitingPairs
 from workflows import embed, pipeline, train, tune
@@ -69,18 +70,24 @@ def test_bad_pairs_are_rejected_and_an_encoder_that_is_killed_loses_none(
     assert (summary["run"]["pairs"], summary["rows_in"], summary["embedded"]) == (63, 63, len(store))
 
 
-def test_two_workers_of_which_one_is_killed_train_what_one_does(
+def test_two_workers_that_train_twice_and_of_which_one_is_killed_train_what_one_does(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = str(write_planted_store(tmp_path / "store", *planted_pairs(300, 24), pairs_a_shard=100))
-    config = config_of(store, str(tmp_path / "two"))
-    ended = tmp_path / "killed"
-    two = train.run(config, engine=EndedAt(RayTraining(), STANDS_AT, kill_this_process, ended))
-    assert ended.exists()
+    first = config_of(store, str(tmp_path / "first"))
+    second = replace(first, output=str(tmp_path / "second"), training=replace(first.training, null=True))
+    noted, noted_again, told, killed = (tmp_path / name for name in ("noted", "noted-again", "told", "killed"))
+    engine = RayTraining()
+    with engine.keeping_workers():
+        trained = train.run(first, engine=EndedAt(engine, STANDS_AT, partial(note_this_process, noted), told))
+        kill = partial(note_and_kill_this_process, noted_again)
+        trained += train.run(second, engine=EndedAt(engine, STANDS_AT, kill, killed))
+    assert noted.read_text() == noted_again.read_text()
     assert "a worker was lost" in caplog.text
-    alone = replace(config, output=str(tmp_path / "one"), workers=Workers(1, 1))
-    one = train.run(alone, engine=TrainingHere())
-    for ours, theirs in zip(two, one, strict=True):
+    assert not [*tmp_path.glob("*/.ray")]
+    alone = [replace(each, output=f"{each.output}-alone", workers=Workers(1, 1)) for each in (first, second)]
+    expected = [uri for config in alone for uri in train.run(config, engine=TrainingHere())]
+    for ours, theirs in zip(trained, expected, strict=True):
         dictionaries = [SparseAutoencoder.load(place).dictionary.detach() for place in (ours, theirs)]
         torch.testing.assert_close(*dictionaries, atol=1e-5, rtol=0)
 

@@ -51,3 +51,12 @@ class EndedAt:
 
 def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_this_process(file: Path) -> None:
+    file.write_text(str(os.getpid()))
+
+
+def note_and_kill_this_process(file: Path) -> None:
+    note_this_process(file)
+    kill_this_process()
