@@ -50,7 +50,7 @@ def run(config: PipelineConfig) -> None:
             summary = read_evaluation(evaluation)
             parent.metrics(headline_metrics(summary))
         with stages.stage("report"):
-            page = report.run(ReportConfig(evaluation, config.part("report.html")), parent)
+            page = report.run(ReportConfig(evaluation, config.part("report.html")), parent, again=False)
         log_file(parent, page)
         log_file(parent, config.part("figures/gaps.png"))
         _describe(parent, summary)
@@ -102,7 +102,7 @@ def print_plan(config: PipelineConfig) -> bool:
         return _ends_before("evaluate, report", f"{', '.join(lacking)}: which steps are done")
     print("evaluate:")
     evaluate.run(config.evaluation(uris))
-    print("report:\n  one HTML page, always written anew")
+    print("report:\n  one HTML page, written unless it is there, of the same evaluation and code")
     return True
 
 

@@ -1,18 +1,27 @@
 """`isoenergy report`: one offline HTML page from an evaluation."""
 
+import logging
+
 from isoenergy.counts import counted
 from isoenergy.report.evaluation_file import evaluation_uri, read_evaluation
 from isoenergy.report.page.page import write_report
+from isoenergy.storage.files import without_secrets
 from workflows.command import run_command
+from workflows.drawn_report import Ingredients, drawn_before, keep_record
 from workflows.endings import evaluation_ending
 from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file
 from workflows.tracking.run_names import run_name, store_name
 
+_LOG = logging.getLogger("workflows.report")  # `python -m` calls the module otherwise
 
-def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
+
+def run(config: ReportConfig, parent: mlflow_runs.Run | None = None, again: bool = True) -> str:
     """Write the page and log it; return its place.
+
+    again: also if it is there, made of the same evaluation by the same code; else that is left, and logged if MLflow
+    lacks it. With pictures from elsewhere, which may have changed, it is always written.
 
     Raises InputError, before there is a run in MLflow, if there is no such evaluation.
     """
@@ -23,9 +32,18 @@ def run(config: ReportConfig, parent: mlflow_runs.Run | None = None) -> str:
     measured = sum(1 + len(sae.get("repeats", ())) for sae in summary["saes"])
     of = store.get("encoder") or store_name(store["uri"], store.get("source", ""))
     called = run_name("report", of, counted(measured, "SAE"))
-    with mlflow_runs.stage("report", config, output, parent, called) as stage:
+    ingredients = Ingredients.of(evaluation, summary)
+    made = [] if again or config.images else drawn_before(output, ingredients)
+    with mlflow_runs.stage("report", config, output, parent, called, is_done=bool(made)) as stage:
+        if stage.is_kept:
+            _LOG.info("report: drawn before, in %s", without_secrets(output))
+            return output
         stage.dataset(store["uri"], store["fingerprint"], "evaluation", store.get("source", ""))
-        page, *files = write_report(evaluation, output, config.images)
+        if not made:
+            made = write_report(evaluation, output, config.images)
+            if not config.images:
+                keep_record(output, ingredients, made)
+        page, *files = made
         log_file(stage, page)
         for file in files:
             log_file(stage, file, file.split("/")[-2])  # figures, tables
