@@ -107,8 +107,12 @@ def plan_arena(config: ArenaConfig) -> ArenaPlan:
     if config.known_cosine is None:
         store = EmbeddingStore.open(config.store)
         reference = EmbeddingStore.open(config.reference).fingerprint if config.reference else ""
-        drawn = StorePairs(store.fingerprint, sizes, config.labels, reference, config.store, config.reference)
+        transfer = EmbeddingStore.open(config.transfer).fingerprint if config.transfer else ""
+        stores = config.store, config.reference, config.transfer
+        drawn = StorePairs(store.fingerprint, sizes, config.labels, reference, transfer, *stores)
         dim, source = max(store.manifest.modalities.values()), f"{config.store}, {store.fingerprint[:12]}"
+        if transfer:
+            source += f" (transfer: {config.transfer}, {transfer[:12]})"
     else:
         pairs = config.train_pairs + config.validation_pairs + config.test_pairs
         made = SyntheticConfig(dim=config.known_dim, pairs=pairs, instance_cosine=config.known_cosine)

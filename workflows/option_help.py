@@ -39,7 +39,7 @@ _HEADINGS: Mapping[str, Sequence[str]] = {
 }
 _MORE = "More"
 _METAVARS = {
-    **dict.fromkeys(("store", "texts", "fit_store", "reference"), "STORE"),
+    **dict.fromkeys(("store", "texts", "fit_store", "reference", "transfer"), "STORE"),
     **dict.fromkeys(("saes", "sae"), "SAE"),
     **dict.fromkeys(("modalities", "columns"), "COLUMN,…"),
     **dict.fromkeys(("key", "image", "caption", "labels", "relevance", "zero_shot", "probe"), "COLUMN"),

@@ -41,6 +41,7 @@ _MOVED_PAIRS = 400
 _CLUSTERED_PAIRS = 1500
 _CLUSTERS_WITHOUT_LABELS = 20
 _STEERED_CONCEPTS, _STEERED_IMAGES = 30, 300
+_TRANSFERRED = ("gap_closed", "r@10_bimodal", "codes_r@10")
 _SEED = 0
 _OTHER = {"image": "text", "text": "image"}
 
@@ -83,7 +84,8 @@ def brief_measures(fitted: FittedMethod, rows: Rows) -> Measures:
 def all_measures(fitted: FittedMethod, pairs: ArenaPairs, split: str, sparse: bool) -> Measures:
     """Return every measure on one split, by name; NaN where it is not defined of this method.
 
-    sparse: whether it has atoms at all, and so classes of them.
+    sparse: whether it has atoms at all, and so classes of them. Transfer is of pairs of another store, if there are
+    any: what was fitted here, classes, means and matching of the train pairs here, measured there.
     """
     rows, known = getattr(pairs, split), Known.of(fitted, pairs.train)
     codes = {name: fitted.encode(rows.of(name), name) for name in MODALITIES}
@@ -91,6 +93,7 @@ def all_measures(fitted: FittedMethod, pairs: ArenaPairs, split: str, sparse: bo
     found |= _translation(fitted, pairs.train, rows, codes)
     found["joint_gallery"] = own_modality_share(codes["image"], codes["text"])
     found |= _clusters(rows, codes)
+    found |= _transfer(fitted, pairs.transfer, known, sparse)
     if sparse:
         found |= _concepts(fitted, rows, codes, known)
         found |= _closed(fitted, codes, known.classes)
@@ -107,19 +110,29 @@ def all_measures(fitted: FittedMethod, pairs: ArenaPairs, split: str, sparse: bo
 def embedding_measures(pairs: ArenaPairs, split: str) -> Measures:
     """Return what the embeddings themselves have, which no method changes."""
     rows = getattr(pairs, split)
-    means = [rows.of(name).double().mean(0).numpy() for name in MODALITIES]
     parts = gap_parts(*(rows.of(name)[:_MOVED_PAIRS].numpy() for name in MODALITIES))
     half = min(_MOVED_PAIRS, len(rows) // 2)
     image = rows.image.numpy()
     recall = recall_at(rows.image, rows.text, _RANKS)
     return {
-        "gap": float(difference_in_means(*means)),
+        "gap": _gap(rows),
         "gap_centroid": parts.centroid,
         "gap_distribution": parts.distribution,
         "gap_distribution_of_halves": gap_parts(image[:half], image[half : 2 * half]).distribution,
         **{f"r@{rank}": value for rank, value in recall.items()},
         "similarity_of_any": float(rows.reference_image.mean(0) @ rows.reference_text.mean(0)),
+        **_transfer_of_embeddings(pairs.transfer),
     }
+
+
+def _transfer_of_embeddings(there: Rows | None) -> Measures:
+    if there is None:
+        return {}
+    return {"transfer_gap": _gap(there), "transfer_r@10": recall_at(there.image, there.text, (10,))[10]}
+
+
+def _gap(rows: Rows) -> float:
+    return float(difference_in_means(*(rows.of(name).double().mean(0).numpy() for name in MODALITIES)))
 
 
 def _sparse(codes: Tensor) -> SparseCodes:
@@ -218,6 +231,14 @@ def _closed(fitted: FittedMethod, codes: Pair, classes: AtomClasses) -> Measures
         "kept_gap_centroid": parts.centroid,
         "kept_gap_distribution": parts.distribution,
     }
+
+
+def _transfer(fitted: FittedMethod, there: Rows | None, known: Known, sparse: bool) -> Measures:
+    if there is None:
+        return {}
+    codes = {name: fitted.encode(there.of(name), name) for name in MODALITIES}
+    found = _retrieval(codes) | (_closed(fitted, codes, known.classes) if sparse else {})
+    return {f"transfer_{name}": found[name] for name in _TRANSFERRED if name in found}
 
 
 def _meaning(rows: Rows, codes: Pair, known: Known) -> Measures:

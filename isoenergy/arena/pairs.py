@@ -14,8 +14,10 @@ from torch.nn.functional import normalize
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.splits import SPLITS, Split
+from isoenergy.settings.differences import differing_fields
 from isoenergy.settings.modalities import MODALITIES
 from isoenergy.store.arrays import PairArrays
+from isoenergy.store.manifest import Manifest
 from isoenergy.store.reader import EmbeddingStore
 from isoenergy.synthetic.experiment_config import SyntheticConfig
 from isoenergy.synthetic.generator import generate
@@ -23,6 +25,7 @@ from isoenergy.synthetic.generator import generate
 PAIRS_FILE = "pairs.safetensors"
 _FEWEST_OF_A_LABEL = 10
 _TRUTH = ("image_concepts", "text_concepts")
+_TRANSFER = "transfer"
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,14 @@ class ArenaPairs:
     test: Rows
     concepts: tuple[Tensor, Tensor] | None = None
     """`(concepts, dim)` true directions in images and in texts, if the pairs are made of known atoms."""
+    transfer: Rows | None = None
+    """Test pairs of another store, of which nothing is fitted; they are their own reference, without labels."""
 
     def save(self, folder: Path) -> None:
         """Write all of it as safetensors."""
         tensors = {
-            f"{split}.{name}": getattr(getattr(self, split), name).clone()
-            for split in SPLITS
+            f"{part}.{name}": getattr(getattr(self, part), name).clone()
+            for part in (*SPLITS, *(() if self.transfer is None else (_TRANSFER,)))
             for name in Rows.__dataclass_fields__
         }
         if self.concepts is not None:
@@ -78,9 +83,13 @@ class ArenaPairs:
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         tensors = load_file(folder / PAIRS_FILE)
-        rows = {split: Rows(*(tensors[f"{split}.{name}"] for name in Rows.__dataclass_fields__)) for split in SPLITS}
+        rows = {
+            part: Rows(*(tensors[f"{part}.{name}"] for name in Rows.__dataclass_fields__))
+            for part in (*SPLITS, _TRANSFER)
+            if f"{part}.image" in tensors
+        }
         known = (tensors[_TRUTH[0]], tensors[_TRUTH[1]]) if _TRUTH[0] in tensors else None
-        return cls(rows["train"], rows["validation"], rows["test"], known)
+        return cls(rows["train"], rows["validation"], rows["test"], known, rows.get(_TRANSFER))
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,11 @@ class StorePairs:
     """Column with each pair's class; empty: none."""
     reference_fingerprint: str = ""
     """Of the second store; empty: the pairs' own embeddings are the reference, which is no independent one."""
+    transfer_fingerprint: str = ""
+    """Of a third store, by the same encoder, on whose test pairs too it is measured; empty: none."""
     store: str = field(default="", metadata={"identity": False})
     reference: str = field(default="", metadata={"identity": False})
+    transfer: str = field(default="", metadata={"identity": False})
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,8 @@ class MadePairs:
 def draw_pairs(config: StorePairs | MadePairs, _inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:
     """Draw an arena's pairs and write them to `output`. A step's function.
 
-    Raises InputError if a split is empty, if pairs are not of one width, or if the second store lacks one of them.
+    Raises InputError if a split is empty, if pairs are not of one width, if the second store lacks one of them, or if
+    the third is of another encoder or width.
     """
     pairs = _from_store(config) if isinstance(config, StorePairs) else _made(config)
     pairs.save(output)
@@ -128,6 +141,7 @@ def draw_pairs(config: StorePairs | MadePairs, _inputs: Mapping[str, Path], outp
         "dim": pairs.train.image.shape[1],
         "classes": len(pairs.test.labels[pairs.test.labels >= 0].unique()),
         "known_concepts": 0 if pairs.concepts is None else len(pairs.concepts[0]),
+        "transfer": 0 if pairs.transfer is None else len(pairs.transfer),
     }
 
 
@@ -169,7 +183,31 @@ def _from_store(config: StorePairs) -> ArenaPairs:
         seen = reference[split] if reference else (image, text)
         return Rows(image, text, *seen, labels[split])
 
-    return ArenaPairs(rows("train"), rows("validation"), rows("test"))
+    return ArenaPairs(rows("train"), rows("validation"), rows("test"), transfer=_transfer(config, store))
+
+
+def _transfer(config: StorePairs, store: EmbeddingStore) -> Rows | None:
+    if not config.transfer:
+        return None
+    other = EmbeddingStore.open(config.transfer)
+    here, there = store.manifest, other.manifest
+    told = bool(here.encoder_digest and there.encoder_digest)  # imported vectors say nothing of their encoder
+    if differences := differing_fields(_made_by(there, told), _made_by(here, told)):
+        raise InputError(
+            f"what is trained on {config.store} cannot be measured on {config.transfer}: {differences}; give a store "
+            f"by the same encoder"
+        )
+    drawn = _drawn(other, "test", config.sizes.test, config.sizes.seed)
+    image, text = _unit(drawn.images), _unit(drawn.texts)
+    return Rows(image, text, image, text, torch.full((len(drawn),), -1))
+
+
+def _made_by(manifest: Manifest, told: bool) -> dict[str, Any]:
+    return {
+        "encoder_digest": manifest.encoder_digest if told else "",
+        "layer": manifest.hidden_states.get("layer"),
+        **{f"width of {name}": width for name, width in manifest.modalities.items()},
+    }
 
 
 def _drawn(store: EmbeddingStore, split: Split, most: int, seed: int) -> PairArrays:

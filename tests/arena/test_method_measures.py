@@ -1,16 +1,19 @@
 """What is measured of a method whose atoms are the truth, and of one that has none of it."""
 
+import contextlib
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.method_measures import all_measures, brief_measures, embedding_measures
 from isoenergy.arena.pairs import ArenaPairs, MadePairs, Sizes, StorePairs, draw_pairs
 from isoenergy.errors import InputError
+from isoenergy.metrics.retrieval import recall_at
 from isoenergy.synthetic.experiment_config import SyntheticConfig
 from tests.arena.planted_rows import orthogonal, planted_rows
 from tests.store.stores import write_store
@@ -96,6 +99,31 @@ def test_an_offset_goes_with_the_unimodal_atoms() -> None:
     assert found["r2"] < 0
 
 
+def test_transfer_measures_there_what_was_fitted_here() -> None:
+    """An atom that images alone fire here is left out there too, where images and texts fire it."""
+    alone = ATOMS[CONCEPTS - 1]
+    here = pairs_of(ATOMS[:CONCEPTS], torch.cat([ATOMS[: CONCEPTS - 1], ATOMS[-1:]]))
+    fitted = clean(FittedMethod.of_shared(lambda x: x @ ATOMS.T, ATOMS))
+    there = planted_rows(ATOMS[:CONCEPTS], ATOMS[:CONCEPTS], 600, 2, seed=7)
+    found = all_measures(fitted, replace(here, transfer=there), "test", sparse=True)
+    left = there.image - (there.image @ alone)[:, None] * alone
+    assert found["transfer_codes_r@10"] == pytest.approx(1)
+    assert found["transfer_r@10_bimodal"] == pytest.approx(recall_at(left, left, (10,))[10], abs=0.03)
+    assert found["transfer_r@10_bimodal"] < 0.95
+    there = replace(there, image=there.image + alone, text=there.text + alone / 2)
+    found = all_measures(fitted, replace(here, transfer=there), "test", sparse=True)
+    assert found["transfer_gap_closed"] == pytest.approx(1)
+    plain = all_measures(fitted, here, "test", sparse=True)
+    assert plain == pytest.approx({name: found[name] for name in plain}, nan_ok=True)
+    assert set(found) - set(plain) == {"transfer_gap_closed", "transfer_r@10_bimodal", "transfer_codes_r@10"}
+    baseline = all_measures(fitted, replace(here, transfer=there), "test", sparse=False)
+    assert baseline["transfer_codes_r@10"] == found["transfer_codes_r@10"]
+    assert "transfer_gap_closed" not in baseline
+    own = embedding_measures(replace(here, transfer=there), "test")
+    assert own["transfer_gap"] == pytest.approx(0.5, abs=1e-5)
+    assert own["transfer_r@10"] == recall_at(there.image, there.text, (10,))[10]
+
+
 def test_norms_of_atoms_do_not_change_energies() -> None:
     image, text = ATOMS[:CONCEPTS], ATOMS[CONCEPTS:]
     plain = clean(of_truth(image, text))
@@ -119,7 +147,8 @@ def test_validation_and_test_are_measured_alike() -> None:
 def test_made_pairs_know_their_concepts(tmp_path: Path) -> None:
     config = MadePairs(SyntheticConfig(dim=40, instances=20, atoms_per_row=4, pairs=300), Sizes(200, 40, 60, 0))
     found = draw_pairs(config, {}, tmp_path)
-    assert found == {"train": 200, "validation": 40, "test": 60, "dim": 40, "classes": 0, "known_concepts": 8}
+    expected = {"train": 200, "validation": 40, "test": 60, "dim": 40, "classes": 0, "known_concepts": 8, "transfer": 0}
+    assert found == expected
     pairs = ArenaPairs.load(tmp_path)
     assert pairs.concepts is not None
     assert float((pairs.concepts[0] * pairs.concepts[1]).sum(1).mean()) == pytest.approx(0.99, abs=1e-4)
@@ -150,3 +179,22 @@ def test_pairs_of_a_store_are_drawn_once_with_a_reference_and_labels(tmp_path: P
     other = write_store(str(tmp_path / "other"), train=[5], others=1)
     with pytest.raises(InputError, match="lacks"):
         draw_pairs(StorePairs(store.fingerprint, sizes, store=store.uri, reference=other.uri), {}, out)
+
+
+def test_pairs_of_another_store_are_drawn_for_transfer_if_they_are_of_the_same_encoder(tmp_path: Path) -> None:
+    store = write_store(str(tmp_path / "store"), train=[60], others=40)
+    style = write_store(str(tmp_path / "style"), train=[10], others=20)
+    config = StorePairs(store.fingerprint, Sizes(50, 10, 15, 0), transfer_fingerprint=style.fingerprint)
+    config = replace(config, store=store.uri, transfer=style.uri)
+    found = draw_pairs(config, {}, tmp_path)
+    assert found["transfer"] == min(15, style.pairs_in("test"))
+    there = ArenaPairs.load(tmp_path).transfer
+    assert there is not None
+    rows = normalize(torch.from_numpy(style.to_arrays("test").images).float(), dim=1)
+    assert torch.cdist(there.image, rows).min(1).values.max() < 1e-3
+    manifest = tmp_path / "style" / "manifest.json"
+    told = manifest.read_text()
+    for digest, refused in (("e" * 64, True), ("", False)):
+        manifest.write_text(told.replace("d" * 64, digest))
+        with pytest.raises(InputError, match="encoder_digest is") if refused else contextlib.nullcontext():
+            draw_pairs(config, {}, tmp_path)

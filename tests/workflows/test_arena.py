@@ -50,7 +50,8 @@ def test_what_is_run_does_not_depend_on_how_many_seeds_are_asked_for() -> None:
         ({"store": ""}, "the arena needs pairs"),
         ({"store": "a", "known_cosine": 0.5}, "the arena needs pairs"),
         ({"store": "a", "seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"known_cosine": 0.5, "labels": "group"}, "reference and labels are of a store"),
+        ({"known_cosine": 0.5, "labels": "group"}, "reference, transfer and labels are of a store"),
+        ({"known_cosine": 0.5, "transfer": "b"}, "reference, transfer and labels are of a store"),
         ({"store": "a", "methods": ("sae", "sae")}, "different ones"),
     ],
 )

@@ -23,6 +23,9 @@ class ArenaConfig:
     """Store of the same pairs by another encoder, whose similarity judges what fires an atom (MMS); the store's own
     judgement stands beside it. Centre its rows a modality first, if any image and any text are alike to it
     (`similarity_of_any` in `arena.json`). Default: the store alone, which the page says is no independent judge."""
+    transfer: str = ""
+    """Store by the same encoder, of a drawing style never seen, say: what was trained here, with classes, means and
+    matching of the train pairs here, is measured on its test pairs too. Default: none; one given later trains anew."""
     labels: str = ""
     """Column of the store with a class of each pair, for the clusters; default: none."""
     methods: tuple[str, ...] = ()
@@ -72,8 +75,8 @@ class ArenaConfig:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
         if len(set(self.methods)) != len(self.methods):
             raise InputError(f"methods must be different ones, got {', '.join(self.methods)}")
-        if self.known_cosine is not None and (self.reference or self.labels):
-            raise InputError("reference and labels are of a store; pairs of known atoms have their own")
+        if self.known_cosine is not None and (self.reference or self.labels or self.transfer):
+            raise InputError("reference, transfer and labels are of a store; pairs of known atoms take none")
 
 
 _KNOWN = ArenaConfig(

@@ -66,6 +66,11 @@ GROUPS: dict[str, tuple[ArenaMeasure, ...]] = {
         ArenaMeasure("steering_success", "steering", "more texts of a concept among the ten nearest", "high"),
         ArenaMeasure("steering_collateral", "collateral", "own texts lost from the ten nearest", "low"),
     ),
+    "Transfer": (
+        ArenaMeasure("transfer_gap_closed", "gap closed there", "of another store, by what was fitted here", "high"),
+        ArenaMeasure("transfer_r@10_bimodal", "R@10, bimodal, there", "of its pairs, likewise", "high"),
+        ArenaMeasure("transfer_codes_r@10", "R@10 by codes, there", "of its pairs", "high"),
+    ),
     "Known atoms": (
         ArenaMeasure("found", "concepts found", "share, in both modalities, from a cosine of 0.9", "high"),
         ArenaMeasure("joined", "… as one atom", "share", "high"),
