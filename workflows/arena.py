@@ -186,7 +186,8 @@ def _judge(config: ArenaConfig, rank_correlation: float | None) -> str:
         return (
             "MMS is judged by the very embeddings that are coded, for want of a second encoder: no independent judge."
         )
-    judge = config.reference or "the concepts that pairs are made of"
+    centred = f"{config.reference}, each modality's rows less their mean over the train pairs"
+    judge = centred if config.reference else "the concepts that pairs are made of"
     if rank_correlation is None:
         return f"MMS is judged by {judge}."
     return (

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.pairs import ArenaPairs, Rows
@@ -97,7 +98,7 @@ def all_measures(fitted: FittedMethod, pairs: ArenaPairs, split: str, sparse: bo
     if sparse:
         found |= _concepts(fitted, rows, codes, known)
         found |= _closed(fitted, codes, known.classes)
-        found |= _meaning(rows, codes, known)
+        found |= _meaning(pairs, rows, codes, known)
         found |= _steering(fitted, rows.text, codes, known)
         if pairs.concepts is not None:
             live = ~known.classes.dead
@@ -241,25 +242,37 @@ def _transfer(fitted: FittedMethod, there: Rows | None, known: Known, sparse: bo
     return {f"transfer_{name}": found[name] for name in _TRANSFERRED if name in found}
 
 
-def _meaning(rows: Rows, codes: Pair, known: Known) -> Measures:
+def _meaning(pairs: ArenaPairs, rows: Rows, codes: Pair, known: Known) -> Measures:
     live = ~known.classes.dead
     images, texts = (codes[name].numpy()[:, live] for name in MODALITIES)
-    seen = rows.reference_image.numpy(), rows.reference_text.numpy()
     dominance = modality_dominance(images, texts)
     energy = known.statistics.energy[live]
     counted = ~np.isnan(dominance)
-    mms_coded = float("nan")
-    if not torch.equal(rows.reference_image, rows.image):
-        mms_coded = float(np.mean(multimodal_monosemanticity(images, rows.image.numpy(), texts, rows.text.numpy())))
     return {
-        "mms": float(np.mean(multimodal_monosemanticity(images, seen[0], texts, seen[1]))),
-        "mms_image": float(np.mean(multimodal_monosemanticity(images, seen[0]))),
-        "mms_text": float(np.mean(multimodal_monosemanticity(texts, seen[1]))),
-        "mms_coded": mms_coded,
+        **_monosemanticity(pairs, rows, images, texts),
         "dominance": float(
             (np.abs(2 * dominance[counted] - 1) * energy[counted]).sum() / max(energy[counted].sum(), 1e-30)
         ),
     }
+
+
+def _monosemanticity(pairs: ArenaPairs, rows: Rows, images: Floats, texts: Floats) -> Measures:
+    """A judge's cone adds to every score, whatever fires the atom: its rows are less their modality's train mean."""
+    judge = rows.reference_image, rows.reference_text
+    found = {"mms_uncentred": float("nan"), "mms_coded": float("nan")}
+    if not torch.equal(rows.reference_image, rows.image):
+        found["mms_coded"] = _mms(images, rows.image, texts, rows.text)
+        if pairs.concepts is None:  # the concepts of made pairs are the same in both modalities
+            found["mms_uncentred"] = _mms(images, judge[0], texts, judge[1])
+            means = pairs.train.reference_image.mean(0), pairs.train.reference_text.mean(0)
+            judge = normalize(judge[0] - means[0], dim=1), normalize(judge[1] - means[1], dim=1)
+    across = _mms(images, judge[0], texts, judge[1])
+    return {"mms": across, "mms_image": _mms(images, judge[0]), "mms_text": _mms(texts, judge[1]), **found}
+
+
+def _mms(codes: Floats, rows: Tensor, other_codes: Floats | None = None, other_rows: Tensor | None = None) -> float:
+    other = None if other_rows is None else other_rows.numpy()
+    return float(np.mean(multimodal_monosemanticity(codes, rows.numpy(), other_codes, other)))
 
 
 def _steering(fitted: FittedMethod, texts: Tensor, codes: Pair, known: Known) -> Measures:

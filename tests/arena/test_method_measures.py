@@ -5,13 +5,14 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.method_measures import all_measures, brief_measures, embedding_measures
-from isoenergy.arena.pairs import ArenaPairs, MadePairs, Sizes, StorePairs, draw_pairs
+from isoenergy.arena.pairs import ArenaPairs, MadePairs, Rows, Sizes, StorePairs, draw_pairs
 from isoenergy.errors import InputError
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.synthetic.experiment_config import SyntheticConfig
@@ -72,6 +73,42 @@ def test_without_a_judge_mms_is_told_once() -> None:
     judged, own = (all_measures(clean(of_truth(image, image)), each, "test", sparse=True) for each in (pairs, alone))
     assert math.isnan(own["mms_coded"])
     assert own["mms"] == pytest.approx(judged["mms_coded"])
+
+
+def test_another_encoder_judges_without_its_cones() -> None:
+    """Its rows are less the train mean of their modality; that of known concepts, which have no cone, is as it is."""
+    image = ATOMS[:CONCEPTS]
+    known = pairs_of(image, image)
+
+    def with_cones(rows: Rows) -> Rows:
+        cones = 3 * ATOMS[0, :CONCEPTS], 3 * ATOMS[0, :CONCEPTS] + ATOMS[1, :CONCEPTS]
+        seen = [normalize(part + cone, dim=1) for part, cone in zip((rows.image @ image.T,) * 2, cones, strict=True)]
+        return replace(rows, reference_image=seen[0], reference_text=seen[1])
+
+    judged = ArenaPairs(with_cones(known.train), with_cones(known.validation), with_cones(known.test))
+    fitted = clean(of_truth(image, image))
+    found, made = (all_measures(fitted, pairs, "test", sparse=True) for pairs in (judged, known))
+    assert math.isnan(made["mms_uncentred"])
+    codes = fitted.encode(judged.test.image, "image").numpy()
+    seen = {}
+    for name in ("reference_image", "reference_text"):
+        centred = (getattr(judged.test, name) - getattr(judged.train, name).mean(0)).numpy()
+        seen[name] = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    for measure, names in (
+        ("mms", ("reference_image", "reference_text")),
+        ("mms_image", ("reference_image", "reference_image")),
+        ("mms_text", ("reference_text", "reference_text")),
+    ):
+        similar = seen[names[0]] @ seen[names[1]].T
+        if names[0] == names[1]:
+            np.fill_diagonal(similar, 0)
+        weights = [
+            np.outer(codes[:, j], codes[:, j]) * (1 - np.eye(len(codes)) * (names[0] == names[1]))
+            for j in range(CONCEPTS)
+        ]
+        expected = np.mean([(weight * similar).sum() / weight.sum() for weight in weights])
+        assert found[measure] == pytest.approx(expected, abs=1e-4), measure
+    assert found["mms_uncentred"] > found["mms"] + 0.2
 
 
 def test_atoms_of_their_own_modality_share_nothing() -> None:

@@ -20,9 +20,9 @@ class ArenaConfig:
     """Folder or fsspec URL for the trainings' results, the page and the tables, seen by all nodes; an object store has
     no locks: one run at a time."""
     reference: str = ""
-    """Store of the same pairs by another encoder, whose similarity judges what fires an atom (MMS); the store's own
-    judgement stands beside it. Centre its rows a modality first, if any image and any text are alike to it
-    (`similarity_of_any` in `arena.json`). Default: the store alone, which the page says is no independent judge."""
+    """Store of the same pairs by another encoder, whose similarity judges what fires an atom (MMS), each modality's
+    rows less their mean over the train pairs; its judgement with its cones (`mms_uncentred`) and the store's own stand
+    beside it. Default: the store alone, which the page says is no independent judge."""
     transfer: str = ""
     """Store by the same encoder, of a drawing style never seen, say: what was trained here, with classes, means and
     matching of the train pairs here, is measured on its test pairs too. Default: none; one given later trains anew."""

@@ -50,6 +50,7 @@ GROUPS: dict[str, tuple[ArenaMeasure, ...]] = {
         ArenaMeasure("mms", "MMS", "across modalities", "high"),
         ArenaMeasure("mms_image", "MMS, images", "among images", "high"),
         ArenaMeasure("mms_text", "MMS, texts", "among texts", "high"),
+        ArenaMeasure("mms_uncentred", "MMS, judge as it is", "the same, by the judge with its cones", "none"),
         ArenaMeasure("mms_coded", "MMS, no judge", "across modalities, by the embeddings that are coded", "none"),
         ArenaMeasure("clusters_v_measure", "V-measure", "of clusters of both modalities' codes with labels", "high"),
         ArenaMeasure("clusters_ari", "ARI", "of the same", "high"),
