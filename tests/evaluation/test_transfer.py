@@ -79,8 +79,11 @@ def test_a_store_that_is_its_own_fit_store_has_nothing_to_compare(here: Path, sa
 
 
 def test_what_cannot_be_fitted_on_is_refused(here: Path, sae: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--split all measures on the pairs too .* give --fit-store"):
-        evaluated(here, [sae], tmp_path / "out", split="all")
+    for itself in ("", str(here)):
+        with pytest.raises(
+            InputError, match=r"--split all measures on the pairs too .* give another one by --fit-store"
+        ):
+            evaluated(here, [sae], tmp_path / "out", split="all", fit_store=itself)
     images, texts = pairs_with_gap(0, seed=3)
     tests_alone = write_pairs(tmp_path / "tests", images, texts)
     with pytest.raises(InputError, match="tests has no pairs in its train split to fit on"):

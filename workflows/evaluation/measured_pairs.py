@@ -69,10 +69,10 @@ class MeasuredPairs:
         elsewhere = _elsewhere(store, fit_on, fit_pairs)
         if elsewhere is not None:
             refitting = fitting if fitting.store.split == "train" and split not in ("train", "all") else None
-        elif split == "all" and not isinstance(fit_on, EmbeddingStore):
+        elif split == "all":
             raise InputError(
-                "--split all measures on the pairs too that classes and means are fitted on; give --fit-store, the "
-                "store that the SAEs were trained on, or another split"
+                "--split all measures on the pairs too that classes and means are fitted on, as they are fitted on the "
+                "store that is measured; give another one by --fit-store, or another split"
             )
         return cls(
             tuple(parts),
