@@ -35,7 +35,7 @@ from workflows.endings import training_ending
 from workflows.settings.train_settings import TrainConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_names import store_name
-from workflows.training.training_data import first_shards, prepare_indices, widths_of
+from workflows.training.training_data import first_shards, prepare_indices
 from workflows.training.training_engine import TrainingEngine, WorkersLostError
 from workflows.training.training_placement import TrainingPlacement
 from workflows.training.training_plan import beta_warnings, training_plan
@@ -72,6 +72,9 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
                 with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent, called) as stage:
                     _log_models(config, stores, stage, uris)
             return uris
+    widths = {name: width for store in stores for name, width in store.manifest.modalities.items()}
+    for line in beta_warnings(config.training, widths):
+        _LOG.warning("train: %s", line)
     engine = engine or _ray(60 * config.patience)
     placement = engine.place(config.workers)
     if config.dry_run:
@@ -85,8 +88,6 @@ def run(config: TrainConfig, parent: mlflow_runs.Run | None = None, engine: Trai
         if index.skipped:
             _LOG.info("train: %d bad pairs of %s are left out", sum(map(len, index.skipped.values())), index.store)
     _LOG.info("train: %s; %s; to %s", _what(config.training, indices), placement, config.output)
-    for line in beta_warnings(config.training, widths_of(indices)):
-        _LOG.warning("train: %s", line)
     called = _run_name(config, stores)
     with alone_in(output), mlflow_runs.stage(_stage_name(config), config, output, parent, called) as stage:
         stage.tags({"store_fingerprint": ",".join(store.fingerprint for store in stores)})

@@ -135,6 +135,8 @@ class _Worker:
         def attempt(betas: Sequence[float]) -> list[BetaMeasures]:
             name = beta_text(tuple(betas))
             if name not in known:
+                if self.rank == 0:
+                    self.task.progress.say(f"looking for beta: a short training of each of {name}")
                 known[name] = [asdict(measures) for measures in self._short_training(tuple(betas), settings.epochs)]
                 if self.rank == 0:
                     text = json.dumps({"attempts": known}, indent=2)
@@ -154,12 +156,15 @@ class _Worker:
         trainer = self._trainer(config)
         last: Metrics = {}
 
+        def show(step: int) -> None:
+            if self.rank == 0:
+                self.task.progress.set(step, trainer.steps, f"looking for beta among {beta_text(betas)}")
+
         def report(step: int, metrics: Metrics, _save: SaveCheckpoint | None) -> None:
             last.update(metrics)
-            if self.rank == 0:
-                text = f"looking for beta among {beta_text(betas)}"
-                self.task.progress.set(step, trainer.steps, text)
+            show(step)
 
+        show(0)
         try:
             trainer.run(report)
         except DivergedError:  # all workers have seen the same; which β was to blame, each alone will tell

@@ -13,7 +13,7 @@ import torch
 from mlflow import MlflowClient
 
 from isoenergy import SparseAutoencoder
-from isoenergy.alignments import IsoEnergy
+from isoenergy.alignments import GroupSparse, IsoEnergy
 from isoenergy.errors import InputError
 from isoenergy.evaluation.carried import Carried, carried_by
 from isoenergy.sae.sae_config import FITTED_FILE
@@ -270,7 +270,9 @@ def test_beta_is_found_and_the_search_is_not_repeated(
     tried = {item["beta"] for attempt in curve["attempts"].values() for item in attempt}
     assert curve["chosen"] in tried
     assert places[-1].endswith(f"beta-{curve['chosen']:g}")
-    assert "by short trainings:" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    first = told.index("looking for beta: a short training of each of 0,1e-05,0.0001,0.001,0.01")
+    assert first < told.index("looking for beta among 0,1e-05") < told.index("by short trainings:")
 
     (tmp_path / "done.json").unlink()
     shutil.rmtree(tmp_path / "checkpoints")
@@ -329,6 +331,14 @@ def test_a_plan_says_what_a_run_would_take_and_writes_nothing(
     for word in ("pairs ", "SAEs ", "steps ", "workers ", "memory ", "time ", "rows/s"):
         assert word in printed
     assert not (tmp_path / "saes").exists()
+
+
+def test_a_plan_warns_of_a_beta_beyond_its_alignment_s_scale(
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_much = dataclasses.replace(TRAINING, alignment=GroupSparse(), beta=(0.0, 0.05), seeds=1)
+    assert run(store, tmp_path / "saes", too_much, dry_run=True) == []
+    assert "beta 0.05 is a lot for group-sparse" in caplog.text
 
 
 def test_a_bad_row_is_refused_by_shard_and_row_or_left_out(
