@@ -175,6 +175,9 @@ def _gap(runs: Sequence[Results]) -> Finding:
 def _retrieval(runs: Sequence[Results], chance_r10: float, original_r10: float) -> list[Finding]:
     """Shares of the reconstruction's R@10, of the same draws of queries; beside the first, that of the original's."""
     known = [not at_chance(results, chance_r10) for results in runs]
+    if not any(map(_has_unimodal, runs)):
+        nothing = "No atom is unimodal, so that bimodal atoms alone are all of them: what is kept without the others"
+        return [Finding("undecided", f"{nothing} says nothing.", "no atom is unimodal: there is none to do without")]
     if not any(known):
         lost = f"The reconstruction {at_chance(runs[0], chance_r10)}: there is nothing that atoms could keep."
         return [Finding("undecided", lost, "the reconstruction retrieves no better than a random order")]
@@ -185,7 +188,10 @@ def _retrieval(runs: Sequence[Results], chance_r10: float, original_r10: float) 
     of_original = recall_of_original(runs, "bimodal", original_r10)
 
     def state(decided: Iterable[State]) -> State:
-        return agreed(each if can else "undecided" for each, can in zip(decided, known, strict=True))
+        return agreed(
+            each if can and _has_unimodal(results) else "undecided"
+            for each, can, results in zip(decided, known, runs, strict=True)
+        )
 
     return [
         Finding(
@@ -202,6 +208,10 @@ def _retrieval(runs: Sequence[Results], chance_r10: float, original_r10: float) 
             f"(asked: below {UNIMODAL_RETRIEVAL:.0%})",
         ),
     ]
+
+
+def _has_unimodal(results: Results) -> bool:
+    return any(results.get(f"{modality}_only_atoms", 1) for modality in ("image", "text"))  # of before: not known
 
 
 def _always_on(runs: Sequence[Results]) -> Finding:

@@ -71,6 +71,18 @@ def test_a_gap_is_not_closed_by_rows_of_which_nothing_is_left() -> None:
     assert "nothing is left of 151 of 300 rows in 1 of 2 trainings" in both.text
 
 
+def test_without_a_unimodal_atom_nothing_is_kept_or_lost_without_them() -> None:
+    none, some = sae(GOOD, CLOSED), sae(GOOD, CLOSED)
+    none["results"] |= {"image_only_atoms": 0, "text_only_atoms": 0}
+    some["results"] |= {"image_only_atoms": 0, "text_only_atoms": 1}
+    (_, finding, always_on, *_) = verdict(none, [], 0.0, 0.5)
+    assert finding.mark == "?"
+    assert finding.claim == "no atom is unimodal: there is none to do without"
+    assert "always on" in always_on.text
+    assert states(verdict(some, [], 0.0, 0.5)[1:3]) == "✓✓"
+    assert states(verdict(seeds(some, none), [], 0.0, 0.5)[1:3]) == "≠≠"
+
+
 def test_a_bound_that_is_just_above_what_is_asked_reads_as_above_it() -> None:
     one = sae(gap={"reconstructed": 0.5, "bimodal": 0.04})
     one["results"]["geometry"]["bimodal"]["gap_closed_interval"] = {"value": 0.905, "low": 0.903, "high": 0.999}
