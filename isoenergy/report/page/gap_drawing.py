@@ -28,5 +28,6 @@ def gap_drawing(original: Mapping[str, Any], saes: Sequence[Sae], names: Mapping
         narrow=gaps_of_variants(original, saes, names, narrow=True),
         caption="Lines lead from all atoms of an SAE to its bimodal ones. Bars: 95% intervals, some smaller than the "
         "marks. Centring subtracts the means of train pairs, so that a little is left of the difference in means of "
-        "these; the gap by optimal transport, which sees the clouds’ shapes too, is in the table of all measures. What leaves most rows with nothing has no mark.",
+        "these; the gap by optimal transport, which sees the clouds’ shapes too, is in the table of all measures. What "
+        "leaves most rows with nothing has no mark.",
     )
