@@ -7,8 +7,8 @@ from isoenergy.report.evaluation_file import evaluation_uri, read_evaluation
 from isoenergy.report.page.page import write_report
 from isoenergy.storage.files import without_secrets
 from workflows.command import run_command
-from workflows.drawn_report import Ingredients, drawn_before, keep_record
 from workflows.endings import evaluation_ending
+from workflows.evaluation.drawn_report import Ingredients, drawn_before, keep_record
 from workflows.settings.report_settings import ReportConfig, parse
 from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import log_file

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from workflows.drawn_report import Ingredients, drawn_before, keep_record
+from workflows.evaluation.drawn_report import Ingredients, drawn_before, keep_record
 
 SUMMARY: dict[str, Any] = {
     "saes": [{"name": "a", "explorer": "steps/a-explorer-1"}, {"atom_map": "steps/a-map-1"}],
@@ -78,7 +78,7 @@ def test_it_is_not_once_anything_is_another(run: Path, change: Callable[[Path], 
 
 def test_it_is_not_once_the_code_is_another(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(run)
-    monkeypatch.setattr("workflows.drawn_report.code_version", lambda _: "later")
+    monkeypatch.setattr("workflows.evaluation.drawn_report.code_version", lambda _: "later")
     assert not is_drawn(run)
 
 
