@@ -1,6 +1,8 @@
 """`isoenergy arena`: the plan, a small run from end to end, and that it goes on."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from isoenergy.arena.roster import METHODS
 from isoenergy.errors import InputError
+from tests.workflows.processes import files_in, run_until
 from workflows import arena
 from workflows.settings.arena_settings import PRESETS, ArenaConfig, parse
 from workflows.steps import step_plan
@@ -109,3 +112,31 @@ def test_a_small_arena_from_end_to_end_that_was_killed(
     assert "of the seeds after the first" in capsys.readouterr().out
     assert arena.run(config) == file
     assert len(ran) == steps
+
+
+@pytest.mark.slow
+def test_an_arena_whose_process_was_killed_does_nothing_twice_and_comes_to_the_same_table(tmp_path: Path) -> None:
+    """The process ends by SIGKILL in the middle; another one goes on, and a third does all of it undisturbed."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    few = ["--here", "--methods", "centred", "sae", "matched", "group-masked", "--seeds", "2", "--epochs", "1"]
+    few += ["--train-pairs", "300", "--validation-pairs", "60", "--test-pairs", "120", "--known-dim", "40"]
+
+    def arguments(output: Path) -> list[str]:
+        return ["arena", "shared", *few, "--output", str(output)]
+
+    def done(output: Path) -> dict[str, tuple[int, int, bytes]]:
+        files = files_in(output, "steps/*/step.json")
+        return {f.parent.name: (f.stat().st_ino, f.stat().st_mtime_ns, f.read_bytes()) for f in files}
+
+    run_until(arguments(killed), lambda: len(files_in(killed, "steps/*/step.json")) >= 4)
+    before = done(killed)
+    assert not (killed / arena.TABLE_FILE).exists()
+    for output in (killed, whole):
+        subprocess.run([sys.executable, "-m", "workflows.cli", *arguments(output)], check=True, capture_output=True)
+    after = done(killed)
+    assert 4 <= len(before) < len(after)
+    assert {name: after[name] for name in before} == before
+    assert set(after) == set(done(whole))
+    tables = [pq.read_table(output / arena.TABLE_FILE) for output in (killed, whole)]
+    assert tables[0].num_rows > 0
+    assert tables[0].equals(tables[1])
