@@ -83,9 +83,9 @@ def test_training_takes_the_same_source(tmp_path: Path) -> None:
 
 def test_a_search_takes_the_same_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_clip_retrieval(tmp_path / "theirs", [40])
-    with pytest.raises(InputError, match="the rest of the plan needs"):
+    with pytest.raises(InputError, match="a plan needs a store of the vectors of"):
         tune.run(SearchConfig(store=str(source), output=str(tmp_path / "searches"), dry_run=True))
-    assert "40 rows in 3 files" in capsys.readouterr().out
+    assert not capsys.readouterr().out
 
 
 def test_one_modality_is_trained_on_without_alignment_and_applied_to(tmp_path: Path) -> None:

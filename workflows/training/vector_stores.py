@@ -44,8 +44,7 @@ def store_of(uri: str, modalities: str, output: str, skip_bad_rows: bool = False
     That is a view of them, which leaves the vectors where they are, if one can be made; else, as its plan says, a copy.
     modalities: see `modality_names`. What is done already is not done again.
     Raises InputError, naming file, row and column, for what cannot be used, and for files that have changed since; if
-    it is a dry run and the store is not whole too, as what is done with it cannot be planned, with what is taken for
-    what printed.
+    it is a dry run and the store is not whole too, as what is done with it cannot be planned.
     """
     return GivenStore.at(uri, modalities, output, skip_bad_rows).made(dry_run)
 
@@ -88,14 +87,12 @@ class GivenStore:
     def made(self, dry_run: bool = False) -> str:
         """Return the URI of the store, which is made if need be; raises InputError as `store_of` does."""
         if self.copy is not None and not self.copy.is_done:
-            plan = "\n".join(self.copy.plan())
             if dry_run:
-                print(plan)
                 raise InputError(
-                    f"the rest of the plan needs a store of the vectors of {self.copy.source}: make one by `isoenergy "
-                    f"import`, with --view without a copy of them, and give that"
+                    f"a plan needs a store of the vectors of {self.copy.source}: make one by `isoenergy import`, with "
+                    f"--view without a copy of them, and give that; its own --dry-run says what is taken for what"
                 )
-            _LOG.info(plan)
+            _LOG.info("\n".join(self.copy.plan()))
             self.copy.run()
         return self.uri
 
