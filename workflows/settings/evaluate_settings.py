@@ -32,10 +32,10 @@ class EvaluateConfig:
     """Pairs to measure on; all, if what is fitted is fitted on another store."""
     fit_store: str = ""
     """Store on whose train split the atoms' classes and the baselines' means and covariances are fitted; of vectors
-    that are no store, `isoenergy import` makes one. Default: the
-    one that the SAEs were trained on, whose sums they carry (fitted.safetensors), which shows what carries over to
-    --store; SAEs without them, or of different stores, are fitted on --store itself, and that is said. What comes of
-    fitting anew, on the train split of --store, is shown beside it. Give --store again to have that alone."""
+    that are no store, `isoenergy import` makes one. Default: the one that the SAEs were trained on, whose sums they
+    carry (fitted.safetensors), which shows what carries over to --store; SAEs without them, or of different stores, are
+    fitted on --store itself, and that is said. What comes of fitting anew, on the train split of --store, is shown
+    beside it. Give --store again to have that alone."""
     fit_pairs: int = 20_000
     """Pairs of the train split to fit on, where the SAEs carry nothing; without such pairs, those that are measured."""
     sample: int = 2000
