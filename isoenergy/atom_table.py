@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError, in_brief
+from isoenergy.evaluation.embeddings import row_labels
 from isoenergy.explorer.atom_labels import TOPS, labels_of_strongest
 from isoenergy.metrics.agreement import agreement
 from isoenergy.sae.autoencoder import SparseAutoencoder
@@ -167,7 +168,7 @@ def describe_atoms(
             for side, modality in zip(sides, sae.config.modalities, strict=True)
         ]
         statistics.update(both[0], both[1])
-        sums.update(both[0], both[1])
+        sums.update(both[0], both[1], row_labels(sides[0][start : start + _BATCH_PAIRS].cpu().numpy()))
         if strongest is not None:
             strongest.update(both, start)
     return table_of_sums(statistics, sums, strongest, sae.config.modalities, examples)

@@ -16,6 +16,7 @@ from isoenergy.atom_table import AtomTable, StrongestPairs, as_texts, table_of_s
 from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.errors import InputError, in_brief
+from isoenergy.evaluation.embeddings import row_labels
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
@@ -298,9 +299,9 @@ def _sums(
     for start in range(0, pairs, batches.batch_pairs):
         rows = batches.rows.take(np.arange(start, min(start + batches.batch_pairs, pairs)))
         both = zip(rows.values(), sae.config.modalities, strict=True)
-        image_codes, text_codes = (sae.encode(sae.prepare(rows, modality), gram=gram) for rows, modality in both)
+        image_codes, text_codes = (sae.encode(sae.prepare(side, modality), gram=gram) for side, modality in both)
         statistics.update(image_codes, text_codes)
-        agreement.update(image_codes, text_codes)
+        agreement.update(image_codes, text_codes, row_labels(next(iter(rows.values())).cpu().numpy()))
         if strongest is not None:
             strongest.update((image_codes, text_codes), start)
     return statistics, agreement, strongest

@@ -287,6 +287,16 @@ def test_atoms_are_a_table(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> No
         isoenergy.describe_atoms(fit.sae, *pairs, captions=captions[1:])
 
 
+def test_captions_of_one_image_are_not_pairs_enough_to_agree(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
+    images, texts = (np.repeat(rows[:15], 40, axis=0) for rows in pairs)
+    each_its_own = images + 1e-6 * np.random.default_rng(0).normal(size=images.shape).astype(images.dtype)
+    together, apart = (
+        isoenergy.describe_atoms(fit.sae, rows, texts)["agrees"].sum() for rows in (images, each_its_own)
+    )
+    assert together == 0
+    assert apart > 0
+
+
 def test_atoms_have_labels_and_examples_of_the_captions(pairs: tuple[np.ndarray, np.ndarray], fit: Fit) -> None:
     directions = np.abs(np.concatenate(pairs, axis=1)).argmax(axis=1)
     words = [f"shape {chr(ord('a') + number % 26)}{chr(ord('k') + number // 26)}x" for number in directions]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
+from isoenergy.evaluation.embeddings import row_labels
 from isoenergy.evaluation.measured_rows import (
     READ_ROWS,
     Inputs,
@@ -60,7 +61,8 @@ def spread_fit(store: EmbeddingStore, split: Pairs, pairs: int) -> FitConfig:
 def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
     """Sum the moments that the baselines are made from and, of an SAE, what decides its atoms' classes and agreement.
 
-    Agreement is summed once more of `StrangerPairs`: what the test finds there is what it finds in nothing.
+    Agreement is summed once more of `StrangerPairs`: what the test finds there is what it finds in nothing. Texts of
+    one image are apart in them, and count as independent.
     """
     del inputs
     shards = config.store.shards
@@ -83,7 +85,7 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
                 codes = [sae.encode(x, gram=gram) for x in prepared]
                 moments.update(sae.decode(codes[0]), sae.decode(codes[1]))
             statistics.update(codes[0], codes[1])
-            agreement.update(codes[0], codes[1])
+            agreement.update(codes[0], codes[1], row_labels(both[0]))
             strangers.update(codes[0], codes[1])
     moments.save(output / MOMENTS_FILE)
     if statistics is not None:

@@ -39,7 +39,8 @@ class Agreement:
     lift_low: Floats
     lift_high: Floats
     agreement_p_value: Floats
-    """Of a correlation as large if the pairs were shuffled; NaN for an atom that fires in fewer than 20 pairs."""
+    """Of a correlation as large if the pairs were shuffled; NaN for an atom that fires in fewer than 20 pairs (in as
+    many times more as captions share images)."""
     agreement_q_value: Floats
     """The same, with the false discovery rate controlled over the atoms that were tested (Benjamini-Hochberg)."""
 
@@ -55,6 +56,8 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
     Intervals: of the correlation by Fisher's transform, with the spread that it has without normality (Steiger &
     Hakstian 1982), of the lift by that of its logarithm. If an image and its text never fire an atom both, the upper
     bounds are those that three unseen pairs of its usual strength would give.
+    Captions of one image do not count as pairs of their own: spread and null are those of the effective number of
+    pairs (see `isoenergy.statistics.pair_agreement.PairAgreement.effective_pairs`).
     Test: one-sided, by the distribution of the correlation over all ways to pair the images with the texts. Its mean
     (0), variance (1 / (n - 1)) and skewness are exact, its shape is that of Pearson's type III (Mielke & Berry 2001):
     rare atoms have few chances to meet, and one meeting is then no wonder, large as the correlation that it makes is.
@@ -62,26 +65,27 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
     sides which never meet, has p = 1.
     """
     n, half = max(sums.pairs, 2), float(ndtri((1 + level) / 2))
-    z, w, both = (part / n for part in (sums.image, sums.text, sums.both))
-    raw = {(a, 0): z[a - 1] for a in range(1, 5)} | {(0, b): w[b - 1] for b in range(1, 5)}
-    raw |= dict(zip(POWERS, both, strict=True))
+    effective, dependence = max(sums.effective_pairs, 2), sums.pairs / max(sums.effective_pairs, 1)
+    raw = _raw(sums)
     central = _central(raw)
     with np.errstate(divide="ignore", invalid="ignore"):
         spreads = _spread(central[2, 0], raw[2, 0]) * _spread(central[0, 2], raw[0, 2])
         correlation = np.clip(central[1, 1] / spreads, -1, 1)
-        error = np.sqrt(np.maximum(_variance(correlation, central), 0) / n) / (1 - correlation**2)
+        error = np.sqrt(np.maximum(_variance(correlation, central), 0) / effective) / (1 - correlation**2)
         low, high = (np.tanh(np.arctanh(correlation) + sign * half * error) for sign in (-1, 1))
         strength = (sums.image[0] / sums.image_fires) * (sums.text[0] / sums.text_fires)
-        unseen = np.minimum(1.0, correlation + ZERO_OF_N * np.abs(strength) / n / spreads)
+        unseen = np.minimum(1.0, correlation + ZERO_OF_N * np.abs(strength) / effective / spreads)
         never = sums.both_fire == 0
         lift = sums.both_fire * n / (sums.image_fires * sums.text_fires)
         of_log = 1 / sums.both_fire - 1 / sums.image_fires - 1 / sums.text_fires + (2 * lift - 1) / n
-        factor = np.exp(half * np.sqrt(np.maximum(of_log, 0)))
-        most = np.where(np.isnan(lift), np.nan, ZERO_OF_N * n / (sums.image_fires * sums.text_fires))
+        factor = np.exp(half * np.sqrt(np.maximum(of_log * dependence, 0)))
+        most = np.where(np.isnan(lift), np.nan, ZERO_OF_N * dependence * n / (sums.image_fires * sums.text_fires))
         lift_low, lift_high = np.where(never, lift, lift / factor), np.where(never, most, lift * factor)
-        p_value = np.where(never | (correlation <= 0), 1.0, _p_value(correlation, central, n))
+        p_value = np.where(
+            never | (correlation <= 0), 1.0, _p_value(correlation, _skewness(central, effective), effective)
+        )
     p_value[np.minimum(sums.image_fires, sums.text_fires) < 1] = np.nan
-    p_value[sums.image_fires + sums.text_fires - sums.both_fire < _FEWEST_FIRES] = np.nan
+    p_value[sums.image_fires + sums.text_fires - sums.both_fire < _FEWEST_FIRES * dependence] = np.nan
     return Agreement(
         correlation,
         np.where(never, correlation, low),
@@ -115,6 +119,13 @@ def mean_correlation(energy: Floats, correlation: Floats, members: Mask) -> Floa
     held = (energy[members] * np.nan_to_num(correlation[members])).sum(axis=0)
     mean: Floats = np.divide(held, total, out=np.full(np.shape(total), np.nan), where=total > 0)
     return mean
+
+
+def _raw(sums: PairAgreement) -> dict[tuple[int, int], Floats]:
+    """Raw moments of z and w, by (power of z, power of w)."""
+    z, w, both = (part / max(sums.pairs, 2) for part in (sums.image, sums.text, sums.both))
+    raw = {(a, 0): z[a - 1] for a in range(1, 5)} | {(0, b): w[b - 1] for b in range(1, 5)}
+    return raw | dict(zip(POWERS, both, strict=True))
 
 
 def _central(raw: dict[tuple[int, int], Floats]) -> dict[tuple[int, int], Floats]:
@@ -168,11 +179,18 @@ def _variance(r: Floats, central: dict[tuple[int, int], Floats]) -> Floats:
     )
 
 
-def _p_value(correlation: Floats, central: dict[tuple[int, int], Floats], n: int) -> Floats:
+def _skewness(central: dict[tuple[int, int], Floats], n: float) -> Floats:
+    """`(atoms,)` skewness of the correlation over all ways to pair n images with n texts."""
+    found: Floats = (
+        central[3, 0] * central[0, 3] / (central[2, 0] * central[0, 2]) ** 1.5 * np.sqrt(n - 1) / max(n - 2, 1)
+    )
+    return found
+
+
+def _p_value(correlation: Floats, skewness: Floats, n: float) -> Floats:
     """`(atoms,)` probabilities of a correlation as large or larger over all ways to pair."""
     from scipy.stats import pearson3  # half a second to import, which other workers need not spend
 
-    skewness = central[3, 0] * central[0, 3] / (central[2, 0] * central[0, 2]) ** 1.5 * np.sqrt(n - 1) / max(n - 2, 1)
     found = np.full(len(correlation), np.nan)
     known = np.isfinite(correlation) & np.isfinite(skewness)
     found[known] = pearson3.sf(correlation[known] * np.sqrt(n - 1), skewness[known])

@@ -37,19 +37,31 @@ class PairAgreement(MergeableSums):
     """Pairs whose text does."""
     both_fire: Floats
     """Pairs of which both do."""
+    of_one_image: int = 0
+    """Ordered pairs of two pairs whose image is the same; 0 in sums of before these were counted."""
 
     @classmethod
     def zeros(cls, atoms: int) -> Self:
         """Return the sums of no pairs."""
         return cls(0, *(np.zeros((rows, atoms)) for rows in (4, 4, len(POWERS))), *(np.zeros(atoms) for _ in range(3)))
 
-    def update(self, image_codes: SparseCodes, text_codes: SparseCodes) -> None:
-        """Add pairs: row i of both codes belong together."""
+    def update(
+        self,
+        image_codes: SparseCodes,
+        text_codes: SparseCodes,
+        images: npt.NDArray[np.uint64] | None = None,
+    ) -> None:
+        """Add pairs: row i of both codes belong together.
+
+        images: `(rows,)` labels, equal where the image is, in these rows; None: each occurs once.
+        """
         if len(image_codes) != len(text_codes):
             raise ValueError(f"image_codes and text_codes must pair up, got {len(image_codes)} and {len(text_codes)}")
         atoms = len(self.both_fire)
         image, text = (_firing(codes, atoms) for codes in (image_codes, text_codes))
         self.pairs += len(image_codes)
+        captions = np.unique(images, return_counts=True)[1] if images is not None else np.ones(0, np.int64)
+        self.of_one_image += int((captions * (captions - 1)).sum())
         for total, codes in ((self.image, image), (self.text, text)):
             total += np.stack([_by_atom(codes.indices, codes.data**power, atoms) for power in (1, 2, 3, 4)])
         self.image_fires += np.bincount(image.indices, minlength=atoms)
@@ -57,6 +69,14 @@ class PairAgreement(MergeableSums):
         met, z, w = _meetings(image, text)
         self.both += np.stack([_by_atom(met, z**a * w**b, atoms) for a, b in POWERS])
         self.both_fire += np.bincount(met, minlength=atoms)
+
+    @property
+    def effective_pairs(self) -> float:
+        """How many independent pairs these are worth: (Σc)² / Σc², c the number of an image's captions (Kish 1965).
+
+        The number of images where all have as many captions; that of pairs where each occurs once.
+        """
+        return self.pairs**2 / (self.pairs + self.of_one_image) if self.of_one_image else self.pairs
 
     @property
     def atoms(self) -> int:

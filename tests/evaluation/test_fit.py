@@ -25,8 +25,9 @@ def test_five_captions_of_an_image_that_stand_together_leave_no_agreement_in_shu
     config = replace(spread_fit(EmbeddingStore.open(str(store)), "train", 1000), sae=SaeReference(str(sae), ""))
     assert fit(config, {}, tmp_path)["pairs"] == 1000
     pairs, shuffled = (agreement(sums).agrees.sum() for sums in load_agreement(tmp_path))
-    assert pairs == 24
+    assert pairs > 20
     assert shuffled == 0
+    assert [sums.effective_pairs for sums in load_agreement(tmp_path)] == [200, 1000]
 
 
 def codes(numbers: list[int]) -> SparseCodes:

@@ -1,8 +1,11 @@
+from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from scipy.stats import pearson3
 
 from isoenergy.codes.sparse_codes import SparseCodes
@@ -164,3 +167,51 @@ def test_atoms_of_one_modality_and_dead_ones_have_nothing_to_say() -> None:
     assert np.isnan(found.agreement_p_value).all()
     assert not found.agrees.any()
     assert np.isnan(agreeing_share(np.zeros(2), np.ones(2, bool), found.agrees))
+
+
+def captioned(images: int, captions: int, seed: int) -> PairAgreement:
+    """Captions that say one thing of the picture they are of, each in its own strength, beside images of others."""
+    generator = np.random.default_rng(seed)
+    frequency = np.geomspace(0.02, 0.4, 100)
+    shown, said = (generator.random((images, 100)) < frequency for _ in range(2))
+    image = np.repeat(shown * generator.gamma(3, 1 / 3, shown.shape), captions, axis=0)
+    text = np.repeat(said, captions, axis=0)
+    sums = PairAgreement.zeros(100)
+    labels = np.repeat(np.arange(images, dtype=np.uint64), captions)
+    sums.update(codes_of(image), codes_of(text * generator.gamma(3, 1 / 3, text.shape)), labels)
+    return sums
+
+
+def test_many_captions_of_an_image_that_are_of_another_picture_do_not_agree() -> None:
+    sums = captioned(80, 25, 0)
+    assert sums.effective_pairs == 80
+    assert agreement(sums).agrees.mean() < 0.02
+    alone = replace(sums, of_one_image=0)
+    assert agreement(alone).agrees.mean() > 0.1
+
+
+def test_effective_pairs_follow_the_captions_of_each_image_and_merge() -> None:
+    codes = codes_of(np.ones((4, 1)))
+    sums = PairAgreement.zeros(1)
+    sums.update(codes, codes, np.array([3, 1, 3, 3], np.uint64))
+    assert sums.effective_pairs == pytest.approx(16 / 10)
+    assert sums.merge(sums).effective_pairs == pytest.approx(64 / 20)
+
+
+def test_images_that_occur_once_are_tested_bit_for_bit_as_pairs() -> None:
+    generator = np.random.default_rng(4)
+    image, text = (codes_of(side) for side in sharing(generator, 300, np.array([0.5, 0.1, 0.05]), 0.3))
+    labelled, plain = PairAgreement.zeros(3), PairAgreement.zeros(3)
+    labelled.update(image, text, np.arange(300, dtype=np.uint64))
+    plain.update(image, text)
+    for name, values in vars(agreement(plain)).items():
+        np.testing.assert_array_equal(vars(agreement(labelled))[name], values)
+
+
+def test_sums_of_before_repeats_were_counted_are_read(tmp_path: Path) -> None:
+    sums = captioned(10, 2, 0)
+    sums.save(tmp_path / "now")
+    arrays = load_file(tmp_path / "now")
+    assert PairAgreement.load(tmp_path / "now").effective_pairs == 10
+    save_file({name: array for name, array in arrays.items() if name != "of_one_image"}, tmp_path / "before")
+    assert PairAgreement.load(tmp_path / "before").effective_pairs == 20
