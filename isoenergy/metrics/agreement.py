@@ -23,6 +23,8 @@ AGREEMENT_Q = 0.05
 """Below this false discovery rate an atom agrees beyond shuffled pairs."""
 _FEWEST_FIRES = 20
 _ROUNDING = 1e-12
+_AT_ONCE = 2**20
+"""Atoms times replicates whose probabilities are at work at once."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,40 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
     )
 
 
+def agrees_in_replicates(sums: PairAgreement, correlation: Floats) -> Mask:
+    """Return `(atoms, 1 + replicates)` which atoms agree in the pairs, and in each replicate of them.
+
+    correlation: `(atoms, 1 + replicates)`, as `isoenergy.statistics.weighted_sums.BootstrapSums` has it. Each replicate
+    has a test of its own, over all atoms, by its correlations; of the pairs' the null keeps variance and skewness, and
+    which atoms are tested. Replicates are taken some at a time, so that what is at work at once is bounded.
+    """
+    here, n = agreement(sums), max(sums.effective_pairs, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = _skewness(_central(_raw(sums)), n)
+    found = np.zeros(correlation.shape, bool)
+    found[:, 0] = here.agrees
+    tested = np.flatnonzero(np.isfinite(here.agreement_p_value) & np.isfinite(skewness))
+    if not len(tested):
+        return found
+    from scipy.stats import false_discovery_control, pearson3
+
+    block = max(1, _AT_ONCE // len(tested))
+    for start in range(1, correlation.shape[1], block):
+        some = np.nan_to_num(correlation[tested, start : start + block])
+        p_value = np.where(some > 0, pearson3.sf(some * np.sqrt(n - 1), skewness[tested, None]), 1.0)
+        found[tested, start : start + block] = false_discovery_control(p_value, axis=0) < AGREEMENT_Q
+    return found
+
+
 def agreeing_share(energy: Floats, bimodal: Mask, agrees: Mask) -> Floats:
     """Return the share of the bimodal atoms' energy in those that agree; in [0, 1], NaN of none.
 
-    energy: `(atoms, …)`; bimodal, agrees: `(atoms,)`.
+    energy: `(atoms, …)`; bimodal: `(atoms,)`; agrees: `(atoms,)`, or of the shape of the energy.
     """
+    members = agrees.reshape(*agrees.shape, *[1] * (energy.ndim - agrees.ndim))[bimodal]
     total = energy[bimodal].sum(axis=0)
     share: Floats = np.divide(
-        energy[bimodal & agrees].sum(axis=0), total, out=np.full(np.shape(total), np.nan), where=total > 0
+        (energy[bimodal] * members).sum(axis=0), total, out=np.full(np.shape(total), np.nan), where=total > 0
     )
     return share
 

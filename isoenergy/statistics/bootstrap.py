@@ -78,6 +78,17 @@ class Interval:
         return cls.of_weighted(values, least=0.0, most=1.0)
 
     @classmethod
+    def of_spread(cls, values: Floats) -> Self:
+        """Return the normal interval of a share, between 0 and 1, of which replicates tell the spread alone.
+
+        values: `(1 + replicates,)`. For what is to be told of samples of this size, and is unbiased therefore; what its
+        replicates lie beside it on average is their own.
+        """
+        known = values[1:][np.isfinite(values[1:])]
+        found = cls.normal(float(values[0]), float(known.std(ddof=1)) if len(known) > 1 else float("nan"), least=0.0)
+        return cls(found.value, found.low, min(found.high, 1.0)) if len(known) > 1 else found
+
+    @classmethod
     def normal(cls, value: float, standard_error: float, level: float = 0.95, least: float = -math.inf) -> Self:
         """Return the interval of a value that varies normally. least: the measure cannot be below."""
         half = float(ndtri((1 + level) / 2)) * standard_error

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from isoenergy import SparseAutoencoder, SparseCodes
-from isoenergy.evaluation.concepts import concept_intervals
+from isoenergy.evaluation.concepts import agreeing_interval, concept_intervals
 from isoenergy.evaluation.measured_bridges import rho_interval
 from isoenergy.evaluation.measured_geometry import gap_closed
 from isoenergy.evaluation.measured_retrieval import recall_kept
-from isoenergy.metrics.agreement import agreeing_share, agreement, mean_correlation
+from isoenergy.metrics.agreement import mean_correlation
 from isoenergy.metrics.bridges import sigma_bridge
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.gram_panels import gram_at
@@ -68,12 +68,6 @@ class Population:
         return self.sae.dictionary.detach().double().numpy()
 
     @cached_property
-    def agrees(self) -> np.ndarray:
-        sums = PairAgreement.zeros(ATOMS)
-        sums.update(*self.fitted.codes)
-        return agreement(sums).agrees
-
-    @cached_property
     def means(self) -> list[Floats]:
         return [self.sae.decode(codes).detach().double().mean(0).numpy() for codes in self.fitted.codes]
 
@@ -122,7 +116,7 @@ def measured(
         **_gaps(all_pairs, sums),
         "p_acc": _p_acc(all_pairs, sample.take(np.arange(min(len(sample), probed))), sums, weights[:probed]),
         "rho": _rho(all_pairs, sample, weights),
-        **_agreement(all_pairs, sums),
+        "correlation": _correlation(all_pairs, sums),
     }
 
 
@@ -143,11 +137,18 @@ def _p_acc(all_pairs: Population, sample: Sample, sums: BootstrapSums, weights: 
     return Interval.of_share(probing_accuracy(*rows, all_pairs.dictionary, fitted, weights, sums.energy))
 
 
-def _agreement(all_pairs: Population, sums: BootstrapSums) -> dict[str, Interval]:
+def _correlation(all_pairs: Population, sums: BootstrapSums) -> Interval:
     bimodal = all_pairs.fitted.statistics.classes().bimodal
-    share = agreeing_share(sums.energy, bimodal, all_pairs.agrees)
-    correlation = mean_correlation(sums.energy, sums.correlation, bimodal)
-    return {"agreeing_share": Interval.of_share(share), "correlation": Interval.of_weighted(correlation)}
+    return Interval.of_weighted(mean_correlation(sums.energy, sums.correlation, bimodal))
+
+
+def agreeing(all_pairs: Population, sample: Sample, seed: int) -> dict[str, Interval]:
+    """The share of the bimodal energy in atoms that agree in a sample, by the test there; more pairs find more."""
+    weights = image_weights(sample.images, REPLICATES, seed, 0)
+    sums, together = BootstrapSums.zeros(ATOMS, REPLICATES), PairAgreement.zeros(ATOMS)
+    sums.update(sample.codes, sample.rows, weights)
+    together.update(*sample.codes, sample.images)
+    return {"agreeing_share": agreeing_interval(sums, all_pairs.fitted.statistics.classes(), together)}
 
 
 def _rho(all_pairs: Population, sample: Sample, weights: Floats) -> Interval:

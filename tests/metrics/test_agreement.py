@@ -9,8 +9,10 @@ from safetensors.numpy import load_file, save_file
 from scipy.stats import pearson3
 
 from isoenergy.codes.sparse_codes import SparseCodes
-from isoenergy.metrics.agreement import Agreement, agreeing_share, agreement, mean_correlation
+from isoenergy.metrics.agreement import Agreement, agreeing_share, agreement, agrees_in_replicates, mean_correlation
+from isoenergy.statistics.bootstrap import poisson_weights
 from isoenergy.statistics.pair_agreement import PairAgreement
+from isoenergy.statistics.weighted_sums import BootstrapSums
 
 
 def codes_of(dense: np.ndarray) -> SparseCodes:
@@ -215,3 +217,26 @@ def test_sums_of_before_repeats_were_counted_are_read(tmp_path: Path) -> None:
     assert PairAgreement.load(tmp_path / "now").effective_pairs == 10
     save_file({name: array for name, array in arrays.items() if name != "of_one_image"}, tmp_path / "before")
     assert PairAgreement.load(tmp_path / "before").effective_pairs == 20
+
+
+def test_each_replicate_decides_by_itself_which_atoms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(5)
+    both = sharing(generator, 600, np.geomspace(0.01, 0.4, 60), 0.35)
+    image, text = map(codes_of, both)
+    weights = poisson_weights(600, 40, 0, 0)
+    sums, together = BootstrapSums.zeros(60, 40), PairAgreement.zeros(60)
+    sums.update((image, text), (torch.zeros(600, 3), torch.zeros(600, 3)), weights)
+    together.update(image, text)
+    found = agrees_in_replicates(together, sums.correlation)
+    monkeypatch.setattr("isoenergy.metrics.agreement._AT_ONCE", 1)
+    np.testing.assert_array_equal(agrees_in_replicates(together, sums.correlation), found)
+    here = agreement(together)
+    np.testing.assert_array_equal(found[:, 0], here.agrees)
+    same = np.repeat(here.correlation[:, None], 3, axis=1)
+    np.testing.assert_array_equal(agrees_in_replicates(together, same), np.repeat(here.agrees[:, None], 3, axis=1))
+    again = agreement(sums_of(*(np.repeat(side, weights[:, 1].astype(int), axis=0) for side in both)))
+    assert (found[:, 1] != again.agrees).mean() < 0.05
+    assert (found[:, 1:] != found[:, :1]).any(axis=0).mean() > 0.5
+    energy = sums.energy
+    share = agreeing_share(energy, np.arange(60) > 5, found)
+    assert share[7] == pytest.approx(energy[6:, 7][found[6:, 7]].sum() / energy[6:, 7].sum())

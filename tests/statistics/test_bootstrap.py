@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from isoenergy.statistics.bootstrap import Interval, image_weights, poisson_weights
 
@@ -60,3 +61,14 @@ def test_the_interval_of_a_norm_is_without_the_noise_that_lengthens_it() -> None
         assert interval.low <= interval.value <= interval.high
         held.append(interval.low <= 1 <= interval.high)
     assert np.mean(held) > 0.88
+
+
+def test_a_spread_alone_is_told_around_the_value_and_within_what_a_share_can_be() -> None:
+    replicates = np.random.default_rng(0).normal(0.5, 0.1, 200)
+    found = Interval.of_spread(np.array([0.7, *replicates, np.nan]))
+    assert [found.low, found.high] == pytest.approx(
+        [0.7 - 1.96 * replicates.std(ddof=1), 0.7 + 1.96 * replicates.std(ddof=1)], abs=1e-4
+    )
+    assert Interval.of_spread(np.array([0.95, *replicates])).high == 1
+    assert Interval.of_spread(np.array([0.02, *replicates])).low == 0
+    assert np.isnan(Interval.of_spread(np.array([0.7, np.nan, np.nan])).high)
