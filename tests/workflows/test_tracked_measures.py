@@ -22,6 +22,14 @@ def test_the_metrics_are_few_and_of_the_first_training() -> None:
     assert len(found) <= 12
 
 
+def test_agreement_is_that_of_the_measured_pairs_and_the_fitted_ones_are_named() -> None:
+    one = sae()
+    one["results"]["agreement"] = {"measured_pairs": {"value": 0.93}, "bimodal_energy_share": {"value": 0.98}}
+    found = headline_metrics({"original": original(), "saes": [one], "tasks": []})
+    agreement = {name.partition("/")[2]: value for name, value in found.items() if "agreement" in name}
+    assert agreement == {"agreement": 0.93, "agreement_in_fitted_pairs": 0.98}
+
+
 def test_the_table_has_every_number_of_every_training() -> None:
     several = seeds(sae(), sae(share=0.3))
     row = {"sae": None, "embeddings": "original", "group": "all", "values": {"accuracy": {"value": 0.5, "low": 0.4}}}

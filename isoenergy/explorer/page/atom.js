@@ -78,7 +78,7 @@ function facts(numbers) {
   const fact = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string} */ why, span = "") =>
     list.append(el("div", { title: why }, el("dt", { text: name }), el("dd", { text: value }, span && el("span", { class: "bounds", text: ` ${span}` }))));
   fact(`agreement, of ${state.about.fitted.which}`, fixed(numbers.correlation), `${agreement()}, with its 95% interval; a report has that of the pairs that it measures on`, interval(numbers));
-  fact("its sides go together", numbers.agrees ? "yes, beyond chance" : "not beyond chance", "whether that correlation is larger than of shuffled pairs (false discovery rate 5 %). The interval says how well it is known: of rare atoms it may hold 0 all the same");
+  fact("its sides go together", numbers.agrees ? "yes, beyond chance" : "not beyond chance", "whether that correlation is larger than of shuffled pairs (false discovery rate 5 %). The test is against shuffled pairs: of a rare atom their correlations lie closer to 0 than the interval of its own reaches, which may hold 0 all the same");
   fact("both fire", numbers.lift === null ? "–" : `${brief(numbers.lift)} times chance`, "how many times as often both halves of a pair fire it as by chance");
   fact("modality score μ", fixed(numbers.modality_score), `share of its energy that is ${rowsOf(0)}': 0 is ${rowsOf(1)} alone, 1 ${rowsOf(0)} alone`);
   fact(`energy in ${rowsOf(0)}`, brief(numbers.image_energy), "mean squared coefficient");

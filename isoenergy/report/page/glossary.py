@@ -9,7 +9,9 @@ GLOSSARY = {
     "gap": "The distance between the mean image and the mean caption (difference in means; it depends on the rows’ "
     "norms), or by optimal transport.",
     "R²": "The share of variance that the codes rebuild, about the mean of all entries; the means alone have some.",
-    "agreement": "How an atom’s coefficients in image and caption correlate over pairs, and whether beyond chance.",
+    "agreement": "Of an atom: how its coefficients in image and caption correlate over pairs; it agrees if beyond "
+    "shuffled ones, where a rare atom’s lie closer to 0 than its own interval reaches. Of an SAE: such atoms’ share of "
+    "bimodal energy, in the measured pairs.",
     "p_acc": "Each atom’s direction is a linear probe for the modality. An atom of one modality scores the probe’s "
     "accuracy, a bimodal one 1 if the probe cannot tell and 0.5 if it tells all; averaged by energy.",
     "ρ": "The Σ-bridge couples atoms that fire in the two halves of pairs; ρ is its weight on couples with a bimodal "

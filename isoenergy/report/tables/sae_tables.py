@@ -108,8 +108,8 @@ GROUPS = {
         _control("bridges.shuffled_code_cosine", "pairs shuffled", "an image and the text of another pair"),
         Measure(
             "agreement.measured_pairs",
-            "bimodal energy that agrees",
-            "share in atoms whose two coefficients go together in the measured pairs beyond shuffled ones (q < 0.05)",
+            "agreement",
+            "share of bimodal energy in atoms whose sides go together in the measured pairs beyond chance (q < 0.05)",
             ".1%",
         ),
         Measure(
@@ -119,7 +119,7 @@ GROUPS = {
             ".1%",
         ),
         _control("agreement.shuffled_pairs", "fitted pairs shuffled", "what the same test calls agreeing there", ".1%"),
-        Measure("agreement.agreeing_atoms", "bimodal atoms that agree", "in the fitted pairs", ",d"),
+        Measure("agreement.agreeing_atoms", "bimodal atoms that agree in the fitted pairs", "how many", ",d"),
         Measure(
             "agreement.correlation", "correlation of an atom’s sides", "over pairs; of bimodal atoms, by their energy"
         ),

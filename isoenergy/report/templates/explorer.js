@@ -673,7 +673,12 @@
       ["smaller over larger energy", fixed(sae.sharedness[at]), interval(sae, at, "sharedness")],
       [`agreement, of ${data.measured_on}`, fixed(sae.correlation[at]), interval(sae, at, "correlation"), agreement()],
       ["both fire", lift === null ? "–" : `${brief(lift)} times chance`],
-      ["its sides go together", sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs"],
+      [
+        "its sides go together",
+        sae.agrees[at] ? "beyond shuffled pairs" : "not beyond shuffled pairs",
+        "",
+        "at a false discovery rate of 5%. The test is against shuffled pairs: of a rare atom their correlations lie closer to 0 than the interval of its own reaches, which may hold 0 all the same",
+      ],
     ]) {
       const pair = element("div", "", element("dt", "quiet", name));
       if (why) pair.title = why;
