@@ -64,7 +64,7 @@ class Known:
         rows = rows.first(_KNOWN_PAIRS)
         codes = {name: fitted.encode(rows.of(name), name) for name in MODALITIES}
         together = PairAgreement.zeros(fitted.atoms)
-        together.update(*(_sparse(codes[name]) for name in MODALITIES))
+        together.update(_sparse(codes["image"]), _sparse(codes["text"]))
         found = agreement(together)
         image = codes["image"].double()
         strength = image.sum(0) / (image != 0).sum(0).clamp(min=1)

@@ -43,7 +43,8 @@ class PairAgreement(MergeableSums):
     @classmethod
     def zeros(cls, atoms: int) -> Self:
         """Return the sums of no pairs."""
-        return cls(0, *(np.zeros((rows, atoms)) for rows in (4, 4, len(POWERS))), *(np.zeros(atoms) for _ in range(3)))
+        image, text, both = (np.zeros((rows, atoms)) for rows in (4, 4, len(POWERS)))
+        return cls(0, image, text, both, np.zeros(atoms), np.zeros(atoms), np.zeros(atoms))
 
     def update(
         self,
