@@ -10,22 +10,29 @@ import numpy as np
 Interval = Mapping[str, float]
 """`value`, `low` and `high`; the bounds are NaN where there is no interval."""
 
+_MORE_DECIMALS = 4
+
 
 def number(value: float, form: str) -> str:
-    """Return a number in a format, with a minus that is one; what is not finite as – or ∞."""
-    if math.isnan(value):
-        return "–"
-    return "∞" if math.isinf(value) else format(value, form).replace("-", "−")
+    """Return a number in a format, with a minus that is one, and none before 0; what is not finite as – or ∞."""
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else "∞"
+    text = format(value, form)
+    return text.replace("-", "−" if re.search("[1-9]", text) else "")
 
 
 def fitting(interval: Interval, form: str) -> str:
-    """Return a format of fixed decimals with one or two digits of the interval's width; as it is without a width."""
+    """Return a format of fixed decimals with one or two digits of the interval's width, four more at most.
+
+    As it is without a width.
+    """
     found = re.fullmatch(r"([+,]*)\.(\d+)([f%])", form)
     width = interval["high"] - interval["low"]
     if found is None or not 0 < width < math.inf:
         return form
     one_digit = math.ceil(-math.log10(100 * width if found[3] == "%" else width))
-    return f"{found[1]}.{max(0, min(max(int(found[2]), one_digit), one_digit + 1))}{found[3]}"
+    asked = int(found[2])
+    return f"{found[1]}.{max(0, min(max(asked, one_digit), one_digit + 1, asked + _MORE_DECIMALS))}{found[3]}"
 
 
 def apart(interval: Interval, form: str, asked: float) -> str:
@@ -33,7 +40,7 @@ def apart(interval: Interval, form: str, asked: float) -> str:
     found = re.fullmatch(r"([+,]*)\.(\d+)([f%])", form)
     if found is None or math.isnan(asked):
         return form
-    finer = [f"{found[1]}.{int(found[2]) + more}{found[3]}" for more in range(5)]
+    finer = [f"{found[1]}.{int(found[2]) + more}{found[3]}" for more in range(1 + _MORE_DECIMALS)]
     other = [interval[name] for name in ("value", "low", "high") if interval[name] != asked]
     return next((each for each in finer if number(asked, each) not in {number(n, each) for n in other}), finer[-1])
 

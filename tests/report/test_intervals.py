@@ -67,3 +67,15 @@ def test_the_median_is_called_what_it_is() -> None:
         "the middle one",
         "the mean of the middle two",
     ]
+
+
+def test_zero_has_no_minus_and_what_rounds_to_something_keeps_it() -> None:
+    assert [number(value, ".3f") for value in (-0.0001, -0.0, -0.0006)] == ["0.000", "0.000", "−0.001"]
+    assert number(-1e-5, ".1e") == "−1.0e−05"
+    assert number(-0.0001, "+.1%") == "0.0%"
+
+
+def test_an_interval_that_is_next_to_nothing_wide_has_four_more_digits_at_most() -> None:
+    narrow = {"value": 0.9943072115078544, "low": 0.9943072115078540, "high": 0.9943072115078546}
+    assert fitting(narrow, ".1%") == ".5%"
+    assert with_bounds(narrow, ".1%") == "99.43072% [99.43072%, 99.43072%]"
