@@ -83,9 +83,8 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
         factor = np.exp(half * np.sqrt(np.maximum(of_log * dependence, 0)))
         most = np.where(np.isnan(lift), np.nan, ZERO_OF_N * dependence * n / (sums.image_fires * sums.text_fires))
         lift_low, lift_high = np.where(never, lift, lift / factor), np.where(never, most, lift * factor)
-        p_value = np.where(
-            never | (correlation <= 0), 1.0, _p_value(correlation, _skewness(central, effective), effective)
-        )
+        by_chance = _p_value(correlation, _skewness(central, effective), effective)
+        p_value = np.where(never | (correlation <= 0), 1.0, by_chance)
     p_value[np.minimum(sums.image_fires, sums.text_fires) < 1] = np.nan
     p_value[sums.image_fires + sums.text_fires - sums.both_fire < _FEWEST_FIRES * dependence] = np.nan
     return Agreement(
@@ -112,7 +111,8 @@ def agrees_in_replicates(sums: PairAgreement, correlation: Floats) -> Mask:
         skewness = _skewness(_central(_raw(sums)), n)
     found = np.zeros(correlation.shape, bool)
     found[:, 0] = here.agrees
-    tested = np.flatnonzero(np.isfinite(here.agreement_p_value) & np.isfinite(skewness))
+    tested = np.flatnonzero(np.isfinite(here.agreement_p_value))
+    skewness = np.nan_to_num(skewness[tested, None])  # without one, of an atom that does not vary, p is 1
     if not len(tested):
         return found
     from scipy.stats import false_discovery_control, pearson3
@@ -120,7 +120,7 @@ def agrees_in_replicates(sums: PairAgreement, correlation: Floats) -> Mask:
     block = max(1, _AT_ONCE // len(tested))
     for start in range(1, correlation.shape[1], block):
         some = np.nan_to_num(correlation[tested, start : start + block])
-        p_value = np.where(some > 0, pearson3.sf(some * np.sqrt(n - 1), skewness[tested, None]), 1.0)
+        p_value = np.where(some > 0, pearson3.sf(some * np.sqrt(n - 1), skewness), 1.0)
         found[tested, start : start + block] = false_discovery_control(p_value, axis=0) < AGREEMENT_Q
     return found
 
