@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isoenergy.evaluation.concepts import drawn_weights, part_weights
+from isoenergy.evaluation.concepts import drawn_weights, load_together, part_weights
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.bootstrap import REPLICATES, poisson_weights
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
@@ -26,6 +26,7 @@ def test_pairs_have_the_weights_of_their_blocks_in_every_part(tmp_path: Path) ->
     whole[[61, 62, 149, 131]] = whole[[60, 60, 148, 130]]
     pairs = np.array([149, 3, 59, 60, 62, 121, 0, 61, 131, 63, 130, 120])
     np.testing.assert_array_equal(drawn_weights(statistics, pairs, 3), whole[pairs])
+    assert load_together(statistics).of_one_image == 3 * 2 + 2 + 2
     (folder,) = (tmp_path / "evaluation/steps").glob("sae-*-codes-00000-*")
     (codes,) = (found.parent for found in folder.rglob("starts.npy"))
     np.testing.assert_array_equal(part_weights(codes, 120, 0, 3), whole[:120])
