@@ -103,7 +103,7 @@ class WayScores:
             ):
                 rows = None
                 if weights.subtracted:
-                    rows = Affine(offset=sae.prepare(torch.zeros(1, sae.config.dim), modality)[0])
+                    rows = Affine(offset=-sae.restore(torch.zeros(1, sae.config.dim), modality)[0])
                 sides.append(RowMap(rows, -own if weights.subtracted else own, closing.matrix))
             maps[variant.name] = (sides[0], sides[1])
         for name, way in WAYS.items():
