@@ -56,9 +56,13 @@ METHODS: Mapping[str, Method] = {
         "SAE-A, bias atoms", partial(fit_configured, alignment=MaskedCosine(), bias_atoms="means"), _BETAS
     ),
     "iso-energy": Method("iso-energy alignment", partial(fit_configured, alignment=IsoEnergy()), _BETAS),
-    "matched": Method("an SAE a modality, matched", fit_matched),
+    "matched": Method("an SAE a modality, MP, matched", fit_matched),
     "matched-half": Method("the same, half the atoms each", partial(fit_matched, share=0.5)),
-    "matched-centred": Method("an SAE a modality, centred, matched", partial(fit_matched, centred=True)),
+    "matched-centred": Method("an SAE a modality, MP, centred, matched", partial(fit_matched, centred=True)),
+    "matched-top-k": Method("an SAE a modality, TopK, matched", partial(fit_matched, sparse_encoder=TopK())),
+    "matched-top-k-centred": Method(
+        "an SAE a modality, TopK, centred, matched", partial(fit_matched, centred=True, sparse_encoder=TopK())
+    ),
     "group-sparse": Method("group-sparse, TopK", partial(fit_group_masked, hidden=0.0), (0.01, 0.05, 0.2)),
     "group-masked": Method("group-sparse with mask, TopK", fit_group_masked, (0.01, 0.05, 0.2)),
     "group-masked-relu": Method(

@@ -21,6 +21,7 @@ from isoenergy.arena.pair_training import top_k
 from isoenergy.arena.pairs import Rows
 from isoenergy.arena.roster import METHODS
 from isoenergy.errors import InputError
+from isoenergy.sparse_encoders import MatchingPursuit, SparseEncoder, TopK
 from tests.arena.planted_rows import joined, orthogonal, planted_rows, recovered
 
 CONCEPTS, DIM = 10, 24
@@ -46,7 +47,8 @@ def overlap(fitted: FittedMethod, rows: Rows) -> float:
     "name",
     [
         *("sae", "sae-a", "sae-a-cosine", "sae-a-bias", "iso-energy"),
-        *("group-masked", "group-masked-relu", "matryoshka", "matched", "matched-centred"),
+        *("group-masked", "group-masked-relu", "matryoshka"),
+        *("matched", "matched-centred", "matched-top-k", "matched-top-k-centred"),
     ],
 )
 def test_a_planted_dictionary_is_found(name: str) -> None:
@@ -56,12 +58,13 @@ def test_a_planted_dictionary_is_found(name: str) -> None:
         assert recovered(fitted.dictionaries[modality], SAME) >= 0.7, modality
 
 
-def test_one_dictionary_cannot_join_directions_that_are_apart_and_matching_can() -> None:
+@pytest.mark.parametrize("encoder", [MatchingPursuit(), TopK()], ids=["pursuit", "top-k"])
+def test_one_dictionary_cannot_join_directions_that_are_apart_and_matching_can(encoder: SparseEncoder) -> None:
     true = TWO[:CONCEPTS], TWO[CONCEPTS:]
-    shared = fit_configured(APART, LONG, 0.0, 0)
+    shared = fit_configured(APART, LONG, 0.0, 0, sparse_encoder=encoder)
     assert shared.shared
     assert joined(shared.dictionaries["image"], shared.dictionaries["text"], *true) == 0
-    apart = fit_matched(APART, LONG, 0.0, 0, share=1.0)
+    apart = fit_matched(APART, LONG, 0.0, 0, sparse_encoder=encoder)
     assert not apart.shared
     assert joined(apart.dictionaries["image"], apart.dictionaries["text"], *true) >= 0.7
 
@@ -79,8 +82,9 @@ def test_one_dictionary_gives_partners_no_code_in_common_where_directions_are_ap
     assert overlap(fitted, APART) < 0.2
 
 
-def test_matching_fails_on_pairs_that_are_no_pairs() -> None:
-    fitted = fit_matched(NO_PAIRS, LONG, 0.0, 0)
+@pytest.mark.parametrize("encoder", [MatchingPursuit(), TopK()], ids=["pursuit", "top-k"])
+def test_matching_fails_on_pairs_that_are_no_pairs(encoder: SparseEncoder) -> None:
+    fitted = fit_matched(NO_PAIRS, LONG, 0.0, 0, sparse_encoder=encoder)
     found = joined(fitted.dictionaries["image"], fitted.dictionaries["text"], TWO[:CONCEPTS], TWO[CONCEPTS:])
     assert found <= 0.5
 

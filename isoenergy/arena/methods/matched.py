@@ -5,6 +5,7 @@ similarity of latents they assign by. Here it is the correlation of coefficients
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,18 +20,27 @@ from isoenergy.settings.modalities import MODALITIES
 
 
 def fit_matched(
-    rows: Rows, budget: Budget, strength: float, seed: int, share: float = 1.0, centred: bool = False
+    rows: Rows,
+    budget: Budget,
+    strength: float,
+    seed: int,
+    share: float = 1.0,
+    centred: bool = False,
+    **settings: Any,
 ) -> FittedMethod:
     """Train an SAE on images and one on texts, and give atom j of the images its partner among those of the texts.
 
     share: atoms of each, in shares of the budget's: at ½ both dictionaries together have as many directions as one.
     centred: train on rows less their modality's mean, which is the offset then: no atoms are spent on the cones.
+    settings: others of `TrainingConfig`, the same for both; without a `sparse_encoder` both are of matching pursuit.
     Each sees every row of its modality as often as the others do, `batch_pairs` rows a step.
     """
     del strength
     own = replace(budget, atoms=max(budget.k, round(budget.atoms * share)))
     offsets = {name: rows.of(name).mean(0) * centred for name in MODALITIES}
-    saes = {name: fitted_sae(_of_one_modality(rows.of(name) - offsets[name], own, seed)) for name in MODALITIES}
+    saes = {
+        name: fitted_sae(_of_one_modality(rows.of(name) - offsets[name], own, seed, **settings)) for name in MODALITIES
+    }
     codes = {name: saes[name].encode(rows.of(name) - offsets[name], name) for name in MODALITIES}
     partner = torch.from_numpy(matched_columns(code_correlations(codes["image"].numpy(), codes["text"].numpy())))
     return FittedMethod(
@@ -46,7 +56,7 @@ def fit_matched(
     )
 
 
-def _of_one_modality(rows: Tensor, budget: Budget, seed: int) -> SparseAutoencoder:
+def _of_one_modality(rows: Tensor, budget: Budget, seed: int, **settings: Any) -> SparseAutoencoder:
     """Train on rows of one modality: half of them stand where the trainer has images, half where it has texts.
 
     At β = 0 it does not look at pairs: a step sees `batch_pairs` rows.
@@ -54,4 +64,5 @@ def _of_one_modality(rows: Tensor, budget: Budget, seed: int) -> SparseAutoencod
     half = len(rows) // 2
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     one, other = rows[order[:half]], rows[order[half : 2 * half]]
-    return train_sae(one, other, replace(budget, batch_pairs=max(1, budget.batch_pairs // 2)), 0.0, seed, input="raw")
+    steps = replace(budget, batch_pairs=max(1, budget.batch_pairs // 2))
+    return train_sae(one, other, steps, 0.0, seed, input="raw", **settings)
