@@ -5,21 +5,22 @@ Each method, strength and seed is a step: what is done is not done again, and a 
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tqdm import tqdm
 
 from isoenergy.arena.budget import Budget
-from isoenergy.arena.pairs import MadePairs, Sizes, StorePairs, draw_pairs
+from isoenergy.arena.pairs import MadePairs, Sizes, StorePairs, draw_pairs, require_pairs
 from isoenergy.arena.roster import METHODS, Method
 from isoenergy.arena.trial import PAIRS, ArenaTrial, measure_embeddings, run_trial
 from isoenergy.errors import InputError
+from isoenergy.pairs.splits import Split
 from isoenergy.report.arena.arena_page import arena_markdown, arena_page, arena_parquet
 from isoenergy.report.arena.standings import MethodTrials, chosen_strength, standings
 from isoenergy.settings.variants import number_text
-from isoenergy.storage.files import open_filesystem
+from isoenergy.storage.files import open_filesystem, without_secrets
 from isoenergy.store.reader import EmbeddingStore
 from isoenergy.synthetic.experiment_config import SyntheticConfig
 from workflows.cluster import engine
@@ -32,6 +33,7 @@ from workflows.tracking import mlflow_runs
 from workflows.tracking.run_files import require_writable, write_files
 
 SUMMARY_FILE, TABLE_FILE, TEXT_FILE, PAGE_FILE = "arena.json", "arena.parquet", "arena.md", "arena.html"
+_URIS = "store", "output", "reference", "transfer"
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,22 @@ def plan_arena(config: ArenaConfig) -> ArenaPlan:
     drawn: StorePairs | MadePairs
     if config.known_cosine is None:
         store = EmbeddingStore.open(config.store)
-        reference = EmbeddingStore.open(config.reference).fingerprint if config.reference else ""
-        transfer = EmbeddingStore.open(config.transfer).fingerprint if config.transfer else ""
+        require_pairs(store)
+        reference = _fingerprint(config.reference, ())
+        transfer = _fingerprint(config.transfer, ("test",))
+        if reference == store.fingerprint:
+            raise InputError(
+                "reference and store are the same: a judge is another encoder's store of these pairs; without "
+                "--reference the embeddings judge themselves, and the page says so"
+            )
         stores = config.store, config.reference, config.transfer
         drawn = StorePairs(store.fingerprint, sizes, config.labels, reference, transfer, *stores)
-        dim, source = max(store.manifest.modalities.values()), f"{config.store}, {store.fingerprint[:12]}"
+        dim, source = (
+            max(store.manifest.modalities.values()),
+            f"{without_secrets(config.store)}, {store.fingerprint[:12]}",
+        )
         if transfer:
-            source += f" (transfer: {config.transfer}, {transfer[:12]})"
+            source += f" (transfer: {without_secrets(config.transfer)}, {transfer[:12]})"
     else:
         pairs = config.train_pairs + config.validation_pairs + config.test_pairs
         made = SyntheticConfig(dim=config.known_dim, pairs=pairs, instance_cosine=config.known_cosine)
@@ -134,6 +145,15 @@ def plan_arena(config: ArenaConfig) -> ArenaPlan:
         for name, method in methods.items()
     }
     return ArenaPlan(first, Step("embeddings", measure_embeddings, None, {PAIRS: first}), trials, budget, source)
+
+
+def _fingerprint(uri: str, splits: Collection[Split]) -> str:
+    """Return that of a further store, of which the arena needs these splits; nothing without one."""
+    if not uri:
+        return ""
+    store = EmbeddingStore.open(uri)
+    require_pairs(store, splits)
+    return store.fingerprint
 
 
 def _chosen_methods(names: Sequence[str]) -> dict[str, Method]:
@@ -169,7 +189,7 @@ def _summary(config: ArenaConfig, plan: ArenaPlan, chosen: Mapping[str, float | 
     trials = [_trials(plan, name, root, strength) for name, strength in chosen.items()]
     found = standings(trials, plan.budget.k)
     return {
-        "config": asdict(config),
+        "config": asdict(config) | {name: without_secrets(getattr(config, name)) for name in _URIS},
         "source": plan.source,
         "reference": _judge(config, found["mms_rank_correlation"]),
         "budget": asdict(plan.budget),
@@ -186,7 +206,7 @@ def _judge(config: ArenaConfig, rank_correlation: float | None) -> str:
         return (
             "MMS is judged by the very embeddings that are coded, for want of a second encoder: no independent judge."
         )
-    centred = f"{config.reference}, each modality's rows less their mean over the train pairs"
+    centred = f"{without_secrets(config.reference)}, each modality's rows less their mean over the train pairs"
     judge = centred if config.reference else "the concepts that pairs are made of"
     if rank_correlation is None:
         return f"MMS is judged by {judge}."

@@ -24,5 +24,7 @@ class Budget:
         for name in ("atoms", "k", "epochs", "batch_pairs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
         if self.k > self.atoms:
             raise InputError(f"k must be at most the number of atoms, {self.atoms}, got {self.k}")

@@ -1,12 +1,13 @@
 """The pairs of an arena: drawn once, from a store or from known atoms, and the same for every method."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -16,6 +17,7 @@ from isoenergy.errors import InputError
 from isoenergy.pairs.splits import SPLITS, Split
 from isoenergy.settings.differences import differing_fields
 from isoenergy.settings.modalities import MODALITIES
+from isoenergy.storage.files import without_secrets
 from isoenergy.store.arrays import PairArrays
 from isoenergy.store.manifest import Manifest
 from isoenergy.store.reader import EmbeddingStore
@@ -23,7 +25,8 @@ from isoenergy.synthetic.experiment_config import SyntheticConfig
 from isoenergy.synthetic.generator import generate
 
 PAIRS_FILE = "pairs.safetensors"
-_FEWEST_OF_A_LABEL = 10
+FEWEST_OF_A_CLASS = 10
+"""Test pairs; of a smaller class pairs have no label."""
 _TRUTH = ("image_concepts", "text_concepts")
 _TRANSFER = "transfer"
 
@@ -128,11 +131,32 @@ class MadePairs:
     sizes: Sizes
 
 
+def require_pairs(store: EmbeddingStore, splits: Collection[Split] = SPLITS) -> None:
+    """Raise InputError unless the store has two modalities of one width, and pairs in each of the splits."""
+    uri, widths = without_secrets(store.uri), store.manifest.modalities
+    told = ", ".join(f"{name} (width {width})" for name, width in widths.items())
+    if len(widths) != len(MODALITIES):
+        raise InputError(
+            f"{uri} has vectors of {len(widths)} modalities: {told}; the arena compares methods for pairs: give a "
+            f"store of two"
+        )
+    if len(set(widths.values())) > 1:
+        raise InputError(
+            f"{uri} has vectors of two widths: {told}; the arena's methods take both of one: give a store of images "
+            f"and texts in one space"
+        )
+    if empty := [split for split in splits if not store.pairs_in(split)]:
+        raise InputError(
+            f"{uri} has no {' and no '.join(empty)} pairs, and the arena needs pairs in these splits: "
+            f"{', '.join(splits)}; give a store that has them"
+        )
+
+
 def draw_pairs(config: StorePairs | MadePairs, _inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:
     """Draw an arena's pairs and write them to `output`. A step's function.
 
-    Raises InputError if a split is empty, if pairs are not of one width, if the second store lacks one of them, or if
-    the third is of another encoder or width.
+    Raises InputError if a split is empty, if labels make fewer than two classes, if the second store lacks a pair, or
+    if the third is of another encoder or width.
     """
     pairs = _from_store(config) if isinstance(config, StorePairs) else _made(config)
     pairs.save(output)
@@ -169,11 +193,6 @@ def _made(config: MadePairs) -> ArenaPairs:
 
 def _from_store(config: StorePairs) -> ArenaPairs:
     store = EmbeddingStore.open(config.store)
-    if len(set(store.manifest.modalities.values())) > 1 or len(store.manifest.modalities) != len(MODALITIES):
-        raise InputError(
-            f"{config.store} has vectors of {dict(store.manifest.modalities)}; the arena compares methods for pairs of "
-            f"one width: give a store of images and texts in one space"
-        )
     drawn = {split: _drawn(store, split, getattr(config.sizes, split), config.sizes.seed) for split in SPLITS}
     keys = {split: arrays.keys for split, arrays in drawn.items()}
     labels, reference = _labels(store, config.labels, keys), _reference(config, keys)
@@ -194,8 +213,8 @@ def _transfer(config: StorePairs, store: EmbeddingStore) -> Rows | None:
     told = bool(here.encoder_digest and there.encoder_digest)  # imported vectors say nothing of their encoder
     if differences := differing_fields(_made_by(there, told), _made_by(here, told)):
         raise InputError(
-            f"what is trained on {config.store} cannot be measured on {config.transfer}: {differences}; give a store "
-            f"by the same encoder"
+            f"what is trained on {without_secrets(config.store)} cannot be measured on "
+            f"{without_secrets(config.transfer)}: {differences}; give a store by the same encoder"
         )
     drawn = _drawn(other, "test", config.sizes.test, config.sizes.seed)
     image, text = _unit(drawn.images), _unit(drawn.texts)
@@ -217,7 +236,7 @@ def _drawn(store: EmbeddingStore, split: Split, most: int, seed: int) -> PairArr
 
 
 def _labels(store: EmbeddingStore, column: str, keys: Mapping[Split, npt.NDArray[np.object_]]) -> dict[Split, Tensor]:
-    """Return each pair's class; classes of which the test pairs have few are none."""
+    """Return each pair's class; -1 where the column has nothing, or a class of which the test pairs have few."""
     if not column:
         return {split: torch.full((len(own),), -1) for split, own in keys.items()}
     known: dict[str, str] = {}
@@ -226,10 +245,21 @@ def _labels(store: EmbeddingStore, column: str, keys: Mapping[Split, npt.NDArray
         if column not in there:
             raise InputError(f"the store has no column {column!r} for labels; its columns are {', '.join(there)}")
         table = store.read_unit(record.unit, ["key", column])
+        table = table.filter(pc.is_valid(table[column]))
         known |= dict(zip(table["key"].to_pylist(), map(str, table[column].to_pylist()), strict=True))
-    names, counts = np.unique([known[key] for key in keys["test"]], return_counts=True)
-    number = {name: place for place, name in enumerate(names[counts >= _FEWEST_OF_A_LABEL])}
-    return {split: torch.tensor([number.get(known[key], -1) for key in own]) for split, own in keys.items()}
+    names, counts = np.unique([known[key] for key in keys["test"] if key in known], return_counts=True)
+    usable = names[counts >= FEWEST_OF_A_CLASS]
+    if len(usable) < 2:
+        raise InputError(
+            f"column {column!r} has {len(usable)} classes with {FEWEST_OF_A_CLASS} or more of the {len(keys['test'])} "
+            f"test pairs, of {len(names)} values; clusters are compared with two classes or more: give another column "
+            f"as labels, or more test pairs"
+        )
+    number = {name: place for place, name in enumerate(usable)}
+    return {
+        split: torch.tensor([number[known[key]] if known.get(key) in number else -1 for key in own])
+        for split, own in keys.items()
+    }
 
 
 def _reference(
@@ -242,8 +272,8 @@ def _reference(
     missing = [key for own in keys.values() for key in own if key not in place]
     if missing:
         raise InputError(
-            f"{config.reference} lacks {len(missing)} of the pairs, such as {missing[0]!r}; embed the same pairs with "
-            f"another encoder"
+            f"{without_secrets(config.reference)} lacks {len(missing)} of the pairs, such as {missing[0]!r}; embed the "
+            f"same pairs with another encoder"
         )
     rows = {split: [place[key] for key in own] for split, own in keys.items()}
     return {split: (_unit(arrays.images[own]), _unit(arrays.texts[own])) for split, own in rows.items()}

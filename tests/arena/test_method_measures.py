@@ -198,7 +198,7 @@ def test_made_pairs_know_their_concepts(tmp_path: Path) -> None:
 def test_pairs_of_a_store_are_drawn_once_with_a_reference_and_labels(tmp_path: Path) -> None:
     store = write_store(str(tmp_path / "store"), train=[120, 80], others=60)
     sizes = Sizes(100, 20, 30, 0)
-    config = StorePairs(store.fingerprint, sizes, "caption", store=store.uri, reference=store.uri)
+    config = StorePairs(store.fingerprint, sizes, store=store.uri, reference=store.uri)
     out = tmp_path / "out"
     out.mkdir()
     found = draw_pairs(config, {}, out)
@@ -206,7 +206,7 @@ def test_pairs_of_a_store_are_drawn_once_with_a_reference_and_labels(tmp_path: P
     pairs = ArenaPairs.load(out)
     assert float((pairs.train.image.norm(dim=1) - 1).abs().max()) < 1e-5
     torch.testing.assert_close(pairs.train.reference_text, pairs.train.text)  # the same encoder here
-    assert (pairs.test.labels == -1).all()  # every caption is another: no class has enough
+    assert (pairs.test.labels == -1).all()
     again = tmp_path / "again"
     again.mkdir()
     draw_pairs(StorePairs(store.fingerprint, sizes, store=store.uri), {}, again)
@@ -216,6 +216,28 @@ def test_pairs_of_a_store_are_drawn_once_with_a_reference_and_labels(tmp_path: P
     other = write_store(str(tmp_path / "other"), train=[5], others=1)
     with pytest.raises(InputError, match="lacks"):
         draw_pairs(StorePairs(store.fingerprint, sizes, store=store.uri, reference=other.uri), {}, out)
+
+
+def test_pairs_without_a_class_or_of_a_small_one_are_no_class(tmp_path: Path) -> None:
+    def classes(key: str) -> str | None:
+        return "few" if int(key) < 5 else ("a", "b", None)[int(key) % 3]
+
+    store = write_store(str(tmp_path / "store"), train=[60], others=300, classes=classes)
+    config = StorePairs(store.fingerprint, Sizes(60, 100, 200, 0), "classes", store=store.uri)
+    assert draw_pairs(config, {}, tmp_path)["classes"] == 2
+    test = store.to_arrays("test")
+    order = np.random.default_rng(0).permutation(len(test))[:200]
+    expected = [{"a": 0, "b": 1}.get(classes(key) or "", -1) for key in test.keys[order]]
+    assert ArenaPairs.load(tmp_path).test.labels.tolist() == expected
+    assert {-1, 0, 1} == set(expected)
+
+
+@pytest.mark.parametrize(("classes", "found"), [(str, "has 0 classes"), (lambda _: "a", "has 1 classes")])
+def test_labels_of_fewer_than_two_classes_are_refused(tmp_path: Path, classes, found: str) -> None:  # type: ignore[no-untyped-def]
+    store = write_store(str(tmp_path / "store"), train=[60], others=60, classes=classes)
+    config = StorePairs(store.fingerprint, Sizes(60, 100, 200, 0), "classes", store=store.uri)
+    with pytest.raises(InputError, match=f"{found} with 10 or more of the .* two classes or more"):
+        draw_pairs(config, {}, tmp_path)
 
 
 def test_pairs_of_another_store_are_drawn_for_transfer_if_they_are_of_the_same_encoder(tmp_path: Path) -> None:

@@ -20,9 +20,17 @@ from tests.store.small_store import DIM, FILES, MANIFEST, rejected
 
 
 def write_store(
-    uri: str, train: Sequence[int], others: int = 0, refused: int = 0, dtype: StoredDtype = "float16"
+    uri: str,
+    train: Sequence[int],
+    others: int = 0,
+    refused: int = 0,
+    dtype: StoredDtype = "float16",
+    classes: Callable[[str], str | None] | None = None,
 ) -> EmbeddingStore:
-    """Fill a store: so many train pairs in each shard, among them `others` of the other splits; see `numbers`."""
+    """Fill a store: so many train pairs in each shard, among them `others` of the other splits; see `numbers`.
+
+    classes: a key's value in a column of that name; None: there is no such column.
+    """
     writer = StoreWriter(uri)
     writer.begin(dataclasses.replace(MANIFEST, dtype=dtype, units=len(train)), FILES)
     names = map(str, count())
@@ -44,9 +52,10 @@ def write_store(
             "caption": keys,
             "image": image,
             "text": text,
+            **({"classes": list(map(classes, keys))} if classes else {}),
         }
         unit = PairUnit(FILES[0], start, start + len(keys) + refused)
-        schema = shard_schema(DIM, dtype, pa.schema([]))
+        schema = shard_schema(DIM, dtype, pa.schema([("classes", pa.string())] if classes else []))
         writer.commit(unit, "digest", pa.table(columns, schema=schema), rejected(refused))
         number, start = number + len(keys), start + len(keys) + refused
     return EmbeddingStore.open(uri)

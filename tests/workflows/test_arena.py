@@ -11,6 +11,7 @@ import pytest
 
 from isoenergy.arena.roster import METHODS
 from isoenergy.errors import InputError
+from tests.store.stores import write_store
 from tests.workflows.processes import files_in, run_until
 from workflows import arena
 from workflows.settings.arena_settings import PRESETS, ArenaConfig, parse
@@ -66,6 +67,42 @@ def test_bad_settings_are_named(settings: dict, message: str) -> None:  # type: 
 def test_an_unknown_method_is_named_with_those_that_there_are() -> None:
     with pytest.raises(InputError, match=r"no method sea; the methods are raw, .*cosae"):
         arena.plan_arena(replace(SMALL, methods=("sea",)))
+
+
+@pytest.mark.parametrize("arguments", [["--store", "x", "--methods"], ["split", "--methods", "--here"]])
+def test_methods_without_a_name_do_not_run_all(arguments: list[str]) -> None:
+    with pytest.raises(InputError, match="--methods takes a name"):
+        parse(arguments)
+
+
+def test_a_learning_rate_below_zero_is_refused_before_any_step() -> None:
+    with pytest.raises(InputError, match="learning_rate must be above 0 and finite, got -1"):
+        arena.plan_arena(replace(SMALL, learning_rate=-1.0))
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ({"image": 8, "text": 8, "audio": 8}, r"3 modalities: image \(width 8\), text \(width 8\), audio \(width 8\)"),
+        ({"image": 8}, r"1 modalities: image \(width 8\)"),
+        ({"image": 8, "text": 6}, r"two widths: image \(width 8\), text \(width 6\)"),
+        ({"image": 3, "text": 3}, "has no validation and no test pairs"),
+    ],
+)
+def test_a_store_without_pairs_for_the_arena_is_refused_before_any_step(
+    tmp_path: Path, widths: dict[str, int], message: str
+) -> None:
+    store = write_store(str(tmp_path / "store"), train=[20])
+    file = tmp_path / "store" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"widths": widths}))
+    with pytest.raises(InputError, match=message):
+        arena.plan_arena(ArenaConfig(store=store.uri))
+
+
+def test_a_store_is_not_its_own_judge(tmp_path: Path) -> None:
+    store = write_store(str(tmp_path / "store"), train=[20], others=40)
+    with pytest.raises(InputError, match="reference and store are the same"):
+        arena.plan_arena(ArenaConfig(store=store.uri, reference=store.uri))
 
 
 def test_presets_and_options_are_parsed() -> None:

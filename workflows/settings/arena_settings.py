@@ -27,7 +27,8 @@ class ArenaConfig:
     """Store by the same encoder, of a drawing style never seen, say: what was trained here, with classes, means and
     matching of the train pairs here, is measured on its test pairs too. Default: none; one given later trains anew."""
     labels: str = ""
-    """Column of the store with a class of each pair, for the clusters; default: none."""
+    """Column of the store with a class of each pair, for the clusters; default: none. A class counts that has 10 test
+    pairs or more, of which there must be two; pairs of others, or without a value, are clustered and not counted."""
     methods: tuple[str, ...] = ()
     """Names of the methods, as `arena.json` has them; default: all."""
     seeds: int = 3
@@ -104,5 +105,9 @@ direction (τ₁ = 0.99). split: they are two (τ₁ = 0.5)."""
 def parse(arguments: Sequence[str] | None) -> ArenaConfig:
     """Return what a command line asks for: a preset's name first, or a store."""
     if arguments and arguments[0] in PRESETS:
-        return presets.parse(PRESETS, "shared", arguments, "arena", ABOUT)
-    return parse_config(ArenaConfig, arguments, "isoenergy arena")
+        config = presets.parse(PRESETS, "shared", arguments, "arena", ABOUT)
+    else:
+        config = parse_config(ArenaConfig, arguments, "isoenergy arena")
+    if "--methods" in (arguments or ()) and not config.methods:
+        raise InputError("--methods takes a name or several; without --methods all are run")
+    return config

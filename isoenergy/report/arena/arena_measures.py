@@ -43,7 +43,7 @@ GROUPS: dict[str, tuple[ArenaMeasure, ...]] = {
         ArenaMeasure("codes_r@1", "R@1 by codes", "partner nearest, cosine of codes, both ways", "high"),
         ArenaMeasure("codes_r@10", "R@10 by codes", "among the ten nearest", "high"),
         ArenaMeasure("joint_gallery", "own modality first", "share of the ten nearest of both; ½ is neutral", "half"),
-        ArenaMeasure("dominance", "dominance", "mean of |2·MDS - 1|; 0: both fire alike in pairs", "low"),
+        ArenaMeasure("dominance", "dominance", "|2·MDS − 1|, by energy; 0: both fire alike in pairs", "low"),
         ArenaMeasure("direction_cosine", "cosine of directions", "of bimodal atoms, image and text", "none"),
     ),
     "Meaning": (

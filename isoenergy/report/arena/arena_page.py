@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isoenergy.report.arena.arena_measures import GROUPS
+from isoenergy.report.arena.standings import FEWEST_TRAININGS
 from isoenergy.report.page.rendering import environment
 
 Summary = Mapping[str, Any]
@@ -17,12 +18,19 @@ def arena_page(summary: Summary) -> str:
     """Return one page that needs no network; summary: what `arena.json` holds."""
     labels = {method["name"]: method["label"] for method in summary["methods"]}
     page = environment().get_template("arena.html")
-    return page.render(summary=summary, groups=_groups(summary), cell=_cell, labels=labels)
+    return page.render(
+        summary=summary,
+        about=_about(summary),
+        legend=_legend(summary),
+        groups=_groups(summary),
+        cell=_cell,
+        labels=labels,
+    )
 
 
 def arena_markdown(summary: Summary) -> str:
     """Return the same tables as text: ★ the winner, ≈ within noise of it."""
-    lines = []
+    lines = ["# The arena", "", _about(summary), "", _legend(summary), ""]
     for title, measures in _groups(summary).items():
         lines += [f"## {title}", "", f"| | {' | '.join(each['label'] for each in measures)} |"]
         lines.append(f"|---|{'---|' * len(measures)}")
@@ -56,6 +64,33 @@ def arena_parquet(summary: Summary) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), file)
     return file.getvalue()
+
+
+def _about(summary: Summary) -> str:
+    """What was trained on which pairs, by which rule, and who judges."""
+    pairs, budget = summary["pairs"], summary["budget"]
+    return (
+        f"{pairs['train']:,} train, {pairs['validation']:,} validation and {pairs['test']:,} test pairs of "
+        f"{summary['source']}; {budget['atoms']:,} atoms, k = {budget['k']}, {budget['epochs']} epochs of the train "
+        f"pairs for each training; trainings of each method: {summary['seeds']}. {summary['rule']} "
+        f"{summary['reference']}"
+    )
+
+
+def _legend(summary: Summary) -> str:
+    others = (
+        "All are measured on the same test pairs, so that this does not say how other pairs would come out. † does not "
+        "contend: a baseline, or far from k atoms a row."
+    )
+    if summary["seeds"] < FEWEST_TRAININGS:
+        return (
+            f"Means over trainings, of which there are fewer than {FEWEST_TRAININGS}: there are no intervals, and no "
+            f"winner is named. {others}"
+        )
+    return (
+        "Means over trainings; ± half of Student's 95 % interval. ★ the best mean of a measure; ≈ within noise of it: "
+        f"Welch's test does not tell the method's trainings from the best one's at 95 %. {others}"
+    )
 
 
 def _groups(summary: Summary) -> dict[str, list[Mapping[str, Any]]]:

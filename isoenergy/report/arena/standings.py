@@ -19,6 +19,8 @@ RULE = (
     f"atoms a row (to {L0_TOLERANCE:.0%}; all, if none has), those whose centred R² is at most {R2_TOLERANCE} below "
     f"the best of them, and of these the one with the highest R@10 by codes. The other seeds train with it alone."
 )
+FEWEST_TRAININGS = 3
+"""Of a method; of fewer there is no interval, and so it neither wins nor is within noise."""
 _LEVEL = 0.95
 
 
@@ -55,9 +57,9 @@ def standings(methods: Sequence[MethodTrials], k: int) -> dict[str, Any]:
     """Return what `arena.json` holds of methods and measures.
 
     A method contends if it is sparse, has about k atoms a row, and did not fail. The winner of a measure has the best
-    mean over trainings, of which there must be two: one says nothing of noise. Another is within noise if Welch's test
-    does not tell it from the winner at 95 %, which takes two of it too. The test pairs are the same for all: of other
-    pairs this says nothing. `mms_rank_correlation`: of the contending methods' MMS by the judge with that by the
+    mean over trainings, of which there must be three: of fewer there is no interval. Another is within noise if Welch's
+    test does not tell it from the winner at 95 %, which takes three of it too. The test pairs are the same for all: of
+    other pairs this says nothing. `mms_rank_correlation`: of the contending methods' MMS by the judge with that by the
     embeddings themselves; None without a judge.
     """
     rows = [_method(trials, k) for trials in methods]
@@ -131,14 +133,14 @@ def _measure(measure: ArenaMeasure, rows: Sequence[Mapping[str, Any]]) -> dict[s
     if measure.better == "none" or not scores:
         return {**about, "winner": None, "within_noise": []}
     winner = max(scores, key=lambda name: float(np.mean(scores[name])))
-    if len(scores[winner]) < 2:
+    if len(scores[winner]) < FEWEST_TRAININGS:
         return {**about, "winner": None, "within_noise": []}
     near = [name for name, values in scores.items() if name != winner and _not_told_apart(scores[winner], values)]
     return {**about, "winner": winner, "within_noise": near}
 
 
 def _not_told_apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    if min(len(one), len(other)) < 2:
+    if min(len(one), len(other)) < FEWEST_TRAININGS:
         return False
     if np.ptp(one) == np.ptp(other) == 0:
         return bool(one[0] == other[0])

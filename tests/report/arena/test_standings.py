@@ -2,6 +2,7 @@
 
 import io
 import json
+from html import unescape
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +10,15 @@ import pytest
 from isoenergy.report.arena.arena_page import arena_markdown, arena_page, arena_parquet
 from isoenergy.report.arena.standings import chosen_strength, standings
 from tests.report.arena.made_up_trials import method, trial
+
+SETTING = {
+    "source": "made-up <pairs>",
+    "reference": "MMS is judged by nobody.",
+    "budget": {"atoms": 32, "k": 8, "epochs": 2},
+    "seeds": 3,
+    "pairs": {"train": 1000, "validation": 10, "test": 10},
+    "embeddings": {"gap": 0.5, "similarity_of_any": 0.1},
+}
 
 
 def test_a_strength_may_cost_a_little_r2_and_no_more() -> None:
@@ -92,23 +102,25 @@ def test_how_far_judge_and_embeddings_rank_methods_alike() -> None:
     assert contest()["mms_rank_correlation"] is None
 
 
-def test_one_training_of_each_names_no_winner() -> None:
-    found = standings([method(name, {0.0: [trial(r2, 0.1)]}) for name, r2 in (("a", 0.7), ("b", 0.69))], k=8)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_where_there_is_no_interval_no_winner_is_named(seeds: int) -> None:
+    trials = {name: [trial(r2 + seed / 1000, 0.1) for seed in range(seeds)] for name, r2 in (("a", 0.7), ("b", 0.2))}
+    found = standings([method(name, {0.0: own}) for name, own in trials.items()], k=8)
     [r2] = [measure for measure in found["measures"] if measure["name"] == "r2"]
     assert (r2["winner"], r2["within_noise"]) == (None, [])
+    text = arena_markdown({**SETTING, **found, "seeds": seeds})
+    assert "no winner is named" in text
+    assert "★" not in text
+    assert "±" not in text
+    assert "Within noise of it" not in arena_page({**SETTING, **found, "seeds": seeds})
+
+
+def found_in_both(html: str, text: str, *sentences: str) -> bool:
+    return all(sentence in unescape(html) and sentence in text for sentence in sentences)
 
 
 def test_the_page_the_text_and_the_table_say_the_same() -> None:
-    summary = {
-        **contest(),
-        "source": "made-up <pairs>",
-        "reference": "MMS is judged by nobody.",
-        "budget": {"atoms": 32, "k": 8, "epochs": 2},
-        "seeds": 3,
-        "pairs": {"train": 1000, "validation": 10, "test": 10},
-        "embeddings": {"gap": 0.5, "similarity_of_any": 0.1},
-    }
-    summary = json.loads(json.dumps(summary, allow_nan=False))
+    summary = json.loads(json.dumps({**SETTING, **contest()}, allow_nan=False))
     html = arena_page(summary)
     assert "made-up &lt;pairs&gt;" in html
     assert "not finite" in html
@@ -116,6 +128,13 @@ def test_the_page_the_text_and_the_table_say_the_same() -> None:
     assert "<script" not in html
     assert "http" not in html.split("<main>")[1]
     text = arena_markdown(summary)
+    assert text.startswith(
+        "# The arena\n\n1,000 train, 10 validation and 10 test pairs of made-up <pairs>; 32 atoms, k = 8"
+    )
+    assert found_in_both(
+        html, text, "trainings of each method: 3.", "Each method's strength is chosen", "judged by nobody."
+    )
+    assert found_in_both(html, text, "★ the best mean", "≈ within noise of it", "† does not contend")
     assert "| the best | **0.720 ± 0.050** ★ |" in text
     assert "| the near | 0.707 ± 0.063 ≈ |" in text
     assert "| the raw † | 1.000 |" in text
