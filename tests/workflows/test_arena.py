@@ -105,6 +105,17 @@ def test_a_store_is_not_its_own_judge(tmp_path: Path) -> None:
         arena.plan_arena(ArenaConfig(store=store.uri, reference=store.uri))
 
 
+@pytest.mark.slow
+def test_no_password_of_a_store_stands_in_what_is_written(tmp_path: Path) -> None:
+    store = write_store("memory://user:secret@arena/store", train=[60], others=60)
+    config = ArenaConfig(store=store.uri, output=str(tmp_path), methods=("centred",), k=2, here=True)
+    arena.run(config)
+    for name in (arena.SUMMARY_FILE, arena.TEXT_FILE, arena.PAGE_FILE):
+        written = (tmp_path / name).read_text()
+        assert "memory://arena/store" in written
+        assert "secret" not in written
+
+
 def test_presets_and_options_are_parsed() -> None:
     assert parse(["split", "--here"]).known_cosine == 0.5
     assert parse(["--store", "x", "--methods", "sae", "vl-sae"]).methods == ("sae", "vl-sae")
