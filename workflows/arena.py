@@ -5,7 +5,7 @@ Each method, strength and seed is a step: what is done is not done again, and a 
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,8 +109,8 @@ def plan_arena(config: ArenaConfig) -> ArenaPlan:
     if config.known_cosine is None:
         store = EmbeddingStore.open(config.store)
         require_pairs(store)
-        reference = _fingerprint(config.reference, ())
-        transfer = _fingerprint(config.transfer, ("test",))
+        reference = _fingerprint(config.reference)
+        transfer = _fingerprint(config.transfer, "test")
         if reference == store.fingerprint:
             raise InputError(
                 "reference and store are the same: a judge is another encoder's store of these pairs; without "
@@ -147,7 +147,7 @@ def plan_arena(config: ArenaConfig) -> ArenaPlan:
     return ArenaPlan(first, Step("embeddings", measure_embeddings, None, {PAIRS: first}), trials, budget, source)
 
 
-def _fingerprint(uri: str, splits: Collection[Split]) -> str:
+def _fingerprint(uri: str, *splits: Split) -> str:
     """Return that of a further store, of which the arena needs these splits; nothing without one."""
     if not uri:
         return ""
