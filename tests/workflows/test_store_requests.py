@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from isoenergy.evaluation.draw import Draw
 from isoenergy.evaluation.embeddings import EmbeddingsPartConfig, sum_embeddings
 from isoenergy.evaluation.fit import FitConfig, fit
-from isoenergy.evaluation.measured_rows import read_places
+from isoenergy.evaluation.measured_rows import read_places, split_units
 from isoenergy.storage.files import open_filesystem
 from isoenergy.store import EmbeddingStore, PairIndex, StoreWriter
 from isoenergy.store.commit_index import CommitIndex
@@ -28,10 +29,16 @@ SHARDS_OF_A_PART = 3
 @pytest.fixture(params=[100, 10_000])
 def store(request: pytest.FixtureRequest) -> EmbeddingStore:
     """A settled store of that many shards, the first of which are there."""
-    uri, shards = f"counted://large/{request.param}", request.param
+    return large_store("large", request.param)
+
+
+def large_store(name: str, shards: int, shift: int = 0) -> EmbeddingStore:
+    uri = f"counted://{name}/{shards}"
     writer = StoreWriter(uri)
     writer.begin(dataclasses.replace(MANIFEST, units=shards), FILES)
-    made = [writer.commit(unit(number), "digest", shard(number), rejected(0)) for number in range(SHARDS_OF_A_PART)]
+    made = [
+        writer.commit(unit(number), "digest", shard(number + shift), rejected(0)) for number in range(SHARDS_OF_A_PART)
+    ]
     others = [
         dataclasses.replace(made[0], unit=(each := unit(number)).name, start=each.start, shard=f"{each.name}.parquet")
         for number in range(SHARDS_OF_A_PART, shards)
@@ -46,13 +53,14 @@ def store(request: pytest.FixtureRequest) -> EmbeddingStore:
 
 def test_a_part_of_an_evaluation_reads_its_shards_and_nothing_else(store: EmbeddingStore, tmp_path: Path) -> None:
     pairs = SHARDS_OF_A_PART * 10
+    fit_on = large_store("fitted", len(store.commits), shift=1)
     measured = MeasuredPairs.of(
-        store, "all", Draw(sample=8, in_batches=8, queries=8, seed=0), fit_pairs=pairs, part_pairs=pairs, fit_on=store
+        store, "all", Draw(sample=8, in_batches=8, queries=8, seed=0), fit_pairs=pairs, part_pairs=pairs, fit_on=fit_on
     )
     assert len(measured.parts) == -(-len(store.commits) // SHARDS_OF_A_PART)
     config = EmbeddingsPartConfig(measured.parts[0], measured.draw, measured.pairs)
     assert isinstance(measured.fitting, FitConfig)
-    fitting = dataclasses.replace(measured.fitting, units=measured.parts[0].units)
+    fitting = dataclasses.replace(measured.fitting, units=tuple(islice(split_units(fit_on, "train"), SHARDS_OF_A_PART)))
     sent = pickle.dumps([config, fitting])
     assert len(sent) < 4096
     part, fitted = pickle.loads(sent)

@@ -144,7 +144,7 @@ def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interr
     with pytest.raises(KeyboardInterrupt):
         run_on_ray(waits, tmp_path / "root")
     assert seen == [waits.name]
-    assert "…-an-sae-and-then-some-more-1a2b3c/waits" in capfd.readouterr().err
+    assert "…-name-of-an-sae-and-then-some-more-1a2b3c/waits" in capfd.readouterr().err
     marker.write_text("")
     time.sleep(1)
     assert due(waits, tmp_path / "root") == [waits.name]
