@@ -225,7 +225,7 @@ def fit(
 
 def _of_files(place: str | Path) -> tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]:
     """Return the images, texts and captions of files of vectors."""
-    found = GivenPairs.at(place, "train")
+    found = GivenPairs.of_files(str(place), "train")
     if len(found.arrays) == 1:
         raise InputError(f"fit trains on pairs, and {place} holds one modality; {_ONE_ALONE}")
     return *found.two("fit"), found.captions

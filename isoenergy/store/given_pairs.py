@@ -39,12 +39,14 @@ class GivenPairs:
         """
         if not isinstance(place, EmbeddingStore):
             if holds_vectors(str(place)):
-                return cls._of_files(open_vectors(str(place)), split)
+                return cls.of_files(str(place), split)
             place = EmbeddingStore.open(str(place))
         return cls(read_rows(PairIndex.build(place, split)), place.captions(split))
 
     @classmethod
-    def _of_files(cls, files: VectorFiles, split: Split) -> Self:
+    def of_files(cls, uri: str, split: Split) -> Self:
+        """Read them from files of vectors; raises InputError as `at` does."""
+        files = open_vectors(uri)
         if faults := added([*(fault for file in files.files for fault in files.faulty_keys(file)), *_repeated(files)]):
             raise InputError(f"{'; '.join(map(str, faults))}; {_OR_IMPORT}")
         shards = [_of_split(rows, split) for file in files.files for rows in _read(files, file)]

@@ -46,13 +46,17 @@ def added(faults: Iterable[FaultyKeys]) -> list[FaultyKeys]:
     return [FaultyKeys(fault, counts[fault], first[fault]) for fault in KeyFault if counts[fault]]
 
 
+def fault_of(key: str) -> KeyFault | None:
+    """Return what is wrong with a key by itself."""
+    if not key:
+        return KeyFault.LACKING
+    return KeyFault.NOT_UTF8 if NO_LETTER in key else None
+
+
 def unusable_keys(keys: pa.ChunkedArray, file: str) -> list[FaultyKeys]:
     """Return what is wrong with each key by itself, of one file."""
     rows: dict[KeyFault, list[int]] = {KeyFault.LACKING: [], KeyFault.NOT_UTF8: []}
     for row, raw in enumerate(keys):
-        key = readable(raw.as_py())
-        if not key:
-            rows[KeyFault.LACKING].append(row)
-        elif NO_LETTER in key:
-            rows[KeyFault.NOT_UTF8].append(row)
+        if fault := fault_of(readable(raw.as_py())):
+            rows[fault].append(row)
     return [FaultyKeys(fault, len(bad), f"{file}, row {bad[0]}") for fault, bad in rows.items() if bad]

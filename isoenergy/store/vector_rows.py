@@ -15,6 +15,7 @@ from isoenergy.pairs.rejection import Reason
 from isoenergy.pairs.source import PairUnit, place_key
 from isoenergy.pairs.splits import SPLITS, split_of
 from isoenergy.store.arrays import checked_rows
+from isoenergy.store.key_faults import KeyFault, fault_of
 from isoenergy.store.manifest import StoredDtype
 from isoenergy.store.schema import REJECTED, stored_names, vectors_schema
 
@@ -149,9 +150,9 @@ class LookedAt:
     def _faults_of_keys(self) -> dict[int, Fault]:
         if not (column := self.columns.key):
             return {}
-        missing = {row: Fault(column, "there is no key") for row, key in enumerate(self.keys) if not key}
-        unlike = Fault(column, "the key is not UTF-8")
-        return missing | {row: unlike for row, key in enumerate(self.keys) if NO_LETTER in key}
+        said = {KeyFault.LACKING: "there is no key", KeyFault.NOT_UTF8: "the key is not UTF-8"}
+        found = {row: fault_of(key) for row, key in enumerate(self.keys)}
+        return {row: Fault(column, said[fault]) for row, fault in found.items() if fault}
 
     def _faults_of_splits(self) -> dict[int, Fault]:
         """Of splits that are given: what follows from a key is one."""
