@@ -6,15 +6,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+# oneDNN writes to memory of its own: taken in one size it is given again, in growing ones it would be new each time.
+_ROWS_AT_A_TIME = 2048
+
 
 def product(rows: Tensor, others: Tensor, out: Tensor | None = None) -> Tensor:
     """Return `(n, m)` inner products of `(n, dim)` and `(m, dim)` rows, in `out` if it is given."""
     has_gradient = torch.is_grad_enabled() and (rows.requires_grad or others.requires_grad)
     plain = rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) > 0 and len(others) > 0
     if plain and not has_gradient and onednn_is_faster():
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, others, None, "none", [], "")
-        return found if out is None else out.copy_(found)
+        if out is None:
+            return _onednn_product(rows, others)
+        for part, place in zip(rows.split(_ROWS_AT_A_TIME), out.split(_ROWS_AT_A_TIME), strict=True):
+            place.copy_(_onednn_product(part, others))
+        return out
     return torch.mm(rows, others.T) if out is None else torch.mm(rows, others.T, out=out)
+
+
+def _onednn_product(rows: Tensor, others: Tensor) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, others, None, "none", [], "")
+    return found
 
 
 @cache
