@@ -98,11 +98,7 @@ def _of_modalities(results: Results) -> Sequence[str]:
 
 def _how_to_read(sae: Sae, pairs: Mapping[str, Any]) -> str:
     count = len(trainings(sae))
-    several = (
-        f", as far as those of {count} trainings reach, of which {middle(count)} is told, of differences too"
-        if count > 1
-        else ""
-    )
+    several = f", as far as those of {count} trainings reach, of which {middle(count)} is told" * (count > 1)
     differing = "; ≠: trainings differ" * (count > 1)
     measured = all("measured_pairs" in results.get("agreement", ()) for results in trainings(sae))  # of before, none
     agreement = "; agreement: in the measured pairs" * measured
@@ -111,8 +107,8 @@ def _how_to_read(sae: Sae, pairs: Mapping[str, Any]) -> str:
     alone = f"; {apart:,} pairs stand far from others of their image, and are drawn as if of another" * many
     return (
         f"(✓, ✗: holds, or not, with all of its interval; ?: cannot be told{differing}. "
-        f"In brackets: 95% intervals by a bootstrap over pairs{several}{alone}; gap closed and R@10 kept: by removing "
-        f"the unimodal atoms, of the reconstruction's{agreement})"
+        f"In brackets: 95% intervals by a bootstrap over pairs{several}{alone}; gap closed, R@10 kept: by removing "
+        f"unimodal atoms, of the reconstruction's{agreement})"
     )
 
 

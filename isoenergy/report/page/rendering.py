@@ -17,6 +17,8 @@ from isoenergy.settings.modalities import MODALITIES
 
 PLAIN = Naming(MODALITIES)
 
+_TOGETHER = re.compile(r"\[[^]]*\]|\([^)]{,30}\)|{[^}]*}")  # 30 letters fit every screen
+
 
 @dataclass(frozen=True)
 class Page:
@@ -59,6 +61,6 @@ def environment(naming: Naming = PLAIN) -> Environment:
 
 
 def _unbroken(sentence: str) -> Markup:
-    """Keep what stands in brackets on one line, and intervals and spreads in the background."""
-    kept = re.sub(r"\[[^]]*\]|\([^)]*\)|{[^}]*}", lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
+    """Keep what stands in brackets on one line where that fits a phone, and intervals and spreads in the background."""
+    kept = _TOGETHER.sub(lambda it: it[0].replace(" ", "\N{NO-BREAK SPACE}"), sentence)
     return Markup(re.sub(r"\[[^]]*\]|{[^}]*}", lambda it: f'<span class="bounds">{it[0]}</span>', str(escape(kept))))
