@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.evaluation.evaluations import run_steps_here
 from tests.pairs.made_up_pairs import written_rows
 from tests.store.given_vectors import write_clip_retrieval
 from tests.workflows.embedding_stores import ENCODER, SMALL_ENCODER
-from workflows import cli, embed, train
+from workflows import cli, embed, pipeline, train
 from workflows.extraction.extraction_engines import Here
 from workflows.training.training_here import TrainingHere
 
@@ -41,6 +42,11 @@ def recipes() -> dict[str, str]:
     return dict(zip(("pairs", "embeddings", "SAE"), _BLOCK.findall(part), strict=True))
 
 
+class _KeptHere(TrainingHere):
+    def keeping_workers(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run each line of a text as a command of its own."""
@@ -48,6 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     run_steps_here(monkeypatch)
     monkeypatch.setattr(embed, "OnRay", lambda _: Here())
     monkeypatch.setattr(train, "_ray", lambda _: TrainingHere())
+    monkeypatch.setattr(pipeline, "RayTraining", lambda _: _KeptHere())
 
     def commands(text: str) -> None:
         for line in text.splitlines():

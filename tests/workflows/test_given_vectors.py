@@ -65,7 +65,7 @@ def test_two_columns_of_one_width_have_the_papers_evaluation_under_their_names(
     done = json.loads((tmp_path / "saes/done.json").read_text())
     run = MlflowClient(mlflow_runs.tracking_uri()).get_run(done["mlflow_run"])
     assert {"beta-0/r2_audio", "beta-0/r2_text"} <= run.data.metrics.keys()
-    assert "R², audio" in (Path(places[0]) / "README.md").read_text()
+    assert "R² against the mean of all entries of audio" in (Path(places[0]) / "README.md").read_text()
 
     settings = {"sample": 40, "in_batches": 40, "queries": 40}
     file = evaluate.run(

@@ -274,13 +274,18 @@ def test_a_link_opens_an_atom_and_the_back_button_closes_it(opened: Opened) -> N
     dialog.wait_for(state="detached")
 
 
+def comes_into_focus(page: "Page", name: str) -> None:
+    """Wait for it: a dialog is gone before the page hears of its end."""
+    page.wait_for_function("(name) => document.activeElement.textContent === name", arg=name)
+
+
 def test_a_link_into_a_page_that_is_not_open_yet(opened: Opened) -> None:
     page = opened.browser.new_page()
     page.goto(f"{opened.url}#{MADE_UP}/atom-77")
     assert page.locator("#explorer-dialog[open] h3").inner_text() == "Atom 77"
     page.keyboard.press("Escape")
     page.locator("#explorer-dialog[open]").wait_for(state="detached")
-    assert page.evaluate("document.activeElement.textContent") == "atom 77"
+    comes_into_focus(page, "atom 77")
     top = page.evaluate("document.activeElement.getBoundingClientRect().top")
     assert 0 <= top < 900
     page.goto(f"{opened.url}#{MADE_UP}/atom-99999")
@@ -356,7 +361,7 @@ def test_all_is_reached_by_keys(opened: Opened) -> None:
     assert page.url.endswith(f"#{MADE_UP}/atom-{expected[1]}")
     after("Escape")
     dialog.wait_for(state="detached")
-    assert page.evaluate("document.activeElement.textContent") == f"atom {expected[1]}"
+    comes_into_focus(page, f"atom {expected[1]}")
     assert "#" not in page.url
     after("ArrowUp")
     assert page.evaluate("document.activeElement.id") == "explorer-query"
