@@ -12,7 +12,8 @@
  * @property {{place: number, weight: number}[]} bonds The dots it is bound to.
  *
  * @typedef {object} AtomMap
- * @property {(dots: Dots) => void} show Draw others, of which none is chosen.
+ * @property {(dots: Dots, moved?: boolean) => void} show Draw others, of which none is chosen; if these are the same
+ *   atoms elsewhere, the chosen one stays so.
  * @property {() => void} draw Draw them again, in the colours and the size of now.
  *
  * @param {HTMLCanvasElement} canvas
@@ -37,11 +38,13 @@ export function atomMap(canvas, tip, hidden, tell, open) {
   let bonds = [];
   let turn = 0;
 
-  /** @param {Dots} given */
-  function show(given) {
+  /** @param {Dots} given @param {boolean} [moved] */
+  function show(given, moved = false) {
+    const kept = moved ? chosen : -1;
     dots = given;
     order = dots.energy.map((_, place) => place).sort((a, b) => dots.energy[b] - dots.energy[a]);
     select(-1);
+    if (kept >= 0) select(kept);
   }
 
   function draw() {

@@ -66,9 +66,10 @@ function show(view) {
 
   /** @param {any} now */
   function place(now) {
+    const moved = found !== null;
     found = now;
     placeOf = new Map(found.atoms.map((/** @type {number} */ atom, /** @type {number} */ number) => [atom, number]));
-    drawn.show(found);
+    drawn.show(found, moved);
   }
 
   /** @param {number} place */

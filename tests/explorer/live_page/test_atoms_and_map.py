@@ -97,6 +97,11 @@ def test_the_map_shows_an_atom_and_opens_it(watched: Watched) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator(".tip")).to_be_visible()
     expect(page.locator(".tip img").first).to_have_attribute("src", re.compile("^data:image/webp"))
+    told = page.inner_text(".tip")
+    with page.expect_response("**/api/map?*by=umap*"):
+        page.select_option("#map-by", "umap")
+    expect(page.locator(".tip")).to_have_text(told, use_inner_text=True)  # chosen, wherever it lies
+    canvas.focus()
     page.keyboard.press("Enter")
     page.locator("#atom[open]").wait_for()
     page.keyboard.press("Escape")
