@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from isoenergy.arena.budget import Budget
-from isoenergy.arena.pairs import MadePairs, Sizes, StorePairs, draw_pairs, require_pairs
+from isoenergy.arena.pairs import MadePairs, Sizes, StorePairs, draw_pairs, require_drawable, require_pairs
 from isoenergy.arena.roster import METHODS, Method
 from isoenergy.arena.trial import PAIRS, ArenaTrial, measure_embeddings, run_trial
 from isoenergy.errors import InputError
@@ -73,6 +73,9 @@ def run(config: ArenaConfig, parent: mlflow_runs.Run | None = None) -> str | Non
     output = config.output.rstrip("/")
     root = f"{output}/steps"
     planned = step_plan.plan(plan.steps, root, config.force)
+    if differences := step_plan.other_config(plan.pairs, root):
+        print(f"arena: {config.output} has trainings of other pairs: {differences}; none of them is used here, and")
+        print("page and tables there become those of these pairs; another --output keeps both")
     if config.dry_run:
         print(step_plan.describe(planned))
         print("of the seeds after the first, those of the strengths are run that the first one chooses")
@@ -102,22 +105,27 @@ def run(config: ArenaConfig, parent: mlflow_runs.Run | None = None) -> str | Non
 
 
 def plan_arena(config: ArenaConfig) -> ArenaPlan:
-    """Return what is to be run; raises InputError for a method that there is not, or a store that cannot be opened."""
+    """Return what is to be run.
+
+    Raises InputError for a method that there is not, a store that cannot be opened, and what drawing its pairs would
+    refuse.
+    """
     methods = _chosen_methods(config.methods)
     sizes = Sizes(config.train_pairs, config.validation_pairs, config.test_pairs, config.seed)
     drawn: StorePairs | MadePairs
     if config.known_cosine is None:
         store = EmbeddingStore.open(config.store)
         require_pairs(store)
-        reference = _fingerprint(config.reference)
-        transfer = _fingerprint(config.transfer, "test")
+        reference, reference_uri = _further(config.reference)
+        transfer, transfer_uri = _further(config.transfer, "test")
         if reference == store.fingerprint:
             raise InputError(
                 "reference and store are the same: a judge is another encoder's store of these pairs; without "
                 "--reference the embeddings judge themselves, and the page says so"
             )
-        stores = config.store, config.reference, config.transfer
-        drawn = StorePairs(store.fingerprint, sizes, config.labels, reference, transfer, *stores)
+        uris = store.uri, reference_uri, transfer_uri
+        drawn = StorePairs(store.fingerprint, sizes, config.labels, reference, transfer, *uris)
+        require_drawable(drawn)
         dim, source = (
             max(store.manifest.modalities.values()),
             f"{without_secrets(config.store)}, {store.fingerprint[:12]}",
@@ -147,13 +155,13 @@ def plan_arena(config: ArenaConfig) -> ArenaPlan:
     return ArenaPlan(first, Step("embeddings", measure_embeddings, None, {PAIRS: first}), trials, budget, source)
 
 
-def _fingerprint(uri: str, *splits: Split) -> str:
-    """Return that of a further store, of which the arena needs these splits; nothing without one."""
+def _further(uri: str, *splits: Split) -> tuple[str, str]:
+    """Return fingerprint and whole URI of a further store, of which the arena needs these splits; nothing without."""
     if not uri:
-        return ""
+        return "", ""
     store = EmbeddingStore.open(uri)
     require_pairs(store, splits)
-    return store.fingerprint
+    return store.fingerprint, store.uri
 
 
 def _chosen_methods(names: Sequence[str]) -> dict[str, Method]:

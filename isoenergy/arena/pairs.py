@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from isoenergy.arena.labels import class_numbers, classes_that_count, label_values
 from isoenergy.errors import InputError
 from isoenergy.pairs.splits import SPLITS, Split
 from isoenergy.settings.differences import differing_fields
@@ -25,8 +25,6 @@ from isoenergy.synthetic.experiment_config import SyntheticConfig
 from isoenergy.synthetic.generator import generate
 
 PAIRS_FILE = "pairs.safetensors"
-FEWEST_OF_A_CLASS = 10
-"""Test pairs; of a smaller class pairs have no label."""
 _TRUTH = ("image_concepts", "text_concepts")
 _TRANSFER = "transfer"
 
@@ -152,11 +150,25 @@ def require_pairs(store: EmbeddingStore, splits: Collection[Split] = SPLITS) -> 
         )
 
 
+def require_drawable(config: StorePairs) -> None:
+    """Raise InputError for what `draw_pairs` would refuse of these stores; keys and labels are all that is read."""
+    store, reference, transfer = _opened(config)
+    if config.labels:
+        values = label_values(store, config.labels, "test")
+        classes_that_count(values[_places(len(values), config.sizes, "test")], config.labels)
+    if reference is not None:
+        keys = {split: _keys(store, split) for split in SPLITS}
+        drawn = {split: own[_places(len(own), config.sizes, split)] for split, own in keys.items()}
+        _require_keys(reference, np.concatenate([_keys(reference, split) for split in SPLITS]), drawn)
+    if transfer is not None:
+        _require_same_encoder(store, transfer)
+
+
 def draw_pairs(config: StorePairs | MadePairs, _inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:
     """Draw an arena's pairs and write them to `output`. A step's function.
 
-    Raises InputError if a split is empty, if labels make fewer than two classes, if the second store lacks a pair, or
-    if the third is of another encoder or width.
+    Raises InputError if a split is empty, if labels make fewer than two classes, if the second store lacks a pair, if
+    the third is of another encoder or width, or if a store is another one than the config has the fingerprint of.
     """
     pairs = _from_store(config) if isinstance(config, StorePairs) else _made(config)
     pairs.save(output)
@@ -192,33 +204,56 @@ def _made(config: MadePairs) -> ArenaPairs:
 
 
 def _from_store(config: StorePairs) -> ArenaPairs:
-    store = EmbeddingStore.open(config.store)
-    drawn = {split: _drawn(store, split, getattr(config.sizes, split), config.sizes.seed) for split in SPLITS}
-    keys = {split: arrays.keys for split, arrays in drawn.items()}
-    labels, reference = _labels(store, config.labels, keys), _reference(config, keys)
+    store, judge, other = _opened(config)
+    drawn = {split: _drawn(store, split, config.sizes) for split in SPLITS}
+    labels = {split: torch.full((len(arrays),), -1) for split, arrays in drawn.items()}
+    if config.labels:
+        labels = _labels(store, config.labels, config.sizes)
+    reference = None if judge is None else _reference(judge, {split: arrays.keys for split, arrays in drawn.items()})
 
     def rows(split: Split) -> Rows:
         image, text = _unit(drawn[split].images), _unit(drawn[split].texts)
         seen = reference[split] if reference else (image, text)
         return Rows(image, text, *seen, labels[split])
 
-    return ArenaPairs(rows("train"), rows("validation"), rows("test"), transfer=_transfer(config, store))
+    transfer = None if other is None else _transfer(store, other, config.sizes)
+    return ArenaPairs(rows("train"), rows("validation"), rows("test"), transfer=transfer)
 
 
-def _transfer(config: StorePairs, store: EmbeddingStore) -> Rows | None:
-    if not config.transfer:
-        return None
-    other = EmbeddingStore.open(config.transfer)
+def _opened(config: StorePairs) -> tuple[EmbeddingStore, EmbeddingStore | None, EmbeddingStore | None]:
+    """Return the store, the judge and the one for transfer; raises InputError if one is not what was planned with."""
+
+    def opened(uri: str, fingerprint: str) -> EmbeddingStore:
+        store = EmbeddingStore.open(uri)
+        if store.fingerprint != fingerprint:
+            raise InputError(
+                f"{without_secrets(uri)} has other pairs than when the arena was planned ({store.fingerprint[:12]}, "
+                f"not {fingerprint[:12]}); run the same `isoenergy arena` again"
+            )
+        return store
+
+    return (
+        opened(config.store, config.fingerprint),
+        opened(config.reference, config.reference_fingerprint) if config.reference else None,
+        opened(config.transfer, config.transfer_fingerprint) if config.transfer else None,
+    )
+
+
+def _transfer(store: EmbeddingStore, other: EmbeddingStore, sizes: Sizes) -> Rows:
+    _require_same_encoder(store, other)
+    drawn = _drawn(other, "test", sizes)
+    image, text = _unit(drawn.images), _unit(drawn.texts)
+    return Rows(image, text, image, text, torch.full((len(drawn),), -1))
+
+
+def _require_same_encoder(store: EmbeddingStore, other: EmbeddingStore) -> None:
     here, there = store.manifest, other.manifest
     told = bool(here.encoder_digest and there.encoder_digest)  # imported vectors say nothing of their encoder
     if differences := differing_fields(_made_by(there, told), _made_by(here, told)):
         raise InputError(
-            f"what is trained on {without_secrets(config.store)} cannot be measured on "
-            f"{without_secrets(config.transfer)}: {differences}; give a store by the same encoder"
+            f"what is trained on {without_secrets(store.uri)} cannot be measured on {without_secrets(other.uri)}: "
+            f"{differences}; give a store by the same encoder"
         )
-    drawn = _drawn(other, "test", config.sizes.test, config.sizes.seed)
-    image, text = _unit(drawn.images), _unit(drawn.texts)
-    return Rows(image, text, image, text, torch.full((len(drawn),), -1))
 
 
 def _made_by(manifest: Manifest, told: bool) -> dict[str, Any]:
@@ -229,54 +264,49 @@ def _made_by(manifest: Manifest, told: bool) -> dict[str, Any]:
     }
 
 
-def _drawn(store: EmbeddingStore, split: Split, most: int, seed: int) -> PairArrays:
+def _drawn(store: EmbeddingStore, split: Split, sizes: Sizes) -> PairArrays:
     arrays = store.to_arrays(split)
-    order = np.random.default_rng(seed).permutation(len(arrays))[:most]
-    return PairArrays(arrays.keys[order], arrays.images[order], arrays.texts[order])
+    places = _places(len(arrays), sizes, split)
+    return PairArrays(arrays.keys[places], arrays.images[places], arrays.texts[places])
 
 
-def _labels(store: EmbeddingStore, column: str, keys: Mapping[Split, npt.NDArray[np.object_]]) -> dict[Split, Tensor]:
-    """Return each pair's class; -1 where the column has nothing, or a class of which the test pairs have few."""
-    if not column:
-        return {split: torch.full((len(own),), -1) for split, own in keys.items()}
-    known: dict[str, str] = {}
-    for record in store.commits:
-        there = store.read_unit(record.unit).schema.names
-        if column not in there:
-            raise InputError(f"the store has no column {column!r} for labels; its columns are {', '.join(there)}")
-        table = store.read_unit(record.unit, ["key", column])
-        table = table.filter(pc.is_valid(table[column]))
-        known |= dict(zip(table["key"].to_pylist(), map(str, table[column].to_pylist()), strict=True))
-    names, counts = np.unique([known[key] for key in keys["test"] if key in known], return_counts=True)
-    usable = names[counts >= FEWEST_OF_A_CLASS]
-    if len(usable) < 2:
-        raise InputError(
-            f"column {column!r} has {len(usable)} classes with {FEWEST_OF_A_CLASS} or more of the {len(keys['test'])} "
-            f"test pairs, of {len(names)} values; clusters are compared with two classes or more: give another column "
-            f"as labels, or more test pairs"
-        )
-    number = {name: place for place, name in enumerate(usable)}
-    return {
-        split: torch.tensor([number[known[key]] if known.get(key) in number else -1 for key in own])
-        for split, own in keys.items()
-    }
+def _places(pairs: int, sizes: Sizes, split: Split) -> npt.NDArray[np.int64]:
+    most: int = getattr(sizes, split)
+    return np.random.default_rng(sizes.seed).permutation(pairs)[:most]
+
+
+def _keys(store: EmbeddingStore, split: Split) -> npt.NDArray[np.object_]:
+    parts = [store.read_unit(record.unit, ["key"], split)["key"].to_pylist() for record in store.commits]
+    return np.array([key for part in parts for key in part], dtype=object)
+
+
+def _labels(store: EmbeddingStore, column: str, sizes: Sizes) -> dict[Split, Tensor]:
+    """Return each drawn pair's class; -1 where the column has nothing, or a class of which the test pairs have few."""
+    every = {split: label_values(store, column, split) for split in SPLITS}
+    drawn = {split: own[_places(len(own), sizes, split)] for split, own in every.items()}
+    classes = classes_that_count(drawn["test"], column)
+    return {split: class_numbers(own, classes) for split, own in drawn.items()}
 
 
 def _reference(
-    config: StorePairs, keys: Mapping[Split, npt.NDArray[np.object_]]
-) -> dict[Split, tuple[Tensor, Tensor]] | None:
-    if not config.reference:
-        return None
-    arrays = EmbeddingStore.open(config.reference).to_arrays()
+    judge: EmbeddingStore, keys: Mapping[Split, npt.NDArray[np.object_]]
+) -> dict[Split, tuple[Tensor, Tensor]]:
+    arrays = judge.to_arrays()
+    _require_keys(judge, arrays.keys, keys)
     place = {key: number for number, key in enumerate(arrays.keys)}
-    missing = [key for own in keys.values() for key in own if key not in place]
-    if missing:
-        raise InputError(
-            f"{without_secrets(config.reference)} lacks {len(missing)} of the pairs, such as {missing[0]!r}; embed the "
-            f"same pairs with another encoder"
-        )
     rows = {split: [place[key] for key in own] for split, own in keys.items()}
     return {split: (_unit(arrays.images[own]), _unit(arrays.texts[own])) for split, own in rows.items()}
+
+
+def _require_keys(
+    judge: EmbeddingStore, there: npt.NDArray[np.object_], keys: Mapping[Split, npt.NDArray[np.object_]]
+) -> None:
+    known = set(there)
+    if missing := [key for own in keys.values() for key in own if key not in known]:
+        raise InputError(
+            f"{without_secrets(judge.uri)} lacks {len(missing)} of the pairs, such as {missing[0]!r}; embed the same "
+            f"pairs with another encoder"
+        )
 
 
 def _chosen(rows: Rows, places: Tensor) -> Rows:

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.method_measures import all_measures, brief_measures, embedding_measures
-from isoenergy.arena.pairs import ArenaPairs, MadePairs, Rows, Sizes, StorePairs, draw_pairs
+from isoenergy.arena.pairs import ArenaPairs, MadePairs, Rows, Sizes, StorePairs, draw_pairs, require_drawable
 from isoenergy.errors import InputError
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.synthetic.experiment_config import SyntheticConfig
@@ -198,7 +198,9 @@ def test_made_pairs_know_their_concepts(tmp_path: Path) -> None:
 def test_pairs_of_a_store_are_drawn_once_with_a_reference_and_labels(tmp_path: Path) -> None:
     store = write_store(str(tmp_path / "store"), train=[120, 80], others=60)
     sizes = Sizes(100, 20, 30, 0)
-    config = StorePairs(store.fingerprint, sizes, store=store.uri, reference=store.uri)
+    config = StorePairs(
+        store.fingerprint, sizes, reference_fingerprint=store.fingerprint, store=store.uri, reference=store.uri
+    )
     out = tmp_path / "out"
     out.mkdir()
     found = draw_pairs(config, {}, out)
@@ -211,11 +213,22 @@ def test_pairs_of_a_store_are_drawn_once_with_a_reference_and_labels(tmp_path: P
     again.mkdir()
     draw_pairs(StorePairs(store.fingerprint, sizes, store=store.uri), {}, again)
     torch.testing.assert_close(ArenaPairs.load(again).train.image, pairs.train.image)
-    with pytest.raises(InputError, match="no column 'colour'"):
-        draw_pairs(StorePairs(store.fingerprint, sizes, "colour", store=store.uri), {}, out)
     other = write_store(str(tmp_path / "other"), train=[5], others=1)
-    with pytest.raises(InputError, match="lacks"):
-        draw_pairs(StorePairs(store.fingerprint, sizes, store=store.uri, reference=other.uri), {}, out)
+    judged = replace(config, reference_fingerprint=other.fingerprint, reference=other.uri)
+    for refused, message in ((replace(config, labels="colour"), "no column 'colour'"), (judged, "lacks")):
+        for asked in (require_drawable, lambda it: draw_pairs(it, {}, out)):
+            with pytest.raises(InputError, match=message):
+                asked(refused)
+
+
+def test_a_store_that_is_another_one_by_now_is_not_drawn_from(tmp_path: Path) -> None:
+    store = write_store(str(tmp_path / "store"), train=[40], others=30)
+    config = StorePairs(store.fingerprint, Sizes(30, 5, 5, 0), store=store.uri)
+    config = replace(config, transfer_fingerprint=store.fingerprint, transfer=store.uri)
+    draw_pairs(config, {}, tmp_path)
+    for name in ("fingerprint", "transfer_fingerprint"):
+        with pytest.raises(InputError, match="has other pairs than when the arena was planned"):
+            draw_pairs(replace(config, **{name: "f" * 64}), {}, tmp_path)
 
 
 def test_pairs_without_a_class_or_of_a_small_one_are_no_class(tmp_path: Path) -> None:
@@ -236,8 +249,9 @@ def test_pairs_without_a_class_or_of_a_small_one_are_no_class(tmp_path: Path) ->
 def test_labels_of_fewer_than_two_classes_are_refused(tmp_path: Path, classes, found: str) -> None:  # type: ignore[no-untyped-def]
     store = write_store(str(tmp_path / "store"), train=[60], others=60, classes=classes)
     config = StorePairs(store.fingerprint, Sizes(60, 100, 200, 0), "classes", store=store.uri)
-    with pytest.raises(InputError, match=f"{found} with 10 or more of the .* two classes or more"):
-        draw_pairs(config, {}, tmp_path)
+    for asked in (require_drawable, lambda it: draw_pairs(it, {}, tmp_path)):
+        with pytest.raises(InputError, match=f"{found} with 10 or more of the .* two classes or more"):
+            asked(config)
 
 
 def test_pairs_of_another_store_are_drawn_for_transfer_if_they_are_of_the_same_encoder(tmp_path: Path) -> None:
@@ -255,5 +269,6 @@ def test_pairs_of_another_store_are_drawn_for_transfer_if_they_are_of_the_same_e
     told = manifest.read_text()
     for digest, refused in (("e" * 64, True), ("", False)):
         manifest.write_text(told.replace("d" * 64, digest))
-        with pytest.raises(InputError, match="encoder_digest is") if refused else contextlib.nullcontext():
-            draw_pairs(config, {}, tmp_path)
+        for asked in (require_drawable, lambda it: draw_pairs(it, {}, tmp_path)):
+            with pytest.raises(InputError, match="encoder_digest is") if refused else contextlib.nullcontext():
+                asked(config)

@@ -1,6 +1,7 @@
 """`isoenergy arena`: the plan, a small run from end to end, and that it goes on."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -105,15 +106,68 @@ def test_a_store_is_not_its_own_judge(tmp_path: Path) -> None:
         arena.plan_arena(ArenaConfig(store=store.uri, reference=store.uri))
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("colour", "has no column 'colour' for labels; its columns are key, "),
+        ("classes", r"column 'classes' has 1 classes with 10 or more of the \d+ test pairs, of 1 values"),
+        ("image", r"column 'image' holds fixed_size_list<.*labels are texts or numbers"),
+    ],
+)
+def test_labels_that_make_no_classes_are_refused_before_any_step(
+    tmp_path: Path, dry_run: bool, labels: str, message: str
+) -> None:
+    store = write_store(str(tmp_path / "store"), train=[20], others=60, classes=lambda _: "a")
+    output = tmp_path / "arena"
+    config = ArenaConfig(store=store.uri, output=str(output), labels=labels, k=2, here=True, dry_run=dry_run)
+    with pytest.raises(InputError, match=message):
+        arena.run(config)
+    assert not output.exists()
+
+
+def test_a_judge_without_these_pairs_and_another_encoders_store_are_refused_before_any_step(tmp_path: Path) -> None:
+    store = write_store(str(tmp_path / "store"), train=[20], others=40)
+    few = write_store(str(tmp_path / "few"), train=[5], others=20)
+    with pytest.raises(InputError, match=r"few lacks \d+ of the pairs"):
+        arena.plan_arena(ArenaConfig(store=store.uri, reference=few.uri, k=2))
+    file = tmp_path / "few" / "manifest.json"
+    file.write_text(file.read_text().replace("d" * 64, "e" * 64))
+    with pytest.raises(InputError, match=r"cannot be measured on .*few: encoder_digest is"):
+        arena.plan_arena(ArenaConfig(store=store.uri, transfer=few.uri, k=2))
+
+
+def test_an_output_that_goes_on_with_other_pairs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another store at the same place is told, and so are other labels; the same store elsewhere is the same."""
+    store = write_store(str(tmp_path / "store"), train=[20], others=40)
+    config = ArenaConfig(store=store.uri, output=str(tmp_path / "arena"), methods=("centred",), k=2, here=True)
+    first = arena.plan_arena(config).pairs
+    step_plan.run_here(step_plan.plan([first], f"{config.output}/steps"), f"{config.output}/steps")
+
+    def told(config: ArenaConfig) -> str:
+        arena.run(replace(config, dry_run=True))
+        return " ".join(line for line in capsys.readouterr().out.splitlines() if "other pairs" in line)
+
+    shutil.move(tmp_path / "store", tmp_path / "moved")
+    moved = replace(config, store=str(tmp_path / "moved"))
+    assert told(config=moved) == told(replace(moved, seeds=2)) == ""
+    assert told(replace(moved, output=str(tmp_path / "new"))) == ""
+    assert "sizes is" in told(replace(moved, test_pairs=5))
+    other = write_store(store.uri, train=[21], others=40)
+    assert f'fingerprint is "{store.fingerprint[:35]}' in told(config)
+    assert f'and "{other.fingerprint[:35]}' in told(config)
+
+
 @pytest.mark.slow
 def test_no_password_of_a_store_stands_in_what_is_written(tmp_path: Path) -> None:
     store = write_store("memory://user:secret@arena/store", train=[60], others=60)
     config = ArenaConfig(store=store.uri, output=str(tmp_path), methods=("centred",), k=2, here=True)
     arena.run(config)
     for name in (arena.SUMMARY_FILE, arena.TEXT_FILE, arena.PAGE_FILE):
-        written = (tmp_path / name).read_text()
-        assert "memory://arena/store" in written
-        assert "secret" not in written
+        assert "memory://arena/store" in (tmp_path / name).read_text()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len([path for path in written if path.name == "step.json"]) == 3
+    assert not [path for path in written if b"secret" in path.read_bytes()]
 
 
 def test_presets_and_options_are_parsed() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from isoenergy.errors import InputError
+from isoenergy.settings.differences import differing_fields
+from isoenergy.storage.files import last_part, open_filesystem
 from workflows.steps.step import PlannedStep, Step, StepFunction, code_version, grouped
 from workflows.steps.step_execution import Made, StepError, execute
 from workflows.steps.step_storage import records, storage_at
@@ -21,6 +23,7 @@ __all__ = [
     "describe",
     "files",
     "graph",
+    "other_config",
     "plan",
     "result",
     "run_here",
@@ -70,6 +73,25 @@ def result(step: Step, root: str | Path) -> dict[str, Any]:
 def files(step: Step, root: str | Path) -> str:
     """Return where the files of a step that is done lie, below `root`."""
     return storage_at(root).files(step.folder)
+
+
+def other_config(step: Step, root: str | Path) -> str:
+    """Return in what the newest result of a step of this name differs from it in config, as text.
+
+    Nothing, if the root has a result of this config, by whichever code, or none of that name.
+    """
+    filesystem, path = open_filesystem(str(root))
+    try:
+        there = [last_part(entry) for entry in filesystem.ls(path, detail=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    beginning = step.folder.removesuffix(step.fingerprint)
+    found = records(storage_at(root), [folder for folder in there if folder.startswith(beginning)])
+    own = [record for record in found if record and record["name"] == step.name and Made.of(record)]
+    here = step.fixed(root).identity
+    if not own or any(record["config"] == here for record in own):
+        return ""
+    return differing_fields(max(own, key=lambda record: record["provenance"]["started"])["config"], here)
 
 
 def run_here(planned: Iterable[PlannedStep], root: str | Path) -> None:
