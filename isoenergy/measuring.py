@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.errors import InputError
 from isoenergy.evaluation.concepts import concept_intervals
-from isoenergy.evaluation.embeddings import Labels, row_labels
+from isoenergy.evaluation.embeddings import row_labels
 from isoenergy.evaluation.measured_geometry import gap_closed
 from isoenergy.evaluation.measured_retrieval import recall_kept
 from isoenergy.fitting import LEAST_PAIRS, Fit, require_autoencoder
@@ -28,7 +28,7 @@ from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.float_arrays import as_float_array
 from isoenergy.settings.numbers import whole_number
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, image_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, Labels, image_weights
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 from isoenergy.statistics.weighted_sums import BootstrapSums, MeanSums, weighted_mean
 from isoenergy.store import EmbeddingStore
@@ -97,7 +97,7 @@ def evaluate(
     cut on; default: those that `fit` trained on; of an autoencoder alone, these pairs themselves, which makes rare
     atoms look unimodal. queries: pairs, drawn at random, whose image and text are looked for among all, and on which
     atoms are probed. seed: of the draw and of the bootstrap, in which pairs of one image, whose rows of `images` are
-    equal, are drawn together if they stand within the same 4,096 pairs.
+    equal, are drawn together.
 
     r2, r2_centred (paper 1.6, and about each modality's mean); p_acc (1.7); the energy of bimodal, image and text atoms
     (1.5); the gap, a difference in means (1.11), of unit rows, of what is rebuilt and of its bimodal part, and how much
@@ -169,7 +169,7 @@ def _probing(
     labels: Labels,
     seed: int,
 ) -> Interval:
-    weights = np.concatenate([block for _, block in _blocks(labels, seed)])[asked]
+    weights = image_weights(labels[asked], REPLICATES, seed)
     images, texts = (part[torch.from_numpy(asked)].numpy() for part in rows)
     dictionary = sae.dictionary.detach().numpy()
     return Interval.of_share(probing_accuracy(images, texts, dictionary, statistics, weights, sums.energy))
@@ -197,7 +197,7 @@ def _recalls(
     labels: Labels,
     seed: int,
 ) -> dict[str, Interval]:
-    weights = image_weights(labels[asked], REPLICATES, seed, len(unit[0]))
+    weights = image_weights(labels[asked], REPLICATES, seed)
     partners = sparse.csr_array((np.ones(len(asked)), (np.arange(len(asked)), asked)), (len(asked), len(unit[0])))
     variants: dict[str, Pair] = {"": unit}
     for name in _VARIANTS:
@@ -256,4 +256,4 @@ def _blocks(labels: Labels, seed: int) -> Iterator[tuple[slice, npt.NDArray[np.f
     """Yield slices of the pairs, and the bootstrap weights of each; labels: of the pairs' images."""
     for start in range(0, len(labels), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)
-        yield block, image_weights(labels[block], REPLICATES, seed, start)
+        yield block, image_weights(labels[block], REPLICATES, seed)

@@ -1,12 +1,10 @@
 """Codes, and the sums over them from which all that is measured by atom follows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -25,7 +23,7 @@ from isoenergy.metrics.energy import (
 from isoenergy.metrics.reconstruction import ReconstructionSums, mean_squared_error, r2_centred, r2_of_means, r2_paper
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, Places, poisson_weights, repeats_of, shared_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, Labels, image_weights
 from isoenergy.statistics.concept_statistics import (
     AtomClasses,
     ConceptStatistics,
@@ -34,13 +32,12 @@ from isoenergy.statistics.concept_statistics import (
     modality_score,
 )
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
-from isoenergy.statistics.pair_agreement import PairAgreement
+from isoenergy.statistics.pair_agreement import PairAgreement, pairs_of_one_image
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
 _BIAS_EPSILON = 1e-3
 _CODES_FILE = "codes.safetensors"
-_STARTS_FILE = "starts.npy"
-_REPEATS_FILE = "repeats.npy"
+_IMAGES_FILE = "images.npy"
 _STATISTICS_FILE = "statistics.safetensors"
 _SUMS_FILE = "reconstruction.safetensors"
 _PAIRED_FILE = "paired-energy.safetensors"
@@ -82,27 +79,21 @@ def encode_part(config: CodesConfig, inputs: Inputs, output: Path) -> Result:
     paired, bootstrap = PairedEnergy.zeros(sae.config.atoms), BootstrapSums.zeros(sae.config.atoms)
     together = PairAgreement.zeros(sae.config.atoms)
     found: list[PairCodes] = []
-    starts: list[int] = []
-    repeats: list[Places] = []
+    images: list[Labels] = []
     gram = None
-    for first, *rows in config.part.read():
+    for _, *rows in config.part.read():
         gram = sae.gram_of_frozen(rows=2 * READ_ROWS) if gram is None else gram
         prepared, both = _encode(sae, rows[0], rows[1], gram)
         for modality, x, codes in zip(MODALITIES, prepared, both, strict=True):
             sums[modality].update(x, codes.residual)
         found.append(both)
-        starts.append(first - config.part.first_pair)
-        labels = row_labels(rows[0])
-        again = repeats_of(labels)
-        repeats.append(again + starts[-1])
+        images.append(row_labels(rows[0]))
         statistics.update(*both)
         paired.update(*both)
-        together.update(*both, labels)
-        weights = shared_weights(poisson_weights(len(both[0]), REPLICATES, config.part.seed, first), again)
-        bootstrap.update(both, prepared, weights)
+        together.update(*both)
+        bootstrap.update(both, prepared, image_weights(images[-1], REPLICATES, config.part.seed))
     _save_codes(found, sae.config.k, output)
-    np.save(output / _STARTS_FILE, np.array(starts, np.int64))
-    np.save(output / _REPEATS_FILE, np.concatenate(repeats, axis=1))
+    np.save(output / _IMAGES_FILE, np.concatenate(images))
     statistics.save(output / _STATISTICS_FILE)
     paired.save(output / _PAIRED_FILE)
     together.save(output / _AGREEMENT_FILE)
@@ -121,18 +112,17 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     sums = {m: ReconstructionSums.load(folders[0] / f"{m}-{_SUMS_FILE}") for m in MODALITIES}
     paired, bootstrap = load_paired(folders[0]), load_bootstrap(folders[0])
     together = load_together(folders[0])
+    images = np.concatenate([load_images(folder) for folder in folders])
     for folder in folders[1:]:
         together = together.merge(load_together(folder))
         paired, bootstrap = paired.merge(load_paired(folder)), bootstrap.merge(load_bootstrap(folder))
         statistics = statistics.merge(load_statistics(folder))
         sums = {m: sums[m].merge(ReconstructionSums.load(folder / f"{m}-{_SUMS_FILE}")) for m in MODALITIES}
+    together.of_one_image = pairs_of_one_image(images)
     statistics.save(output / _STATISTICS_FILE)
     paired.save(output / _PAIRED_FILE)
     together.save(output / _AGREEMENT_FILE)
     bootstrap.save(output / _BOOTSTRAP_FILE)
-    starts, repeats = _all_blocks(folders)
-    np.save(output / _STARTS_FILE, starts)
-    np.save(output / _REPEATS_FILE, repeats)
     dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
     tests, biased = equal_energy_tests(paired), known.classes(_BIAS_EPSILON)
     image, text = sums["image"], sums["text"]
@@ -267,49 +257,10 @@ def load_codes(folder: Path) -> PairCodes:
     return image, text
 
 
-def part_weights(folder: Path, pairs: int, first_pair: int, seed: int) -> npt.NDArray[np.float64]:
-    """Return the `(pairs, 1 + replicates)` weights of the bootstrap under which `encode_part` summed a part."""
-    starts = np.load(folder / _STARTS_FILE)
-    drawn = [
-        poisson_weights(end - start, REPLICATES, seed, first_pair + start)
-        for start, end in pairwise([*map(int, starts), pairs])
-    ]
-    return shared_weights(np.concatenate(drawn), np.load(folder / _REPEATS_FILE))
-
-
-def drawn_weights(folder: Path, pairs: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
-    """Return the `(n, 1 + replicates)` weights of some pairs, by number, under which the whole was summed.
-
-    folder: what `merge_parts` wrote. Time grows with the pairs of the split, memory with those asked for.
-    """
-    starts, pairs = np.load(folder / _STARTS_FILE), _firsts(np.load(folder / _REPEATS_FILE), pairs)
-    found = np.ones((len(pairs), 1 + REPLICATES))
-    blocks = np.searchsorted(starts, pairs, side="right") - 1
-    for block in np.unique(blocks):
-        there = blocks == block
-        start, end = map(int, starts[block : block + 2])
-        found[there] = poisson_weights(end - start, REPLICATES, seed, start)[pairs[there] - start]
+def load_images(folder: Path) -> Labels:
+    """Return `(pairs,)` labels of a part's images, equal where the image is."""
+    found: Labels = np.load(folder / _IMAGES_FILE)
     return found
-
-
-def _firsts(repeats: Places, pairs: Places) -> Places:
-    """Return pairs, by number, and of those that are repeats the first pairs of their images."""
-    if not repeats.size:
-        return pairs
-    places = np.searchsorted(repeats[0], pairs).clip(max=repeats.shape[1] - 1)
-    return np.where(repeats[0, places] == pairs, repeats[1, places], pairs)
-
-
-def _all_blocks(folders: Sequence[Path]) -> tuple[Places, Places]:
-    """Return what the parts wrote of their weights, all together.
-
-    Where each block of pairs that was weighted as one begins, and the end; which pairs have the weights of others.
-    """
-    firsts = np.cumsum([0, *(load_statistics(folder).image.rows for folder in folders)])
-    parts = list(zip(firsts, folders, strict=False))
-    starts = [first + np.load(folder / _STARTS_FILE) for first, folder in parts]
-    repeats = [first + np.load(folder / _REPEATS_FILE) for first, folder in parts]
-    return np.concatenate([*starts, firsts[-1:]]).astype(np.int64), np.concatenate(repeats, axis=1).astype(np.int64)
 
 
 def _loaded(part: Mapping[str, torch.Tensor], modality: str) -> SparseCodes:

@@ -24,7 +24,7 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.metrics.retrieval import chance_of_hit
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, image_weights, repeats_of
+from isoenergy.statistics.bootstrap import REPLICATES, Labels, image_weights
 from isoenergy.statistics.weighted_sums import MeanSums
 
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -35,8 +35,6 @@ _PLAN_FILE = "queries.safetensors"
 _HASH_SEED = 20260206
 _MOST_PARTNERS = 256
 """A caption that stands beside more different images than that says nothing of any, and is not looked for."""
-
-Labels = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
         for modality in (0, 1):
             kept[modality].append(rows[modality][chosen])
             labels[modality].append(row_labels(rows[modality]))
-        weights = image_weights(labels[0][-1], REPLICATES, config.part.seed, first)
+        weights = image_weights(labels[0][-1], REPLICATES, config.part.seed)
         means.update(unit_rows(rows[0]), unit_rows(rows[1]), weights)
     means.save(output / _MEANS_FILE)
     save_file({m: np.concatenate(part) for m, part in zip(MODALITIES, kept, strict=True)}, output / _DRAWN_FILE)
@@ -83,9 +81,7 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
 def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Result:
     """Merge the parts: means, the drawn pairs in the order of their draw, the queries and their partners.
 
-    Holds 16 bytes a pair for as long as it looks for equal rows, some 50 where images repeat, and the drawn pairs.
-    `images_apart`: how many pairs are not read together with the first one of their image, so that the bootstrap draws
-    them on their own.
+    Holds 16 bytes a pair for as long as it looks for equal rows, and the drawn pairs.
     """
     folders = list(inputs.values())
     means = MeanSums.load(folders[0] / _MEANS_FILE)
@@ -121,7 +117,6 @@ def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Resul
         "in_batches": int(min(config.draw.in_batches, config.pairs)),
         "queries": {name: len(part["queries"]) for name, part in directions.items()},
         "gallery": gallery,
-        "images_apart": 0 if in_gallery[0].all() else _apart(labels[0], config.parts),
         "chance_r10": float(np.mean(asked)) if asked else 0.0,
     }
 
@@ -192,13 +187,6 @@ def _first_of_each(labels: Labels) -> npt.NDArray[np.bool_]:
     first = np.zeros(len(labels), bool)
     first[np.unique(labels, return_index=True)[1]] = True
     return first
-
-
-def _apart(images: Labels, parts: Sequence[PartConfig]) -> int:
-    """Return how many pairs are not read together with the first pair of their image."""
-    starts = [start for part in parts for start in part.blocks()]
-    blocks = np.searchsorted(starts, repeats_of(images), side="right")
-    return int((blocks[0] != blocks[1]).sum())
 
 
 def _chance_r10(right: npt.NDArray[np.int64], gallery: int) -> float:

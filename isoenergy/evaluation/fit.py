@@ -24,8 +24,9 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.pairs.splits import Pairs
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.bootstrap import Labels
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
-from isoenergy.statistics.pair_agreement import PairAgreement
+from isoenergy.statistics.pair_agreement import PairAgreement, pairs_of_one_image
 from isoenergy.statistics.pair_moments import PairMoments
 from isoenergy.store import EmbeddingStore
 
@@ -71,6 +72,7 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
     agreement, shuffled = (PairAgreement.zeros(0 if sae is None else sae.config.atoms) for _ in range(2))
     strangers = StrangerPairs(shuffled)
     moments = PairMoments.zeros(config.store.dim)
+    images: list[Labels] = [np.zeros(0, np.uint64)]
     gram = None if sae is None else sae.gram_of_frozen(rows=2 * config.most_pairs)
     for unit in config.units:
         arrays = shards.pairs(unit.shard, config.store.split)
@@ -85,11 +87,13 @@ def fit(config: FitConfig, inputs: Inputs, output: Path) -> Result:
                 codes = [sae.encode(x, gram=gram) for x in prepared]
                 moments.update(sae.decode(codes[0]), sae.decode(codes[1]))
             statistics.update(codes[0], codes[1])
-            agreement.update(codes[0], codes[1], row_labels(both[0]))
+            agreement.update(codes[0], codes[1])
+            images.append(row_labels(both[0]))
             strangers.update(codes[0], codes[1])
     moments.save(output / MOMENTS_FILE)
     if statistics is not None:
         statistics.save(output / STATISTICS_FILE)
+        agreement.of_one_image = pairs_of_one_image(np.concatenate(images))
         agreement.save(output / AGREEMENT_FILE)
         strangers.finish()
         shuffled.save(output / SHUFFLED_FILE)

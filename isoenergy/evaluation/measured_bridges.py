@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from isoenergy.codes.sparse_codes import SparseCodes
-from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_statistics, part_weights
+from isoenergy.evaluation.concepts import load_bootstrap, load_codes, load_images, load_statistics
 from isoenergy.evaluation.fit import Fitted
 from isoenergy.evaluation.interval_columns import interval_columns
 from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, Result, SaeReference
@@ -32,7 +32,7 @@ from isoenergy.metrics.class_thresholds import THRESHOLDS, mass_with_bimodal_sid
 from isoenergy.metrics.gram_panels import gram_at
 from isoenergy.metrics.transport import strongest_atoms
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, Interval
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, image_weights
 from isoenergy.statistics.concept_statistics import energy_share, merged_code_matrix
 from isoenergy.statistics.thresholds import EPSILON
 from isoenergy.statistics.weighted_sums import BootstrapSums
@@ -64,8 +64,8 @@ class BridgesConfig:
 class BridgePartConfig:
     """A part of the pairs, for the interval of ρ."""
 
-    first_pair: int
     seed: int
+    """As that under which the energies were summed."""
 
 
 def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Result:
@@ -128,14 +128,14 @@ def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> R
         for side in ("row", "column")
     ]
     sums = np.zeros((entries, 1 + replicates))
-    weights = part_weights(inputs["codes"], len(image), config.first_pair, config.seed)
+    images = load_images(inputs["codes"])
     for start in range(0, len(image), READ_ROWS):
         rows = slice(start, start + READ_ROWS)
         at_entries = [
             merged_code_matrix(codes.rows(rows), atoms) @ chosen
             for codes, chosen in zip((image, text), choose, strict=True)
         ]
-        sums += at_entries[0].multiply(at_entries[1]).T @ weights[rows, : 1 + replicates]
+        sums += at_entries[0].multiply(at_entries[1]).T @ image_weights(images[rows], replicates, config.seed)
     save_file({"sums": sums}, output / _SUMS_FILE)
     return {"pairs": len(image), "replicates": replicates}
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from isoenergy.evaluation.concepts import drawn_weights, load_bootstrap, load_codes
+from isoenergy.evaluation.concepts import load_bootstrap, load_codes
 from isoenergy.evaluation.embedding_variants import (
     EmbeddingVariant,
     VariantSet,
@@ -44,7 +44,8 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
     size = {"sample": min(config.draw.sample, config.drawn), "in_batches": min(config.draw.in_batches, config.drawn)}
     seed, as_they_are = config.draw.seed, load_means(inputs["pairs"]).means
-    in_clouds = image_weights(row_labels(held.images[: size["in_batches"]]), REPLICATES, seed, 0)
+    weights = image_weights(row_labels(held.images[: max(size.values())]), REPLICATES, seed)
+    in_clouds = weights[: size["in_batches"]]
     if config.sae is None:
         variants = original_variants(fitted, seed)
         unit = unit_rows(held.images), unit_rows(held.texts)
@@ -54,9 +55,7 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     bootstrap = load_bootstrap(inputs["statistics"])
     dictionary = sae.dictionary.detach().numpy()
     rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
-    chosen = config.draw.rows(int(bootstrap.pairs[0]))[: size["sample"]]
-    weights = drawn_weights(inputs["statistics"], chosen, seed)
-    p_acc = _probing_accuracy(held, sae, fitted, bootstrap, weights)
+    p_acc = _probing_accuracy(held, sae, fitted, bootstrap, weights[: size["sample"]])
     np.save(output / _P_ACC_FILE, p_acc)
     probing = Interval.of_share(p_acc)
     means: dict[str, Means] = {ORIGINAL: as_they_are}

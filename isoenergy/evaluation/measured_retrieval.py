@@ -98,7 +98,7 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """
     setup = _Setup.of(config, inputs)
     counts = _summed([load_file(folder / _COUNTS_FILE) for name, folder in inputs.items() if name.startswith("part")])
-    weights = image_weights(row_labels(setup.held.images[: config.drawn]), REPLICATES, config.draw.seed, 2)
+    weights = image_weights(row_labels(setup.held.images[: config.drawn]), REPLICATES, config.draw.seed)
     found, recalls = _in_full_gallery(setup, counts, weights)
     in_batches, sweeps = _in_batches(setup, config.draw.in_batches, weights)
     recalls |= in_batches

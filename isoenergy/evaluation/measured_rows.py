@@ -124,11 +124,6 @@ class PartConfig:
             for start in range(0, pairs, READ_ROWS):
                 yield first + start, {name: rows[start : start + READ_ROWS] for name, rows in vectors.items()}
 
-    def blocks(self) -> Iterator[int]:
-        """Yield the number of the first pair of each few thousand that are read together."""
-        for first, unit in self.numbered():
-            yield from range(first, first + unit.pairs, READ_ROWS)
-
     def numbered(self) -> Iterator[tuple[int, UnitRows]]:
         """Yield the units, and the number of the first pair of each."""
         first = self.first_pair

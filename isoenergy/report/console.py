@@ -17,8 +17,6 @@ from isoenergy.report.saes import Sae, is_null, labels, trainings
 WIDTH = 100
 _COLUMNS = ("R²", "bimodal energy", "agreement", "gap closed", "R@10 kept")
 _OF_MODALITIES = ("R²", "shared energy")
-_MANY_APART = 0.05
-"""Of all pairs: from here on intervals may be too narrow for it."""
 _DETAILED = ("reconstructed", "bimodal", "less_unimodal", "unimodal")
 
 Results = Mapping[str, Any]
@@ -43,7 +41,7 @@ def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> lis
             for finding in verdict(found.sae, saes, chance, original_recall(evaluation))
             for line in wrapped(finding.claim, f"{finding.mark} ", "  ")
         ]
-        lines += ["", *wrapped(_how_to_read(found.sae, evaluation["pairs"]))]
+        lines += ["", *wrapped(_how_to_read(found.sae))]
     return lines + (["", *_details(evaluation, names)] if verbose else [])
 
 
@@ -96,18 +94,15 @@ def _of_modalities(results: Results) -> Sequence[str]:
     return number(results["r2"]["value"], ".3f"), number(results["shared_energy_share"]["value"], ".1%")
 
 
-def _how_to_read(sae: Sae, pairs: Mapping[str, Any]) -> str:
+def _how_to_read(sae: Sae) -> str:
     count = len(trainings(sae))
     several = f", as far as those of {count} trainings reach, of which {middle(count)} is told" * (count > 1)
     differing = "; ≠: trainings differ" * (count > 1)
     measured = all("measured_pairs" in results.get("agreement", ()) for results in trainings(sae))  # of before, none
     agreement = "; agreement: in the measured pairs" * measured
-    apart = pairs.get("images_apart", 0)  # of before there is none
-    many = apart > _MANY_APART * pairs.get("pairs", 0)
-    alone = f"; {apart:,} pairs stand far from others of their image, and are drawn as if of another" * many
     return (
         f"(✓, ✗: holds, or not, with all of its interval; ?: cannot be told{differing}. "
-        f"In brackets: 95% intervals by a bootstrap over pairs{several}{alone}; gap closed, R@10 kept: by removing "
+        f"In brackets: 95% intervals by a bootstrap over pairs{several}; gap closed, R@10 kept: by removing "
         f"unimodal atoms, of the reconstruction's{agreement})"
     )
 

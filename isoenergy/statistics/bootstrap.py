@@ -1,8 +1,9 @@
 """Intervals for what is measured: a bootstrap over pairs, or over images that several pairs share.
 
-Each replicate gives every pair a Poisson(1) weight, which follows from the seed and the pair's part and place: so parts
+Each replicate gives every pair a Poisson(1) weight, which follows from the seed and the pair's image alone: so parts
 are summed apart and added, and the memory is that of `isoenergy.statistics.weighted_sums`, not of the rows. Captions of
-one image are not independent: they are drawn together, as clusters are (Davison & Hinkley 1997, 3.8).
+one image are not independent: wherever they stand they are drawn together, as clusters are (Davison & Hinkley 1997,
+3.8).
 """
 
 import math
@@ -14,9 +15,14 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.uint64]
 
 REPLICATES = 200
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_POISSON = (2.0**32 * np.cumsum([math.exp(-1) / math.factorial(count) for count in range(12)])).astype(np.uint32)
+"""A number of 32 bits is a Poisson(1) draw: of how many of these it is not below."""
+_ROWS_AT_ONCE = 512
+"""Whose numbers stay in a core's cache while they are looked at."""
 
 
 @dataclass(frozen=True)
@@ -112,35 +118,34 @@ def unbiased(value: float, replicates: Floats) -> Floats:
     return known - 2 * (known.mean() - value) if len(known) else known
 
 
-def poisson_weights(rows: int, replicates: int, seed: int, part: int) -> Floats:
-    """Return `(rows, 1 + replicates)` weights of a part's pairs: ones, for the number itself, then Poisson(1).
+def image_weights(images: Labels, replicates: int, seed: int) -> Floats:
+    """Return `(rows, 1 + replicates)` weights of pairs: ones, for the number itself, then Poisson(1).
 
-    part: the number of the first pair, say: what tells these pairs from the others.
+    images: `(rows,)` labels, equal where the image is, and the weights are then too, whatever else is drawn. Numbers
+    follow from label, seed and replicate by SplitMix64 (Steele, Lea & Flood 2014), of whose 64 bits each half decides
+    one weight.
     """
-    drawn = np.random.default_rng((seed, part)).poisson(1.0, (rows, replicates))
-    return np.concatenate([np.ones((rows, 1)), drawn], axis=1)
-
-
-def image_weights(images: npt.NDArray[np.uint64], replicates: int, seed: int, part: int) -> Floats:
-    """Return `poisson_weights` of pairs of which those of one image have the weights of the first of them.
-
-    images: `(rows,)` labels, equal where the image is. Where each occurs once, they are `poisson_weights`.
-    """
-    return shared_weights(poisson_weights(len(images), replicates, seed, part), repeats_of(images))
-
-
-def repeats_of(images: npt.NDArray[np.uint64]) -> Places:
-    """Return `(2, repeats)`: the places, ascending, of pairs whose image has been before, and of its first pair.
-
-    images: `(rows,)` labels, equal where the image is.
-    """
-    _, first, image = np.unique(images, return_index=True, return_inverse=True)
-    firsts = first[image]
-    repeats = np.flatnonzero(firsts != np.arange(len(images)))
-    return np.stack([repeats, firsts[repeats]])
-
-
-def shared_weights(weights: Floats, repeats: Places) -> Floats:
-    """Return `(rows, 1 + replicates)` weights, changed in place: each repeat has those of its first pair."""
-    weights[repeats[0]] = weights[repeats[1]]
+    weights = np.ones((len(images), 1 + replicates))
+    streams = _mixed(images ^ _mixed(np.array([seed], np.uint64)))
+    steps = np.arange(1, 1 + (1 + replicates) // 2, dtype=np.uint64) * _GOLDEN
+    for start in range(0, len(images), _ROWS_AT_ONCE):
+        block = slice(start, start + _ROWS_AT_ONCE)
+        drawn = _mixed(streams[block, None] + steps).view(np.uint32)[:, :replicates]
+        weights[block, 1:] = drawn >= _POISSON[0]
+        for bound in _POISSON[1:]:
+            weights[block, 1:] += drawn >= bound
     return weights
+
+
+def poisson_weights(rows: int, replicates: int, seed: int, first: int = 0) -> Floats:
+    """Return `image_weights` of rows that have nothing in common; first: the number of the first of them."""
+    return image_weights(np.arange(first, first + rows, dtype=np.uint64), replicates, seed)
+
+
+def _mixed(numbers: Labels) -> Labels:
+    """SplitMix64's finaliser, in new memory."""
+    mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

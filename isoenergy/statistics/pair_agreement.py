@@ -61,8 +61,7 @@ class PairAgreement(MergeableSums):
         atoms = len(self.both_fire)
         image, text = (_firing(codes, atoms) for codes in (image_codes, text_codes))
         self.pairs += len(image_codes)
-        captions = np.unique(images, return_counts=True)[1] if images is not None else np.ones(0, np.int64)
-        self.of_one_image += int((captions * (captions - 1)).sum())
+        self.of_one_image += 0 if images is None else pairs_of_one_image(images)
         for total, codes in ((self.image, image), (self.text, text)):
             total += np.stack([_by_atom(codes.indices, codes.data**power, atoms) for power in (1, 2, 3, 4)])
         self.image_fires += np.bincount(image.indices, minlength=atoms)
@@ -83,6 +82,12 @@ class PairAgreement(MergeableSums):
     def atoms(self) -> int:
         """Size of the dictionary."""
         return len(self.both_fire)
+
+
+def pairs_of_one_image(images: npt.NDArray[np.uint64]) -> int:
+    """Return how many ordered pairs of two rows have one image; images: `(rows,)` labels, equal where the image is."""
+    captions = np.unique(images, return_counts=True)[1]
+    return int((captions * (captions - 1)).sum())
 
 
 def _firing(codes: SparseCodes, atoms: int) -> sparse.csr_array:

@@ -1,6 +1,6 @@
 """Sums over pairs under bootstrap weights: they merge, and nothing is encoded again for a replicate.
 
-weights: `(n, 1 + replicates)` of the pairs, as `isoenergy.statistics.bootstrap.poisson_weights` draws them. The last
+weights: `(n, 1 + replicates)` of the pairs, as `isoenergy.statistics.bootstrap.image_weights` draws them. The last
 axis of every sum is the number itself, then the replicates, so that each update is one matrix product. What follows
 from first and second moments by atom follows for each replicate: reconstruction, energies and their shares, and the
 difference in means after any removal of atoms and any affine map, since decoding is linear.

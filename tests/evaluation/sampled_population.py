@@ -107,7 +107,7 @@ def measured(
     all_pairs: Population, sample: Sample, seed: int, replicates: int = REPLICATES, probed: int = PROBED
 ) -> dict[str, Interval]:
     """What an evaluation says of a sample, by the functions that its steps call, on the sums that they have."""
-    weights = image_weights(sample.images, replicates, seed, 0)
+    weights = image_weights(sample.images, replicates, seed)
     sums = BootstrapSums.zeros(ATOMS, replicates)
     sums.update(sample.codes, sample.rows, weights)
     fitted = all_pairs.fitted.statistics
@@ -144,7 +144,7 @@ def _correlation(all_pairs: Population, sums: BootstrapSums) -> Interval:
 
 def agreeing(all_pairs: Population, sample: Sample, seed: int) -> dict[str, Interval]:
     """The share of the bimodal energy in atoms that agree in a sample, by the test there; more pairs find more."""
-    weights = image_weights(sample.images, REPLICATES, seed, 0)
+    weights = image_weights(sample.images, REPLICATES, seed)
     sums, together = BootstrapSums.zeros(ATOMS, REPLICATES), PairAgreement.zeros(ATOMS)
     sums.update(sample.codes, sample.rows, weights)
     together.update(*sample.codes, sample.images)
@@ -164,7 +164,7 @@ def _rho(all_pairs: Population, sample: Sample, weights: Floats) -> Interval:
 
 def retrieved(all_pairs: Population, sample: Sample, seed: int) -> dict[str, Interval]:
     """R@10 in the gallery that a sample is, and what is kept of it."""
-    weights = image_weights(sample.images, REPLICATES, seed, 2)
+    weights = image_weights(sample.images, REPLICATES, seed)
     bimodal = torch.from_numpy(all_pairs.fitted.statistics.classes().bimodal)
     whole = [all_pairs.sae.decode(codes).detach() for codes in sample.codes]
     recalls = {

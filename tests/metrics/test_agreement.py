@@ -223,7 +223,7 @@ def test_each_replicate_decides_by_itself_which_atoms_agree(monkeypatch: pytest.
     generator = np.random.default_rng(5)
     both = sharing(generator, 600, np.geomspace(0.01, 0.4, 60), 0.35)
     image, text = map(codes_of, both)
-    weights = poisson_weights(600, 40, 0, 0)
+    weights = poisson_weights(600, 40, 0)
     sums, together = BootstrapSums.zeros(60, 40), PairAgreement.zeros(60)
     sums.update((image, text), (torch.zeros(600, 3), torch.zeros(600, 3)), weights)
     together.update(image, text)

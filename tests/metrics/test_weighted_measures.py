@@ -20,7 +20,7 @@ def pairs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_first_value_is_the_measure_itself(pairs: tuple[np.ndarray, np.ndarray]) -> None:
-    weights = poisson_weights(ROWS, 5, 0, 0)
+    weights = poisson_weights(ROWS, 5, 0)
     found = relative_modality_gap(*pairs, weights=weights)
     assert found.shape == (6,)
     assert found[0] == pytest.approx(relative_modality_gap(*pairs))
@@ -32,7 +32,7 @@ def test_the_first_value_is_the_measure_itself(pairs: tuple[np.ndarray, np.ndarr
 
 
 def test_replicates_are_those_of_repeated_pairs(pairs: tuple[np.ndarray, np.ndarray]) -> None:
-    weights = poisson_weights(ROWS, 4, 1, 0)
+    weights = poisson_weights(ROWS, 4, 1)
     statistics = statistics_of(*modal_codes(3, 50, ATOMS))
     dictionary = random_dictionary(1, ATOMS, DIM)
     energies = np.repeat(statistics.energy[:, None], 5, axis=1)

@@ -57,15 +57,6 @@ def test_of_several_trainings_it_says_what_brackets_are() -> None:
     assert "≠: trainings differ" in reading
 
 
-def test_captions_that_stand_far_from_those_of_their_image_are_told() -> None:
-    one = evaluation(sae(KEPT, CLOSED))
-    assert "of their image" not in " ".join(told_evaluation(one))
-    one["pairs"] |= {"pairs": 30_000, "images_apart": 1200}
-    assert "of their image" not in " ".join(told_evaluation(one))
-    one["pairs"]["pairs"] = 20_000
-    assert "1,200 pairs stand far from others of their image" in " ".join(told_evaluation(one))
-
-
 def test_null_models_alone_have_a_table_and_no_sentence() -> None:
     lines = told(sae(null=True))
     assert [line.split("  ")[0] for line in lines[1:3]] == ["original", "null of SAE-A (β = 0.001)"]

@@ -64,7 +64,7 @@ def test_distances_are_those_to_the_k_th_nearest_other_image() -> None:
 def test_the_best_threshold_is_that_of_a_search_over_all() -> None:
     generator = np.random.default_rng(0)
     real, queries = np.round(generator.normal(0, 1, 60), 1), np.round(generator.normal(0.8, 1, 60), 1)
-    weights = poisson_weights(60, 20, 0, 0)
+    weights = poisson_weights(60, 20, 0)
     found = told_apart(real, queries, weights)
     for column in (0, 7):
         w = weights[:, column] / weights[:, column].sum()

@@ -11,7 +11,7 @@ def test_the_class_whose_prompts_are_nearest_wins() -> None:
     labels = np.arange(40) % 8
     images = 3 * classes[labels]
     images[:10] = classes[(labels[:10] + 1) % 8] + 0.5 * classes[labels[:10]]  # second nearest
-    found = zero_shot(images, classes, labels, poisson_weights(40, 200, 0, 0))
+    found = zero_shot(images, classes, labels, poisson_weights(40, 200, 0))
     assert found["top1"].value == pytest.approx(0.75)
     assert found["top5"].value == 1
     assert found["top1"].low < 0.75 < found["top1"].high
@@ -38,6 +38,6 @@ def test_balanced_counts_every_class_alike_and_leaves_out_one_without_weight() -
 
 def test_balanced_is_the_mean_of_the_classes_weighted_means() -> None:
     generator = np.random.default_rng(0)
-    values, labels, weights = generator.uniform(size=50), generator.integers(0, 6, 50), poisson_weights(50, 20, 0, 0)
+    values, labels, weights = generator.uniform(size=50), generator.integers(0, 6, 50), poisson_weights(50, 20, 0)
     means = [values[labels == label] @ weights[labels == label] / weights[labels == label].sum(0) for label in range(6)]
     np.testing.assert_allclose(by_class(values, labels, weights), np.mean(means, axis=0), rtol=1e-12)

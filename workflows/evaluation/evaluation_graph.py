@@ -154,7 +154,7 @@ class SaeSteps(HeadlineSteps):
         codes, fitted, pairs, statistics, held = self._codes, self._fitted, self._pairs, self._statistics, self._held
 
         def of_sums(part: PartConfig) -> BridgePartConfig:
-            return BridgePartConfig(part.first_pair, part.seed)
+            return BridgePartConfig(part.seed)
 
         def of_ranks(part: PartConfig) -> RankConfig:
             return RankConfig(part.first_pair, config.atoms)

@@ -191,7 +191,7 @@ def _gallery(draw: Draw, pairs: int) -> npt.NDArray[np.int64]:
 
 
 def _weights(pairs: int, seed: int) -> Floats:
-    return poisson_weights(pairs, REPLICATES, seed, 3)
+    return poisson_weights(pairs, REPLICATES, seed)
 
 
 def _mean(values: Floats, weights: Floats) -> dict[str, float]:

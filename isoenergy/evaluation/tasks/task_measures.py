@@ -56,7 +56,7 @@ def measure_zero_shot(config: MeasureConfig, inputs: Inputs, output: Path) -> Re
     """Classify images by their nearest class."""
     del output
     given = ZeroShotSet.load(inputs["set"])
-    weights = poisson_weights(len(given.labels), REPLICATES, config.seed, 0)
+    weights = poisson_weights(len(given.labels), REPLICATES, config.seed)
     return {
         "rows": _ordered(
             _row(name, zero_shot(images, class_embeddings(prompts, len(given.names)), given.labels, weights))
@@ -69,7 +69,7 @@ def measure_probe(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     """Train and test a linear probe on images."""
     del output
     given = ProbeSet.load(inputs["set"])
-    weights = poisson_weights(len(given.test_labels), REPLICATES, config.seed, 0)
+    weights = poisson_weights(len(given.test_labels), REPLICATES, config.seed)
     both, none = np.concatenate([given.train, given.test]), given.train[:0]
     split, rows = len(given.train), []
     probed = [name for name in _ALL if WAYS[name].linear is None]  # a linear classifier can undo nearly all of one
@@ -84,7 +84,7 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     del output
     given = MixedSet.load(inputs["set"])
     queries: dict[Modality, npt.NDArray[np.int64]] = {"text": given.text_queries, "image": given.image_queries}
-    weights = {m: poisson_weights(len(q), REPLICATES, config.seed, n) for n, (m, q) in enumerate(queries.items())}
+    weights = {m: poisson_weights(len(q), REPLICATES, config.seed, n << 32) for n, (m, q) in enumerate(queries.items())}
     gallery = given.gallery
     looked_up = [gallery.asked(modality, numbers) for modality, numbers in queries.items()]
     rows = []
@@ -107,7 +107,7 @@ def measure_retrieval(config: MeasureConfig, inputs: Inputs, output: Path) -> Re
     del output
     given = MixedSet.load(inputs["set"])
     partners = _partners(given)
-    weights = poisson_weights(len(given.images), REPLICATES, config.seed, 0)
+    weights = poisson_weights(len(given.images), REPLICATES, config.seed)
     by_query = {"image_to_text": weights, "text_to_image": weights[given.text_label]}
     rows = []
     for name, images, texts in _embeddings(config, inputs, given.images, given.texts, _ALL):
@@ -134,7 +134,7 @@ def measure_composed(config: MeasureConfig, inputs: Inputs, output: Path) -> Res
     del output
     given = ComposedSet.load(inputs["set"])
     triplets = Triplets(given.source, given.target, given.added, given.removed, given.gallery)
-    weights = poisson_weights(len(given.images), REPLICATES, config.seed, 0)[given.source]
+    weights = poisson_weights(len(given.images), REPLICATES, config.seed)[given.source]
     groups = {"all": np.ones(len(given.source), bool)}
     groups |= {name: given.group == place for place, name in enumerate(given.names)}
     rows: list[Result] = []

@@ -143,7 +143,7 @@ def test_sums_of_two_halves_are_those_of_the_whole(tmp_path: Path) -> None:
         name: torch.from_numpy(part.copy()) for name, part in store.read_unit_vectors(store.commits[0].unit).items()
     }
     sae = build_autoencoder(SaeConfig(36, 9, 4, 0.0, modalities=tuple(rows), widths=(16, 20)))
-    weights = poisson_weights(ROWS, 5, 0, 0)
+    weights = poisson_weights(ROWS, 5, 0)
 
     def sums(chosen: slice) -> ModalitySums:
         found = ModalitySums.zeros(2, 9, 5)

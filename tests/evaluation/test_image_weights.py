@@ -1,35 +1,32 @@
-"""The weights of single pairs are those under which the parts that they are in were summed; an image has one weight."""
+"""An image has one weight in each replicate, in whichever shards its captions stand."""
 
 from pathlib import Path
 
 import numpy as np
 
-from isoenergy.evaluation.concepts import drawn_weights, load_together, part_weights
+from isoenergy.evaluation.concepts import load_bootstrap, load_together
+from isoenergy.evaluation.embeddings import load_means, row_labels
 from isoenergy.sae.sae_config import SaeConfig
-from isoenergy.statistics.bootstrap import REPLICATES, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, image_weights
 from tests.evaluation.evaluations import evaluated, shifted_pairs, write_pairs, write_sae
 
 
-def test_pairs_have_the_weights_of_their_blocks_in_every_part(tmp_path: Path) -> None:
+def test_captions_of_one_image_are_drawn_together_in_whichever_shards_they_stand(tmp_path: Path) -> None:
     images, texts = shifted_pairs(150, 8)
     images[[61, 62, 149]] = images[[60, 60, 148]]
-    images[[130, 131]] = images[0]  # in another block than the first: weights of their own, but one
+    images[[130, 131]] = images[0]  # in another shard than the first
     store = write_pairs(tmp_path / "store", images, texts, rows_a_unit=60)
     sae = write_sae(tmp_path / "sae", SaeConfig(dim=8, atoms=24, k=3, beta=0.0))
     options = {"sample": 30, "in_batches": 40, "queries": 20, "part_pairs": 100}
-    found = evaluated(store, [sae], tmp_path / "evaluation", **options)
-    assert found["pairs"]["images_apart"] == 2
-    (folder,) = (tmp_path / "evaluation/steps").glob("sae-*-statistics-*")
-    (statistics,) = (found.parent for found in folder.rglob("starts.npy"))
-    blocks = [(0, 60), (60, 60), (120, 30)]  # a unit each; the first two are one part
-    whole = np.concatenate([poisson_weights(pairs, REPLICATES, 3, first) for first, pairs in blocks])
-    whole[[61, 62, 149, 131]] = whole[[60, 60, 148, 130]]
-    pairs = np.array([149, 3, 59, 60, 62, 121, 0, 61, 131, 63, 130, 120])
-    np.testing.assert_array_equal(drawn_weights(statistics, pairs, 3), whole[pairs])
-    assert load_together(statistics).of_one_image == 3 * 2 + 2 + 2
-    (folder,) = (tmp_path / "evaluation/steps").glob("sae-*-codes-00000-*")
-    (codes,) = (found.parent for found in folder.rglob("starts.npy"))
-    np.testing.assert_array_equal(part_weights(codes, 120, 0, 3), whole[:120])
+    evaluated(store, [sae], tmp_path / "evaluation", **options)
+    steps = tmp_path / "evaluation/steps"
+    (statistics,) = (file.parent for file in steps.glob("sae-*-statistics-*/**/agreement.safetensors"))
+    (pairs,) = (file.parent for file in steps.rglob("queries.safetensors"))
+    assert load_together(statistics).of_one_image == 3 * 2 + 2 + 3 * 2
+    weights = image_weights(row_labels(images.astype(np.float32)), REPLICATES, 3)
+    assert (weights[[61, 62, 149, 130, 131]] == weights[[60, 60, 148, 0, 0]]).all()
+    for sums in (load_bootstrap(statistics), load_means(pairs)):
+        np.testing.assert_array_equal(sums.pairs, weights.sum(0))
 
 
 CAPTIONS = 5
