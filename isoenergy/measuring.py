@@ -28,7 +28,7 @@ from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.float_arrays import as_float_array
 from isoenergy.settings.numbers import whole_number
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, Labels, image_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, Labels, image_weights, no_intervals, sample_weights
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics
 from isoenergy.statistics.weighted_sums import BootstrapSums, MeanSums, weighted_mean
 from isoenergy.store import EmbeddingStore
@@ -60,6 +60,8 @@ class Evaluation:
     classes: AtomClasses
     classes_of: str
     """Which pairs the classes were cut on."""
+    no_intervals: str = ""
+    """Why the measures' bounds are NaN, if they are: of few images there are none."""
 
     def __getitem__(self, name: str) -> Interval:
         return self.measures[name]
@@ -75,10 +77,11 @@ class Evaluation:
     def __repr__(self) -> str:
         width = max(map(len, self.measures))
         lines = [
-            f"{name:{width}}  {found.value:7.3f}  [{found.low:.3f}, {found.high:.3f}]"
+            f"{name:{width}}  {found.value:7.3f}" + f"  [{found.low:.3f}, {found.high:.3f}]" * (not np.isnan(found.low))
             for name, found in self.measures.items()
         ]
-        return "\n".join([f"{self.pairs:,} pairs; classes of atoms cut on {self.classes_of}", *lines])
+        why = f"; no intervals: {self.no_intervals}" if self.no_intervals else ""
+        return "\n".join([f"{self.pairs:,} pairs; classes of atoms cut on {self.classes_of}{why}", *lines])
 
 
 def evaluate(
@@ -129,6 +132,8 @@ def evaluate(
         means.update(unit[0][block], unit[1][block], weights)
         prepared.update(*block_rows, weights)
         parts.append(part)
+    images = len(np.unique(labels))
+    sums, means, prepared = (each.if_enough(images) for each in (sums, means, prepared))
     codes = concatenate([part[0] for part in parts], 1), concatenate([part[1] for part in parts], 1)
     classes_of = "these pairs" if statistics is None else "those of the training"
     statistics = statistics or known
@@ -140,7 +145,7 @@ def evaluate(
         | _gaps(sae, sums, means, classes)
         | _recalls(sae, codes, unit, classes, asked, labels, seed)
     )
-    return Evaluation(pairs, found, classes, classes_of)
+    return Evaluation(pairs, found, classes, classes_of, no_intervals(images))
 
 
 def _concepts(
@@ -169,7 +174,7 @@ def _probing(
     labels: Labels,
     seed: int,
 ) -> Interval:
-    weights = image_weights(labels[asked], REPLICATES, seed)
+    weights = sample_weights(labels[asked], REPLICATES, seed)
     images, texts = (part[torch.from_numpy(asked)].numpy() for part in rows)
     dictionary = sae.dictionary.detach().numpy()
     return Interval.of_share(probing_accuracy(images, texts, dictionary, statistics, weights, sums.energy))
@@ -197,7 +202,7 @@ def _recalls(
     labels: Labels,
     seed: int,
 ) -> dict[str, Interval]:
-    weights = image_weights(labels[asked], REPLICATES, seed)
+    weights = sample_weights(labels[asked], REPLICATES, seed)
     partners = sparse.csr_array((np.ones(len(asked)), (np.arange(len(asked)), asked)), (len(asked), len(unit[0])))
     variants: dict[str, Pair] = {"": unit}
     for name in _VARIANTS:

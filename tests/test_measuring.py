@@ -98,6 +98,16 @@ def test_whose_classes_are_taken_is_said(fit: Fit, held: tuple[np.ndarray, np.nd
     assert given["bimodal_energy"] == found["bimodal_energy"]
 
 
+def test_of_few_images_numbers_stand_alone_and_why_is_said_once(fit: Fit, held: tuple[np.ndarray, np.ndarray]) -> None:
+    images, texts = held[0][:60].copy(), held[1][:60]
+    images[:] = np.repeat(images[:3], 20, axis=0)
+    few = isoenergy.evaluate(fit, images, texts)
+    assert all(np.isfinite(each.value) and np.isnan([each.low, each.high]).all() for each in few.measures.values())
+    assert repr(few).count("no intervals: an interval wants 20 images; there are 3") == 1
+    assert "nan" not in repr(few)
+    assert "[" not in repr(few)
+
+
 def test_a_table_has_every_measure(found: Evaluation) -> None:
     table = found.frame()
     assert list(table.index) == list(found.measures)

@@ -118,6 +118,7 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
         paired, bootstrap = paired.merge(load_paired(folder)), bootstrap.merge(load_bootstrap(folder))
         statistics = statistics.merge(load_statistics(folder))
         sums = {m: sums[m].merge(ReconstructionSums.load(folder / f"{m}-{_SUMS_FILE}")) for m in MODALITIES}
+    bootstrap = bootstrap.if_enough(len(np.unique(images)))
     together.of_one_image = pairs_of_one_image(images)
     statistics.save(output / _STATISTICS_FILE)
     paired.save(output / _PAIRED_FILE)

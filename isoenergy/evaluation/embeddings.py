@@ -24,7 +24,7 @@ from isoenergy.evaluation.measured_rows import (
 )
 from isoenergy.metrics.retrieval import chance_of_hit
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, Labels, image_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Labels, image_weights, no_intervals
 from isoenergy.statistics.weighted_sums import MeanSums
 
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -81,15 +81,17 @@ def sum_embeddings(config: EmbeddingsPartConfig, inputs: Inputs, output: Path) -
 def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Result:
     """Merge the parts: means, the drawn pairs in the order of their draw, the queries and their partners.
 
-    Holds 16 bytes a pair for as long as it looks for equal rows, and the drawn pairs.
+    Holds 16 bytes a pair for as long as it looks for equal rows, and the drawn pairs. `no_intervals`: why there are
+    none, if images are too few.
     """
     folders = list(inputs.values())
     means = MeanSums.load(folders[0] / _MEANS_FILE)
     for folder in folders[1:]:
         means = means.merge(MeanSums.load(folder / _MEANS_FILE))
-    means.save(output / _MEANS_FILE)
     labels = [_joined(folders, _LABELS_FILE, modality) for modality in MODALITIES]
     in_gallery = [_first_of_each(part) for part in labels]
+    images = int(in_gallery[0].sum())
+    means.if_enough(images).save(output / _MEANS_FILE)
     order = config.draw.rows(config.pairs)
     place = np.argsort(np.argsort(order))
     drawn = {modality: _joined(folders, _DRAWN_FILE, modality)[place] for modality in MODALITIES}
@@ -117,6 +119,7 @@ def merge_embeddings(config: PairsConfig, inputs: Inputs, output: Path) -> Resul
         "in_batches": int(min(config.draw.in_batches, config.pairs)),
         "queries": {name: len(part["queries"]) for name, part in directions.items()},
         "gallery": gallery,
+        "no_intervals": no_intervals(images),
         "chance_r10": float(np.mean(asked)) if asked else 0.0,
     }
 
@@ -173,7 +176,7 @@ def row_labels(rows: Rows) -> Labels:
     pairs² / 2^64.
     """
     plain = np.ascontiguousarray(rows + rows.dtype.type(0))  # one zero, not two
-    words = plain.view(np.uint16).reshape(len(plain), -1)
+    words = plain.view(np.uint16).reshape(len(plain), plain.shape[1] * plain.itemsize // 2)
     factors = np.random.default_rng(_HASH_SEED).integers(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
     labels: Labels = np.einsum("ij,j->i", words, factors, dtype=np.uint64, casting="unsafe")
     return labels ^ (labels >> np.uint64(32))

@@ -109,7 +109,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         "fda_shuffled_classes": asdict(Interval.of(float(np.median(fda_permuted)), fda_permuted)),
         "sigma_agreement": asdict(score_agreement(sigma, statistics, classes=classes)),
         "gamma_agreement": asdict(score_agreement(gamma, statistics, classes=classes)),
-        **_code_cosines(load_codes(inputs["held"]), config.sample),
+        **_code_cosines(load_codes(inputs["held"]), config.sample, bootstrap.has_replicates),
     }
 
 
@@ -152,6 +152,7 @@ def merge_bridge_parts(config: None, inputs: Inputs, output: Path) -> Result:
     pattern, bootstrap = load_file(inputs["bridges"] / _PATTERN_FILE), load_bootstrap(inputs["statistics"])
     score = Fitted.load(inputs["fit"]).known.modality_score
     masses = np.abs(total) * pattern["gram"][:, None]
+    masses[:, np.isnan(bootstrap.pairs[: masses.shape[1]])] = np.nan
     sides = _in_columns(score[pattern["row"]], masses), _in_columns(score[pattern["column"]], masses)
     of_atoms = _in_columns(score, bootstrap.energy)
     curves = {
@@ -195,10 +196,13 @@ def _save_pattern(sigma: sparse.csr_array, dictionary: npt.NDArray[np.floating],
 
 
 def _replicated_energies(sums: BootstrapSums) -> list[tuple[Floats, Floats]]:
-    """Return the energies in some replicates, none for too many atoms: what each costs grows faster than atoms²."""
+    """Return the energies in some replicates, none for too many atoms: what each costs grows faster than atoms².
+
+    Nor for too few images.
+    """
     live = int((sums.energy[:, 0] > 0).sum())
     replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
-    replicates = replicates if replicates >= _FEWEST_REPLICATES else 0
+    replicates = replicates if replicates >= _FEWEST_REPLICATES and sums.has_replicates else 0
     return [(sums.image_second[:, column], sums.text_second[:, column]) for column in range(1, 1 + replicates)]
 
 
@@ -216,7 +220,7 @@ def _fda_interval(value: float, replicates: list[float]) -> Interval:
     return Interval(value, float(np.exp(spread.low)), float(np.exp(spread.high)))
 
 
-def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int) -> Result:
+def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int, has_interval: bool) -> Result:
     """Return the mean cosine of the codes of a pair, and of an image and the text of the pair half of them away.
 
     The next pair may be another caption of the same image.
@@ -231,6 +235,8 @@ def _code_cosines(codes: tuple[SparseCodes, SparseCodes], sample: int) -> Result
     real = image.inner(text).double() / (norms[0] * norms[1]).clamp(min=1e-12)
     shuffled = image.inner(other).double() / (norms[0] * norms[1][order]).clamp(min=1e-12)
     return {
-        name: asdict(Interval.normal(float(values.mean()), float(values.std()) / count**0.5 if count > 1 else math.nan))
+        name: asdict(
+            Interval.normal(float(values.mean()), float(values.std()) / count**0.5 if has_interval else math.nan)
+        )
         for name, values in (("pair_code_cosine", real), ("shuffled_code_cosine", shuffled))
     }

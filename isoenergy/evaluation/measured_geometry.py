@@ -26,7 +26,7 @@ from isoenergy.metrics.gap import paired_clouds
 from isoenergy.metrics.geometry import difference_in_means, probing_accuracy
 from isoenergy.metrics.transport import transport_gap
 from isoenergy.sae.autoencoder import SparseAutoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, image_weights, unbiased
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, sample_weights, unbiased
 from isoenergy.statistics.weighted_sums import BootstrapSums
 
 _P_ACC_FILE = "p-acc.npy"
@@ -44,8 +44,8 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
     size = {"sample": min(config.draw.sample, config.drawn), "in_batches": min(config.draw.in_batches, config.drawn)}
     seed, as_they_are = config.draw.seed, load_means(inputs["pairs"]).means
-    weights = image_weights(row_labels(held.images[: max(size.values())]), REPLICATES, seed)
-    in_clouds = weights[: size["in_batches"]]
+    images = row_labels(held.images[: max(size.values())])
+    in_clouds = sample_weights(images[: size["in_batches"]], REPLICATES, seed)
     if config.sae is None:
         variants = original_variants(fitted, seed)
         unit = unit_rows(held.images), unit_rows(held.texts)
@@ -55,7 +55,8 @@ def measure_geometry(config: DrawnConfig, inputs: Inputs, output: Path) -> Resul
     bootstrap = load_bootstrap(inputs["statistics"])
     dictionary = sae.dictionary.detach().numpy()
     rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
-    p_acc = _probing_accuracy(held, sae, fitted, bootstrap, weights[: size["sample"]])
+    weights = sample_weights(images[: size["sample"]], REPLICATES, seed)
+    p_acc = _probing_accuracy(held, sae, fitted, bootstrap, weights)
     np.save(output / _P_ACC_FILE, p_acc)
     probing = Interval.of_share(p_acc)
     means: dict[str, Means] = {ORIGINAL: as_they_are}
@@ -120,6 +121,7 @@ def _clouds(
     weights: npt.NDArray[np.float64],
 ) -> Result:
     transport, error = transport_gap(image[: size["sample"]], text[: size["sample"]])
+    error = math.nan if np.isnan(weights).any() else error
     clouds = paired_clouds(image[: size["in_batches"]], text[: size["in_batches"]], weights)
     return {
         "optimal_transport": transport,

@@ -30,7 +30,7 @@ from isoenergy.metrics.retrieval import (
 )
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, image_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, sample_weights
 from isoenergy.statistics.weighted_sums import weighted_mean
 
 RANKS = (1, 5, 10)
@@ -98,7 +98,7 @@ def merge_search(config: DrawnConfig, inputs: Inputs, output: Path) -> Result:
     """
     setup = _Setup.of(config, inputs)
     counts = _summed([load_file(folder / _COUNTS_FILE) for name, folder in inputs.items() if name.startswith("part")])
-    weights = image_weights(row_labels(setup.held.images[: config.drawn]), REPLICATES, config.draw.seed)
+    weights = sample_weights(row_labels(setup.held.images[: config.drawn]), REPLICATES, config.draw.seed)
     found, recalls = _in_full_gallery(setup, counts, weights)
     in_batches, sweeps = _in_batches(setup, config.draw.in_batches, weights)
     recalls |= in_batches

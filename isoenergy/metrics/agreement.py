@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from isoenergy.statistics.pair_agreement import POWERS, PairAgreement
-from isoenergy.statistics.thresholds import ZERO_OF_N
+from isoenergy.statistics.thresholds import LEAST_IMAGES, ZERO_OF_N
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -35,7 +35,7 @@ class Agreement:
     """Of the two coefficients over pairs, in [-1, 1]; NaN of an atom that a modality never fires, or always alike."""
     correlation_low: Floats
     correlation_high: Floats
-    """Its interval, at `level`."""
+    """Its interval, at `level`; NaN of fewer than 20 effective pairs."""
     lift: Floats
     """How many times as often both fire as they would if they had nothing to do with each other; 0 and up."""
     lift_low: Floats
@@ -85,15 +85,16 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
         lift_low, lift_high = np.where(never, lift, lift / factor), np.where(never, most, lift * factor)
         by_chance = _p_value(correlation, _skewness(central, effective), effective)
         p_value = np.where(never | (correlation <= 0), 1.0, by_chance)
+    bounds = [np.where(never, correlation, low), np.where(never, unseen, high), lift_low, lift_high]
+    if effective < LEAST_IMAGES:
+        bounds = [np.full_like(bound, np.nan) for bound in bounds]
     p_value[np.minimum(sums.image_fires, sums.text_fires) < 1] = np.nan
     p_value[sums.image_fires + sums.text_fires - sums.both_fire < _FEWEST_FIRES * dependence] = np.nan
     return Agreement(
         correlation,
-        np.where(never, correlation, low),
-        np.where(never, unseen, high),
+        *bounds[:2],
         lift,
-        lift_low,
-        lift_high,
+        *bounds[2:],
         p_value,
         _false_discovery(p_value),
     )

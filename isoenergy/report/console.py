@@ -41,7 +41,7 @@ def told_evaluation(evaluation: Mapping[str, Any], verbose: bool = False) -> lis
             for finding in verdict(found.sae, saes, chance, original_recall(evaluation))
             for line in wrapped(finding.claim, f"{finding.mark} ", "  ")
         ]
-        lines += ["", *wrapped(_how_to_read(found.sae))]
+        lines += ["", *wrapped(_how_to_read(found.sae, evaluation["pairs"]))]
     return lines + (["", *_details(evaluation, names)] if verbose else [])
 
 
@@ -94,16 +94,17 @@ def _of_modalities(results: Results) -> Sequence[str]:
     return number(results["r2"]["value"], ".3f"), number(results["shared_energy_share"]["value"], ".1%")
 
 
-def _how_to_read(sae: Sae) -> str:
+def _how_to_read(sae: Sae, pairs: Mapping[str, Any]) -> str:
     count = len(trainings(sae))
     several = f", as far as those of {count} trainings reach, of which {middle(count)} is told" * (count > 1)
     differing = "; ≠: trainings differ" * (count > 1)
     measured = all("measured_pairs" in results.get("agreement", ()) for results in trainings(sae))  # of before, none
     agreement = "; agreement: in the measured pairs" * measured
+    why = pairs.get("no_intervals")  # of before there is none
+    brackets = f"No intervals: {why}" if why else f"In brackets: 95% intervals by a bootstrap over pairs{several}"
     return (
         f"(✓, ✗: holds, or not, with all of its interval; ?: cannot be told{differing}. "
-        f"In brackets: 95% intervals by a bootstrap over pairs{several}; gap closed, R@10 kept: by removing "
-        f"unimodal atoms, of the reconstruction's{agreement})"
+        f"{brackets}; gap closed, R@10 kept: by removing unimodal atoms, of the reconstruction's{agreement})"
     )
 
 

@@ -46,13 +46,11 @@ def apart(interval: Interval, form: str, asked: float) -> str:
 
 
 def bounds(interval: Interval, form: str = ".3f") -> str:
-    """Return `[low, high]`, or that there is no interval."""
-    return _between(interval, fitting(interval, form))
+    """Return `[low, high]`; nothing if there is no interval."""
+    return _between(interval, fitting(interval, form)) if is_known(interval) else ""
 
 
 def _between(interval: Interval, form: str) -> str:
-    if not is_known(interval):
-        return "[no interval]"
     return f"[{number(interval['low'], form)}, {number(interval['high'], form)}]"
 
 
@@ -62,9 +60,10 @@ def value_of(interval: Interval, form: str = ".3f") -> str:
 
 
 def with_bounds(interval: Interval, form: str = ".3f", asked: float = math.nan) -> str:
-    """Return `value [low, high]`; asked: a threshold from which they are to be told, as `apart` has it."""
+    """Return `value [low, high]`, or the value alone; asked: what they are to be told from, as `apart` has it."""
     form = apart(interval, fitting(interval, form), asked)
-    return f"{number(interval['value'], form)} {_between(interval, form)}"
+    text = number(interval["value"], form)
+    return f"{text} {_between(interval, form)}" if is_known(interval) else text
 
 
 def spread(values: Sequence[float], form: str = ".3f") -> str:

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from isoenergy.statistics.thresholds import LEAST_IMAGES
+
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint64]
 
@@ -140,6 +142,28 @@ def image_weights(images: Labels, replicates: int, seed: int) -> Floats:
 def poisson_weights(rows: int, replicates: int, seed: int, first: int = 0) -> Floats:
     """Return `image_weights` of rows that have nothing in common; first: the number of the first of them."""
     return image_weights(np.arange(first, first + rows, dtype=np.uint64), replicates, seed)
+
+
+def sample_weights(images: Labels, replicates: int, seed: int) -> Floats:
+    """Return `image_weights` of all pairs that something is measured on, as `if_enough` leaves them."""
+    return if_enough(image_weights(images, replicates, seed), len(np.unique(images)))
+
+
+def if_enough(values: Floats, images: int) -> Floats:
+    """Return `(…, 1 + replicates)` numbers; the replicates are NaN of fewer images than an interval wants.
+
+    So is whatever is computed from them, and an interval of these has no bounds.
+    """
+    if images >= LEAST_IMAGES:
+        return values
+    known = values.copy()
+    known[..., 1:] = np.nan
+    return known
+
+
+def no_intervals(images: int, called: str = "images") -> str:
+    """Return why there are no intervals of so many images; nothing if there are."""
+    return f"an interval wants {LEAST_IMAGES} {called}; there are {images}" if images < LEAST_IMAGES else ""
 
 
 def _mixed(numbers: Labels) -> Labels:

@@ -207,7 +207,7 @@ def energy_share(energy: Floats, members: Mask) -> Floats:
     """
     total = energy.sum(axis=0)
     held = np.where(members, energy, 0.0).sum(axis=0)
-    share: Floats = np.divide(held, total, out=np.zeros(np.shape(total)), where=total > 0)
+    share: Floats = np.divide(held, total, out=np.zeros(np.shape(total)), where=total != 0)  # NaN of what is unknown
     return share
 
 

@@ -16,7 +16,7 @@ from scipy.special import ndtr, ndtri
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.statistics.concept_statistics import merged_code_matrix
 from isoenergy.statistics.sums import MergeableSums
-from isoenergy.statistics.thresholds import ZERO_OF_N
+from isoenergy.statistics.thresholds import LEAST_IMAGES, ZERO_OF_N
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class EnergyTests:
     """The smaller energy as a share of the larger: 1 if both are equal, 0 for an atom of one modality."""
     sharedness_low: Floats
     sharedness_high: Floats
-    """Its interval, at `level`."""
+    """Its interval, at `level`; NaN of fewer than 20 pairs."""
 
 
 def equal_energy_tests(sums: PairedEnergy, level: float = 0.95) -> EnergyTests:
@@ -111,6 +111,9 @@ def equal_energy_tests(sums: PairedEnergy, level: float = 0.95) -> EnergyTests:
         high = np.where(np.abs(ratio) <= half, 1.0, np.exp(-(np.abs(ratio) - half)))
         alone = (mean_u == 0) ^ (mean_v == 0)
         unseen = np.minimum(1.0, ZERO_OF_N / np.maximum(sums.image_fires, sums.text_fires))
+    low, high = np.where(alone, 0.0, low), np.where(alone, unseen, high)
+    if sums.pairs < LEAST_IMAGES:
+        low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
     q_value = np.full_like(p_value, np.nan)
     tested = np.isfinite(p_value)
     if tested.any():
@@ -121,8 +124,8 @@ def equal_energy_tests(sums: PairedEnergy, level: float = 0.95) -> EnergyTests:
         p_value,
         q_value,
         np.where(alone, 0.0, sharedness),
-        np.where(alone, 0.0, low),
-        np.where(alone, unseen, high),
+        low,
+        high,
     )
 
 

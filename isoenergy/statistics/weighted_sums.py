@@ -7,7 +7,7 @@ difference in means after any removal of atoms and any affine map, since decodin
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from isoenergy.codes.sparse_codes import SparseCodes
-from isoenergy.statistics.bootstrap import REPLICATES
+from isoenergy.statistics.bootstrap import REPLICATES, if_enough
 from isoenergy.statistics.concept_statistics import merged_code_matrix, modality_score
 from isoenergy.statistics.sums import MergeableSums
 
@@ -31,8 +31,16 @@ def weighted_mean(values: Floats, weights: Floats) -> Floats:
     return mean
 
 
+class WeightedSums(MergeableSums):
+    """A base for sums whose last axis is the sum itself, then the replicates."""
+
+    def if_enough(self, images: int) -> Self:
+        """Return the sums over so many images, all there are: see `isoenergy.statistics.bootstrap.if_enough`."""
+        return type(self)(*(if_enough(getattr(self, item.name), images) for item in fields(self)))
+
+
 @dataclass
-class MeanSums(MergeableSums):
+class MeanSums(WeightedSums):
     """Weighted sums of paired rows; the last axis is the sum itself, then the replicates."""
 
     pairs: Floats
@@ -61,7 +69,7 @@ class MeanSums(MergeableSums):
 
 
 @dataclass
-class BootstrapSums(MergeableSums):
+class BootstrapSums(WeightedSums):
     """Weighted sums over pairs; the last axis is the number itself, then the replicates. Halves merge by adding."""
 
     pairs: Floats
@@ -115,6 +123,11 @@ class BootstrapSums(MergeableSums):
                 (self.absolute, abs(values).sum(1)),
             ):
                 sums[number] += by_row @ weights
+
+    @property
+    def has_replicates(self) -> bool:
+        """Whether they are of images enough for an interval."""
+        return not np.isnan(self.pairs).any()
 
     @property
     def energy(self) -> Floats:

@@ -1,3 +1,5 @@
+import math
+
 from isoenergy.report.console import WIDTH, aligned, told_evaluation
 from tests.report.evaluations import interval, original, sae, seeds
 
@@ -55,6 +57,33 @@ def test_of_several_trainings_it_says_what_brackets_are() -> None:
     assert "those of 2 trainings reach" in reading
     assert "reach, of which the mean is told" in reading
     assert "≠: trainings differ" in reading
+
+
+def test_why_there_are_no_intervals_is_said_once_and_nothing_is_decided_by_them() -> None:
+    one = evaluation(*all_kinds())
+    one["pairs"]["no_intervals"] = "an interval wants 20 images; there are 3"
+    lines = told_evaluation(_without_intervals(one))
+    text = " ".join(lines)
+    assert text.count("an interval wants 20 images; there are 3") == 1
+    assert "hold 80.0% of the energy" in text
+    assert not {"[", "nan", "95%", "random order"} & {
+        part for part in ("[", "nan", "95%", "random order") if part in text
+    }
+    marks = [line[0] for line in lines if line.startswith(("✓", "✗", "?", "≠"))]
+    assert set(marks) == {"?", "✓"}
+    assert marks.count("✓") == 1  # atoms that are always on, which is asked for without an interval
+
+
+def _without_intervals(found: dict) -> dict:
+    if {"value", "low", "high"} == found.keys():
+        return {"value": found["value"], "low": math.nan, "high": math.nan}
+    inner = {key: _without_intervals(value) for key, value in found.items() if isinstance(value, dict)}
+    listed = {
+        key: [_without_intervals(each) if isinstance(each, dict) else each for each in value]
+        for key, value in found.items()
+        if isinstance(value, list)
+    }
+    return found | inner | listed
 
 
 def test_null_models_alone_have_a_table_and_no_sentence() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from isoenergy.statistics.bootstrap import Interval, image_weights, poisson_weights
+from isoenergy.statistics.bootstrap import Interval, image_weights, no_intervals, poisson_weights, sample_weights
 
 
 def test_weights_are_those_of_one_draw_a_replicate() -> None:
@@ -24,6 +24,20 @@ def test_pairs_of_one_image_are_drawn_together_whatever_else_is() -> None:
     assert (weights[[2, 4]] == weights[[0, 1]]).all()
     assert len(np.unique(weights, axis=0)) == 4
     assert np.array_equal(image_weights(images[3:], 20, 3), weights[3:, :21])
+
+
+def test_of_fewer_images_than_twenty_there_is_no_interval() -> None:
+    captions = np.repeat(np.arange(20, dtype=np.uint64), 5)
+    assert np.array_equal(sample_weights(captions, 9, 3), image_weights(captions, 9, 3))
+    few = sample_weights(captions[5:], 9, 3)
+    assert (few[:, 0] == 1).all()
+    assert np.isnan(few[:, 1:]).all()
+    assert no_intervals(3) == "an interval wants 20 images; there are 3"
+    assert no_intervals(20) == ""
+    for make in (Interval.of_weighted, Interval.of_share, Interval.of_norm, Interval.of_spread):
+        interval = make(np.array([0.5, np.nan, np.nan]))
+        assert interval.value == 0.5
+        assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_infinite_replicates_count_and_those_that_are_unknown_do_not() -> None:

@@ -1,7 +1,7 @@
 """The energies of any number of modalities, and what follows from them: μ, classes, reconstruction, equal energy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,7 @@ from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Re
 from isoenergy.evaluation.results import UNEQUAL_Q
 from isoenergy.metrics.reconstruction import r2_of_sums
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, if_enough, no_intervals, poisson_weights
 from isoenergy.statistics.concept_statistics import energy_share, merged_code_matrix
 from isoenergy.statistics.equal_energy import PairedEnergy, equal_energy_tests
 from isoenergy.statistics.modality_shares import (
@@ -62,6 +62,12 @@ class ModalitySums(MergeableSums):
         errors, entries, squares = (np.zeros((modalities, columns)) for _ in range(3))
         second, fires = np.zeros((modalities, atoms, columns)), np.zeros((modalities, atoms))
         return cls(np.zeros(columns), second, errors, entries, squares, fires)
+
+    def if_enough(self) -> Self:
+        """Return the sums over all pairs: see `isoenergy.statistics.bootstrap.if_enough`."""
+        weighted = (item.name for item in fields(self) if item.name != "fires")
+        pairs = int(self.pairs[0])
+        return replace(self, **{name: if_enough(getattr(self, name), pairs) for name in weighted})
 
     def update(self, codes: Mapping[str, SparseCodes], rows: Mapping[str, torch.Tensor], weights: Floats) -> None:
         """Add pairs: codes with their residuals and the rows that were encoded, by modality; the pairs' weights."""
@@ -156,6 +162,7 @@ def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Resu
     for folder in folders[1:]:
         sums = sums.merge(load_sums(folder))
         paired = {pair: energy.merge(load_paired_energy(folder, *pair)) for pair, energy in paired.items()}
+    sums = sums.if_enough()
     sums.save(output / _SUMS_FILE)
     for pair, energy in paired.items():
         energy.save(output / _paired_file(*pair))
@@ -170,6 +177,7 @@ def merge_energies(config: EnergiesConfig, inputs: Inputs, output: Path) -> Resu
     share = partial(energy_share, total)
     return {
         "pairs": int(sums.pairs[0]),
+        "no_intervals": no_intervals(int(sums.pairs[0]), "rows"),
         "atoms": sae.config.atoms,
         "dead_atoms": int((total[:, 0] == 0).sum()),
         "r2": _interval(r2.mean(axis=0), most=1.0),

@@ -18,7 +18,7 @@ from isoenergy.evaluation.modalities.modality_energies import fitted_sharing, lo
 from isoenergy.metrics.geometry import difference_in_means
 from isoenergy.metrics.retrieval import TIE, chance_of_hit, hide_zeros, nearer_and_as_near, there
 from isoenergy.sae.joint import load_autoencoder
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, if_enough, poisson_weights
 from isoenergy.statistics.concept_statistics import merged_code_matrix
 from isoenergy.statistics.weighted_sums import weighted_mean
 
@@ -191,7 +191,7 @@ def _gallery(draw: Draw, pairs: int) -> npt.NDArray[np.int64]:
 
 
 def _weights(pairs: int, seed: int) -> Floats:
-    return poisson_weights(pairs, REPLICATES, seed)
+    return if_enough(poisson_weights(pairs, REPLICATES, seed), pairs)
 
 
 def _mean(values: Floats, weights: Floats) -> dict[str, float]:

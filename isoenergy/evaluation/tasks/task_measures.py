@@ -27,7 +27,7 @@ from isoenergy.evaluation.ways import ORIGINAL, RECONSTRUCTED, WAYS
 from isoenergy.metrics.retrieval import TIE, hits_of_any_partner
 from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.settings.modalities import MODALITIES
-from isoenergy.statistics.bootstrap import REPLICATES, Interval, poisson_weights
+from isoenergy.statistics.bootstrap import REPLICATES, Interval, if_enough, poisson_weights
 from isoenergy.statistics.weighted_sums import weighted_mean
 from isoenergy.tasks.composed_retrieval import Triplets, composed_retrieval, image_distances, told_apart
 from isoenergy.tasks.linear_probe import probe
@@ -56,7 +56,7 @@ def measure_zero_shot(config: MeasureConfig, inputs: Inputs, output: Path) -> Re
     """Classify images by their nearest class."""
     del output
     given = ZeroShotSet.load(inputs["set"])
-    weights = poisson_weights(len(given.labels), REPLICATES, config.seed)
+    weights = _weights(len(given.labels), config.seed)
     return {
         "rows": _ordered(
             _row(name, zero_shot(images, class_embeddings(prompts, len(given.names)), given.labels, weights))
@@ -69,7 +69,7 @@ def measure_probe(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     """Train and test a linear probe on images."""
     del output
     given = ProbeSet.load(inputs["set"])
-    weights = poisson_weights(len(given.test_labels), REPLICATES, config.seed)
+    weights = _weights(len(given.test_labels), config.seed)
     both, none = np.concatenate([given.train, given.test]), given.train[:0]
     split, rows = len(given.train), []
     probed = [name for name in _ALL if WAYS[name].linear is None]  # a linear classifier can undo nearly all of one
@@ -84,7 +84,7 @@ def measure_mixed(config: MeasureConfig, inputs: Inputs, output: Path) -> Result
     del output
     given = MixedSet.load(inputs["set"])
     queries: dict[Modality, npt.NDArray[np.int64]] = {"text": given.text_queries, "image": given.image_queries}
-    weights = {m: poisson_weights(len(q), REPLICATES, config.seed, n << 32) for n, (m, q) in enumerate(queries.items())}
+    weights = {m: _weights(len(q), config.seed, n << 32) for n, (m, q) in enumerate(queries.items())}
     gallery = given.gallery
     looked_up = [gallery.asked(modality, numbers) for modality, numbers in queries.items()]
     rows = []
@@ -107,7 +107,7 @@ def measure_retrieval(config: MeasureConfig, inputs: Inputs, output: Path) -> Re
     del output
     given = MixedSet.load(inputs["set"])
     partners = _partners(given)
-    weights = poisson_weights(len(given.images), REPLICATES, config.seed)
+    weights = _weights(len(given.images), config.seed)
     by_query = {"image_to_text": weights, "text_to_image": weights[given.text_label]}
     rows = []
     for name, images, texts in _embeddings(config, inputs, given.images, given.texts, _ALL):
@@ -134,7 +134,7 @@ def measure_composed(config: MeasureConfig, inputs: Inputs, output: Path) -> Res
     del output
     given = ComposedSet.load(inputs["set"])
     triplets = Triplets(given.source, given.target, given.added, given.removed, given.gallery)
-    weights = poisson_weights(len(given.images), REPLICATES, config.seed)[given.source]
+    weights = _weights(len(given.images), config.seed)[given.source]
     groups = {"all": np.ones(len(given.source), bool)}
     groups |= {name: given.group == place for place, name in enumerate(given.names)}
     rows: list[Result] = []
@@ -147,7 +147,7 @@ def measure_composed(config: MeasureConfig, inputs: Inputs, output: Path) -> Res
         if config.sae is None:
             shares.setdefault("targets", _histogram(real))
         for group, inside in groups.items():
-            by_query = weights[inside]
+            by_query = if_enough(weights[inside], len(np.unique(given.source[inside])))
             youden = told_apart(real[inside], found.distance[inside], by_query)
             values = {
                 f"r{rank}": Interval.of_share(weighted_mean(each[inside], by_query)) for rank, each in hits.items()
@@ -203,6 +203,10 @@ def _by_name(
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     for variant, images, texts in variants.each(rows):
         yield variant.name, images, texts
+
+
+def _weights(rows: int, seed: int, first: int = 0) -> npt.NDArray[np.float64]:
+    return if_enough(poisson_weights(rows, REPLICATES, seed, first), rows)
 
 
 @torch.no_grad()

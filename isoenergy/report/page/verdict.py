@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from isoenergy.report.intervals import Interval, number, over_trainings, ranging, told, with_bounds
+from isoenergy.report.intervals import Interval, is_known, number, over_trainings, ranging, told, with_bounds
 from isoenergy.report.saes import Sae, nothing_left, nulls_of, trainings
 from isoenergy.statistics.thresholds import ALWAYS_ON_FREQUENCY
 
@@ -126,7 +126,7 @@ def recall_of_original(runs: Sequence[Results], variant: str, original_r10: floa
 def at_chance(results: Results, chance_r10: float) -> str:
     """Return how the reconstruction retrieves no better than chance does; nothing to say if it does."""
     r10 = results["retrieval"]["reconstructed"]["r10"]
-    if r10["low"] > chance_r10:
+    if r10["low"] > chance_r10 or not is_known(r10):
         return ""
     return f"retrieves no better than a random order does (R@10 {with_bounds(r10)}; by chance {chance_r10:.3f})"
 

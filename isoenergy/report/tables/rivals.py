@@ -166,7 +166,7 @@ def _of_recall(title: str, found: Mapping[str, Any], values: Mapping[str, Interv
     ranked = list(ahead)
     ranked.insert(place - 1, BIMODAL)
     winner, second = ranked[:2]
-    close = found["lead"]["low"] <= 0
+    close = not found["lead"]["low"] > 0  # nor if there is no interval
     text = (
         f"{title}: {_called(winner)} {'comes first' if close else 'wins'} with {with_bounds(values[winner])}, "
         f"{with_bounds(found['lead'])} ahead of {_called(second)}{': too close to call a winner' * close}."

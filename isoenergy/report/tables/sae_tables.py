@@ -205,8 +205,15 @@ def cell(runs: Sequence[Mapping[str, Any]], measure: Measure) -> Cell:
         return Cell(text, over_seeds.strip())
     if is_known(interval):
         return Cell(value_of(interval, measure.form), bounds(interval, measure.form) + over_seeds)
-    atoms = results["dictionary"]["live_atoms"]
-    return Cell(text, f"no interval: {atoms:,} atoms" if math.isfinite(value) else "")
+    if not math.isfinite(value) or no_intervals(results):
+        return Cell(text, over_seeds.strip())
+    return Cell(text, f"no interval: {results['dictionary']['live_atoms']:,} atoms")
+
+
+def no_intervals(results: Mapping[str, Any]) -> bool:
+    """Return whether an SAE's numbers have no intervals, as images were too few."""
+    r2 = reading(results, "r2")[1]
+    return r2 is not None and not is_known(r2)
 
 
 def reading(results: Mapping[str, Any], path: str) -> tuple[float | None, Interval | None]:
