@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.pairs import ArenaPairs, Rows
 from isoenergy.codes.sparse_codes import DenseCodes, SparseCodes
+from isoenergy.evaluation.embeddings import row_labels
 from isoenergy.metrics.agreement import agreeing_share, agreement, mean_correlation
 from isoenergy.metrics.clusters import clusters_of_both
 from isoenergy.metrics.concept_recovery import concept_recovery
@@ -64,7 +65,7 @@ class Known:
         rows = rows.first(_KNOWN_PAIRS)
         codes = {name: fitted.encode(rows.of(name), name) for name in MODALITIES}
         together = PairAgreement.zeros(fitted.atoms)
-        together.update(_sparse(codes["image"]), _sparse(codes["text"]))
+        together.update(_sparse(codes["image"]), _sparse(codes["text"]), row_labels(rows.image.numpy()))
         found = agreement(together)
         image = codes["image"].double()
         strength = image.sum(0) / (image != 0).sum(0).clamp(min=1)

@@ -19,13 +19,15 @@ from tqdm import tqdm
 
 from isoenergy.codes.sparse_codes import SparseCodes, concatenate
 from isoenergy.errors import InputError
+from isoenergy.evaluation.embeddings import row_labels
 from isoenergy.explorer.atom_entries import AtomEntries
 from isoenergy.explorer.atom_labels import NAMING, TOPS, labels_of_strongest
 from isoenergy.explorer.gallery import SIDES, Gallery, written_once
 from isoenergy.metrics.agreement import agreement
 from isoenergy.sae.autoencoder import SparseAutoencoder
+from isoenergy.statistics.bootstrap import Labels
 from isoenergy.statistics.concept_statistics import ConceptStatistics, ModalityStatistics
-from isoenergy.statistics.pair_agreement import PairAgreement
+from isoenergy.statistics.pair_agreement import PairAgreement, pairs_of_one_image
 from isoenergy.storage.files import write_atomically
 from isoenergy.store import EmbeddingStore
 
@@ -138,6 +140,7 @@ def _encode(title: str, sae: SparseAutoencoder, gallery: Gallery, store: Embeddi
     found: tuple[list[SparseCodes], list[SparseCodes]] = ([], [])
     sums = ModalityStatistics.zeros(atoms), ModalityStatistics.zeros(atoms)
     together = PairAgreement.zeros(atoms)
+    images: list[Labels] = [np.zeros(0, np.uint64)]
     fitted = gallery.fitted
     with tqdm(total=len(gallery), desc=title, unit=" pairs") as bar:
         gram = sae.gram_of_frozen(2 * len(gallery))
@@ -155,8 +158,10 @@ def _encode(title: str, sae: SparseAutoencoder, gallery: Gallery, store: Embeddi
                 for part, own in zip(sums, (image, text), strict=True):
                     part.update(own)
                 together.update(image, text)
+                images.append(row_labels(block.both[0][start : start + _BATCH_ROWS][known].numpy()))
                 bar.update(len(known))
         bar.set_description(f"{title}, name its atoms")
+    together.of_one_image = pairs_of_one_image(np.concatenate(images))
     statistics = ConceptStatistics(*sums, sparse.csr_array((atoms, atoms)))
     statistics.save(folder / _STATISTICS_FILE)
     sides = []

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from isoenergy.arena.fitted import FittedMethod
-from isoenergy.arena.method_measures import all_measures, brief_measures, embedding_measures
+from isoenergy.arena.method_measures import Known, all_measures, brief_measures, embedding_measures
 from isoenergy.arena.pairs import ArenaPairs, MadePairs, Rows, Sizes, StorePairs, draw_pairs, require_drawable
 from isoenergy.errors import InputError
 from isoenergy.metrics.retrieval import recall_at
@@ -64,6 +64,18 @@ def test_true_atoms_score_full_marks_in_one_space_and_in_two() -> None:
         assert found["direction_cosine"] == pytest.approx(float(one_space), abs=1e-5)
         assert math.isnan(found["p_acc"]) == (not one_space)
         assert found["mms_coded"] == pytest.approx(found["mms"] if one_space else 0, abs=1e-4)
+
+
+def test_captions_of_one_image_are_not_pairs_enough_to_agree() -> None:
+    """Random pairs, which have nothing to do with each other, but of few images with forty captions each."""
+    random = torch.Generator().manual_seed(0)
+    images, texts = (normalize(torch.rand(15, DIM, generator=random), dim=1).repeat_interleave(40, 0) for _ in range(2))
+    others = normalize(images + 1e-3 * torch.randn(images.shape, generator=random), dim=1)
+    fitted = of_truth(ATOMS[:CONCEPTS], ATOMS[:CONCEPTS])
+    labels = torch.full((len(images),), -1)
+    together, apart = (Known.of(fitted, Rows(own, texts, own, texts, labels)).agrees.sum() for own in (images, others))
+    assert together == 0
+    assert apart > 0
 
 
 def test_without_a_judge_mms_is_told_once() -> None:

@@ -28,7 +28,7 @@ from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.statistics.pair_agreement import PairAgreement
 from isoenergy.store import EmbeddingStore
-from tests.evaluation.evaluations import write_pairs
+from tests.evaluation.evaluations import shifted_pairs, write_pairs
 from tests.explorer.small_exploration import ATOMS, DIM, PAIRS, KnowingEncoder, arrays, explored, make_sae, make_store
 
 
@@ -80,6 +80,18 @@ def test_what_is_known_of_atoms_is_of_the_train_split(exploration: Exploration):
     expected = np.nan_to_num(agreement(together).correlation, nan=-2)
     np.testing.assert_allclose([-2 if each is None else each for each in atoms["correlation"]], expected, atol=1e-6)
     assert exploration.about()["fitted"] == {"pairs": 100, "which": "the train split"}
+
+
+def test_captions_of_one_image_are_not_pairs_enough_to_agree(tmp_path: Path):
+    images, texts = (np.repeat(rows[:15], 40, axis=0) for rows in shifted_pairs(15, DIM, noise=0.5))
+    others = images + 1e-3 * np.random.default_rng(0).normal(size=images.shape)
+    agreeing = []
+    for name, rows in (("together", images), ("apart", others)):
+        store = EmbeddingStore.open(str(write_pairs(tmp_path / name, rows, texts, train=600)))
+        found = open_exploration({"first": make_sae(0)}, store, tmp_path / f"{name}-output")
+        agreeing.append(sum(found.coded[0].atoms["agrees"].to_pylist()))
+    assert agreeing[0] == 0
+    assert agreeing[1] > 0
 
 
 def test_partners_are_those_of_the_bridge_of_all_pairs(exploration: Exploration):
