@@ -21,6 +21,7 @@ from isoenergy.interventions.removal import permuted_classes
 from isoenergy.metrics.bridges import (
     fda,
     gamma_bridges,
+    gram_cut,
     region_masses,
     rho,
     score_agreement,
@@ -81,8 +82,9 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     fitted = Fitted.load(inputs["fit"])
     classes, share = fitted.classes, statistics.energy_share(fitted.classes.bimodal)
     energies = [(statistics.image.energy, statistics.text.energy), *_replicated_energies(bootstrap)]
-    gamma, *replicates = gamma_bridges(energies, dictionary)
-    entries = sigma_bridge(fitted.known, dictionary)
+    cut = gram_cut(dictionary)
+    gamma, *replicates = gamma_bridges(energies, dictionary, cut=cut)
+    entries = sigma_bridge(fitted.known, dictionary, cut=cut)
     sigma = sigma_bridge_at(entries, statistics, dictionary)
     _save_pattern(entries, dictionary, output / _PATTERN_FILE)
     seeds = range(config.seed, config.seed + _PERMUTATIONS)
@@ -101,7 +103,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     np.save(output / _GAMMA_FILE, np.concatenate(curves, axis=1))
     return {
         "rho": rho(region_masses(sigma, classes)),
-        "rho_shuffled_pairs": rho(region_masses(shuffled_bridge(statistics, dictionary), classes)),
+        "rho_shuffled_pairs": rho(region_masses(shuffled_bridge(statistics, dictionary, cut=cut), classes)),
         "rho_shuffled_classes": asdict(Interval.of(float(np.median(rho_permuted)), rho_permuted)),
         "fda": found_fda,
         "fda_energy": statistics.energy_share(strongest_atoms(statistics.energy)),

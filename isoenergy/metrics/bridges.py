@@ -35,18 +35,31 @@ class BridgeThresholds:
 PAPER_THRESHOLDS = BridgeThresholds()
 
 
+def gram_cut(dictionary: npt.NDArray[np.floating], thresholds: BridgeThresholds = PAPER_THRESHOLDS) -> float:
+    """Return below what size entries of A = D Dᵀ are cut from bridges: time grows with atoms², so of several ask once.
+
+    dictionary: `(atoms, dim)`.
+    """
+    if thresholds.gram == 0:
+        return 0.0  # the quantile is an entry, and none is smaller
+    # the order of additions moves the last digits: an entry at the threshold is not below it
+    slack = _ROUNDING * float(np.square(dictionary).sum(1, dtype=np.float64).max())
+    return gram_quantile(dictionary, thresholds.gram, thresholds.magnitudes) - slack
+
+
 def sigma_bridge(
     statistics: ConceptStatistics,
     dictionary: npt.NDArray[np.floating],
     thresholds: BridgeThresholds = PAPER_THRESHOLDS,
     normalised: bool = False,
+    cut: float | None = None,
 ) -> sparse.csr_array:
     """Return B_Σ = C ∘ A: what fires together in a pair and points the same way (paper 1.8).
 
     C = 1/n Σ over pairs of z_image z_textᵀ, not centred; A = D Dᵀ; both cut at `thresholds`. Rows are the image side,
     columns the text side; entries in [-1, 1] for unit rows and atoms.
     dictionary: `(atoms, dim)`, unit rows. normalised: C[j, l] divided by √(E_image[j] E_text[l]), where the paper's
-    code divides a copy and loses it.
+    code divides a copy and loses it. cut: the `gram_cut` of these, where it is known.
     """
     cross = _canonical(statistics.cross)
     counts = np.diff(cross.indptr)
@@ -58,7 +71,7 @@ def sigma_bridge(
     kept = np.flatnonzero((np.abs(weights) >= threshold) & (weights != 0))
     starts = np.searchsorted(kept, cross.indptr)
     strong = sparse.csr_array((weights[kept], cross.indices[kept], starts), cross.shape)
-    return _times_gram(strong, dictionary, _gram_cut(dictionary, thresholds))
+    return _times_gram(strong, dictionary, gram_cut(dictionary, thresholds) if cut is None else cut)
 
 
 def sigma_bridge_at(
@@ -93,12 +106,13 @@ def gamma_bridges(
     energies: Iterable[tuple[Floats, Floats]],
     dictionary: npt.NDArray[np.floating],
     thresholds: BridgeThresholds = PAPER_THRESHOLDS,
+    cut: float | None = None,
 ) -> Iterator[sparse.csr_array]:
     """Yield the Γ-bridge of each of several `(atoms,)` energies of images and of texts: see `gamma_bridge`.
 
-    Those that follow the first take a third of its time where they are like it.
+    Those that follow the first take a third of its time where they are like it. cut: as `sigma_bridge` takes it.
     """
-    plans, cut = TransportPlans(dictionary, dictionary), _gram_cut(dictionary, thresholds)
+    plans, cut = TransportPlans(dictionary, dictionary), gram_cut(dictionary, thresholds) if cut is None else cut
     for image, text in energies:
         kept = strongest_atoms(image + text)
         plan, _ = plans.cheapest(image * kept, text * kept)
@@ -109,12 +123,13 @@ def shuffled_bridge(
     statistics: ConceptStatistics,
     dictionary: npt.NDArray[np.floating],
     thresholds: BridgeThresholds = PAPER_THRESHOLDS,
+    cut: float | None = None,
 ) -> sparse.csr_array:
     """Return the Σ-bridge of shuffled pairs, in expectation: C[j, l] = E[z_image[j]] E[z_text[l]].
 
     What is left of `sigma_bridge` when image and text have nothing to do with each other: its null. The quantile of C
     is of magnitudes, which is the paper's for coefficients that are not negative. Cost grows with the entries kept,
-    not with atoms².
+    not with atoms². cut: as `sigma_bridge` takes it.
     """
     image, text = statistics.image.mean, statistics.text.mean
     order = np.argsort(-np.abs(text), kind="stable")
@@ -124,7 +139,7 @@ def shuffled_bridge(
     rows = np.repeat(np.arange(statistics.atoms), count)
     columns = order[np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)]
     strong = sparse.csr_array((image[rows] * text[columns], (rows, columns)), (statistics.atoms,) * 2)
-    return _times_gram(strong, dictionary, _gram_cut(dictionary, thresholds))
+    return _times_gram(strong, dictionary, gram_cut(dictionary, thresholds) if cut is None else cut)
 
 
 def _leading_counts(row: Floats, falling: Floats, wanted: int) -> npt.NDArray[np.int64]:
@@ -232,13 +247,6 @@ def score_agreement(
         energy=_ratio(energy[same & both].sum(), energy[both].sum()),
         compared=_ratio(energy[both].sum(), energy.sum()),
     )
-
-
-def _gram_cut(dictionary: npt.NDArray[np.floating], thresholds: BridgeThresholds) -> float:
-    """Return below what size entries of the Gram matrix are cut."""
-    # the order of additions moves the last digits: an entry at the threshold is not below it
-    slack = _ROUNDING * float(np.square(dictionary).sum(1, dtype=np.float64).max())
-    return gram_quantile(dictionary, thresholds.gram, thresholds.magnitudes) - slack
 
 
 def _times_gram(weights: sparse.csr_array, dictionary: npt.NDArray[np.floating], cut: float) -> sparse.csr_array:
