@@ -132,8 +132,8 @@ def evaluate(
         means.update(unit[0][block], unit[1][block], weights)
         prepared.update(*block_rows, weights)
         parts.append(part)
-    images = len(np.unique(labels))
-    sums, means, prepared = (each.if_enough(images) for each in (sums, means, prepared))
+    different = len(np.unique(labels))
+    sums, means, prepared = sums.if_enough(different), means.if_enough(different), prepared.if_enough(different)
     codes = concatenate([part[0] for part in parts], 1), concatenate([part[1] for part in parts], 1)
     classes_of = "these pairs" if statistics is None else "those of the training"
     statistics = statistics or known
@@ -145,7 +145,7 @@ def evaluate(
         | _gaps(sae, sums, means, classes)
         | _recalls(sae, codes, unit, classes, asked, labels, seed)
     )
-    return Evaluation(pairs, found, classes, classes_of, no_intervals(images))
+    return Evaluation(pairs, found, classes, classes_of, no_intervals(different))
 
 
 def _concepts(

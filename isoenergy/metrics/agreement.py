@@ -85,19 +85,12 @@ def agreement(sums: PairAgreement, level: float = 0.95) -> Agreement:
         lift_low, lift_high = np.where(never, lift, lift / factor), np.where(never, most, lift * factor)
         by_chance = _p_value(correlation, _skewness(central, effective), effective)
         p_value = np.where(never | (correlation <= 0), 1.0, by_chance)
-    bounds = [np.where(never, correlation, low), np.where(never, unseen, high), lift_low, lift_high]
+    low, high = np.where(never, correlation, low), np.where(never, unseen, high)
     if effective < LEAST_IMAGES:
-        bounds = [np.full_like(bound, np.nan) for bound in bounds]
+        low = high = lift_low = lift_high = np.full_like(correlation, np.nan)
     p_value[np.minimum(sums.image_fires, sums.text_fires) < 1] = np.nan
     p_value[sums.image_fires + sums.text_fires - sums.both_fire < _FEWEST_FIRES * dependence] = np.nan
-    return Agreement(
-        correlation,
-        *bounds[:2],
-        lift,
-        *bounds[2:],
-        p_value,
-        _false_discovery(p_value),
-    )
+    return Agreement(correlation, low, high, lift, lift_low, lift_high, p_value, _false_discovery(p_value))
 
 
 def agrees_in_replicates(sums: PairAgreement, correlation: Floats) -> Mask:
