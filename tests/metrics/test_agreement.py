@@ -240,3 +240,12 @@ def test_each_replicate_decides_by_itself_which_atoms_agree(monkeypatch: pytest.
     energy = sums.energy
     share = agreeing_share(energy, np.arange(60) > 5, found)
     assert share[7] == pytest.approx(energy[6:, 7][found[6:, 7]].sum() / energy[6:, 7].sum())
+
+
+def test_of_fewer_pairs_than_twenty_there_are_no_intervals() -> None:
+    image, text = sharing(np.random.default_rng(7), 20, np.array([0.4, 0.6]), 0.6)
+    assert np.isfinite(found_in(image, text).correlation_low).all()
+    few = found_in(image[:19], text[:19])
+    assert np.isfinite([few.correlation, few.lift]).all()
+    bounds = [few.correlation_low, few.correlation_high, few.lift_low, few.lift_high]
+    assert np.isnan(bounds).all()

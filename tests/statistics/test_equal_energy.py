@@ -101,3 +101,11 @@ def test_no_pairs_say_nothing() -> None:
     tests = equal_energy_tests(PairedEnergy.zeros(3))
     assert np.isnan(tests.p_value).all()
     assert np.isnan(tests.sharedness).all()
+
+
+def test_of_fewer_pairs_than_twenty_there_are_no_intervals(pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    image, text = pairs
+    assert np.isfinite(equal_energy_tests(sums_of(image[:20], text[:20])).sharedness_low).any()
+    few = equal_energy_tests(sums_of(image[:19], text[:19]))
+    assert np.isfinite(few.sharedness).any()
+    assert np.isnan([few.sharedness_low, few.sharedness_high]).all()

@@ -119,6 +119,7 @@ def test_an_evaluation_holds_the_tasks_and_so_do_its_report_and_mlflow(
     for task in summary["tasks"]:
         assert task["title"] in Path(page).read_text()
     assert "Left out: 1 keys that no image has: gone." in Path(page).read_text()
+    assert "of fewer than 20 a number has no interval." in Path(page).read_text()
     assert {Path(file).name for file in files} >= {"task-mixed-retrieval.svg", "task-composed-retrieval.png"}
     client = MlflowClient(mlflow_runs.tracking_uri())
     experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)

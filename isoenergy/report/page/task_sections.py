@@ -12,11 +12,13 @@ from isoenergy.report.intervals import Interval, bounds, is_known, number, sprea
 from isoenergy.report.saes import Sae, real_saes
 from isoenergy.report.tables.sae_tables import Cell, Group, Row
 from isoenergy.report.task_names import EMBEDDINGS, MEASURES
+from isoenergy.statistics.thresholds import LEAST_IMAGES
 
 Task = Mapping[str, Any]
 
 _AS_THEY_ARE = "The embeddings themselves"
 _ALL = "all"
+_FEW = f"; of fewer than {LEAST_IMAGES} a number has no interval"
 _HEADLINE = tuple(name for name, way in WAYS.items() if way.headline)
 _THEMSELVES = tuple(name for name in _HEADLINE if name == "original" or WAYS[name].linear)
 _REBUILT = tuple(name for name in _HEADLINE if name != "original")
@@ -101,6 +103,12 @@ def task_line(task: Task, saes: Sequence[Sae], names: Mapping[str, str]) -> str:
     return text
 
 
+def _has_few(task: Task) -> bool:
+    """Return whether a number has no interval as what is asked is little."""
+    values = [value for row in task["rows"] for value in row["values"].values()]
+    return any(math.isfinite(value["value"]) and not is_known(value) for value in values)
+
+
 def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
     groups = list(dict.fromkeys(row["group"] for row in task["rows"] if row.get("group", _ALL) != _ALL))
     columns = [(measure, _ALL) for measure in task["measures"]]
@@ -110,7 +118,7 @@ def _section(task: Task, names: Mapping[str, str]) -> TaskSection:
         of.setdefault(row["sae"], {}).setdefault(row["embeddings"], {})[row.get("group", _ALL)] = row
     return TaskSection(
         title=task["title"],
-        what=task["what"],
+        what=task["what"] + _FEW * _has_few(task),
         left_out=_left_out(task["made"]),
         columns=[f"{MEASURES[m][0]}{f', {group}' if group != _ALL else ''}" for m, group in columns],
         groups=[
