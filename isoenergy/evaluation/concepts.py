@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -15,6 +16,7 @@ from isoenergy.evaluation.measured_rows import READ_ROWS, Inputs, PartConfig, Re
 from isoenergy.evaluation.results import CLASSES, UNEQUAL_Q
 from isoenergy.metrics.agreement import agreeing_share, agreement, agrees_in_replicates, mean_correlation
 from isoenergy.metrics.energy import (
+    crossed_score_spread,
     energy_shares,
     frequency_matched_energies,
     modality_bias,
@@ -60,6 +62,8 @@ class StatisticsConfig:
     """What `merge_parts` needs beside the parts."""
 
     sae: SaeReference
+    fitted_here: bool = True
+    """Whether what is fitted is of the store that is measured."""
 
 
 @dataclass(frozen=True)
@@ -153,16 +157,22 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
             "text": asdict(modality_bias(statistics, dictionary, biased.text_only)),
         },
         "intervals": {
-            name: asdict(interval) for name, interval in concept_intervals(bootstrap, classes, len(image.first)).items()
+            name: asdict(interval)
+            for name, interval in concept_intervals(
+                bootstrap, classes, len(image.first), known.modality_score if config.fitted_here else None
+            ).items()
         },
     }
 
 
-def concept_intervals(sums: BootstrapSums, classes: AtomClasses, dim: int) -> dict[str, Interval]:
+def concept_intervals(
+    sums: BootstrapSums, classes: AtomClasses, dim: int, score: npt.NDArray[np.float64] | None = None
+) -> dict[str, Interval]:
     """Return the intervals of what is measured by atom and of the errors of rows that are `dim` wide.
 
     classes: those of other pairs, and the same in each replicate. Cut anew on every sample, atoms that are rare in it
-    would look unimodal, more of them the smaller it is: no interval over pairs holds such a share.
+    would look unimodal, more of them the smaller it is: no interval over pairs holds such a share. score: as
+    `spread_interval` takes it.
     """
     errors = list(sums.errors_by_modality(dim))
     return {
@@ -174,8 +184,22 @@ def concept_intervals(sums: BootstrapSums, classes: AtomClasses, dim: int) -> di
             f"{name}_energy_share": Interval.of_share(energy_share(sums.energy, getattr(classes, name)[:, None]))
             for name in CLASSES
         },
-        "score_spread": Interval.of_weighted(score_spread(sums.modality_score, sums.energy), least=0.0, most=0.5),
+        "score_spread": spread_interval(sums, score),
     }
+
+
+def spread_interval(sums: BootstrapSums, score: npt.NDArray[np.float64] | None) -> Interval:
+    """Return the spread of μ with its interval, which is that of the pairs crossed with others.
+
+    score: `(atoms,)` μ of other pairs of the same kind; None: there are none, and the interval is the spread's own
+    less its bias, of which replicates do not have all: of an atom that fires once they do not know what else it could
+    have been.
+    """
+    spread = score_spread(sums.modality_score, sums.energy)
+    if score is None:
+        return Interval.of_weighted(spread, least=0.0, most=0.5)
+    crossed = crossed_score_spread(sums.image_second, sums.text_second, score)
+    return Interval.of(float(spread[0]), crossed[1:]).holding_its_value()
 
 
 def agreeing_interval(sums: BootstrapSums, classes: AtomClasses, together: PairAgreement) -> Interval:
@@ -183,7 +207,8 @@ def agreeing_interval(sums: BootstrapSums, classes: AtomClasses, together: PairA
 
     What is true is what the test finds in so many pairs. Which atoms agree is decided anew in each replicate: held, the
     interval would be a third as wide as the share varies. Atoms near the edge fall to either side of it twice as often
-    in a replicate as in a sample, which moves the replicates but not what is told.
+    in a replicate as in a sample, which moves the replicates but not what is told. Which atoms are tested is held: to
+    decide that anew too makes it a seventh too wide.
     """
     agrees = agrees_in_replicates(together, sums.correlation)
     return Interval.of_spread(agreeing_share(sums.energy, classes.bimodal, agrees))

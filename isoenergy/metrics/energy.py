@@ -66,6 +66,23 @@ def score_spread(score: Floats, energy: Floats) -> Floats:
     return spread
 
 
+def crossed_score_spread(image: Floats, text: Floats, score: Floats) -> Floats:
+    """Return `score_spread` as half of it is seen in other pairs: √(Σ (E_I - E_T)(μ - ½) / 2 Σ E); in [0, ½].
+
+    image, text: `(atoms, …)` energies of some pairs; score: `(atoms,)` μ of others of the same kind, NaN where
+    undefined, which counts as ½. E (μ - ½) is (E_I - E_T) / 2: of the square, one factor is of these pairs and one of
+    the others. What noise adds to a square is not there then, as the noise of both has nothing in common (the
+    cross-validated distance of Walther et al. 2016): μ of an atom that fires once is 0 or 1, whatever it is in truth.
+    0 where the mean is below 0, NaN without energy.
+    """
+    away = np.nan_to_num(score, nan=0.5) - 0.5
+    total = (image + text).sum(axis=0)
+    squares = np.tensordot(away, image - text, 1) / 2
+    mean = np.divide(squares, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+    spread: Floats = np.sqrt(np.maximum(mean, 0))
+    return spread
+
+
 @dataclass(frozen=True)
 class EnergyShares:
     """Shares of all energy, each in [0, 1]; the first three add up to 1, unless there is no energy."""

@@ -112,7 +112,7 @@ def measured(
     sums.update(sample.codes, sample.rows, weights)
     fitted = all_pairs.fitted.statistics
     return {
-        **concept_intervals(sums, fitted.classes(), DIM),
+        **concept_intervals(sums, fitted.classes(), DIM, fitted.modality_score),
         **_gaps(all_pairs, sums),
         "p_acc": _p_acc(all_pairs, sample.take(np.arange(min(len(sample), probed))), sums, weights[:probed]),
         "rho": _rho(all_pairs, sample, weights),

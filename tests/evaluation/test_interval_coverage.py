@@ -6,20 +6,19 @@ from functools import cache
 import numpy as np
 import pytest
 
+from isoenergy.statistics.bootstrap import Interval
 from tests.evaluation.sampled_population import Population, agreeing, measured, population, retrieved
 
 pytestmark = pytest.mark.slow
 
-PAIRS, FITTED, SAMPLES = 40_000, 8_000, 300
-CAPTIONS, SAMPLES_ALONE = 5, 60
+PAIRS, FITTED = 40_000, 8_000
+SAMPLES, SEARCHED, SAMPLES_ALONE = 1200, {600: 1200, 3000: 300}, 60
+"""A share of 0.95 has a standard error of 0.006 of 1,200 samples, of 0.013 of 300. Searched for R@10: of 3,000 pairs
+that takes three times as long as all else."""
+CAPTIONS = 5
 LEAST, MOST = 0.92, 0.97
-CONSERVATIVE = ("difference_in_means.centred", "gap_closed.centred", "gap_closed.bimodal")
-"""A gap that is all but closed looks wider than it is, and the interval is widened to hold what it looks like; that of
-the share which removal closes is somewhat wide for few pairs (0.977 at 600)."""
-NOT_HELD = {"score_spread": 0.9, "agreeing_share": 0.9}
-"""Those that fall short of `LEAST`, or all but, and above what they are. Of atoms that fire once or twice in a sample μ
-is 0 or 1, whatever is drawn of them again (0.913 at 600 pairs). Which atoms agree varies somewhat less in replicates
-than in samples of 600 (0.917)."""
+CONSERVATIVE = ("difference_in_means.centred", "gap_closed.centred")
+"""A gap that is all but closed looks wider than it is, and the interval is widened to hold what it looks like."""
 
 
 @cache
@@ -39,12 +38,17 @@ def coverage(pairs: int) -> dict[str, float]:
     for number in range(SAMPLES):
         places = np.random.default_rng((5, pairs, number)).choice(PAIRS, pairs, replace=False)
         sample = whole.whole.take(places)
-        of_size = retrieved(whole, sample, number) | agreeing(whole, sample, number)
-        found.append(measured(whole, sample, number) | of_size)
-    truth = {name: float(np.mean([each[name].value for each in found])) for name in found[0]}
-    truth |= {name: each.value for name, each in measured(whole, whole.whole, 0, replicates=1, probed=PAIRS).items()}
+        recalls = retrieved(whole, sample, number) if number < SEARCHED[pairs] else {}
+        found.append(measured(whole, sample, number) | agreeing(whole, sample, number) | recalls)
+    return held(found, whole)
+
+
+def held(found: list[dict[str, Interval]], whole: Population) -> dict[str, float]:
+    truth = {name: float(np.mean([each[name].value for each in found if name in each])) for name in found[0]}
+    known = measured(whole, whole.whole, 0, replicates=1, probed=PAIRS)
+    truth |= {name: interval.value for name, interval in known.items() if name in truth}
     return {
-        name: float(np.mean([each[name].low <= value <= each[name].high for each in found]))
+        name: float(np.mean([each[name].low <= value <= each[name].high for each in found if name in each]))
         for name, value in truth.items()
     }
 
@@ -53,10 +57,9 @@ def coverage(pairs: int) -> dict[str, float]:
 def test_intervals_hold_the_truth_as_often_as_they_say(pairs: int) -> None:
     found = coverage(pairs)
     print(pairs, {name: round(share, 3) for name, share in found.items()})
-    judged = {name: share for name, share in found.items() if name not in (*CONSERVATIVE, *NOT_HELD)}
+    judged = {name: share for name, share in found.items() if name not in CONSERVATIVE}
     assert {name: share for name, share in judged.items() if not LEAST <= round(share, 2) <= MOST} == {}
     assert all(found[name] >= LEAST for name in CONSERVATIVE)
-    assert all(found[name] >= least for name, least in NOT_HELD.items())
 
 
 def test_intervals_of_images_with_five_captions_hold_the_truth_too() -> None:
@@ -70,18 +73,9 @@ def test_intervals_of_images_with_five_captions_hold_the_truth_too() -> None:
         if number < SAMPLES_ALONE:
             unlike = replace(sample, images=np.arange(len(sample), dtype=np.uint64))
             alone.append(measured(whole, unlike, number))
-    truth = {"agreeing_share": float(np.mean([each["agreeing_share"].value for each in together]))}
-    truth |= {name: each.value for name, each in measured(whole, whole.whole, 0, replicates=1, probed=PAIRS).items()}
-    held, held_alone = (
-        {
-            name: float(np.mean([each[name].low <= value <= each[name].high for each in found]))
-            for name, value in truth.items()
-            if name in found[0]
-        }
-        for found in (together, alone)
-    )
-    for what, found in (("together", held), ("alone", held_alone)):
+    of_images, of_pairs = held(together, whole), held(alone, whole)
+    for what, found in (("together", of_images), ("alone", of_pairs)):
         print("captions drawn", what, {name: round(share, 3) for name, share in found.items()})
-    judged = {name: share for name, share in held.items() if name not in (*CONSERVATIVE, *NOT_HELD)}
+    judged = {name: share for name, share in of_images.items() if name not in CONSERVATIVE}
     assert {name: share for name, share in judged.items() if not LEAST <= round(share, 2) <= MOST} == {}
-    assert max(held_alone.values()) < 0.85
+    assert max(of_pairs.values()) < 0.85

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from isoenergy.metrics.energy import (
+    crossed_score_spread,
     energy_shares,
     first_moment,
     first_moment_score,
@@ -117,3 +118,19 @@ def test_at_equal_frequencies_an_atom_that_only_fires_more_often_is_shared() -> 
     matched = frequency_matched_energies(statistics)
     np.testing.assert_allclose(matched, [[0.4, 2.25, 0], [0.4, 0.25, 0]])
     np.testing.assert_allclose(modality_score(*matched), [0.5, 0.9, np.nan])
+
+
+def test_the_spread_of_scores_crossed_with_their_own_is_itself_and_with_others_has_no_noise() -> None:
+    """Atoms that fire but once or twice in a sample: alone they look as if each were of one modality."""
+    generator = np.random.default_rng(0)
+    truth = generator.uniform(0.3, 0.7, 4000)
+    samples = [(generator.poisson(1.5 * truth), generator.poisson(1.5 * (1 - truth))) for _ in range(2)]
+    scores = [modality_score(*map(np.asarray, sample)) for sample in samples]
+    image, text = (side.astype(float) for side in samples[0])
+    assert crossed_score_spread(image, text, scores[0]) == pytest.approx(score_spread(scores[0], image + text))
+    assert score_spread(scores[0], image + text) > 0.35
+    known = np.sqrt(np.square(truth - 0.5).mean())
+    assert crossed_score_spread(image, text, scores[1]) == pytest.approx(known, abs=0.02)
+    both = crossed_score_spread(np.stack([image, text], 1), np.stack([text, image], 1), scores[0])
+    assert both == pytest.approx([crossed_score_spread(image, text, scores[0]), 0])
+    assert np.isnan(crossed_score_spread(np.zeros(2), np.zeros(2), np.array([0.5, np.nan])))

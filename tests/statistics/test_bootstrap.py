@@ -82,9 +82,12 @@ def test_the_interval_of_a_norm_is_without_the_noise_that_lengthens_it() -> None
 def test_a_spread_alone_is_told_around_the_value_and_within_what_a_share_can_be() -> None:
     replicates = np.random.default_rng(0).normal(0.5, 0.1, 200)
     found = Interval.of_spread(np.array([0.7, *replicates, np.nan]))
-    assert [found.low, found.high] == pytest.approx(
-        [0.7 - 1.96 * replicates.std(ddof=1), 0.7 + 1.96 * replicates.std(ddof=1)], abs=1e-4
-    )
-    assert Interval.of_spread(np.array([0.95, *replicates])).high == 1
-    assert Interval.of_spread(np.array([0.02, *replicates])).low == 0
+    half = 1.96 * replicates.std(ddof=1) / (0.7 * 0.3)
+    odds = [0.7 / 0.3 * np.exp(side * half) for side in (-1, 1)]
+    assert [found.low, found.high] == pytest.approx([each / (1 + each) for each in odds], abs=1e-4)
+    assert found.value - found.low > found.high - found.value
+    for value in (0.95, 0.02, 1.0, 0.0):
+        found = Interval.of_spread(np.array([value, *replicates]))
+        assert 0 <= found.low <= value <= found.high <= 1
+    assert Interval.of_spread(np.ones(9)) == Interval(1, 1, 1)
     assert np.isnan(Interval.of_spread(np.array([0.7, np.nan, np.nan])).high)

@@ -126,7 +126,9 @@ class HeadlineSteps:
         self.fit = make.fit(measured.fitting, sae, self._fitting)
         self._fitted = {"fit": self.fit}
         summed = {**self._fitted, **self._codes}
-        self.statistics = make.one("statistics", merge_parts, StatisticsConfig(sae), summed, memory=much)
+        self.statistics = make.one(
+            "statistics", merge_parts, StatisticsConfig(sae, measured.fits_here), summed, memory=much
+        )
         self._pairs, self._statistics = {"pairs": embeddings.pairs}, {"statistics": self.statistics, **self._fitted}
         self._held = {"held": make.one("held", encode_held, HeldConfig(sae, measured.drawn), self._pairs)}
         self._rows = {**self._pairs, **self._fitted, **self._held}

@@ -38,6 +38,12 @@ class MeasuredPairs:
     """Where the pairs' images are."""
     reading: ImageReading = UNRECORDED
 
+    @property
+    def fits_here(self) -> bool:
+        """Whether what is fitted is of the store that is measured."""
+        fitting = self.fitting
+        return isinstance(fitting, FitConfig) and fitting.store.fingerprint == self.parts[0].store.fingerprint
+
     @classmethod
     def of(
         cls,
