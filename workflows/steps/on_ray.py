@@ -1,18 +1,21 @@
 """Running a plan of steps as plain Ray tasks."""
 
 import ctypes
+import importlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from isoenergy.errors import InputError
@@ -28,12 +31,31 @@ from workflows.steps.step_placement import place
 from workflows.steps.step_storage import storage_at
 from workflows.steps.step_work import Work
 
+_BEGUN = 4
+"""Workers that are begun before it is known how many steps there are."""
 _IN_FLIGHT = 1000
 """Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
+_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
+"""How many kernels oneDNN keeps, by itself 1,024: steps multiply in hundreds of shapes, 0.3 MB each."""
+_MOST_UNUSED = 2**28
+"""Bytes of the heap that a worker keeps between steps beside what it uses."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_TO_END = 10.0
 _NAMES_IN_BAR, _LETTERS_IN_BAR = 3, 48
 _BAR = "{desc}: {percentage:3.0f}% of the work |{bar}| {elapsed}<{remaining}{postfix}"
+
+
+def begin_workers(modules: Sequence[str]) -> None:
+    """Have workers of a Ray that runs already import `modules`, while this process plans the steps that need them.
+
+    Nothing is waited for, nor is a CPU, which what runs before may still hold. Where no Ray runs none is started: there
+    may be nothing to do.
+    """
+    if not ray.is_initialized():
+        return
+    task = ray.remote(_import)
+    for _ in range(min(_BEGUN, int(ray.cluster_resources().get("CPU", 0)))):
+        task.options(num_cpus=0, max_retries=0).remote(modules)
 
 
 def run_on_ray(
@@ -197,6 +219,7 @@ class _AtWork:
 def _run(step: FixedStep, cpus: float, at_work: Any) -> tuple[str, float]:
     """Return which code made the result, and in how many seconds."""
     started = time.monotonic()
+    os.environ.setdefault(*_KERNELS)  # oneDNN reads it when it is first used
     at_work.begin.remote(step.name, ray.get_runtime_context().get_node_id())
     try:
         with _threads(max(1, int(cpus))):
@@ -205,6 +228,11 @@ def _run(step: FixedStep, cpus: float, at_work: Any) -> tuple[str, float]:
         at_work.end.remote(step.name)
     _give_back_memory()
     return code_version(step.function.__module__), time.monotonic() - started
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _forget_on_all_nodes(root: str | Path) -> None:
@@ -223,10 +251,28 @@ def _forget(root: str) -> None:
 
 
 def _give_back_memory() -> None:
-    """Return freed memory to the system: a worker that is used again would keep the most that any step took."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc has it
-        trim(0)
+    """Return freed memory to the system if it is much: a worker that is used again would keep the most of any step.
+
+    A little is kept: to have it faulted in again takes as long as many a step.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim") and _unused_bytes(library) > _MOST_UNUSED:  # glibc has it
+        library.malloc_trim(0)
+
+
+def _unused_bytes(library: ctypes.CDLL) -> int:
+    """Return how much of the heap is free, given back or not; as much as can be where that is not known."""
+    if not hasattr(library, "mallinfo2"):  # glibc has it since 2.33
+        return sys.maxsize
+    library.mallinfo2.restype = _Heap
+    return int(library.mallinfo2().fordblks)
+
+
+class _Heap(ctypes.Structure):
+    """What glibc's `mallinfo2` returns."""
+
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_: ClassVar = [(name, ctypes.c_size_t) for name in _names.split()]
 
 
 @contextmanager
@@ -235,12 +281,19 @@ def _threads(count: int) -> Iterator[None]:
     import torch  # in the worker alone
 
     before = torch.get_num_threads()
-    with threadpool_limits(count):
+    with _thread_pools(len(sys.modules)).limit(limits=count):
         torch.set_num_threads(count)
         try:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(modules: int) -> ThreadpoolController:
+    """Return the thread pools of all libraries that are loaded: found, in 5 ms, anew where modules have come."""
+    del modules
+    return ThreadpoolController()
 
 
 def _failure(name: str, error: Exception) -> Exception:

@@ -148,3 +148,11 @@ def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interr
     marker.write_text("")
     time.sleep(1)
     assert due(waits, tmp_path / "root") == [waits.name]
+
+
+def test_workers_have_imported_what_they_need_when_steps_are_planned() -> None:
+    on_ray.begin_workers(["wave"])
+    has_imported = ray.remote(num_cpus=1)(lambda: "wave" in __import__("sys").modules)
+    until = time.monotonic() + 120
+    while not ray.get(has_imported.remote()):
+        assert time.monotonic() < until
