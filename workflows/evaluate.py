@@ -36,7 +36,7 @@ from workflows.evaluation.task_graph import TaskSteps
 from workflows.evaluation.tracked_measures import MEASURES_FILE, headline_metrics, measures_table
 from workflows.settings.evaluate_settings import EvaluateConfig, parse
 from workflows.steps import step_plan
-from workflows.steps.on_ray import run_on_ray
+from workflows.steps.on_ray import begin_workers, run_on_ray
 from workflows.steps.step_plan import Step
 from workflows.tracking import mlflow_runs
 from workflows.tracking.code_version import git_commit
@@ -45,8 +45,15 @@ from workflows.tracking.run_names import run_name, store_name
 from workflows.training.vector_stores import store_of
 
 _LOG = logging.getLogger("workflows.evaluate")  # `python -m` calls the module otherwise
+_OF_STEPS = ("workflows.evaluation.evaluation_graph", "workflows.evaluation.task_graph")
+"""What imports all that steps compute with."""
 SUMMARY_FILE = "evaluation.json"
 STEPS_FOLDER = "steps"
+
+
+def begin() -> None:
+    """Have workers of a Ray that runs already begin, before it is planned what they will do."""
+    begin_workers(_OF_STEPS)
 
 
 def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | None:

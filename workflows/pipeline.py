@@ -44,6 +44,7 @@ def run(config: PipelineConfig) -> None:
                 with stages.stage("train on shuffled pairs"):
                     null = config.null_stage(_betas(config, saes))
                     nulls = train.run(null, parent, training) if null is not None else []
+            evaluate.begin()  # its workers import for seconds, while those of the training end and steps are planned
         with stages.stage("evaluate"):
             evaluation = evaluate.run(config.evaluation([*saes, *nulls]), parent)
             assert evaluation is not None  # only a dry run has none
