@@ -35,8 +35,8 @@ _BEGUN = 4
 """Workers that are begun before it is known how many steps there are."""
 _IN_FLIGHT = 1000
 """Tasks that Ray knows of at a time; looking after each takes time and memory of the driver."""
-_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
-"""How many kernels oneDNN keeps, by itself 1,024: steps multiply in hundreds of shapes, 0.3 MB each."""
+_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"
+"""How many kernels oneDNN keeps, by itself 1,024: steps multiply in many hundreds of shapes, 0.2 MB and more each."""
 _MOST_UNUSED = 2**28
 """Bytes of the heap that a worker keeps between steps beside what it uses."""
 _SECONDS_BETWEEN_LOOKS = 1.0
