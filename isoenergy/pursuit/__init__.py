@@ -8,12 +8,13 @@ from torch import Tensor
 from isoenergy.codes.sparse_codes import SparseCodes
 from isoenergy.pursuit import oracle
 from isoenergy.pursuit.autograd import DifferentiablePursuit
-from isoenergy.pursuit.checks import check_arguments, check_gram, in_working_precision
+from isoenergy.pursuit.checks import check_arguments, check_gram, in_working_precision, working_dtype
 from isoenergy.pursuit.ending import ended
 from isoenergy.pursuit.gram import gram_matrix, matmul_precision
 from isoenergy.pursuit.orthogonal import orthogonal_matching_pursuit
 from isoenergy.pursuit.plan import Backend, Form, Plan, plan_pursuit
 from isoenergy.pursuit.policy import Precision, PursuitPolicy, Repeats, Selection
+from isoenergy.pursuit.screen_gram import screen_gram_matrix
 
 __all__ = [
     "Backend",
@@ -26,6 +27,7 @@ __all__ = [
     "matching_pursuit",
     "orthogonal_matching_pursuit",
     "plan_pursuit",
+    "screen_gram_matrix",
 ]
 
 _PAPER = PursuitPolicy()
@@ -49,13 +51,14 @@ def matching_pursuit(
     k: rounds, at least 1. An atom may be chosen again; ties go to the lowest index.
     policy: what is selected and when a row stops; its remaining rounds then have index 0 and value 0.
     backend: the form that runs; auto asks `plan_pursuit`. All give the same codes, to rounding: oracle is the plain
-        loop, cpu and triton update correlations by rows of the Gram matrix, residual has no Gram matrix. triton runs on
-        CUDA, on a CPU in Triton's interpreter (TRITON_INTERPRET=1, slow), and on the meta device, for shapes alone.
+        loop, cpu and triton update correlations by rows of the Gram matrix, residual has no Gram matrix. screen is cpu
+        in bf16, and computes in float32 what that leaves undecided; it takes no float64. triton runs on CUDA, on a CPU
+        in Triton's interpreter (TRITON_INTERPRET=1, slow), and on the meta device, for shapes alone.
     precision: full is float32 as IEEE has it, whatever the process has set. tf32 computes correlations and Gram matrix
         in TF32 on CUDA: 96 to 100 % of rows then keep their sequence of atoms (measured with operands rounded to
         TF32, by shape, by `python -m tests.benchmarks.pursuit`).
-    gram: `gram_matrix(dictionary)`, to build it once for many batches; it must be of this very dictionary, of which
-        a row is checked.
+    gram: `gram_matrix(dictionary)`, or `screen_gram_matrix(dictionary)` for the screen, to build it once for many
+        batches; it must be of this very dictionary, of which a row is checked.
     looked_at: x and the dictionary are known to be finite, or will be found not to be: on a CPU they are looked at all
         the same, which costs little, elsewhere not, where looking waits for the device.
 
@@ -79,9 +82,9 @@ def matching_pursuit(
 
 
 def _form(x: Tensor, dictionary: Tensor, k: int, backend: Backend, precision: Precision, gram: Tensor | None) -> Form:
-    kind = x.device.type
+    kind, dtype = x.device.type, working_dtype(x)
     possible: dict[str, tuple[Form, ...]] = {
-        "cpu": ("oracle", "cpu", "residual"),
+        "cpu": ("oracle", "cpu", "screen", "residual"),
         "cuda": ("oracle", "triton", "residual"),
         "meta": ("oracle", "triton", "residual"),
     }
@@ -90,9 +93,13 @@ def _form(x: Tensor, dictionary: Tensor, k: int, backend: Backend, precision: Pr
         forms += ("triton",)
     if backend != "auto" and backend not in forms:
         raise ValueError(f"backend must be auto, {' or '.join(forms)} for tensors on {kind}, got {backend!r}")
+    if backend == "screen" and dtype != torch.float32:
+        raise ValueError(f"backend must be auto, oracle, cpu or residual for {dtype}: screen computes in float32")
+    if backend in ("cpu", "triton") and gram is not None and gram.dtype != dtype:
+        raise ValueError(f"gram must be gram_matrix(dictionary) for backend {backend!r}, got one of the screen's")
     if precision not in ("full", "tf32") or (precision == "tf32" and kind != "cuda"):
         raise ValueError(f"precision must be full, or tf32 for tensors on cuda, got {precision!r} on {kind}")
     if backend != "auto":
         return backend
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return plan_pursuit(len(x), x.shape[1], len(dictionary), k, x.device, dtype, gram is not None).form
+    given = None if gram is None else gram.dtype
+    return plan_pursuit(len(x), x.shape[1], len(dictionary), k, x.device, dtype, gram is not None, given).form

@@ -8,7 +8,8 @@ from torch.autograd.function import once_differentiable
 
 from isoenergy.pursuit import operators
 from isoenergy.pursuit import residual as residual_form
-from isoenergy.pursuit.gram import gram_matrices, matmul_precision, passing_gram_matrix
+from isoenergy.pursuit.gram import gram_matrices, matmul_precision
+from isoenergy.pursuit.passing_gram import passing_gram_matrix
 from isoenergy.pursuit.plan import Form
 from isoenergy.pursuit.policy import Precision, PursuitPolicy
 from isoenergy.pursuit.reverse import reverse
@@ -36,7 +37,7 @@ class DifferentiablePursuit(torch.autograd.Function):
         if dictionaries > 1:
             gram = gram_matrices(dictionary, dictionaries)
         elif gram is None and form != "residual":
-            gram = passing_gram_matrix(dictionary, precision)
+            gram = passing_gram_matrix(dictionary, precision, form)
         x, dictionary = x.detach(), dictionary.detach().contiguous()
         with matmul_precision(precision):
             indices, values, residual = _pursue(x, dictionary, k, policy, form, gram, dictionaries)
@@ -78,4 +79,8 @@ def _pursue(
         from isoenergy.pursuit import cpu  # numba takes a second to load
 
         return cpu.pursue(x, dictionary, k, policy, gram)
+    if form == "screen":
+        from isoenergy.pursuit import screen
+
+        return screen.pursue(x, dictionary, k, policy, gram)
     return operators.pursue(x, dictionary, k, policy, gram, dictionaries)

@@ -5,7 +5,10 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from isoenergy.compiling.products import bf16_product
+
 _GRAM_TOLERANCE = {"cpu": 1e-4}
+_BF16_STEP = 2**-7  # from one number to the next, times its magnitude
 _GRAM_TOLERANCE_OF_OTHERS = 5e-3  # products on a GPU may have been computed in TF32, whose mantissa has 10 bits
 
 
@@ -42,20 +45,28 @@ def check_gram(gram: Tensor, dictionary: Tensor) -> None:
     """Raise ValueError if `gram` cannot be the Gram matrix of `dictionary`: by its shape, dtype, device or first row.
 
     The first row has every atom in it: whatever has changed since changes it, unless it is orthogonal to the first.
+    One in bf16 is the screen's, with zeros on its diagonal.
     """
-    atoms = len(dictionary)
-    if gram.shape != (atoms, atoms) or gram.dtype != working_dtype(dictionary) or gram.device != dictionary.device:
+    atoms, dtype = len(dictionary), working_dtype(dictionary)
+    is_screens = gram.dtype == torch.bfloat16 and dtype == torch.float32 and gram.device.type == "cpu"
+    if gram.shape != (atoms, atoms) or not (gram.dtype == dtype or is_screens) or gram.device != dictionary.device:
         raise ValueError(
-            f"gram must be ({atoms}, {atoms}) {working_dtype(dictionary)} on {dictionary.device}, as "
+            f"gram must be ({atoms}, {atoms}) {dtype} on {dictionary.device}, as "
             f"gram_matrix(dictionary) returns, got {tuple(gram.shape)} {gram.dtype} on {gram.device}"
         )
     ours = in_working_precision(dictionary)
     row = ours @ ours[0]
-    furthest = (gram[0] - row).abs().max()
     tolerance = _GRAM_TOLERANCE.get(gram.device.type, _GRAM_TOLERANCE_OF_OTHERS) * row.abs().max()
-    if not bool(furthest <= tolerance):
+    if is_screens:
+        rounded, row = ours.to(gram.dtype), ours.new_empty(1, atoms, dtype=gram.dtype)
+        bf16_product(rounded[:1], rounded, row)
+        row = row[0].float()
+        tolerance = tolerance + _BF16_STEP * row.abs()
+        row[0] = 0
+    difference = (gram[0] - row).abs()
+    if not bool((difference <= tolerance).all()):
         raise ValueError(
-            f"gram must be that of this very dictionary, and its row 0 is off by {float(furthest):.2g}: "
+            f"gram must be that of this very dictionary, and its row 0 is off by {float(difference.max()):.2g}: "
             f"the dictionary has changed since; give gram_matrix(dictionary) anew"
         )
 

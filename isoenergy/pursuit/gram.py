@@ -1,8 +1,6 @@
 """The two matrix products of a pursuit, correlations and Gram matrix, in a precision that no global setting changes."""
 
 import math
-import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -60,7 +58,7 @@ def gram_matrix(dictionary: Tensor, precision: Precision = "full") -> Tensor:
     with torch.no_grad(), matmul_precision(precision):
         if dictionary.device.type != "cpu":
             return torch.mm(dictionary, dictionary.T)
-        gram = _empty_gram(len(dictionary), dictionary.dtype)
+        gram = empty_gram(len(dictionary), dictionary.dtype)
         write_gram(gram, dictionary)
         return gram
 
@@ -72,41 +70,8 @@ def gram_matrices(dictionary: Tensor, dictionaries: int) -> Tensor:
         return torch.bmm(each, each.mT).flatten(0, 1)
 
 
-class _Kept(threading.local):
-    """The memory of a thread's last Gram matrix, for as long as the dictionary lives that it was of."""
-
-    def __init__(self) -> None:
-        self.slot: dict[str, Any] = {}
-
-
-_kept = _Kept()
-
-
-def passing_gram_matrix(dictionary: Tensor, precision: Precision) -> Tensor:
-    """Return `gram_matrix(dictionary)` in memory that this thread's next call writes anew: for one pursuit.
-
-    A step of training needs a new one for each dictionary, and on a CPU asking for its memory and giving it back takes
-    as long as mirroring it.
-    """
-    if dictionary.device.type != "cpu":
-        return gram_matrix(dictionary, precision)
-    slot, atoms = _kept.slot, len(dictionary)
-    gram: Tensor | None = slot.get("gram")
-    if gram is None or len(gram) != atoms or gram.dtype != dictionary.dtype:
-        slot.clear()  # before there are two
-        gram = slot["gram"] = _empty_gram(atoms, dictionary.dtype)
-
-    def forget(owner: object) -> None:
-        if slot.get("owner") is owner:
-            slot.clear()
-
-    slot["owner"] = weakref.ref(dictionary, forget)
-    with torch.no_grad(), matmul_precision(precision):
-        write_gram(gram, dictionary)
-    return gram
-
-
-def _empty_gram(atoms: int, dtype: torch.dtype) -> Tensor:
+def empty_gram(atoms: int, dtype: torch.dtype) -> Tensor:
+    """Return memory for `write_gram`, `(atoms, atoms)` on a CPU."""
     return empty_on_huge_pages((atoms, padded_row(atoms, dtype)), dtype)[:, :atoms]
 
 

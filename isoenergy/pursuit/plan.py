@@ -2,7 +2,11 @@
 
 The Gram form computes batch·dim·atoms correlations once and atoms²·dim for G (half of them on a CPU), then reads
 batch·(k-1) rows of G. The residual form computes batch·dim·atoms in each of the k rounds. So G pays when
-batch·(k-1) is well above atoms, and when there is room for its atoms² numbers.
+batch·(k-1) is well above atoms, and when there is room for its atoms² numbers. The screen does the same with bf16
+products and rows of half the bytes, and then a few float32 products a round.
+
+How fast bf16 products are is a rule by what the processor says of itself, not a race: a training that is resumed on the
+same machine must take the form that it began with, however busy the machine was either time.
 """
 
 import importlib.util
@@ -12,10 +16,13 @@ from typing import Literal
 
 import torch
 
-Form = Literal["oracle", "cpu", "triton", "residual"]
-Backend = Literal["auto", "oracle", "cpu", "triton", "residual"]
+from isoenergy.compiling.products import bf16_speed
+
+Form = Literal["oracle", "cpu", "screen", "triton", "residual"]
+Backend = Literal["auto", "oracle", "cpu", "screen", "triton", "residual"]
 
 _GRAM_SHARE_OF_MEMORY = 0.25
+_ATOMS_A_ROUND = 2  # of whose numbers reading would take as long as candidates and what follows them do
 
 
 @dataclass(frozen=True)
@@ -67,10 +74,12 @@ def plan_pursuit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     has_gram: bool = False,
+    gram_dtype: torch.dtype | None = None,
 ) -> Plan:
     """Choose the form for `batch` rows of width `dim`, a dictionary of `atoms` and `k` rounds.
 
     has_gram: the Gram matrix is there already, so that it costs nothing.
+    gram_dtype: of that one, bfloat16 if it is the screen's; None: `dtype`.
     """
     device = torch.device(device)
     size = torch.empty(0, dtype=dtype).element_size()
@@ -82,12 +91,18 @@ def plan_pursuit(
     seconds: dict[Form, float] = {
         "residual": k * (product + 2 * batch * atoms * size / rates.score_bytes),
     }
-    form = _gram_form(device)
-    if form and (has_gram or gram_bytes <= _GRAM_SHARE_OF_MEMORY * memory):
+    gram_form = _gram_form(device)
+    screens = has_gram and gram_dtype == torch.bfloat16
+    if gram_form and not screens and (has_gram or gram_bytes <= _GRAM_SHARE_OF_MEMORY * memory):
         rounds = batch * (k - 1) * atoms * size / rates.gram_bytes
-        seconds[form] = product + rounds + (0 if has_gram else gram_product)
+        seconds[gram_form] = product + rounds + (0 if has_gram else gram_product)
+    speed = bf16_speed() if device.type == "cpu" and dtype == torch.float32 else 0
+    if screens or (speed and not has_gram and gram_bytes / 2 <= _GRAM_SHARE_OF_MEMORY * memory):
+        rounds = batch * k * (atoms * 2 / rates.gram_bytes + dim * 4 * _ATOMS_A_ROUND / rates.gram_bytes)
+        seconds["screen"] = (product + (0 if has_gram else gram_product)) / max(speed, 1) + rounds
     shape = f"{batch:,} × {dim:,}, {atoms:,} atoms, k = {k}, {str(dtype).removeprefix('torch.')} on {device.type}"
-    return Plan(min(seconds, key=lambda name: seconds[name]), seconds, gram_bytes, memory, shape)
+    form = min(seconds, key=lambda name: seconds[name])
+    return Plan(form, seconds, gram_bytes // 2 if form == "screen" else gram_bytes, memory, shape)
 
 
 def _gram_form(device: torch.device) -> Form | None:

@@ -18,8 +18,8 @@ from torch.nn.functional import normalize
 from isoenergy.codes.numpy_codes import NumpyCodes
 from isoenergy.codes.sparse_codes import Codes, SparseCodes
 from isoenergy.errors import InputError
-from isoenergy.pursuit import gram_matrix, plan_pursuit
-from isoenergy.pursuit.checks import check_finite
+from isoenergy.pursuit import gram_matrix, plan_pursuit, screen_gram_matrix
+from isoenergy.pursuit.checks import check_finite, working_dtype
 from isoenergy.sae.fetching import local_copy
 from isoenergy.sae.layouts import saelens
 from isoenergy.sae.layouts.foreign_source import ForeignSource
@@ -201,8 +201,11 @@ class SparseAutoencoder(nn.Module):
         """Return the Gram matrix, to encode `rows` rows in batches while the dictionary stays; None if none pays."""
         if not isinstance(self.config.sparse_encoder, MatchingPursuit):
             return None
-        plan = plan_pursuit(rows, self.config.dim, self.config.atoms, self.config.k, self.dictionary.device)
-        return None if plan.form == "residual" else gram_matrix(self.dictionary)
+        its, atoms = self.config, self.dictionary
+        plan = plan_pursuit(rows, its.dim, its.atoms, its.k, atoms.device, working_dtype(atoms))
+        if plan.form == "residual":
+            return None
+        return screen_gram_matrix(atoms) if plan.form == "screen" else gram_matrix(atoms)
 
     @overload
     def decode(self, codes: SparseCodes) -> Tensor: ...

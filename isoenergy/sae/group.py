@@ -102,8 +102,8 @@ class SaeGroup(nn.Module):
             its = sae.config
             rows = pairs * len(its.modalities) * node.size
             plan = plan_pursuit(rows, its.dim, its.atoms, its.k, "cpu")
-            if isinstance(its.sparse_encoder, MatchingPursuit) and plan.form == "cpu":
-                self._node, self._grams[sae] = node, SharedGram(its.atoms, node)
+            if isinstance(its.sparse_encoder, MatchingPursuit) and plan.form in ("cpu", "screen"):
+                self._node, self._grams[sae] = node, SharedGram(its.atoms, node, plan.form == "screen")
 
     def forward(self, vectors: Sequence[Tensor], dead: Tensor, measured: bool = True) -> GroupOutput:
         """Encode raw vectors, `(pairs, width)` a modality, with every SAE, whose dead atoms are `dead`.
