@@ -20,8 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from isoenergy.compiling.products import onednn_is_faster
-from isoenergy.pursuit import PursuitPolicy, cpu, gram_matrix, matching_pursuit, plan_pursuit
-from isoenergy.pursuit.gram import passing_gram_matrix
+from isoenergy.pursuit import (
+    PursuitPolicy,
+    cpu,
+    gram_matrix,
+    matching_pursuit,
+    plan_pursuit,
+    screen,
+    screen_gram_matrix,
+)
+from isoenergy.pursuit.passing_gram import passing_gram_matrix
 from tests.benchmarks.precisions import as_tf32, as_three_tf32
 from tests.benchmarks.pursuit_models import SHAPES, Model, Ours, Overcomplete, SaeLens, Shape, planted, step
 
@@ -100,7 +108,7 @@ def agreement(shape: Shape, peers: list[Model], x: Tensor, dictionary: Tensor) -
     x = x[:AGREEMENT_ROWS]
     exact = matching_pursuit(x.double(), dictionary.double(), shape.k, backend="oracle")
     shares = {}
-    for form in ("oracle", "cpu", "residual"):
+    for form in ("oracle", "cpu", "screen", "residual"):
         codes = matching_pursuit(x, dictionary, shape.k, backend=form)
         shares[form] = _share(codes.indices == exact.indices)
     rounded = as_tf32(x), as_tf32(dictionary)
@@ -142,18 +150,19 @@ def unavoidable(shape: Shape, x: Tensor, dictionary: Tensor) -> dict[str, float]
 
 def measure(shape: Shape, settings: Settings) -> dict:
     x, dictionary = planted(shape)
-    ours = Ours(dictionary, shape.k)
     result: dict = {"shape": asdict(shape), "plan": str(plan_pursuit(*asdict(shape).values())), "peers": {}}
     peers: list[Model] = []
     for kind in (Overcomplete, SaeLens):
         peer = kind(dictionary, shape.k)
         peers.append(peer)
+        ours = Ours(dictionary, shape.k)  # steps change it
         batch = min(shape.batch, int(settings.peer_memory / kind.bytes_a_row(shape)) // 2 * 2)
         result["peers"][kind.name] = {
             "encode": compare(lambda model, rows: model.encode(rows), ours, peer, x, batch, settings),
             "step": compare(step, ours, peer, x, batch, settings),
             "saved_bytes_a_row": saved_bytes_a_row(peer, x[: min(batch, 64)]),
         }
+    ours = Ours(dictionary, shape.k)
     result["saved_bytes_a_row"] = saved_bytes_a_row(ours, x)
     repeats = 15 if shape.batch * shape.atoms <= 2**25 else 3
     result["gram_seconds"] = median(lambda: gram_matrix(dictionary), repeats)
@@ -163,6 +172,9 @@ def measure(shape: Shape, settings: Settings) -> dict:
     result["unavoidable_seconds"] = parts
     result["step_over_unavoidable"] = result["step_seconds"] / sum(parts.values())
     result["agreement"] = agreement(shape, peers, x, dictionary)
+    gram = screen_gram_matrix(dictionary)
+    candidates = screen.pursue_and_count(x[:AGREEMENT_ROWS], dictionary, shape.k, PursuitPolicy(), gram)[3]
+    result["candidates_a_round"] = candidates.double().mean().item() / shape.k
     return result
 
 
@@ -185,7 +197,7 @@ def table(results: list[dict]) -> str:
         kept = [result["saved_bytes_a_row"], *(peer["saved_bytes_a_row"] for peer in peers)]
         cells.append(" / ".join(f"{size:,.0f}" for size in kept))
         cells.append(f"{result['step_over_unavoidable']:.2f}")
-        cells.append(f"{result['agreement']['cpu']:.1%}")
+        cells.append(f"{result['agreement'][plan_pursuit(*asdict(shape).values()).form]:.1%}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from isoenergy import SparseAutoencoder
 from isoenergy.objective import masked_cosine_alignment, reconstruction_loss
-from isoenergy.pursuit import gram_matrix, matching_pursuit
+from isoenergy.pursuit import matching_pursuit
 from isoenergy.sae.sae_config import SaeConfig
 
 BETA = 4e-4
@@ -66,7 +66,7 @@ class Ours:
         with torch.no_grad():
             self.sae.dictionary.copy_(dictionary)
         self.optimizer = torch.optim.Adam(self.sae.parameters(), LEARNING_RATE, fused=True)
-        self.gram = gram_matrix(self.sae.dictionary)
+        self.gram = self.sae.gram_of_frozen(rows=10**6)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> None:
