@@ -88,8 +88,9 @@ def test_captions_of_one_image_are_not_pairs_enough_to_agree(tmp_path: Path):
     agreeing = []
     for name, rows in (("together", images), ("apart", others)):
         store = EmbeddingStore.open(str(write_pairs(tmp_path / name, rows, texts, train=600)))
-        found = open_exploration({"first": make_sae(0)}, store, tmp_path / f"{name}-output")
-        agreeing.append(sum(found.coded[0].atoms["agrees"].to_pylist()))
+        folder = tmp_path / f"{name}-cache"
+        coded = CodedPairs.of("sae", make_sae(), Gallery.of(store, folder), store, folder)
+        agreeing.append(sum(coded.atoms["agrees"].to_pylist()))
     assert agreeing[0] == 0
     assert agreeing[1] > 0
 
