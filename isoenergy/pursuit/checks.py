@@ -9,6 +9,7 @@ from isoenergy.compiling.products import bf16_product
 
 _GRAM_TOLERANCE = {"cpu": 1e-4}
 _BF16_STEP = 2**-7  # from one number to the next, times its magnitude
+_BF16_ROWS = 8  # in one of bf16 alone a small change may not be seen
 _GRAM_TOLERANCE_OF_OTHERS = 5e-3  # products on a GPU may have been computed in TF32, whose mantissa has 10 bits
 
 
@@ -45,7 +46,7 @@ def check_gram(gram: Tensor, dictionary: Tensor) -> None:
     """Raise ValueError if `gram` cannot be the Gram matrix of `dictionary`: by its shape, dtype, device or first row.
 
     The first row has every atom in it: whatever has changed since changes it, unless it is orthogonal to the first.
-    One in bf16 is the screen's, with zeros on its diagonal.
+    One in bf16 is the screen's, with zeros on its diagonal; its first rows are looked at.
     """
     atoms, dtype = len(dictionary), working_dtype(dictionary)
     is_screens = gram.dtype == torch.bfloat16 and dtype == torch.float32 and gram.device.type == "cpu"
@@ -55,18 +56,19 @@ def check_gram(gram: Tensor, dictionary: Tensor) -> None:
             f"gram_matrix(dictionary) returns, got {tuple(gram.shape)} {gram.dtype} on {gram.device}"
         )
     ours = in_working_precision(dictionary)
-    row = ours @ ours[0]
-    tolerance = _GRAM_TOLERANCE.get(gram.device.type, _GRAM_TOLERANCE_OF_OTHERS) * row.abs().max()
+    first = ours[: _BF16_ROWS if is_screens else 1]
+    rows = first @ ours.T
+    tolerance = _GRAM_TOLERANCE.get(gram.device.type, _GRAM_TOLERANCE_OF_OTHERS) * rows.abs().max()
     if is_screens:
-        rounded, row = ours.to(gram.dtype), ours.new_empty(1, atoms, dtype=gram.dtype)
-        bf16_product(rounded[:1], rounded, row)
-        row = row[0].float()
-        tolerance = tolerance + _BF16_STEP * row.abs()
-        row[0] = 0
-    difference = (gram[0] - row).abs()
+        rounded = rows.to(gram.dtype)
+        bf16_product(first.to(gram.dtype), ours.to(gram.dtype), rounded)
+        rows = rounded.float()
+        tolerance = tolerance + _BF16_STEP * rows.abs()
+        rows.fill_diagonal_(0)
+    difference = (gram[: len(first)] - rows).abs()
     if not bool((difference <= tolerance).all()):
         raise ValueError(
-            f"gram must be that of this very dictionary, and its row 0 is off by {float(difference.max()):.2g}: "
+            f"gram must be that of this very dictionary, and its first rows are off by {float(difference.max()):.2g}: "
             f"the dictionary has changed since; give gram_matrix(dictionary) anew"
         )
 
