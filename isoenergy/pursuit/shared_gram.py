@@ -30,9 +30,7 @@ class SharedGram:
         descriptor: int | None = None
         if node.rank == 0:
             descriptor = os.memfd_create("isoenergy-gram")
-            os.truncate(
-                descriptor, number.itemsize * atoms * row
-            )  # all zeros, as is what lies behind the screen's rows
+            os.truncate(descriptor, number.itemsize * atoms * row)  # zeros, as lie behind the screen's rows
             given = f"/proc/{os.getpid()}/fd/{descriptor}"
         place = node.gather(given)[0]
         assert place is not None
