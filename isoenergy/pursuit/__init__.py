@@ -97,6 +97,8 @@ def _form(x: Tensor, dictionary: Tensor, k: int, backend: Backend, precision: Pr
         raise ValueError(f"backend must be auto, oracle, cpu or residual for {dtype}: screen computes in float32")
     if backend in ("cpu", "triton") and gram is not None and gram.dtype != dtype:
         raise ValueError(f"gram must be gram_matrix(dictionary) for backend {backend!r}, got one of the screen's")
+    if backend == "screen" and gram is not None and gram.dtype == dtype:
+        raise ValueError(f"gram must be screen_gram_matrix(dictionary) for backend {backend!r}, got one in {dtype}")
     if precision not in ("full", "tf32") or (precision == "tf32" and kind != "cuda"):
         raise ValueError(f"precision must be full, or tf32 for tensors on cuda, got {precision!r} on {kind}")
     if backend != "auto":

@@ -69,7 +69,7 @@ def check_gram(gram: Tensor, dictionary: Tensor) -> None:
     if not bool((difference <= tolerance).all()):
         raise ValueError(
             f"gram must be that of this very dictionary, and its first rows are off by {float(difference.max()):.2g}: "
-            f"the dictionary has changed since; give gram_matrix(dictionary) anew"
+            f"the dictionary has changed since; give {'screen_' * is_screens}gram_matrix(dictionary) anew"
         )
 
 

@@ -18,7 +18,8 @@ def ended(
     if policy.stops:
         indices = indices.clamp_min(0)
     if policy.repeats == "end":
-        values = values * ~after_a_repeat(indices, values)
+        is_over = after_a_repeat(indices, values)
+        indices, values = indices.masked_fill(is_over, 0), values * ~is_over
         residual = x - embedding_bag(indices, dictionary, per_sample_weights=values, mode="sum")
     return SparseCodes(indices, values, residual)
 

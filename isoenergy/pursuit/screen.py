@@ -59,7 +59,7 @@ _ATOMS_A_CANDIDATE = 32  # whose scores cost what one exact product does
 def pursue(x: Tensor, dictionary: Tensor, k: int, policy: PursuitPolicy, gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Run the pursuit on checked arguments in float32: indices (int32, -1 where a row had stopped), values, residual.
 
-    gram: of `screen_gram_matrix`; another one is copied into such memory first.
+    gram: of `screen_gram_matrix`; the proof does not hold of products of the atoms as they are.
     """
     return pursue_and_count(x, dictionary, k, policy, gram)[:3]
 

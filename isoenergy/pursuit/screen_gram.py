@@ -63,13 +63,11 @@ def write_screen_panel(gram: Tensor, rounded: Tensor, low: int, high: int) -> No
 
 
 def whole_screen_rows(gram: Tensor) -> Tensor:
-    """Return `(atoms, padded_atoms(atoms))` rows of a Gram matrix: of one of `empty_screen_gram`, without a copy."""
+    """Return `(atoms, padded_atoms(atoms))` rows of a screen's Gram matrix: of `empty_screen_gram`, without a copy."""
     atoms, width = len(gram), padded_atoms(len(gram))
     room = gram.untyped_storage().nbytes() // gram.element_size() - gram.storage_offset()
     fits = gram.stride(1) == 1 and gram.stride(0) >= width and room >= atoms * gram.stride(0)
-    if gram.dtype != torch.bfloat16 or not fits:
+    if not fits:
         own = empty_screen_gram(atoms)
-        own.copy_(gram)
-        own.diagonal().zero_()
-        return whole_screen_rows(own)
+        return whole_screen_rows(own.copy_(gram))
     return gram.as_strided((atoms, gram.stride(0)), (gram.stride(0), 1))

@@ -75,7 +75,7 @@ def _list_candidates(  # type: ignore[no-untyped-def]  # numba finds the types
     """
     if not common < _OVERFLOW:
         return 0, np.inf
-    strongest = np.float32(-np.inf)
+    strongest, is_listed = np.float32(-np.inf), False
     for panel in range(tops.shape[1]):
         strongest = max(strongest, tops[p, panel])
     enough, count = strongest - _EXPECTED * common, 0
@@ -95,7 +95,10 @@ def _list_candidates(  # type: ignore[no-untyped-def]  # numba finds the types
                     listed[p, count] = atom
                 if is_strongest:
                     listed[p, min(count, _MOST - 1)], listed[p, 0] = listed[p, 0], atom
+                    is_listed = True
                 count += 1
+                if count > _MOST and is_listed:
+                    return 1, np.inf
                 for i in range(0, dictionary.shape[1], _NUMBERS_A_LINE):
                     prefetch_line(dictionary, atom, i)
     return (count, enough) if count <= _MOST else (1, np.inf)
@@ -231,6 +234,14 @@ def pursue_rows(  # type: ignore[no-untyped-def]  # numba finds the types
             if waiting != p:
                 row = rows[group + p]
                 step = rounds[row]
+                if measures[p, _SQUARE] == 0 and not rest[p].any():  # every product is 0, and stays so
+                    indices[row, step:] = _STOPPED if stops and (floor >= 0 or tolerance >= 0) else 0
+                    values[row, step:] = 0
+                    rounds[row] = k
+                    residual[row] = 0
+                    going[p] = False
+                    left -= 1
+                    continue
                 atom, value, computed = _choose(
                     listed,
                     count[p],
