@@ -61,7 +61,7 @@ class Evaluation:
     classes_of: str
     """Which pairs the classes were cut on."""
     no_intervals: str = ""
-    """Why the measures' bounds are NaN, if they are: of few images there are none."""
+    """Why the measures' bounds are NaN, or those of what is asked, if they are: of few images there are none."""
 
     def __getitem__(self, name: str) -> Interval:
         return self.measures[name]
@@ -99,8 +99,8 @@ def evaluate(
     takes: an embedding store, or a path, whose test split is measured. statistics: of the pairs that atoms' classes are
     cut on; default: those that `fit` trained on; of an autoencoder alone, these pairs themselves, which makes rare
     atoms look unimodal. queries: pairs, drawn at random, whose image and text are looked for among all, and on which
-    atoms are probed. seed: of the draw and of the bootstrap, in which pairs of one image, whose rows of `images` are
-    equal, are drawn together.
+    atoms are probed; only its own other half is right for one, whatever other captions its image has. seed: of the draw
+    and of the bootstrap, in which pairs of one image, whose unit rows of `images` are equal, are drawn together.
 
     r2, r2_centred (paper 1.6, and about each modality's mean); p_acc (1.7); the energy of bimodal, image and text atoms
     (1.5); the gap, a difference in means (1.11), of unit rows, of what is rebuilt and of its bimodal part, and how much
@@ -145,7 +145,8 @@ def evaluate(
         | _gaps(sae, sums, means, classes)
         | _recalls(sae, codes, unit, classes, asked, labels, seed)
     )
-    return Evaluation(pairs, found, classes, classes_of, no_intervals(different))
+    few = no_intervals(different) or no_intervals(len(np.unique(labels[asked])), "images that are asked")
+    return Evaluation(pairs, found, classes, classes_of, few)
 
 
 def _concepts(

@@ -1,5 +1,6 @@
 """Codes, and the sums over them from which all that is measured by atom follows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -208,8 +209,10 @@ def agreeing_interval(sums: BootstrapSums, classes: AtomClasses, together: PairA
     What is true is what the test finds in so many pairs. Which atoms agree is decided anew in each replicate: held, the
     interval would be a third as wide as the share varies. Atoms near the edge fall to either side of it twice as often
     in a replicate as in a sample, which moves the replicates but not what is told. Which atoms are tested is held: to
-    decide that anew too makes it a seventh too wide.
+    decide that anew too makes it a seventh too wide. NaN where no bimodal atom fires often enough to be tested.
     """
+    if np.isnan(agreement(together).agreement_p_value[classes.bimodal]).all():
+        return Interval(math.nan, math.nan, math.nan)
     agrees = agrees_in_replicates(together, sums.correlation)
     return Interval.of_spread(agreeing_share(sums.energy, classes.bimodal, agrees))
 

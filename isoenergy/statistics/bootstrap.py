@@ -138,7 +138,7 @@ def image_weights(images: Labels, replicates: int, seed: int) -> Floats:
     one weight.
     """
     weights = np.ones((len(images), 1 + replicates))
-    streams = _mixed(images ^ _mixed(np.array([seed], np.uint64)))
+    streams = _mixed(images ^ _mixed(np.array([seed % 2**64], np.uint64)))
     steps = np.arange(1, 1 + (1 + replicates) // 2, dtype=np.uint64) * _GOLDEN
     for start in range(0, len(images), _ROWS_AT_ONCE):
         block = slice(start, start + _ROWS_AT_ONCE)

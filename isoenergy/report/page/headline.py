@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from isoenergy.report.intervals import Interval, number, told
+from isoenergy.report.intervals import Interval, is_known, number, told
 from isoenergy.report.page.verdict import (
     ALWAYS_ON_SHARE,
     NULL_COMMAND,
@@ -73,10 +73,11 @@ def _energy(sae: Sae, real: Sequence[Sae], labels: Mapping[str, str]) -> str:
         return f"{found}; what that costs in R² was not measured: no SAE with β = 0 is beside it."
     cost = [negated(each) for each in ahead_of(sae, plain[0], "r2")]
     state = agreed(above(each, 0) for each in cost)
+    nothing = "costs, as far as can be told, nothing:" if all(map(is_known, cost)) else "costs, without an interval,"
     verb = {
         "holds": "costs",
         "fails": "gains",
-        "undecided": "costs, as far as can be told, nothing:",
+        "undecided": nothing,
         "differs": "costs, by the training,",
     }[state]
     return (
