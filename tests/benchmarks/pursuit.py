@@ -46,7 +46,7 @@ class Settings:
     """Interleaved pairs a peer at the small shapes; the large ones take as many as fit in `seconds`, at least one."""
     seconds: float = 30.0
     """Time for the pairs with one peer at one shape, past which no further pair starts."""
-    peer_memory: float = 8e9
+    peer_memory: float = 3e9
     """Bytes of saved tensors that a peer may keep; a larger batch is cut to what it can hold."""
     output: Path = Path("docs/benchmarks/pursuit")
     """Writes this name with .json and .png."""
