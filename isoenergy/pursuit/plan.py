@@ -22,6 +22,7 @@ Form = Literal["oracle", "cpu", "screen", "triton", "residual"]
 Backend = Literal["auto", "oracle", "cpu", "screen", "triton", "residual"]
 
 _GRAM_SHARE_OF_MEMORY = 0.25
+_SCREEN_FROM = 0.005  # seconds of a core: for less, those that compiling the screen takes, once, do not pay
 _ATOMS_A_ROUND = 2  # of whose numbers reading would take as long as candidates and what follows them do
 
 
@@ -97,7 +98,8 @@ def plan_pursuit(
         rounds = batch * (k - 1) * atoms * size / rates.gram_bytes
         seconds[gram_form] = product + rounds + (0 if has_gram else gram_product)
     speed = bf16_speed() if device.type == "cpu" and dtype == torch.float32 else 0
-    if screens or (speed and not has_gram and gram_bytes / 2 <= _GRAM_SHARE_OF_MEMORY * memory):
+    pays = speed and not has_gram and min(seconds.values()) * rates.flops >= _SCREEN_FROM * _CPU_CORE.flops
+    if screens or (pays and gram_bytes / 2 <= _GRAM_SHARE_OF_MEMORY * memory):
         rounds = batch * k * (atoms * 2 / rates.gram_bytes + dim * 4 * _ATOMS_A_ROUND / rates.gram_bytes)
         seconds["screen"] = (product + (0 if has_gram else gram_product)) / max(speed, 1) + rounds
     shape = f"{batch:,} × {dim:,}, {atoms:,} atoms, k = {k}, {str(dtype).removeprefix('torch.')} on {device.type}"

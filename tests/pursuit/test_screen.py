@@ -243,4 +243,5 @@ def test_the_plan_takes_it_by_a_rule_where_bf16_products_are_fast(monkeypatch: p
         assert plan_pursuit(1024, 512, 4096, 20, has_gram=True).form == "cpu"
         assert plan_pursuit(1024, 512, 4096, 20, has_gram=True, gram_dtype=torch.bfloat16).form == "screen"
         assert plan_pursuit(1024, 512, 64, 4).form == "cpu"
+        assert plan_pursuit(100, 256, 512, 16).form == "cpu"
     assert plan_pursuit(1024, 512, 4096, 20, "cuda").form == "triton"
