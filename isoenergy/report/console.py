@@ -96,15 +96,13 @@ def _of_modalities(results: Results) -> Sequence[str]:
 
 def _how_to_read(sae: Sae, pairs: Mapping[str, Any]) -> str:
     count = len(trainings(sae))
-    several = f", as far as those of {count} trainings reach, of which {middle(count)} is told" * (count > 1)
+    several = f", as far as those of {count} trainings reach; {middle(count)} is told" * (count > 1)
     differing = "; ≠: trainings differ" * (count > 1)
-    measured = all("measured_pairs" in results.get("agreement", ()) for results in trainings(sae))  # of before, none
-    agreement = "; agreement: in the measured pairs" * measured
     why = pairs.get("no_intervals")  # of before there is none
     brackets = f"No intervals: {why}" if why else f"In brackets: 95% intervals by a bootstrap over pairs{several}"
     return (
-        f"(✓, ✗: holds, or not, with all of its interval; ?: cannot be told{differing}. "
-        f"{brackets}; gap closed, R@10 kept: by removing unimodal atoms, of the reconstruction's{agreement})"
+        f"(✓, ✗: holds, or not, with its whole interval; ?: cannot be told{differing}. "
+        f"{brackets}; gap closed, R@10 kept: without unimodal atoms, of the reconstruction's)"
     )
 
 

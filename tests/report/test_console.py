@@ -48,14 +48,14 @@ def test_three_sentences_a_table_and_what_holds_of_sae_a() -> None:
     assert marks[1] == "✓ bimodal atoms alone keep 96% [94%, 98%] of the reconstruction's R@10 (asked: above 90%)"
     reading = " ".join(lines[lines.index("") :])
     assert "In brackets: 95% intervals" in reading
-    assert "agreement: in the measured pairs" in reading
+    assert "agrees in the measured pairs" in reading
     assert "?: cannot be told. In" in reading
 
 
 def test_of_several_trainings_it_says_what_brackets_are() -> None:
     reading = " ".join(told(seeds(sae(KEPT, CLOSED), sae(KEPT, CLOSED))))
     assert "those of 2 trainings reach" in reading
-    assert "reach, of which the mean is told" in reading
+    assert "reach; the mean is told" in reading
     assert "≠: trainings differ" in reading
 
 
