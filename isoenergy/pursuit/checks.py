@@ -57,12 +57,9 @@ def check_gram(gram: Tensor, dictionary: Tensor) -> None:
         )
     ours = in_working_precision(dictionary)
     first = ours[: _BF16_ROWS if is_screens else 1]
-    rows = first @ ours.T
+    rows = _bf16_products(first, ours) if is_screens else first @ ours.T
     tolerance = _GRAM_TOLERANCE.get(gram.device.type, _GRAM_TOLERANCE_OF_OTHERS) * rows.abs().max()
     if is_screens:
-        rounded = rows.to(gram.dtype)
-        bf16_product(first.to(gram.dtype), ours.to(gram.dtype), rounded)
-        rows = rounded.float()
         tolerance = tolerance + _BF16_STEP * rows.abs()
         rows.fill_diagonal_(0)
     difference = (gram[: len(first)] - rows).abs()
@@ -71,6 +68,12 @@ def check_gram(gram: Tensor, dictionary: Tensor) -> None:
             f"gram must be that of this very dictionary, and its first rows are off by {float(difference.max()):.2g}: "
             f"the dictionary has changed since; give {'screen_' * is_screens}gram_matrix(dictionary) anew"
         )
+
+
+def _bf16_products(rows: Tensor, dictionary: Tensor) -> Tensor:
+    products = rows.new_empty(len(rows), len(dictionary), dtype=torch.bfloat16)
+    bf16_product(rows.to(products.dtype), dictionary.to(products.dtype), products)
+    return products.float()
 
 
 def working_dtype(tensor: Tensor) -> torch.dtype:

@@ -46,6 +46,7 @@ from torch.nn.functional import pad
 from isoenergy.compiling.products import bf16_product
 from isoenergy.compiling.threads import in_parallel
 from isoenergy.pursuit.bf16_code import LINE
+from isoenergy.pursuit.candidates import count_candidates
 from isoenergy.pursuit.gram import empty_on_huge_pages
 from isoenergy.pursuit.policy import PursuitPolicy
 from isoenergy.pursuit.screen_gram import padded_atoms, whole_screen_rows
@@ -61,7 +62,9 @@ def pursue(x: Tensor, dictionary: Tensor, k: int, policy: PursuitPolicy, gram: T
 
     gram: of `screen_gram_matrix`; the proof does not hold of products of the atoms as they are.
     """
-    return pursue_and_count(x, dictionary, k, policy, gram)[:3]
+    indices, values, residual, candidates = pursue_and_count(x, dictionary, k, policy, gram)
+    count_candidates(indices, candidates)
+    return indices, values, residual
 
 
 def pursue_and_count(

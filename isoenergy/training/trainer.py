@@ -21,6 +21,7 @@ from isoenergy.adam import Adam
 from isoenergy.distributed import add_up, from_first, processes
 from isoenergy.errors import InputError
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
+from isoenergy.pursuit.candidates import CandidateCount, counting_candidates
 from isoenergy.sae.group import SaeGroup
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.settings.differences import differing_fields
@@ -110,7 +111,7 @@ class Trainer:
         self._unfired: Tensor | None = None
         self._idle_steps = torch.zeros(len(self.group.saes), self._atoms, dtype=torch.int32, device=self.device)
         self._betas = torch.tensor([sae.config.beta for sae in self.group.saes], device=self.device)
-        self._sums = StepSums()
+        self._sums, self._candidates = StepSums(), CandidateCount()
         self._optimizer = Adam(self.group.parameters(), lr=config.learning_rate, fused=self.device.type != "meta")
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, config.learning_rate, total_steps=self.steps
@@ -173,7 +174,8 @@ class Trainer:
     def _step(self, vectors: RawPairs, measured: bool) -> None:
         vectors = tuple(part.to(self.device, non_blocking=True).float() for part in vectors)
         try:
-            output = self._module(vectors, self._dead_atoms(), measured)
+            with counting_candidates(self._candidates):
+                output = self._module(vectors, self._dead_atoms(), measured)
         except ValueError:  # a pursuit refuses atoms that are not finite
             self._require_finite_weights()
             raise
@@ -224,6 +226,10 @@ class Trainer:
         self._require_finite_weights()
         now = time.perf_counter()
         seconds = max(now - self._since, 1e-9)
+        candidates = self._candidates.a_round(self.device)
+        if candidates is not None:
+            metrics["candidates_a_round"] = candidates
+        self._candidates = CandidateCount()
         metrics |= {
             "epoch": self.step / self.batches.steps,
             "learning_rate": float(self._schedule.get_last_lr()[0]),

@@ -20,6 +20,7 @@ from isoenergy.pursuit import (
     screen,
     screen_gram_matrix,
 )
+from isoenergy.pursuit.candidates import CandidateCount, counting_candidates
 
 POLICIES = (
     PursuitPolicy(),
@@ -110,6 +111,23 @@ def test_few_atoms_are_candidates() -> None:
     x = rows_for(dictionary)[:26]
     candidates = screen.pursue_and_count(x, dictionary, 10, PursuitPolicy(), screen_gram_matrix(dictionary))[3]
     assert candidates.sum() < 10 * 10 * len(x)
+
+
+def test_what_pursuits_compute_is_counted_while_it_is_asked_for() -> None:
+    dictionary = unit(256, 32)
+    x, gram = rows_for(dictionary), screen_gram_matrix(dictionary)
+    policy = PursuitPolicy("non-negative", tolerance=0.5)
+    indices, *_, candidates = screen.pursue_and_count(x, dictionary, 12, policy, gram)
+    count = CandidateCount()
+    with counting_candidates(count):
+        for _ in range(2):
+            matching_pursuit(x, dictionary, 12, gram=gram, policy=policy)
+    matching_pursuit(x, dictionary, 12, gram=gram, policy=policy)
+    rounds = int((indices >= 0).sum())
+    assert 0 < rounds < indices.numel()
+    assert (count.candidates, count.rounds) == (2 * int(candidates.sum()), 2 * rounds)
+    assert count.a_round(x.device) == int(candidates.sum()) / rounds
+    assert CandidateCount().a_round(x.device) is None
 
 
 @pytest.mark.parametrize("selection", ["signed", "absolute"])

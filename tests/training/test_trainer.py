@@ -439,3 +439,16 @@ def test_a_run_does_not_go_on_in_another_order(pairs: PairArrays, tmp_path: Path
     train(pairs, CONFIG, tmp_path)
     with pytest.raises(InputError, match="was trained on other data"):
         fresh(pairs, CONFIG, data_seed=5).load(tmp_path / "4")
+
+
+def test_what_the_screen_computes_is_a_metric_where_it_runs(pairs: PairArrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reported(config: TrainingConfig) -> list[Metrics]:
+        found: list[Metrics] = []
+        fresh(pairs, config).run(lambda _step, metrics, _save: found.append(metrics))
+        return found
+
+    assert not any("candidates_a_round" in metrics for metrics in reported(CONFIG))
+    monkeypatch.setattr("isoenergy.pursuit._form", lambda *_: "screen")
+    each = [metrics["candidates_a_round"] for metrics in reported(CONFIG)]
+    assert each == [metrics["candidates_a_round"] for metrics in reported(CONFIG)]
+    assert all(0.5 < candidates <= 24 for candidates in each)  # a dictionary has 24 atoms
