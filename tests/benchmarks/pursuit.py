@@ -1,4 +1,4 @@
-"""The pursuit against the two public Matching Pursuit SAEs, in one process: `make bench`.
+"""The pursuit against the two public Matching Pursuit SAEs, in one process a shape: `make bench`.
 
 Every measure of a peer comes from interleaved pairs (ours, theirs, ours, theirs …) on the same dictionary and rows; a
 ratio is the median over the pairs. A step is forward, reconstruction and paired alignment, backward and Adam.
@@ -9,7 +9,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -178,6 +180,12 @@ def measure(shape: Shape, settings: Settings) -> dict:
     return result
 
 
+def measure_apart(shape: Shape, settings: Settings) -> dict:
+    """Measure in a process of its own: what the peers leave behind of one shape is memory that the next one needs."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(measure, shape, settings).result()
+
+
 def table(results: list[dict]) -> str:
     lines = [
         "| batch, dim, atoms, k | encode rows/s | × overcomplete | × SAELens "
@@ -249,7 +257,7 @@ def machine() -> dict:
 def main(settings: Settings) -> None:
     report = {"machine": machine(), "results": []}
     for number in tqdm(settings.shapes, desc="shapes"):
-        report["results"].append(measure(SHAPES[number], settings))
+        report["results"].append(measure_apart(SHAPES[number], settings))
         settings.output.parent.mkdir(parents=True, exist_ok=True)
         settings.output.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
         tqdm.write(table(report["results"][-1:]).splitlines()[-1])
