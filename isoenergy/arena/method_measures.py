@@ -12,7 +12,7 @@ from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.pairs import ArenaPairs, Rows
 from isoenergy.codes.sparse_codes import DenseCodes, SparseCodes
 from isoenergy.evaluation.embeddings import row_labels
-from isoenergy.metrics.agreement import agreeing_share, agreement, mean_correlation
+from isoenergy.metrics.agreement import Agreement, agreeing_share, agreement, mean_correlation
 from isoenergy.metrics.clusters import clusters_of_both
 from isoenergy.metrics.concept_recovery import concept_recovery
 from isoenergy.metrics.gap_parts import gap_parts
@@ -54,8 +54,7 @@ class Known:
 
     statistics: ConceptStatistics
     correlation: Floats
-    """`(atoms,)`, of the coefficients over pairs."""
-    agrees: npt.NDArray[np.bool_]
+    """`(atoms,)`, of the coefficients over pairs, which an SAE a modality was matched by."""
     strength: Floats
     """`(atoms,)` mean coefficient of images that fire it."""
 
@@ -64,12 +63,9 @@ class Known:
         """Encode train pairs, as many as it takes."""
         rows = rows.first(_KNOWN_PAIRS)
         codes = {name: fitted.encode(rows.of(name), name) for name in MODALITIES}
-        together = PairAgreement.zeros(fitted.atoms)
-        together.update(_sparse(codes["image"]), _sparse(codes["text"]), row_labels(rows.image.numpy()))
-        found = agreement(together)
         image = codes["image"].double()
         strength = image.sum(0) / (image != 0).sum(0).clamp(min=1)
-        return cls(_statistics(fitted, codes), found.correlation, found.agrees, strength.numpy())
+        return cls(_statistics(fitted, codes), agreement_of(rows, codes).correlation, strength.numpy())
 
     @property
     def classes(self) -> AtomClasses:
@@ -195,15 +191,23 @@ def _clusters(rows: Rows, codes: Pair) -> Measures:
     return {f"clusters_{name}": value for name, value in found._asdict().items()}
 
 
+def agreement_of(rows: Rows, codes: Pair) -> Agreement:
+    """Return what pairs' `(pairs, atoms)` codes say of each atom; captions of one image count as their effective number."""
+    together = PairAgreement.zeros(codes["image"].shape[1])
+    together.update(_sparse(codes["image"]), _sparse(codes["text"]), row_labels(rows.image.numpy()))
+    return agreement(together)
+
+
 def _concepts(fitted: FittedMethod, rows: Rows, codes: Pair, known: Known) -> Measures:
-    there, classes = _statistics(fitted, codes), known.classes
+    there, classes, together = _statistics(fitted, codes), known.classes, agreement_of(rows, codes)
     live = ~classes.dead
     directions = np.diagonal(cosines(*(fitted.dictionaries[name].double().numpy() for name in MODALITIES)))
     found = {
         "dead_atoms": float(classes.dead.mean()),
         "bimodal_energy": there.energy_share(classes.bimodal),
-        "agreement": float(mean_correlation(there.energy, known.correlation, live)),
-        "agreeing": float(agreeing_share(there.energy, classes.bimodal, known.agrees)),
+        "agreement": float(mean_correlation(there.energy, together.correlation, live)),
+        "agreement_fitted": float(mean_correlation(there.energy, known.correlation, live)),
+        "agreeing": float(agreeing_share(there.energy, classes.bimodal, together.agrees)),
         "direction_cosine": float(mean_correlation(there.energy, directions, classes.bimodal)),
         "p_acc": float("nan"),
     }

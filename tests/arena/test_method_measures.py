@@ -11,9 +11,10 @@ import torch
 from torch.nn.functional import normalize
 
 from isoenergy.arena.fitted import FittedMethod
-from isoenergy.arena.method_measures import Known, all_measures, brief_measures, embedding_measures
+from isoenergy.arena.method_measures import agreement_of, all_measures, brief_measures, embedding_measures
 from isoenergy.arena.pairs import ArenaPairs, MadePairs, Rows, Sizes, StorePairs, draw_pairs, require_drawable
 from isoenergy.errors import InputError
+from isoenergy.metrics.code_matching import code_correlations, matched_columns
 from isoenergy.metrics.retrieval import recall_at
 from isoenergy.synthetic.experiment_config import SyntheticConfig
 from tests.arena.planted_rows import orthogonal, planted_rows
@@ -51,6 +52,7 @@ def test_true_atoms_score_full_marks_in_one_space_and_in_two() -> None:
         found = all_measures(clean(of_truth(image, text)), pairs_of(image, text), "test", sparse=True)
         for name in ("r2", "r2_centred", "codes_r@10", "bimodal_energy", "agreement", "agreeing", "found", "joined"):
             assert found[name] == pytest.approx(1, abs=0.02), name
+        assert found["agreement_fitted"] == pytest.approx(1, abs=0.02)
         assert found["translation_r2"] == pytest.approx(1, abs=0.01)
         assert found["translation_r2_100%"] > 0.9
         assert found["translation_r2_0.1%"] < 0.5
@@ -72,10 +74,32 @@ def test_captions_of_one_image_are_not_pairs_enough_to_agree() -> None:
     images, texts = (normalize(torch.rand(15, DIM, generator=random), dim=1).repeat_interleave(40, 0) for _ in range(2))
     others = normalize(images + 1e-3 * torch.randn(images.shape, generator=random), dim=1)
     fitted = of_truth(ATOMS[:CONCEPTS], ATOMS[:CONCEPTS])
-    labels = torch.full((len(images),), -1)
-    together, apart = (Known.of(fitted, Rows(own, texts, own, texts, labels)).agrees.sum() for own in (images, others))
+    labels, codes = torch.full((len(images),), -1), fitted.encode(texts, "text")
+    together, apart = (
+        agreement_of(
+            Rows(own, texts, own, texts, labels), {"image": fitted.encode(own, "image"), "text": codes}
+        ).agrees.sum()
+        for own in (images, others)
+    )
     assert together == 0
     assert apart > 0
+
+
+def test_what_was_matched_on_train_pairs_agrees_there_and_test_pairs_say_by_how_much_too_well() -> None:
+    """Rows that have nothing to do with each other: each image atom has the text atom that goes with it best."""
+    image = text = ATOMS
+    random = torch.Generator().manual_seed(0)
+
+    def unrelated(pairs: int) -> Rows:
+        own, other = (normalize(torch.randn(pairs, DIM, generator=random), dim=1) for _ in range(2))
+        return Rows(own, other, own, other, torch.full((pairs,), -1))
+
+    pairs = ArenaPairs(unrelated(60), unrelated(60), unrelated(1000))
+    codes = [pairs.train.of(name) @ ATOMS.T for name in ("image", "text")]
+    partner = torch.from_numpy(matched_columns(code_correlations(codes[0].numpy(), codes[1].numpy())))
+    found = all_measures(of_truth(image, text[partner]), pairs, "test", sparse=True)
+    assert found["agreement_fitted"] > 0.15
+    assert abs(found["agreement"]) < 0.05
 
 
 def test_without_a_judge_mms_is_told_once() -> None:

@@ -39,6 +39,7 @@ GROUPS: dict[str, tuple[ArenaMeasure, ...]] = {
     ),
     "Shared atoms": (
         ArenaMeasure("agreement", "agreement", "correlation of a pair's coefficients, by energy", "high"),
+        ArenaMeasure("agreement_fitted", "agreement, train", "of the train pairs, which matching is fitted on", "none"),
         ArenaMeasure("agreeing", "agreeing", "share of bimodal energy in atoms that agree", "high"),
         ArenaMeasure("codes_r@1", "R@1 by codes", "partner nearest, cosine of codes, both ways", "high"),
         ArenaMeasure("codes_r@10", "R@10 by codes", "among the ten nearest", "high"),
