@@ -35,7 +35,9 @@ class StepSums:
         """Add a step of this worker: `GroupOutput.losses` and `sums`."""
         rows = sums.inputs[:, 0].sum()
         parts = [losses.detach() * rows, sums.squared_errors, sums.fires, sums.energies, sums.inputs]
-        self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
+        if not self._sums:
+            self._sums = [torch.zeros_like(part) for part in parts]
+        torch._foreach_add_(self._sums, parts)  # in place: a graph of a step knows where they are
 
     def metrics(self, names: list[str], modalities: Sequence[str]) -> Metrics:
         """Return the metrics of all SAEs over all workers since the last call; all workers must call it together."""
@@ -45,7 +47,7 @@ class StepSums:
         losses, errors, fires, energies, inputs = (
             part.view(like.shape).numpy() for part, like in zip(parts, self._sums, strict=True)
         )
-        self._sums = []
+        torch._foreach_zero_(self._sums)
         entries, total, squares, rows = inputs.T
         metrics: Metrics = {}
         for number, name in enumerate(names):
