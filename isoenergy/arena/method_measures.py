@@ -192,7 +192,7 @@ def _clusters(rows: Rows, codes: Pair) -> Measures:
 
 
 def agreement_of(rows: Rows, codes: Pair) -> Agreement:
-    """Return what pairs' `(pairs, atoms)` codes say of each atom; captions of one image count as their effective number."""
+    """Return what `(pairs, atoms)` codes say of each atom; captions of one image count as their effective number."""
     together = PairAgreement.zeros(codes["image"].shape[1])
     together.update(_sparse(codes["image"]), _sparse(codes["text"]), row_labels(rows.image.numpy()))
     return agreement(together)

@@ -143,6 +143,11 @@ class SaeGroup(nn.Module):
         return [_Encoded(part, rows, its) for part, its in zip(parts, codes, strict=True)]
 
     @property
+    def is_of_pursuit(self) -> bool:
+        """Whether all atoms are chosen by matching pursuit, in training nothing of which waits for a GPU."""
+        return all(isinstance(part.encoder, PursuitModule) for each in self.saes for part in each.dictionaries)
+
+    @property
     def _common_pursuit(self) -> PursuitModule | None:
         """The encoder, if every dictionary's is the same pursuit."""
         parts = [part for each in self.saes for part in each.dictionaries]

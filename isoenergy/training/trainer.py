@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,11 +23,12 @@ from isoenergy.distributed import add_up, from_first, processes
 from isoenergy.errors import InputError
 from isoenergy.metrics.reconstruction import ReconstructionSums, r2_paper
 from isoenergy.pursuit.candidates import CandidateCount, counting_candidates
-from isoenergy.sae.group import SaeGroup
+from isoenergy.sae.group import RowSums, SaeGroup
 from isoenergy.sae.joint import Autoencoder, load_autoencoder
 from isoenergy.settings.differences import differing_fields
 from isoenergy.settings.modalities import Widths
 from isoenergy.store.batches import Batches
+from isoenergy.training.step_parts import CapturedParts, PlainParts, graphs_of
 from isoenergy.training.training_config import TrainingConfig, sae_name, with_defaults
 from isoenergy.training.training_metrics import Metrics, StepSums, largest_squared_norm
 
@@ -70,6 +72,7 @@ class Trainer:
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
         means: dict[str, Tensor] | None = None,
         validation: RawPairs | None = None,
+        captured: bool = True,
     ) -> None:
         """Draw the SAEs.
 
@@ -77,6 +80,8 @@ class Trainer:
         wrap: makes a module distributed, if it is to be.
         means: `(width,)` mean unit row by modality, for centred input and for bias atoms.
         validation: pairs on which each checkpoint is measured, by the first worker.
+        captured: whether steps run as CUDA graphs where they can: on a GPU, in one process, of matching pursuit and
+        without revival, which waits for the GPU.
         Raises InputError if the batches are of unpaired rows and the alignment needs pairs, if only one of settings and
         batches is of shuffled pairs, if they differ in `batch_pairs`, if the batches have other widths than `dim` says,
         or if means are missing.
@@ -116,6 +121,7 @@ class Trainer:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, config.learning_rate, total_steps=self.steps
         )
+        self._parts = self._parts_of_a_step(captured)
         self._since, self._waited, self._rows = time.perf_counter(), 0.0, 0
 
     @property
@@ -153,6 +159,14 @@ class Trainer:
                 f"a number if all are equal, else a mapping from each modality to its width"
             )
 
+    def _parts_of_a_step(self, captured: bool) -> PlainParts | CapturedParts:
+        new_graph = graphs_of(self.device)
+        alone = processes() == 1 and self._module is self.group
+        waits = self.config.revival > 0 or not self.group.is_of_pursuit
+        if new_graph is None or not captured or not alone or waits:
+            return PlainParts()
+        return CapturedParts(new_graph, self.group.parameters())
+
     def _report_if_due(self, report: Report) -> None:
         checkpoint_due = self.step == self.steps or self.step % self.config.checkpoint_every == 0
         if checkpoint_due or self.step % self.config.log_every == 0:
@@ -173,6 +187,18 @@ class Trainer:
 
     def _step(self, vectors: RawPairs, measured: bool) -> None:
         vectors = tuple(part.to(self.device, non_blocking=True).float() for part in vectors)
+        self._parts.run(("gradients", measured), partial(self._gradients, measured=measured), *vectors)
+        self._optimizer.step()
+        self._schedule.step()
+        self._parts.run("projection", self.group.project_atoms)
+        self._rows += sum(map(len, vectors))
+        self.step += 1
+        if measured and self.step % self.batches.steps == 0:
+            self._unfired = (~self._fired).sum(dim=1)
+            self._fired.zero_()
+
+    def _gradients(self, *vectors: Tensor, measured: bool) -> None:
+        """Compute a step's gradients, and count what is reported; a graph may repeat it: see `step_parts`."""
         try:
             with counting_candidates(self._candidates):
                 output = self._module(vectors, self._dead_atoms(), measured)
@@ -189,20 +215,15 @@ class Trainer:
         objective.backward()
         self.group.hold_frozen_atoms()
         self.group.clip_gradients(self.config.gradient_clip)
-        self._optimizer.step()
-        self._schedule.step()
-        self.group.project_atoms()
         if output.sums is not None:
-            used = output.sums.fires.sum(1)
-            add_up(used)
-            self._idle_steps = torch.where(used > 0, 0, self._idle_steps + 1)
-            self._fired |= used > 0
-            self._sums.add(output.losses, output.sums)
-        self._rows += sum(map(len, vectors))
-        self.step += 1
-        if output.sums is not None and self.step % self.batches.steps == 0:
-            self._unfired = (~self._fired).sum(dim=1)
-            self._fired.zero_()
+            self._count(output.losses, output.sums)
+
+    def _count(self, losses: Tensor, sums: RowSums) -> None:
+        used = sums.fires.sum(1)
+        add_up(used)
+        self._idle_steps.add_(1).masked_fill_(used > 0, 0)
+        self._fired |= used > 0
+        self._sums.add(losses, sums)
 
     def _dead_atoms(self) -> Tensor:
         dead = self._idle_steps >= self.dead_after
@@ -311,7 +332,8 @@ class Trainer:
                 f"{folder} was trained on other data ({begun}, here {self.batches.data}); give the same pairs, or "
                 f"start anew"
             )
-        self._idle_steps, self._fired = idle_steps.to(self.device), fired.to(self.device)
+        self._idle_steps.copy_(idle_steps)  # in place: a graph of a step knows where they are
+        self._fired.copy_(fired)
         self._unfired = None if unfired is None else unfired.to(self.device)
         for name, sae in zip(self.group.names, self.group.saes, strict=True):
             sae.load_state_dict(load_autoencoder(folder / name).state_dict())
