@@ -1,7 +1,9 @@
 """The CUDA form against the oracle in float64: every shape and rule, whatever lies where in memory."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -14,6 +16,7 @@ from isoenergy.store.batches import PairBatches
 from isoenergy.store.order import PairOrder
 from isoenergy.store.row_sources import DeviceRows
 from isoenergy.training import Trainer, TrainingConfig
+from isoenergy.training.step_parts import WARM_UPS, CapturedParts
 from tests.benchmarks.gpu.bench import Bench, Measures
 from tests.benchmarks.pursuit_models import Shape, planted
 
@@ -34,6 +37,7 @@ WHOLE = (
 )
 _NEAR_TIE = {torch.float32: 1e-5, torch.float64: 1e-12}
 _DOUBLE_ATOMS = 8192
+_SAME_LOSSES = 1e-3
 
 
 class Checks:
@@ -67,6 +71,7 @@ def correctness(bench: Bench) -> Measures:
         settings(bench, checks)
         beyond_32_bits(bench, checks)
         waiting(bench, checks)
+    as_graphs(bench, checks)
     return checks.measures()
 
 
@@ -272,20 +277,75 @@ def beyond_32_bits(bench: Bench, checks: Checks) -> None:
 
 
 def waiting(bench: Bench, checks: Checks) -> None:
-    """A step of training under CUDA's own watch for what waits."""
-    generator = torch.Generator(device=bench.device).manual_seed(0)
-    vectors = {name: torch.randn(4096, 512, device=bench.device, generator=generator) for name in ("image", "text")}
-    batches = PairBatches(PairOrder(torch.tensor([0, 4096]).numpy(), 512, 0), DeviceRows(vectors))
-    trainer = Trainer(TrainingConfig(beta=(0.0, 4e-4), batch_pairs=512), batches, 512, bench.device)
-    first, *others = list(batches.epoch(0))
-    trainer._step(first, True)
-    bench.wait()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for pair_of_rows in others:
-            trainer._step(pair_of_rows, True)
-        checks.add("a step waits for nothing", True)
-    except RuntimeError as error:
-        checks.add(f"a step waits for nothing ({error})", False)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    """A step of training under CUDA's own watch for what waits: launch by launch, and as graphs once there are some."""
+    for captured in (False, True):
+        trainer = trainer_of(bench, TrainingConfig(beta=(0.0, 4e-4)), 512, captured)
+        batches = list(trainer.batches.epoch(0))
+        for vectors in batches[: WARM_UPS + 1]:
+            trainer._step(vectors, True)
+        bench.wait()
+        torch.cuda.set_sync_debug_mode("error")
+        name = f"a step waits for nothing{', as graphs' * captured}"
+        try:
+            for vectors in batches[WARM_UPS + 1 :]:
+                trainer._step(vectors, True)
+            checks.add(name, True)
+        except RuntimeError as error:
+            checks.add(f"{name} ({error})", False)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def trainer_of(bench: Bench, config: TrainingConfig, dim: int, captured: bool) -> Trainer:
+    """A trainer on random pairs on the device, eight batches an epoch."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = 8 * config.batch_pairs
+    vectors = {name: torch.randn(pairs, dim, generator=generator).to(bench.device) for name in ("image", "text")}
+    order = PairOrder(np.array([0, pairs]), config.batch_pairs, 0)
+    return Trainer(config, PairBatches(order, DeviceRows(vectors)), dim, bench.device, captured=captured)
+
+
+def as_graphs(bench: Bench, checks: Checks) -> None:
+    """Steps as CUDA graphs and launch by launch: the same bits in order, else as near as two of the latter are."""
+    for in_order in (True, False):
+        name = f"24 steps as graphs{', in order' * in_order}"
+        torch.use_deterministic_algorithms(in_order)
+        try:
+            plain, again, graphs = (some_steps(bench, captured) for captured in (False, False, True))
+        except RuntimeError as error:
+            checks.add(f"{name} ({error})", False)
+            continue
+        finally:
+            torch.use_deterministic_algorithms(False)
+        moved = (plain.after - plain.before).norm()
+        apart, of_two = ((each.after - plain.after).norm().div(moved).item() for each in (graphs, again))
+        losses = max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(graphs.losses, plain.losses, strict=True))
+        right = apart == losses == 0 if in_order else apart < max(10 * of_two, 1e-4) and losses < _SAME_LOSSES
+        checks.add(name, right and graphs.captured == bench.on_gpu, apart=apart, of_two_plain=of_two, losses=losses)
+
+
+@dataclass(frozen=True)
+class Steps:
+    before: Tensor
+    """All weights."""
+    after: Tensor
+    losses: list[float]
+    """Of each step and SAE."""
+    captured: bool
+
+
+def some_steps(bench: Bench, captured: bool) -> Steps:
+    """Train the paper's two SAEs for three epochs of eight steps."""
+    config = TrainingConfig(beta=(0.0, 4e-4), epochs=3, log_every=1, checkpoint_every=10**9)
+    if bench.tiny:
+        config = replace(config, expansion=4, k=3, batch_pairs=8)
+    trainer = trainer_of(bench, config, 16 if bench.tiny else 512, captured)
+    before = weights_of(trainer)
+    losses: list[float] = []
+    trainer.run(lambda _step, metrics, _save: losses.extend(v for key, v in metrics.items() if "_loss" in key))
+    parts = trainer._parts
+    return Steps(before, weights_of(trainer), losses, isinstance(parts, CapturedParts) and not parts.gave_up)
+
+
+def weights_of(trainer: Trainer) -> Tensor:
+    return torch.cat([parameter.detach().flatten().double() for parameter in trainer.group.parameters()])

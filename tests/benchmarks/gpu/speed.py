@@ -14,7 +14,10 @@ from isoenergy.codes import SparseCodes
 from isoenergy.objective import masked_cosine_alignment
 from isoenergy.pursuit import PursuitPolicy, gram_matrix, plan_pursuit, triton_kernels
 from isoenergy.pursuit.gram import correlations, matmul_precision
+from isoenergy.training import TrainingConfig
+from isoenergy.training.step_parts import WARM_UPS
 from tests.benchmarks.gpu.bench import Bench, Measures
+from tests.benchmarks.gpu.correctness import trainer_of
 from tests.benchmarks.precisions import as_three_tf32
 from tests.benchmarks.pursuit_models import SHAPES, Model, Ours, Overcomplete, SaeLens, Shape, planted, step
 
@@ -79,28 +82,42 @@ def peer_rows(bench: Bench, shape: Shape, bytes_a_row: int) -> int:
 
 
 def launches(bench: Bench) -> Measures:
-    """What a step at the paper's batch gives the device to do, how long that takes, and how long the step."""
+    """What a step at the paper's batch gives the device to do, how long that takes, and how long the step.
+
+    First the model that `speed` measures, then a trainer's two SAEs, launch by launch and as CUDA graphs.
+    """
     shape = TINY if bench.tiny else Shape(1024, 512, 4096, 20)
     x, dictionary = planted(shape, device=bench.device)
-    model = Ours(dictionary, shape.k)
-    for _ in range(3):
-        step(model, x)
+    found = {"shape": asdict(shape)} | of_a_step(bench, partial(step, Ours(dictionary, shape.k), x))
+    config = TrainingConfig(beta=(0.0, 4e-4), batch_pairs=shape.batch // 2, atoms=shape.atoms, k=shape.k, epochs=1000)
+    for captured in (False, True):
+        trainer = trainer_of(bench, config, shape.dim, captured)
+        vectors = next(trainer.batches.epoch(0))
+        name = f"a trainer's step of two SAEs, {'as graphs' if captured else 'launch by launch'}"
+        found[name] = of_a_step(bench, partial(trainer._step, vectors, measured=True))
+    return found
+
+
+def of_a_step(bench: Bench, action: Callable[[], object]) -> Measures:
+    """What `launches` tells of a step."""
+    for _ in range(WARM_UPS + 2):
+        action()
     bench.wait()
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * bench.on_gpu
     with profile(activities=activities) as profiled:
-        step(model, x)
+        action()
         bench.wait()
     events = profiled.events()
     on_device = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
     waits = [event.name for event in events if "Synchronize" in event.name]
     by_time = sorted(profiled.key_averages(), key=lambda event: -event.device_time_total)[:12]
     return {
-        "shape": asdict(shape),
         "operators": sum(event.name.startswith(("aten::", "isoenergy::")) for event in events),
+        "launches": sum("Launch" in event.name for event in events),
         "kernels_and_copies": len(on_device),
         "waits": len(waits) - 1 if bench.on_gpu else 0,  # one is this function's
         "device_milliseconds": sum(event.time_range.elapsed_us() for event in on_device) / 1e3,
-        "step_milliseconds": bench.median_seconds(partial(step, model, x)) * 1e3,
+        "step_milliseconds": bench.median_seconds(action) * 1e3,
         "longest": [[event.key[:60], event.count, event.device_time_total / 1e3] for event in by_time if bench.on_gpu],
     }
 
