@@ -316,3 +316,21 @@ def test_replayed_kernels_give_what_they_gave(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout == "equal\n", done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: nothing is shown of one")
+def test_graphs_give_what_launches_give_on_a_gpu(tmp_path: Path) -> None:
+    """With sums in order; a capture that fails would warn."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        for config in (CONFIG, replace(CONFIG, beta=1e-2)):
+            reports = [
+                run(fresh(config, captured, torch.device("cuda")), tmp_path / str(captured))
+                for captured in (False, True)
+            ]
+            assert reports[0] == reports[1]
+            require_same_files(tmp_path / "False", tmp_path / "True")
+    finally:
+        torch.use_deterministic_algorithms(False)
