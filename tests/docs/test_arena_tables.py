@@ -1,0 +1,55 @@
+"""The tables of the arena's smaller runs say what the files beside them hold."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.docs.arena_tables import FOLDER, extract, filled, table
+
+_PAGES = ("natural.md",)
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_tables_are_of_the_values_beside_them(name: str):
+    page = (FOLDER / name).read_text()
+    assert "<!-- table " in page
+    assert filled(page) == page
+
+
+def test_a_mark_without_its_file_is_an_error(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        filled("<!-- table none.json agreement -->\n\n", tmp_path)
+
+
+def test_a_table_below_a_mark_is_written_anew_and_the_text_around_it_is_kept(tmp_path: Path):
+    run = {"name": "one", "methods": [{"name": "sae", "strength": 0.0, "agreement": [0.2, -0.1]}]}
+    (tmp_path / "x.json").write_text(json.dumps({"runs": [run]}))
+    page = "before\n\n<!-- table x.json agreement -->\n\n| old |\n|---|\n\nafter\n"
+    fresh = "| agreement | one |\n|---|---|\n| SAE, matching pursuit | 0.050 [−0.100, 0.200] |\n"
+    assert filled(page, tmp_path) == page.replace("| old |\n|---|\n", fresh)
+
+
+def test_a_cell_is_empty_where_a_run_lacks_the_method_and_a_row_goes_where_all_do():
+    runs = [
+        {"name": "a", "methods": [{"name": "sparc", "strength": 0.1, "agreement": [0.5]}, {"name": "sae"}]},
+        {"name": "b", "methods": [{"name": "cosae", "strength": 0.3, "agreement": [0.25, 0.25]}]},
+    ]
+    assert table(runs, "agreement").splitlines()[2:] == [
+        "| SPARC | 0.500 | – |",
+        "| CoSAE, as far as defined | – | 0.250 |",
+    ]
+    assert table(runs, "strength", ["sparc", "sae"]).splitlines()[2:] == ["| SPARC | 0.1 | – |"]
+
+
+def test_values_of_an_arena_are_kept_one_a_training(tmp_path: Path):
+    found = {"mean": 0.5, "low": None, "high": None, "values": [0.123456, 0.9]}
+    method = {"name": "sae", "label": "SAE", "strength": 0.0, "measures": {"agreement": found}}
+    arena = {"pairs": {"train": 5}, "embeddings": {"gap": 1.0000049, "r@10": None}, "methods": [method]}
+    (tmp_path / "arena.json").write_text(json.dumps(arena))
+    assert extract(tmp_path, "here") == {
+        "name": "here",
+        "pairs": {"train": 5},
+        "embeddings": {"gap": 1.0, "r@10": None},
+        "methods": [{"name": "sae", "strength": 0.0, "agreement": [0.12346, 0.9]}],
+    }
