@@ -2,6 +2,7 @@
 
 `python -m tests.docs.arena_tables` writes every table of docs/arena that stands below a comment such as
 `<!-- table layers.json agreement sae matched -->` anew: a measure of a file, of these methods or of all that have it.
+`strength` is what validation pairs chose, and `validation` what they chose it by.
 `python -m tests.docs.arena_tables FILE NAME=FOLDER ...` writes such a file from the folders of arenas, in that order.
 """
 
@@ -10,17 +11,25 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from isoenergy.arena.roster import METHODS
 from isoenergy.report.arena.arena_measures import MEASURES
+from isoenergy.report.synthetic.over_seeds import mean_of_few
 from isoenergy.settings.variants import number_text
 
 FOLDER = Path(__file__).parents[2] / "docs/arena"
+KEPT = (
+    *("r2_centred", "l0", "dead_atoms", "bimodal_energy", "agreement", "agreement_measured", "agreeing"),
+    *("codes_r@10", "direction_cosine", "gap_closed", "mms", "mms_coded", "translation_r2", "found", "joined"),
+)
+"""Measures that a file of values has."""
 _TABLE = re.compile(r"^(<!-- table (\S+) (\S+)((?: \S+)*) -->)\n\n(?:\|.*\n)*", re.MULTILINE)
 _LIST = re.compile(r"\[[-\d.,\se]+\]")
-_LABELS = {measure.name: measure.label for measure in MEASURES} | {"strength": "strength that was chosen"}
+_LABELS = {measure.name: measure.label for measure in MEASURES} | {
+    "strength": "strength that was chosen",
+    "validation": "R@10 by codes (R², centred) of validation pairs",
+}
 _DECIMALS, _KEPT_DECIMALS = 3, 5
 
 Run = Mapping[str, Any]
@@ -39,45 +48,66 @@ def filled(text: str, folder: Path = FOLDER) -> str:
 def table(runs: Sequence[Run], measure: str, methods: Sequence[str] = ()) -> str:
     """Return a measure's table: a row a method, a column a run; without methods all that have it."""
     every = list(dict.fromkeys(method["name"] for run in runs for method in run["methods"]))
-    cells = {name: [_cell(run, measure, name) for run in runs] for name in methods or every}
-    there = {name: row for name, row in cells.items() if set(row) != {"–"}}
+    cells: dict[str, list[str]] = {}
+    for number, run in enumerate(runs):
+        for name in methods or every:
+            for label, cell in _cells(run, measure, name).items():
+                cells.setdefault(label, ["–"] * len(runs))[number] = cell
     head = [_LABELS[measure], *(run["name"] for run in runs)]
-    rows = [_line(head), "|---" * len(head) + "|", *(_line([METHODS[name].label, *row]) for name, row in there.items())]
+    rows = [_line(head), "|---" * len(head) + "|", *(_line([label, *row]) for label, row in cells.items())]
     return "\n".join(rows) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(run: Run, measure: str, name: str) -> str:
+def _cells(run: Run, measure: str, name: str) -> dict[str, str]:
+    """Return what a run has in a method's rows, by label."""
+    label, weighed = METHODS[name].label, len(METHODS[name].strengths) > 1
     method = next((method for method in run["methods"] if method["name"] == name), {})
-    values = method.get(measure)
-    if values is None or (measure == "strength" and len(METHODS[name].strengths) < 2):
-        return "–"
-    if measure == "strength":
-        return number_text(values)
-    mean, both = _number(fmean(values)), [_number(value) for value in sorted(values)]
-    return mean if both[0] == both[-1] else f"{mean} [{', '.join(both)}]"
+    if measure == "validation":
+        found = {f"{label}, {number_text(s['strength'])}" if weighed else label: s for s in method.get(measure, [])}
+        return {of: f"{_number(s['codes_r@10'])} ({_number(s['r2_centred'])})" for of, s in found.items()}
+    if measure not in method or (measure == "strength" and not weighed):
+        return {}
+    return {label: number_text(method[measure]) if measure == "strength" else _mean(method[measure])}
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Return the mean with half of its interval; of fewer than three values, which have none, with all of them."""
+    found, each = mean_of_few(values), [_number(value) for value in sorted(values)]
+    mean, high = found["mean"], found["high"]
+    assert mean is not None
+    if each[0] == each[-1]:
+        return _number(mean)
+    return f"{_number(mean)} [{', '.join(each)}]" if high is None else f"{_number(mean)} ± {_number(high - mean)}"
 
 
 def _number(value: float) -> str:
     return f"{value:.{_DECIMALS}f}".replace("-", "−")
 
 
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def extract(folder: Path, name: str) -> dict[str, Any]:
-    """Return what a file of values holds of one arena: each measure of each method, one value a training."""
+    """Return what a file of values holds of one arena: measures of each method, one value a training."""
     arena = json.loads((folder / "arena.json").read_text())
-    methods = [
-        {"name": method["name"], "strength": method["strength"]}
-        | {measure: _rounded(found["values"]) for measure, found in method["measures"].items()}
-        for method in arena["methods"]
+    found = {"name": name, "pairs": arena["pairs"], "embeddings": arena["embeddings"]}
+    return _rounded(found | {"methods": [_of_method(method) for method in arena["methods"]]})
+
+
+def _of_method(method: Mapping[str, Any]) -> dict[str, Any]:
+    of_strengths = [
+        {"strength": each["strength"], **{name: each["validation"][name] for name in ("r2_centred", "codes_r@10")}}
+        for each in method["strengths"]
+        if each["validation"]
     ]
-    embeddings = {measure: _rounded(value) for measure, value in arena["embeddings"].items()}
-    return {"name": name, "pairs": arena["pairs"], "embeddings": embeddings, "methods": methods}
+    measures = {name: method["measures"][name]["values"] for name in KEPT if name in method["measures"]}
+    return {"name": method["name"], "strength": method["strength"], "validation": of_strengths, **measures}
 
 
 def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_rounded(each) for each in value]
     return round(value, _KEPT_DECIMALS) if isinstance(value, float) else value
@@ -90,7 +120,7 @@ def main(arguments: Sequence[str]) -> None:
             page.write_text(filled(page.read_text()))
         return
     file, *folders = arguments
-    runs = [extract(Path(folder), name) for name, _, folder in (each.partition("=") for each in folders)]
+    runs = [extract(Path(folder), name) for name, _, folder in (each.rpartition("=") for each in folders)]
     text = json.dumps({"values": "one a training", "runs": runs}, indent=1, ensure_ascii=False)
     Path(file).write_text(_LIST.sub(lambda match: json.dumps(json.loads(match[0])), text) + "\n")
 

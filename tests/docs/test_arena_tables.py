@@ -42,14 +42,33 @@ def test_a_cell_is_empty_where_a_run_lacks_the_method_and_a_row_goes_where_all_d
     assert table(runs, "strength", ["sparc", "sae"]).splitlines()[2:] == ["| SPARC | 0.1 | – |"]
 
 
+def test_three_trainings_have_an_interval():
+    runs = [{"name": "a", "methods": [{"name": "sae", "strength": 0.0, "agreement": [0.1, 0.2, 0.3]}]}]
+    assert table(runs, "agreement").splitlines()[2:] == ["| SAE, matching pursuit | 0.200 ± 0.248 |"]
+
+
+def test_what_strengths_were_chosen_by_is_a_row_each():
+    chosen = [{"strength": s, "r2_centred": 1 - s, "codes_r@10": s / 2} for s in (0.1, 0.3)]
+    method = {"name": "sparc", "strength": 0.1, "validation": chosen}
+    assert table([{"name": "a", "methods": [method]}], "validation").splitlines()[2:] == [
+        "| SPARC, 0.1 | 0.050 (0.900) |",
+        "| SPARC, 0.3 | 0.150 (0.700) |",
+    ]
+
+
 def test_values_of_an_arena_are_kept_one_a_training(tmp_path: Path):
     found = {"mean": 0.5, "low": None, "high": None, "values": [0.123456, 0.9]}
-    method = {"name": "sae", "label": "SAE", "strength": 0.0, "measures": {"agreement": found}}
+    strengths = [
+        {"strength": 0.0, "failed": "", "validation": {"r2": 0.9, "r2_centred": 0.8000004, "codes_r@10": 0.25}},
+        {"strength": 1.0, "failed": "diverged", "validation": {}},
+    ]
+    method = {"name": "sae", "strength": 0.0, "strengths": strengths, "measures": {"agreement": found, "r2": found}}
     arena = {"pairs": {"train": 5}, "embeddings": {"gap": 1.0000049, "r@10": None}, "methods": [method]}
     (tmp_path / "arena.json").write_text(json.dumps(arena))
+    kept = {"strength": 0.0, "r2_centred": 0.8, "codes_r@10": 0.25}
     assert extract(tmp_path, "here") == {
         "name": "here",
         "pairs": {"train": 5},
         "embeddings": {"gap": 1.0, "r@10": None},
-        "methods": [{"name": "sae", "strength": 0.0, "agreement": [0.12346, 0.9]}],
+        "methods": [{"name": "sae", "strength": 0.0, "validation": [kept], "agreement": [0.12346, 0.9]}],
     }
