@@ -2,7 +2,7 @@
 
 `python -m tests.docs.arena_tables` writes every table of docs/arena that stands below a comment such as
 `<!-- table layers.json agreement sae matched -->` anew: a measure of a file, of these methods or of all that have it.
-`strength` is what validation pairs chose, and `validation` what they chose it by.
+`strength` is what validation pairs chose, `validation` what they chose it by, and `embeddings` what the rows have.
 `python -m tests.docs.arena_tables FILE NAME=FOLDER ...` writes such a file from the folders of arenas, in that order.
 """
 
@@ -29,6 +29,9 @@ _LIST = re.compile(r"\[[-\d.,\se]+\]")
 _LABELS = {measure.name: measure.label for measure in MEASURES} | {
     "strength": "strength that was chosen",
     "validation": "R@10 by codes (R², centred) of validation pairs",
+    "embeddings": "the rows",
+    "gap": "gap",
+    "r@10": "R@10, images' texts",
 }
 _DECIMALS, _KEPT_DECIMALS = 3, 5
 
@@ -47,12 +50,18 @@ def filled(text: str, folder: Path = FOLDER) -> str:
 
 def table(runs: Sequence[Run], measure: str, methods: Sequence[str] = ()) -> str:
     """Return a measure's table: a row a method, a column a run; without methods all that have it."""
+    if measure == "embeddings":
+        return _table(measure, runs, {_LABELS[n]: [_number(run["embeddings"][n]) for run in runs] for n in methods})
     every = list(dict.fromkeys(method["name"] for run in runs for method in run["methods"]))
     cells: dict[str, list[str]] = {}
     for number, run in enumerate(runs):
         for name in methods or every:
             for label, cell in _cells(run, measure, name).items():
                 cells.setdefault(label, ["–"] * len(runs))[number] = cell
+    return _table(measure, runs, cells)
+
+
+def _table(measure: str, runs: Sequence[Run], cells: Mapping[str, Sequence[str]]) -> str:
     head = [_LABELS[measure], *(run["name"] for run in runs)]
     rows = [_line(head), "|---" * len(head) + "|", *(_line([label, *row]) for label, row in cells.items())]
     return "\n".join(rows) + "\n"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs.arena_tables import FOLDER, extract, filled, table
 
-_PAGES = ("natural.md",)
+_PAGES = ("layers.md", "natural.md")
 
 
 @pytest.mark.parametrize("name", _PAGES)
@@ -45,6 +45,11 @@ def test_a_cell_is_empty_where_a_run_lacks_the_method_and_a_row_goes_where_all_d
 def test_three_trainings_have_an_interval():
     runs = [{"name": "a", "methods": [{"name": "sae", "strength": 0.0, "agreement": [0.1, 0.2, 0.3]}]}]
     assert table(runs, "agreement").splitlines()[2:] == ["| SAE, matching pursuit | 0.200 ± 0.248 |"]
+
+
+def test_rows_themselves_have_a_table():
+    runs = [{"name": name, "embeddings": {"gap": gap, "r@10": 0.5}, "methods": []} for name, gap in (("a", 1), ("b", 2))]
+    assert table(runs, "embeddings", ["gap"]) == "| the rows | a | b |\n|---|---|---|\n| gap | 1.000 | 2.000 |\n"
 
 
 def test_what_strengths_were_chosen_by_is_a_row_each():
