@@ -24,7 +24,7 @@ KEPT = (
     *("codes_r@10", "direction_cosine", "gap_closed", "mms", "mms_coded", "translation_r2", "found", "joined"),
 )
 """Measures that a file of values has."""
-_TABLE = re.compile(r"^(<!-- table (\S+) (\S+)((?: \S+)*) -->)\n\n(?:\|.*\n)*", re.MULTILINE)
+_TABLE = re.compile(r"^(<!-- table (\S+) (\S+)((?: \S+)*) -->)\n\n(?:(?:\|.*\n)+\n)?", re.MULTILINE)
 _LIST = re.compile(r"\[[-\d.,\se]+\]")
 _LABELS = {measure.name: measure.label for measure in MEASURES} | {
     "strength": "strength that was chosen",
@@ -43,7 +43,7 @@ def filled(text: str, folder: Path = FOLDER) -> str:
 
     def fill(match: re.Match[str]) -> str:
         mark, file, measure, methods = match.groups()
-        return f"{mark}\n\n{table(json.loads((folder / file).read_text())['runs'], measure, methods.split())}"
+        return f"{mark}\n\n{table(json.loads((folder / file).read_text())['runs'], measure, methods.split())}\n"
 
     return _TABLE.sub(fill, text)
 

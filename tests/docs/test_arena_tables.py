@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scipy import stats
 
 from tests.docs.arena_tables import FOLDER, extract, filled, table
 
@@ -48,7 +50,9 @@ def test_three_trainings_have_an_interval():
 
 
 def test_rows_themselves_have_a_table():
-    runs = [{"name": name, "embeddings": {"gap": gap, "r@10": 0.5}, "methods": []} for name, gap in (("a", 1), ("b", 2))]
+    runs = [
+        {"name": name, "embeddings": {"gap": gap, "r@10": 0.5}, "methods": []} for name, gap in (("a", 1), ("b", 2))
+    ]
     assert table(runs, "embeddings", ["gap"]) == "| the rows | a | b |\n|---|---|---|\n| gap | 1.000 | 2.000 |\n"
 
 
@@ -77,3 +81,23 @@ def test_values_of_an_arena_are_kept_one_a_training(tmp_path: Path):
         "embeddings": {"gap": 1.0, "r@10": None},
         "methods": [{"name": "sae", "strength": 0.0, "validation": [kept], "agreement": [0.12346, 0.9]}],
     }
+
+
+def _told(run: dict[str, Any], measure: str, more: str, less: str) -> bool:
+    """Whether one method has more of a measure than another, by Welch's test."""
+    one, other = (next(m[measure] for m in run["methods"] if m["name"] == name) for name in (more, less))
+    found = stats.ttest_ind(one, other, equal_var=False)
+    return bool(found.statistic > 0 and found.pvalue < 0.05)
+
+
+def test_what_the_page_of_the_layers_says_is_told_is_told():
+    layers, longer = (json.loads((FOLDER / name).read_text())["runs"] for name in ("layers.json", "layers-longer.json"))
+    own = "matched-top-k-centred"
+    alone = [("matched-centred", "sae"), (own, "sae-top-k"), (own, "sae-top-k-offsets"), ("sparc", "sae-top-k-offsets")]
+    for measure in ("codes_r@10", "agreement_measured"):
+        assert all(_told(run, measure, *pair) for run in layers for pair in alone)
+        assert not any(_told(run, measure, *pair) for run in longer for pair in ((own, "sparc"), ("sparc", own)))
+    assert [_told(run, "codes_r@10", own, "sparc") for run in layers] == [True, True, False, False, True]
+    assert all(_told(run, "codes_r@10", own, "cosae") for run in layers)
+    assert [_told(run, "codes_r@10", own, "cosae") for run in longer] == [False, True]
+    assert _told(longer[0], "agreement_measured", "cosae", own)
