@@ -305,7 +305,7 @@ def _require_keys(
     if missing := [key for own in keys.values() for key in own if key not in known]:
         raise InputError(
             f"{without_secrets(judge.uri)} lacks {len(missing)} of the pairs, such as {missing[0]!r}; embed the same "
-            f"pairs with another encoder"
+            f"pairs with another encoder; of a store with a row a token (pair#token) one of the same tokens judges"
         )
 
 
