@@ -101,3 +101,15 @@ def test_what_the_page_of_the_layers_says_is_told_is_told():
     assert all(_told(run, "codes_r@10", own, "cosae") for run in layers)
     assert [_told(run, "codes_r@10", own, "cosae") for run in longer] == [False, True]
     assert _told(longer[0], "agreement_measured", "cosae", own)
+
+
+def test_what_is_said_of_the_full_budget_is_told():
+    [run] = json.loads((FOLDER / "natural-full.json").read_text())["runs"]
+    matched, one = ("matched-top-k", "matched-top-k-centred"), ("sae-top-k", "sae-top-k-offsets")
+    pairs = [("matched", "sae"), ("matched-centred", "sae"), *((own, other) for own in matched for other in one)]
+    for measure in ("agreement_measured", "codes_r@10"):
+        assert all(_told(run, measure, *pair) for pair in pairs)
+        assert all(_told(run, measure, "sparc", own) for own in matched)
+        assert not _told(run, measure, "sae-a", "sae")
+    assert all(_told(run, "agreement_measured", "cosae", own) for own in matched)
+    assert not _told(run, "codes_r@10", "cosae", "matched-top-k-centred")
