@@ -20,7 +20,7 @@ from isoenergy.settings.variants import number_text
 
 FOLDER = Path(__file__).parents[2] / "docs/arena"
 KEPT = (
-    *("r2_centred", "l0", "dead_atoms", "bimodal_energy", "agreement", "agreement_measured", "agreeing"),
+    *("r2_centred", "l0", "dead_atoms", "bimodal_energy", "agreement", "agreement_fitted", "agreeing"),
     *("codes_r@10", "direction_cosine", "gap_closed", "mms", "mms_coded", "translation_r2", "found", "joined"),
 )
 """Measures that a file of values has."""

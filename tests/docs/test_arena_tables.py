@@ -94,13 +94,13 @@ def test_what_the_page_of_the_layers_says_is_told_is_told():
     layers, longer = (json.loads((FOLDER / name).read_text())["runs"] for name in ("layers.json", "layers-longer.json"))
     own = "matched-top-k-centred"
     alone = [("matched-centred", "sae"), (own, "sae-top-k"), (own, "sae-top-k-offsets"), ("sparc", "sae-top-k-offsets")]
-    for measure in ("codes_r@10", "agreement_measured"):
+    for measure in ("codes_r@10", "agreement"):
         assert all(_told(run, measure, *pair) for run in layers for pair in alone)
         assert not any(_told(run, measure, *pair) for run in longer for pair in ((own, "sparc"), ("sparc", own)))
     assert [_told(run, "codes_r@10", own, "sparc") for run in layers] == [True, True, False, False, True]
     assert all(_told(run, "codes_r@10", own, "cosae") for run in layers)
     assert [_told(run, "codes_r@10", own, "cosae") for run in longer] == [False, True]
-    assert _told(longer[0], "agreement_measured", "cosae", own)
+    assert _told(longer[0], "agreement", "cosae", own)
 
 
 def test_what_is_said_of_the_full_budget_is_told():
@@ -109,8 +109,8 @@ def test_what_is_said_of_the_full_budget_is_told():
     centred = [("matched-centred", "sae"), *((matched[1], other) for other in one)]
     as_they_are = [("matched", "sae"), *((matched[0], other) for other in one)]
     for run in runs:
-        assert all(_told(run, "agreement_measured", *pair) for pair in (*centred, *as_they_are))
-        assert all(_told(run, "agreement_measured", own, other) for own in ("sparc", "cosae") for other in matched)
+        assert all(_told(run, "agreement", *pair) for pair in (*centred, *as_they_are))
+        assert all(_told(run, "agreement", own, other) for own in ("sparc", "cosae") for other in matched)
         assert all(_told(run, "codes_r@10", *pair) for pair in centred)
         assert all(_told(run, "codes_r@10", "sparc", other) for other in matched)
         assert not any(_told(run, "codes_r@10", *pair) for pair in (("cosae", matched[1]), (matched[1], "cosae")))
