@@ -1,7 +1,7 @@
 import pytest
 
 from workflows.evaluation.spoken_steps import spoken
-from workflows.steps.on_ray import _in_brief
+from workflows.steps.step_progress import _in_brief
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.workflows.steps.number_steps import (
     take_a_while,
     wait_for,
 )
-from workflows.steps import on_ray, step_plan
+from workflows.steps import on_ray, step_plan, step_progress
 from workflows.steps.step import Step
 from workflows.steps.step_storage import storage_at
 
@@ -132,7 +132,7 @@ def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interr
     marker, seen = tmp_path / "marker", list[str]()
     waits = Step("a-long-name-of-an-sae-and-then-some-more-1a2b3c/waits", wait_for, Marker(str(marker)))
 
-    in_brief = on_ray._in_brief
+    in_brief = step_progress._in_brief
 
     def interrupt(names: list[str]) -> str:
         if seen and Path(f"{marker}.begun").exists():
@@ -140,7 +140,7 @@ def test_a_run_shows_what_is_at_work_and_leaves_no_task_behind_when_it_is_interr
         seen[:] = names
         return in_brief(names)
 
-    monkeypatch.setattr(on_ray, "_in_brief", interrupt)
+    monkeypatch.setattr(step_progress, "_in_brief", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_on_ray(waits, tmp_path / "root")
     assert seen == [waits.name]

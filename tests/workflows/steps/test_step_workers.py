@@ -11,18 +11,18 @@ from workflows.steps import on_ray
 _GIVEN_BACK = """
 import sys
 import numpy as np
-from workflows.steps import on_ray
+from workflows.steps import step_worker
 
-on_ray._MOST_UNUSED = 2**30
+step_worker._MOST_UNUSED = 2**30
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
 blocks = [np.ones(2**17) for _ in range(512)]  # 512 MB of the heap
 kept = blocks[::64]
 del blocks
 full = resident()
-on_ray._give_back_memory()
+step_worker._give_back_memory()
 assert resident() > full - 2**26, "little is kept"
-on_ray._MOST_UNUSED = 2**28
-on_ray._give_back_memory()
+step_worker._MOST_UNUSED = 2**28
+step_worker._give_back_memory()
 assert resident() < full - 3 * 2**27, "much is given back"
 """
 
