@@ -26,7 +26,7 @@ class PassPlacement:
         if gpus is None:
             gpus = 1.0 if any(node.get("GPU", 0) >= 1 for way in size.ways for node, _ in way) else 0.0
         each = {"CPU": float(config.cpus), **({"GPU": gpus} if gpus else {})}
-        room = max(sum(_places(node, each) * count for node, count in way) for way in size.ways)
+        room = room_for(each, size)
         passes = room // config.workers
         if passes == 0:
             asked = " and ".join(f"{amount:g} {kind}{'s' * (amount != 1)}" for kind, amount in each.items())
@@ -46,6 +46,11 @@ class PassPlacement:
         each = f"{self.cpus} CPU{'s' * (self.cpus != 1)}{gpus}"
         workers = f"{self.workers} workers of {each} each" if self.workers > 1 else each
         return f"{self.concurrent} pass{'es' * (self.concurrent != 1)} at a time, {workers}"
+
+
+def room_for(each: Resources, size: ClusterSize) -> int:
+    """Return how many bundles of resources fit on a cluster, as it is or at its largest."""
+    return max(sum(_places(node, each) * count for node, count in way) for way in size.ways)
 
 
 def _places(node: Resources, each: Resources) -> int:

@@ -1,10 +1,8 @@
 """The search: Ray Tune runs the passes, and whatever they come to is on record before it counts."""
 
 import logging
-import os
 from typing import Any
 
-import pyarrow.fs
 import ray
 import ray.tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -12,7 +10,7 @@ from ray.tune.search import Searcher
 
 from isoenergy.errors import InputError
 from isoenergy.pairs.splits import Split
-from isoenergy.storage.files import absolute_uri, open_filesystem
+from isoenergy.storage.files import absolute_uri
 from isoenergy.store import EmbeddingStore
 from isoenergy.store.order import require_batches
 from isoenergy.training.trainer import RawPairs
@@ -28,20 +26,17 @@ from tune.search_config import SearchConfig
 from tune.shared_rows import SharedRows
 from tune.trainable import PassInputs, trainable
 from tune.training_pass import TrialPairs
+from tune.tuner import run_tuner, waiting_trials
 from workflows.cluster import engine
 from workflows.cluster.cluster_timeline import cluster_timeline
 from workflows.cluster.gpu import require_usable_gpus
 from workflows.cluster.lock import alone_in
-from workflows.cluster.ray_storage import ray_storage
-from workflows.cluster.storage_watch import storage_watched
-from workflows.cluster.waiting import Pending, Waiting
 from workflows.tracking import mlflow_runs
 from workflows.training.ray_training import RayTraining
 from workflows.training.training_data import first_pairs, first_shards, prepare_indices
 from workflows.training.training_stores import TrainingStores
 
 _LOG = logging.getLogger(__name__)
-_STORAGE = ".ray"
 _ALIAS = "recommended"
 _FITTED_A_MEASURED = 4
 """Train pairs on which atoms get their classes, for each that trials are measured on: some atoms are rare."""
@@ -142,35 +137,20 @@ def _fit(
     passes: int,
 ) -> None:
     placement, folder = inputs.placement, inputs.folder
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else verbose=0 still prints a box
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.concurrent)  # what waits makes a cluster grow
-    tuner = ray.tune.Tuner(
+    run_tuner(
         trainable(inputs, SharedRows.share(inputs.index) if placement.workers == 1 else None),
-        tune_config=ray.tune.TuneConfig(
+        ray.tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=passes,
             max_concurrent_trials=placement.concurrent,
             reuse_actors=placement.workers == 1,
         ),
-        run_config=ray.tune.RunConfig(
-            name=_STORAGE,
-            storage_path=folder_path(folder),
-            storage_filesystem=_arrow_filesystem(folder),
-            failure_config=ray.tune.FailureConfig(max_failures=config.retries),
-            callbacks=[recorder],
-            verbose=0,
-        ),
+        recorder,
+        folder.uri,
+        config.retries,
+        waiting_trials("tune", "pass", 60 * config.patience, placement.resources, lambda: recorder.at_work),
     )
-    pending = Pending(placement.resources)
-
-    def waits() -> str:
-        count = 0 if recorder.at_work else pending.count()
-        return f"{pending.text(count)} (no pass is at work)" if count else ""
-
-    waiting = Waiting("tune", 60 * config.patience, waits)
-    with ray_storage(f"{folder.uri}/{_STORAGE}"), storage_watched(folder.uri):
-        engine.interruptibly(tuner.fit, waiting.look)
 
 
 class _PassSearcher(Searcher):
@@ -207,12 +187,3 @@ def _scheduler(config: SearchConfig, objectives: Objectives, known: list[PassRec
     if not config.early_stopping or config.parts == 1:
         return FIFOScheduler()
     return JointHalving(objectives, config.parts, config.reduction, known)
-
-
-def folder_path(folder: SearchFolder) -> str:
-    """Return the search's path on its filesystem."""
-    return str(open_filesystem(folder.uri)[1])
-
-
-def _arrow_filesystem(folder: SearchFolder) -> pyarrow.fs.FileSystem:
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(open_filesystem(folder.uri)[0]))
