@@ -1,6 +1,7 @@
 """`isoenergy arena`: methods against each other on the same pairs, under one budget, by one set of measures.
 
-Each method, strength and seed is a step: what is done is not done again, and a kill costs the trainings at work.
+Each method, strength and seed is a step: what is done is not done again, and a kill costs the trainings at work. On Ray
+they are trials of Ray Tune.
 """
 
 import json
@@ -177,12 +178,15 @@ def _run_steps(config: ArenaConfig, planned: list[PlannedStep], steps: Sequence[
     print(f"{what}: {len(due)} of {len(own)} steps to run, in {config.output}")
     if not due:
         return
-    if not config.here:
-        engine.connect()
-        run_on_ray(own, root, what)
+    if config.here:
+        for item in tqdm(due, desc=what, unit=" steps"):
+            step_plan.run_here([item], root)
         return
-    for item in tqdm(due, desc=what, unit=" steps"):
-        step_plan.run_here([item], root)
+    from tune.arena_trials import run_trials  # without Ray, its libraries are not imported
+
+    engine.connect()
+    run_on_ray([item for item in own if item.step.function is not run_trial], root, "arena, pairs")
+    run_trials([item for item in own if item.step.function is run_trial], root, what)
 
 
 def _trials(plan: ArenaPlan, name: str, root: str, chosen: float | None = None) -> MethodTrials:

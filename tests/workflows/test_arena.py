@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import ray.tune
 
 from isoenergy.arena.roster import METHODS
 from isoenergy.errors import InputError
@@ -217,14 +218,48 @@ def test_a_small_arena_from_end_to_end_that_was_killed(
 
 
 @pytest.mark.slow
-def test_an_arena_whose_process_was_killed_does_nothing_twice_and_comes_to_the_same_table(tmp_path: Path) -> None:
-    """The process ends by SIGKILL in the middle; another one goes on, and a third does all of it undisturbed."""
+@pytest.mark.ray
+@pytest.mark.usefixtures("on_ray")
+def test_the_trainings_are_trials_of_ray_tune_and_come_to_what_they_come_to_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[list[str]] = []
+    fit = ray.tune.Tuner.fit
+
+    def remembered(tuner: ray.tune.Tuner) -> ray.tune.ResultGrid:
+        grid = fit(tuner)
+        fits.append([trial.config["training"] for trial in grid])
+        return grid
+
+    monkeypatch.setattr(ray.tune.Tuner, "fit", remembered)
+    config = replace(SMALL, methods=("centred", "group-masked"), output=str(tmp_path / "tune"), here=False)
+    arena.run(config)
+    seeds = ["centred/seed-0", *(f"group-masked/strength-{strength}/seed-0" for strength in (0.01, 0.05, 0.2))]
+    assert fits[0] == seeds
+    assert len(fits) == 2
+    assert len(fits[1]) == 1
+    assert fits[1][0].removesuffix("1") + "0" in seeds
+    arena.run(config)
+    assert len(fits) == 2
+    arena.run(replace(config, output=str(tmp_path / "here"), here=True))
+    assert len(fits) == 2
+    tables = [pq.read_table(tmp_path / output / arena.TABLE_FILE) for output in ("tune", "here")]
+    assert tables[0].num_rows > 0
+    assert tables[0].equals(tables[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [["--here"], pytest.param([], marks=pytest.mark.ray)], ids=["here", "tune"])
+def test_an_arena_whose_process_was_killed_does_nothing_twice_and_comes_to_the_same_table(
+    tmp_path: Path, engine: list[str]
+) -> None:
+    """The process ends by SIGKILL in the middle; another one goes on, and a third does all of it undisturbed, here."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    few = ["--here", "--methods", "centred", "sae", "matched", "group-masked", "--seeds", "2", "--epochs", "1"]
+    few = ["--methods", "centred", "sae", "matched", "group-masked", "--seeds", "2", "--epochs", "1"]
     few += ["--train-pairs", "300", "--validation-pairs", "60", "--test-pairs", "120", "--known-dim", "40"]
 
     def arguments(output: Path) -> list[str]:
-        return ["arena", "shared", *few, "--output", str(output)]
+        return ["arena", "shared", *few, "--output", str(output), *(engine if output == killed else ["--here"])]
 
     def done(output: Path) -> dict[str, tuple[int, int, bytes]]:
         files = files_in(output, "steps/*/step.json")
