@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflows.steps.number_steps import Marker, wait_for
+from tune.arena_trials import run_trials
 from workflows.cluster import engine
 from workflows.command import run_command, take_verbosity
 from workflows.steps import on_ray, step_plan
@@ -17,9 +18,11 @@ from workflows.steps.step import Step
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("on_ray")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_one_line(number: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.workflows.test_stopped", str(tmp_path)]
+@pytest.mark.parametrize(
+    ("number", "how"), [(signal.SIGTERM, "tasks"), (signal.SIGINT, "tasks"), (signal.SIGTERM, "trials")]
+)
+def test_a_signal_is_one_line(number: signal.Signals, how: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.workflows.test_stopped", str(tmp_path), how]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         while not (tmp_path / "marker.begun").exists():
             assert running.poll() is None
@@ -37,7 +40,10 @@ def main() -> None:
     folder = Path(sys.argv[1])
     engine.connect()
     planned = step_plan.plan([Step("wait", wait_for, Marker(str(folder / "marker")))], folder / "steps")
-    on_ray.run_on_ray(planned, folder / "steps", "evaluate")
+    if sys.argv[2] == "trials":
+        run_trials(planned, str(folder / "steps"), "arena")
+    else:
+        on_ray.run_on_ray(planned, folder / "steps", "evaluate")
 
 
 if __name__ == "__main__":
