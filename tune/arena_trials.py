@@ -29,7 +29,8 @@ def run_trials(
 ) -> ray.tune.ResultGrid | None:
     """Run the trainings that are due, a trial each, as many at a time as there is room for; return Tune's results.
 
-    Their inputs are done, and all ask for the same resources; those that wait make a cluster grow. A training that
+    Their inputs are done, and all ask for the same resources; those that wait make a cluster grow, and nodes that join
+    are used. A training that
     fails is a trial that ends with its error in `failed`: the others are finished before it is raised. One whose worker
     or node is lost is begun anew, in another process; one that is done is not done again, whatever Tune knows of it.
 
@@ -40,9 +41,9 @@ def run_trials(
     due = [item.step for item in planned if item.due]
     if not due:
         return None
-    bundle, concurrent = _placed(due)
+    bundle, room = _placed(due)
     settings = ray.tune.TuneConfig(
-        max_concurrent_trials=min(concurrent, len(due)),
+        max_concurrent_trials=len(due),  # not what there is room for now: nodes that join are used
         reuse_actors=True,
         trial_name_creator=_named,
         trial_dirname_creator=lambda trial: f"{_named(trial).replace('/', '-')}-{trial.trial_id}",
@@ -53,7 +54,7 @@ def run_trials(
         waiting = waiting_trials(what, "training", patience, bundle, lambda: len(listener.at_work))
         space = {_TRAINING: ray.tune.grid_search([step.name for step in due])}
         try:
-            results = run_tuner(trainable, settings, listener, absolute_uri(root), _RETRIES, waiting, space)
+            results = run_tuner(trainable, settings, listener, absolute_uri(root), room, _RETRIES, waiting, space)
         finally:
             forget_on_all_nodes(root)
         progress.end()

@@ -148,6 +148,7 @@ def _fit(
         ),
         recorder,
         folder.uri,
+        placement.concurrent,
         config.retries,
         waiting_trials("tune", "pass", 60 * config.patience, placement.resources, lambda: recorder.at_work),
     )

@@ -21,22 +21,23 @@ def run_tuner(
     settings: ray.tune.TuneConfig,
     listener: ray.tune.Callback,
     root: str,
+    pending: int,
     retries: int,
     waiting: Waiting,
     space: dict[str, Any] | None = None,
 ) -> ray.tune.ResultGrid:
     """Run trials until there are no more, and return what came of each; trials that fail do not raise.
 
-    root: folder or fsspec URL that all nodes see, in which Tune has a folder while it runs. settings: with as many
-    trials at a time as there may ever be room for. retries: of a trial whose worker or node is lost. space: what trials
-    are of, if no searcher suggests them.
+    root: folder or fsspec URL that all nodes see, in which Tune has a folder while it runs. pending: how many trials
+    may ask for room that is not there, which makes a cluster grow. retries: of a trial whose worker or node is lost.
+    space: what trials are of, if no searcher suggests them.
 
     Raises InputError when `waiting` is out of patience.
     """
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else verbose=0 still prints a box
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a lost worker's trial is begun anew, and listeners say what fails
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(settings.max_concurrent_trials)  # what waits makes a cluster grow
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
     filesystem, path = open_filesystem(root)
     tuner = ray.tune.Tuner(
         trainable,

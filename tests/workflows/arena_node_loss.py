@@ -1,10 +1,11 @@
-"""`python -m tests.workflows.arena_node_loss FOLDER`: trials on three nodes of a CPU, one of which is lost."""
+"""`python -m tests.workflows.arena_node_loss FOLDER`: trials on nodes of a CPU, of which one joins and one is lost."""
 
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.workflows.cluster.nodes import cluster_of, kill_node_once
+from tests.workflows.processes import files_in, wait_until
 from tests.workflows.steps import number_steps
 from tests.workflows.steps.number_steps import Marker
 from tune.arena_trials import run_trials
@@ -13,18 +14,21 @@ from workflows.steps.step import Step
 
 
 def main(folder: Path) -> None:
-    marker, steps = trainings(folder)
-    with cluster_of(nodes=2, cpus=1, head_cpus=1) as (_, nodes):
-        killed = kill_node_once(nodes[0], lambda: len(list(folder.glob("marker-*.begun"))) == len(steps))
+    markers, steps = trainings(folder)
 
-        def go_on() -> None:
-            killed.join()
-            for file in marker:
-                file.write_text("")
+    def begun(count: int) -> bool:
+        return len(files_in(folder, "marker-*.begun")) == count
 
-        threading.Thread(target=go_on, daemon=True).start()
-        run_trials(step_plan.plan(steps, folder / "steps"), str(folder / "steps"), "arena")
-        assert not killed.is_alive(), "the trainings ended before a node could be killed"
+    with cluster_of(nodes=1, cpus=1, head_cpus=1) as (cluster, nodes), ThreadPoolExecutor(1) as pool:
+        planned = step_plan.plan(steps, folder / "steps")
+        running = pool.submit(run_trials, planned, str(folder / "steps"), "arena")
+        wait_until(lambda: begun(2), "two nodes did not begin two trainings")
+        cluster.add_node(num_cpus=1)
+        wait_until(lambda: begun(3), "the node that joined did not begin the third")
+        kill_node_once(nodes[0], lambda: True).join()
+        for file in markers:
+            file.write_text("")
+        running.result()
 
 
 def trainings(folder: Path) -> tuple[list[Path], list[Step]]:

@@ -1,4 +1,4 @@
-"""The arena's trainings on real Ray nodes, one of which is switched off."""
+"""The arena's trainings on real Ray nodes: one joins, and one is switched off."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ from workflows.steps import step_plan
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.cluster]
 
 
-def test_trainings_outlive_a_node(tmp_path: Path) -> None:
-    """Each node holds one of them, so that one is lost and begun anew elsewhere."""
+def test_trainings_use_a_node_that_joins_and_outlive_one_that_is_lost(tmp_path: Path) -> None:
+    """Each node holds one of three, one of them a node that joined: one is lost and begun anew elsewhere."""
     command = [sys.executable, "-m", "tests.workflows.arena_node_loss", str(tmp_path)]
     done = subprocess.run(command, env=without_ray_address(), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
