@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from isoenergy.compiling.products import product
 from isoenergy.errors import InputError
 from isoenergy.statistics.pair_moments import PairMoments
 
@@ -37,7 +38,7 @@ class Affine:
         """Map `(n, dim)` rows to `(n, out)`, in their precision, float32 at least."""
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
         if self.matrix is not None:
-            rows = rows @ self.matrix.to(rows)
+            rows = product(rows, self.matrix.to(rows).T.contiguous())
         return rows if self.offset is None else rows + self.offset.to(rows)
 
 
