@@ -12,20 +12,19 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from torch import Tensor
 
-from isoenergy.compiling.products import product
 from isoenergy.evaluation.concepts import PairCodes, load_codes
 from isoenergy.evaluation.embedding_variants import VariantSet, original_variants, rebuilding, sae_variants
 from isoenergy.evaluation.embeddings import DIRECTIONS, Direction, HeldPairs, gallery_rows, row_labels
 from isoenergy.evaluation.fit import Fitted
-from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, unit_rows
+from isoenergy.evaluation.measured_rows import DrawnConfig, Inputs, PartConfig, Result, Rows, unit_rows
 from isoenergy.evaluation.ways import HEADLINE, beginning
+from isoenergy.metrics.nearer_rows import Asking
 from isoenergy.metrics.protocol import PAPER_BATCH
 from isoenergy.metrics.retrieval import (
     TIE,
     chance_of_hit,
     directions,
     hits_in_batches,
-    nearer_and_as_near,
     not_zero,
 )
 from isoenergy.sae.autoencoder import SparseAutoencoder
@@ -37,8 +36,8 @@ RANKS = (1, 5, 10)
 _COUNTS_FILE = "counts.safetensors"
 _REPLICATES_FILE = "recall.safetensors"
 _ZEROS = "zero_rows"
-_TILE_ROWS = 256
-"""Of a gallery that are looked at together: most queries are decided by the first."""
+_BLOCK_ROWS = 2048
+"""Of a gallery that are altered together: what each variant makes of them stays in cache."""
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -54,13 +53,12 @@ class SearchPartConfig:
 
 
 @dataclass(frozen=True)
-class _Sought:
-    """The queries of one direction under one variant."""
+class _Sought(Asking):
+    """The queries of one direction under one variant: unit rows, or zeros.
 
-    queries: Tensor
-    """`(n, out)` unit rows, or zeros."""
-    nearest: Tensor
-    """`(n, 1)` cosine with the nearest of what is right; -∞ where that is zero, or the query."""
+    What is nearest is at -∞ where what is right, or the query, is zero.
+    """
+
     right: Tensor
     """`(n,)` how many right rows are that near."""
 
@@ -80,7 +78,7 @@ def search_part(config: SearchPartConfig, inputs: Inputs, output: Path) -> Resul
             known = [not_zero(each) for each in galleries]
             for number, direction in enumerate(DIRECTIONS):
                 name, other = f"{variant.name}.{direction}", 1 - number
-                _count(sought[name], galleries[other][inside[other] & known[other]], counts[name])
+                _count(sought[name], _chosen(galleries[other], inside[other] & known[other]), counts[name])
             name = f"{variant.name}.{_ZEROS}"
             counts[name] = counts.get(name, 0) + np.array([int((~each).sum()) for each in known])
     save_file(counts, output / _COUNTS_FILE)
@@ -225,9 +223,9 @@ class _Setup:
         return Direction(np.searchsorted(self._asked, direction.queries), chosen)
 
     def gallery(self, part: PartConfig, inputs: Inputs) -> Iterator[tuple[int, BaseRows, int]]:
-        """Yield a few thousand pairs of the part at a time: the first one's number, their rows, how many they are."""
+        """Yield some pairs of the part at a time: the first one's number, their rows, how many they are."""
         encoded = None if self.sae is None else load_codes(inputs["codes"])
-        for first, images, texts in part.read():
+        for first, images, texts in _in_blocks(part):
             if self.sae is None or encoded is None:
                 unit = unit_rows(images), unit_rows(texts)
                 yield first, lambda _, unit=unit: unit, len(images)  # type: ignore[misc]  # a lambda with a default
@@ -235,6 +233,13 @@ class _Setup:
             block = slice(first - part.first_pair, first - part.first_pair + len(images))
             codes: PairCodes = encoded[0].rows(block), encoded[1].rows(block)
             yield first, rebuilding(self.sae, codes, self.variants, (images, texts)), len(images)
+
+
+def _in_blocks(part: PartConfig) -> Iterator[tuple[int, Rows, Rows]]:
+    for first, images, texts in part.read():
+        for start in range(0, len(images), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            yield first + start, images[block], texts[block]
 
 
 def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
@@ -250,17 +255,18 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
     )
 
 
+def _chosen(rows: Tensor, mask: Tensor) -> Tensor:
+    return rows if mask.all() else rows[mask]
+
+
 def _count(sought: _Sought, gallery: Tensor, counts: Counts) -> None:
     """Add, `(2, n)`, how many gallery rows are nearer than what is right, and how many are as near.
 
     A query is a miss if what is right is zero, or once as many rows are nearer as the largest rank: it is counted no
     further. gallery: `(rows, out)`, none of them zero.
     """
-    undecided = np.flatnonzero((counts[0] < max(RANKS)) & (sought.nearest[:, 0] > -torch.inf).numpy())
-    for part in gallery.split(_TILE_ROWS):
-        similarity = product(sought.queries[undecided], part)
-        counts[:, undecided] += torch.stack(nearer_and_as_near(similarity, sought.nearest[undecided], TIE)).numpy()
-        undecided = undecided[counts[0, undecided] < max(RANKS)]
+    wanted = np.where(np.isneginf(sought.nearest.numpy()[:, 0]), 0, max(RANKS) - counts[0])
+    counts += sought.count(gallery, TIE, wanted)
 
 
 def _recall_in_batches(images: Tensor, texts: Tensor, weights: Floats) -> dict[int, Floats]:
