@@ -148,7 +148,7 @@ def _in_batches(
     """Return `(1 + replicates,)` each variant's recalls in the paper's batches, and the intervals along each sweep."""
     recalls: dict[str, Floats] = {}
     sweeps: dict[str, dict[str, dict[str, float]]] = {}
-    for variant, images, texts in setup.variants.each(setup.held_rows):
+    for variant, images, texts in setup.variants.each(setup.held_rows()):
         found = _recall_in_batches(images[:most], texts[:most], weights)
         if variant.sweep:
             name, strength = variant.sweep
@@ -180,24 +180,36 @@ def load_recalls(folder: Path) -> dict[str, dict[str, Floats]]:
 class _Setup:
     held: HeldPairs
     variants: VariantSet
-    held_rows: BaseRows
     sae: SparseAutoencoder | None
+    codes: PairCodes | None
+    """Of the held pairs."""
 
     @classmethod
     def of(cls, config: DrawnConfig, inputs: Inputs) -> "_Setup":
         held, fitted = HeldPairs.load(inputs["pairs"], config.drawn), Fitted.load(inputs["fit"])
         if config.sae is None:
-            unit = unit_rows(held.images), unit_rows(held.texts)
-            return cls(held, original_variants(fitted, config.draw.seed), lambda _: unit, None)
+            return cls(held, original_variants(fitted, config.draw.seed), None, None)
         sae = SparseAutoencoder.load(config.sae.uri)
         variants = sae_variants(fitted, sae, config.draw.seed, HEADLINE if config.headline else None)
-        rows = rebuilding(sae, load_codes(inputs["held"]), variants, (held.images, held.texts))
-        return cls(held, variants, rows, sae)
+        return cls(held, variants, sae, load_codes(inputs["held"]))
+
+    def held_rows(self, chosen: Counts | None = None) -> BaseRows:
+        """Return what makes a base's rows of the held pairs, or of those at some positions."""
+        images, texts, codes = self.held.images, self.held.texts, self.codes
+        if chosen is not None:
+            images, texts, codes = images[chosen], texts[chosen], _rows_of(codes, torch.from_numpy(chosen))
+        return self._rows(images, texts, codes)
+
+    def _rows(self, images: Rows, texts: Rows, codes: PairCodes | None) -> BaseRows:
+        if self.sae is None or codes is None:
+            unit = unit_rows(images), unit_rows(texts)
+            return lambda _: unit
+        return rebuilding(self.sae, codes, self.variants, (images, texts))
 
     def sought(self) -> dict[str, _Sought]:
         """The queries by `variant.direction`."""
         found = {}
-        for variant, images, texts in self.variants.each(self._asked_rows, sweeps=False):
+        for variant, images, texts in self.variants.each(self.held_rows(self._asked), sweeps=False):
             images, texts = directions(images), directions(texts)
             for name, queries, others in zip(DIRECTIONS, (images, texts), (texts, images), strict=True):
                 found[f"{variant.name}.{name}"] = _sought(self._among_asked(name), queries, others)
@@ -208,11 +220,6 @@ class _Setup:
         """Positions of the held pairs that are queries, or right for one."""
         directions = self.held.directions.values()
         return np.unique(np.concatenate([part for d in directions for part in (d.queries, d.partners.indices)]))
-
-    def _asked_rows(self, base: str) -> tuple[Tensor, Tensor]:
-        images, texts = self.held_rows(base)
-        asked = torch.from_numpy(self._asked)
-        return images[asked], texts[asked]
 
     def _among_asked(self, name: str) -> Direction:
         direction = self.held.directions[name]
@@ -226,13 +233,12 @@ class _Setup:
         """Yield some pairs of the part at a time: the first one's number, their rows, how many they are."""
         encoded = None if self.sae is None else load_codes(inputs["codes"])
         for first, images, texts in _in_blocks(part):
-            if self.sae is None or encoded is None:
-                unit = unit_rows(images), unit_rows(texts)
-                yield first, lambda _, unit=unit: unit, len(images)  # type: ignore[misc]  # a lambda with a default
-                continue
             block = slice(first - part.first_pair, first - part.first_pair + len(images))
-            codes: PairCodes = encoded[0].rows(block), encoded[1].rows(block)
-            yield first, rebuilding(self.sae, codes, self.variants, (images, texts)), len(images)
+            yield first, self._rows(images, texts, _rows_of(encoded, block)), len(images)
+
+
+def _rows_of(codes: PairCodes | None, chosen: slice | Tensor) -> PairCodes | None:
+    return None if codes is None else (codes[0].rows(chosen), codes[1].rows(chosen))
 
 
 def _in_blocks(part: PartConfig) -> Iterator[tuple[int, Rows, Rows]]:
