@@ -47,7 +47,8 @@ def write_atom_map(config: AtomMapConfig, inputs: Inputs, output: Path) -> Resul
         }
     )
     pq.write_table(places, output / PLACES_FILE)
-    edges = strongest_edges(sigma_bridge(statistics, dictionary), config.edges)
+    bridge = sigma_bridge(load_statistics(inputs["statistics"], cross=True), dictionary)
+    edges = strongest_edges(bridge, config.edges)
     pq.write_table(edges, output / EDGES_FILE)
     return {"atoms": len(live), "edges": len(edges), "explained": explained}
 

@@ -113,7 +113,7 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     fitted = Fitted.load(inputs["fit"])
     classes, known = fitted.classes, fitted.known
     folders = [inputs[name] for name in sorted(inputs) if name.startswith("part")]
-    statistics = load_statistics(folders[0])
+    statistics = ConceptStatistics.load_merged([folder / _STATISTICS_FILE for folder in folders])
     sums = {m: ReconstructionSums.load(folders[0] / f"{m}-{_SUMS_FILE}") for m in MODALITIES}
     paired, bootstrap = load_paired(folders[0]), load_bootstrap(folders[0])
     together = load_together(folders[0])
@@ -121,7 +121,6 @@ def merge_parts(config: StatisticsConfig, inputs: Inputs, output: Path) -> Resul
     for folder in folders[1:]:
         together = together.merge(load_together(folder))
         paired, bootstrap = paired.merge(load_paired(folder)), bootstrap.merge(load_bootstrap(folder))
-        statistics = statistics.merge(load_statistics(folder))
         sums = {m: sums[m].merge(ReconstructionSums.load(folder / f"{m}-{_SUMS_FILE}")) for m in MODALITIES}
     bootstrap = bootstrap.if_enough(len(np.unique(images)))
     together.of_one_image = pairs_of_one_image(images)
@@ -259,9 +258,9 @@ def _agreement(sums: BootstrapSums, classes: AtomClasses, fit: Path, together: P
     }
 
 
-def load_statistics(folder: Path) -> ConceptStatistics:
-    """Return the statistics that `merge_parts` wrote."""
-    return ConceptStatistics.load(folder / _STATISTICS_FILE)
+def load_statistics(folder: Path, cross: bool = False) -> ConceptStatistics:
+    """Return the statistics of a part, or the whole; cross: with the cross-moments."""
+    return ConceptStatistics.load(folder / _STATISTICS_FILE, cross)
 
 
 def load_paired(folder: Path) -> PairedEnergy:

@@ -56,8 +56,8 @@ class ExplorerConfig:
 
 def find_partners(config: PartnersConfig, inputs: Inputs, output: Path) -> Result:
     """Find each atom's strongest partners across C ∘ A, whole: the paper's cuts leave most atoms none."""
-    statistics = load_statistics(inputs["statistics"])
-    bridge = sigma_bridge(statistics, SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy(), _UNCUT)
+    dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
+    bridge = sigma_bridge(load_statistics(inputs["statistics"], cross=True), dictionary, _UNCUT)
     found = strongest_partners(bridge, config.partners)
     pq.write_table(pa.table(dict(vars(found))), output / _PARTNERS_FILE)
     return {"partners": len(found.atoms)}

@@ -153,10 +153,10 @@ class Fitted:
     """Of an SAE."""
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `fit` wrote."""
+    def load(cls, folder: Path, cross: bool = False) -> Self:
+        """Read what `fit` wrote; cross: with the cross-moments."""
         file = folder / STATISTICS_FILE
-        statistics = ConceptStatistics.load(file) if file.exists() else None
+        statistics = ConceptStatistics.load(file, cross) if file.exists() else None
         return cls(PairMoments.load(folder / MOMENTS_FILE), statistics)
 
     @property

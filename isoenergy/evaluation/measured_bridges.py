@@ -77,16 +77,15 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     entries the Σ-bridge keeps, and the classes, are those fitted. `fda_energy`: the share of all energy that the
     Γ-bridge is about, 1 up to 16,384 atoms.
     """
-    statistics, bootstrap = load_statistics(inputs["statistics"]), load_bootstrap(inputs["statistics"])
     dictionary = SparseAutoencoder.load(config.sae.uri).dictionary.detach().numpy()
-    fitted = Fitted.load(inputs["fit"])
-    classes, share = fitted.classes, statistics.energy_share(fitted.classes.bimodal)
-    energies = [(statistics.image.energy, statistics.text.energy), *_replicated_energies(bootstrap)]
     cut = gram_cut(dictionary)
+    sigma = _sigma(inputs, dictionary, cut, output)  # before the transport, which needs no cross-moments beside it
+    statistics, bootstrap = load_statistics(inputs["statistics"]), load_bootstrap(inputs["statistics"])
+    known = Fitted.load(inputs["fit"]).known
+    classes = known.classes()
+    share = statistics.energy_share(classes.bimodal)
+    energies = [(statistics.image.energy, statistics.text.energy), *_replicated_energies(bootstrap)]
     gamma, *replicates = gamma_bridges(energies, dictionary, cut=cut)
-    entries = sigma_bridge(fitted.known, dictionary, cut=cut)
-    sigma = sigma_bridge_at(entries, statistics, dictionary)
-    _save_pattern(entries, dictionary, output / _PATTERN_FILE)
     seeds = range(config.seed, config.seed + _PERMUTATIONS)
     permuted = list(permuted_classes(classes, statistics.frequency, statistics.energy, seeds))
     shares = [statistics.energy_share(each.bimodal) for each in permuted]
@@ -99,7 +98,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         fda(region_masses(bridge, classes), float(energy_share(image + text, classes.bimodal)))
         for bridge, (image, text) in zip(replicates, energies[1:], strict=True)
     ]
-    curves = [_curve(bridge, fitted.known.modality_score) for bridge in (gamma, *replicates)]
+    curves = [_curve(bridge, known.modality_score) for bridge in (gamma, *replicates)]
     np.save(output / _GAMMA_FILE, np.concatenate(curves, axis=1))
     return {
         "rho": rho(region_masses(sigma, classes)),
@@ -113,6 +112,13 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         "gamma_agreement": asdict(score_agreement(gamma, statistics, classes=classes)),
         **_code_cosines(load_codes(inputs["held"]), config.sample, bootstrap.has_replicates),
     }
+
+
+def _sigma(inputs: Inputs, dictionary: npt.NDArray[np.floating], cut: float, output: Path) -> sparse.csr_array:
+    """Return the Σ-bridge of the measured pairs at the entries that are kept in the fitted ones, which are written."""
+    entries = sigma_bridge(Fitted.load(inputs["fit"], cross=True).known, dictionary, cut=cut)
+    _save_pattern(entries, dictionary, output / _PATTERN_FILE)
+    return sigma_bridge_at(entries, load_statistics(inputs["statistics"], cross=True), dictionary)
 
 
 def sum_bridge_part(config: BridgePartConfig, inputs: Inputs, output: Path) -> Result:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from isoenergy.metrics.gram_panels import gram_at, gram_quantile, quantile_rank
+from isoenergy.metrics.gram_panels import gram_at, gram_parts_at, gram_quantile, quantile_rank
 from isoenergy.metrics.transport import TransportPlans, strongest_atoms
 from isoenergy.statistics.concept_statistics import AtomClasses, ConceptStatistics, classes_of_scores, modality_score
 from isoenergy.statistics.thresholds import EPSILON
@@ -67,11 +67,19 @@ def sigma_bridge(
     if normalised:
         weights /= np.repeat(_positive_root(statistics.image.energy), counts)
         weights /= _positive_root(statistics.text.energy)[cross.indices]
-    threshold = _quantile(weights, statistics.atoms**2, thresholds.cross, thresholds.magnitudes)
-    kept = np.flatnonzero((np.abs(weights) >= threshold) & (weights != 0))
-    starts = np.searchsorted(kept, cross.indptr)
-    strong = sparse.csr_array((weights[kept], cross.indices[kept], starts), cross.shape)
+    strong = _strongest(sparse.csr_array((weights, cross.indices, cross.indptr), cross.shape), thresholds)
     return _times_gram(strong, dictionary, gram_cut(dictionary, thresholds) if cut is None else cut)
+
+
+def _strongest(weights: sparse.csr_array, thresholds: BridgeThresholds) -> sparse.csr_array:
+    """Return the entries that are not 0 nor below the threshold; the matrix itself if those are all."""
+    if thresholds.cross == 0 and weights.data.all():  # the quantile is an entry, and none is smaller
+        return weights
+    threshold = _quantile(weights.data, weights.shape[0] ** 2, thresholds.cross, thresholds.magnitudes)
+    is_strong = (weights.data >= threshold) | (weights.data <= -threshold)
+    kept = np.flatnonzero(is_strong & (weights.data != 0))
+    starts = np.searchsorted(kept, weights.indptr)
+    return sparse.csr_array((weights.data[kept], weights.indices[kept], starts), weights.shape)
 
 
 def sigma_bridge_at(
@@ -250,16 +258,20 @@ def score_agreement(
 
 
 def _times_gram(weights: sparse.csr_array, dictionary: npt.NDArray[np.floating], cut: float) -> sparse.csr_array:
-    gram = gram_at(dictionary, weights)
-    gram[np.abs(gram) < cut] = 0
-    bridge = sparse.csr_array((weights.data * gram, weights.indices, weights.indptr), weights.shape)
+    """Return the weights times A; their numbers are overwritten, and where they are is not: it may be another's."""
+    for entries, gram in gram_parts_at(dictionary, weights):
+        gram[np.abs(gram) < cut] = 0
+        weights.data[entries] *= gram
+    if weights.data.all():
+        return weights
+    bridge = weights.copy()
     bridge.eliminate_zeros()
     return bridge
 
 
 def _quantile(nonzeros: Floats, entries: int, quantile: float, magnitudes: bool) -> float:
     """Quantile of `entries` numbers of which all but `nonzeros` are 0."""
-    values = nonzeros[nonzeros != 0]
+    values = nonzeros if nonzeros.all() else nonzeros[nonzeros != 0]
     if magnitudes:
         values = np.abs(values)
     place = quantile_rank(quantile, entries) - 1

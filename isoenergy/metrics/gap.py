@@ -4,6 +4,7 @@ The difference in means and the transport cost are in `geometry`. Rows are taken
 pairs of rows are closed forms in the rows' sum, O(n · dim).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import overload
 
@@ -15,6 +16,8 @@ from isoenergy.metrics.gram_panels import unit_rows
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.integer]
+
+_ROWS_AT_ONCE = 1024
 
 
 def l2m(images: Rows, texts: Rows) -> float:
@@ -35,7 +38,8 @@ def l2i(images: Rows, texts: Rows, image_of_text: Indices | None = None) -> floa
 
 
 def _l2i(unit_images: Floats, unit_texts: Floats, image_of_text: Indices | None = None) -> float:
-    return float(np.linalg.norm(_of_texts(unit_images, unit_texts, image_of_text) - unit_texts, axis=1).mean())
+    matching = _of_texts(unit_images, unit_texts, image_of_text)
+    return float(_by_row(lambda image, text: np.linalg.norm(image - text, axis=1), matching, unit_texts).mean())
 
 
 @overload
@@ -69,7 +73,8 @@ def relative_modality_gap(
 def _relative_gap(
     unit_images: Floats, unit_texts: Floats, by_image: Floats, by_text: Floats, image_of_text: Indices | None = None
 ) -> Floats:
-    dissimilarity = (1 - (_of_texts(unit_images, unit_texts, image_of_text) * unit_texts).sum(1)) / 2
+    matching_images = _of_texts(unit_images, unit_texts, image_of_text)
+    dissimilarity = (1 - _by_row(lambda image, text: (image * text).sum(1), matching_images, unit_texts)) / 2
     matching = dissimilarity @ by_text / np.maximum(by_text.sum(0), 1)
     within = (2 - _cosine_within(unit_images, by_image) - _cosine_within(unit_texts, by_text)) / 4
     total = matching + within
@@ -140,9 +145,16 @@ def _mean_cosine(unit: Floats) -> float:
 def _cosine_within(unit: Floats, weights: Floats) -> Floats:
     """`(columns,)` means over pairs of different rows under `(n, columns)` weights; NaN where there is no such pair."""
     meetings = weights.sum(0) ** 2 - np.square(weights).sum(0)
-    cosines = np.square(unit.T @ weights).sum(0) - np.square(unit).sum(1) @ np.square(weights)
+    norms = _by_row(lambda rows: np.square(rows).sum(1), unit)
+    cosines = np.square(unit.T @ weights).sum(0) - norms @ np.square(weights)
     mean: Floats = np.divide(cosines, meetings, out=np.full_like(cosines, np.nan), where=meetings > 0)
     return mean
+
+
+def _by_row(measure: Callable[..., Floats], *rows: Floats) -> Floats:
+    """Return `(n,)` what is measured of each of `(n, dim)` rows, a block at a time: no array of their size is made."""
+    starts = range(0, max(len(rows[0]), 1), _ROWS_AT_ONCE)
+    return np.concatenate([measure(*(part[start : start + _ROWS_AT_ONCE] for part in rows)) for start in starts])
 
 
 def _of_texts(images: Floats, texts: Floats, image_of_text: Indices | None) -> Floats:

@@ -19,9 +19,10 @@ _GATHERED_SHARE = 0.01
 
 def unit_rows(rows: npt.NDArray[np.floating]) -> Floats:
     """Return `(n, dim)` rows at norm 1, in float64; rows of zeros stay so."""
-    rows = np.asarray(rows, np.float64)
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]  # no array of squares is written
-    return rows / np.where(norms > 0, norms, 1)
+    given = np.asarray(rows)
+    exact = given.astype(np.float64, copy=False)
+    norms = np.sqrt(np.einsum("ij,ij->i", exact, exact))[:, None]  # no array of squares is written
+    return np.divide(exact, np.where(norms > 0, norms, 1), out=None if exact is given else exact)
 
 
 def row_panels(atoms: int) -> Iterator[slice]:
@@ -33,17 +34,23 @@ def row_panels(atoms: int) -> Iterator[slice]:
 
 def gram_at(dictionary: npt.NDArray[np.floating], pattern: sparse.csr_array) -> Floats:
     """Return the inner products of atoms where `pattern`, `(atoms, atoms)`, stores entries, in their order."""
-    dictionary = np.asarray(dictionary, np.float64)
     found = np.empty(pattern.nnz)
+    for entries, products in gram_parts_at(dictionary, pattern):
+        found[entries] = products
+    return found
+
+
+def gram_parts_at(dictionary: npt.NDArray[np.floating], pattern: sparse.csr_array) -> Iterator[tuple[slice, Floats]]:
+    """Yield what `gram_at` returns in parts, and which of the entries each is of."""
+    dictionary = np.asarray(dictionary, np.float64)
     for panel in row_panels(len(dictionary)):
         first, last = pattern.indptr[panel.start], pattern.indptr[panel.stop]
         columns = pattern.indices[first:last]
         rows = np.repeat(np.arange(panel.stop - panel.start), np.diff(pattern.indptr[panel.start : panel.stop + 1]))
         if last - first < _GATHERED_SHARE * (panel.stop - panel.start) * len(dictionary):
-            found[first:last] = np.einsum("ij,ij->i", dictionary[panel][rows], dictionary[columns])
+            yield slice(first, last), np.einsum("ij,ij->i", dictionary[panel][rows], dictionary[columns])
         else:
-            found[first:last] = (dictionary[panel] @ dictionary.T)[rows, columns]
-    return found
+            yield slice(first, last), (dictionary[panel] @ dictionary.T)[rows, columns]
 
 
 def gram_quantile(dictionary: npt.NDArray[np.floating], quantile: float, magnitudes: bool = False) -> float:

@@ -1,12 +1,16 @@
 """Concept statistics as mergeable sums: the only pass over the data that evaluation needs."""
 
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from scipy import sparse
 
 from isoenergy.codes.sparse_codes import SparseCodes
@@ -18,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 
 _WAITING_PAIRS = 16_384
 """Pairs whose cross-moments are summed at a time: each sum passes over all that is there already."""
+_ENTRIES_AT_ONCE = 2_000_000
+"""Of cross-moments that are read and summed at a time where those of several files are merged."""
 
 
 @dataclass(frozen=True)
@@ -97,21 +103,27 @@ class ModalityStatistics(MergeableSums):
 class ConceptStatistics:
     """Moments of every atom's coefficient by modality, and the pairs' cross-moments; halves merge into the whole."""
 
-    def __init__(self, image: ModalityStatistics, text: ModalityStatistics, cross: sparse.csr_array) -> None:
-        """Take sums as they are; `cross` is `(atoms, atoms)`."""
+    def __init__(self, image: ModalityStatistics, text: ModalityStatistics, cross: sparse.csr_array | None) -> None:
+        """Take sums as they are; `cross` is `(atoms, atoms)`, or None: `load` has left it out."""
         self.image, self.text = image, text
         self._cross = cross
         self._waiting: list[tuple[sparse.csr_array, sparse.csr_array]] = []
 
     @property
     def cross(self) -> sparse.csr_array:
-        """`(atoms, atoms)`: the sum over pairs of z_image[j] · z_text[l]."""
+        """`(atoms, atoms)`: the sum over pairs of z_image[j] · z_text[l]. ValueError if it was not loaded."""
         self._add_waiting()
-        return self._cross
+        return self._known_cross
 
     @cross.setter
     def cross(self, cross: sparse.csr_array) -> None:
         self._cross, self._waiting = cross, []
+
+    @property
+    def _known_cross(self) -> sparse.csr_array:
+        if self._cross is None:
+            raise ValueError("these statistics were loaded without their cross-moments; load them with cross=True")
+        return self._cross
 
     @classmethod
     def zeros(cls, atoms: int) -> Self:
@@ -133,12 +145,15 @@ class ConceptStatistics:
     def _add_waiting(self) -> None:
         if self._waiting:
             image, text = (sparse.vstack(part, format="csr") for part in zip(*self._waiting, strict=True))
-            self._cross = self._cross + (image.T @ text).tocsr()
+            self._cross = self._known_cross + (image.T @ text).tocsr()
             self._waiting = []
 
     def merge(self, other: Self) -> Self:
         """Return the statistics of both sets of pairs."""
-        return type(self)(self.image.merge(other.image), self.text.merge(other.text), self.cross + other.cross)
+        return self._moments_merged(other, self.cross + other.cross)
+
+    def _moments_merged(self, other: Self, cross: sparse.csr_array | None = None) -> Self:
+        return type(self)(self.image.merge(other.image), self.text.merge(other.text), cross)
 
     @property
     def atoms(self) -> int:
@@ -181,16 +196,24 @@ class ConceptStatistics:
         save_file(arrays, path)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        arrays = load_file(path)
-        parts = []
-        for name in ("image", "text"):
-            sums = {key: arrays[f"{name}.{key}"] for key in ("first", "absolute", "second", "fires")}
-            parts.append(ModalityStatistics(rows=int(arrays[f"{name}.rows"]), **sums))
-        atoms = len(parts[0].first)
-        csr = tuple(arrays[f"cross.{key}"] for key in ("data", "indices", "indptr"))
-        return cls(parts[0], parts[1], sparse.csr_array(csr, shape=(atoms, atoms)))
+    def load(cls, path: Path, cross: bool = True) -> Self:
+        """Read what `save` wrote. cross: the cross-moments too, whose size is up to atoms²; few ask for them."""
+        with safe_open(path, framework="numpy") as file:
+            parts = []
+            for name in ("image", "text"):
+                sums = {key: file.get_tensor(f"{name}.{key}") for key in ("first", "absolute", "second", "fires")}
+                parts.append(ModalityStatistics(rows=int(file.get_tensor(f"{name}.rows")), **sums))
+        return cls(parts[0], parts[1], _cross_rows(path, slice(0, len(parts[0].first))) if cross else None)
+
+    @classmethod
+    def load_merged(cls, paths: Sequence[Path]) -> Self:
+        """Read what `save` wrote of several sets of pairs and return the statistics of all.
+
+        Of the cross-moments nothing is held beside their sum but some rows.
+        """
+        whole = reduce(cls._moments_merged, (cls.load(path, cross=False) for path in paths))
+        whole.cross = _summed_cross(paths)
+        return whole
 
 
 def modality_score(image: Floats, text: Floats) -> Floats:
@@ -218,10 +241,48 @@ def classes_of_scores(score: Floats, epsilon: float = EPSILON) -> AtomClasses:
     return AtomClasses(~(dead | image_only | text_only), image_only, text_only, dead)
 
 
+def _cross_rows(path: Path, rows: slice) -> sparse.csr_array:
+    """Return some rows of the cross-moments in a file, which is mapped no longer than that: its pages would count."""
+    with safe_open(path, framework="numpy") as file:
+        indptr = file.get_tensor("cross.indptr")
+        starts = indptr[rows.start : rows.stop + 1]
+        shape, entries = (len(starts) - 1, len(indptr) - 1), slice(int(starts[0]), int(starts[-1]))
+        if entries.start == entries.stop:  # safetensors takes no empty slices
+            return sparse.csr_array(shape, dtype=np.float64)
+        data, indices = (file.get_slice(f"cross.{key}")[entries] for key in ("data", "indices"))
+    return sparse.csr_array((data, indices, starts - starts[0]), shape)
+
+
+def _row_starts(path: Path) -> npt.NDArray[np.integer]:
+    with safe_open(path, framework="numpy") as file:
+        starts: npt.NDArray[np.integer] = file.get_tensor("cross.indptr")
+        return starts
+
+
+def _summed_cross(paths: Sequence[Path]) -> sparse.csr_array:
+    """Return the sum of the cross-moments in several files, worked out some rows at a time."""
+    starts = [_row_starts(path) for path in paths]
+    atoms, read = len(starts[0]) - 1, sum(int(ends[-1]) for ends in starts)
+    most = min(read, atoms**2)
+    kind = np.int32 if most <= np.iinfo(np.int32).max else np.int64
+    data, indices, indptr = np.empty(most), np.empty(most, kind), np.zeros(atoms + 1, kind)
+    rows = max(1, atoms * _ENTRIES_AT_ONCE // max(read, 1))
+    filled = 0
+    for first in range(0, atoms, rows):
+        block = slice(first, min(first + rows, atoms))
+        found = reduce(operator.add, (_cross_rows(path, block) for path in paths))
+        place = slice(filled, filled + found.nnz)
+        data[place], indices[place] = found.data, found.indices
+        indptr[block.start + 1 : block.stop + 1] = filled + found.indptr[1:]
+        filled += found.nnz
+    return sparse.csr_array((data[:filled], indices[:filled], indptr), (atoms, atoms))
+
+
 def code_matrix(codes: SparseCodes, atoms: int) -> sparse.csr_array:
     """Return codes as a `(rows, atoms)` float64 matrix; an atom that repeats in a row has several entries: they add."""
     values = codes.values.detach().cpu().numpy().astype(np.float64).ravel()
-    ends = np.arange(len(codes) + 1) * codes.indices.shape[1]
+    kind = np.int32 if codes.indices.numel() <= np.iinfo(np.int32).max else np.int64
+    ends = np.arange(len(codes) + 1, dtype=kind) * codes.indices.shape[1]
     return sparse.csr_array((values, codes.indices.cpu().numpy().ravel(), ends), (len(codes), atoms))
 
 

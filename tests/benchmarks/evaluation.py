@@ -208,7 +208,7 @@ def _ours(store: Path, sae: Path, folder: Path) -> dict[str, Any]:
     ray.shutdown()
     done = {json.loads(file.read_text())["name"]: file.parent for file in (output / "steps").glob("*/step.json")}
     parts = [load_codes(place) for name, place in done.items() if "/codes/" in name]
-    (whole,) = (load_statistics(place) for name, place in done.items() if name.endswith("/statistics"))
+    (whole,) = (load_statistics(place, cross=True) for name, place in done.items() if name.endswith("/statistics"))
     dictionary = SparseAutoencoder.load(sae).dictionary.detach().numpy()
     clock = Clock()
     start = time.perf_counter()

@@ -95,6 +95,17 @@ def test_cross_moments_with_repeated_entries_add_up_and_stay_as_they_were() -> N
     assert statistics.cross.nnz == 2
 
 
+def test_a_bridge_without_cuts_leaves_the_cross_moments_as_they_were() -> None:
+    statistics = statistics_of(*(random_codes(seed, ROWS, ATOMS) for seed in (0, 1)))
+    before = statistics.cross.copy()
+    dictionary = random_dictionary(2, ATOMS, DIM)
+    dictionary[1] = 0  # what it is part of is no entry of the bridge
+    bridge = sigma_bridge(statistics, dictionary, BridgeThresholds(0, 0))
+    assert 0 < bridge.nnz < before.nnz
+    for part in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(statistics.cross, part), getattr(before, part))
+
+
 def test_gamma_bridge_is_the_formula() -> None:
     image, text = modal_codes(0, ROWS, ATOMS)
     dictionary = random_dictionary(5, ATOMS, DIM)

@@ -66,6 +66,16 @@ def test_paired_clouds_are_each_measure_to_the_bit() -> None:
     assert (found.l2i, found.cones) == (l2i(images, texts), cone_statistics(images, texts))
 
 
+def test_blocks_of_rows_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, texts = clouds(4, 41, 41)
+    weights = np.random.default_rng(4).poisson(1.0, (41, 6)).astype(float)
+    whole = paired_clouds(images, texts, weights)
+    monkeypatch.setattr("isoenergy.metrics.gap._ROWS_AT_ONCE", 10)
+    found = paired_clouds(images, texts, weights)
+    assert (found.relative == whole.relative).all()
+    assert (found.l2i, found.cones) == (whole.l2i, whole.cones)
+
+
 def test_captions_in_any_order() -> None:
     images, texts = clouds(2, 4, 8)
     owner = np.array([3, 0, 0, 1, 2, 3, 1, 2])

@@ -113,3 +113,29 @@ def test_a_merged_matrix_leaves_the_codes_alone() -> None:
     assert merged_code_matrix(codes, 3).toarray().tolist() == [[2, 0, 4]]
     assert merged_code_matrix(codes, 3).nnz == 2
     assert indices.tolist() == [[2, 0, 2]]
+
+
+def test_sums_of_several_files_are_read_and_merged_some_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isoenergy.statistics.concept_statistics._ENTRIES_AT_ONCE", 40)
+    sets = [of(random_codes(seed, rows), random_codes(seed + 1, rows)) for seed, rows in ((10, 30), (12, 0), (14, 9))]
+    files = [tmp_path / f"{number}.safetensors" for number in range(len(sets))]
+    for statistics, file in zip(sets, files, strict=True):
+        statistics.save(file)
+    assert_same(ConceptStatistics.load_merged(files), sets[0].merge(sets[1]).merge(sets[2]))
+    assert_same(ConceptStatistics.load_merged(files[1:2]), sets[1])
+
+
+def test_what_is_loaded_without_cross_moments_has_all_else_and_says_what_it_lacks(tmp_path: Path) -> None:
+    statistics = of(random_codes(4, 9), random_codes(5, 9))
+    statistics.save(tmp_path / "s.safetensors")
+    loaded = ConceptStatistics.load(tmp_path / "s.safetensors", cross=False)
+    np.testing.assert_array_equal(loaded.energy, statistics.energy)
+    for use in (
+        lambda: loaded.cross,
+        lambda: loaded.save(tmp_path / "t.safetensors"),
+        lambda: loaded.merge(statistics),
+    ):
+        with pytest.raises(ValueError, match="cross=True"):
+            use()
