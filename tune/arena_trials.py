@@ -80,7 +80,7 @@ def _trainable(steps: dict[str, FixedStep], bundle: Resources) -> Any:
     def train(config: dict[str, Any]) -> None:
         step = steps[config[_TRAINING]]
         try:
-            code, seconds = run_in_worker(step, bundle["CPU"])
+            code, seconds = run_in_worker(step, bundle["CPU"], bundle.get("memory", 0))
         except (InputError, StepError) as error:  # raised, it would be tried again, and cost the worker
             found = {"failed": str(error), "input_error": isinstance(error, InputError)}
             ray.tune.report({**found, "traceback": traceback.format_exc()})

@@ -122,7 +122,7 @@ class _Runner:
             step = self._due[heappop(self._ready)]
             asked = self._options[step.name]
             task = self._task.options(name=step.name, **asked).remote(
-                step.fixed(self._root), asked["num_cpus"], self._at_work
+                step.fixed(self._root), asked["num_cpus"], step.memory, self._at_work
             )
             self._running[task] = step.name
         return bool(self._running)
@@ -179,11 +179,11 @@ class _AtWork:
         return self._nodes
 
 
-def _run(step: FixedStep, cpus: float, at_work: Any) -> tuple[str, float]:
-    """Return which code made the result, and in how many seconds."""
+def _run(step: FixedStep, cpus: float, memory: int, at_work: Any) -> tuple[str, float]:
+    """Return which code made the result, and in how many seconds; memory: bytes that the step asks for."""
     at_work.begin.remote(step.name, ray.get_runtime_context().get_node_id())
     try:
-        return run_in_worker(step, cpus)
+        return run_in_worker(step, cpus, memory)
     finally:
         at_work.end.remote(step.name)
 

@@ -18,28 +18,32 @@ _KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"
 """How many kernels oneDNN keeps, by itself 1,024: steps multiply in many hundreds of shapes, 0.2 MB and more each."""
 _MOST_UNUSED = 2**28
 """Bytes of the heap that a worker keeps between steps beside what it uses."""
+_LARGE = 3 * 2**29
+"""Bytes that a step asks for, from which on what is kept is given back before it: large arrays do not fit into it."""
 
 
-def run_in_worker(step: FixedStep, cpus: float) -> tuple[str, float]:
+def run_in_worker(step: FixedStep, cpus: float, memory: float) -> tuple[str, float]:
     """Run a step whose inputs are done; return which code made the result, and in how many seconds.
 
-    Raises InputError or StepError, as `execute` does.
+    memory: bytes that the step asks for. Raises InputError or StepError, as `execute` does.
     """
     started = time.monotonic()
+    if memory >= _LARGE:
+        _give_back_memory(0)
     os.environ.setdefault(*_KERNELS)  # oneDNN reads it when it is first used
     with _threads(max(1, int(cpus))):
         execute(step)
-    _give_back_memory()
+    _give_back_memory(_MOST_UNUSED)
     return code_version(step.function.__module__), time.monotonic() - started
 
 
-def _give_back_memory() -> None:
-    """Return freed memory to the system if it is much: a worker that is used again would keep the most of any step.
+def _give_back_memory(most_unused: int) -> None:
+    """Return freed memory to the system if it is more than that: a worker would keep the most of any of its steps.
 
     A little is kept: to have it faulted in again takes as long as many a step.
     """
     library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim") and _unused_bytes(library) > _MOST_UNUSED:  # glibc has it
+    if hasattr(library, "malloc_trim") and _unused_bytes(library) > most_unused:  # glibc has it
         library.malloc_trim(0)
 
 

@@ -13,17 +13,20 @@ import sys
 import numpy as np
 from workflows.steps import step_worker
 
-step_worker._MOST_UNUSED = 2**30
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
 blocks = [np.ones(2**17) for _ in range(512)]  # 512 MB of the heap
 kept = blocks[::64]
 del blocks
 full = resident()
-step_worker._give_back_memory()
+step_worker._give_back_memory(2**30)
 assert resident() > full - 2**26, "little is kept"
-step_worker._MOST_UNUSED = 2**28
-step_worker._give_back_memory()
+step_worker._give_back_memory(2**28)
 assert resident() < full - 3 * 2**27, "much is given back"
+blocks = [np.ones(2**17) for _ in range(64)]
+del blocks
+full = resident()
+step_worker._give_back_memory(0)
+assert resident() < full - 2**25, "before a large step all is"
 """
 
 
