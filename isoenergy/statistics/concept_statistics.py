@@ -144,8 +144,10 @@ class ConceptStatistics:
 
     def _add_waiting(self) -> None:
         if self._waiting:
+            from isoenergy.statistics.cross_products import cross_products  # numba takes a second to load
+
             image, text = (sparse.vstack(part, format="csr") for part in zip(*self._waiting, strict=True))
-            self._cross = self._known_cross + (image.T @ text).tocsr()
+            self._cross = self._known_cross + cross_products(image, text)
             self._waiting = []
 
     def merge(self, other: Self) -> Self:
