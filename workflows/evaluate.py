@@ -52,7 +52,7 @@ STEPS_FOLDER = "steps"
 
 
 def begin() -> None:
-    """Have workers of a Ray that runs already begin, before it is planned what they will do."""
+    """Have workers of a Ray that runs already import what steps need, while other things are done here."""
     begin_workers(_OF_STEPS)
 
 
@@ -88,13 +88,16 @@ def run(config: EvaluateConfig, parent: mlflow_runs.Run | None = None) -> str | 
     of = store.manifest.encoder or store_name(store.uri, store.manifest.source)
     called = run_name("evaluate", of, counted(len(saes), "SAE"))
     is_due = any(item.due for item in planned)
+    patience = 60 * config.patience
+    if is_due:
+        engine.connect(patience=patience)
+        if parent is None:  # else they have begun
+            begin()
     with mlflow_runs.stage("evaluate", config, config.output, parent, called, is_done=not is_due) as stage:
         stage.dataset(store.uri, store.fingerprint, "evaluation", store.manifest.source)
         if isinstance(fit_on, EmbeddingStore):
             stage.dataset(fit_on.uri, fit_on.fingerprint, "fit", fit_on.manifest.source)
         if is_due:
-            patience = 60 * config.patience
-            engine.connect(patience=patience)
             run_on_ray(planned, root, "evaluate", patience, spoken)
         if config.only:
             return None
