@@ -85,6 +85,8 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
     classes = known.classes()
     share = statistics.energy_share(classes.bimodal)
     energies = [(statistics.image.energy, statistics.text.energy), *_replicated_energies(bootstrap)]
+    has_interval = bootstrap.has_replicates
+    del bootstrap  # before the transport, which takes more than all else
     gamma, *replicates = gamma_bridges(energies, dictionary, cut=cut)
     seeds = range(config.seed, config.seed + _PERMUTATIONS)
     permuted = list(permuted_classes(classes, statistics.frequency, statistics.energy, seeds))
@@ -110,7 +112,7 @@ def measure_bridges(config: BridgesConfig, inputs: Inputs, output: Path) -> Resu
         "fda_shuffled_classes": asdict(Interval.of(float(np.median(fda_permuted)), fda_permuted)),
         "sigma_agreement": asdict(score_agreement(sigma, statistics, classes=classes)),
         "gamma_agreement": asdict(score_agreement(gamma, statistics, classes=classes)),
-        **_code_cosines(load_codes(inputs["held"]), config.sample, bootstrap.has_replicates),
+        **_code_cosines(load_codes(inputs["held"]), config.sample, has_interval),
     }
 
 
@@ -211,7 +213,8 @@ def _replicated_energies(sums: BootstrapSums) -> list[tuple[Floats, Floats]]:
     live = int((sums.energy[:, 0] > 0).sum())
     replicates = int(min(_TRANSPORT_REPLICATES, _TRANSPORT_BUDGET // max(live, 1) ** 2, len(sums.pairs) - 1))
     replicates = replicates if replicates >= _FEWEST_REPLICATES and sums.has_replicates else 0
-    return [(sums.image_second[:, column], sums.text_second[:, column]) for column in range(1, 1 + replicates)]
+    columns = range(1, 1 + replicates)
+    return [(sums.image_second[:, column].copy(), sums.text_second[:, column].copy()) for column in columns]
 
 
 def _curve(bridge: sparse.csr_array, score: Floats) -> Floats:
