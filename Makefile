@@ -69,6 +69,7 @@ $(VENV)/installed-bench: $(VENV)/installed
 bench-evaluate: $(VENV)/installed-bench $(VENV)/installed-test
 	$(VENV)/bin/python -m tests.benchmarks.evaluation dense
 	$(VENV)/bin/python -m tests.benchmarks.evaluation scale
+	$(VENV)/bin/python -m tests.benchmarks.evaluation memory
 
 clean:
 	rm -rf $(VENV) runs site

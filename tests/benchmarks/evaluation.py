@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from isoenergy.sae.autoencoder import SparseAutoencoder
 from isoenergy.sae.sae_config import SaeConfig
 from isoenergy.statistics.concept_statistics import ConceptStatistics
 from isoenergy.store import EmbeddingStore
-from tests.benchmarks.dense_evaluation import Clock, DenseEvaluation
 from tests.benchmarks.planted_store import planted_modalities, write_planted_store
 from tests.benchmarks.results import add_measures
 from tests.benchmarks.worker_memory import WorkerMemory
@@ -48,6 +47,10 @@ _LINEAR = (
 """What the dense evaluation does once for every pair; the rest costs the same however many there are."""
 _PASSES = 6
 """In which the dense evaluation encodes: reconstruction, energies, cross moments and three interventions."""
+_WITHOUT_SEARCH = (
+    *("statistics", "geometry", "bridges", "bridge-intervals", "dictionary", "exemplars", "projection"),
+    *("spectra", "atom-map", "partners", "explorer"),
+)
 _MOST_MEMORY = 2e9
 _LINEARITY = 1.25
 
@@ -74,6 +77,15 @@ class Scale:
     dim: int = 128
     atoms: int = 1024
     queries: int = 500
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What workers hold in all steps but the full gallery's search, and what follows from that."""
+
+    pairs: int = 200_000
+    dim: int = 512
+    atoms: int = 4096
 
 
 def dense(config: Dense, folder: Path) -> dict[str, Any]:
@@ -166,6 +178,20 @@ def scale(config: Scale, folder: Path) -> dict[str, Any]:
     }
 
 
+def memory(config: Memory, folder: Path) -> dict[str, Any]:
+    """Evaluate without the search, and watch the workers; how fast other work lets it be does not matter."""
+    store, sae = _planted(config.pairs, config.dim, config.atoms, folder)
+    with WorkerMemory() as memory:
+        _evaluate(store, sae, folder, "--only", *(f"*/{step}" for step in _WITHOUT_SEARCH))
+    return {
+        **asdict(config),
+        "k": _K,
+        "peak_resident_bytes": _by_kind(memory.peaks),
+        "high_water_bytes": memory.high_water,
+        "own_bytes": memory.own,
+    }
+
+
 def _planted(pairs: int, dim: int, atoms: int, folder: Path) -> tuple[Path, Path]:
     """Write a store whose pairs are all of the test split, and the SAE whose atoms they are made of."""
     images, texts, dictionary = planted_modalities(pairs, dim, atoms)
@@ -178,6 +204,8 @@ def _planted(pairs: int, dim: int, atoms: int, folder: Path) -> tuple[Path, Path
 
 def _dense(config: Dense, store: Path, sae: Path) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Return the seconds of one pass with the bridge, and of everything, and what was found."""
+    from tests.benchmarks.dense_evaluation import Clock, DenseEvaluation  # overcomplete, which no other part needs
+
     arrays = _first_pairs(store, config.peer_pairs)
     dictionary = SparseAutoencoder.load(sae).dictionary.detach()
     seconds = {}
@@ -199,6 +227,8 @@ def _first_pairs(store: Path, pairs: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _ours(store: Path, sae: Path, folder: Path) -> dict[str, Any]:
     """Time the steps up to the statistics, then what follows from given codes and statistics in this process."""
+    from tests.benchmarks.dense_evaluation import Clock
+
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
     output = folder / "statistics"
     engine.connect()
@@ -226,13 +256,18 @@ def _ours(store: Path, sae: Path, folder: Path) -> dict[str, Any]:
 
 def _evaluated(store: Path, sae: Path, folder: Path, *more: str) -> tuple[dict[str, Any], float]:
     """Run `isoenergy evaluate`, the whole command; return its summary and the seconds."""
+    start = time.perf_counter()
+    output = _evaluate(store, sae, folder, *more)
+    seconds = time.perf_counter() - start
+    return json.loads((output / SUMMARY_FILE).read_text()), seconds
+
+
+def _evaluate(store: Path, sae: Path, folder: Path, *more: str) -> Path:
     output = folder / "evaluation"
     command = [sys.executable, "-m", "workflows.evaluate", "--store", str(store), "--saes", str(sae)]
     command += ["--output", str(output), *more]
-    start = time.perf_counter()
     subprocess.run(command, check=True, env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"})
-    seconds = time.perf_counter() - start
-    return json.loads((output / SUMMARY_FILE).read_text()), seconds
+    return output
 
 
 def _seconds(summary: dict[str, Any]) -> dict[str, float]:
@@ -255,13 +290,15 @@ def _kind(step: str) -> str:
 
 def main() -> None:
     """Run one part and add its measures to the file."""
-    config = tyro.cli(Dense | Scale, description=__doc__)  # type: ignore[arg-type]
+    config = tyro.cli(Dense | Scale | Memory, description=__doc__)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         match config:
             case Dense():
                 part, measures = "dense", dense(config, Path(folder))
             case Scale():
                 part, measures = "scale", scale(config, Path(folder))
+            case Memory():
+                part, measures = "memory", memory(config, Path(folder))
     add_measures(_RESULTS, part, measures)
 
 
