@@ -1,5 +1,6 @@
 """The tables of the arena's smaller runs say what the files beside them hold."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -83,15 +84,27 @@ def test_values_of_an_arena_are_kept_one_a_training(tmp_path: Path):
     }
 
 
+def _runs(file: str) -> list[dict[str, Any]]:
+    return json.loads((FOLDER / file).read_text())["runs"]
+
+
+def _values(run: dict[str, Any], measure: str, name: str) -> list[float]:
+    return next(method[measure] for method in run["methods"] if method["name"] == name)
+
+
 def _told(run: dict[str, Any], measure: str, more: str, less: str) -> bool:
     """Whether one method has more of a measure than another, by Welch's test."""
-    one, other = (next(m[measure] for m in run["methods"] if m["name"] == name) for name in (more, less))
-    found = stats.ttest_ind(one, other, equal_var=False)
+    found = stats.ttest_ind(_values(run, measure, more), _values(run, measure, less), equal_var=False)
     return bool(found.statistic > 0 and found.pvalue < 0.05)
 
 
+def _apart(run: dict[str, Any], measure: str, one: str, other: str) -> str:
+    """Return which of two methods has more of a measure, ">" or "<", and "=" where Welch's test does not tell."""
+    return ">" if _told(run, measure, one, other) else "<" if _told(run, measure, other, one) else "="
+
+
 def test_what_the_page_of_the_layers_says_is_told_is_told():
-    layers, longer = (json.loads((FOLDER / name).read_text())["runs"] for name in ("layers.json", "layers-longer.json"))
+    layers, longer = _runs("layers.json"), _runs("layers-longer.json")
     own = "matched-top-k-centred"
     alone = [("matched-centred", "sae"), (own, "sae-top-k"), (own, "sae-top-k-offsets"), ("sparc", "sae-top-k-offsets")]
     for measure in ("codes_r@10", "agreement"):
@@ -104,7 +117,7 @@ def test_what_the_page_of_the_layers_says_is_told_is_told():
 
 
 def test_what_is_said_of_the_full_budget_is_told():
-    runs = json.loads((FOLDER / "natural-full.json").read_text())["runs"]
+    runs = _runs("natural-full.json")
     matched, one = ("matched-top-k", "matched-top-k-centred"), ("sae-top-k", "sae-top-k-offsets")
     centred = [("matched-centred", "sae"), *((matched[1], other) for other in one)]
     as_they_are = [("matched", "sae"), *((matched[0], other) for other in one)]
@@ -115,3 +128,75 @@ def test_what_is_said_of_the_full_budget_is_told():
         assert all(_told(run, "codes_r@10", "sparc", other) for other in matched)
         assert not any(_told(run, "codes_r@10", *pair) for pair in (("cosae", matched[1]), (matched[1], "cosae")))
     assert [all(_told(run, "codes_r@10", *pair) for pair in as_they_are) for run in runs] == [True, False]
+
+
+_MATCHED = {
+    ("matched", "matched-centred"): ("sae",),
+    ("matched-top-k", "matched-top-k-centred"): ("sae-top-k", "sae-top-k-offsets"),
+}
+"""SAEs a modality, of rows as they are and centred, by the dictionaries of their choice of atoms."""
+
+
+def test_what_is_said_of_natural_gaps_is_told_on_every_encoder_that_it_is_said_of():
+    short = _runs("natural.json")[:6]
+    for matched, one in _MATCHED.items():
+        assert all(_told(run, "agreement", own, other) for run in short for own in matched for other in one)
+    partners = {
+        ("matched-centred", "sae"): ">>>>>>",
+        ("matched-top-k-centred", "sae-top-k-offsets"): "===>>>",
+        ("matched-top-k", "sae-top-k-offsets"): "<===<=",
+    }
+    for pair, told in partners.items():
+        assert "".join(_apart(run, "codes_r@10", *pair) for run in short) == told
+    assert [_told(run, "agreement", "sae-a", "sae") for run in short] == [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize("measure", ["bimodal_energy", "agreement"])
+def test_one_dictionary_shares_less_the_wider_the_gap_in_every_training(measure: str):
+    short = _runs("natural.json")[:6]
+    of_factor = [[v for run in short[at : at + 2] for v in _values(run, measure, "sae")] for at in (0, 2, 4)]
+    assert all(min(narrow) > max(wide) for narrow, wide in itertools.pairwise(of_factor))
+
+
+def test_what_is_said_of_the_gap_that_training_closed_is_told():
+    closed = _runs("natural.json")[6]
+    assert closed["embeddings"]["gap"] < 0.15
+    for own in ("matched", "matched-centred"):
+        assert (_apart(closed, "agreement", "sae", own), _apart(closed, "codes_r@10", "sae", own)) == ("=", ">")
+        assert _told(closed, "agreement", "sae-a", own)
+    for own in ("matched-top-k", "matched-top-k-centred"):
+        assert all(_told(closed, measure, "sae-top-k", own) for measure in ("agreement", "codes_r@10"))
+    assert _apart(closed, "agreement", "sae-top-k", "sparc") == "="
+    assert _told(closed, "codes_r@10", "sae-top-k", "sparc")
+
+
+def test_what_is_said_of_the_held_cone_is_told():
+    held, offsets = _runs("natural.json")[7], "sae-top-k-offsets"
+    for own in ("matched-top-k", "matched-top-k-centred", "sparc", "cosae", "sae-top-k", "vl-sae"):
+        assert _told(held, "codes_r@10", offsets, own)
+    assert _told(held, "bimodal_energy", offsets, "sae-top-k")
+    assert _told(held, "agreement", "matched-top-k-centred", offsets)
+    assert all(_told(held, measure, "matched-centred", "sae") for measure in ("agreement", "codes_r@10"))
+
+
+def test_neither_sparc_nor_matched_saes_are_ahead_throughout_in_short_trainings():
+    runs, pair = _runs("natural.json"), ("sparc", "matched-top-k-centred")
+    ahead = {m: "".join(_apart(run, m, *pair) for run in runs) for m in ("agreement", "codes_r@10", "r2_centred")}
+    assert ahead == {"agreement": "==>>=<><", "codes_r@10": ">===<<=<", "r2_centred": "<<<<<<<<"}
+    for own in pair:
+        assert all(_told(run, measure, own, "vl-sae") for run in runs for measure in ("agreement", "codes_r@10"))
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss")
+def test_what_is_said_of_known_atoms_is_told():
+    two, nearly_one = _runs("known.json")
+    assert _told(nearly_one, "found", "sae", "matched")
+    assert _apart(nearly_one, "found", "sae", "matched-centred") == "="
+    assert all(_told(nearly_one, "joined", "sae", own) for own in ("matched", "matched-centred"))
+    assert not any(sum(_values(two, "found", name)) for name in ("sae", "matched", "matched-centred"))
+    assert not any(sum(_values(two, "joined", name)) for name in ("sae", "sae-top-k", "sae-top-k-offsets"))
+    assert all(_told(two, "found", own, "sae-top-k-offsets") for own in ("sparc", "cosae"))
+    assert all(_told(two, "found", "sparc", own) for own in ("matched-top-k", "matched-top-k-centred"))
+    alike = ("sae-top-k", "sae-top-k-offsets", "matched-top-k-centred", "sparc", "cosae")
+    assert {_apart(nearly_one, "found", *pair) for pair in itertools.combinations(alike, 2)} == {"="}
+    assert not sum(_values(nearly_one, "found", "vl-sae"))
