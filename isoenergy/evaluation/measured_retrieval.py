@@ -253,8 +253,8 @@ def _sought(direction: Direction, queries: Tensor, others: Tensor) -> _Sought:
     partners = direction.partners.tocoo()
     query, partner = (torch.from_numpy(np.asarray(index, np.int64)) for index in partners.coords)
     known = not_zero(asking)[query] & not_zero(others)[partner]
-    cosine = torch.where(known, (asking[query] * others[partner]).sum(1), -torch.inf)
-    nearest = torch.full((len(asking),), -torch.inf).scatter_reduce(0, query, cosine, "amax")
+    cosine = torch.where(known, (asking[query].double() * others[partner].double()).sum(1), -torch.inf)
+    nearest = torch.full((len(asking),), -torch.inf, dtype=torch.float64).scatter_reduce(0, query, cosine, "amax")
     as_near = (known & (cosine >= nearest[query] - TIE)).long()
     return _Sought(
         asking, nearest.unsqueeze(1), torch.zeros(len(asking), dtype=torch.long).index_add(0, query, as_near)

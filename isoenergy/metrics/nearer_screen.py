@@ -1,14 +1,14 @@
-"""Which rows of a gallery are nearer: products in bf16 decide nearly all, float32 ones what their errors leave open.
+"""Which rows of a gallery are nearer: products in bf16 decide nearly all, float64 ones what their errors leave open.
 
-Counts are those of float32 products, to their rounding.
+Counts are those of float64 products.
 
 Proof. Let q̂ and ĝ be a query and a row of the gallery in bf16, M_q ≥ ‖q‖, ‖q̂‖ and Δ_q ≥ ‖q̂ - q‖ of all queries, M_g
 and Δ_g of all rows. Then |⟨q̂, ĝ⟩ - ⟨q, g⟩| ≤ |⟨q̂ - q, ĝ⟩| + |⟨q, ĝ - g⟩| ≤ Δ_q M_g + M_q Δ_g. Sums of n products in
-float32 are within γ = 2 (n + 2) 2⁻²⁴ of the product of both norms, in any order: those of the rounded rows, those that
-are compared in float32, and twice as much again for the threshold's rounding there and what vanishes. So the sum y of
-the rounded rows' products is within E = Δ_q M_g + M_q Δ_g + 4 γ M_q M_g of the float32 product, and the score is ŷ in
-bf16, |ŷ - y| ≤ 2⁻⁸ |ŷ|. Where ŷ - 2⁻⁸ |ŷ| > t + E, the product is above t; where ŷ + 2⁻⁸ |ŷ| < t - E it is below.
-Both are limits on ŷ, as either side rises with it; each is rounded to bf16, and moved by one number more. ∎
+float32 are within γ = 2 (n + 2) 2⁻²⁴ of the product of both norms, in any order: those of the rounded rows, and as much
+again for float64's own rounding and what vanishes. So the sum y of the rounded rows' products is within E = Δ_q M_g +
+M_q Δ_g + 2 γ M_q M_g of the product, and the score is ŷ in bf16, |ŷ - y| ≤ 2⁻⁸ |ŷ|. Where ŷ - 2⁻⁸ |ŷ| > t + E, the
+product is above t; where ŷ + 2⁻⁸ |ŷ| < t - E it is below. Both are limits on ŷ, as either side rises with it; each is
+rounded to bf16, and moved by one number more. ∎
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from torch.nn.functional import pad
 
 from isoenergy.compiling.compiled import compiled, compiled_exactly
 from isoenergy.compiling.products import bf16_product
+from isoenergy.metrics.nearer_rows import product_error
 from isoenergy.pursuit.bf16_code import LINE
 from isoenergy.pursuit.screen_kernels import atom_bounds
 
@@ -32,6 +33,7 @@ _MOST_DECIDED = 1 / 8
 """Of the queries that are multiplied; with more, those that are left are gathered anew."""
 
 Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 class NearerScreen:
@@ -40,23 +42,23 @@ class NearerScreen:
     def __init__(
         self,
         queries: Tensor,
-        nearest: Tensor,
+        nearest: Floats,
         bounds: tuple[float, float],
         gallery: Tensor,
         tie: float,
         tile_rows: int,
         by_products: Callable[[Counts, Tensor], Counts],
     ) -> None:
-        """bounds: of the queries, of `row_bounds`; by_products: counts, by float32 products, of some queries in rows.
+        """bounds: of the queries, of `row_bounds`; by_products: counts, by products of all, of some queries in rows.
 
-        queries, nearest, gallery, tie: as `isoenergy.metrics.nearer_rows.Asking` has them.
+        queries, gallery, tie: as `isoenergy.metrics.nearer_rows.Asking` has them; so is nearest, `(n,)`.
         """
-        self._queries, self._nearest, self._tie = queries.numpy(), nearest.numpy()[:, 0], np.float32(tie)
+        self._queries, self._nearest, self._tie = queries.numpy(), nearest, tie
         self._by_products = by_products
         self._rounded = self._multiplied = queries.to(torch.bfloat16)
         self._among = np.arange(len(queries))
         error = _error(*bounds, *row_bounds(gallery), gallery.shape[1])
-        self._low, self._high = _limits(self._nearest.astype(np.float64), tie, error)
+        self._low, self._high = _limits(self._nearest, tie, error)
         self._tile = self._rounded.new_empty(tile_rows, gallery.shape[1])
         self._scores = self._rounded.new_empty(len(queries) * tile_rows)
 
@@ -97,8 +99,7 @@ def row_bounds(rows: Tensor) -> tuple[float, float]:
 
 def _error(most: float, lost: float, most_of_rows: float, lost_of_rows: float, dim: int) -> float:
     """Return E."""
-    sums = 2 * (dim + 2) * 2.0**-24
-    return lost * most_of_rows + most * lost_of_rows + 4 * sums * most * most_of_rows
+    return lost * most_of_rows + most * lost_of_rows + 2 * product_error(dim) * most * most_of_rows
 
 
 def _limits(
@@ -146,9 +147,9 @@ def _decide(scores, rows, low, high, queries, gallery, asking, least, above):  #
             place = _place_of(scores[rows[number], column])
             if place < low[number] or place >= high[number]:
                 continue
-            product = np.float32(0)
+            product = 0.0
             for i in range(queries.shape[1]):
-                product += queries[asking[number], i] * gallery[column, i]
+                product += np.float64(queries[asking[number], i]) * np.float64(gallery[column, i])
             if product > above[number]:
                 counts[0, number] += 1
             elif product >= least[number]:
