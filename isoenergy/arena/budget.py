@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from isoenergy.errors import InputError
 
+MOST_NEAREST = 10
+"""Rows among which a partner is looked for: of no more pairs it is always there."""
+
 
 @dataclass(frozen=True)
 class Budget:

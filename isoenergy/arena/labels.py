@@ -1,6 +1,7 @@
 """Classes of an arena's pairs, from a column of their store."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +21,15 @@ FEWEST_OF_A_CLASS = 10
 def label_values(store: EmbeddingStore, column: str, split: Split) -> npt.NDArray[np.object_]:
     """Return `(pairs,)` values of a split's column as text, None where there is none; in the store's order.
 
-    Raises InputError if the store lacks the column, or it holds lists.
+    A blank text and a NaN are none. Raises InputError if the store lacks the column, or it holds lists or bytes.
     """
     parts = [_unit_values(store, record.unit, column, split).to_pylist() for record in store.commits]
-    return np.array([None if value is None else str(value) for part in parts for value in part], dtype=object)
+    return np.array([_label(value) for part in parts for value in part], dtype=object)
+
+
+def _label(value: Any) -> str | None:
+    text = str(value).strip()
+    return None if value is None or value != value or not text else text  # NaN is not itself
 
 
 def _unit_values(store: EmbeddingStore, unit: str, column: str, split: Split) -> pa.ChunkedArray:
@@ -36,7 +42,8 @@ def _unit_values(store: EmbeddingStore, unit: str, column: str, split: Split) ->
         raise InputError(
             f"{without_secrets(store.uri)} has no column {column!r} for labels; its columns are {', '.join(there)}"
         ) from error
-    if pa.types.is_nested(values.type):
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         raise InputError(
             f"{without_secrets(store.uri)}: column {column!r} holds {values.type}; labels are texts or numbers"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from isoenergy.arena.budget import MOST_NEAREST
 from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.pairs import ArenaPairs, Rows
 from isoenergy.codes.sparse_codes import DenseCodes, SparseCodes
@@ -35,7 +36,7 @@ Pair = dict[str, Tensor]
 
 FRACTIONS = (0.001, 0.01, 0.1, 1.0)
 """Of the train pairs, on which a linear translation is fitted."""
-_RANKS = (1, 10)
+_RANKS = (1, MOST_NEAREST)
 _KNOWN_PAIRS = 5000
 """Train pairs on which classes, agreement and strengths are had."""
 _MOVED_PAIRS = 400

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from isoenergy.arena.budget import MOST_NEAREST
 from isoenergy.arena.labels import class_numbers, classes_that_count, label_values
 from isoenergy.errors import InputError
+from isoenergy.evaluation.embeddings import row_labels
 from isoenergy.pairs.splits import SPLITS, Split
 from isoenergy.settings.differences import differing_fields
 from isoenergy.settings.modalities import MODALITIES
@@ -130,7 +132,7 @@ class MadePairs:
 
 
 def require_pairs(store: EmbeddingStore, splits: Collection[Split] = SPLITS) -> None:
-    """Raise InputError unless the store has two modalities of one width, and pairs in each of the splits."""
+    """Raise InputError unless the store has two modalities of one width, and pairs enough in each of the splits."""
     uri, widths = without_secrets(store.uri), store.manifest.modalities
     told = ", ".join(f"{name} (width {width})" for name, width in widths.items())
     if len(widths) != len(MODALITIES):
@@ -147,6 +149,12 @@ def require_pairs(store: EmbeddingStore, splits: Collection[Split] = SPLITS) -> 
         raise InputError(
             f"{uri} has no {' and no '.join(empty)} pairs, and the arena needs pairs in these splits: "
             f"{', '.join(splits)}; give a store that has them"
+        )
+    if few := [split for split in splits if split != "train" and store.pairs_in(split) <= MOST_NEAREST]:
+        told = " and ".join(f"{store.pairs_in(split)} {split} pairs" for split in few)
+        raise InputError(
+            f"{uri} has {told}, of which any partner is among the {MOST_NEAREST} nearest, and that is what the arena "
+            f"measures; give a store with more"
         )
 
 
@@ -178,7 +186,14 @@ def draw_pairs(config: StorePairs | MadePairs, _inputs: Mapping[str, Path], outp
         "classes": len(pairs.test.labels[pairs.test.labels >= 0].unique()),
         "known_concepts": 0 if pairs.concepts is None else len(pairs.concepts[0]),
         "transfer": 0 if pairs.transfer is None else len(pairs.transfer),
+        "of_one_image": _of_one_image(pairs.test),
     }
+
+
+def _of_one_image(rows: Rows) -> int:
+    """Return how many pairs have an image that another of them has too."""
+    times = np.unique(row_labels(rows.image.numpy()), return_counts=True)[1]
+    return int(times[times > 1].sum())
 
 
 def _made(config: MadePairs) -> ArenaPairs:

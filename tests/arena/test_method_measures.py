@@ -6,13 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from isoenergy.arena.fitted import FittedMethod
 from isoenergy.arena.method_measures import agreement_of, all_measures, brief_measures, embedding_measures
-from isoenergy.arena.pairs import ArenaPairs, MadePairs, Rows, Sizes, StorePairs, draw_pairs, require_drawable
+from isoenergy.arena.pairs import (
+    ArenaPairs,
+    MadePairs,
+    Rows,
+    Sizes,
+    StorePairs,
+    draw_pairs,
+    require_drawable,
+    require_pairs,
+)
 from isoenergy.errors import InputError
 from isoenergy.metrics.code_matching import code_correlations, matched_columns
 from isoenergy.metrics.retrieval import recall_at
@@ -221,8 +231,10 @@ def test_made_pairs_know_their_concepts(tmp_path: Path) -> None:
     config = MadePairs(SyntheticConfig(dim=40, instances=20, atoms_per_row=4, pairs=300), Sizes(200, 40, 60, 0))
     found = draw_pairs(config, {}, tmp_path)
     expected = {"train": 200, "validation": 40, "test": 60, "dim": 40, "classes": 0, "known_concepts": 8, "transfer": 0}
-    assert found == expected
     pairs = ArenaPairs.load(tmp_path)
+    times = np.unique(pairs.test.image.numpy(), axis=0, return_counts=True)[1]
+    assert found == {**expected, "of_one_image": times[times > 1].sum()}
+    assert 0 < found["of_one_image"] < 60
     assert pairs.concepts is not None
     assert float((pairs.concepts[0] * pairs.concepts[1]).sum(1).mean()) == pytest.approx(0.99, abs=1e-4)
     torch.testing.assert_close(pairs.test.reference_image, pairs.test.reference_text)
@@ -288,6 +300,27 @@ def test_labels_of_fewer_than_two_classes_are_refused(tmp_path: Path, classes, f
     for asked in (require_drawable, lambda it: draw_pairs(it, {}, tmp_path)):
         with pytest.raises(InputError, match=f"{found} with 10 or more of the .* two classes or more"):
             asked(config)
+
+
+def test_a_blank_text_and_a_nan_are_no_label_and_bytes_are_refused(tmp_path: Path) -> None:
+    def drawn(kind: pa.DataType, values: tuple[object, ...]) -> StorePairs:
+        place = str(tmp_path / f"{kind}-{len(set(map(str, values)))}")
+        store = write_store(place, train=[60], others=300, classes=lambda key: values[int(key) % 3], kind=kind)
+        return StorePairs(store.fingerprint, Sizes(60, 100, 200, 0), "classes", store=store.uri)
+
+    assert draw_pairs(drawn(pa.float64(), (1.0, 2.0, math.nan)), {}, tmp_path)["classes"] == 2
+    for kind, values in ((pa.string(), ("", " ", "a")), (pa.float64(), (math.nan, math.nan, 1.0))):
+        with pytest.raises(InputError, match="has 1 classes"):
+            require_drawable(drawn(kind, values))
+    with pytest.raises(InputError, match="labels are texts or numbers"):
+        require_drawable(drawn(pa.binary(), (b"a", b"b", b"a")))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_store_of_so_few_pairs_that_any_partner_is_found_is_refused(tmp_path: Path, split: str) -> None:
+    store = write_store(str(tmp_path / "store"), train=[60], others=4)
+    with pytest.raises(InputError, match=f"{split} pairs.*of which any partner is among the 10 nearest"):
+        require_pairs(store, [split])
 
 
 def test_pairs_of_another_store_are_drawn_for_transfer_if_they_are_of_the_same_encoder(tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ def write_store(
     others: int = 0,
     refused: int = 0,
     dtype: StoredDtype = "float16",
-    classes: Callable[[str], str | None] | None = None,
+    classes: Callable[[str], object] | None = None,
+    kind: pa.DataType | None = None,
 ) -> EmbeddingStore:
     """Fill a store: so many train pairs in each shard, among them `others` of the other splits; see `numbers`.
 
-    classes: a key's value in a column of that name; None: there is no such column.
+    classes: a key's value in a column of that name, of text or of another `kind`; None: there is no such column.
     """
     writer = StoreWriter(uri)
     writer.begin(dataclasses.replace(MANIFEST, dtype=dtype, units=len(train)), FILES)
@@ -55,7 +56,7 @@ def write_store(
             **({"classes": list(map(classes, keys))} if classes else {}),
         }
         unit = PairUnit(FILES[0], start, start + len(keys) + refused)
-        schema = shard_schema(DIM, dtype, pa.schema([("classes", pa.string())] if classes else []))
+        schema = shard_schema(DIM, dtype, pa.schema([("classes", kind or pa.string())] if classes else []))
         writer.commit(unit, "digest", pa.table(columns, schema=schema), rejected(refused))
         number, start = number + len(keys), start + len(keys) + refused
     return EmbeddingStore.open(uri)

@@ -153,7 +153,7 @@ def test_an_output_that_goes_on_with_other_pairs_says_so(tmp_path: Path, capsys:
     moved = replace(config, store=str(tmp_path / "moved"))
     assert told(config=moved) == told(replace(moved, seeds=2)) == ""
     assert told(replace(moved, output=str(tmp_path / "new"))) == ""
-    assert "sizes is" in told(replace(moved, test_pairs=5))
+    assert "sizes is" in told(replace(moved, test_pairs=50))
     other = write_store(store.uri, train=[21], others=40)
     assert f'fingerprint is "{store.fingerprint[:35]}' in told(config)
     assert f'and "{other.fingerprint[:35]}' in told(config)

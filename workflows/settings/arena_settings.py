@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from isoenergy.arena.budget import MOST_NEAREST
 from isoenergy.errors import InputError
 from workflows import presets
 from workflows.arguments import parse_config
@@ -72,6 +73,12 @@ class ArenaConfig:
         for name in ("seeds", "expansion", "train_pairs", "validation_pairs", "test_pairs", "known_dim"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("validation_pairs", "test_pairs"):
+            if getattr(self, name) <= MOST_NEAREST:
+                raise InputError(
+                    f"{name} must be more than {MOST_NEAREST}, among which a partner is looked for, got "
+                    f"{getattr(self, name)}"
+                )
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
         if len(set(self.methods)) != len(self.methods):

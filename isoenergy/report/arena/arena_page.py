@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isoenergy.counts import counted
 from isoenergy.report.arena.arena_measures import GROUPS
 from isoenergy.report.arena.standings import FEWEST_TRAININGS
 from isoenergy.report.page.rendering import environment
@@ -30,7 +31,7 @@ def arena_page(summary: Summary) -> str:
 
 def arena_markdown(summary: Summary) -> str:
     """Return the same tables as text: ★ the winner, ≈ within noise of it."""
-    lines = ["# The arena", "", _about(summary), "", _legend(summary), ""]
+    lines = ["# The arena", "", _about(summary), "", _legend(summary), "", *_failures(summary)]
     for title, measures in _groups(summary).items():
         lines += [f"## {title}", "", f"| | {' | '.join(each['label'] for each in measures)} |"]
         lines.append(f"|---|{'---|' * len(measures)}")
@@ -69,12 +70,29 @@ def arena_parquet(summary: Summary) -> bytes:
 def _about(summary: Summary) -> str:
     """What was trained on which pairs, by which rule, and who judges."""
     pairs, budget = summary["pairs"], summary["budget"]
+    of_one_image = pairs.get("of_one_image", 0)
+    captions = (
+        f" {of_one_image:,} of the test pairs have an image that another has too; only a pair's own other half is "
+        f"right here, so that R@k counts an image's other captions as wrong, for every method."
+    ) * bool(of_one_image)
     return (
         f"{pairs['train']:,} train, {pairs['validation']:,} validation and {pairs['test']:,} test pairs of "
         f"{summary['source']}; {budget['atoms']:,} atoms, k = {budget['k']}, {budget['epochs']} epochs of the train "
         f"pairs for each training; trainings of each method: {summary['seeds']}. {summary['rule']} "
-        f"{summary['reference']}"
+        f"{summary['reference']}{captions}"
     )
+
+
+def _failures(summary: Summary) -> list[str]:
+    """Return which trainings failed, and how, as Markdown: a method of which all did has no row in the tables."""
+    lines = []
+    for method in summary["methods"]:
+        for each in method["strengths"]:
+            if each["failed"]:
+                what = f" of strength {each['strength']:g}" * (len(method["strengths"]) > 1)
+                row = "" if method["trainings"] else "; the method has no row below"
+                lines.append(f"- **{method['label']}**: a training{what} failed: {each['failed']}{row}.")
+    return [f"**{counted(len(lines), 'training')} failed**, first seeds:", "", *lines, ""] if lines else []
 
 
 def _legend(summary: Summary) -> str:

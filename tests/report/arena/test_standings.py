@@ -142,3 +142,23 @@ def test_the_page_the_text_and_the_table_say_the_same() -> None:
     rows = pq.read_table(io.BytesIO(arena_parquet(summary))).to_pylist()
     [winner] = [row for row in rows if row["measure"] == "r2" and row["winner"]]
     assert (winner["method"], winner["values"]) == ("best", [0.70, 0.72, 0.74])
+
+
+def test_a_training_that_failed_is_told_in_the_text_and_a_method_without_any_too() -> None:
+    trials = [
+        method("gone", {0.0: [trial(0, 0, failed="the weights are not finite")]}),
+        method("half", {0.1: [trial(0, 0, failed="it diverged")], 0.2: [trial(0.8, 0.5)] * 3}),
+        method("well", {0.0: [trial(0.8, 0.5)] * 3}),
+    ]
+    text = arena_markdown({**SETTING, **standings(trials, k=8)})
+    assert "**2 trainings failed**, first seeds:" in text
+    assert "- **the gone**: a training failed: the weights are not finite; the method has no row below." in text
+    assert "- **the half**: a training of strength 0.1 failed: it diverged." in text
+    assert "| the gone" not in text
+    well = arena_markdown({**SETTING, **standings(trials[2:], k=8)})
+    assert "failed" not in well
+    assert "another has too" not in well
+    captions = {**SETTING, "pairs": {**SETTING["pairs"], "of_one_image": 7}}
+    assert "7 of the test pairs have an image that another has too" in arena_markdown(
+        {**captions, **standings(trials, 8)}
+    )
