@@ -46,14 +46,16 @@ def overlap(fitted: FittedMethod, rows: Rows) -> float:
 @pytest.mark.parametrize(
     "name",
     [
-        *("sae", "sae-a", "sae-a-cosine", "sae-a-bias", "iso-energy"),
-        *("group-masked", "group-masked-relu", "matryoshka"),
-        *("matched", "matched-centred", "matched-top-k", "matched-top-k-centred"),
+        *("sae", "sae-top-k", "sae-batch-top-k", "sae-a", "sae-a-cosine", "sae-a-bias", "iso-energy"),
+        *("sae-top-k-offsets", "group-sparse", "group-masked", "group-masked-relu"),
+        *("matryoshka", "matryoshka-dictionaries", "cosae", "sparc"),
+        *("matched", "matched-half", "matched-centred", "matched-top-k", "matched-top-k-centred"),
     ],
 )
 def test_a_planted_dictionary_is_found(name: str) -> None:
     method = METHODS[name]
-    fitted = method.fit(SHARED, LONG, method.strengths[0], 0)
+    budget = replace(LONG, atoms=2 * LONG.atoms) if name == "matched-half" else LONG
+    fitted = method.fit(SHARED, budget, method.strengths[0], 0)
     for modality in ("image", "text"):
         assert recovered(fitted.dictionaries[modality], SAME) >= 0.7, modality
 
