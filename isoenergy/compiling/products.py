@@ -23,6 +23,11 @@ def product(rows: Tensor, others: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.mm(rows, others.T) if out is None else torch.mm(rows, others.T, out=out)
 
 
+def product_error(dim: int) -> float:
+    """Return γ: by how much a sum of `dim` products in float32, in any order, is off, times both rows' norms."""
+    return 2 * (dim + 2) * 2.0**-24
+
+
 def _onednn_product(rows: Tensor, others: Tensor) -> Tensor:
     found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, others, None, "none", [], "")
     return found

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from isoenergy.compiling.products import bf16_speed, product
+from isoenergy.compiling.products import bf16_speed, product, product_error
 
 _TILE_ROWS = 256
 """Of a gallery that are looked at together: most queries that miss are decided by the first."""
@@ -100,11 +100,6 @@ class Asking:
         from isoenergy.metrics.nearer_screen import row_bounds
 
         return row_bounds(self.queries)
-
-
-def product_error(dim: int) -> float:
-    """Return γ: by how much a sum of `dim` products in float32, in any order, is off, times both rows' norms."""
-    return 2 * (dim + 2) * 2.0**-24
 
 
 def _sides(differences: Floats, tie: float) -> Counts:

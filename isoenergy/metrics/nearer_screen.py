@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from isoenergy.compiling.compiled import compiled, compiled_exactly
-from isoenergy.compiling.products import bf16_product
-from isoenergy.metrics.nearer_rows import product_error
+from isoenergy.compiling.products import bf16_product, product_error
 from isoenergy.pursuit.bf16_code import LINE
 from isoenergy.pursuit.screen_kernels import atom_bounds
 

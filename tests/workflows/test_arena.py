@@ -102,7 +102,7 @@ def test_a_store_without_pairs_for_the_arena_is_refused_before_any_step(
 
 
 def test_a_store_is_not_its_own_judge(tmp_path: Path) -> None:
-    store = write_store(str(tmp_path / "store"), train=[20], others=40)
+    store = write_store(str(tmp_path / "store"), train=[20], others=200)
     with pytest.raises(InputError, match="reference and store are the same"):
         arena.plan_arena(ArenaConfig(store=store.uri, reference=store.uri))
 
@@ -119,7 +119,7 @@ def test_a_store_is_not_its_own_judge(tmp_path: Path) -> None:
 def test_labels_that_make_no_classes_are_refused_before_any_step(
     tmp_path: Path, dry_run: bool, labels: str, message: str
 ) -> None:
-    store = write_store(str(tmp_path / "store"), train=[20], others=60, classes=lambda _: "a")
+    store = write_store(str(tmp_path / "store"), train=[20], others=200, classes=lambda _: "a")
     output = tmp_path / "arena"
     config = ArenaConfig(store=store.uri, output=str(output), labels=labels, k=2, here=True, dry_run=dry_run)
     with pytest.raises(InputError, match=message):
@@ -128,8 +128,8 @@ def test_labels_that_make_no_classes_are_refused_before_any_step(
 
 
 def test_a_judge_without_these_pairs_and_another_encoders_store_are_refused_before_any_step(tmp_path: Path) -> None:
-    store = write_store(str(tmp_path / "store"), train=[20], others=40)
-    few = write_store(str(tmp_path / "few"), train=[5], others=20)
+    store = write_store(str(tmp_path / "store"), train=[20], others=200)
+    few = write_store(str(tmp_path / "few"), train=[5], others=150)
     with pytest.raises(InputError, match=r"few lacks \d+ of the pairs"):
         arena.plan_arena(ArenaConfig(store=store.uri, reference=few.uri, k=2))
     file = tmp_path / "few" / "manifest.json"
@@ -140,7 +140,7 @@ def test_a_judge_without_these_pairs_and_another_encoders_store_are_refused_befo
 
 def test_an_output_that_goes_on_with_other_pairs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another store at the same place is told, and so are other labels; the same store elsewhere is the same."""
-    store = write_store(str(tmp_path / "store"), train=[20], others=40)
+    store = write_store(str(tmp_path / "store"), train=[20], others=200)
     config = ArenaConfig(store=store.uri, output=str(tmp_path / "arena"), methods=("centred",), k=2, here=True)
     first = arena.plan_arena(config).pairs
     step_plan.run_here(step_plan.plan([first], f"{config.output}/steps"), f"{config.output}/steps")
@@ -154,14 +154,14 @@ def test_an_output_that_goes_on_with_other_pairs_says_so(tmp_path: Path, capsys:
     assert told(config=moved) == told(replace(moved, seeds=2)) == ""
     assert told(replace(moved, output=str(tmp_path / "new"))) == ""
     assert "sizes is" in told(replace(moved, test_pairs=50))
-    other = write_store(store.uri, train=[21], others=40)
+    other = write_store(store.uri, train=[21], others=200)
     assert f'fingerprint is "{store.fingerprint[:35]}' in told(config)
     assert f'and "{other.fingerprint[:35]}' in told(config)
 
 
 @pytest.mark.slow
 def test_no_password_of_a_store_stands_in_what_is_written(tmp_path: Path) -> None:
-    store = write_store("memory://user:secret@arena/store", train=[60], others=60)
+    store = write_store("memory://user:secret@arena/store", train=[60], others=200)
     config = ArenaConfig(store=store.uri, output=str(tmp_path), methods=("centred",), k=2, here=True)
     arena.run(config)
     for name in (arena.SUMMARY_FILE, arena.TEXT_FILE, arena.PAGE_FILE):
