@@ -28,8 +28,8 @@ def label_values(store: EmbeddingStore, column: str, split: Split) -> npt.NDArra
 
 
 def _label(value: Any) -> str | None:
-    text = str(value).strip()
-    return None if value is None or value != value or not text else text  # NaN is not itself
+    text = str(value)
+    return None if value is None or value != value or not text.strip() else text  # NaN is not itself
 
 
 def _unit_values(store: EmbeddingStore, unit: str, column: str, split: Split) -> pa.ChunkedArray:

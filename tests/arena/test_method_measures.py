@@ -309,6 +309,7 @@ def test_a_blank_text_and_a_nan_are_no_label_and_bytes_are_refused(tmp_path: Pat
         return StorePairs(store.fingerprint, Sizes(60, 100, 200, 0), "classes", store=store.uri)
 
     assert draw_pairs(drawn(pa.float64(), (1.0, 2.0, math.nan)), {}, tmp_path)["classes"] == 2
+    assert draw_pairs(drawn(pa.string(), ("a", " a", "b")), {}, tmp_path)["classes"] == 3
     for kind, values in ((pa.string(), ("", " ", "a")), (pa.float64(), (math.nan, math.nan, 1.0))):
         with pytest.raises(InputError, match="has 1 classes"):
             require_drawable(drawn(kind, values))
