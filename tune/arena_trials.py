@@ -30,9 +30,9 @@ def run_trials(
     """Run the trainings that are due, a trial each, as many at a time as there is room for; return Tune's results.
 
     Their inputs are done, and all ask for the same resources; those that wait make a cluster grow, and nodes that join
-    are used. A training that
-    fails is a trial that ends with its error in `failed`: the others are finished before it is raised. One whose worker
-    or node is lost is begun anew, in another process; one that is done is not done again, whatever Tune knows of it.
+    are used. A training that fails is a trial that ends with its error in `failed`: the others are finished before it
+    is raised. One whose worker or node is lost is begun anew, in another process; one that is done is not done again,
+    whatever Tune knows of it.
 
     root: folder that all nodes see, or fsspec URL. what: is run, for people. patience: seconds for which none may have
     room. Raises InputError, and runs nothing, if no node can hold one, or another run is at work in `root`, which an

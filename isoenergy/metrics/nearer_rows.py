@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from isoenergy.compiling.products import bf16_speed, product, product_error
+from isoenergy.metrics.retrieval import nearer_and_as_near
 
 _TILE_ROWS = 256
 """Of a gallery that are looked at together: most queries that miss are decided by the first."""
@@ -75,13 +76,12 @@ class Asking:
         some = np.flatnonzero(opened)
         queries = self.queries[chosen[some]].double()
         if opened.sum() > _MOST_OPEN * len(some) * len(rows):
-            differences = (queries @ rows.double().T).numpy() - nearest[some]
-            differences[~is_open[some]] = -np.inf
-            counts[:, some] += _sides(differences, tie)
+            exact = (queries @ rows.double().T).masked_fill_(torch.from_numpy(~is_open[some]), -torch.inf)
+            counts[:, some] += torch.stack(nearer_and_as_near(exact, torch.from_numpy(nearest[some]), tie)).numpy()
         elif len(some):
             at, column = np.nonzero(is_open[some])
-            exact = (queries[torch.from_numpy(at)] * rows[torch.from_numpy(column)].double()).sum(1).numpy()
-            differences = exact - nearest[some[at], 0]
+            of_each = (queries[torch.from_numpy(at)] * rows[torch.from_numpy(column)].double()).sum(1).numpy()
+            differences = of_each - nearest[some[at], 0]
             counts[0, some] += np.bincount(at, differences > tie, len(some)).astype(np.int64)
             counts[1, some] += np.bincount(at, np.abs(differences) <= tie, len(some)).astype(np.int64)
         return counts
@@ -100,11 +100,6 @@ class Asking:
         from isoenergy.metrics.nearer_screen import row_bounds
 
         return row_bounds(self.queries)
-
-
-def _sides(differences: Floats, tie: float) -> Counts:
-    nearer = np.count_nonzero(differences > tie, axis=1)
-    return np.stack([nearer, np.count_nonzero(differences >= -tie, axis=1) - nearer])
 
 
 def _outwards(limits: Floats, end: float) -> npt.NDArray[np.float32]:

@@ -43,7 +43,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from isoenergy.compiling.products import bf16_product
+from isoenergy.compiling.products import bf16_product, product_error
 from isoenergy.compiling.threads import in_parallel
 from isoenergy.pursuit.bf16_code import LINE
 from isoenergy.pursuit.candidates import count_candidates
@@ -79,7 +79,7 @@ def pursue_and_count(
     rounds, candidates = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64)
     residual, atoms = _in_whole_lines(x).clone(), _in_whole_lines(dictionary)
     width = atoms.shape[1]
-    bounds = (*atom_bounds(atoms.numpy()), 2 * (width + 2) * 2.0**-24)
+    bounds = (*atom_bounds(atoms.numpy()), product_error(width))
     rules = (
         bounds,
         looseness * (1 + (k + width + 64) * 2.0**-21),

@@ -1,13 +1,11 @@
 """The Triton kernels, against the oracle: in Triton's interpreter everywhere, on a card under the marker `gpu`."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from isoenergy.pursuit import PursuitPolicy, gram_matrix, matching_pursuit, oracle
 from isoenergy.pursuit.together import pursue_together
+from tests.interpreted import require_passes_in_interpreter
 
 NEAR = {"rtol": 1e-4, "atol": 1e-5}
 Shapes = list[tuple[int, int, int, int]]
@@ -146,15 +144,7 @@ WHOLE = f"check_all('cpu', {SHAPES}); check_wide('cpu')"
 
 @pytest.mark.parametrize("checks", [QUICK, pytest.param(WHOLE, marks=pytest.mark.slow)], ids=["quick", "whole"])
 def test_the_kernels_equal_the_oracle_in_the_interpreter(checks: str) -> None:
-    """In a process of its own: Triton looks at TRITON_INTERPRET when a kernel is defined."""
-    program = f"from tests.pursuit.test_triton_kernels import *; {checks}; print('equal')"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import os; os.environ['TRITON_INTERPRET'] = '1'; {program}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "equal\n", done.stderr
+    require_passes_in_interpreter(f"from tests.pursuit.test_triton_kernels import *; {checks}")
 
 
 @pytest.mark.gpu

@@ -1,7 +1,5 @@
 """That a step can be captured and replayed as CUDA graphs, shown without a GPU: a tape of its operators stands in."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,6 +24,7 @@ from isoenergy.store.batches import PairBatches
 from isoenergy.training import trainer as trainer_module
 from isoenergy.training.step_parts import WARM_UPS, CapturedParts, PlainParts
 from isoenergy.training.trainer import Metrics, SaveCheckpoint, Trainer, TrainingConfig
+from tests.interpreted import require_passes_in_interpreter
 from tests.training.planted_pairs import planted
 from tests.training.tape import Tape
 
@@ -306,16 +305,10 @@ def check_in_interpreter(folder: Path) -> None:
 
 
 def test_replayed_kernels_give_what_they_gave(tmp_path: Path) -> None:
-    """In a process of its own: Triton looks at TRITON_INTERPRET when a kernel is defined."""
     pytest.importorskip("triton")
-    program = f"from tests.training.test_captured_steps import *; check_in_interpreter(Path({str(tmp_path)!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import os; os.environ['TRITON_INTERPRET'] = '1'; {program}; print('equal')"],
-        capture_output=True,
-        text=True,
-        check=False,
+    require_passes_in_interpreter(
+        f"from tests.training.test_captured_steps import *; check_in_interpreter(Path({str(tmp_path)!r}))"
     )
-    assert done.stdout == "equal\n", done.stderr
 
 
 @pytest.mark.gpu
